@@ -1,0 +1,1 @@
+"""What runs on the bus: transport, agents, policy, feedback, replay, metrics, command line."""

@@ -1,0 +1,1 @@
+"""What learns: example store, teacher, distillation, gates, registry, rebuild, traffic simulator."""
