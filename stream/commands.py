@@ -130,9 +130,7 @@ def demo(
     ] = False,
     seed: Annotated[int, typer.Option(help="Of the simulated traffic.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder for logs and summary.")] = Path("var/demo"),
-    summary: Annotated[
-        Path | None, typer.Option(help="Write the summary here too.")
-    ] = None,
+    summary: Annotated[Path | None, typer.Option(help="Write the summary here too.")] = None,
 ) -> None:
     """Show everything at once for about a minute, then account for every request.
 

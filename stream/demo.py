@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from models.kafka import client_options
 from rich.console import Console
 
-from models.kafka import client_options
 from models.settings import Settings
 from stream.broker import EmbeddedBroker
 from stream.dashboard import Dashboard
@@ -207,9 +207,11 @@ class Demo:
             return False
         if self._options.backlog:
             return True
-        settle_s = self._settings.feedback.lateness_s + max(
-            task.window_s for task in self._settings.tasks
-        ) / self._settings.feedback.time_scale
+        settle_s = (
+            self._settings.feedback.lateness_s
+            + max(task.window_s for task in self._settings.tasks)
+            / self._settings.feedback.time_scale
+        )
         return quiet_s > settle_s
 
     async def _progress(self) -> Progress:
