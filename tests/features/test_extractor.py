@@ -186,13 +186,16 @@ def reference_time(feature: Feature, request: dict[str, Any]) -> int:
     assert feature.path is not None
     ms = reference_number(reach(request, feature.path.steps)[0])
     shift = feature.utc_offset and reference_number(reach(request, feature.utc_offset.steps)[0])
-    if ms is None or not math.isfinite(ms := ms + (shift or 0.0) * 60_000.0):
+    if ms is None or abs(ms := ms + (shift or 0.0) * 60_000.0) >= 2**53:
         return 0
     hour = math.floor(ms / 3_600_000) % 24
     day = (math.floor(ms / 86_400_000) + 3) % 7
-    return 1 + {"hour-of-day": hour, "day-of-week": day, "hour-of-week": 24 * day + hour}[
-        feature.part or ""
-    ]
+    return (
+        1
+        + {"hour-of-day": hour, "day-of-week": day, "hour-of-week": 24 * day + hour}[
+            feature.part or ""
+        ]
+    )
 
 
 def reference_cross(feature: Feature, parts: list[int]) -> int:
