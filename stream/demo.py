@@ -129,7 +129,7 @@ class Demo:
         async with AsyncExitStack() as stack:
             port = int(self._settings.kafka.bootstrap.rpartition(":")[2])
             log = options.folder / "broker.log"
-            await stack.enter_async_context(EmbeddedBroker(port=port, log=log))
+            stack.enter_context(EmbeddedBroker(log, port=port))
             await ensure_topics(self._settings.kafka, self._settings.topics)
             await self._open_monitor(stack)
             async with AsyncExitStack() as processes:

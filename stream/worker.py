@@ -15,11 +15,12 @@ from mode import Service, ServiceT
 
 from models.kafka import client_options
 from models.settings import Settings
+from stream.app import faust_options, run_app
 from stream.interceptor import Intercepted, Interceptor, LoadedModel
 from stream.metrics import WorkerMetrics
 from stream.policy import Policy
 from stream.serving import ModelWatcher
-from stream.transport import Chunk, ChunkSink, app_options, chunk_topic, chunks, consumer_lag
+from stream.transport import Chunk, ChunkSink, chunk_topic, chunks, consumer_lag
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ class InterceptApp(faust.App):  # type: ignore[misc]
     """
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings.kafka.group, **app_options(settings))
+        super().__init__(settings.kafka.group, **faust_options(settings))
         self._worker = InterceptWorker(settings, self)
         self.agent(chunk_topic(self, settings.topics.requests), name="intercept")(self._intercept)
 
