@@ -16,6 +16,8 @@ from stream.transport import Chunk, Outgoing, consumer_lag
 from stream.transport.driver import CHUNKS_IN_FLIGHT
 
 sys.path.insert(0, str(Path(__file__).parent))
+import itertools
+
 from apps import add_agent, committed, create, new_app, numbered, running, until, write
 
 pytestmark = pytest.mark.broker
@@ -52,7 +54,7 @@ async def test_delivers_every_record_in_chunks_of_one_partition(
         assert all(0 < len(chunk) <= 100 for chunk in got)
         assert got[0].first_offset == 0
         assert got[-1].next_offset == len(records)
-        for before, after in zip(got, got[1:], strict=False):
+        for before, after in itertools.pairwise(got):
             assert after.first_offset == before.next_offset
         assert sum(chunk.size for chunk in got) == sum(
             len(r.key or b"") + len(r.value or b"") for r in records
