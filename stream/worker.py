@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
-from typing import Final, NoReturn
+from typing import Final
 
 import faust
 from mode import Service, ServiceT
@@ -113,6 +113,6 @@ class InterceptApp(faust.App):  # type: ignore[misc]
             await self._worker.intercept(chunk)
 
 
-def run_worker(settings: Settings) -> NoReturn:
+def run_worker(settings: Settings) -> None:
     """Run an intercept worker until SIGTERM or SIGINT; exits non-zero if it fails."""
     run_app(InterceptApp(settings))
