@@ -1,13 +1,16 @@
 """Chunks reach agents whole, and offsets are committed behind finished work only."""
 
 import asyncio
+import itertools
 import os
 import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import faust
 import pytest
 from faust.types import TP
 
@@ -196,7 +199,7 @@ async def test_a_rebalance_loses_nothing(broker: EmbeddedBroker, unique: Unique)
     group = unique("group")
     seen: dict[str, list[tuple[int, int]]] = {"a": [], "b": []}
 
-    def member(name: str):  # type: ignore[no-untyped-def]
+    def member(name: str) -> faust.App:
         async def body(chunk: Chunk) -> None:
             await asyncio.sleep(0.01)
             seen[name] += [(chunk.partition, record.offset) for record in chunk]
@@ -228,9 +231,9 @@ async def test_a_rebalance_loses_nothing(broker: EmbeddedBroker, unique: Unique)
     finally:
         await b.stop()
     assert await committed(broker.bootstrap, group, topic, 4) == [400] * 4
-    for name in seen:
+    for mine in seen.values():
         for partition in range(4):
-            order = [offset for p, offset in seen[name] if p == partition]
+            order = [offset for p, offset in mine if p == partition]
             assert sorted(set(order)) == sorted(order), "a consumer saw a record twice"
 
 
@@ -241,7 +244,7 @@ async def test_a_table_is_recovered_from_its_changelog(
     topic = await create(broker.bootstrap, unique("in"))
     group = unique("g")[:40]
 
-    def counting():  # type: ignore[no-untyped-def]
+    def counting() -> tuple[faust.App, Any, list[int]]:
         app = new_app(broker.bootstrap, group)
         table = app.Table("counts", default=int, partitions=2)
         done: list[int] = []
