@@ -6,9 +6,11 @@ with it and what would be right.
 """
 
 import difflib
+import json
 import os
 import tomllib
 from collections.abc import Mapping
+from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -18,6 +20,9 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
+)
+from pydantic_settings import (
+    SettingsError as PydanticSettingsError,
 )
 
 from models.tasks import DEFAULT_TASKS, Task, TaskSet
@@ -158,8 +163,12 @@ class TrainerSettings(Section):
     poll_s: float = Field(default=1.0, gt=0)
 
 
+#: The file behind the settings being loaded; unset, only what is passed to Settings() counts.
+_FILE: ContextVar[Path | None] = ContextVar("weir_settings_file")
+
+
 class Settings(BaseSettings):
-    """All settings; build with :func:`load_settings`."""
+    """All settings; :func:`load_settings` reads them from file, environment and flags."""
 
     model_config = SettingsConfigDict(
         env_prefix="WEIR_", env_nested_delimiter="__", extra="forbid", frozen=True
@@ -173,6 +182,22 @@ class Settings(BaseSettings):
     feedback: FeedbackSettings = FeedbackSettings()
     trainer: TrainerSettings = TrainerSettings()
     tasks: tuple[Task, ...] = tuple(DEFAULT_TASKS)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then environment, then the file; without a load in progress, arguments only."""
+        del dotenv_settings, file_secret_settings
+        if _FILE not in copy_context():
+            return (init_settings,)
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=_FILE.get())
+        return (init_settings, env_settings, toml)
 
     @property
     def task_set(self) -> TaskSet:
@@ -188,3 +213,110 @@ class Settings(BaseSettings):
                     f"policy.weights: {task!r} is not a task; the tasks are {', '.join(names)}"
                 )
         return self
+
+    def override(self, values: Mapping[str, Any]) -> "Settings":
+        """These settings with some keys replaced, validated again.
+
+        Args:
+            values: Dotted key to value, e.g. ``{"policy.rate": 0.8}``; None leaves a key alone.
+
+        Raises:
+            SettingsError: If a key is unknown or a value does not fit.
+        """
+        tree = self.model_dump()
+        for key, value in values.items():
+            if value is not None:
+                _put(tree, key, value)
+        try:
+            return Settings(**tree)
+        except ValidationError as error:
+            raise SettingsError(_explain(error)) from error
+
+    def environment(self) -> dict[str, str]:
+        """Variables under which :func:`load_settings` gives just these settings again."""
+        return {
+            f"WEIR_{name.upper()}": json.dumps(value)
+            for name, value in self.model_dump(mode="json").items()
+        }
+
+
+def load_settings(config: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
+    """Settings from flags, environment and file, in that order of strength.
+
+    Args:
+        config: The TOML file; without one, ``weir.toml`` in the working directory if it exists.
+        flags: Dotted key to value, e.g. ``{"policy.rate": 0.8}``; None counts as not given.
+
+    Raises:
+        SettingsError: One line per fault.
+    """
+    if config is not None and not config.is_file():
+        raise SettingsError(f"{config}: no such settings file; give --config an existing file")
+    _check_environment()
+    tree: dict[str, Any] = {}
+    for key, value in (flags or {}).items():
+        if value is not None:
+            _put(tree, key, value)
+    token = _FILE.set(config or Path("weir.toml"))
+    try:
+        return Settings(**tree)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{config or 'weir.toml'}: not TOML: {error}") from error
+    except (ValidationError, PydanticSettingsError) as error:
+        raise SettingsError(_explain(error)) from error
+    finally:
+        _FILE.reset(token)
+
+
+def _put(tree: dict[str, Any], key: str, value: object) -> None:
+    *sections, name = key.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+    tree[name] = value
+
+
+def _check_environment() -> None:
+    """Refuse a misspelt ``WEIR_SECTION__KEY``, which would otherwise be ignored in silence."""
+    for variable in os.environ:
+        if variable.startswith("WEIR_") and "__" in variable:
+            section = variable.removeprefix("WEIR_").split("__")[0].lower()
+            if section not in Settings.model_fields:
+                raise SettingsError(
+                    f"environment variable {variable}: there is no section {section!r}"
+                    f"{_suggest(section, list(Settings.model_fields))}"
+                )
+
+
+def _explain(error: ValidationError | PydanticSettingsError) -> str:
+    if isinstance(error, PydanticSettingsError):
+        return f"settings: {error}"
+    lines = []
+    for fault in error.errors():
+        path = [str(part) for part in fault["loc"]]
+        key = ".".join(path)
+        if fault["type"] == "extra_forbidden":
+            lines.append(f"{key}: unknown key{_suggest(path[-1], _siblings(path))}")
+        elif fault["type"] == "value_error":
+            lines.append(str(fault["ctx"]["error"]))
+        else:
+            lines.append(f"{key}: {fault['msg']} (found {fault['input']!r})")
+    return "\n".join(lines)
+
+
+def _siblings(path: list[str]) -> list[str]:
+    model: type[BaseModel] = Settings
+    for part in path[:-1]:
+        field = model.model_fields.get(part)
+        if field is None or not isinstance(field.annotation, type):
+            return []
+        if not issubclass(field.annotation, BaseModel):
+            return []
+        model = field.annotation
+    return list(model.model_fields)
+
+
+def _suggest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known are {', '.join(known)}" if known else ""

@@ -252,7 +252,5 @@ def _object(raw: bytes | None, what: str) -> dict[str, Any]:
 def _field(doc: dict[str, Any], name: str, kind: type, what: str) -> Any:
     value = doc.get(name)
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise RecordError(
-            f"{what}.{name}: {kind.__name__} expected, {type(value).__name__} found"
-        )
+        raise RecordError(f"{what}.{name}: {kind.__name__} expected, {type(value).__name__} found")
     return value

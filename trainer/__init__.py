@@ -1,1 +1,1 @@
-"""What learns: example store, teacher, distillation, gates, registry, rebuild, traffic simulator."""
+"""What learns: example store, teacher, distillation, gates, rebuild, traffic simulator."""

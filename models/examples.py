@@ -1,0 +1,222 @@
+"""The Parquet example store: its schema, and reading it into arrays.
+
+One row per request, see "Examples" in ARCHITECTURE.md. Writers build frames with
+:func:`example_schema`; readers get :class:`Examples`, where a masked label is NaN.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from models.features import FeatureSpec
+from models.tasks import ALL_REQUESTS, TaskSet
+
+DEFAULT_STREAM_ROWS: Final = 65_536
+
+
+class ExampleError(ValueError):
+    """An example store that cannot be read; the message names file and column."""
+
+
+def example_schema(tasks: TaskSet, p_true: bool = False) -> dict[str, pl.DataType]:
+    """Columns of the store and their types; ``p_true`` adds the true probabilities."""
+    columns: dict[str, pl.DataType] = {
+        "request_id": pl.String(),
+        "ts": pl.Int64(),
+        "spec": pl.String(),
+        "features": pl.List(pl.Int32()),
+        **{f"label_{name}": pl.Int8() for name in tasks.names},
+        "model": pl.String(),
+        "reason": pl.String(),
+        "e": pl.Float64(),
+        "threshold": pl.Float64(),
+        "propensity": pl.Float64(),
+    }
+    if p_true:
+        columns |= {f"p_true_{name}": pl.Float64() for name in tasks.names}
+    return columns
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Rows of the store as arrays.
+
+    Attributes:
+        ts_N: Time of the request, int64 milliseconds since the epoch.
+        features_NC: Feature ids, int32.
+        labels_NT: 1 (happened), 0 (did not), NaN (masked), float32. Whether the event happened,
+            whatever the task's population: see :meth:`targets`.
+        propensity_N: Probability of the verdict that let the row be seen; NaN where unknown.
+        p_true_NT: True probabilities on each task's own population, None when not stored.
+    """
+
+    ts_N: npt.NDArray[np.int64]
+    features_NC: npt.NDArray[np.int32]
+    labels_NT: npt.NDArray[np.float32]
+    propensity_N: npt.NDArray[np.float64]
+    p_true_NT: npt.NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ts_N)
+
+    def take(self, rows_K: npt.NDArray[np.int64]) -> "Examples":
+        """The rows with these indices, in this order."""
+        return replace(
+            self,
+            ts_N=self.ts_N[rows_K],
+            features_NC=self.features_NC[rows_K],
+            labels_NT=self.labels_NT[rows_K],
+            propensity_N=self.propensity_N[rows_K],
+            p_true_NT=None if self.p_true_NT is None else self.p_true_NT[rows_K],
+        )
+
+    def targets(self, tasks: TaskSet) -> npt.NDArray[np.float32]:
+        """Labels with every row outside a task's population masked as well, shape (N, T)."""
+        targets_NT = self.labels_NT.copy()
+        for column, task in enumerate(tasks):
+            if task.population != ALL_REQUESTS:
+                inside_N = self.labels_NT[:, tasks.index(task.population)] == 1
+                targets_NT[~inside_N, column] = np.nan
+        return targets_NT
+
+
+def read_examples(
+    paths: str | Path | Sequence[str | Path], spec: FeatureSpec, tasks: TaskSet
+) -> Examples:
+    """Read whole files into memory.
+
+    Args:
+        paths: Parquet files, or folders of them (read in name order).
+        spec: Every row must carry its hash.
+        tasks: Columns of the labels, in order.
+
+    Raises:
+        ExampleError: Naming the file, the column, what was found and what is needed.
+    """
+    parts = list(stream_examples(paths, spec, tasks))
+    if not parts:
+        raise ExampleError(f"{_names(paths)}: there are no examples in it")
+    if len({part.p_true_NT is None for part in parts}) > 1:
+        raise ExampleError(f"{_names(paths)}: only some files have the columns p_true_<task>")
+    truths = [part.p_true_NT for part in parts if part.p_true_NT is not None]
+    return Examples(
+        ts_N=np.concatenate([part.ts_N for part in parts]),
+        features_NC=np.concatenate([part.features_NC for part in parts]),
+        labels_NT=np.concatenate([part.labels_NT for part in parts]),
+        propensity_N=np.concatenate([part.propensity_N for part in parts]),
+        p_true_NT=np.concatenate(truths) if truths else None,
+    )
+
+
+def stream_examples(
+    paths: str | Path | Sequence[str | Path],
+    spec: FeatureSpec,
+    tasks: TaskSet,
+    rows: int = DEFAULT_STREAM_ROWS,
+) -> Iterator[Examples]:
+    """Read files in pieces of at most ``rows`` rows, so that memory stays bounded.
+
+    Raises:
+        ExampleError: As :func:`read_examples`.
+    """
+    for path in _files(paths):
+        try:
+            lazy = pl.scan_parquet(path)
+            schema = lazy.collect_schema()
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise ExampleError(f"{path}: not a readable Parquet file: {error}") from error
+        columns = _check_schema(path, dict(schema), tasks)
+        count = lazy.select(pl.len()).collect().item()
+        for start in range(0, count, rows):
+            frame = lazy.select(columns).slice(start, rows).collect()
+            yield _arrays(path, frame, spec, tasks)
+
+
+def _check_schema(path: Path, schema: dict[str, pl.DataType], tasks: TaskSet) -> list[str]:
+    """Names of the columns to read."""
+    needed = ["ts", "spec", "features", *(f"label_{name}" for name in tasks.names), "propensity"]
+    wanted = example_schema(tasks, p_true=True)
+    truths = [f"p_true_{name}" for name in tasks.names]
+    if any(name in schema for name in truths):
+        needed += truths
+    for name in needed:
+        if name not in schema:
+            raise ExampleError(f"{path}: the column {name} is missing; {wanted[name]} is needed")
+        # A column of nothing but nulls has no type of its own.
+        if schema[name] != wanted[name] and schema[name] != pl.Null():
+            raise ExampleError(f"{path}: {name} is {schema[name]}; {wanted[name]} is needed")
+    return needed
+
+
+def _arrays(path: Path, frame: pl.DataFrame, spec: FeatureSpec, tasks: TaskSet) -> Examples:
+    for name in ("ts", "spec", "features"):
+        if frame[name].null_count():
+            raise ExampleError(f"{path}: {name} is null in {frame[name].null_count()} rows")
+    strangers = frame.filter(pl.col("spec") != spec.hash)["spec"]
+    if len(strangers):
+        raise ExampleError(
+            f"{path}: spec is {strangers[0]!r} in {len(strangers)} rows, but the feature spec's "
+            f"hash is {spec.hash!r}; extract these requests again"
+        )
+    labels = [_labels(path, frame[f"label_{name}"]) for name in tasks.names]
+    truth_names = [f"p_true_{name}" for name in tasks.names if f"p_true_{name}" in frame.columns]
+    return Examples(
+        ts_N=frame["ts"].to_numpy().astype(np.int64),
+        features_NC=_features(path, frame["features"], spec),
+        labels_NT=np.stack(labels, axis=1),
+        propensity_N=_floats(frame["propensity"]),
+        p_true_NT=np.stack([_floats(frame[name]) for name in truth_names], axis=1)
+        if truth_names
+        else None,
+    )
+
+
+def _features(path: Path, column: pl.Series, spec: FeatureSpec) -> npt.NDArray[np.int32]:
+    widths = column.list.len().unique().to_list()
+    if widths != [spec.columns]:
+        raise ExampleError(f"{path}: features has {widths} ids; {spec.columns} are needed")
+    flat = column.explode()
+    if flat.null_count():
+        raise ExampleError(f"{path}: features contains null")
+    ids_NC = flat.to_numpy().reshape(len(column), spec.columns).astype(np.int32)
+    if ids_NC.min() < 0 or ids_NC.max() >= spec.rows:
+        raise ExampleError(
+            f"{path}: features holds ids from {ids_NC.min()} to {ids_NC.max()}; "
+            f"the spec's go from 0 to {spec.rows - 1}"
+        )
+    return ids_NC
+
+
+def _labels(path: Path, column: pl.Series) -> npt.NDArray[np.float32]:
+    values_N = _floats(column).astype(np.float32)
+    wrong_N = ~(np.isnan(values_N) | (values_N == 0) | (values_N == 1))
+    if wrong_N.any():
+        raise ExampleError(f"{path}: {column.name} is {values_N[wrong_N][0]:g}; 0, 1 or null fits")
+    return values_N
+
+
+def _floats(column: pl.Series) -> npt.NDArray[np.float64]:
+    return column.cast(pl.Float64).fill_null(float("nan")).to_numpy().astype(np.float64)
+
+
+def _files(paths: str | Path | Sequence[str | Path]) -> list[Path]:
+    files: list[Path] = []
+    for path in [paths] if isinstance(paths, str | Path) else paths:
+        if Path(path).is_dir():
+            files += sorted(Path(path).glob("*.parquet"))
+        elif Path(path).is_file():
+            files.append(Path(path))
+        else:
+            raise ExampleError(f"{path}: there is no such file or folder")
+    if not files:
+        raise ExampleError(f"{_names(paths)}: there are no *.parquet files in it")
+    return files
+
+
+def _names(paths: str | Path | Sequence[str | Path]) -> str:
+    return str(paths) if isinstance(paths, str | Path) else ", ".join(str(path) for path in paths)

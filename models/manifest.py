@@ -1,0 +1,183 @@
+"""The manifest of an artifact: what was learned from what, how well, and every file's hash.
+
+It is the first file that is read and the last that is written; nothing else in the folder is
+trusted before it (see "Artifact" in ARCHITECTURE.md).
+"""
+
+import hashlib
+import re
+from typing import Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from models.tasks import Task, TaskSet
+
+MANIFEST_FILE: Final = "manifest.json"
+STUDENT_FILE: Final = "student.onnx"
+SPEC_FILE: Final = "features.toml"
+CARD_FILE: Final = "card.html"
+_FILE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+_SHA256 = re.compile(r"^[0-9a-f]{64}$")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TaskMetrics(_Part):
+    """How well one task is predicted on held-out rows of its own population.
+
+    Attributes:
+        rows: Rows that count: in the population and with a known label.
+        positives: Positives among them.
+        auc_roc: Area under the ROC curve; None when a class is missing.
+        auc_pr: Average precision; None when a class is missing.
+        log_loss: Mean negative log-likelihood, nats; None without rows.
+        ece: Expected calibration error over 15 bins of equal count; None without rows.
+    """
+
+    rows: int
+    positives: int
+    auc_roc: float | None
+    auc_pr: float | None
+    log_loss: float | None
+    ece: float | None
+
+
+class Metrics(_Part):
+    """Held-out metrics per task.
+
+    Attributes:
+        teacher: The mean of the SWAG samples.
+        student: What serves.
+        uncertainty_spearman: Rank correlation of the student's u with the teacher's.
+    """
+
+    teacher: dict[str, TaskMetrics]
+    student: dict[str, TaskMetrics]
+    uncertainty_spearman: dict[str, float]
+
+
+class TrainingRange(_Part):
+    """Which examples were learned from.
+
+    Attributes:
+        ts_min: Time of the oldest training row, milliseconds since the epoch.
+        ts_max: Time of the newest training row.
+        rows: Labelled rows that the teacher learned from.
+        unlabelled_rows: Further rows that only the student saw, labelled by the teacher.
+        held_out_rows: Rows of the newest slice, for the metrics only.
+    """
+
+    ts_min: int
+    ts_max: int
+    rows: int
+    unlabelled_rows: int
+    held_out_rows: int
+
+
+class AutoRow(_Part):
+    """Value kept on held-out labels by one way of passing uncertain requests directly.
+
+    Attributes:
+        source: Task whose uncertainty picks the direct passes; "own" blends every task's own.
+        direct_share: Share of all requests passed directly, inside the pass budget.
+        value: Kept share of all label value at this budget.
+        gain: ``value`` minus that of score alone.
+        gain_error: Standard error of ``gain`` (paired bootstrap).
+    """
+
+    source: str
+    direct_share: float
+    value: float
+    gain: float
+    gain_error: float
+
+
+class AutoEvidence(_Part):
+    """Which uncertainty source and direct share paid on held-out labels, at an equal budget.
+
+    Attributes:
+        rate: Intercepted share at which all were compared.
+        weights: Value of one positive of each task.
+        source: The pick; meaningless when ``direct_share`` is 0.
+        direct_share: The pick; 0 when nothing beat score alone by two standard errors.
+        table: Everything that was compared.
+    """
+
+    rate: float
+    weights: dict[str, float]
+    source: str
+    direct_share: float
+    table: tuple[AutoRow, ...]
+
+
+class Manifest(_Part):
+    """Everything that is known about one version.
+
+    Attributes:
+        format: Version of this schema.
+        version: Name of the version; unique in its registry.
+        created: Time of creation, ISO 8601 UTC.
+        files: sha256 (hex) of every other file of the folder, by name.
+        spec_hash: Hash of the feature spec.
+        opset: Standard ONNX operator set that the student asks for.
+        tasks: Tasks in the order of the student's output columns.
+        label_rates: Share of positives per task in the training rows of its population.
+        training: Which examples were learned from.
+        metrics: Held-out metrics.
+        rescaling: Per task the factor that brought the teacher's uncertainty to the mean of the
+            labels for training (DAUM, section III-E); the student's graph divides it out.
+        agreement: Largest difference between torch and onnxruntime on real rows at export.
+        auto: Evidence on passing uncertain requests directly.
+        config: Configuration of teacher, SWAG and student.
+        seed: Seed of everything random.
+    """
+
+    format: Literal[1] = 1
+    version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    created: str
+    files: dict[str, str]
+    spec_hash: str
+    opset: int
+    tasks: tuple[Task, ...]
+    label_rates: dict[str, float]
+    training: TrainingRange
+    metrics: Metrics
+    rescaling: dict[str, float]
+    agreement: float
+    auto: AutoEvidence | None
+    config: dict[str, Any]
+    seed: int
+
+    @property
+    def task_set(self) -> TaskSet:
+        """The tasks as a set."""
+        return TaskSet(self.tasks)
+
+    @field_validator("files")
+    @classmethod
+    def _files_are_here(cls, files: dict[str, str]) -> dict[str, str]:
+        for name in (STUDENT_FILE, SPEC_FILE):
+            if name not in files:
+                raise ValueError(f"{name} is not listed")
+        for name, sha256 in files.items():
+            if not _FILE_NAME.match(name) or name == MANIFEST_FILE:
+                raise ValueError(f"{name!r} is not the name of a file of the artifact's own folder")
+            if not _SHA256.match(sha256):
+                raise ValueError(f"the hash of {name} is not a sha256 in hex")
+        return files
+
+    @model_validator(mode="after")
+    def _tasks_form_a_set(self) -> Self:
+        TaskSet(self.tasks)
+        return self
+
+    def to_bytes(self) -> bytes:
+        """Content of ``manifest.json``."""
+        return (self.model_dump_json(indent=1) + "\n").encode()
+
+
+def sha256(content: bytes) -> str:
+    """Hex digest of a file's content."""
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,105 @@
+"""A tiny artifact: three ids, two tasks, a student whose answers are known by hand."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from models.artifact import write_artifact
+from models.features import FeatureSpec
+from models.manifest import Manifest, Metrics, TaskMetrics, TrainingRange, sha256
+from models.tasks import Task
+
+SPEC_TEXT = """\
+schema = "openrtb-2"
+
+[[feature]]
+name = "site"
+kind = "categorical"
+path = "site.id"
+size = 8
+
+[[feature]]
+name = "segments"
+kind = "tags"
+path = "user.data[*].segment[*].id"
+size = 16
+slots = 2
+"""
+
+TASKS = (
+    Task(name="click", window_s=60),
+    Task(name="online", population="click", window_s=120),
+)
+
+Make = Callable[..., Path]
+
+
+def tiny_student(columns: int = 3, tasks: int = 2, nan: bool = False) -> onnx.ModelProto:
+    """Student with scores = sigmoid(0.1 * sum of ids) and uncertainties = scores / 10."""
+    weights = np.full((columns, tasks), 0.1, np.float32)
+    tenth = np.array(np.nan if nan else 0.1, np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["ids"], ["x"], to=TensorProto.FLOAT),
+            helper.make_node("MatMul", ["x", "weights"], ["logits"]),
+            helper.make_node("Sigmoid", ["logits"], ["scores"]),
+            helper.make_node("Mul", ["scores", "tenth"], ["uncertainties"]),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info("ids", TensorProto.INT32, ["N", columns])],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", tasks])
+            for name in ("scores", "uncertainties")
+        ],
+        [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(tenth, "tenth")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def tiny_manifest(contents: dict[str, bytes], **changes: object) -> Manifest:
+    numbers = TaskMetrics(rows=10, positives=5, auc_roc=0.8, auc_pr=0.7, log_loss=0.5, ece=0.01)
+    per_task = {task.name: numbers for task in TASKS}
+    fields: dict[str, object] = {
+        "version": "v1",
+        "created": "2024-05-01T00:00:00Z",
+        "files": {name: sha256(content) for name, content in contents.items()},
+        "spec_hash": FeatureSpec.parse(SPEC_TEXT, "test").hash,
+        "opset": 17,
+        "tasks": TASKS,
+        "label_rates": {"click": 0.5, "online": 0.5},
+        "training": TrainingRange(ts_min=0, ts_max=9, rows=10, unlabelled_rows=0, held_out_rows=10),
+        "metrics": Metrics(teacher=per_task, student=per_task, uncertainty_spearman={}),
+        "rescaling": {"click": 1.0, "online": 1.0},
+        "agreement": 1e-7,
+        "auto": None,
+        "config": {},
+        "seed": 0,
+    }
+    return Manifest.model_validate(fields | changes)
+
+
+@pytest.fixture
+def make_artifact(tmp_path: Path) -> Make:
+    """Writes a tiny artifact and returns its folder; keywords change the manifest's fields."""
+
+    def make(name: str = "artifact", onnx_bytes: bytes | None = None, **changes: object) -> Path:
+        contents = {
+            "student.onnx": onnx_bytes or tiny_student().SerializeToString(),
+            "features.toml": SPEC_TEXT.encode(),
+            "card.html": b"<p>a card</p>",
+        }
+        folder = tmp_path / name
+        write_artifact(folder, tiny_manifest(contents, **changes), contents)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def tiny() -> Callable[..., bytes]:
+    """Bytes of a tiny student; see :func:`tiny_student`."""
+    return lambda **changes: tiny_student(**changes).SerializeToString()
