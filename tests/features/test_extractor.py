@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -308,7 +309,7 @@ def test_cutting_does_not_matter(data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(requests)), max_size=4)))
     extractor = spec.extractor()
     edges = [0, *cuts, len(requests)]
-    pieces = [extractor.extract(requests[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [extractor.extract(requests[a:b]) for a, b in pairwise(edges)]
     whole_NC = spec.extractor().extract(requests)
     assert whole_NC.shape == (len(requests), spec.columns)
     assert np.array_equal(np.concatenate(pieces), whole_NC)
