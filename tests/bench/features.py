@@ -145,8 +145,8 @@ def main() -> None:
         size = sum(len(value) for batch in batches for value in batch)
     requests = BATCHES * BATCH
     lines = [
-        f"{size / requests:.0f} bytes per request, {len(spec.features)} features, batch {BATCH}, "
-        f"garbage collector {gc.get_threshold() if gc.isenabled() else 'off'}"
+        f"{size / requests:.0f} bytes per request, {len(spec.features)} features, batch {BATCH}",
+        f"garbage collector {gc.get_threshold() if gc.isenabled() else 'off'}",
     ]
     for name, times in zip(
         ("loads alone", "decode_many", "extract"), zip(*rounds, strict=True), strict=True
