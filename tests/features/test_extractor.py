@@ -176,7 +176,9 @@ def reference_hash(name: str, value: Any, size: int) -> int:
     if value == "" or not isinstance(value, str | int | float):
         return 0
     seed = xxhash.xxh3_64(name.encode()).intdigest()
-    return 1 + xxhash.xxh3_64(str(value).encode(), seed=seed).intdigest() % (size - 1)
+    return 1 + xxhash.xxh3_64(
+        str(value).encode("utf-8", "surrogatepass"), seed=seed
+    ).intdigest() % (size - 1)
 
 
 def reference_bucket(feature: Feature, value: float | None) -> int:
@@ -247,7 +249,9 @@ SCALARS = (
     | st.integers(-3, 2000)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=6)
-    | st.sampled_from(["300", " 5 ", "1e3", "1_0", "nan", "inf", "-1e999", "a,b", "", "٣"])
+    | st.sampled_from(
+        ["300", " 5 ", "1e3", "1_0", "nan", "inf", "-1e999", "a,b", "", "٣", "\ud800"]
+    )
 )
 JSON = st.recursive(
     SCALARS,
