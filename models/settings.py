@@ -6,6 +6,7 @@ with it and what would be right.
 """
 
 import difflib
+import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -215,6 +216,13 @@ class Settings(BaseSettings):
             return Settings(**tree)
         except ValidationError as error:
             raise SettingsError(_explain(error)) from error
+
+    def environment(self) -> dict[str, str]:
+        """Variables under which :func:`load_settings` gives just these settings again."""
+        return {
+            f"WEIR_{name.upper()}": json.dumps(value)
+            for name, value in self.model_dump(mode="json").items()
+        }
 
 
 def load_settings(config: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
