@@ -66,10 +66,10 @@ class TrainConfig:
 
     held_out: float = 0.15
     threads: int = 2
-    ple: PleConfig = PleConfig()
-    teacher: TeacherTraining = TeacherTraining()
-    student: StudentConfig = StudentConfig()
-    distillation: StudentTraining = StudentTraining()
+    ple: PleConfig = field(default_factory=PleConfig)
+    teacher: TeacherTraining = field(default_factory=TeacherTraining)
+    student: StudentConfig = field(default_factory=StudentConfig)
+    distillation: StudentTraining = field(default_factory=StudentTraining)
     auto_rate: float = 0.6
     auto_weights: dict[str, float] = field(
         default_factory=lambda: {"click": 1.0, "online": 1.0, "cart": 5.0, "deal": 20.0}
