@@ -1,0 +1,49 @@
+# `make demo` and `make test` do all their own set-up in .venv; the rest is for people who change Weir.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo test check lint types imports format clean
+
+help: ## What can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/.light ## Broker, workers, traffic, outcomes and a live table, for about a minute (ARGS="--rate 0.8")
+	@$(BIN)/weir demo $(ARGS)
+
+test: $(VENV)/.test ## Everything the tests need, and all tests (ARGS="tests/policy -x")
+	@$(BIN)/pytest $(ARGS)
+
+check: lint types imports ## Lint, types, import layers
+
+lint: $(VENV)/.test
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/.test
+	@$(BIN)/mypy
+
+imports: $(VENV)/.test
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.test ## Sort imports and format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean: ## Remove the environment and everything that runs have written
+	@rm -rf $(VENV) var build dist *.egg-info
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Weir needs Python 3.11 or newer; call make with PYTHON=python3.11")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.light: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing Weir into $(VENV)"
+	@$(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing Weir, torch and the test tools into $(VENV) (torch is about 3 GB)"
+	@$(PIP) install --constraint constraints.txt --editable '.[test]'
+	@touch $@ $(VENV)/.light

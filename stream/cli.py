@@ -1,0 +1,75 @@
+"""The `weir` command: global options here, subcommands from the ``weir.commands`` entry points.
+
+Each entry point is a function ``register(app)``; that is how trainer's commands appear beside
+stream's without stream importing trainer. Heavy imports belong inside the commands: `weir --help`
+and a worker's start pay for them otherwise.
+"""
+
+import logging
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from models.settings import SettingsError, load_settings
+
+
+def build_app() -> typer.Typer:
+    """The command line with every installed subcommand."""
+    app = typer.Typer(
+        name="weir",
+        help="A traffic filter for real-time ad auctions on Kafka.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_global_options)
+    for entry_point in sorted(entry_points(group="weir.commands"), key=lambda e: e.name):
+        entry_point.load()(app)
+    return app
+
+
+def _global_options(
+    ctx: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Settings file [default: weir.toml if there is one].", metavar="FILE"),
+    ] = None,
+    bootstrap: Annotated[
+        str | None, typer.Option(help="Kafka brokers, HOST:PORT[,HOST:PORT...].")
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any setting, e.g. policy.rate=0.8; may be repeated."),
+    ] = None,
+    *,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+) -> None:
+    """Read settings: flags beat WEIR_SECTION__KEY variables, which beat the settings file."""
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    flags: dict[str, str | None] = {"kafka.bootstrap": bootstrap}
+    for text in setting or []:
+        key, sign, value = text.partition("=")
+        if not sign:
+            raise SettingsError(f"--set {text}: write it as KEY=VALUE, e.g. policy.rate=0.8")
+        flags[key] = value
+    ctx.obj = load_settings(config, flags)
+
+
+def main() -> None:
+    """Run `weir`; faults in settings and input end with exit status 2 and no traceback."""
+    try:
+        build_app()()
+    except SettingsError as error:
+        Console(stderr=True).print(f"weir: {error}", style="red", highlight=False, markup=False)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""Subcommands of `weir` for what runs on the bus: broker, topics, worker, replay, demo."""
+
+import asyncio
+import signal
+import sys
+import threading
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+from rich.console import Console
+
+from models.settings import Settings
+
+
+class Role(StrEnum):
+    """What a worker process does."""
+
+    INTERCEPT = "intercept"
+    FEEDBACK = "feedback"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the subcommands to ``app``."""
+    for command in (broker, topics, worker, replay, demo):
+        app.command()(command)
+
+
+def broker(
+    port: Annotated[int, typer.Option(help="Loopback port; 0 takes a free one.")] = 9092,
+    log: Annotated[Path, typer.Option(help="Where the broker logs.")] = Path("var/broker.log"),
+) -> None:
+    """Run the embedded broker (memory only, for trying things out) until Ctrl-C."""
+    from stream.broker import EmbeddedBroker  # noqa: PLC0415
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with EmbeddedBroker(log, port=port) as running:
+        typer.echo(f"the embedded broker serves on {running.bootstrap}; Ctrl-C ends it")
+        stop.wait()
+
+
+def topics(ctx: typer.Context) -> None:
+    """Create the topics that are missing."""
+    from stream.topics import ensure_topics  # noqa: PLC0415
+
+    settings: Settings = ctx.obj
+    created = asyncio.run(ensure_topics(settings.kafka, settings.topics))
+    typer.echo(f"created: {', '.join(created)}" if created else "every topic exists")
+
+
+def worker(
+    ctx: typer.Context,
+    role: Annotated[Role, typer.Option(help="Intercept requests, or join outcomes.")] = (
+        Role.INTERCEPT
+    ),
+    rate: Annotated[float | None, typer.Option(help="Target share to intercept.")] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(help="Port of the Prometheus endpoint; 0 takes a free one.")
+    ] = None,
+) -> None:
+    """Run one worker process until SIGTERM or Ctrl-C."""
+    settings: Settings = ctx.obj.override(
+        {"policy.rate": rate, "worker.metrics_port": metrics_port}
+    )
+    if role is Role.FEEDBACK:
+        from stream.feedback import run_feedback  # noqa: PLC0415
+
+        run_feedback(settings)
+    else:
+        from stream.worker import run_worker  # noqa: PLC0415
+
+        run_worker(settings)
+
+
+def replay(
+    ctx: typer.Context,
+    source: Annotated[
+        str, typer.Argument(help="A .jsonl or .parquet file of requests, or the name of a topic.")
+    ],
+    out: Annotated[Path, typer.Option(help="New folder for decisions and summary.")] = Path(
+        "var/replay"
+    ),
+    artifact: Annotated[
+        str | None, typer.Option(help="Artifact: a folder, a URL, or pretrained:NAME.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(help="Target share to intercept.")] = None,
+    outcomes: Annotated[
+        str | None, typer.Option(help="Outcomes: a .jsonl file, or the name of a topic.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="First moment of a topic (ISO 8601 or epoch ms).")
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", help="First moment not wanted (ISO 8601 or epoch ms).")
+    ] = None,
+    chunk_size: Annotated[
+        int, typer.Option(min=1, help="Records per chunk; decisions do not depend on it.")
+    ] = 1000,
+) -> None:
+    """Send historical requests through the worker's own decision code."""
+    from stream.replay import ReplayOptions, run_replay  # noqa: PLC0415
+
+    settings = ctx.obj.override({"policy.rate": rate, "model.artifact": artifact})
+    options = ReplayOptions(source, out, outcomes, start, end, chunk_size)
+    summary = asyncio.run(run_replay(settings, options))
+    typer.echo(orjson.dumps(summary, option=orjson.OPT_INDENT_2))
+
+
+def demo(
+    ctx: typer.Context,
+    rate: Annotated[float | None, typer.Option(help="Target share to intercept.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Intercept workers.")] = 2,
+    requests: Annotated[int, typer.Option(min=1, help="Simulated requests.")] = 60_000,
+    pace: Annotated[float, typer.Option(help="Simulated requests per second.")] = 1500.0,
+    backlog: Annotated[
+        int | None, typer.Option(help="Publish this many first, then start the workers.")
+    ] = None,
+    jd: Annotated[
+        Path | None, typer.Option(help="Folder of the JD.com requests to publish instead.")
+    ] = None,
+    *,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Train on what comes in, and swap the model.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of the simulated traffic.")] = 1,
+    out: Annotated[Path, typer.Option(help="Folder for logs and summary.")] = Path("var/demo"),
+    summary: Annotated[Path | None, typer.Option(help="Write the summary here too.")] = None,
+) -> None:
+    """Show everything at once for about a minute, then account for every request.
+
+    Ends with status 1 if a request is missing or doubled, or the rate misses its target.
+    """
+    from stream.demo import Demo, DemoOptions  # noqa: PLC0415
+    from stream.replay import write_summary  # noqa: PLC0415
+
+    options = DemoOptions(
+        folder=out,
+        workers=workers,
+        requests=backlog or requests,
+        requests_per_second=pace,
+        backlog=backlog is not None,
+        jd=jd,
+        rebuild=rebuild,
+        seed=seed,
+    )
+    settings = ctx.obj.override({"policy.rate": rate})
+    found = asyncio.run(Demo(settings, options, Console(stderr=True)).run())
+    if summary is not None:
+        write_summary(summary, found)
+    typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
+    if not found["ok"]:
+        sys.exit(1)

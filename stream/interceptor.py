@@ -1,0 +1,219 @@
+"""The interceptor: a chunk of raw records in, decisions and routed records out.
+
+Everything that decides what happens to a request is here, without I/O and without a clock of its
+own, so that the worker and a replay run the very same code: decode, extract features, score,
+decide (eq. 7-9 of the DAUM paper), route. Every input record comes out exactly once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import xxhash
+
+from models.artifact import Artifact
+from models.features import Extractor
+from models.scorer import Scorer
+from models.tasks import TaskSet
+from stream.events import Reject, decode_many
+from stream.metrics import WorkerMetrics
+from stream.policy import Decisions, Policy
+from stream.records import DECISION_HEADER, REASON_LABELS, Reason
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class Record(Protocol):
+    """What the interceptor reads of a consumed record (aiokafka's ConsumerRecord has it)."""
+
+    @property
+    def topic(self) -> str: ...  # noqa: D102
+    @property
+    def partition(self) -> int: ...  # noqa: D102
+    @property
+    def key(self) -> bytes | None: ...  # noqa: D102
+    @property
+    def value(self) -> bytes | None: ...  # noqa: D102
+    @property
+    def timestamp(self) -> int: ...  # noqa: D102
+    @property
+    def offset(self) -> int: ...  # noqa: D102
+    @property
+    def headers(self) -> Headers: ...  # noqa: D102
+
+
+class LoadedModel:
+    """An artifact ready to serve: its extractor and its warmed scorer.
+
+    Args:
+        artifact: A verified artifact.
+        threads: Threads of one inference.
+        batch: Requests per inference.
+    """
+
+    def __init__(self, artifact: Artifact, *, threads: int, batch: int) -> None:
+        self.version: str = artifact.manifest.version
+        self.created_s: float = artifact.manifest.created.timestamp()
+        self.tasks: TaskSet = artifact.tasks
+        self.spec_hash: str = artifact.spec.hash
+        self.extractor: Extractor = artifact.spec.extractor()
+        self.scorer = Scorer(artifact, threads=threads, batch=batch)
+        self.scorer.warm_up()
+
+
+class OutputRecord(NamedTuple):
+    """A record for one of the three output topics, on its source's partition number."""
+
+    key: bytes | None
+    value: bytes | None
+    timestamp: int
+    headers: Headers
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What the model and the policy said of N requests with T tasks.
+
+    Attributes:
+        scores_NT: Probabilities, each on its task's population.
+        uncertainties_NT: Standard deviations of these.
+        decisions: Verdicts, reasons, rewards, thresholds, propensities.
+    """
+
+    scores_NT: npt.NDArray[np.float32]
+    uncertainties_NT: npt.NDArray[np.float32]
+    decisions: Decisions
+
+
+@dataclass(frozen=True, slots=True)
+class Intercepted:
+    """What became of one chunk.
+
+    Attributes:
+        passed: Records for the pass topic, in source order.
+        blocked: Records for the block topic, in source order.
+        rejected: Records for the dead-letter topic, in source order.
+        decided: The N input records that were decided.
+        request_ids: Their ids.
+        scored: What the model said of them; None when no model served and everything passed.
+    """
+
+    passed: list[OutputRecord]
+    blocked: list[OutputRecord]
+    rejected: list[OutputRecord]
+    decided: list[Record]
+    request_ids: list[str]
+    scored: Scored | None
+
+
+class Interceptor:
+    """Decides chunks; the serving model may be replaced between two of them.
+
+    Args:
+        policy: Holds the controller's state; decisions depend on the order of requests only.
+        metrics: Where stages, verdicts, rejects and scores are counted.
+        max_value_bytes: Longer values are rejected.
+    """
+
+    def __init__(self, policy: Policy, metrics: WorkerMetrics, *, max_value_bytes: int) -> None:
+        self._policy = policy
+        self._metrics = metrics
+        self._max_value_bytes = max_value_bytes
+        self.model: LoadedModel | None = None
+
+    def intercept(self, records: Sequence[Record]) -> Intercepted:
+        """Decide a chunk: records of one partition in offset order, or of a merged history."""
+        with self._metrics.stage("decode"):
+            decoded = decode_many([record.value for record in records], self._max_value_bytes)
+            kept = [records[i] for i in decoded.kept]
+            request_ids: list[str] = [request["id"] for request in decoded.requests]
+        scored = self._score(decoded.requests, request_ids, [r.timestamp for r in kept])
+        with self._metrics.stage("route"):
+            rejected = [self._rejected(records[i], reject) for i, reject in decoded.rejects]
+            if scored is None:
+                passed, blocked = self._pass_everything(kept), []
+            else:
+                passed, blocked = self._route(kept, scored.decisions)
+        return Intercepted(passed, blocked, rejected, kept, request_ids, scored)
+
+    def _score(
+        self, requests: Sequence[dict[str, Any]], request_ids: Sequence[str], timestamps: list[int]
+    ) -> Scored | None:
+        model, metrics, policy = self.model, self._metrics, self._policy
+        if model is None:
+            fail_open_N = np.full(len(requests), Reason.FAIL_OPEN, np.uint8)
+            metrics.verdicts(np.ones(len(requests), np.bool_), fail_open_N)
+            return None
+        with metrics.stage("extract"):
+            ids_NC = model.extractor.extract(requests)
+        with metrics.stage("score"):
+            scores_NT, uncertainties_NT = model.scorer.score(ids_NC)
+        with metrics.stage("decide"):
+            decisions = policy.decide(
+                hash_ids(request_ids), np.array(timestamps, np.int64), scores_NT, uncertainties_NT
+            )
+            metrics.scored(model.tasks.names, scores_NT, uncertainties_NT)
+            metrics.verdicts(decisions.passed_N, decisions.reason_N)
+            metrics.rate(target=policy.target, achieved=policy.achieved, threshold=policy.threshold)
+        return Scored(scores_NT, uncertainties_NT, decisions)
+
+    def _route(
+        self, records: Sequence[Record], decisions: Decisions
+    ) -> tuple[list[OutputRecord], list[OutputRecord]]:
+        version = self.model.version if self.model else ""
+        form = (
+            b'{"model":%s,"e":%%.9g,"threshold":%%.9g,"reason":"%%b","propensity":%%.9g,'
+            b'"offset":%%d}' % orjson.dumps(version).replace(b"%", b"%%")
+        )
+        labels = [label.encode() for label in REASON_LABELS]
+        passed: list[OutputRecord] = []
+        blocked: list[OutputRecord] = []
+        for record, passes, reason, e, threshold, propensity in zip(
+            records,
+            decisions.passed_N.tolist(),
+            decisions.reason_N.tolist(),
+            decisions.reward_N.tolist(),
+            decisions.threshold_N.tolist(),
+            decisions.propensity_N.tolist(),
+            strict=True,
+        ):
+            header = form % (e, threshold, labels[reason], propensity, record.offset)
+            (passed if passes else blocked).append(_with_header(record, header))
+        return passed, blocked
+
+    @staticmethod
+    def _pass_everything(records: Sequence[Record]) -> list[OutputRecord]:
+        form = (
+            b'{"model":"","e":null,"threshold":null,"reason":"%b","propensity":1.0,"offset":%%d}'
+            % Reason.FAIL_OPEN.label.encode()
+        )
+        return [_with_header(record, form % record.offset) for record in records]
+
+    def _rejected(self, record: Record, reject: Reject) -> OutputRecord:
+        self._metrics.reject(reject.code)
+        headers = (
+            *record.headers,
+            ("weir-error", reject.code.value.encode()),
+            ("weir-message", reject.message.encode()),
+            ("weir-topic", record.topic.encode()),
+            ("weir-partition", b"%d" % record.partition),
+            ("weir-offset", b"%d" % record.offset),
+        )
+        return OutputRecord(record.key, record.value, record.timestamp, headers)
+
+
+def hash_ids(request_ids: Sequence[str]) -> npt.NDArray[np.uint64]:
+    """xxh3_64 of each request id: what every draw by request id starts from."""
+    digest = xxhash.xxh3_64_intdigest
+    return np.fromiter(
+        (digest(request_id) for request_id in request_ids), np.uint64, len(request_ids)
+    )
+
+
+def _with_header(record: Record, header: bytes) -> OutputRecord:
+    own = (DECISION_HEADER, header)
+    headers = (*record.headers, own) if record.headers else (own,)
+    return OutputRecord(record.key, record.value, record.timestamp, headers)

@@ -1,0 +1,144 @@
+"""Child processes of the demo and of tests: logged, stopped in order, never left behind.
+
+A child that `weir` starts gets its parent's id in the environment and ends itself when that
+parent is gone, so that even a ``kill -9`` of the parent leaves nothing running.
+"""
+
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+logger = logging.getLogger(__name__)
+
+PARENT_VARIABLE: Final = "WEIR_PARENT_PID"
+_PR_SET_PDEATHSIG: Final = 1
+#: Seconds that a child has to end by itself after SIGTERM; a worker drains within 5.
+STOP_S: Final = 10.0
+
+
+class ChildError(RuntimeError):
+    """A child process ended when it should not have; names its log file."""
+
+
+class ChildProcess:
+    """A `weir` subcommand in a process of its own, in its own session so Ctrl-C spares it.
+
+    Args:
+        name: For messages and the log file.
+        arguments: After `weir`.
+        log: File that takes its output.
+        environment: Added to this process's own.
+    """
+
+    def __init__(
+        self, name: str, arguments: Sequence[str], log: Path, environment: Mapping[str, str]
+    ) -> None:
+        self.name = name
+        self.log = log
+        self._command = [sys.executable, "-m", "stream.cli", *arguments]
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("WEIR_")}
+        self._environment = {**inherited, **environment, PARENT_VARIABLE: str(os.getpid())}
+
+    async def __aenter__(self) -> Self:
+        """Start it."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop it."""
+        await self.stop()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status, None while it runs."""
+        return self._process.returncode
+
+    def check(self) -> None:
+        """Raise if it ended with a failure.
+
+        Raises:
+            ChildError: With the end of its log.
+        """
+        if self.returncode:
+            tail = b"\n".join(self.log.read_bytes().splitlines()[-15:]).decode(errors="replace")
+            raise ChildError(
+                f"{self.name} ended with status {self.returncode}; its log {self.log} ends:\n{tail}"
+            )
+
+    async def wait(self) -> int:
+        """Wait for its end; returns the exit status."""
+        return await self._process.wait()
+
+    def kill(self) -> None:
+        """Kill it at once (SIGKILL)."""
+        self._process.kill()
+
+    async def stop(self) -> None:
+        """SIGTERM, and SIGKILL if it has not ended in :data:`STOP_S` seconds."""
+        if self.returncode is not None:
+            return
+        self._process.terminate()
+        try:
+            await asyncio.wait_for(self._process.wait(), STOP_S)
+        except TimeoutError:
+            logger.warning("%s did not stop within %g s; killing it", self.name, STOP_S)
+        finally:
+            if self.returncode is None:
+                self._process.kill()
+                await self._process.wait()
+
+
+def end_with_parent() -> None:
+    """In a child that a :class:`ChildProcess` started: end when the parent does."""
+    parent = os.environ.get(PARENT_VARIABLE)
+    if parent is None:
+        return
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    else:
+        threading.Thread(target=_watch_parent, args=(int(parent),), daemon=True).start()
+    if os.getppid() != int(parent):
+        sys.exit("the parent process is gone")
+
+
+def _watch_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def free_port() -> int:
+    """A loopback port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

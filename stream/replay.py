@@ -1,0 +1,433 @@
+"""Replay: historical requests through the worker's own decision code.
+
+The source is a topic between two timestamps or a file; the decisions are those of one worker that
+would have consumed these requests in publishing order, whatever the chunk size: the interceptor
+is the same, and nothing in it depends on how the stream is cut. A topic's partitions are merged
+by (timestamp, publisher's sequence number, partition, offset).
+"""
+
+import heapq
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import polars as pl
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from models.kafka import client_options
+
+from models.request_files import is_file, read_requests
+from models.settings import Settings
+from models.tasks import ALL_REQUESTS, TaskSet
+from stream.interceptor import Intercepted, Interceptor, Record
+from stream.metrics import WorkerMetrics
+from stream.policy import Policy
+from stream.records import REASON_LABELS, Outcome, RecordError
+from stream.serving import load_model
+from stream.verify import SEQUENCE_HEADER, read_topic
+
+#: Decisions per Parquet part, so that memory does not grow with the source.
+ROWS_PER_PART = 500_000
+#: Records fetched ahead per partition while merging.
+FETCH_AHEAD = 2000
+
+
+class ReplayError(ValueError):
+    """A source or outcome file that cannot be replayed; names the file and what is wrong."""
+
+
+async def merge_topic(
+    settings: Settings, topic: str, start_ms: int | None = None, end_ms: int | None = None
+) -> AsyncIterator[ConsumerRecord]:
+    """Records of ``topic`` in publishing order across its partitions.
+
+    Args:
+        settings: Brokers.
+        topic: The topic.
+        start_ms: First timestamp wanted (its beginning if None).
+        end_ms: First timestamp not wanted (its present end if None).
+
+    Raises:
+        ReplayError: If there is no such topic.
+    """
+    consumer = AIOKafkaConsumer(
+        **client_options(settings.kafka),
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+    )
+    await consumer.start()
+    try:
+        partitions = consumer.partitions_for_topic(topic)
+        if not partitions:
+            raise ReplayError(f"{topic}: no such topic on {settings.kafka.bootstrap}, and no file")
+        assigned = [TopicPartition(topic, partition) for partition in sorted(partitions)]
+        consumer.assign(assigned)
+        ends = await _seek(consumer, assigned, start_ms, end_ms)
+        heads: list[tuple[tuple[int, int, int, int], ConsumerRecord]] = []
+        readers = {tp: _read_partition(consumer, tp, ends[tp]) for tp in assigned}
+        for tp in assigned:
+            await _push_next(heads, readers[tp])
+        while heads:
+            _order, record = heapq.heappop(heads)
+            yield record
+            await _push_next(heads, readers[TopicPartition(topic, record.partition)])
+    finally:
+        await consumer.stop()
+
+
+async def _seek(
+    consumer: AIOKafkaConsumer,
+    assigned: list[TopicPartition],
+    start_ms: int | None,
+    end_ms: int | None,
+) -> dict[TopicPartition, int]:
+    """Seek to the first wanted records; returns the first offsets not wanted."""
+    ends: dict[TopicPartition, int] = await consumer.end_offsets(assigned)
+    await consumer.seek_to_beginning(*assigned)
+    if start_ms is not None:
+        found = await consumer.offsets_for_times(dict.fromkeys(assigned, start_ms))
+        for tp in assigned:
+            consumer.seek(tp, found[tp].offset if found[tp] else ends[tp])
+    if end_ms is not None:
+        found = await consumer.offsets_for_times(dict.fromkeys(assigned, end_ms))
+        ends |= {tp: at.offset for tp, at in found.items() if at}
+    return ends
+
+
+async def _read_partition(
+    consumer: AIOKafkaConsumer, tp: TopicPartition, end: int
+) -> AsyncIterator[ConsumerRecord]:
+    while await consumer.position(tp) < end:
+        batches = await consumer.getmany(tp, timeout_ms=500, max_records=FETCH_AHEAD)
+        for record in batches.get(tp, ()):
+            if record.offset < end:
+                yield record
+
+
+async def _push_next(
+    heads: list[tuple[tuple[int, int, int, int], ConsumerRecord]],
+    reader: AsyncIterator[ConsumerRecord],
+) -> None:
+    record = await anext(reader, None)
+    if record is not None:
+        number = int.from_bytes(dict(record.headers).get(SEQUENCE_HEADER, b""), "big")
+        order = (record.timestamp, number, record.partition, record.offset)
+        heapq.heappush(heads, (order, record))
+
+
+class DecisionWriter:
+    """Writes decisions as Parquet parts and keeps the counts of the summary.
+
+    Args:
+        folder: Where the parts go; it must be new or empty.
+        tasks: Names the score columns.
+
+    Raises:
+        ReplayError: If the folder holds something already.
+    """
+
+    def __init__(self, folder: Path, tasks: TaskSet) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise ReplayError(f"{folder}: not empty; give --out a new folder")
+        self._folder = folder
+        self._tasks = tasks
+        self._frames: list[pl.DataFrame] = []
+        self._rows = 0
+        self._parts = 0
+
+    def write(self, model: str, result: Intercepted) -> None:
+        """Add the decisions of one chunk."""
+        decided = result.decided
+        columns: dict[str, Any] = {
+            "request_id": result.request_ids,
+            "partition": [record.partition for record in decided],
+            "offset": [record.offset for record in decided],
+            "timestamp": [record.timestamp for record in decided],
+        }
+        count = len(decided)
+        if result.scored is None:
+            columns |= {"verdict": ["pass"] * count, "reason": ["fail-open"] * count}
+        else:
+            decisions = result.scored.decisions
+            columns["verdict"] = np.where(decisions.passed_N, "pass", "block")
+            columns["reason"] = np.array(REASON_LABELS)[decisions.reason_N]
+            columns["e"] = decisions.reward_N
+            columns["threshold"] = decisions.threshold_N
+            columns["propensity"] = decisions.propensity_N
+            for column, task in enumerate(self._tasks.names):
+                columns[f"score_{task}"] = result.scored.scores_NT[:, column]
+                columns[f"uncertainty_{task}"] = result.scored.uncertainties_NT[:, column]
+        columns["model"] = [model] * count
+        self._frames.append(pl.DataFrame(columns))
+        self._rows += count
+        if self._rows >= ROWS_PER_PART:
+            self.close()
+
+    def close(self) -> None:
+        """Write what is pending as one more part."""
+        if self._frames:
+            path = self._folder / f"decisions-{self._parts:05d}.parquet"
+            pl.concat(self._frames, how="diagonal").write_parquet(path)
+            self._frames, self._rows, self._parts = [], 0, self._parts + 1
+
+
+@dataclass
+class Replay:
+    """Feeds records to the interceptor in chunks and writes what it decides.
+
+    Args:
+        interceptor: With its model installed (or none, to fail open).
+        writer: Where decisions go.
+        chunk_size: Records per chunk; decisions do not depend on it.
+    """
+
+    interceptor: Interceptor
+    writer: DecisionWriter
+    chunk_size: int
+
+    def __post_init__(self) -> None:
+        self._pending: list[Record] = []
+        self._requests = 0
+        self._passed = 0
+        self._blocked = 0
+        self._rejects: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
+
+    def feed(self, record: Record) -> None:
+        """Take the next record."""
+        self._pending.append(record)
+        if len(self._pending) >= self.chunk_size:
+            self.flush()
+
+    def flush(self) -> None:
+        """Decide the records that are still pending."""
+        records, self._pending = self._pending, []
+        if not records:
+            return
+        result = self.interceptor.intercept(records)
+        model = self.interceptor.model
+        self.writer.write(model.version if model else "", result)
+        self._requests += len(records)
+        self._passed += len(result.passed)
+        self._blocked += len(result.blocked)
+        for record in result.rejected:
+            self._rejects[dict(record.headers)["weir-error"].decode()] += 1
+        if result.scored is None:
+            self._reasons["pass fail-open"] += len(result.passed)
+            return
+        decisions = result.scored.decisions
+        for verdict, mask_N in (
+            ("pass", decisions.passed_N),
+            ("block", ~decisions.passed_N),
+        ):
+            counts = np.bincount(decisions.reason_N[mask_N], minlength=len(REASON_LABELS))
+            for label, count in zip(REASON_LABELS, counts.tolist(), strict=True):
+                if count:
+                    self._reasons[f"{verdict} {label}"] += count
+
+    def summary(self) -> dict[str, Any]:
+        """Counts and the achieved rate."""
+        decided = self._passed + self._blocked
+        return {
+            "requests": self._requests,
+            "passed": self._passed,
+            "blocked": self._blocked,
+            "rejected": sum(self._rejects.values()),
+            "rejects": dict(self._rejects),
+            "reasons": dict(self._reasons),
+            "achieved_rate": self._blocked / decided if decided else None,
+        }
+
+
+def read_outcomes(path: Path) -> pl.DataFrame:
+    """Outcomes from a JSON Lines file, the first of each request and task.
+
+    Returns:
+        Columns ``request_id``, ``task``, ``ts`` (ms).
+
+    Raises:
+        ReplayError: Naming file and line of a bad one.
+    """
+    rows = []
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                try:
+                    outcome = Outcome.from_bytes(line)
+                except RecordError as error:
+                    raise ReplayError(f"{path}:{number}: {error}") from error
+                rows.append((outcome.request_id, outcome.task, outcome.ts))
+    return outcome_frame(rows)
+
+
+def outcome_frame(rows: Iterable[tuple[str, str, int]]) -> pl.DataFrame:
+    """The first outcome of each request and task."""
+    frame = pl.DataFrame(
+        list(rows), schema={"request_id": pl.String, "task": pl.String, "ts": pl.Int64},
+        orient="row",
+    )  # fmt: skip
+    return frame.group_by("request_id", "task").agg(pl.col("ts").min())
+
+
+def judge(decisions: pl.DataFrame, outcomes: pl.DataFrame, tasks: TaskSet) -> dict[str, Any]:
+    """What the decisions would have cost and kept.
+
+    Args:
+        decisions: As :class:`DecisionWriter` writes them.
+        outcomes: As :func:`read_outcomes` gives them; those outside their task's attribution
+            window do not count.
+        tasks: Tasks and their windows.
+
+    Returns:
+        Per task: ``outcomes``, ``blocked`` (outcomes that the blocked requests would have cost),
+        ``kept_share``, and ``auc`` of the score on the task's population (None without both
+        classes or without scores).
+    """
+    report: dict[str, Any] = {}
+    labelled = decisions
+    for task in tasks:
+        of_task = outcomes.filter(pl.col("task") == task.name).select(
+            "request_id", pl.col("ts").alias("outcome_ts")
+        )
+        delay = pl.col("outcome_ts") - pl.col("timestamp")
+        inside = delay.is_between(0, task.window_s * 1000).fill_null(value=False)
+        labelled = (
+            labelled.join(of_task, on="request_id", how="left")
+            .with_columns(inside.alias(f"label_{task.name}"))
+            .drop("outcome_ts")
+        )
+    for task in tasks:
+        label = pl.col(f"label_{task.name}")
+        happened = int(labelled.select(label.sum()).item())
+        blocked = int(labelled.filter(pl.col("verdict") == "block").select(label.sum()).item())
+        population = (
+            labelled
+            if task.population == ALL_REQUESTS
+            else labelled.filter(pl.col(f"label_{task.population}"))
+        )
+        report[task.name] = {
+            "outcomes": happened,
+            "blocked": blocked,
+            "kept_share": 1 - blocked / happened if happened else None,
+            "auc": _auc(population, task.name),
+        }
+    return report
+
+
+def _auc(frame: pl.DataFrame, task: str) -> float | None:
+    """Area under the ROC curve, as the rank-sum statistic with tied ranks averaged."""
+    if f"score_{task}" not in frame.columns:
+        return None
+    ranked = frame.select(pl.col(f"score_{task}").rank("average"), label=f"label_{task}")
+    positives = int(ranked["label"].sum())
+    negatives = ranked.height - positives
+    if positives == 0 or negatives == 0:
+        return None
+    rank_sum = float(ranked.filter("label")[f"score_{task}"].sum())
+    return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
+
+
+@dataclass(frozen=True)
+class ReplayOptions:
+    """What `weir replay` was asked for.
+
+    Attributes:
+        source: A file, or the name of a topic.
+        out: New folder for decisions and summary.
+        outcomes: A file, the name of a topic, or None.
+        start: First moment of a topic, ISO 8601 or epoch ms.
+        end: First moment not wanted.
+        chunk_size: Records per chunk.
+    """
+
+    source: str
+    out: Path
+    outcomes: str | None = None
+    start: str | None = None
+    end: str | None = None
+    chunk_size: int = 1000
+
+
+async def run_replay(settings: Settings, options: ReplayOptions) -> dict[str, Any]:
+    """Replay a source and write ``decisions-*.parquet`` and ``summary.json``.
+
+    Returns:
+        The summary.
+
+    Raises:
+        ReplayError: If source, outcomes or moments cannot be read.
+        ArtifactError: If the artifact must not serve.
+    """
+    tasks = settings.task_set
+    interceptor = Interceptor(
+        Policy(settings.policy, tasks),
+        WorkerMetrics(),
+        max_value_bytes=settings.worker.max_value_bytes,
+    )
+    interceptor.model = model = load_model(settings.model.artifact, tasks, settings)
+    replay = Replay(interceptor, DecisionWriter(options.out, tasks), options.chunk_size)
+    if is_file(options.source):
+        for record in read_requests(Path(options.source)):
+            replay.feed(record)
+    else:
+        span = (moment_ms(options.start), moment_ms(options.end))
+        async for record in merge_topic(settings, options.source, *span):
+            replay.feed(record)
+    replay.flush()
+    replay.writer.close()
+    summary = {
+        "source": options.source,
+        "model_version": model.version,
+        "target_rate": settings.policy.rate,
+        **replay.summary(),
+    }
+    if options.outcomes is not None:
+        outcomes = await _outcomes(settings, options.outcomes)
+        decisions = pl.read_parquet(options.out / "decisions-*.parquet")
+        summary["tasks"] = judge(decisions, outcomes, tasks)
+    write_summary(options.out / "summary.json", summary)
+    return summary
+
+
+def moment_ms(text: str | None) -> int | None:
+    """Milliseconds since the epoch of ``text``: ISO 8601 (UTC without an offset) or digits.
+
+    Raises:
+        ReplayError: If it is neither.
+    """
+    if text is None or text.isdigit():
+        return None if text is None else int(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ReplayError(
+            f"{text!r} is no moment; write 2026-01-31T12:00:00, with an offset if it is not UTC, "
+            "or milliseconds since the epoch"
+        ) from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return int(moment.timestamp() * 1000)
+
+
+async def _outcomes(settings: Settings, source: str) -> pl.DataFrame:
+    if is_file(source):
+        return read_outcomes(Path(source))
+    rows = []
+    async for record in read_topic(settings, source):
+        try:
+            outcome = Outcome.from_bytes(record.value)
+        except RecordError:
+            continue  # the feedback worker counts and logs these; here they are not outcomes
+        rows.append((outcome.request_id, outcome.task, outcome.ts))
+    return outcome_frame(rows)
+
+
+def write_summary(path: Path, summary: dict[str, Any]) -> None:
+    """Write ``summary`` as indented JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
