@@ -5,7 +5,6 @@ rest, label everything with it, distil the student, export and check it, judge b
 slice, write the folder.
 """
 
-# ruff: noqa: N815 - arrays carry their shape in their name
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -140,7 +139,7 @@ def default_progress() -> Progress:
     )
 
 
-def _fit(  # noqa: PLR0917 - the whole of the training in one call
+def _fit(
     split: Split,
     layout: FeatureLayout,
     config: TrainConfig,
@@ -183,7 +182,7 @@ def _fit(  # noqa: PLR0917 - the whole of the training in one call
     )
 
 
-def _manifest(  # noqa: PLR0917 - everything that is known goes into it
+def _manifest(
     split: Split,
     trained: Trained,
     spec: FeatureSpec,
@@ -197,7 +196,7 @@ def _manifest(  # noqa: PLR0917 - everything that is known goes into it
     ts_max = int(labelled.ts_N.max())
     newest = datetime.fromtimestamp(ts_max / 1000, UTC).strftime("%Y%m%dT%H%M%S")
     model_hash = sha256(trained.model)
-    rates_T = np.nanmean(labelled.targets(tasks), axis=0, dtype=np.float64)
+    rates_T: list[float] = np.nanmean(labelled.targets(tasks), axis=0).tolist()
     return Manifest(
         version=f"{newest}-{model_hash[:8]}",
         created=created.astimezone(UTC).isoformat(timespec="seconds"),
@@ -205,7 +204,7 @@ def _manifest(  # noqa: PLR0917 - everything that is known goes into it
         spec_hash=spec.hash,
         opset=OPSET,
         tasks=tuple(tasks),
-        label_rates=dict(zip(tasks.names, rates_T.tolist(), strict=True)),
+        label_rates=dict(zip(tasks.names, rates_T, strict=True)),
         training=TrainingRange(
             ts_min=int(labelled.ts_N.min()),
             ts_max=ts_max,
