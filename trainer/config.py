@@ -1,5 +1,6 @@
 """How much is trained, and how: one frozen tree, stored in the manifest of what it made."""
 
+import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
@@ -86,5 +87,6 @@ class TrainConfig:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
+        """As JSON values, as the manifest stores them."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return values
