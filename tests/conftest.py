@@ -1,0 +1,28 @@
+"""Fixtures that all tests share."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from stream.broker import EmbeddedBroker
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
+    """One embedded broker for the whole run; ``broker.bootstrap`` is its address."""
+    folder: Path = tmp_path_factory.mktemp("broker")
+    with EmbeddedBroker(folder / "broker.log") as running:
+        yield running
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def unique(request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """Make names that no other test uses: ``unique("in")``."""
+    number = next(_numbers)
+    test = "".join(c if c.isalnum() else "-" for c in request.node.name)[:60]
+    return lambda name: f"{name}-{number}-{test}"
