@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import sys
+import threading
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -34,15 +35,12 @@ def broker(
     """Run the embedded broker (memory only, for trying things out) until Ctrl-C."""
     from stream.broker import EmbeddedBroker  # noqa: PLC0415
 
-    async def serve() -> None:
-        stop = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        async with EmbeddedBroker(port=port, log=log) as running:
-            typer.echo(f"the embedded broker serves on {running.bootstrap}; Ctrl-C ends it")
-            await stop.wait()
-
-    asyncio.run(serve())
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with EmbeddedBroker(log, port=port) as running:
+        typer.echo(f"the embedded broker serves on {running.bootstrap}; Ctrl-C ends it")
+        stop.wait()
 
 
 def topics(ctx: typer.Context) -> None:
@@ -130,9 +128,7 @@ def demo(
     ] = False,
     seed: Annotated[int, typer.Option(help="Of the simulated traffic.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder for logs and summary.")] = Path("var/demo"),
-    summary: Annotated[
-        Path | None, typer.Option(help="Write the summary here too.")
-    ] = None,
+    summary: Annotated[Path | None, typer.Option(help="Write the summary here too.")] = None,
 ) -> None:
     """Show everything at once for about a minute, then account for every request.
 

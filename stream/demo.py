@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from models.kafka import client_options
 from rich.console import Console
 
-from models.kafka import client_options
 from models.settings import Settings
 from stream.broker import EmbeddedBroker
 from stream.dashboard import Dashboard
@@ -129,7 +129,7 @@ class Demo:
         async with AsyncExitStack() as stack:
             port = int(self._settings.kafka.bootstrap.rpartition(":")[2])
             log = options.folder / "broker.log"
-            await stack.enter_async_context(EmbeddedBroker(port=port, log=log))
+            stack.enter_context(EmbeddedBroker(log, port=port))
             await ensure_topics(self._settings.kafka, self._settings.topics)
             await self._open_monitor(stack)
             async with AsyncExitStack() as processes:
@@ -207,9 +207,11 @@ class Demo:
             return False
         if self._options.backlog:
             return True
-        settle_s = self._settings.feedback.lateness_s + max(
-            task.window_s for task in self._settings.tasks
-        ) / self._settings.feedback.time_scale
+        settle_s = (
+            self._settings.feedback.lateness_s
+            + max(task.window_s for task in self._settings.tasks)
+            / self._settings.feedback.time_scale
+        )
         return quiet_s > settle_s
 
     async def _progress(self) -> Progress:

@@ -96,7 +96,7 @@ class Intercepted:
         passed: Records for the pass topic, in source order.
         blocked: Records for the block topic, in source order.
         rejected: Records for the dead-letter topic, in source order.
-        decided: Positions in the chunk of the N requests that were decided.
+        decided: The N input records that were decided.
         request_ids: Their ids.
         scored: What the model said of them; None when no model served and everything passed.
     """
@@ -104,7 +104,7 @@ class Intercepted:
     passed: list[OutputRecord]
     blocked: list[OutputRecord]
     rejected: list[OutputRecord]
-    decided: list[int]
+    decided: list[Record]
     request_ids: list[str]
     scored: Scored | None
 
@@ -127,20 +127,17 @@ class Interceptor:
     def intercept(self, records: Sequence[Record]) -> Intercepted:
         """Decide a chunk: records of one partition in offset order, or of a merged history."""
         with self._metrics.stage("decode"):
-            values = [record.value for record in records]
-            requests, rejects = decode_many(values, self._max_value_bytes)
-        bad = dict(rejects)
-        decided = [index for index in range(len(records)) if index not in bad]
-        request_ids: list[str] = [request["id"] for request in requests]
-        scored = self._score(requests, request_ids, [records[i].timestamp for i in decided])
+            decoded = decode_many([record.value for record in records], self._max_value_bytes)
+            kept = [records[i] for i in decoded.kept]
+            request_ids: list[str] = [request["id"] for request in decoded.requests]
+        scored = self._score(decoded.requests, request_ids, [r.timestamp for r in kept])
         with self._metrics.stage("route"):
-            rejected = [self._rejected(records[i], reject) for i, reject in rejects]
-            kept = [records[i] for i in decided]
+            rejected = [self._rejected(records[i], reject) for i, reject in decoded.rejects]
             if scored is None:
                 passed, blocked = self._pass_everything(kept), []
             else:
                 passed, blocked = self._route(kept, scored.decisions)
-        return Intercepted(passed, blocked, rejected, decided, request_ids, scored)
+        return Intercepted(passed, blocked, rejected, kept, request_ids, scored)
 
     def _score(
         self, requests: Sequence[dict[str, Any]], request_ids: Sequence[str], timestamps: list[int]
@@ -160,9 +157,7 @@ class Interceptor:
             )
             metrics.scored(model.tasks.names, scores_NT, uncertainties_NT)
             metrics.verdicts(decisions.passed_N, decisions.reason_N)
-            metrics.rate(
-                target=policy.target, achieved=policy.achieved, threshold=policy.threshold
-            )
+            metrics.rate(target=policy.target, achieved=policy.achieved, threshold=policy.threshold)
         return Scored(scores_NT, uncertainties_NT, decisions)
 
     def _route(

@@ -38,9 +38,7 @@ class ArrayHistogram(Collector):
         bounds: Upper bounds of the buckets, increasing; +Inf is added.
     """
 
-    def __init__(
-        self, name: str, documentation: str, label: str, bounds: Sequence[float]
-    ) -> None:
+    def __init__(self, name: str, documentation: str, label: str, bounds: Sequence[float]) -> None:
         self._family = (name, documentation)
         self._label = label
         self._bounds = np.asarray(bounds, np.float64)
@@ -96,9 +94,7 @@ class WorkerMetrics:
         self._threshold = Gauge(
             "weir_threshold", "Reward that is needed to pass by score.", registry=registry
         )
-        self._scores = ArrayHistogram(
-            "weir_score", "Student's score.", "task", SCORE_BUCKETS
-        )
+        self._scores = ArrayHistogram("weir_score", "Student's score.", "task", SCORE_BUCKETS)
         self._uncertainties = ArrayHistogram(
             "weir_uncertainty", "Student's uncertainty.", "task", UNCERTAINTY_BUCKETS
         )

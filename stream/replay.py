@@ -8,8 +8,9 @@ by (timestamp, publisher's sequence number, partition, offset).
 
 import heapq
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,17 @@ import numpy as np
 import orjson
 import polars as pl
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-
 from models.kafka import client_options
+
+from models.request_files import is_file, read_requests
 from models.settings import Settings
 from models.tasks import ALL_REQUESTS, TaskSet
 from stream.interceptor import Intercepted, Interceptor, Record
+from stream.metrics import WorkerMetrics
+from stream.policy import Policy
 from stream.records import REASON_LABELS, Outcome, RecordError
-from stream.verify import SEQUENCE_HEADER
+from stream.serving import load_model
+from stream.verify import SEQUENCE_HEADER, read_topic
 
 #: Decisions per Parquet part, so that memory does not grow with the source.
 ROWS_PER_PART = 500_000
@@ -135,9 +140,9 @@ class DecisionWriter:
         self._rows = 0
         self._parts = 0
 
-    def write(self, records: Sequence[Record], model: str, result: Intercepted) -> None:
+    def write(self, model: str, result: Intercepted) -> None:
         """Add the decisions of one chunk."""
-        decided = [records[i] for i in result.decided]
+        decided = result.decided
         columns: dict[str, Any] = {
             "request_id": result.request_ids,
             "partition": [record.partition for record in decided],
@@ -206,7 +211,7 @@ class Replay:
             return
         result = self.interceptor.intercept(records)
         model = self.interceptor.model
-        self.writer.write(records, model.version if model else "", result)
+        self.writer.write(model.version if model else "", result)
         self._requests += len(records)
         self._passed += len(result.passed)
         self._blocked += len(result.blocked)
@@ -327,8 +332,102 @@ def _auc(frame: pl.DataFrame, task: str) -> float | None:
     return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
 
 
+@dataclass(frozen=True)
+class ReplayOptions:
+    """What `weir replay` was asked for.
+
+    Attributes:
+        source: A file, or the name of a topic.
+        out: New folder for decisions and summary.
+        outcomes: A file, the name of a topic, or None.
+        start: First moment of a topic, ISO 8601 or epoch ms.
+        end: First moment not wanted.
+        chunk_size: Records per chunk.
+    """
+
+    source: str
+    out: Path
+    outcomes: str | None = None
+    start: str | None = None
+    end: str | None = None
+    chunk_size: int = 1000
+
+
+async def run_replay(settings: Settings, options: ReplayOptions) -> dict[str, Any]:
+    """Replay a source and write ``decisions-*.parquet`` and ``summary.json``.
+
+    Returns:
+        The summary.
+
+    Raises:
+        ReplayError: If source, outcomes or moments cannot be read.
+        ArtifactError: If the artifact must not serve.
+    """
+    tasks = settings.task_set
+    interceptor = Interceptor(
+        Policy(settings.policy, tasks),
+        WorkerMetrics(),
+        max_value_bytes=settings.worker.max_value_bytes,
+    )
+    interceptor.model = model = load_model(settings.model.artifact, tasks, settings)
+    replay = Replay(interceptor, DecisionWriter(options.out, tasks), options.chunk_size)
+    if is_file(options.source):
+        for record in read_requests(Path(options.source)):
+            replay.feed(record)
+    else:
+        span = (moment_ms(options.start), moment_ms(options.end))
+        async for record in merge_topic(settings, options.source, *span):
+            replay.feed(record)
+    replay.flush()
+    replay.writer.close()
+    summary = {
+        "source": options.source,
+        "model_version": model.version,
+        "target_rate": settings.policy.rate,
+        **replay.summary(),
+    }
+    if options.outcomes is not None:
+        outcomes = await _outcomes(settings, options.outcomes)
+        decisions = pl.read_parquet(options.out / "decisions-*.parquet")
+        summary["tasks"] = judge(decisions, outcomes, tasks)
+    write_summary(options.out / "summary.json", summary)
+    return summary
+
+
+def moment_ms(text: str | None) -> int | None:
+    """Milliseconds since the epoch of ``text``: ISO 8601 (UTC without an offset) or digits.
+
+    Raises:
+        ReplayError: If it is neither.
+    """
+    if text is None or text.isdigit():
+        return None if text is None else int(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ReplayError(
+            f"{text!r} is no moment; write 2026-01-31T12:00:00, with an offset if it is not UTC, "
+            "or milliseconds since the epoch"
+        ) from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return int(moment.timestamp() * 1000)
+
+
+async def _outcomes(settings: Settings, source: str) -> pl.DataFrame:
+    if is_file(source):
+        return read_outcomes(Path(source))
+    rows = []
+    async for record in read_topic(settings, source):
+        try:
+            outcome = Outcome.from_bytes(record.value)
+        except RecordError:
+            continue  # the feedback worker counts and logs these; here they are not outcomes
+        rows.append((outcome.request_id, outcome.task, outcome.ts))
+    return outcome_frame(rows)
+
+
 def write_summary(path: Path, summary: dict[str, Any]) -> None:
     """Write ``summary`` as indented JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-

@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from mode import Service
+from models.kafka import client_options
 
 from models.artifact import ArtifactError, load_artifact
-from models.kafka import client_options
 from models.settings import Settings
 from models.tasks import TaskSet
 from stream.interceptor import LoadedModel

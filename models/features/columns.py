@@ -5,7 +5,7 @@ inner loops in C: every nested object is fetched once per batch, and its fields 
 ``map`` over a whole column.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import Any, Final
 
@@ -40,20 +40,15 @@ class Columns:
             self._lists[steps] = found
         return found
 
-    def elements(self, steps: Steps, limit: int) -> list[list[Any]]:
-        """The N lists of the first ``limit`` values that a path with ``[*]`` reaches, in order.
+    def elements(self, steps: Steps) -> list[list[Any]]:
+        """The N lists of the values that a path with ``[*]`` reaches, in order.
 
         An element that lacks the field asked for holds its place as None.
         """
         star = steps.index(EACH)
         columns = self.lists(steps[:star])
-        rest = list(steps[star + 1 :])
-        stars_left = rest.count(EACH)
-        for step in rest:
-            if not stars_left:
-                columns = [values[:limit] for values in columns]
+        for step in steps[star + 1 :]:
             columns = [_descend(values, step) if values else values for values in columns]
-            stars_left -= step == EACH
         return columns
 
     def _objects_at(self, steps: Steps) -> Sequence[dict[str, Any]]:
@@ -62,11 +57,6 @@ class Columns:
             found = [v if type(v) is dict else _NO_OBJECT for v in self.values(steps)]
             self._objects[steps] = found
         return found
-
-
-def slot(columns: Iterable[Sequence[Any]], index: int) -> Iterator[Any]:
-    """Element ``index`` of every list, None where it is too short."""
-    return (values[index] if len(values) > index else None for values in columns)
 
 
 def _descend(values: list[Any], step: Step) -> list[Any]:

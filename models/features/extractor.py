@@ -4,15 +4,15 @@ The one code path of trainer and worker. Ids depend on the request and the spec 
 batch around it, on what was extracted before, on the platform or on Python's hash seed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from models.features.columns import Columns, Steps, slot
+from models.features.columns import Columns, Steps
 from models.features.feature import Feature, Part
-from models.features.path import Path
+from models.features.path import EACH, Path
 from models.features.values import RowMemo, cross_rows, number_of
 
 _MS_PER_MINUTE: Final = 60_000.0
@@ -54,9 +54,7 @@ class Extractor:
             if feature.kind == "categorical":
                 ids_CN[feature.column] = _rows(memo, columns.values(steps), len(requests))
                 continue
-            lists = _tag_lists(feature, columns)
-            for index in range(feature.slots):
-                values = slot(lists, index)
+            for index, values in enumerate(_slots(feature, columns)):
                 ids_CN[feature.column + index] = _rows(memo, values, len(requests))
         for feature in self._times:
             ids_CN[feature.column] = _time_rows(feature, columns, len(requests))
@@ -108,13 +106,13 @@ class _Numbers:
 
 def _numbers(steps: Steps, columns: Columns, count: int) -> npt.NDArray[np.float64]:
     try:
-        return np.fromiter(columns.values(steps, np.nan), np.float64, count)
+        return np.fromiter(list(columns.values(steps, np.nan)), np.float64, count)
     except (TypeError, ValueError, OverflowError):
         return np.fromiter(map(number_of, columns.values(steps)), np.float64, count)
 
 
 def _counts(steps: Steps, columns: Columns, count: int) -> npt.NDArray[np.float64]:
-    lengths_N = np.fromiter(map(len, columns.elements(steps, limit=0)), np.float64, count)
+    lengths_N = np.fromiter(map(len, columns.elements(steps)), np.float64, count)
     lengths_N[lengths_N == 0] = np.nan
     return lengths_N
 
@@ -128,17 +126,25 @@ def _rows(memo: RowMemo, values: Iterable[Any], count: int) -> npt.NDArray[np.in
         return np.fromiter(map(memo.row_of, values), np.int32, count)
 
 
-def _tag_lists(feature: Feature, columns: Columns) -> list[list[Any]]:
-    steps = _path(feature).steps
-    if not feature.split:
-        return columns.elements(steps, feature.slots)
-    return [
-        _split(value, feature.split) if isinstance(value, str) else []
-        for value in columns.values(steps)
-    ]
+def _slots(feature: Feature, columns: Columns) -> Iterator[Iterable[Any]]:
+    """The N values of each slot in turn."""
+    path = _path(feature)
+    if path.stars == 1:
+        star = path.steps.index(EACH)
+        for index in range(feature.slots):
+            yield columns.values((*path.steps[:star], index, *path.steps[star + 1 :]))
+        return
+    if feature.split:
+        lists = [_split(value, feature.split) for value in columns.values(path.steps)]
+    else:
+        lists = columns.elements(path.steps)
+    for index in range(feature.slots):
+        yield [values[index] if len(values) > index else None for values in lists]
 
 
-def _split(text: str, separator: str) -> list[str]:
+def _split(text: Any, separator: str) -> list[str]:
+    if type(text) is not str:
+        return []
     return [tag for part in text.split(separator) if (tag := part.strip())]
 
 

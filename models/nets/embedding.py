@@ -1,0 +1,115 @@
+"""Feature ids to one dense vector: one shared table, tag slots pooled.
+
+N requests, C columns of ids, S single-valued features, G slots of tag features, P tag features,
+F = S + P features, D embedding width, R rows of the table.
+"""
+
+# ruff: noqa: N815 - arrays carry their shape in their name
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.features import FeatureSpec
+
+INITIAL_STD = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureLayout:
+    """Where the features of a spec lie in ``ids_NC``.
+
+    Attributes:
+        rows: R.
+        columns: C.
+        singles: The S columns of single-valued features.
+        slots: The G columns of tag features.
+        slot_missing: Per slot the id that means "no tag here".
+        slot_feature: Per slot its tag feature, 0 to P - 1.
+    """
+
+    rows: int
+    columns: int
+    singles: tuple[int, ...]
+    slots: tuple[int, ...]
+    slot_missing: tuple[int, ...]
+    slot_feature: tuple[int, ...]
+
+    @classmethod
+    def of(cls, spec: FeatureSpec) -> Self:
+        """Layout of a spec; a feature with more than one slot is pooled."""
+        singles: list[int] = []
+        slots: list[tuple[int, int, int]] = []
+        pooled = 0
+        for feature in spec.features:
+            if feature.slots == 1:
+                singles.append(feature.column)
+                continue
+            columns = range(feature.column, feature.column + feature.slots)
+            slots += [(column, feature.offset, pooled) for column in columns]
+            pooled += 1
+        return cls(
+            rows=spec.rows,
+            columns=spec.columns,
+            singles=tuple(singles),
+            slots=tuple(column for column, _, _ in slots),
+            slot_missing=tuple(missing for _, missing, _ in slots),
+            slot_feature=tuple(feature for _, _, feature in slots),
+        )
+
+    @property
+    def pooled(self) -> int:
+        """P, how many features are pooled."""
+        return max(self.slot_feature, default=-1) + 1
+
+    @property
+    def features(self) -> int:
+        """F, how many vectors an embedded request has."""
+        return len(self.singles) + self.pooled
+
+
+class FeatureEmbedding(nn.Module):
+    """Embeds ids; the tags of one feature are averaged over those that are not missing.
+
+    Args:
+        layout: Where the features lie.
+        width: D.
+    """
+
+    singles_S: Tensor
+    slots_G: Tensor
+    slot_missing_G: Tensor
+    pool_GP: Tensor
+
+    def __init__(self, layout: FeatureLayout, width: int) -> None:
+        super().__init__()
+        self.layout = layout
+        self.width = width
+        self.table_RD = nn.Parameter(torch.randn(layout.rows, width) * INITIAL_STD)
+        pool_GP = torch.zeros(len(layout.slots), layout.pooled)
+        for slot, feature in enumerate(layout.slot_feature):
+            pool_GP[slot, feature] = 1
+        self.register_buffer("singles_S", torch.tensor(layout.singles, dtype=torch.int64))
+        self.register_buffer("slots_G", torch.tensor(layout.slots, dtype=torch.int64))
+        self.register_buffer("slot_missing_G", torch.tensor(layout.slot_missing, dtype=torch.int64))
+        self.register_buffer("pool_GP", pool_GP)
+
+    @property
+    def out_width(self) -> int:
+        """F * D."""
+        return self.layout.features * self.width
+
+    def forward(self, ids_NC: Tensor) -> Tensor:
+        """Vectors of shape (N, F * D): first the single-valued features, then the pooled ones."""
+        singles_NSD = functional.embedding(ids_NC[:, self.singles_S], self.table_RD)
+        if not self.layout.slots:
+            return singles_NSD.flatten(1)
+        ids_NG = ids_NC[:, self.slots_G]
+        present_NG = (ids_NG != self.slot_missing_G).to(self.table_RD.dtype)
+        count_NP = (present_NG @ self.pool_GP).clamp(min=1)
+        share_NG = present_NG / (count_NP @ self.pool_GP.T)
+        slots_NGD = functional.embedding(ids_NG, self.table_RD) * share_NG.unsqueeze(2)
+        pooled_NPD = torch.einsum("ngd,gp->npd", slots_NGD, self.pool_GP)
+        return torch.cat([singles_NSD, pooled_NPD], dim=1).flatten(1)

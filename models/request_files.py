@@ -1,0 +1,132 @@
+"""Historical requests in files: JSON Lines (plain or .gz) and Parquet.
+
+A JSON line is either a bare bid request, or an envelope with the record's other parts::
+
+    {"key": "k", "value": {"id": ...} or "text", "timestamp": 1700000000000}
+
+A line with ``value`` and without ``imp`` is an envelope. Any other line, broken ones included, is
+taken as the value itself: rejecting it is the filter's work. Parquet has a column ``value``
+(binary or text) and may have ``key`` and ``timestamp``.
+"""
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+SUFFIXES: Final = (".jsonl", ".jsonl.gz", ".ndjson", ".parquet")
+
+
+class RequestFileError(ValueError):
+    """A file of requests that cannot be read; names the file, the line or column, and the fix."""
+
+
+class FileRecord(NamedTuple):
+    """One request of a file, in the shape of a consumed record.
+
+    Attributes:
+        topic: The file's name.
+        partition: Always 0.
+        offset: Its position in the file, from 0.
+        key: Record key, or None.
+        value: The raw bid request.
+        timestamp: Milliseconds since the epoch; ``ext.ts`` of the request if the file gives none,
+            else 0.
+        headers: Always empty.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp: int
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+def is_file(source: str) -> bool:
+    """Whether ``source`` names a file of requests rather than a topic."""
+    return source.endswith(SUFFIXES) or Path(source).exists()
+
+
+def read_requests(path: Path) -> Iterator[FileRecord]:
+    """The requests of a file, in its order.
+
+    Raises:
+        RequestFileError: If it is not there, or of no known kind.
+    """
+    if not path.is_file():
+        raise RequestFileError(f"{path}: no such file")
+    if path.suffix == ".parquet":
+        return _read_parquet(path)
+    if path.name.endswith(SUFFIXES):
+        return _read_lines(path)
+    raise RequestFileError(f"{path}: unknown kind of file; known are {', '.join(SUFFIXES)}")
+
+
+def _read_lines(path: Path) -> Iterator[FileRecord]:
+    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
+        offset = 0
+        for raw in lines:
+            line = raw.rstrip(b"\r\n")
+            if line:
+                yield _from_line(path.name, offset, line)
+                offset += 1
+
+
+def _from_line(name: str, offset: int, line: bytes) -> FileRecord:
+    try:
+        doc = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return FileRecord(name, 0, offset, None, line, 0)
+    if not isinstance(doc, dict):
+        return FileRecord(name, 0, offset, None, line, 0)
+    if "value" not in doc or "imp" in doc:
+        return FileRecord(name, 0, offset, _bytes(doc.get("id")), line, _time_of(doc))
+    value = doc["value"]
+    timestamp = doc.get("timestamp")
+    if not isinstance(timestamp, int):
+        timestamp = _time_of(value)
+    return FileRecord(name, 0, offset, _bytes(doc.get("key")), _bytes(value), timestamp)
+
+
+def _read_parquet(path: Path) -> Iterator[FileRecord]:
+    import polars as pl  # noqa: PLC0415 - a worker reads no files
+
+    frame = pl.scan_parquet(path)
+    names = frame.collect_schema().names()
+    if "value" not in names:
+        raise RequestFileError(
+            f"{path}: column 'value' (the raw bid request) is missing; there are {', '.join(names)}"
+        )
+    wanted = [name for name in ("key", "value", "timestamp") if name in names]
+    offset = 0
+    for batch in frame.select(wanted).collect_batches(maintain_order=True):
+        for row in batch.iter_rows(named=True):
+            value = _bytes(row["value"])
+            timestamp = row.get("timestamp")
+            if timestamp is None:
+                timestamp = _time_of_bytes(value)
+            yield FileRecord(path.name, 0, offset, _bytes(row.get("key")), value, timestamp)
+            offset += 1
+
+
+def _bytes(value: Any) -> bytes | None:
+    if value is None or isinstance(value, bytes):
+        return value
+    return value.encode() if isinstance(value, str) else orjson.dumps(value)
+
+
+def _time_of(request: Any) -> int:
+    extension = request.get("ext") if isinstance(request, dict) else None
+    time_ms = extension.get("ts") if isinstance(extension, dict) else None
+    return time_ms if isinstance(time_ms, int) and not isinstance(time_ms, bool) else 0
+
+
+def _time_of_bytes(value: bytes | None) -> int:
+    try:
+        return _time_of(orjson.loads(value or b""))
+    except orjson.JSONDecodeError:
+        return 0

@@ -1,0 +1,246 @@
+"""The Faust transport ``weir://``: an agent receives one event per fetched chunk.
+
+Faust finds it through the entry point group ``faust.transports``; ``broker="weir://a:1;weir://b:2"``
+selects it. It is Faust's aiokafka driver with these differences, and no others:
+
+- What a fetch returned for one partition becomes one message whose value is a `Chunk` of raw
+  records. Changelog topics of tables keep coming record by record, so tables work.
+- Offsets are kept by an `OffsetLedger`. Only the loop ``async for chunk in chunks(stream)``
+  acknowledges; Faust's own acknowledgement of an event, which happens even when the agent raised,
+  means nothing here.
+- At most `CHUNKS_IN_FLIGHT` chunks of a partition are between fetch and acknowledgement.
+- A topic added late is subscribed to after a second, not after 45.
+
+The consumer stays in a thread of its own, as in Faust: it costs a hop per fetch, not per record,
+and lets heartbeats pass while an agent computes.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, ClassVar, Final
+
+from faust.exceptions import ImproperlyConfigured
+from faust.transport.conductor import Conductor as FaustConductor
+from faust.transport.drivers import aiokafka as base
+from faust.types import TP, AppT, ConsumerMessage, Message
+
+from stream.transport.chunk import Chunk
+from stream.transport.fetcher import Fetch, FetchThread, Seek
+from stream.transport.ledger import OffsetLedger, Ticket
+
+CHUNKS_IN_FLIGHT: Final = 2  # one in the agent's hands, one ready: it never waits for a fetch
+DRAIN_S: Final = 5.0  # how long a rebalance or a stop waits for chunks that agents work on
+
+
+class ChunkMessage(ConsumerMessage):  # type: ignore[misc]
+    """A chunk on its way to an agent. Faust's acknowledgement leaves it alone.
+
+    Attributes:
+        ticket: Its place in the ledger.
+    """
+
+    __slots__ = ("ticket",)
+
+    def __init__(self, chunk: Chunk, ticket: Ticket[TP], tp: TP, generation_id: int) -> None:
+        last = chunk.records[-1]
+        super().__init__(
+            chunk.topic,
+            chunk.partition,
+            chunk.first_offset,
+            last.timestamp / 1000.0,
+            0,
+            None,
+            None,
+            chunk,
+            None,
+            tp=tp,
+            generation_id=generation_id,
+        )
+        self.ticket = ticket
+        self.acked = True  # as far as Faust is concerned
+
+    def ack(self, _consumer: Any, _n: int = 1) -> bool:
+        """Do nothing: see `Consumer.complete`."""
+        return False
+
+
+class Consumer(base.Consumer):  # type: ignore[misc]
+    """Hands over chunks and commits what the ledger says."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.ledger: OffsetLedger[TP] = OffsetLedger()
+        self._epoch = 0
+        self._working: set[ChunkMessage] = set()
+        self._progress = asyncio.Event()  # a chunk was completed
+
+    def _new_consumer_thread(self) -> FetchThread:
+        return FetchThread(self, loop=self.loop, beacon=self.beacon)
+
+    # -- fetching
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109
+        """Fetch once, and yield a message per chunk (per record of a changelog)."""
+        fetches, _ = await self._wait_next_records(timeout)
+        if fetches is None or self.should_stop:
+            return
+        for tp, fetch in fetches.items():
+            self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+            if self._is_changelog_tp(tp):
+                for record in fetch.records:
+                    if self._may_deliver(tp):
+                        yield tp, self._to_message(tp, record)
+            elif fetch.epoch > self._epoch:
+                await self.perform_seek()  # someone seeks just now: settle where to go on
+                return
+            elif fetch.epoch == self._epoch and self._may_deliver(tp):
+                yield tp, self._open(tp, fetch)
+            # else: a seek behind these records has been done, or follows the pause
+
+    def _may_deliver(self, tp: TP) -> bool:
+        return self.flow_active and (
+            self.app.client_only
+            or tp in self._get_active_partitions()
+            or tp in self._buffered_partitions
+        )
+
+    async def _getmany(
+        self,
+        active_partitions: set[TP] | None,
+        timeout: float,  # noqa: ASYNC109 - Faust's signature
+    ) -> Mapping[TP, Fetch]:
+        wanted = {tp for tp in active_partitions or () if self._has_room(tp)}
+        if wanted:
+            fetches: Mapping[TP, Fetch] = await super()._getmany(wanted, timeout)
+            return fetches
+        await self._wait_for_progress(timeout)
+        return {}
+
+    def _has_room(self, tp: TP) -> bool:
+        return self.ledger.in_flight(tp) < CHUNKS_IN_FLIGHT
+
+    def _open(self, tp: TP, fetch: Fetch) -> ChunkMessage:
+        records = fetch.records
+        first = records[0].offset
+        chunk = Chunk(
+            topic=tp.topic,
+            partition=tp.partition,
+            records=records,
+            first_offset=first,
+            next_offset=fetch.end,
+            size=sum(len(r.value or b"") + len(r.key or b"") for r in records),
+        )
+        ticket = self.ledger.open(tp, first if fetch.start is None else fetch.start, fetch.end)
+        return ChunkMessage(chunk, ticket, tp, self.app.consumer_generation_id)
+
+    async def perform_seek(self) -> None:
+        """Go back to the committed offsets; chunks in flight are abandoned and come again."""
+        seek: Seek = await self.seek_to_committed()
+        if seek.epoch < self._epoch:
+            return  # a later seek was faster
+        self._epoch = seek.epoch
+        for tp, position in seek.positions.items():
+            self._read_offset[tp] = position
+            self.ledger.reset(tp, position)
+        self._working.clear()
+        self._note_progress()
+
+    async def seek(self, partition: TP, offset: int) -> None:
+        """Not offered: the ledger goes on from committed offsets only."""
+        raise NotImplementedError(f"{partition}: commit {offset} for the group instead of seeking")
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Do nothing: a chunk covers the gaps between and behind its records."""
+
+    # -- acknowledging
+
+    def begin(self, message: ChunkMessage) -> None:
+        """An agent has taken `message` in hand: a rebalance waits for it, `DRAIN_S` at most."""
+        self._working.add(message)
+
+    def complete(self, message: ChunkMessage) -> None:
+        """All outputs of `message` are safe: its offsets may be committed."""
+        self._working.discard(message)
+        had_room = self._has_room(message.tp)
+        if self.ledger.ack(message.ticket) and not had_room:
+            self._thread.wake_up()
+        self._note_progress()
+
+    def _note_progress(self) -> None:
+        self._progress.set()
+        self._progress = asyncio.Event()
+
+    async def _wait_for_progress(self, seconds: float) -> None:
+        await self.wait(self._progress.wait(), timeout=seconds)
+
+    async def wait_empty(self) -> None:
+        """Wait for the chunks that agents work on, `DRAIN_S` at most, then commit.
+
+        What is not complete by then is abandoned: never committed, delivered again.
+        """
+        deadline = self.loop.time() + DRAIN_S
+        while self._working and not self.should_stop and not self.app.crashed:
+            left = deadline - self.loop.time()
+            if left <= 0:
+                self.log.warning("abandoned after %g s: %r", DRAIN_S, self._working)
+                break
+            await self._wait_for_progress(left)
+        self._working.clear()
+        await self.commit_and_end_transactions()
+
+    # -- committing
+
+    async def commit_and_end_transactions(self) -> None:
+        """Commit all that is acknowledged, also what a commit under way came too early for."""
+        await self.maybe_wait_for_commit_to_finish()
+        await super().commit_and_end_transactions()
+
+    def _filter_committable_offsets(self, tps: Any) -> dict[TP, int]:
+        return {tp: offset for tp in tps if (offset := self.ledger.committable(tp)) is not None}
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Any:
+        return (tp for tp in self.ledger if topics is None or tp in topics or tp.topic in topics)
+
+    async def _commit_offsets(
+        self, offsets: Mapping[TP, int], start_new_transaction: bool = True
+    ) -> bool:
+        done: bool = await super()._commit_offsets(offsets, start_new_transaction)
+        if done:
+            for tp, offset in offsets.items():
+                self.ledger.committed(tp, offset)
+        return done
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Drain and commit first, then forget."""
+        await super().on_partitions_revoked(revoked)
+        self.ledger.revoke(revoked)
+
+    def lag(self) -> dict[TP, int]:
+        """Records behind the end of each owned partition that are not acknowledged yet."""
+        behind: dict[TP, int] = {}
+        for tp in self.ledger:
+            end, done = self.highwater(tp), self.ledger.done(tp)
+            if end is not None and done is not None:
+                behind[tp] = max(0, end - done)
+        return behind
+
+
+class Conductor(FaustConductor):  # type: ignore[misc]
+    """Faust's conductor, quicker to subscribe."""
+
+    _resubscribe_sleep_lock_seconds: float = 1.0
+
+
+class Transport(base.Transport):  # type: ignore[misc]
+    """What ``weir://`` names."""
+
+    Consumer: ClassVar[type[Consumer]] = Consumer
+    Conductor: ClassVar[type[Conductor]] = Conductor
+
+    def __init__(self, url: Any, app: AppT, **kwargs: Any) -> None:
+        super().__init__(url, app, **kwargs)
+        if app.conf.consumer_auto_offset_reset != "earliest":
+            raise ImproperlyConfigured(
+                "consumer_auto_offset_reset: 'earliest' is needed; anything else would skip the "
+                "chunks that were in flight when nothing had been committed yet"
+            )

@@ -1,0 +1,137 @@
+"""The thread that holds the Kafka connection, and what it hands over.
+
+Kept from Faust: heartbeats and commits go on in this thread while an agent computes. It knows, for
+every partition, from which offset to which a fetch went, so that no record between two fetches can
+be skipped unnoticed, and it never confuses what was fetched before a seek with what came after.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from time import monotonic
+from typing import Any, NamedTuple
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import ConsumerStoppedError
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, ensure_aiokafka_TP
+from faust.types import TP
+
+
+class Fetch(NamedTuple):
+    """What one fetch returned for one partition.
+
+    Attributes:
+        epoch: Number of seeks before it; a fetch of an older epoch is stale.
+        start: Where it started, or None right after the position was left to the broker.
+        end: Where the next one starts.
+        records: aiokafka's records, in order.
+    """
+
+    epoch: int
+    start: int | None
+    end: int
+    records: list[Any]
+
+
+class Seek(NamedTuple):
+    """The committed offsets that a seek went to (None: nothing committed yet), and its epoch."""
+
+    epoch: int
+    positions: dict[TP, int | None]
+
+
+class FetchThread(AIOKafkaConsumerThread):  # type: ignore[misc]
+    """Faust's consumer thread; all methods but :meth:`wake_up` run inside it."""
+
+    def __post_init__(self) -> None:
+        """Set up the state of the thread."""
+        super().__post_init__()
+        self._epoch = 0
+        self._cursor: dict[TP, int] = {}
+        self._wake_up = asyncio.Event()
+
+    def wake_up(self) -> None:
+        """End a fetch that waits, because the caller wants another set of partitions now."""
+        self.thread_loop.call_soon_threadsafe(self._wake_up.set)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Forget positions: aiokafka looks up new ones."""
+        self._epoch += 1
+        self._cursor.clear()
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    async def seek_to_committed(self) -> Seek:
+        """Seek to the committed offsets, or to the beginning, in one step; not in changelogs."""
+        seek: Seek = await self.call_thread(self._seek_to_committed, self._ensure_consumer())
+        return seek
+
+    async def _seek_to_committed(self, consumer: AIOKafkaConsumer) -> Seek:
+        partitions = [tp for tp in self.assignment() if not self.consumer._is_changelog_tp(tp)]
+        positions = dict(
+            zip(
+                partitions,
+                await asyncio.gather(
+                    *(consumer.committed(ensure_aiokafka_TP(tp)) for tp in partitions)
+                ),
+                strict=True,
+            )
+        )
+        # From here to the end of the loop nothing else runs in this thread.
+        self._epoch += 1
+        self._cursor = {tp: at for tp, at in positions.items() if at is not None}
+        for tp, at in self._cursor.items():
+            consumer.seek(ensure_aiokafka_TP(tp), at)
+        unknown = [ensure_aiokafka_TP(tp) for tp, at in positions.items() if at is None]
+        seek = Seek(self._epoch, positions)
+        if unknown:
+            await consumer.seek_to_beginning(*unknown)
+        return seek
+
+    async def _fetch_records(
+        self,
+        consumer: AIOKafkaConsumer,
+        active_partitions: Iterable[TP],
+        timeout: float | None = None,  # noqa: ASYNC109 - Faust's signature
+        max_records: int | None = None,
+    ) -> Mapping[TP, Fetch]:
+        if not self.consumer.flow_active:
+            return {}
+        fetcher = consumer._fetcher
+        wanted = {ensure_aiokafka_TP(tp) for tp in active_partitions}
+        deadline = monotonic() + (timeout or 0.0)
+        self._wake_up.clear()
+        with fetcher._subscriptions.fetch_context():
+            while True:
+                if consumer._closed or fetcher._closed:
+                    raise ConsumerStoppedError
+                drained = await fetcher.fetched_records(wanted, 0, max_records)
+                if drained:
+                    return self._note(consumer, drained)
+                left = deadline - monotonic()
+                if left <= 0 or self._wake_up.is_set():
+                    return {}
+                await self._wait_for_records(fetcher, left)
+
+    def _note(
+        self, consumer: AIOKafkaConsumer, drained: Mapping[Any, list[Any]]
+    ) -> dict[TP, Fetch]:
+        assignment = consumer._subscription.subscription.assignment
+        fetches: dict[TP, Fetch] = {}
+        for tp, records in drained.items():
+            partition = TP(tp.topic, tp.partition)
+            end = assignment.state_value(tp).position
+            fetches[partition] = Fetch(self._epoch, self._cursor.get(partition), end, records)
+            self._cursor[partition] = end
+        return fetches
+
+    async def _wait_for_records(self, fetcher: Any, seconds: float) -> None:
+        records = fetcher._create_fetch_waiter()
+        woken = asyncio.ensure_future(self._wake_up.wait())
+        try:
+            await asyncio.wait(
+                (records, woken), timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            woken.cancel()
+            records.cancel()
+        if records.done() and not records.cancelled():
+            records.result()  # raises what the fetch met, e.g. a missing authorization

@@ -1,0 +1,153 @@
+"""Cost of decoding and of feature extraction per request, with the shipped OpenRTB spec.
+
+Run from the repository root: ``PYTHONPATH=. python tests/bench/features.py``. Prints medians of
+alternating rounds. Ids are long-tailed and a tenth of the users is new in every batch, so that
+memos see misses as they do in traffic.
+"""
+
+import gc
+import random
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from models.features import FeatureSpec
+from stream.events import decode_many
+
+BATCH = 512
+BATCHES = 40
+ROUNDS = 7
+
+
+def _tail(rng: random.Random, prefix: str, alpha: float) -> str:
+    return f"{prefix}{int(rng.paretovariate(alpha)) % 100_000}"
+
+
+def _maker(rng: random.Random) -> dict[str, Any]:
+    site = {
+        "id": _tail(rng, "s", 0.7),
+        "domain": _tail(rng, "news-", 0.7) + ".example.com",
+        "cat": rng.sample(["IAB1", "IAB2-3", "IAB9", "IAB12", "IAB19"], 2),
+        "mobile": rng.randrange(2),
+        "publisher": {"id": _tail(rng, "pub", 0.8)},
+    }
+    app = {
+        "bundle": "com.example." + _tail(rng, "app", 0.7),
+        "cat": ["IAB9"],
+        "publisher": {"id": _tail(rng, "pub", 0.8)},
+    }
+    banner = {
+        "w": rng.choice([300, 320, 728, 970]),
+        "h": rng.choice([50, 90, 250]),
+        "pos": rng.randrange(8),
+        "api": [3, 5],
+        "btype": [4],
+        "format": [{"w": 300, "h": 250}, {"w": 320, "h": 50}],
+    }
+    video = {"minduration": 5, "maxduration": 30, "protocols": [2, 3, 5], "plcmt": 1, "skip": 1}
+    counts = ("impressions_1d", "impressions_7d", "impressions_30d", "clicks_7d", "clicks_30d")
+    counts += ("visits_7d", "visits_30d", "carts_7d", "orders_30d", "session_depth")
+    rates = ("ctr_user", "ctr_site", "ctr_tag", "cvr_user", "cart_rate_user")
+    since = ("sec_since_impression", "sec_since_click", "sec_since_visit")
+    user_number = int(rng.paretovariate(0.5)) if rng.random() < 0.9 else rng.getrandbits(48)
+    return {
+        "id": f"{rng.getrandbits(128):032x}",
+        "at": 2,
+        "tmax": rng.choice([100, 120, 150]),
+        "cur": ["USD"],
+        "bcat": ["IAB25", "IAB26", "IAB7-39"],
+        "imp": [
+            {
+                "id": "1",
+                "tagid": _tail(rng, "t", 0.6),
+                "bidfloor": round(rng.expovariate(1.0), 2),
+                "bidfloorcur": "USD",
+                "secure": 1,
+                **({"banner": banner} if rng.random() < 0.8 else {"video": video}),
+            }
+        ],
+        **({"site": site} if rng.random() < 0.5 else {"app": app}),
+        "device": {
+            "ua": "Mozilla/5.0 (Linux; Android 14; " + _tail(rng, "SM-", 0.8) + ") Mobile Safari",
+            "make": rng.choice(["Samsung", "Apple", "Xiaomi"]),
+            "model": _tail(rng, "m", 0.8),
+            "os": rng.choice(["Android", "iOS"]),
+            "osv": rng.choice(["14", "15.2", "16"]),
+            "devicetype": rng.randint(1, 7),
+            "connectiontype": rng.randrange(8),
+            "language": rng.choice(["en", "de", "zh"]),
+            "w": rng.choice([390, 412, 1080]),
+            "h": rng.choice([844, 915, 2340]),
+            "lmt": 0,
+            "ifa": f"{rng.getrandbits(128):032x}",
+            "geo": {
+                "country": rng.choice(["DEU", "USA", "CHN", "FRA"]),
+                "region": _tail(rng, "r", 0.9),
+                "city": _tail(rng, "c", 0.7),
+                "zip": _tail(rng, "z", 0.7),
+                "lat": round(rng.uniform(-50, 60), 4),
+                "lon": round(rng.uniform(-170, 170), 4),
+                "utcoffset": rng.choice([0, 60, 480]),
+            },
+        },
+        "user": {
+            "id": f"user-{user_number}",
+            "yob": rng.randint(1940, 2010),
+            "gender": rng.choice("MF"),
+            "data": [{"id": "d", "segment": [{"id": _tail(rng, "g", 0.8)} for _ in range(2)]}],
+            "ext": {
+                "behavior": {
+                    **{name: int(rng.paretovariate(0.8)) for name in counts},
+                    **{name: round(rng.betavariate(2, 40), 4) for name in rates},
+                    **{name: int(rng.expovariate(1e-5)) for name in since},
+                }
+            },
+        },
+        "regs": {"coppa": 0, "gdpr": 1},
+        "ext": {"ts": 1_455_000_000_000 + rng.randrange(10**9)},
+    }
+
+
+def _measure(
+    batches: list[list[bytes]], extract: Callable[[list[dict[str, Any]]], object]
+) -> tuple[float, float, float]:
+    """Seconds of orjson alone, of the decoder and of the extractor, batch after batch."""
+    parse = decode = features = 0.0
+    for batch in batches:
+        started = time.process_time()
+        for value in batch:
+            orjson.loads(value)
+        parsed = time.process_time()
+        requests = decode_many(batch, 1 << 20).requests
+        decoded = time.process_time()
+        extract(requests)
+        extracted = time.process_time()
+        parse += parsed - started
+        decode += decoded - parsed
+        features += extracted - decoded
+    return parse, decode, features
+
+
+def main() -> None:
+    """Measure and print."""
+    rng = random.Random(1)
+    spec = FeatureSpec.load("openrtb")
+    extractor = spec.extractor()
+    rounds = []
+    size = 0
+    for _ in range(ROUNDS + 1):
+        batches = [[orjson.dumps(_maker(rng)) for _ in range(BATCH)] for _ in range(BATCHES)]
+        rounds.append(_measure(batches, extractor.extract))
+        size = sum(len(value) for batch in batches for value in batch)
+    requests = BATCHES * BATCH
+    print(f"{size / requests:.0f} bytes per request, {len(spec.features)} features, batch {BATCH}")
+    print("garbage collector", "on" if gc.isenabled() else "off")
+    for name, times in zip(("loads alone", "decode_many", "extract"), zip(*rounds[1:]), strict=True):
+        print(f"{name:12s}{statistics.median(times) / requests * 1e6:6.2f} us per request")
+
+
+if __name__ == "__main__":
+    main()

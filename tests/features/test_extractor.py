@@ -1,0 +1,386 @@
+"""The extractor against a plain reference, against literal ids, and on whatever JSON there is."""
+
+import bisect
+import math
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+import xxhash
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.features import Feature, FeatureSpec
+from models.features.values import MEMO_ENTRIES, MEMO_TEXT, RowMemo
+
+EVERY_KIND = """
+[[feature]]
+name = "os"
+kind = "categorical"
+path = "device.os"
+size = 50
+[[feature]]
+name = "width"
+kind = "numeric"
+path = "device.w"
+boundaries = [320, 640.5, 1080]
+[[feature]]
+name = "floor"
+kind = "numeric"
+path = "imp[0].bidfloor"
+log = { low = 0.1, high = 10, buckets = 2 }
+[[feature]]
+name = "cat"
+kind = "tags"
+path = "site.cat[*]"
+size = 20
+slots = 2
+[[feature]]
+name = "segment"
+kind = "tags"
+path = "user.data[*].segment[*].id"
+size = 30
+slots = 3
+[[feature]]
+name = "format_w"
+kind = "tags"
+path = "imp[0].banner.format[*].w"
+size = 10
+slots = 2
+[[feature]]
+name = "word"
+kind = "tags"
+path = "user.keywords"
+split = ","
+size = 40
+slots = 2
+[[feature]]
+name = "corner"
+kind = "categorical"
+path = "ext.grid[1][0]"
+size = 9
+[[feature]]
+name = "cells"
+kind = "tags"
+path = "ext.grid[*][0]"
+size = 9
+slots = 2
+[[feature]]
+name = "deals"
+kind = "count"
+path = "imp[*].pmp.deals[*]"
+boundaries = [2, 4]
+[[feature]]
+name = "hour"
+kind = "time"
+path = "ext.ts"
+utc_offset = "device.geo.utcoffset"
+part = "hour-of-week"
+[[feature]]
+name = "day"
+kind = "time"
+path = "ext.ts"
+part = "day-of-week"
+[[feature]]
+name = "os_width"
+kind = "cross"
+of = ["os", "width"]
+size = 60
+[[feature]]
+name = "os_width_day"
+kind = "cross"
+of = ["os_width", "day"]
+size = 70
+"""
+
+REQUESTS: list[dict[str, Any]] = [
+    {
+        "device": {"os": "Android", "w": 1080, "geo": {"utcoffset": 480}},
+        "imp": [
+            {
+                "bidfloor": 0.5,
+                "banner": {"format": [{"w": 300}, {"w": "300"}, {"w": 728}]},
+                "pmp": {"deals": [{}, {}]},
+            },
+            {"pmp": {"deals": [{}]}},
+        ],
+        "site": {"cat": ["IAB1", "IAB2", "IAB3"]},
+        "user": {
+            "keywords": " shoes ,, boots,hats",
+            "data": [{"segment": [{"id": 7}]}, {"segment": [{}, {"id": "a"}]}],
+        },
+        "ext": {"ts": 1_455_010_431_000, "grid": [["x"], [True]]},
+    },
+    {
+        "device": {"os": "Größe ✓", "w": "641"},
+        "imp": [{"bidfloor": 20}],
+        "site": {"cat": "IAB1"},
+        "ext": {"ts": 0},
+    },
+    {"device": {"os": 17.0, "w": None}, "imp": [], "user": {"keywords": ["a"]}, "ext": []},
+]
+
+GOLDEN = [
+    [23, 54, 57, 64, 76, 106, 80, 84, 111, 111, 129, 132, 164, 171, 177, 180, 224, 353, 365, 423],
+    [31, 53, 59, 60, 60, 80, 80, 80, 110, 110, 120, 120, 160, 169, 169, 178, 255, 355, 390, 478],
+    [24, 50, 55, 60, 60, 80, 80, 80, 110, 110, 120, 120, 160, 169, 169, 178, 182, 351, 359, 419],
+]
+
+SPECS = {
+    "every-kind": FeatureSpec.parse(EVERY_KIND, "every-kind"),
+    "openrtb": FeatureSpec.load("openrtb"),
+    "jd": FeatureSpec.load("jd"),
+}
+
+
+# --- The reference: one value at a time, nothing shared with the extractor ----------------------
+
+
+def reach(node: Any, steps: tuple[str | int, ...]) -> list[Any]:
+    """All values at a path below ``node``; None where there is none."""
+    if not steps:
+        return [node]
+    step, rest = steps[0], steps[1:]
+    if step == -1:
+        return [v for item in node for v in reach(item, rest)] if isinstance(node, list) else []
+    if isinstance(step, str):
+        return reach(node.get(step) if isinstance(node, dict) else None, rest)
+    inside = isinstance(node, list) and step < len(node)
+    return reach(node[step] if inside else None, rest)
+
+
+def reference_number(value: Any) -> float | None:
+    if isinstance(value, str | int | float):
+        try:
+            number = float(value)
+        except (ValueError, OverflowError):
+            return None
+        return number if math.isfinite(number) else None
+    return None
+
+
+def reference_hash(name: str, value: Any, size: int) -> int:
+    if isinstance(value, bool):
+        value = int(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return 0
+        value = int(value) if value == math.floor(value) else value
+    if value == "" or not isinstance(value, str | int | float):
+        return 0
+    seed = xxhash.xxh3_64(name.encode()).intdigest()
+    return 1 + xxhash.xxh3_64(str(value).encode(), seed=seed).intdigest() % (size - 1)
+
+
+def reference_bucket(feature: Feature, value: float | None) -> int:
+    return 0 if value is None else 1 + bisect.bisect_right(feature.boundaries, value)
+
+
+def reference_time(feature: Feature, request: dict[str, Any]) -> int:
+    assert feature.path is not None
+    ms = reference_number(reach(request, feature.path.steps)[0])
+    shift = feature.utc_offset and reference_number(reach(request, feature.utc_offset.steps)[0])
+    if ms is None or not math.isfinite(ms := ms + (shift or 0.0) * 60_000.0):
+        return 0
+    hour = math.floor(ms / 3_600_000) % 24
+    day = (math.floor(ms / 86_400_000) + 3) % 7
+    return 1 + {"hour-of-day": hour, "day-of-week": day, "hour-of-week": 24 * day + hour}[
+        feature.part or ""
+    ]
+
+
+def reference_cross(feature: Feature, parts: list[int]) -> int:
+    if 0 in parts:
+        return 0
+    mask = (1 << 64) - 1
+    state = xxhash.xxh3_64(feature.name.encode()).intdigest()
+    for part in parts:
+        state = (state + part + 0x9E3779B97F4A7C15) & mask
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & mask
+        state ^= state >> 31
+    return 1 + state % (feature.size - 1)
+
+
+def reference(spec: FeatureSpec, request: dict[str, Any]) -> list[int]:
+    """The ids of one request, feature by feature."""
+    local: dict[str, list[int]] = {}
+    for feature in spec.features:
+        values = reach(request, feature.path.steps) if feature.path else []
+        match feature.kind:
+            case "categorical":
+                found = [reference_hash(feature.name, values[0], feature.size)]
+            case "numeric":
+                found = [reference_bucket(feature, reference_number(values[0]))]
+            case "count":
+                found = [reference_bucket(feature, float(len(values)) or None)]
+            case "tags":
+                if feature.split:
+                    text = values[0] if isinstance(values[0], str) else ""
+                    values = [v.strip() for v in text.split(feature.split) if v.strip()]
+                values = (values + [None] * feature.slots)[: feature.slots]
+                found = [reference_hash(feature.name, value, feature.size) for value in values]
+            case "time":
+                found = [reference_time(feature, request)]
+            case "cross":
+                found = [reference_cross(feature, [local[part][0] for part in feature.parts])]
+        local[feature.name] = found
+    return [row + feature.offset for feature in spec.features for row in local[feature.name]]
+
+
+# --- Requests: arbitrary JSON put at, above and below the paths of a spec ------------------------
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(1 << 63), (1 << 64) - 1)
+    | st.integers(-3, 2000)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=6)
+    | st.sampled_from(["300", " 5 ", "1e3", "1_0", "nan", "inf", "-1e999", "a,b", "", "٣"])
+)
+JSON = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=6,
+)
+
+
+def put(node: Any, steps: tuple[str | int, ...], value: Any) -> Any:
+    """``node`` with ``value`` at a path, containers made on the way."""
+    if not steps:
+        return value
+    step, rest = steps[0], steps[1:]
+    if isinstance(step, str):
+        kept = node if isinstance(node, dict) else {}
+        return {**kept, step: put(kept.get(step), rest, value)}
+    items = list(node) if isinstance(node, list) else []
+    if step == -1:
+        return [*items, put(None, rest, value)]
+    items += [None] * (step + 1 - len(items))
+    items[step] = put(items[step], rest, value)
+    return items
+
+
+@st.composite
+def requests_for(draw: st.DrawFn, spec: FeatureSpec) -> dict[str, Any]:
+    """A request with values at, and now and then above, paths of the spec."""
+    paths = [f.path.steps for f in spec.features if f.path]
+    paths += [f.utc_offset.steps for f in spec.features if f.utc_offset]
+    request: dict[str, Any] = {}
+    for steps in draw(st.lists(st.sampled_from(paths), max_size=25)):
+        depth = draw(st.integers(1, len(steps)) | st.just(len(steps)))
+        value = draw(SCALARS if depth == len(steps) else JSON)
+        changed = put(request, steps[:depth], value)
+        assert isinstance(changed, dict)
+        request = changed
+    return request
+
+
+@pytest.mark.parametrize("name", SPECS)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_equals_the_reference(name: str, data: st.DataObject) -> None:
+    """On arbitrary requests the batch extractor gives what the plain reference gives."""
+    spec = SPECS[name]
+    requests = data.draw(st.lists(requests_for(spec), min_size=1, max_size=6))
+    ids_NC = spec.extractor().extract(requests)
+    assert ids_NC.dtype == np.int32
+    assert ids_NC.flags.c_contiguous
+    assert ids_NC.tolist() == [reference(spec, request) for request in requests]
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_cutting_does_not_matter(data: st.DataObject) -> None:
+    """However a stream is cut into batches, one extractor gives the ids of the whole."""
+    spec = SPECS["every-kind"]
+    requests = data.draw(st.lists(requests_for(spec), max_size=12))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(requests)), max_size=4)))
+    extractor = spec.extractor()
+    edges = [0, *cuts, len(requests)]
+    pieces = [extractor.extract(requests[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    whole_NC = spec.extractor().extract(requests)
+    assert whole_NC.shape == (len(requests), spec.columns)
+    assert np.array_equal(np.concatenate(pieces), whole_NC)
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_ids_stay_in_their_features_rows(data: st.DataObject) -> None:
+    """Every id lies within the rows that its feature owns."""
+    spec = SPECS["openrtb"]
+    ids_NC = spec.extractor().extract(data.draw(st.lists(requests_for(spec), max_size=6)))
+    for feature in spec.features:
+        own = ids_NC[:, feature.column : feature.column + feature.slots]
+        assert ((own >= feature.offset) & (own < feature.offset + feature.size)).all()
+
+
+def test_golden_ids() -> None:
+    """A spec and three requests give exactly these ids."""
+    assert SPECS["every-kind"].extractor().extract(REQUESTS).tolist() == GOLDEN
+
+
+@pytest.mark.parametrize("seed", ["1", "4242"])
+def test_golden_ids_under_any_hash_seed(seed: str) -> None:
+    """Python's own string hashing has no part in the ids."""
+    program = (
+        "import sys, orjson; from models.features import FeatureSpec; "
+        "text, requests = orjson.loads(sys.stdin.buffer.read()); "
+        "ids = FeatureSpec.parse(text, 'x').extractor().extract(requests); "
+        "sys.stdout.buffer.write(orjson.dumps(ids.tolist()))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        input=orjson.dumps([EVERY_KIND, REQUESTS]),
+        capture_output=True,
+        check=True,
+        cwd=Path(__file__).resolve().parents[2],
+        env={**os.environ, "PYTHONHASHSEED": seed},
+    )
+    assert orjson.loads(ran.stdout) == GOLDEN
+
+
+def test_time_is_the_users_own() -> None:
+    """Hour and weekday follow the calendar of the request's time zone, before 1970 too."""
+    spec = SPECS["openrtb"]
+    place = {feature.name: feature for feature in spec.features}
+    for ms in (0, 1_455_010_431_000, 1_700_000_000_000, -1):
+        for minutes in (0, 480, -210):
+            request = {"ext": {"ts": ms}, "device": {"geo": {"utcoffset": minutes}}}
+            ids_C = spec.extractor().extract([request])[0]
+            local = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms, minutes=minutes)
+            hour, weekday = place["hour"], place["weekday"]
+            assert ids_C[hour.column] - hour.offset == 1 + local.hour
+            assert ids_C[weekday.column] - weekday.offset == 1 + local.weekday()
+
+
+def test_one_bad_value_does_not_spoil_its_neighbours() -> None:
+    """An unhashable or unreadable value is missing, and the rest of its batch is as ever."""
+    spec = SPECS["every-kind"]
+    good = REQUESTS[0]
+    bad: dict[str, Any] = {"device": {"os": {"a": []}, "w": [300]}, "ext": {"ts": {}}}
+    ids_NC = spec.extractor().extract([good, bad, good])
+    missing = [f.offset for f in spec.features for _ in range(f.slots)]
+    assert ids_NC[0].tolist() == ids_NC[2].tolist() == GOLDEN[0]
+    assert ids_NC[1].tolist() == missing
+
+
+def test_memo_is_bounded_and_right_after_forgetting() -> None:
+    """Ids without end neither grow a memo nor change a row; long texts are not kept."""
+    memo = RowMemo("user", 1000, 5)
+    rows = [memo[f"u{number}"] for number in range(3 * MEMO_ENTRIES)]
+    assert len(memo) <= MEMO_ENTRIES
+    assert [memo.row_of(f"u{number}") for number in range(3 * MEMO_ENTRIES)] == rows
+    assert len(set(rows)) == 999
+    assert min(rows) == 6
+    assert memo[None] == 5
+    text = "x" * (MEMO_TEXT + 1)
+    assert memo[text] == memo.row_of(text)
+    assert text not in memo

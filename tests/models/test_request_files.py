@@ -1,0 +1,54 @@
+import gzip
+from pathlib import Path
+
+import orjson
+import polars as pl
+import pytest
+
+from models.request_files import FileRecord, RequestFileError, is_file, read_requests
+
+BARE = b'{"id":"a","imp":[{}],"ext":{"ts":1700000000123}}'
+ENVELOPE = {"key": "k", "value": {"id": "b", "imp": [{}]}, "timestamp": 17}
+
+
+def test_lines_are_bare_requests_envelopes_or_taken_as_they_are(tmp_path: Path) -> None:
+    """Bare requests keep their bytes, envelopes give key and time, broken lines stay broken."""
+    path = tmp_path / "requests.jsonl"
+    path.write_bytes(b"\n".join([BARE, orjson.dumps(ENVELOPE), b"{broken", b"", b"[1]"]) + b"\n")
+    assert list(read_requests(path)) == [
+        FileRecord("requests.jsonl", 0, 0, b"a", BARE, 1700000000123),
+        FileRecord("requests.jsonl", 0, 1, b"k", b'{"id":"b","imp":[{}]}', 17),
+        FileRecord("requests.jsonl", 0, 2, None, b"{broken", 0),
+        FileRecord("requests.jsonl", 0, 3, None, b"[1]", 0),
+    ]
+
+
+def test_gzip_and_parquet_hold_the_same_requests(tmp_path: Path) -> None:
+    """The kind of file does not change what is read."""
+    plain, packed, table = (tmp_path / f"r.{kind}" for kind in ("jsonl", "jsonl.gz", "parquet"))
+    plain.write_bytes(BARE + b"\n")
+    packed.write_bytes(gzip.compress(BARE + b"\n"))
+    pl.DataFrame({"key": ["a"], "value": [BARE], "timestamp": [None]}).write_parquet(table)
+    wanted = [record[2:] for record in read_requests(plain)]
+    assert [record[2:] for record in read_requests(packed)] == wanted
+    assert [record[2:] for record in read_requests(table)] == wanted
+
+
+def test_errors_name_the_file_and_what_is_missing(tmp_path: Path) -> None:
+    """A missing file, an unknown kind and a missing column are told apart."""
+    odd, table = tmp_path / "requests.csv", tmp_path / "r.parquet"
+    odd.write_text("")
+    pl.DataFrame({"body": [BARE]}).write_parquet(table)
+    with pytest.raises(RequestFileError, match="no such file"):
+        read_requests(tmp_path / "absent.jsonl")
+    with pytest.raises(RequestFileError, match=r"requests\.csv: unknown kind"):
+        read_requests(odd)
+    with pytest.raises(RequestFileError, match=r"column 'value'.*there are body"):
+        list(read_requests(table))
+
+
+def test_a_source_is_a_file_by_its_name_or_its_presence(tmp_path: Path) -> None:
+    """Topic names are not taken for files."""
+    assert is_file("absent.jsonl")
+    assert is_file(str(tmp_path))
+    assert not is_file("bid-requests")

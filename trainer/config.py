@@ -1,0 +1,89 @@
+"""How much is trained, and how: one frozen tree, stored in the manifest of what it made."""
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
+
+from models.nets.ple import PleConfig
+from models.nets.student import StudentConfig
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherTraining:
+    """Training of the teacher, then SWAG.
+
+    Attributes:
+        batch: Rows per step.
+        epochs: Epochs with a cosine-decayed learning rate.
+        learning_rate: Where the decay starts.
+        swag_learning_rate: Where it ends, and the constant rate while snapshots are taken.
+        snapshots: How many snapshots of the weights are collected.
+        snapshots_per_epoch: How often, evenly spaced.
+        rank: Deviations kept (K).
+        scale: Factor on SWAG's covariance.
+        samples: Weight sets drawn for mean and standard deviation (M).
+        weight_decay: AdamW's, on all weights.
+    """
+
+    batch: int = 512
+    epochs: int = 3
+    learning_rate: float = 2e-3
+    swag_learning_rate: float = 4e-4
+    snapshots: int = 10
+    snapshots_per_epoch: int = 5
+    rank: int = 10
+    scale: float = 0.5
+    samples: int = 20
+    weight_decay: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class StudentTraining:
+    """Distillation.
+
+    Attributes:
+        batch: Rows per step.
+        epochs: Epochs with a cosine-decayed learning rate, over labelled and unlabelled rows.
+        learning_rate: Where the decay starts.
+        uncertainty_weight: Weight of the uncertainty's loss beside that of the scores.
+    """
+
+    batch: int = 512
+    epochs: int = 5
+    learning_rate: float = 3e-3
+    uncertainty_weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """Everything that shapes an artifact besides its examples, spec and seed.
+
+    Attributes:
+        held_out: Share of the rows, the newest ones, kept for the metrics.
+        threads: Threads of torch; results are equal only for an equal number.
+        auto_rate: Intercepted share at which passing by uncertainty is judged.
+        auto_weights: Value of one positive per task for that judgement; 1 where not given.
+    """
+
+    held_out: float = 0.15
+    threads: int = 2
+    ple: PleConfig = PleConfig()
+    teacher: TeacherTraining = TeacherTraining()
+    student: StudentConfig = StudentConfig()
+    distillation: StudentTraining = StudentTraining()
+    auto_rate: float = 0.6
+    auto_weights: dict[str, float] = field(
+        default_factory=lambda: {"click": 1.0, "online": 1.0, "cart": 5.0, "deal": 20.0}
+    )
+
+    def quick(self) -> Self:
+        """The same with an effort that suits a trial run."""
+        return replace(
+            self,
+            ple=PleConfig(embedding=4, expert=16, tower=8),
+            teacher=replace(self.teacher, epochs=1, snapshots=4, snapshots_per_epoch=4, samples=6),
+            distillation=replace(self.distillation, epochs=2),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)

@@ -1,0 +1,69 @@
+"""Fitting the student to the teacher: soft labels and uncertainties, no hard labels.
+
+The student sees the labelled rows and every unlabelled request there is: hard labels on rows that
+the teacher was trained on cost accuracy, soft labels on fresh requests cost almost none.
+"""
+
+import torch
+from rich.progress import Progress
+from torch import Tensor
+
+from models.nets.embedding import FeatureLayout
+from models.nets.losses import masked_bce, poisson_deviance
+from models.nets.student import Student, StudentConfig, mean_matching
+from trainer.config import StudentTraining
+from trainer.fitting import cosine, run_steps, steps_per_epoch
+
+
+def fit_student(
+    layout: FeatureLayout,
+    ids_NC: Tensor,
+    mean_NT: Tensor,
+    std_NT: Tensor,
+    sizes: StudentConfig,
+    training: StudentTraining,
+    progress: Progress,
+) -> tuple[Student, Tensor]:
+    """Distil the teacher.
+
+    Args:
+        layout: Where the features lie.
+        ids_NC: Feature ids of all rows.
+        mean_NT: The teacher's probabilities for them.
+        std_NT: The teacher's uncertainties.
+        sizes: Sizes of the student.
+        training: Schedule.
+        progress: Where the bar is shown.
+
+    Returns:
+        The student and the factor per task that its uncertainties were multiplied with.
+    """
+    student = Student(layout, mean_NT.shape[1], sizes)
+    rescaling_T = mean_matching(std_NT, mean_NT.mean(0))
+    scaled_NT = std_NT * rescaling_T
+    _start_at_means(student, mean_NT, scaled_NT)
+    steps = training.epochs * steps_per_epoch(len(ids_NC), training.batch)
+    bar = progress.add_task("student", total=steps)
+
+    def loss(rows: Tensor) -> Tensor:
+        logits_BT, uncertainties_BT = student(ids_NC[rows])
+        scores = masked_bce(logits_BT, mean_NT[rows])
+        uncertainties = poisson_deviance(uncertainties_BT, scaled_NT[rows])
+        return scores + training.uncertainty_weight * uncertainties
+
+    run_steps(
+        student,
+        rows=len(ids_NC),
+        batch=training.batch,
+        steps=steps,
+        learning_rate=lambda step: cosine(step, steps, training.learning_rate, 0.0),
+        loss=loss,
+        after_step=lambda _: progress.advance(bar),
+    )
+    return student, rescaling_T
+
+
+@torch.no_grad()
+def _start_at_means(student: Student, mean_NT: Tensor, scaled_NT: Tensor) -> None:
+    student.score.bias.copy_(mean_NT.mean(0).clamp(1e-4, 1 - 1e-4).logit())
+    student.uncertainty.bias.copy_(scaled_NT.mean(0).clamp(min=1e-4).expm1().log())

@@ -1,0 +1,92 @@
+"""How good scores and uncertainties are on held-out rows, per task on its own population."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
+
+from models.artifact import Artifact
+from models.examples import Examples
+from models.manifest import TaskMetrics
+from models.scorer import Scorer
+from models.tasks import TaskSet
+
+Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+CALIBRATION_BINS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One artifact on one set of rows.
+
+    Attributes:
+        version: The artifact's version.
+        tasks: Metrics per task.
+        agreement: Largest difference between torch and onnxruntime at its export.
+    """
+
+    version: str
+    tasks: dict[str, TaskMetrics]
+    agreement: float
+
+
+def evaluate_artifact(artifact: Artifact, examples: Examples) -> Evaluation:
+    """Score examples with an artifact's student and compare with their labels."""
+    scores_NT, _ = Scorer(artifact).score(examples.features_NC)
+    targets_NT = examples.targets(artifact.tasks)
+    return Evaluation(
+        version=artifact.manifest.version,
+        tasks=evaluate(scores_NT, targets_NT, artifact.tasks),
+        agreement=artifact.manifest.agreement,
+    )
+
+
+def evaluate(scores_NT: Floats, targets_NT: Floats, tasks: TaskSet) -> dict[str, TaskMetrics]:
+    """Metrics per task over the rows whose target is not NaN."""
+    metrics = {}
+    for column, name in enumerate(tasks.names):
+        known_N = ~np.isnan(targets_NT[:, column])
+        metrics[name] = task_metrics(
+            scores_NT[known_N, column].astype(np.float64),
+            targets_NT[known_N, column].astype(np.int64),
+        )
+    return metrics
+
+
+def task_metrics(scores_N: npt.NDArray[np.float64], labels_N: npt.NDArray[np.int64]) -> TaskMetrics:
+    """Metrics of one task; what cannot be computed (no rows, one class) is None."""
+    rows, positives = len(labels_N), int(labels_N.sum())
+    both = 0 < positives < rows
+    return TaskMetrics(
+        rows=rows,
+        positives=positives,
+        auc_roc=float(roc_auc_score(labels_N, scores_N)) if both else None,
+        auc_pr=float(average_precision_score(labels_N, scores_N)) if both else None,
+        log_loss=float(log_loss(labels_N, scores_N, labels=[0, 1])) if rows else None,
+        ece=calibration_error(scores_N, labels_N) if rows else None,
+    )
+
+
+def calibration_bins(
+    scores_N: npt.NDArray[np.float64], labels_N: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Bins of equal count in order of the score: rows of (mean score, share positive, count)."""
+    order_N = np.argsort(scores_N, kind="stable")
+    parts = [part for part in np.array_split(order_N, CALIBRATION_BINS) if len(part)]
+    return np.array([[scores_N[part].mean(), labels_N[part].mean(), len(part)] for part in parts])
+
+
+def calibration_error(scores_N: npt.NDArray[np.float64], labels_N: npt.NDArray[np.int64]) -> float:
+    """Expected calibration error: mean distance of score and share positive over the bins."""
+    bins_B3 = calibration_bins(scores_N, labels_N)
+    return float(np.average(np.abs(bins_B3[:, 0] - bins_B3[:, 1]), weights=bins_B3[:, 2]))
+
+
+def spearman(a_N: Floats, b_N: Floats) -> float:
+    """Rank correlation, ties at their mean rank; 0 where one side is constant."""
+    ranks_2N = np.stack([pl.Series(values).rank().to_numpy() for values in (a_N, b_N)])
+    if (ranks_2N.std(axis=1) == 0).any():
+        return 0.0
+    return float(np.corrcoef(ranks_2N)[0, 1])

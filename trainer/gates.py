@@ -1,0 +1,115 @@
+"""Gates: may a candidate replace what serves? Both are judged on the same newest held-out rows."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from models.manifest import TaskMetrics
+from trainer.evaluate import Evaluation
+
+
+class Gate(StrEnum):
+    """What a candidate must pass."""
+
+    AUC = "auc"
+    LOG_LOSS = "log-loss"
+    CALIBRATION = "calibration"
+    AGREEMENT = "agreement"
+
+
+@dataclass(frozen=True, slots=True)
+class GateLimits:
+    """How much worse a candidate may be.
+
+    Attributes:
+        auc_drop: Loss of AUC-ROC per task.
+        log_loss_growth: Relative growth of the log-loss per task.
+        ece_growth: Growth of the calibration error per task.
+        agreement: Difference between torch and onnxruntime at export.
+        min_positives: A task with fewer positives (or negatives) is too noisy to gate on.
+    """
+
+    auc_drop: float = 0.01
+    log_loss_growth: float = 0.02
+    ece_growth: float = 0.02
+    agreement: float = 1e-5
+    min_positives: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """One gate's verdict.
+
+    Attributes:
+        gate: Which gate.
+        task: Which task; None for gates of the whole artifact.
+        passed: Whether the candidate passes.
+        candidate: Its figure.
+        limit: What the figure may be at worst.
+        reason: The verdict in words.
+    """
+
+    gate: Gate
+    task: str | None
+    passed: bool
+    candidate: float | None
+    limit: float | None
+    reason: str
+
+
+def verdict(
+    candidate: Evaluation, serving: Evaluation | None, limits: GateLimits = GateLimits()
+) -> list[GateResult]:
+    """Judge a candidate.
+
+    Args:
+        candidate: The candidate on the newest held-out rows.
+        serving: What serves, on the same rows; None when nothing comparable serves. Then the
+            candidate must only beat chance and be calibrated.
+        limits: How much worse it may be.
+
+    Returns:
+        One result per gate and task. The candidate may be published if all passed.
+    """
+    results = [_at_most(Gate.AGREEMENT, None, candidate.agreement, limits.agreement)]
+    for task, figures in candidate.tasks.items():
+        old = serving.tasks.get(task) if serving else None
+        results += _judge_task(task, figures, old, limits)
+    return results
+
+
+def _judge_task(
+    task: str, new: TaskMetrics, old: TaskMetrics | None, limits: GateLimits
+) -> list[GateResult]:
+    rarer = min(new.positives, new.rows - new.positives)
+    if new.auc_roc is None or new.log_loss is None or new.ece is None:
+        return [_skipped(gate, task, "a class is missing") for gate in _TASK_GATES]
+    if rarer < limits.min_positives:
+        reason = f"only {rarer} rows of the rarer class, {limits.min_positives} are needed"
+        return [_skipped(gate, task, reason) for gate in _TASK_GATES]
+    floor = 0.5 if old is None or old.auc_roc is None else old.auc_roc
+    results = [_at_least(Gate.AUC, task, new.auc_roc, floor - limits.auc_drop)]
+    if old is not None and old.log_loss is not None:
+        ceiling = old.log_loss * (1 + limits.log_loss_growth)
+        results.append(_at_most(Gate.LOG_LOSS, task, new.log_loss, ceiling))
+    old_ece = 0.0 if old is None or old.ece is None else old.ece
+    results.append(_at_most(Gate.CALIBRATION, task, new.ece, old_ece + limits.ece_growth))
+    return results
+
+
+_TASK_GATES = (Gate.AUC, Gate.LOG_LOSS, Gate.CALIBRATION)
+
+
+def _at_most(gate: Gate, task: str | None, figure: float, limit: float) -> GateResult:
+    passed = figure <= limit
+    words = f"{figure:.6g} is {'within' if passed else 'above'} {limit:.6g}"
+    return GateResult(gate, task, passed, figure, limit, words)
+
+
+def _at_least(gate: Gate, task: str | None, figure: float, limit: float) -> GateResult:
+    passed = figure >= limit
+    words = f"{figure:.6g} {'reaches' if passed else 'is below'} {limit:.6g}"
+    return GateResult(gate, task, passed, figure, limit, words)
+
+
+def _skipped(gate: Gate, task: str, reason: str) -> GateResult:
+    return GateResult(gate, task, passed=True, candidate=None, limit=None, reason=reason)

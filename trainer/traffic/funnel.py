@@ -1,0 +1,231 @@
+"""What simulated requests are worth: the true funnel click -> online -> cart -> deal.
+
+Each step has a logit that is a sum of effects of what can be seen (main effects of codes and
+numbers, pairwise interactions, a bump that no straight line fits), so the true probability is
+what the best possible model would say. Regions of ambiguity pull the logit to the base rate;
+data-poor segments have effects of their own. Scales and base rates are solved for per seed, so
+that rates and learnability are those of the DAUM paper's Table I.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.traffic.world import NUMBERS, SIZES, USER_NUMBERS, Floats, Scene
+
+STEPS = 4
+RATES_T = (0.61, 0.57, 0.064, 0.023)
+"""Share of positives per task, each on its own population (Table I, section III-A)."""
+ORACLE_AUC_T = (0.830, 0.740, 0.820, 0.830)
+"""AUC-ROC of the true probabilities; a good model stays a little below."""
+
+MAIN: dict[str, float] = {
+    "item": 0.12,
+    "publisher": 0.2,
+    "category": 0.35,
+    "exchange": 0.25,
+    "app": 0.2,
+    "hops": 0.15,
+    "format": 0.25,
+    "size": 0.25,
+    "pos": 0.35,
+    "plcmt": 0.25,
+    "instl": 0.3,
+    "deal": 0.25,
+    "make": 0.2,
+    "tier": 0.2,
+    "devicetype": 0.25,
+    "os": 0.2,
+    "city": 0.08,
+    "region": 0.15,
+    "country": 0.15,
+    "carrier": 0.1,
+    "connection": 0.2,
+    "hour": 0.25,
+    "weekday": 0.1,
+    "known": 0.3,
+    "gender": 0.15,
+    "age": 0.25,
+    "level": 0.25,
+    "interest": 0.2,
+}
+"""Standard deviation of each code's main effects."""
+CROSSES: dict[tuple[str, str], float] = {
+    ("interest", "category"): 0.45,
+    ("hour", "devicetype"): 0.2,
+    ("tier", "level"): 0.3,
+    ("size", "pos"): 0.25,
+    ("exchange", "format"): 0.2,
+    ("age", "gender"): 0.2,
+}
+"""Standard deviation of the effects of pairs of codes."""
+POOR_CROSS = 0.9
+"""Standard deviation of the own effects of a data-poor cell (operating system, category)."""
+SIGNS: dict[str, tuple[float, float, float, float]] = {
+    "clicks_7d": (0.6, 0.2, 0.2, 0.1),
+    "clicks_30d": (0.4, 0.2, 0.1, 0.1),
+    "ctr_user": (0.5, 0.1, 0.1, 0.0),
+    "sec_since_click": (-0.4, -0.2, -0.1, 0.0),
+    "visits_30d": (0.2, 0.6, 0.2, 0.1),
+    "sec_since_visit": (-0.1, -0.4, -0.3, -0.1),
+    "carts_7d": (0.1, 0.2, 0.8, 0.3),
+    "carts_30d": (0.1, 0.1, 0.5, 0.3),
+    "sec_since_cart": (0.0, -0.1, -0.4, -0.3),
+    "orders_90d": (0.1, 0.2, 0.3, 0.8),
+    "spend_90d": (0.0, 0.1, 0.2, 0.5),
+    "ctr_tag": (0.7, 0.1, -0.1, 0.0),
+    "session_depth": (-0.4, -0.2, -0.1, -0.1),
+    "session_s": (0.2, 0.4, 0.2, 0.1),
+}
+"""Known directions of numbers, one weight per step; every number gets a random part besides."""
+_RATES = ("ctr_user", "cvr_user", "cart_rate_user", "ctr_site", "ctr_tag")
+_OFFSETS_K = np.array([0.002 if name in _RATES else 1.0 for name in NUMBERS])
+
+
+class Effects:
+    """One set of effects: logits of the four steps from a scene, each of mean 0 and spread 1.
+
+    Args:
+        rng: Draws the effects.
+        sample: A scene whose numbers, and whose logits, have mean 0 and spread 1.
+    """
+
+    def __init__(self, rng: np.random.Generator, sample: Scene) -> None:
+        self._main = {key: rng.normal(0.0, sd, (SIZES[key], STEPS)) for key, sd in MAIN.items()}
+        self._crosses = {
+            (a, b): rng.normal(0.0, sd, (SIZES[a] * SIZES[b], STEPS))
+            for (a, b), sd in CROSSES.items()
+        }
+        self._poor = rng.normal(0.0, POOR_CROSS, (SIZES["os"] * SIZES["category"], STEPS))
+        self._weights_KT = np.array([SIGNS.get(name, (0.0,) * STEPS) for name in NUMBERS])
+        self._weights_KT += rng.normal(0.0, 0.12, self._weights_KT.shape)
+        self._bumps_T = rng.normal(0.0, 0.25, STEPS)
+        self._products_T = rng.normal(0.0, 0.2, STEPS)
+        plain_NK = _plain(sample)
+        self._centre_K, self._spread_K = plain_NK.mean(axis=0), plain_NK.std(axis=0)
+        raw_NT = self._raw(sample)
+        self._mean_T, self._std_T = raw_NT.mean(axis=0), raw_NT.std(axis=0)
+
+    def logits(self, scene: Scene) -> Floats:
+        """Float64 (N, 4): larger is likelier."""
+        return (self._raw(scene) - self._mean_T) / self._std_T
+
+    def _raw(self, scene: Scene) -> Floats:
+        codes = scene.codes
+        total_NT = np.zeros((len(scene), STEPS))
+        for key, table in self._main.items():
+            total_NT += table[codes[key]]
+        for (a, b), table in self._crosses.items():
+            total_NT += table[codes[a] * SIZES[b] + codes[b]]
+        scaled_NK = np.clip((_plain(scene) - self._centre_K) / self._spread_K, -3.0, 3.0)
+        scaled_NK[:, : len(USER_NUMBERS)] *= codes["known"][:, None]
+        poor_N1 = scene.data_poor_N[:, None]
+        numeric_NT = scaled_NK @ self._weights_KT
+        total_NT += np.where(poor_N1, -0.4 * numeric_NT, numeric_NT)
+        own_NT = self._poor[codes["os"] * SIZES["category"] + codes["category"]]
+        total_NT += np.where(poor_N1, own_NT, 0.0)
+        recency_N = scaled_NK[:, NUMBERS.index("sec_since_order")]
+        total_NT += np.exp(-2 * (recency_N - 0.3) ** 2)[:, None] * self._bumps_T
+        product_N = scaled_NK[:, NUMBERS.index("bidfloor")] * scaled_NK[:, NUMBERS.index("ctr_tag")]
+        total_NT += product_N[:, None] * self._products_T
+        return total_NT
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """True probabilities of N requests.
+
+    Attributes:
+        step_NT: Float64 (N, 4), each step given the one before it.
+        p_true_NT: Float64 (N, 4), each task on its own population: click on all requests,
+            online among clicked, cart and deal on all requests.
+    """
+
+    step_NT: Floats
+    p_true_NT: Floats
+
+
+class Funnel:
+    """The four steps, with the rates and the oracle AUCs of :data:`RATES_T` and its neighbour.
+
+    Args:
+        effects: What makes requests differ.
+        later: The effects that drift turns them into.
+        sample: A scene of at least 20,000 requests to solve scales and base rates on.
+    """
+
+    def __init__(self, effects: Effects, later: Effects, sample: Scene) -> None:
+        self._effects, self._later = effects, later
+        self._bias_T, self._scale_T = np.zeros(STEPS), np.ones(STEPS)
+        self._solve(_shrunk(effects.logits(sample), sample))
+
+    def truth(self, scene: Scene, turn_N: Floats) -> Truth:
+        """Probabilities of a scene whose effects drift has turned by ``turn_N`` radians, (N,)."""
+        z_NT = self._effects.logits(scene)
+        if turn_N.any():
+            turn_N1 = turn_N[:, None]
+            z_NT = np.cos(turn_N1) * z_NT + np.sin(turn_N1) * self._later.logits(scene)
+        step_NT = _sigmoid(self._bias_T + self._scale_T * _shrunk(z_NT, scene))
+        return Truth(step_NT, _on_populations(step_NT))
+
+    def _solve(self, z_NT: Floats) -> None:
+        reached_N = np.ones(len(z_NT))
+        for step in range(STEPS):
+            low, high = 0.0, 6.0
+            for _ in range(24):
+                scale = (low + high) / 2
+                bias = _bias(scale * z_NT[:, step], reached_N, step)
+                p_N = _sigmoid(bias + scale * z_NT[:, step])
+                if step == 1:
+                    auc = expected_auc(p_N, reached_N)
+                else:
+                    auc = expected_auc(p_N * reached_N)
+                low, high = (scale, high) if auc < ORACLE_AUC_T[step] else (low, scale)
+            self._scale_T[step], self._bias_T[step] = scale, bias
+            reached_N = reached_N * p_N
+
+
+def expected_auc(p_N: Floats, weight_N: Floats | None = None) -> float:
+    """AUC-ROC that the true probabilities reach in expectation over labels.
+
+    Args:
+        p_N: True probabilities, (N,).
+        weight_N: Probability of belonging to the population, (N,); None for all requests.
+    """
+    weight_N = np.ones(len(p_N)) if weight_N is None else weight_N
+    order_N = np.argsort(p_N)
+    positive_N = (weight_N * p_N)[order_N]
+    negative_N = (weight_N * (1 - p_N))[order_N]
+    below_N = np.cumsum(negative_N) - negative_N / 2
+    return float((positive_N * below_N).sum() / (positive_N.sum() * negative_N.sum()))
+
+
+def _bias(logit_N: Floats, weight_N: Floats, step: int) -> float:
+    target = RATES_T[step] * (weight_N.sum() if step == 1 else len(weight_N))
+    low, high = -15.0, 15.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        found = float((weight_N * _sigmoid(middle + logit_N)).sum())
+        low, high = (middle, high) if found < target else (low, middle)
+    return middle
+
+
+def _shrunk(z_NT: Floats, scene: Scene) -> Floats:
+    return np.where(scene.ambiguous_N[:, None], 0.2 * z_NT, z_NT)
+
+
+def _on_populations(step_NT: Floats) -> Floats:
+    over_all_NT = np.cumprod(step_NT, axis=1)
+    over_all_NT[:, 1] = step_NT[:, 1]
+    return over_all_NT
+
+
+def _sigmoid(x: Floats) -> npt.NDArray[np.float64]:
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def _plain(scene: Scene) -> Floats:
+    """Numbers on a scale where doubling counts the same everywhere, float64 (N, K)."""
+    numbers_NK = np.stack([scene.numbers[name] for name in NUMBERS], axis=1)
+    return np.log(numbers_NK + _OFFSETS_K)

@@ -1,0 +1,53 @@
+"""A run of requests together with what becomes of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """N requests and their fate; T tasks in funnel order.
+
+    Attributes:
+        ids: Request ids.
+        values: Bid requests in JSON.
+        timestamps: Time of each request, milliseconds since the epoch, int64 (N,).
+        p_true: True probability of each task on the task's own population, float64 (N, T);
+            NaN where nobody knows it.
+        reached: Whether the event happens, be it late, bool (N, T).
+        delays_s: Seconds from the request to the event, float64 (N, T); meaningless where it is
+            not reached.
+        data_poor: Requests of segments that few others belong to, bool (N,).
+    """
+
+    ids: list[str]
+    values: list[bytes]
+    timestamps: npt.NDArray[np.int64]
+    p_true: npt.NDArray[np.float64]
+    reached: npt.NDArray[np.bool_]
+    delays_s: npt.NDArray[np.float64]
+    data_poor: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, rows: slice) -> Self:
+        return type(self)(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The parts one after another; at least one is needed."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            ids=[each for part in parts for each in part.ids],
+            values=[each for part in parts for each in part.values],
+            **{
+                name: np.concatenate([getattr(part, name) for part in parts])
+                for name in ("timestamps", "p_true", "reached", "delays_s", "data_poor")
+            },
+        )
