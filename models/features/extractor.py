@@ -18,6 +18,7 @@ from models.features.values import RowMemo, cross_rows, number_of
 _MS_PER_MINUTE: Final = 60_000.0
 _MS_PER_HOUR: Final = 3_600_000.0
 _MS_PER_DAY: Final = 86_400_000.0
+_MAX_MS: Final = float(1 << 53)  # beyond it floats skip milliseconds: no time
 _EPOCH_WEEKDAY: Final = 3.0  # 1970-01-01 was a Thursday; Monday is 0
 
 
@@ -153,7 +154,7 @@ def _time_rows(feature: Feature, columns: Columns, count: int) -> npt.NDArray[np
     if feature.utc_offset is not None:
         minutes_N = _numbers(feature.utc_offset.steps, columns, count)
         times_N += np.where(np.isfinite(minutes_N), minutes_N, 0.0) * _MS_PER_MINUTE
-    known_N = np.isfinite(times_N)
+    known_N = np.abs(times_N) < _MAX_MS
     values_N = _calendar(np.where(known_N, times_N, 0.0), feature.part)
     rows_N: npt.NDArray[np.int32] = np.where(known_N, values_N + 1, 0).astype(np.int32)
     return rows_N + np.int32(feature.offset)

@@ -39,8 +39,6 @@ class ChunkMessage(ConsumerMessage):  # type: ignore[misc]
         ticket: Its place in the ledger.
     """
 
-    __slots__ = ("ticket",)
-
     def __init__(self, chunk: Chunk, ticket: Ticket[TP], tp: TP, generation_id: int) -> None:
         last = chunk.records[-1]
         super().__init__(

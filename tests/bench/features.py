@@ -145,7 +145,9 @@ def main() -> None:
     requests = BATCHES * BATCH
     print(f"{size / requests:.0f} bytes per request, {len(spec.features)} features, batch {BATCH}")
     print("garbage collector", "on" if gc.isenabled() else "off")
-    for name, times in zip(("loads alone", "decode_many", "extract"), zip(*rounds[1:]), strict=True):
+    for name, times in zip(
+        ("loads alone", "decode_many", "extract"), zip(*rounds[1:], strict=False), strict=True
+    ):
         print(f"{name:12s}{statistics.median(times) / requests * 1e6:6.2f} us per request")
 
 

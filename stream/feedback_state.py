@@ -1,0 +1,118 @@
+"""The state of the feedback join as a Faust table, written to its changelog in batches.
+
+A stock table sends one changelog record at a time, through a future each, and its memory store
+does not know which partition a key belongs to. This one keeps a mapping per partition and notes
+what changed; the feedback app writes the changes of a whole chunk at once, in an order that a crash
+anywhere inside leaves recoverable: entries, then the progress that covers them, then deletions.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from typing import Any
+
+from faust.stores.memory import Store
+from faust.tables.table import Table
+from faust.types import TP, EventT
+
+from stream.pending import PROGRESS_KEY
+
+Change = tuple[bytes, bytes | None]
+
+
+class JoinState(MutableMapping[bytes, bytes]):
+    """Entries of one partition, and which of them changed since the last `take_changes`."""
+
+    def __init__(self, entries: dict[bytes, bytes] | None = None) -> None:
+        self._entries = {} if entries is None else entries
+        self._set: set[bytes] = set()
+        self._deleted: set[bytes] = set()
+
+    def __getitem__(self, key: bytes) -> bytes:
+        return self._entries[key]
+
+    def __setitem__(self, key: bytes, value: bytes) -> None:
+        self._entries[key] = value
+        self._set.add(key)
+        self._deleted.discard(key)
+
+    def __delitem__(self, key: bytes) -> None:
+        del self._entries[key]
+        self._set.discard(key)
+        self._deleted.add(key)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def recover(self, key: bytes, value: bytes | None) -> None:
+        """Apply a record of the changelog."""
+        if value is None:
+            self._entries.pop(key, None)
+        else:
+            self._entries[key] = value
+
+    def take_changes(self, progress: bytes) -> list[Change]:
+        """What the changelog has to learn, in the order in which it has to."""
+        changes: list[Change] = [(key, self._entries[key]) for key in self._set]
+        self[PROGRESS_KEY] = progress
+        changes.append((PROGRESS_KEY, progress))
+        changes += [(key, None) for key in self._deleted]
+        self._set.clear()
+        self._deleted.clear()
+        return changes
+
+
+class PartitionedStore(Store):  # type: ignore[misc]
+    """Faust's memory store with a mapping per partition."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.states: dict[int, JoinState] = {}
+
+    def apply_changelog_batch(
+        self,
+        batch: Iterable[EventT],
+        to_key: Callable[[Any], Any],  # noqa: ARG002 - keys are bytes
+        to_value: Callable[[Any], Any],  # noqa: ARG002 - values are bytes
+    ) -> None:
+        """Apply records of the changelog, in order."""
+        for event in batch:
+            message = event.message
+            state = self.states.setdefault(message.partition, JoinState())
+            state.recover(bytes(message.key), message.value)
+
+    async def on_rebalance(
+        self,
+        assigned: set[TP],  # noqa: ARG002
+        revoked: set[TP],
+        newly_assigned: set[TP],  # noqa: ARG002
+        generation_id: int = 0,  # noqa: ARG002
+    ) -> None:
+        """Forget the partitions that went elsewhere."""
+        for tp in revoked:
+            if tp.topic == self.table.changelog_topic_name:
+                self.states.pop(tp.partition, None)
+
+    async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
+        """Everything that was recovered is in place already."""
+
+
+class JoinTable(Table[bytes, bytes]):  # type: ignore[misc]
+    """The Faust table behind the join: recovered by Faust, written through `take_changes`."""
+
+    def _new_store(self) -> PartitionedStore:
+        return PartitionedStore(
+            self._store or self.app.conf.store,
+            self.app,
+            self,
+            table_name=self.name,
+            key_type=bytes,
+            value_type=bytes,
+            loop=self.loop,
+        )
+
+    def partition(self, number: int) -> JoinState:
+        """State of one partition."""
+        states: dict[int, JoinState] = self.data.states
+        return states.setdefault(number, JoinState())

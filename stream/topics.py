@@ -1,0 +1,85 @@
+"""The topics of Weir: created where they are missing, checked where they exist."""
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from models.kafka import client_options
+from models.settings import KafkaSettings, TopicSettings
+
+
+class TopicError(RuntimeError):
+    """A topic that cannot be created, or cannot serve as it is."""
+
+
+async def ensure_topics(kafka: KafkaSettings, topics: TopicSettings) -> list[str]:
+    """Create the topics that are missing.
+
+    All have the partition count of the request topic (``kafka.partitions`` where that is created
+    too): a request's verdict goes to the partition of the same number. Only ``models`` has one
+    partition, and is compacted.
+
+    Returns:
+        The names of those created.
+
+    Raises:
+        TopicError: If an output topic exists with another partition count than the requests, or
+            the broker refuses to create a topic.
+    """
+    admin = AIOKafkaAdminClient(**client_options(kafka))
+    await admin.start()
+    try:
+        existing = await _partition_counts(admin)
+        count = existing.get(topics.requests, kafka.partitions)
+        _check_outputs(existing, count, topics)
+        wanted = _new_topics(count, kafka.replication, topics)
+        missing = [topic for topic in wanted if topic.name not in existing]
+        return await _create(admin, missing) if missing else []
+    finally:
+        await admin.close()
+
+
+async def _partition_counts(admin: AIOKafkaAdminClient) -> dict[str, int]:
+    return {
+        topic["topic"]: len(topic["partitions"])
+        for topic in await admin.describe_topics()
+        if topic["error_code"] == 0
+    }
+
+
+def _check_outputs(existing: dict[str, int], count: int, topics: TopicSettings) -> None:
+    for name in (topics.passed, topics.blocked, topics.rejected):
+        found = existing.get(name, count)
+        if found != count:
+            raise TopicError(
+                f"{name} has {found} partitions, {topics.requests} has {count}; they must be "
+                f"equal: alter {name}, or name another topic in the settings"
+            )
+
+
+def _new_topics(count: int, replication: int, topics: TopicSettings) -> list[NewTopic]:
+    names = (
+        topics.requests,
+        topics.passed,
+        topics.blocked,
+        topics.rejected,
+        topics.outcomes,
+        topics.joins,
+        topics.examples,
+    )
+    compacted = {"cleanup.policy": "compact"}
+    return [
+        *(NewTopic(name, count, replication) for name in names),
+        NewTopic(topics.models, 1, replication, topic_configs=compacted),
+    ]
+
+
+async def _create(admin: AIOKafkaAdminClient, missing: list[NewTopic]) -> list[str]:
+    response = await admin.create_topics(missing)
+    created = []
+    for name, code, *message in response.topic_errors:
+        if code == 0:
+            created.append(name)
+        elif code != TopicAlreadyExistsError.errno:  # another process was faster: as good
+            reason = next(filter(None, message), None) or for_code(code).__name__
+            raise TopicError(f"{name} cannot be created: {reason}")
+    return created

@@ -1,0 +1,157 @@
+"""The card of an artifact: one HTML file for people, with its metrics and a few plots.
+
+Plots are inline SVG, so that the file needs nothing else.
+"""
+
+from html import escape
+
+import numpy as np
+import numpy.typing as npt
+
+from models.manifest import Manifest, TaskMetrics
+from trainer.evaluate import calibration_bins
+
+WIDTH, HEIGHT, PAD = 240, 180, 26
+HISTOGRAM_BINS = 40
+STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem}
+table{border-collapse:collapse;margin:1rem 0}td,th{padding:.2rem .8rem;text-align:right}
+th:first-child,td:first-child{text-align:left}tr{border-bottom:1px solid #ddd}
+figure{display:inline-block;margin:.4rem}figcaption{font-size:13px;text-align:center}
+svg{background:#fafafa}
+"""
+
+
+def card_html(
+    manifest: Manifest,
+    scores_NT: npt.NDArray[np.float32],
+    uncertainties_NT: npt.NDArray[np.float32],
+    targets_NT: npt.NDArray[np.float32],
+) -> str:
+    """The card.
+
+    Args:
+        manifest: What is known about the artifact.
+        scores_NT: The student's scores on the held-out rows.
+        uncertainties_NT: Its uncertainties.
+        targets_NT: Labels; NaN where masked.
+    """
+    training = manifest.training
+    parts = [
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(manifest.version)}"
+        f"</title><style>{STYLE}</style><h1>Weir artifact {escape(manifest.version)}</h1>",
+        f"<p>{training.rows:,} labelled and {training.unlabelled_rows:,} unlabelled requests, "
+        f"judged on the {training.held_out_rows:,} newest. Seed {manifest.seed}. Largest "
+        f"difference between torch and onnxruntime: {manifest.agreement:.1e}.</p>",
+        _metrics_table(manifest),
+        _auto_table(manifest),
+    ]
+    for column, task in enumerate(manifest.tasks):
+        known_N = ~np.isnan(targets_NT[:, column])
+        scores_N = scores_NT[known_N, column].astype(np.float64)
+        labels_N = targets_NT[known_N, column].astype(np.int64)
+        parts.append(f"<h2>{escape(task.name)}</h2>")
+        if len(labels_N):
+            parts.append(_figure("calibration", _calibration(scores_N, labels_N)))
+        parts.append(_figure("scores", _histogram(scores_NT[:, column])))
+        parts.append(_figure("uncertainties", _histogram(uncertainties_NT[:, column])))
+    return "\n".join(parts) + "</html>\n"
+
+
+def _metrics_table(manifest: Manifest) -> str:
+    head = ["task", "label rate", "model", "AUC-ROC", "AUC-PR", "log-loss", "ECE", "Spearman of u"]
+    rows = []
+    for name, rate in manifest.label_rates.items():
+        correlation = f"{manifest.metrics.uncertainty_spearman[name]:.3f}"
+        for model, metrics, u in (
+            ("teacher", manifest.metrics.teacher[name], ""),
+            ("student", manifest.metrics.student[name], correlation),
+        ):
+            rows.append([name, f"{rate:.4f}", model, *_figures(metrics), u])
+    return _table(head, rows)
+
+
+def _figures(metrics: TaskMetrics) -> list[str]:
+    values = (metrics.auc_roc, metrics.auc_pr, metrics.log_loss, metrics.ece)
+    return ["-" if value is None else f"{value:.4f}" for value in values]
+
+
+def _auto_table(manifest: Manifest) -> str:
+    auto = manifest.auto
+    if auto is None:
+        return ""
+    rows = [
+        [
+            row.source if row.direct_share else "score alone",
+            f"{row.direct_share:.0%}",
+            f"{row.value:.4f}",
+            f"{100 * row.gain:+.2f} ± {100 * row.gain_error:.2f}",
+        ]
+        for row in auto.table
+    ]
+    pick = f"{auto.direct_share:.0%} by {auto.source}" if auto.direct_share else "score alone"
+    return (
+        f"<h2>Passing uncertain requests directly</h2><p>Share of the held-out label value that "
+        f"is kept when {auto.rate:.0%} of all requests are intercepted; direct passes are inside "
+        f"the same budget. What pays: <b>{escape(pick)}</b>.</p>"
+        + _table(["source of uncertainty", "direct share", "value kept", "gain, points"], rows)
+    )
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    cells = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
+    return (
+        f"<table><tr>{''.join(f'<th>{escape(name)}</th>' for name in head)}</tr>"
+        + "".join(f"<tr>{row}</tr>" for row in cells)
+        + "</table>"
+    )
+
+
+def _figure(caption: str, svg: str) -> str:
+    return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"
+
+
+def _calibration(scores_N: npt.NDArray[np.float64], labels_N: npt.NDArray[np.int64]) -> str:
+    """Share positive over mean score, in bins of equal count, beside the diagonal."""
+    bins_B3 = calibration_bins(scores_N, labels_N)
+    top = max(float(bins_B3[:, :2].max()), 1e-9)
+    points = [(_x(score / top), _y(share / top)) for score, share, _ in bins_B3]
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    dots = "".join(f"<circle cx='{x:.1f}' cy='{y:.1f}' r='3' fill='#06c'/>" for x, y in points)
+    diagonal = f"<path d='M{_x(0)} {_y(0)}L{_x(1)} {_y(1)}' stroke='#aaa' fill='none'/>"
+    return _svg(f"{diagonal}<polyline points='{line}' fill='none' stroke='#06c'/>{dots}", top, top)
+
+
+def _histogram(values_N: npt.NDArray[np.float32]) -> str:
+    top = max(float(np.quantile(values_N, 0.999)), 1e-9)
+    counts_B, _ = np.histogram(values_N, HISTOGRAM_BINS, (0, top))
+    share_B = counts_B / max(int(counts_B.max()), 1)
+    step = 1 / HISTOGRAM_BINS
+    bars = "".join(
+        f"<rect x='{_x(bar * step):.1f}' y='{_y(share):.1f}' fill='#06c' "
+        f"width='{_x(step) - _x(0):.1f}' height='{_y(0) - _y(share):.1f}'/>"
+        for bar, share in enumerate(share_B.tolist())
+    )
+    return _svg(bars, top, None)
+
+
+def _svg(content: str, x_top: float, y_top: float | None) -> str:
+    axes = f"<path d='M{_x(0)} {_y(1)}V{_y(0)}H{_x(1)}' stroke='#333' fill='none'/>"
+    labels = (
+        f"<text x='{_x(0)}' y='{HEIGHT - 8}'>0</text>"
+        f"<text x='{_x(1)}' y='{HEIGHT - 8}' text-anchor='end'>{x_top:.3g}</text>"
+    )
+    if y_top is not None:
+        labels += f"<text x='2' y='{_y(1) - 6}'>{y_top:.3g}</text>"
+    return (
+        f"<svg width='{WIDTH}' height='{HEIGHT}' font-size='11' role='img'>"
+        f"{content}{axes}{labels}</svg>"
+    )
+
+
+def _x(share: float) -> float:
+    return PAD + share * (WIDTH - 2 * PAD)
+
+
+def _y(share: float) -> float:
+    return HEIGHT - PAD - share * (HEIGHT - 2 * PAD)

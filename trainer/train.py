@@ -1,0 +1,219 @@
+"""From examples to an artifact: teacher, SWAG, student, export, metrics, manifest, card.
+
+The way through this file: read the examples, hold the newest slice out, fit the teacher on the
+rest, label everything with it, distil the student, export and check it, judge both on the held-out
+slice, write the folder.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from models.artifact import write_artifact
+from models.examples import ExampleError, Examples, read_examples
+from models.features import FeatureSpec
+from models.manifest import (
+    CARD_FILE,
+    SPEC_FILE,
+    STUDENT_FILE,
+    Manifest,
+    Metrics,
+    TrainingRange,
+    sha256,
+)
+from models.nets.embedding import FeatureLayout
+from models.nets.export import OPSET, check_agreement, export_student
+from models.tasks import DEFAULT_TASKS, TaskSet
+from trainer.auto import judge_direct_passes
+from trainer.card import card_html
+from trainer.config import TrainConfig
+from trainer.distill import fit_student
+from trainer.evaluate import evaluate, spearman
+from trainer.fitting import deterministic
+from trainer.teacher import fit_teacher
+
+AGREEMENT_ROWS = 4096
+Paths = str | Path | Sequence[str | Path]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Rows by what they are for, and the targets of the labelled ones.
+
+    Attributes:
+        labelled: Training rows with at least one target.
+        unlabelled_NC: Features of training rows without any, for the student only.
+        held_out: The newest rows.
+    """
+
+    labelled: Examples
+    unlabelled_NC: npt.NDArray[np.int32]
+    held_out: Examples
+
+
+def split_by_time(examples: Examples, held_out: float) -> tuple[Examples, Examples]:
+    """Older rows and the newest ``held_out`` share, each in order of time (ties as stored)."""
+    order_N = np.argsort(examples.ts_N, kind="stable")
+    cut = len(order_N) - round(held_out * len(order_N))
+    return examples.take(order_N[:cut]), examples.take(order_N[cut:])
+
+
+def train(
+    examples: Paths,
+    spec: FeatureSpec,
+    out_dir: str | Path,
+    config: TrainConfig,
+    seed: int,
+    *,
+    created: datetime,
+    tasks: TaskSet = DEFAULT_TASKS,
+    unlabelled: Paths | None = None,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Train teacher and student on examples and write the artifact.
+
+    The same examples, configuration and seed give the same student on the same kind of machine.
+
+    Args:
+        examples: Parquet files or folders of them (see :mod:`models.examples`).
+        spec: Feature spec that made their features.
+        out_dir: Folder of the artifact; an artifact that is there is replaced.
+        config: How it is trained.
+        seed: Seed of everything random.
+        created: Time that the manifest states.
+        tasks: What is learned.
+        unlabelled: Further examples, whose labels are not looked at: the teacher labels them for
+            the student. Rows of ``examples`` without any label are used in the same way.
+        progress: Where bars are shown; the terminal by default.
+
+    Returns:
+        The manifest that was written.
+
+    Raises:
+        ExampleError: If the examples cannot be read or a task has no positive or no negative.
+    """
+    read = read_examples(examples, spec, tasks)
+    pool = read_examples(unlabelled, spec, tasks).features_NC if unlabelled is not None else None
+    split = _split(read, pool, config.held_out, tasks)
+    bars = progress or default_progress()
+    with deterministic(config.threads, seed), bars:
+        return _train(split, spec, Path(out_dir), config, seed, created, tasks, bars)
+
+
+def default_progress() -> Progress:
+    """Bars on the terminal, with the time left."""
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    )
+
+
+def _train(
+    split: Split,
+    spec: FeatureSpec,
+    out: Path,
+    config: TrainConfig,
+    seed: int,
+    created: datetime,
+    tasks: TaskSet,
+    bars: Progress,
+) -> Manifest:
+    layout = FeatureLayout.of(spec)
+    targets_NT = split.labelled.targets(tasks)
+    ids_NC = _ids(split.labelled.features_NC)
+    teacher = fit_teacher(
+        layout, ids_NC, torch.from_numpy(targets_NT), config.ple, config.teacher, seed, bars
+    )
+    all_NC = torch.cat([ids_NC, _ids(split.unlabelled_NC)])
+    mean_NT, std_NT = teacher.predict(all_NC, bars, "training rows")
+    student, rescaling_T = fit_student(
+        layout, all_NC, mean_NT, std_NT, config.student, config.distillation, bars
+    )
+    held_NC = split.held_out.features_NC
+    held_mean_NT, held_std_NT = teacher.predict(_ids(held_NC), bars, "held-out rows")
+    model = export_student(student, rescaling_T)
+    agreement = check_agreement(student, rescaling_T, model, held_NC[:AGREEMENT_ROWS])
+    with torch.no_grad():
+        logits_NT, scaled_NT = student(_ids(held_NC))
+    scores_NT = logits_NT.sigmoid().numpy()
+    uncertainties_NT = (scaled_NT / rescaling_T).numpy()
+    held_targets_NT = split.held_out.targets(tasks)
+    metrics = Metrics(
+        teacher=evaluate(held_mean_NT.numpy(), held_targets_NT, tasks),
+        student=evaluate(scores_NT, held_targets_NT, tasks),
+        uncertainty_spearman={
+            name: spearman(uncertainties_NT[:, column], held_std_NT[:, column].numpy())
+            for column, name in enumerate(tasks.names)
+        },
+    )
+    contents = {STUDENT_FILE: model, SPEC_FILE: spec.text.encode()}
+    ts_max = int(split.labelled.ts_N.max())
+    newest = datetime.fromtimestamp(ts_max / 1000, UTC).strftime("%Y%m%dT%H%M%S")
+    manifest = Manifest(
+        version=f"{newest}-{sha256(model)[:8]}",
+        created=created.astimezone(UTC).isoformat(timespec="seconds"),
+        files={name: sha256(content) for name, content in contents.items()},
+        spec_hash=spec.hash,
+        opset=OPSET,
+        tasks=tuple(tasks),
+        label_rates={
+            name: float(np.nanmean(targets_NT[:, column], dtype=np.float64))
+            for column, name in enumerate(tasks.names)
+        },
+        training=TrainingRange(
+            ts_min=int(split.labelled.ts_N.min()),
+            ts_max=ts_max,
+            rows=len(split.labelled),
+            unlabelled_rows=len(split.unlabelled_NC),
+            held_out_rows=len(split.held_out),
+        ),
+        metrics=metrics,
+        rescaling=dict(zip(tasks.names, rescaling_T.tolist(), strict=True)),
+        agreement=agreement,
+        auto=judge_direct_passes(
+            scores_NT,
+            uncertainties_NT,
+            split.held_out.labels_NT,
+            tasks,
+            config.auto_rate,
+            config.auto_weights,
+        ),
+        config=config.to_dict(),
+        seed=seed,
+    )
+    card = card_html(manifest, scores_NT, uncertainties_NT, held_targets_NT).encode()
+    contents[CARD_FILE] = card
+    manifest = manifest.model_copy(update={"files": {**manifest.files, CARD_FILE: sha256(card)}})
+    write_artifact(out, manifest, contents)
+    return manifest
+
+
+def _split(
+    examples: Examples, pool_NC: npt.NDArray[np.int32] | None, held_out: float, tasks: TaskSet
+) -> Split:
+    """Set rows apart by what they are for, and check that every task can be learned."""
+    older, newest = split_by_time(examples, held_out)
+    targets_NT = older.targets(tasks)
+    known_N = ~np.isnan(targets_NT).all(axis=1)
+    for column, name in enumerate(tasks.names):
+        known = targets_NT[~np.isnan(targets_NT[:, column]), column]
+        if not 0 < known.sum() < len(known):
+            raise ExampleError(
+                f"label_{name}: {int(known.sum())} positives in {len(known)} rows of its "
+                "population; both classes are needed"
+            )
+    pools = [older.features_NC[~known_N], *([] if pool_NC is None else [pool_NC])]
+    return Split(
+        labelled=older.take(np.flatnonzero(known_N)),
+        unlabelled_NC=np.concatenate(pools),
+        held_out=newest,
+    )
+
+
+def _ids(features_NC: npt.NDArray[np.int32]) -> torch.Tensor:
+    return torch.from_numpy(features_NC).long()
