@@ -15,7 +15,7 @@ def main() -> int:
     port = os.environ.get("WEIR_WORKER__METRICS_PORT", "")
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=3) as answer:  # noqa: S310
-            healthy = b"\nweir_" in answer.read()
+            healthy = b"weir_" in answer.read()
     except (OSError, ValueError) as error:
         sys.stderr.write(f"WEIR_WORKER__METRICS_PORT={port!r}: no metrics there: {error}\n")
         return 1
