@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from models.kafka import client_options
 
+from models.kafka import client_options
 from models.settings import Settings
 from stream.records import DECISION_HEADER, Decision
 

@@ -9,7 +9,6 @@ uses another letter for each normal draw; equation 29 is the one that SWAG defin
 Q weights in all, M samples of them, K deviations, N requests, T tasks.
 """
 
-# ruff: noqa: N802 - arrays carry their shape in their name
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
