@@ -73,7 +73,7 @@ class WorkerSettings(Section):
 
     max_chunk_records: int = Field(default=2000, ge=1)
     max_chunk_bytes: int = Field(default=8_388_608, ge=1024)
-    max_value_bytes: int = Field(default=1_048_576, ge=1024)
+    max_value_bytes: int = Field(default=900_000, ge=1024)
     score_batch: int = Field(default=512, ge=1)
     score_threads: int = Field(default=1, ge=1)
     metrics_host: str = "127.0.0.1"

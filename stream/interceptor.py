@@ -8,7 +8,7 @@ decide (eq. 7-9 of the DAUM paper), route. Every input record comes out exactly 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,10 @@ from stream.policy import Decisions, Policy
 from stream.records import DECISION_HEADER, REASON_LABELS, Reason
 
 Headers = Sequence[tuple[str, bytes | None]]
+
+
+#: Bytes of a value beyond the limit that its dead letter keeps.
+TRUNCATED_BYTES: Final = 1024
 
 
 class Record(Protocol):
@@ -197,15 +201,20 @@ class Interceptor:
 
     def _rejected(self, record: Record, reject: Reject) -> OutputRecord:
         self._metrics.reject(reject.code)
+        value, cut = record.value, ()
+        if value is not None and len(value) > self._max_value_bytes:
+            cut = (("weir-truncated-from", b"%d" % len(value)),)
+            value = value[:TRUNCATED_BYTES]
         headers = (
             *record.headers,
+            *cut,
             ("weir-error", reject.code.value.encode()),
             ("weir-message", reject.message.encode()),
             ("weir-topic", record.topic.encode()),
             ("weir-partition", b"%d" % record.partition),
             ("weir-offset", b"%d" % record.offset),
         )
-        return OutputRecord(record.key, record.value, record.timestamp, headers)
+        return OutputRecord(record.key, value, record.timestamp, headers)
 
 
 def hash_ids(request_ids: Sequence[str]) -> npt.NDArray[np.uint64]:

@@ -10,6 +10,8 @@ from models.settings import Settings, TopicSettings
 from stream.broker import EmbeddedBroker
 from stream.topics import ensure_topics
 
+pytest_plugins = ["tests.tiny_artifact"]
+
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
