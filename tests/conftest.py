@@ -1,12 +1,16 @@
 """Fixtures that all tests share."""
 
 import itertools
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from stream.broker import EmbeddedBroker
+
+# Modules that several tests of a folder share are imported by their own name.
+sys.path.insert(0, str(Path(__file__).parent / "transport"))
 
 
 @pytest.fixture(scope="session")
