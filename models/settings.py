@@ -91,7 +91,7 @@ class WindowSettings(Section):
         seconds: T, the greatest age in it; None for no limit.
     """
 
-    requests: int = Field(default=1_500, ge=100)
+    requests: int = Field(default=1_000, ge=100)
     seconds: float | None = Field(default=None, gt=0)
 
 

@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from stream.policy.window import SlidingWindow
 
-REFRESH: Final = 256
+REFRESH: Final = 512
 """Requests between two refreshes of the threshold; at the start 1, 2, 4, ... up to this."""
 SPAN: Final = 10_000
 """Consecutive requests over which the rate is promised."""
