@@ -87,7 +87,7 @@ class WindowSettings(Section):
     moves the rate, which is held by what is owed.
 
     Attributes:
-        requests: N, the last requests held; memory is 24 N bytes at most.
+        requests: N, the last requests held; memory is 48 N bytes at most.
         seconds: T, the greatest age in it; None for no limit.
     """
 
