@@ -39,7 +39,9 @@ def test_onnx_computes_what_torch_does(
         np.testing.assert_allclose(uncertainties_NT, scaled_NT / RESCALING, atol=1e-6)
         if rows > 1:
             assert scores_NT.std(0).min() > 1e-3
-    assert check_agreement(net, RESCALING, model, random_ids(300)) < 1e-5
+    difference, scores_NT, _ = check_agreement(net, RESCALING, model, random_ids(300))
+    assert difference < 1e-5
+    assert scores_NT.shape == (300, 3)
 
 
 def test_the_file_is_one_and_standard(layout: FeatureLayout) -> None:
