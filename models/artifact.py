@@ -32,6 +32,7 @@ class ArtifactFault(StrEnum):
     BAD_MANIFEST = "bad-manifest"
     HASH_MISMATCH = "hash-mismatch"
     SPEC_MISMATCH = "spec-mismatch"
+    TASK_MISMATCH = "task-mismatch"
     OPSET_MISMATCH = "opset-mismatch"
     BAD_MODEL = "bad-model"
 

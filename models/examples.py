@@ -4,7 +4,6 @@ One row per request, see "Examples" in ARCHITECTURE.md. Writers build frames wit
 :func:`example_schema`; readers get :class:`Examples`, where a masked label is NaN.
 """
 
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -84,7 +84,7 @@ class AutoRow(_Part):
         direct_share: Share of all requests passed directly, inside the pass budget.
         value: Kept share of all label value at this budget.
         gain: ``value`` minus that of score alone.
-        gain_error: Standard error of ``gain`` (paired bootstrap).
+        gain_error: Standard error of ``gain``, rows taken as independent.
     """
 
     source: str

@@ -73,7 +73,7 @@ class WorkerSettings(Section):
 
     max_chunk_records: int = Field(default=2000, ge=1)
     max_chunk_bytes: int = Field(default=8_388_608, ge=1024)
-    max_value_bytes: int = Field(default=1_048_576, ge=1024)
+    max_value_bytes: int = Field(default=900_000, ge=1024)
     score_batch: int = Field(default=512, ge=1)
     score_threads: int = Field(default=1, ge=1)
     metrics_host: str = "127.0.0.1"
@@ -81,9 +81,17 @@ class WorkerSettings(Section):
 
 
 class WindowSettings(Section):
-    """The controller's sliding window: the last N requests, or the last T seconds."""
+    """The sliding window that thresholds are read off.
 
-    requests: int = Field(default=10_000, ge=100)
+    Short ones follow drift, long ones rank the rare best (a high rate) more finely; neither
+    moves the rate, which is held by what is owed.
+
+    Attributes:
+        requests: N, the last requests held; memory is 24 N bytes at most.
+        seconds: T, the greatest age in it; None for no limit.
+    """
+
+    requests: int = Field(default=1_500, ge=100)
     seconds: float | None = Field(default=None, gt=0)
 
 
@@ -97,12 +105,15 @@ class PolicySettings(Section):
         weights: Weight (weighted sum) or value (funnel) per task.
         confidence: h (eq. 9).
         kappa: Weight of u in ``optimistic``: t = s + kappa u.
+        reference: Score to reach per task in ``probability-of-improvement``.
         direct_share: Share of *all* requests that ``pass-uncertain`` passes directly, counted
             inside (1 - rate).
         uncertainty_source: Which task's uncertainty serves which task (``daum``: cart and deal
             take click's), or an own mapping.
         explore: Share eps of the would-be-blocked requests that pass with reason ``explore``.
         seed: Seed of every draw by request id.
+        slack: Passes that may be owed or overdrawn at any time; the intercepted share of any n
+            requests is within (2 slack + 1) / n of the rate. More slack captures more reward.
     """
 
     rate: Share = 0.6
@@ -110,12 +121,16 @@ class PolicySettings(Section):
     weights: dict[str, float] = Field(
         default={"click": 1.0, "online": 1.0, "cart": 5.0, "deal": 20.0}
     )
-    confidence: Literal["pass-uncertain", "optimistic", "score"] = "pass-uncertain"
+    confidence: Literal["pass-uncertain", "optimistic", "probability-of-improvement", "score"] = (
+        "pass-uncertain"
+    )
     kappa: float = Field(default=0.5, ge=0)
+    reference: dict[str, float] = Field(default={})
     direct_share: Share = 0.01
     uncertainty_source: Literal["own", "daum"] | dict[str, str] = "daum"
     explore: Share = 0.0
     seed: int = 0
+    slack: float = Field(default=13.0, ge=1)
     window: WindowSettings = WindowSettings()
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import ssl
-from typing import Any, NoReturn
+from typing import Any
 
 import faust
 from faust.types.auth import CredentialsT
@@ -25,10 +25,10 @@ def faust_options(settings: Settings) -> dict[str, Any]:
     )
 
 
-def run_app(app: faust.App) -> NoReturn:
+def run_app(app: faust.App) -> None:
     """Run ``app`` until SIGTERM or SIGINT; a failure ends the process with a non-zero status."""
     worker = faust.Worker(app, loglevel=logging.getLogger().level, quiet=True)
-    worker.execute_from_commandline()
+    worker.execute_from_commandline()  # ends with SystemExit
 
 
 def _credentials(kafka: KafkaSettings) -> CredentialsT | None:

@@ -36,7 +36,7 @@ def _global_options(
     ctx: typer.Context,
     config: Annotated[
         Path | None,
-        typer.Option(help="Settings file [default: weir.toml if there is one].", metavar="FILE"),
+        typer.Option(help="Settings file; without it, weir.toml if there is one.", metavar="FILE"),
     ] = None,
     bootstrap: Annotated[
         str | None, typer.Option(help="Kafka brokers, HOST:PORT[,HOST:PORT...].")

@@ -2,7 +2,7 @@
 
 import time
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from rich.console import Console
 from rich.live import Live
@@ -12,6 +12,16 @@ from stream.scrape import WorkerSample, merge
 
 #: Without a terminal, one line is printed this often.
 LINE_EVERY_S: Final = 5.0
+
+
+class Row(NamedTuple):
+    """One line of the table; speeds in requests per second."""
+
+    name: str
+    sample: WorkerSample
+    arriving: float
+    passed: float
+    blocked: float
 
 
 class Dashboard:
@@ -46,23 +56,29 @@ class Dashboard:
     def show(self, samples: dict[int, WorkerSample], outcomes: int, examples: int) -> None:
         """Show ``samples`` by metrics port, with speeds since the last call."""
         now = time.monotonic()
+        if not samples:
+            return
         rows = [
-            (f"worker {number}", sample, *self._speeds(port, now, sample))
+            Row(f"worker {number}", sample, *self._speeds(port, now, sample))
             for number, (port, sample) in enumerate(sorted(samples.items()), 1)
         ]
-        if not rows:
-            return
         total = merge(samples.values())
-        speeds = [sum(column) for column in zip(*(row[2:] for row in rows), strict=True)]
-        rows.append(("all", total, *speeds))
+        everything = Row(
+            "all",
+            total,
+            sum(row.arriving for row in rows),
+            sum(row.passed for row in rows),
+            sum(row.blocked for row in rows),
+        )
+        rows.append(everything)
         if self._console.is_terminal:
             self._live.update(self._table(rows, outcomes, examples))
         elif now - self._printed >= LINE_EVERY_S:
             self._printed = now
             self._console.print(
-                f"{speeds[0]:,.0f} requests/s in, {speeds[1]:,.0f} passed, {speeds[2]:,.0f} "
-                f"blocked; rate {total.achieved:.3f} of {total.target:g}; lag {total.lag:,.0f}; "
-                f"p99 {total.p99_ms():.1f} ms; outcomes {outcomes:,}; examples {examples:,}; "
+                f"{everything.arriving:,.0f} requests/s in, {everything.passed:,.0f} passed, "
+                f"{everything.blocked:,.0f} blocked; rate {total.achieved:.3f} of "
+                f"{total.target:g}; lag {total.lag:,.0f}; p99 {total.p99_ms():.1f} ms; outcomes {outcomes:,}; examples {examples:,}; "
                 f"model {total.model}",
                 highlight=False,
             )
@@ -79,9 +95,7 @@ class Dashboard:
         )
 
     @staticmethod
-    def _table(
-        rows: list[tuple[str, WorkerSample, float, float, float]], outcomes: int, examples: int
-    ) -> Table:
+    def _table(rows: list[Row], outcomes: int, examples: int) -> Table:
         table = Table(caption=f"outcomes {outcomes:,}   training examples {examples:,}")
         for heading in (
             "", "in/s", "passed/s", "blocked/s", "rate", "target", "threshold", "lag",

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from models.kafka import client_options
 from rich.console import Console
 
+from models.kafka import client_options
 from models.settings import Settings
 from stream.broker import EmbeddedBroker
 from stream.dashboard import Dashboard

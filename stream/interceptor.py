@@ -7,7 +7,8 @@ decide (eq. 7-9 of the DAUM paper), route. Every input record comes out exactly 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from datetime import datetime
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,11 @@ from stream.metrics import WorkerMetrics
 from stream.policy import Decisions, Policy
 from stream.records import DECISION_HEADER, REASON_LABELS, Reason
 
-Headers = Sequence[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+#: Bytes of a value beyond the limit that its dead letter keeps.
+TRUNCATED_BYTES: Final = 1024
 
 
 class Record(Protocol):
@@ -56,7 +61,7 @@ class LoadedModel:
 
     def __init__(self, artifact: Artifact, *, threads: int, batch: int) -> None:
         self.version: str = artifact.manifest.version
-        self.created_s: float = artifact.manifest.created.timestamp()
+        self.created_s: float = datetime.fromisoformat(artifact.manifest.created).timestamp()
         self.tasks: TaskSet = artifact.tasks
         self.spec_hash: str = artifact.spec.hash
         self.extractor: Extractor = artifact.spec.extractor()
@@ -131,10 +136,11 @@ class Interceptor:
             kept = [records[i] for i in decoded.kept]
             request_ids: list[str] = [request["id"] for request in decoded.requests]
         scored = self._score(decoded.requests, request_ids, [r.timestamp for r in kept])
+        blocked: list[OutputRecord] = []
         with self._metrics.stage("route"):
             rejected = [self._rejected(records[i], reject) for i, reject in decoded.rejects]
             if scored is None:
-                passed, blocked = self._pass_everything(kept), []
+                passed = self._pass_everything(kept)
             else:
                 passed, blocked = self._route(kept, scored.decisions)
         return Intercepted(passed, blocked, rejected, kept, request_ids, scored)
@@ -165,7 +171,7 @@ class Interceptor:
     ) -> tuple[list[OutputRecord], list[OutputRecord]]:
         version = self.model.version if self.model else ""
         form = (
-            b'{"model":%s,"e":%%.9g,"threshold":%%.9g,"reason":"%%b","propensity":%%.9g,'
+            b'{"model":%s,"e":%%b,"threshold":%%.9g,"reason":"%%b","propensity":%%.9g,'
             b'"offset":%%d}' % orjson.dumps(version).replace(b"%", b"%%")
         )
         labels = [label.encode() for label in REASON_LABELS]
@@ -180,7 +186,8 @@ class Interceptor:
             decisions.propensity_N.tolist(),
             strict=True,
         ):
-            header = form % (e, threshold, labels[reason], propensity, record.offset)
+            reward = b"%.9g" % e if e == e else b"null"  # noqa: PLR0124 - NaN has no JSON
+            header = form % (reward, threshold, labels[reason], propensity, record.offset)
             (passed if passes else blocked).append(_with_header(record, header))
         return passed, blocked
 
@@ -194,22 +201,27 @@ class Interceptor:
 
     def _rejected(self, record: Record, reject: Reject) -> OutputRecord:
         self._metrics.reject(reject.code)
+        value, cut = record.value, ()
+        if value is not None and len(value) > self._max_value_bytes:
+            cut = (("weir-truncated-from", b"%d" % len(value)),)
+            value = value[:TRUNCATED_BYTES]
         headers = (
             *record.headers,
+            *cut,
             ("weir-error", reject.code.value.encode()),
             ("weir-message", reject.message.encode()),
             ("weir-topic", record.topic.encode()),
             ("weir-partition", b"%d" % record.partition),
             ("weir-offset", b"%d" % record.offset),
         )
-        return OutputRecord(record.key, record.value, record.timestamp, headers)
+        return OutputRecord(record.key, value, record.timestamp, headers)
 
 
 def hash_ids(request_ids: Sequence[str]) -> npt.NDArray[np.uint64]:
     """xxh3_64 of each request id: what every draw by request id starts from."""
     digest = xxhash.xxh3_64_intdigest
     return np.fromiter(
-        (digest(request_id) for request_id in request_ids), np.uint64, len(request_ids)
+        (digest(request_id.encode()) for request_id in request_ids), np.uint64, len(request_ids)
     )
 
 

@@ -14,7 +14,6 @@ import numpy.typing as npt
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from stream.records import REASON_LABELS, RejectCode
 
@@ -55,7 +54,7 @@ class ArrayHistogram(Collector):
     def collect(self) -> Iterable[Metric]:
         """What Prometheus reads."""
         family = HistogramMetricFamily(*self._family, labels=[self._label])
-        names = [*(floatToGoString(bound) for bound in self._bounds), "+Inf"]
+        names = [*(str(bound) for bound in self._bounds.tolist()), "+Inf"]
         for value, counts in self._counts.items():
             buckets = list(zip(names, np.cumsum(counts).tolist(), strict=True))
             family.add_metric([value], buckets, self._sums[value])

@@ -18,8 +18,8 @@ import numpy as np
 import orjson
 import polars as pl
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from models.kafka import client_options
 
+from models.kafka import client_options
 from models.request_files import is_file, read_requests
 from models.settings import Settings
 from models.tasks import ALL_REQUESTS, TaskSet
@@ -216,7 +216,7 @@ class Replay:
         self._passed += len(result.passed)
         self._blocked += len(result.blocked)
         for record in result.rejected:
-            self._rejects[dict(record.headers)["weir-error"].decode()] += 1
+            self._rejects[(dict(record.headers)["weir-error"] or b"").decode()] += 1
         if result.scored is None:
             self._reasons["pass fail-open"] += len(result.passed)
             return

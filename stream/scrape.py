@@ -2,7 +2,6 @@
 
 import asyncio
 import urllib.request
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -21,7 +20,7 @@ class WorkerSample:
     threshold: float = 0.0
     lag: float = 0.0
     model: str = ""
-    chunk_buckets: Counter[float] = field(default_factory=Counter)
+    chunk_buckets: dict[float, float] = field(default_factory=dict)
 
     def p99_ms(self) -> float:
         """99th percentile of the time per chunk in ms, interpolated within its bucket."""
@@ -61,7 +60,8 @@ def merge(samples: Iterable[WorkerSample]) -> WorkerSample:
         total.lag += sample.lag
         total.target = sample.target or total.target
         total.model = sample.model or total.model
-        total.chunk_buckets.update(sample.chunk_buckets)
+        for bound, count in sample.chunk_buckets.items():
+            total.chunk_buckets[bound] = total.chunk_buckets.get(bound, 0.0) + count
     return total
 
 
@@ -97,6 +97,7 @@ def _take(sample: WorkerSample, name: str, labels: dict[str, str], value: float)
         case "weir_model_info":
             sample.model = labels["version"]
         case "weir_chunk_seconds_bucket":
-            sample.chunk_buckets[float(labels["le"])] += value
+            bound = float(labels["le"])
+            sample.chunk_buckets[bound] = sample.chunk_buckets.get(bound, 0.0) + value
         case _:
             return

@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from mode import Service
-from models.kafka import client_options
 
-from models.artifact import ArtifactError, load_artifact
+from models.artifact import ArtifactError, ArtifactFault, load_artifact
+from models.kafka import client_options
 from models.settings import Settings
 from models.tasks import TaskSet
 from stream.interceptor import LoadedModel
@@ -44,7 +44,7 @@ def load_model(
     artifact = load_artifact(url, expected_manifest_sha256=manifest_sha256)
     if artifact.tasks.names != tasks.names:
         raise ArtifactError(
-            "task-mismatch",
+            ArtifactFault.TASK_MISMATCH,
             f"{url}: predicts {', '.join(artifact.tasks.names)}, but the settings list "
             f"{', '.join(tasks.names)}; retrain it or change [[tasks]]",
         )

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from models.kafka import client_options
 
+from models.kafka import client_options
 from models.settings import Settings
 from stream.records import DECISION_HEADER, Decision
 
@@ -115,7 +115,7 @@ async def account(settings: Settings) -> Account:
                 result.doubled += 1
             else:
                 fates[coordinates] = fate
-                result.altered += inputs[coordinates][0] != _fingerprint(record)
+                result.altered += _altered(record, inputs[coordinates][0])
                 result.reordered += source < last.get(record.partition, -1)
                 last[record.partition] = source
     result.missing = len(inputs) - len(fates)
@@ -160,6 +160,11 @@ def _source_offset(record: ConsumerRecord, fate: Fate, result: Account) -> int:
     if fate is Fate.PASSED:
         result.models[decision.model] += 1
     return decision.offset
+
+
+def _altered(record: ConsumerRecord, fingerprint: int) -> bool:
+    """Whether the output is not the input's bytes; a dead letter may say that it was cut."""
+    return "weir-truncated-from" not in dict(record.headers) and _fingerprint(record) != fingerprint
 
 
 def _fingerprint(record: ConsumerRecord) -> int:

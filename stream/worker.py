@@ -5,10 +5,11 @@ repeats records but loses none.
 """
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import Iterable
-from typing import Final, NoReturn
+from typing import Final
 
 import faust
 from mode import Service, ServiceT
@@ -53,6 +54,7 @@ class InterceptWorker(Service):  # type: ignore[misc]
         await self._sink.start()
         await self.add_runtime_dependency(self._watcher)
         worker = self._settings.worker
+        _spare_the_collector()
         port = self.metrics.serve(worker.metrics_host, worker.metrics_port)
         logger.info("metrics on http://%s:%d/metrics", worker.metrics_host, port)
 
@@ -92,6 +94,17 @@ class InterceptWorker(Service):  # type: ignore[misc]
         )
 
 
+def _spare_the_collector() -> None:
+    """Let the garbage collector look less often, and never at what was there at the start.
+
+    A chunk makes some twenty containers per request and drops them all; with the default
+    thresholds the collector walks them again and again in vain, for a fifth of the decoding time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
 class InterceptApp(faust.App):  # type: ignore[misc]
     """The Faust app of an intercept worker.
 
@@ -113,6 +126,6 @@ class InterceptApp(faust.App):  # type: ignore[misc]
             await self._worker.intercept(chunk)
 
 
-def run_worker(settings: Settings) -> NoReturn:
+def run_worker(settings: Settings) -> None:
     """Run an intercept worker until SIGTERM or SIGINT; exits non-zero if it fails."""
     run_app(InterceptApp(settings))

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from models.settings import Settings, TopicSettings
 from stream.broker import EmbeddedBroker
+from stream.topics import ensure_topics
+
+pytest_plugins = ["tests.tiny_artifact"]
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +30,22 @@ def unique(request: pytest.FixtureRequest) -> Callable[[str], str]:
     number = next(_numbers)
     test = "".join(c if c.isalnum() else "-" for c in request.node.name)[:60]
     return lambda name: f"{name}-{number}-{test}"
+
+
+@pytest.fixture
+async def settings(
+    broker: EmbeddedBroker, unique: Callable[[str], str], tmp_path: Path
+) -> Settings:
+    """Settings with topics, group and folders that no other test uses; the topics exist."""
+    mine = Settings().override(
+        {
+            **{f"topics.{field}": unique(field) for field in TopicSettings.model_fields},
+            "kafka.bootstrap": broker.bootstrap,
+            "kafka.group": unique("group"),
+            "kafka.session_timeout_s": 6.0,
+            "model.registry": str(tmp_path / "registry"),
+            "trainer.store": str(tmp_path / "store"),
+        }
+    )
+    await ensure_topics(mine.kafka, mine.topics)
+    return mine

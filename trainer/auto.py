@@ -19,6 +19,7 @@ def judge_direct_passes(
     uncertainties_NT: npt.NDArray[np.float32],
     labels_NT: npt.NDArray[np.float32],
     tasks: TaskSet,
+    *,
     rate: float,
     weights: dict[str, float],
 ) -> AutoEvidence | None:

@@ -38,11 +38,15 @@ def card_html(
     """
     training = manifest.training
     parts = [
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(manifest.version)}"
-        f"</title><style>{STYLE}</style><h1>Weir artifact {escape(manifest.version)}</h1>",
-        f"<p>{training.rows:,} labelled and {training.unlabelled_rows:,} unlabelled requests, "
-        f"judged on the {training.held_out_rows:,} newest. Seed {manifest.seed}. Largest "
-        f"difference between torch and onnxruntime: {manifest.agreement:.1e}.</p>",
+        (
+            f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(manifest.version)}"
+            f"</title><style>{STYLE}</style><h1>Weir artifact {escape(manifest.version)}</h1>"
+        ),
+        (
+            f"<p>{training.rows:,} labelled and {training.unlabelled_rows:,} unlabelled requests, "
+            f"judged on the {training.held_out_rows:,} newest. Seed {manifest.seed}. Largest "
+            f"difference between torch and onnxruntime: {manifest.agreement:.1e}.</p>"
+        ),
         _metrics_table(manifest),
         _auto_table(manifest),
     ]

@@ -1,5 +1,6 @@
 """How much is trained, and how: one frozen tree, stored in the manifest of what it made."""
 
+import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
@@ -59,17 +60,18 @@ class TrainConfig:
 
     Attributes:
         held_out: Share of the rows, the newest ones, kept for the metrics.
-        threads: Threads of torch; results are equal only for an equal number.
+        threads: Threads of torch. Sums depend on it in their last digits; one gives the same on
+            machines with any number of cores.
         auto_rate: Intercepted share at which passing by uncertainty is judged.
         auto_weights: Value of one positive per task for that judgement; 1 where not given.
     """
 
     held_out: float = 0.15
-    threads: int = 2
-    ple: PleConfig = PleConfig()
-    teacher: TeacherTraining = TeacherTraining()
-    student: StudentConfig = StudentConfig()
-    distillation: StudentTraining = StudentTraining()
+    threads: int = 1
+    ple: PleConfig = field(default_factory=PleConfig)
+    teacher: TeacherTraining = field(default_factory=TeacherTraining)
+    student: StudentConfig = field(default_factory=StudentConfig)
+    distillation: StudentTraining = field(default_factory=StudentTraining)
     auto_rate: float = 0.6
     auto_weights: dict[str, float] = field(
         default_factory=lambda: {"click": 1.0, "online": 1.0, "cart": 5.0, "deal": 20.0}
@@ -85,5 +87,6 @@ class TrainConfig:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
+        """As JSON values, as the manifest stores them."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return values

@@ -20,6 +20,7 @@ def fit_student(
     ids_NC: Tensor,
     mean_NT: Tensor,
     std_NT: Tensor,
+    *,
     sizes: StudentConfig,
     training: StudentTraining,
     progress: Progress,

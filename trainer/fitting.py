@@ -37,6 +37,7 @@ def cosine(step: int, steps: int, start: float, end: float) -> float:
 
 def run_steps(
     net: nn.Module,
+    *,
     rows: int,
     batch: int,
     steps: int,

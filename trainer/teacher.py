@@ -38,6 +38,7 @@ def fit_teacher(
     layout: FeatureLayout,
     ids_NC: Tensor,
     targets_NT: Tensor,
+    *,
     sizes: PleConfig,
     training: TeacherTraining,
     seed: int,

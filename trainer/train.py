@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
 from models.artifact import write_artifact
 from models.examples import ExampleError, Examples, read_examples
@@ -38,13 +39,13 @@ from trainer.evaluate import evaluate, spearman
 from trainer.fitting import deterministic
 from trainer.teacher import fit_teacher
 
-AGREEMENT_ROWS = 4096
+Scores = npt.NDArray[np.float32]
 Paths = str | Path | Sequence[str | Path]
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Rows by what they are for, and the targets of the labelled ones.
+    """Rows by what they are for.
 
     Attributes:
         labelled: Training rows with at least one target.
@@ -55,6 +56,25 @@ class Split:
     labelled: Examples
     unlabelled_NC: npt.NDArray[np.int32]
     held_out: Examples
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A distilled student, exported, and what both models say about the held-out rows.
+
+    Attributes:
+        model: Content of ``student.onnx``.
+        agreement: Largest difference between torch and onnxruntime.
+        rescaling_T: Factor on the uncertainty targets.
+        teacher: Probabilities and uncertainties of the teacher, each (N, T).
+        student: The same of the exported student.
+    """
+
+    model: bytes
+    agreement: float
+    rescaling_T: Tensor
+    teacher: tuple[Scores, Scores]
+    student: tuple[Scores, Scores]
 
 
 def split_by_time(examples: Examples, held_out: float) -> tuple[Examples, Examples]:
@@ -97,13 +117,19 @@ def train(
 
     Raises:
         ExampleError: If the examples cannot be read or a task has no positive or no negative.
+        ExportError: If the exported student does not compute what the trained one does.
     """
     read = read_examples(examples, spec, tasks)
-    pool = read_examples(unlabelled, spec, tasks).features_NC if unlabelled is not None else None
-    split = _split(read, pool, config.held_out, tasks)
-    bars = progress or default_progress()
-    with deterministic(config.threads, seed), bars:
-        return _train(split, spec, Path(out_dir), config, seed, created, tasks, bars)
+    pool_NC = None if unlabelled is None else read_examples(unlabelled, spec, tasks).features_NC
+    split = _split(read, pool_NC, config.held_out, tasks)
+    with deterministic(config.threads, seed), progress or default_progress() as bars:
+        trained = _fit(split, FeatureLayout.of(spec), config, seed, tasks, bars)
+    manifest = _manifest(split, trained, spec, config, seed, tasks, created)
+    card = card_html(manifest, *trained.student, split.held_out.targets(tasks)).encode()
+    manifest = manifest.model_copy(update={"files": manifest.files | {CARD_FILE: sha256(card)}})
+    contents = {STUDENT_FILE: trained.model, SPEC_FILE: spec.text.encode(), CARD_FILE: card}
+    write_artifact(Path(out_dir), manifest, contents)
+    return manifest
 
 
 def default_progress() -> Progress:
@@ -113,84 +139,103 @@ def default_progress() -> Progress:
     )
 
 
-def _train(
+def _fit(
     split: Split,
-    spec: FeatureSpec,
-    out: Path,
+    layout: FeatureLayout,
     config: TrainConfig,
     seed: int,
-    created: datetime,
     tasks: TaskSet,
     bars: Progress,
-) -> Manifest:
-    layout = FeatureLayout.of(spec)
-    targets_NT = split.labelled.targets(tasks)
+) -> Trained:
     ids_NC = _ids(split.labelled.features_NC)
+    targets_NT = torch.from_numpy(split.labelled.targets(tasks))
     teacher = fit_teacher(
-        layout, ids_NC, torch.from_numpy(targets_NT), config.ple, config.teacher, seed, bars
+        layout,
+        ids_NC,
+        targets_NT,
+        sizes=config.ple,
+        training=config.teacher,
+        seed=seed,
+        progress=bars,
     )
     all_NC = torch.cat([ids_NC, _ids(split.unlabelled_NC)])
     mean_NT, std_NT = teacher.predict(all_NC, bars, "training rows")
     student, rescaling_T = fit_student(
-        layout, all_NC, mean_NT, std_NT, config.student, config.distillation, bars
+        layout,
+        all_NC,
+        mean_NT,
+        std_NT,
+        sizes=config.student,
+        training=config.distillation,
+        progress=bars,
     )
     held_NC = split.held_out.features_NC
     held_mean_NT, held_std_NT = teacher.predict(_ids(held_NC), bars, "held-out rows")
     model = export_student(student, rescaling_T)
-    agreement = check_agreement(student, rescaling_T, model, held_NC[:AGREEMENT_ROWS])
-    with torch.no_grad():
-        logits_NT, scaled_NT = student(_ids(held_NC))
-    scores_NT = logits_NT.sigmoid().numpy()
-    uncertainties_NT = (scaled_NT / rescaling_T).numpy()
-    held_targets_NT = split.held_out.targets(tasks)
-    metrics = Metrics(
-        teacher=evaluate(held_mean_NT.numpy(), held_targets_NT, tasks),
-        student=evaluate(scores_NT, held_targets_NT, tasks),
-        uncertainty_spearman={
-            name: spearman(uncertainties_NT[:, column], held_std_NT[:, column].numpy())
-            for column, name in enumerate(tasks.names)
-        },
+    agreement, scores_NT, uncertainties_NT = check_agreement(student, rescaling_T, model, held_NC)
+    return Trained(
+        model=model,
+        agreement=agreement,
+        rescaling_T=rescaling_T,
+        teacher=(held_mean_NT.numpy(), held_std_NT.numpy()),
+        student=(scores_NT, uncertainties_NT),
     )
-    contents = {STUDENT_FILE: model, SPEC_FILE: spec.text.encode()}
-    ts_max = int(split.labelled.ts_N.max())
+
+
+def _manifest(
+    split: Split,
+    trained: Trained,
+    spec: FeatureSpec,
+    config: TrainConfig,
+    seed: int,
+    tasks: TaskSet,
+    created: datetime,
+) -> Manifest:
+    """The manifest of all files but the card, which is made from it."""
+    labelled, held_out = split.labelled, split.held_out
+    ts_max = int(labelled.ts_N.max())
     newest = datetime.fromtimestamp(ts_max / 1000, UTC).strftime("%Y%m%dT%H%M%S")
-    manifest = Manifest(
-        version=f"{newest}-{sha256(model)[:8]}",
+    model_hash = sha256(trained.model)
+    rates_T: list[float] = np.nanmean(labelled.targets(tasks), axis=0).tolist()
+    return Manifest(
+        version=f"{newest}-{model_hash[:8]}",
         created=created.astimezone(UTC).isoformat(timespec="seconds"),
-        files={name: sha256(content) for name, content in contents.items()},
+        files={STUDENT_FILE: model_hash, SPEC_FILE: sha256(spec.text.encode())},
         spec_hash=spec.hash,
         opset=OPSET,
         tasks=tuple(tasks),
-        label_rates={
-            name: float(np.nanmean(targets_NT[:, column], dtype=np.float64))
-            for column, name in enumerate(tasks.names)
-        },
+        label_rates=dict(zip(tasks.names, rates_T, strict=True)),
         training=TrainingRange(
-            ts_min=int(split.labelled.ts_N.min()),
+            ts_min=int(labelled.ts_N.min()),
             ts_max=ts_max,
-            rows=len(split.labelled),
+            rows=len(labelled),
             unlabelled_rows=len(split.unlabelled_NC),
-            held_out_rows=len(split.held_out),
+            held_out_rows=len(held_out),
         ),
-        metrics=metrics,
-        rescaling=dict(zip(tasks.names, rescaling_T.tolist(), strict=True)),
-        agreement=agreement,
+        metrics=_metrics(trained, held_out.targets(tasks), tasks),
+        rescaling=dict(zip(tasks.names, trained.rescaling_T.tolist(), strict=True)),
+        agreement=trained.agreement,
         auto=judge_direct_passes(
-            scores_NT,
-            uncertainties_NT,
-            split.held_out.labels_NT,
+            *trained.student,
+            held_out.labels_NT,
             tasks,
-            config.auto_rate,
-            config.auto_weights,
+            rate=config.auto_rate,
+            weights=config.auto_weights,
         ),
         config=config.to_dict(),
         seed=seed,
     )
-    card = card_html(manifest, scores_NT, uncertainties_NT, held_targets_NT).encode()
-    contents[CARD_FILE] = card
-    manifest = manifest.model_copy(update={"files": {**manifest.files, CARD_FILE: sha256(card)}})
-    write_artifact(out, manifest, contents)
-    return manifest
+
+
+def _metrics(trained: Trained, targets_NT: Scores, tasks: TaskSet) -> Metrics:
+    return Metrics(
+        teacher=evaluate(trained.teacher[0], targets_NT, tasks),
+        student=evaluate(trained.student[0], targets_NT, tasks),
+        uncertainty_spearman={
+            name: spearman(trained.student[1][:, column], trained.teacher[1][:, column])
+            for column, name in enumerate(tasks.names)
+        },
+    )
 
 
 def _split(

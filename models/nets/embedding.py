@@ -4,7 +4,6 @@ N requests, C columns of ids, S single-valued features, G slots of tag features,
 F = S + P features, D embedding width, R rows of the table.
 """
 
-# ruff: noqa: N815 - arrays carry their shape in their name
 from dataclasses import dataclass
 from typing import Self
 

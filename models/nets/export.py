@@ -22,6 +22,7 @@ from models.nets.student import Student
 OPSET: Final = 17
 IR_VERSION: Final = 8
 AGREEMENT_LIMIT: Final = 1e-5
+Scores = npt.NDArray[np.float32]
 
 
 class ExportError(RuntimeError):
@@ -86,11 +87,14 @@ def export_student(student: Student, rescaling_T: Tensor) -> bytes:
 @torch.no_grad()
 def check_agreement(
     student: Student, rescaling_T: Tensor, model: bytes, ids_NC: npt.NDArray[np.int32]
-) -> float:
-    """Largest absolute difference between torch and onnxruntime on real rows.
+) -> tuple[float, Scores, Scores]:
+    """Compare torch and onnxruntime on real rows.
+
+    Returns:
+        The largest absolute difference, and onnxruntime's ``scores_NT`` and ``uncertainties_NT``.
 
     Raises:
-        ExportError: If it exceeds 1e-5.
+        ExportError: If the difference exceeds 1e-5.
     """
     session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
     scores_NT, uncertainties_NT = session.run(["scores", "uncertainties"], {"ids": ids_NC})
@@ -104,7 +108,7 @@ def check_agreement(
             f"the exported student differs from torch by {difference:.2e}; "
             f"{AGREEMENT_LIMIT:.0e} is allowed"
         )
-    return difference
+    return difference, scores_NT, uncertainties_NT
 
 
 def _first_layer(graph: _Graph, embedding: FeatureEmbedding, layer: nn.Linear) -> str:

@@ -9,7 +9,6 @@ uses another letter for each normal draw; equation 29 is the one that SWAG defin
 Q weights in all, M samples of them, K deviations, N requests, T tasks.
 """
 
-# ruff: noqa: N802 - arrays carry their shape in their name
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
@@ -106,7 +105,8 @@ class SwagPosterior:
         return samples
 
     def _unflatten(self, flat_Q: Tensor) -> Weights:
-        pieces = flat_Q.float().split([shape.numel() for shape in self._shapes.values()])
+        sizes = [shape.numel() for shape in self._shapes.values()]
+        pieces = torch.split(flat_Q.float(), sizes)
         return {
             name: piece.view(shape)
             for (name, shape), piece in zip(self._shapes.items(), pieces, strict=True)
@@ -134,7 +134,7 @@ def predict_moments(
         ``mean_NT`` and ``std_NT`` (divisor M), float32.
     """
     means, stds = [], []
-    for ids_BC in ids_NC.split(batch):
+    for ids_BC in torch.split(ids_NC, batch):
         probabilities_MBT = torch.stack(
             [functional_call(net, sample, (ids_BC,)).sigmoid() for sample in samples]
         )

@@ -29,6 +29,10 @@ class FetchedRecord(Record, Protocol):
     """A record that has a place in a partition."""
 
     @property
+    def topic(self) -> str: ...  # noqa: D102
+    @property
+    def partition(self) -> int: ...  # noqa: D102
+    @property
     def offset(self) -> int: ...  # noqa: D102
 
 

@@ -3,7 +3,12 @@
 Kept from Faust: heartbeats and commits go on in this thread while an agent computes. It knows, for
 every partition, from which offset to which a fetch went, so that no record between two fetches can
 be skipped unnoticed, and it never confuses what was fetched before a seek with what came after.
+
+Faust's thread reads aiokafka's fetcher by its private names, and so must what overrides it; both
+are pinned to a minor version.
 """
+
+# ruff: noqa: SLF001
 
 import asyncio
 from collections.abc import Iterable, Mapping

@@ -1,11 +1,13 @@
 """The extractor against a plain reference, against literal ids, and on whatever JSON there is."""
 
 import bisect
+import itertools
 import math
 import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +177,9 @@ def reference_hash(name: str, value: Any, size: int) -> int:
     if value == "" or not isinstance(value, str | int | float):
         return 0
     seed = xxhash.xxh3_64(name.encode()).intdigest()
-    return 1 + xxhash.xxh3_64(str(value).encode(), seed=seed).intdigest() % (size - 1)
+    return 1 + xxhash.xxh3_64(
+        str(value).encode("utf-8", "surrogatepass"), seed=seed
+    ).intdigest() % (size - 1)
 
 
 def reference_bucket(feature: Feature, value: float | None) -> int:
@@ -186,13 +190,16 @@ def reference_time(feature: Feature, request: dict[str, Any]) -> int:
     assert feature.path is not None
     ms = reference_number(reach(request, feature.path.steps)[0])
     shift = feature.utc_offset and reference_number(reach(request, feature.utc_offset.steps)[0])
-    if ms is None or not math.isfinite(ms := ms + (shift or 0.0) * 60_000.0):
+    if ms is None or abs(ms := ms + (shift or 0.0) * 60_000.0) >= 2**53:
         return 0
     hour = math.floor(ms / 3_600_000) % 24
     day = (math.floor(ms / 86_400_000) + 3) % 7
-    return 1 + {"hour-of-day": hour, "day-of-week": day, "hour-of-week": 24 * day + hour}[
-        feature.part or ""
-    ]
+    return (
+        1
+        + {"hour-of-day": hour, "day-of-week": day, "hour-of-week": 24 * day + hour}[
+            feature.part or ""
+        ]
+    )
 
 
 def reference_cross(feature: Feature, parts: list[int]) -> int:
@@ -243,7 +250,9 @@ SCALARS = (
     | st.integers(-3, 2000)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=6)
-    | st.sampled_from(["300", " 5 ", "1e3", "1_0", "nan", "inf", "-1e999", "a,b", "", "٣"])
+    | st.sampled_from(
+        ["300", " 5 ", "1e3", "1_0", "nan", "inf", "-1e999", "a,b", "", "٣", "\ud800"]
+    )
 )
 JSON = st.recursive(
     SCALARS,
@@ -305,7 +314,7 @@ def test_cutting_does_not_matter(data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(requests)), max_size=4)))
     extractor = spec.extractor()
     edges = [0, *cuts, len(requests)]
-    pieces = [extractor.extract(requests[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [extractor.extract(requests[a:b]) for a, b in pairwise(edges)]
     whole_NC = spec.extractor().extract(requests)
     assert whole_NC.shape == (len(requests), spec.columns)
     assert np.array_equal(np.concatenate(pieces), whole_NC)

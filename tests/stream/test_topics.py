@@ -58,9 +58,7 @@ async def test_outputs_follow_requests_that_exist(broker: EmbeddedBroker, unique
     assert counts == {topics.passed: 5, topics.rejected: 5}
 
 
-async def test_refuses_an_output_with_another_count(
-    broker: EmbeddedBroker, unique: Unique
-) -> None:
+async def test_refuses_an_output_with_another_count(broker: EmbeddedBroker, unique: Unique) -> None:
     """An output topic with other partitions than the requests is an error with name and counts."""
     topics = topics_of(unique)
     await create(broker.bootstrap, topics.blocked, 2)

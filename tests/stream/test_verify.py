@@ -1,7 +1,5 @@
 """The verifier against topics that are wrong in every way it must notice."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -11,7 +9,6 @@ from stream.records import Decision, Reason
 from stream.verify import Account, Fate, account
 
 pytestmark = pytest.mark.broker
-Write = Callable[..., object]
 
 
 def header(offset: int, reason: Reason = Reason.SCORE) -> list[tuple[str, bytes]]:
@@ -22,7 +19,9 @@ def rejected(offset: int) -> list[tuple[str, bytes]]:
     return [("weir-error", b"empty"), ("weir-offset", b"%d" % offset)]
 
 
-async def produce(settings: Settings, rows: list[tuple[str, bytes, list[tuple[str, bytes]]]]) -> None:
+async def produce(
+    settings: Settings, rows: list[tuple[str, bytes, list[tuple[str, bytes]]]]
+) -> None:
     """Write rows of (topic, value, headers) to partition 0, with timestamps by value."""
     producer = AIOKafkaProducer(bootstrap_servers=settings.kafka.bootstrap)
     async with producer:
@@ -32,11 +31,11 @@ async def produce(settings: Settings, rows: list[tuple[str, bytes, list[tuple[st
             )
 
 
-async def test_everything_in_its_place_is_exact(topics: Settings) -> None:
+async def test_everything_in_its_place_is_exact(settings: Settings) -> None:
     """One output per input, unchanged and in order, is an exact account."""
-    names = topics.topics
+    names = settings.topics
     await produce(
-        topics,
+        settings,
         [
             *((names.requests, value, []) for value in (b"0", b"1", b"2", b"3")),
             (names.passed, b"0", header(0, Reason.UNCERTAIN)),
@@ -45,18 +44,18 @@ async def test_everything_in_its_place_is_exact(topics: Settings) -> None:
             (names.passed, b"3", header(3)),
         ],
     )
-    found = await account(topics)
+    found = await account(settings)
     assert found.exact
     assert found.fates.tolist() == [Fate.PASSED, Fate.BLOCKED, Fate.REJECTED, Fate.PASSED]
     assert found.reasons == {"uncertain": 1, "score": 2}
     assert found.models == {"m1": 2}
 
 
-async def test_every_fault_is_counted(topics: Settings) -> None:
+async def test_every_fault_is_counted(settings: Settings) -> None:
     """Missing, doubled, altered, unknown and reordered records are told apart."""
-    names = topics.topics
+    names = settings.topics
     await produce(
-        topics,
+        settings,
         [
             *((names.requests, value, []) for value in (b"0", b"1", b"2", b"3", b"4")),
             (names.passed, b"1", header(1)),
@@ -67,7 +66,7 @@ async def test_every_fault_is_counted(topics: Settings) -> None:
             (names.rejected, b"4", rejected(4)),
         ],
     )
-    found = await account(topics)
+    found = await account(settings)
     assert not found.exact
     assert (found.missing, found.doubled, found.altered, found.unknown, found.reordered) == (
         1,

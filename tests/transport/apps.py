@@ -66,7 +66,9 @@ async def create(bootstrap: str, topic: str, partitions: int = 2) -> str:
 
 def numbered(count: int, prefix: str = "v") -> list[Outgoing]:
     return [
-        Outgoing(b"k%d" % i if i % 5 else None, f"{prefix}{i}".encode(), 1000 + i, [("i", b"%d" % i)])
+        Outgoing(
+            b"k%d" % i if i % 5 else None, f"{prefix}{i}".encode(), 1000 + i, [("i", b"%d" % i)]
+        )
         for i in range(count)
     ]
 

@@ -1,13 +1,16 @@
 """Chunks reach agents whole, and offsets are committed behind finished work only."""
 
 import asyncio
+import itertools
 import os
 import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import faust
 import pytest
 from faust.types import TP
 
@@ -16,6 +19,8 @@ from stream.transport import Chunk, Outgoing, consumer_lag
 from stream.transport.driver import CHUNKS_IN_FLIGHT
 
 sys.path.insert(0, str(Path(__file__).parent))
+import itertools
+
 from apps import add_agent, committed, create, new_app, numbered, running, until, write
 
 pytestmark = pytest.mark.broker
@@ -52,7 +57,7 @@ async def test_delivers_every_record_in_chunks_of_one_partition(
         assert all(0 < len(chunk) <= 100 for chunk in got)
         assert got[0].first_offset == 0
         assert got[-1].next_offset == len(records)
-        for before, after in zip(got, got[1:], strict=False):
+        for before, after in itertools.pairwise(got):
             assert after.first_offset == before.next_offset
         assert sum(chunk.size for chunk in got) == sum(
             len(r.key or b"") + len(r.value or b"") for r in records
@@ -194,7 +199,7 @@ async def test_a_rebalance_loses_nothing(broker: EmbeddedBroker, unique: Unique)
     group = unique("group")
     seen: dict[str, list[tuple[int, int]]] = {"a": [], "b": []}
 
-    def member(name: str):  # type: ignore[no-untyped-def]
+    def member(name: str) -> faust.App:
         async def body(chunk: Chunk) -> None:
             await asyncio.sleep(0.01)
             seen[name] += [(chunk.partition, record.offset) for record in chunk]
@@ -226,9 +231,9 @@ async def test_a_rebalance_loses_nothing(broker: EmbeddedBroker, unique: Unique)
     finally:
         await b.stop()
     assert await committed(broker.bootstrap, group, topic, 4) == [400] * 4
-    for name in seen:
+    for mine in seen.values():
         for partition in range(4):
-            order = [offset for p, offset in seen[name] if p == partition]
+            order = [offset for p, offset in mine if p == partition]
             assert sorted(set(order)) == sorted(order), "a consumer saw a record twice"
 
 
@@ -239,7 +244,7 @@ async def test_a_table_is_recovered_from_its_changelog(
     topic = await create(broker.bootstrap, unique("in"))
     group = unique("g")[:40]
 
-    def counting():  # type: ignore[no-untyped-def]
+    def counting() -> tuple[faust.App, Any, list[int]]:
         app = new_app(broker.bootstrap, group)
         table = app.Table("counts", default=int, partitions=2)
         done: list[int] = []

@@ -1,0 +1,142 @@
+"""Confidence h (eq. 9): a score and its uncertainty become one number, t = h(s, u).
+
+Every h never decreases in s nor in u: what the model is unsure about gets the benefit of the
+doubt. Which task's uncertainty serves which task is a mapping from task to task.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from models.settings import PolicySettings
+from models.tasks import TaskSet
+
+PRESETS: dict[str, dict[str, str]] = {
+    "own": {},
+    "daum": {"cart": "click", "deal": "click"},
+}
+"""Named mappings task -> task whose uncertainty serves it; tasks not listed use their own."""
+
+
+class PolicyError(ValueError):
+    """Policy settings that cannot be used; the message names the key and the fix."""
+
+
+def uncertainty_columns(source: str | Mapping[str, str], tasks: TaskSet) -> npt.NDArray[np.intp]:
+    """Column of the uncertainty that serves each task, shape (T,).
+
+    Args:
+        source: ``own``, ``daum`` (cart and deal take click's, where the tasks have them), or a
+            mapping task -> task; a task that a mapping does not name keeps its own.
+        tasks: The tasks of the student.
+
+    Raises:
+        PolicyError: If a preset or a task is unknown.
+    """
+    known = ", ".join(tasks.names)
+    if isinstance(source, str):
+        if source not in PRESETS:
+            raise PolicyError(
+                f"policy.uncertainty_source: {source!r} is not known; use "
+                f"{', '.join(PRESETS)}, or a table from task to task"
+            )
+        names = set(tasks.names)
+        mapping = {task: by for task, by in PRESETS[source].items() if {task, by} <= names}
+    else:
+        mapping = dict(source)
+        for name in [*mapping, *mapping.values()]:
+            if name not in tasks.names:
+                raise PolicyError(
+                    f"policy.uncertainty_source: {name!r} is not a task; the tasks are {known}"
+                )
+    return np.array([tasks.index(mapping.get(name, name)) for name in tasks.names], np.intp)
+
+
+class Confidence:
+    """h, as the settings choose it, for all tasks at once.
+
+    - ``score`` and ``pass-uncertain``: t = s. (``pass-uncertain`` passes the most uncertain
+      requests beside h, see :meth:`direct`.)
+    - ``optimistic``: t = s + kappa u.
+    - ``probability-of-improvement``: a score below its task's reference c is raised towards c by
+      the probability that the true value lies above c: t = s + 2 P(s + u X > c) (c - s), X
+      logistic with variance 1; scores at or above c stay. So t = s when u = 0 and t -> c as u
+      grows. (The bare probability would fall with u above c, and h must not.)
+
+    Args:
+        settings: ``confidence``, ``kappa``, ``reference``, ``uncertainty_source``, ``weights``.
+        tasks: The tasks of the student.
+
+    Raises:
+        PolicyError: If the mapping, a reference or the weights cannot be used.
+    """
+
+    def __init__(self, settings: PolicySettings, tasks: TaskSet) -> None:
+        self._kind = settings.confidence
+        self._kappa = np.float32(settings.kappa)
+        self._columns = uncertainty_columns(settings.uncertainty_source, tasks)
+        self._reference_T = np.array(
+            [settings.reference.get(name, -math.inf) for name in tasks.names], np.float64
+        )
+        for name in settings.reference:
+            if name not in tasks.names:
+                raise PolicyError(
+                    f"policy.reference: {name!r} is not a task; the tasks are "
+                    f"{', '.join(tasks.names)}"
+                )
+        if self._kind == "probability-of-improvement" and not settings.reference:
+            raise PolicyError(
+                "policy.reference: probability-of-improvement needs the score to reach for at "
+                "least one task, such as {deal = 0.05}"
+            )
+        weights_T = np.abs([settings.weights.get(name, 0.0) for name in tasks.names])
+        if self.passes_uncertain and not weights_T.sum() > 0.0:
+            raise PolicyError(
+                "policy.weights: all are zero, so pass-uncertain has nothing to weigh "
+                "uncertainties by; give one task a weight, or set policy.confidence = 'score'"
+            )
+        total = weights_T.sum() or 1.0
+        self._weights_T = (weights_T / total).astype(np.float32)
+
+    @property
+    def passes_uncertain(self) -> bool:
+        """Whether the most uncertain requests pass directly."""
+        return self._kind == "pass-uncertain"
+
+    def __call__(
+        self, scores_NT: npt.NDArray[np.float32], uncertainties_NT: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
+        """t_NT = h(s_NT, u_NT), each in the units of its task's score.
+
+        Args:
+            scores_NT: Probabilities, each on its task's own population.
+            uncertainties_NT: Standard deviations of those probabilities.
+
+        Returns:
+            float32 of shape (N, T).
+        """
+        if self._kind == "optimistic":
+            return scores_NT + self._kappa * uncertainties_NT[:, self._columns]
+        if self._kind == "probability-of-improvement":
+            return self._improve(scores_NT, uncertainties_NT[:, self._columns])
+        return scores_NT
+
+    def direct(self, uncertainties_NT: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The uncertainty of each request that direct passing ranks by, shape (N,).
+
+        The mean over tasks of the uncertainty that serves each task, weighted by the task's
+        |weight| in the reward: under ``daum`` and the default weights, nearly click's alone.
+        """
+        by_task_NT = uncertainties_NT[:, self._columns]
+        return np.asarray((by_task_NT * self._weights_T).sum(axis=1), np.float32)
+
+    def _improve(
+        self, scores_NT: npt.NDArray[np.float32], uncertainties_NT: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
+        gap_NT = np.maximum(self._reference_T - scores_NT, 0.0)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            odds_NT = np.exp(gap_NT / uncertainties_NT * (math.pi / math.sqrt(3.0)))
+            raised_NT = scores_NT + 2.0 / (1.0 + odds_NT) * gap_NT
+        return np.where(gap_NT > 0.0, raised_NT, scores_NT).astype(np.float32)

@@ -1,0 +1,303 @@
+"""One gate: lets a given share of a stream through, the highest values of it, in every stretch.
+
+The gate keeps a *debt*: the passes owed so far less the passes given. The wanted pass share is
+the target plus a correction by the debt, and the threshold is that quantile of a sliding window:
+
+    share(D) = q + q (1 - q) (pi / 2B) tan(pi D / 2B),        |D| <= B
+
+This correction is the cheapest one, to second order in lost value, that keeps the debt's
+diffusion (variance q (1 - q) per request) inside +-B: the drift of a Brownian motion conditioned
+to stay in an interval (Doob's transform by the ground state cos(pi D / 2B)). At the bound the
+gate gives or denies outright, so the error over any W requests is at most (2 B + 1) / W. Equal
+values pass in the proportion that their place in the ranking asks for, spread over the stream
+by a golden-ratio sequence of positions.
+
+Thresholds are refreshed at fixed positions of the stream, never per call, and the debt is exact
+(the share is a multiple of 2^-32): decisions do not depend on how the stream was cut.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from stream.policy.window import SlidingWindow
+
+REFRESH: Final = 256
+"""Requests between two refreshes of the threshold; at the start 1, 2, 4, ... up to this."""
+SPAN: Final = 10_000
+"""Consecutive requests over which the rate is promised."""
+SLACK_OF_SPAN: Final = 0.045
+"""The debt never exceeds this part of the passes (or blocks, the rarer) that a span owes."""
+HIGHEST: Final = float(np.finfo(np.float32).max)
+"""Threshold that nothing reaches, for a gate that must not pass more."""
+LOWEST: Final = -HIGHEST
+"""Threshold that everything reaches; NaN ranks here, below every number."""
+
+_STEPS = 4
+_ONE = 1 << 32
+_GOLDEN = 2_654_435_769
+_COUNT = np.arange(REFRESH, dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What a gate said about N values.
+
+    Attributes:
+        passed_N: Whether each passes, by its value or because it was granted.
+        chosen_N: Whether its value alone lets it pass.
+        threshold_N: The value that was needed, float32; equal values may go either way.
+    """
+
+    passed_N: npt.NDArray[np.bool_]
+    chosen_N: npt.NDArray[np.bool_]
+    threshold_N: npt.NDArray[np.float32]
+
+
+def rankable(values_N: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
+    """Values as float32 that compare soundly: NaN below every number, infinities at the ends."""
+    below = np.nextafter(np.float32(HIGHEST), np.float32(0))
+    with np.errstate(over="ignore"):
+        values_N = np.asarray(values_N, np.float32)
+    return np.clip(np.where(np.isnan(values_N), np.float32(LOWEST), values_N), LOWEST, below)
+
+
+class ShareGate:
+    """Lets ``share`` of a stream through, the highest values first.
+
+    Memory: the window, a table of at most 8 ``slack`` + 2 thresholds, and SPAN / REFRESH counts.
+
+    Args:
+        share: q, the share of all values that pass, in [0, 1]; 0 and 1 are exact.
+        slack: B, the passes that may be owed or overdrawn at any time (see ``SLACK_OF_SPAN``).
+        window: The window that thresholds are quantiles of.
+        granted: Share of the values that are granted a pass whatever their rank.
+    """
+
+    def __init__(
+        self, share: float, slack: float, window: SlidingWindow, granted: float = 0.0
+    ) -> None:
+        self._window = window
+        self._slack = slack
+        self._seen = 0
+        self._passed = 0
+        self._debt = 0.0
+        self._due = 1
+        self._marks: list[tuple[int, int]] = [(0, 0)]
+        self.retarget(share, granted)
+
+    @property
+    def share(self) -> float:
+        """The share of the stream that passes."""
+        return self._share
+
+    @property
+    def debt(self) -> float:
+        """Passes owed less passes given, |debt| <= slack + 1/2 unless grants exceeded the share."""
+        return self._debt
+
+    @property
+    def achieved(self) -> float:
+        """Share that passed, of the last SPAN values (as many as there were; NaN before any)."""
+        seen, passed = self._marks[0]
+        if self._seen == seen:
+            return math.nan
+        return (self._passed - passed) / (self._seen - seen)
+
+    @property
+    def threshold(self) -> float:
+        """The value that would be needed at no debt; NaN before anything was seen."""
+        return self._thresholds[round(self._bound * _STEPS)] if self._seen else math.nan
+
+    def retarget(self, share: float, granted: float = 0.0) -> None:
+        """Let another share through from the next value on; what is owed stays owed."""
+        self._share = round(share * _ONE) / _ONE
+        rarer = min(self._share, 1.0 - self._share)
+        bound = max(1.0, min(self._slack, SLACK_OF_SPAN * SPAN * rarer))
+        self._bound = math.ceil(bound * _STEPS) / _STEPS
+        self._debt = min(max(self._debt, -self._bound), self._bound)
+        self._ranked = (self._share - granted) / (1.0 - granted) if granted < 1.0 else 0.0
+        self._plan()
+        self._refresh()
+
+    def admit(
+        self,
+        values_N: npt.NDArray[np.float32],
+        times_N: npt.NDArray[np.int64],
+        granted_N: npt.NDArray[np.bool_] | None = None,
+    ) -> Admission:
+        """Decide the next N values of the stream, in order.
+
+        Args:
+            values_N: Rankable values (see :func:`rankable`); +inf passes without comparison.
+            times_N: Timestamps in milliseconds.
+            granted_N: Values that pass whatever their rank; they count against what is owed.
+
+        Returns:
+            Arrays of shape (N,).
+        """
+        count = len(values_N)
+        passed_N = np.empty(count, np.bool_)
+        chosen_N = np.empty(count, np.bool_)
+        threshold_N = np.empty(count, np.float32)
+        start = 0
+        while start < count:
+            stop = min(count, start + self._due - self._seen)
+            part = slice(start, stop)
+            granted = None if granted_N is None else granted_N[part]
+            self._admit_stretch(
+                values_N[part], granted, passed_N[part], chosen_N[part], threshold_N[part]
+            )
+            self._window.append(values_N[part], times_N[part])
+            if self._seen == self._due:
+                self._due += min(self._due, REFRESH)
+                self._mark()
+                self._refresh()
+            start = stop
+        return Admission(passed_N, chosen_N, threshold_N)
+
+    def _admit_stretch(
+        self,
+        values_N: npt.NDArray[np.float32],
+        granted_N: npt.NDArray[np.bool_] | None,
+        passed_N: npt.NDArray[np.bool_],
+        chosen_N: npt.NDArray[np.bool_],
+        threshold_N: npt.NDArray[np.float32],
+    ) -> None:
+        """Decide values that share one table of thresholds, into the three last arrays."""
+        if granted_N is None:
+            rows_N = self._walk(values_N, passed_N)
+            threshold_N[:] = self._thresholds_L[rows_N]
+            chosen_N[:] = passed_N
+        else:
+            rows_N = self._walk(np.where(granted_N, np.float32(np.inf), values_N), passed_N)
+            threshold_N[:] = self._thresholds_L[rows_N]
+            positions_N = np.arange(self._seen, self._seen + len(values_N), dtype=np.uint64)
+            ticket_N = (positions_N * np.uint64(_GOLDEN)) % np.uint64(_ONE)
+            tied_N = (values_N == threshold_N) & (ticket_N < self._tie_shares_L[rows_N])
+            chosen_N[:] = (values_N > threshold_N) | tied_N
+        self._seen += len(values_N)
+
+    def _walk(
+        self, values_N: npt.NDArray[np.float32], passed_N: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.intp]:
+        """Fill ``passed_N`` and return each value's row in the table: the loop per request.
+
+        The row is D - 1/2 + B in steps of 1/4, D being the debt with this value's share added. It
+        only rises until a pass, so values below the least threshold that the stretch can reach
+        are blocked without being looked at.
+        """
+        count = len(values_N)
+        passed_N[:] = False
+        thresholds = self._thresholds
+        ties = self._tie_shares
+        rise = self._share * _STEPS
+        start = (self._debt - 0.5 + self._bound) * _STEPS + rise
+        reach = int(start + rise * count)
+        indices: Iterable[int] = range(count)
+        if 0 <= reach < len(thresholds) and thresholds[reach] > LOWEST:
+            near_K = np.flatnonzero(values_N >= self._thresholds_L[reach])
+            indices = near_K.tolist()
+            values = values_N[near_K].tolist()
+        else:
+            values = values_N.tolist()
+        given = []
+        level = start
+        for index, value in zip(indices, values, strict=True):
+            now = level + rise * index
+            row = int(now) if now > 0.0 else 0
+            threshold = thresholds[row]
+            if value > threshold or (
+                value == threshold and (self._seen + index) * _GOLDEN % _ONE < ties[row]
+            ):
+                given.append(index)
+                level -= _STEPS
+        passed_N[given] = True
+        given_N = np.cumsum(passed_N)
+        self._passed += len(given)
+        self._debt = (level + rise * (count - 1)) / _STEPS + 0.5 - self._bound
+        rows_N = start + rise * _COUNT[:count] - _STEPS * (given_N - passed_N)
+        return np.maximum(rows_N, 0.0).astype(np.intp)
+
+    def _refresh(self) -> None:
+        """Read the table of thresholds, one per level of debt, off the window."""
+        values_M = np.sort(self._window.values())
+        count = len(values_M)
+        if count:
+            rank_L = self._below_L * count
+            thresholds_L = values_M[np.minimum(rank_L.astype(np.intp), count - 1)]
+            first_L = values_M.searchsorted(thresholds_L, "left")
+            after_L = values_M.searchsorted(thresholds_L, "right")
+            tie_shares_L = (after_L - rank_L) / (after_L - first_L)
+            np.minimum(thresholds_L, np.float32(HIGHEST), out=thresholds_L)
+        else:
+            tie_shares_L = np.zeros(len(self._below_L))
+            thresholds_L = np.where(self._below_L > 0.5, np.float32(HIGHEST), np.float32(LOWEST))
+        thresholds_L[self._never_L] = HIGHEST
+        thresholds_L[self._always_L] = LOWEST
+        tie_shares_L[self._always_L] = 1.0
+        self._use(thresholds_L, np.clip(tie_shares_L * _ONE, 0, _ONE).astype(np.uint64))
+
+    def _use(
+        self, thresholds_L: npt.NDArray[np.float32], tie_shares_L: npt.NDArray[np.uint64]
+    ) -> None:
+        """Decide by this table from now on; lists beside the arrays, for the loop."""
+        self._thresholds_L = thresholds_L
+        self._tie_shares_L = tie_shares_L
+        self._thresholds: list[float] = thresholds_L.tolist()
+        self._tie_shares: list[int] = tie_shares_L.tolist()
+
+    def _plan(self) -> None:
+        """What each level of debt aims at, by the formula at the head of this module."""
+        owed_L = np.arange(-self._bound, self._bound + 2.0, 1.0 / _STEPS)
+        per_pass = math.pi / (2.0 * self._bound + 1.0)
+        angle_L = np.clip(owed_L, -self._bound, self._bound) * per_pass
+        variance = self._share * (1.0 - self._share)
+        share_L = self._ranked + variance * per_pass * np.tan(angle_L)
+        self._below_L = 1.0 - np.clip(share_L, 0.0, 1.0)
+        self._never_L = (owed_L <= -self._bound) | (self._share <= 0.0)
+        self._always_L = (owed_L >= self._bound) | (self._share >= 1.0)
+
+    def _mark(self) -> None:
+        """Remember the counts here, and forget those that lie more than a span back."""
+        self._marks.append((self._seen, self._passed))
+        while self._marks[1][0] <= self._seen - SPAN:
+            del self._marks[0]
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state as JSON-able data; a gate restored from it goes on exactly as this one."""
+        return {
+            "seen": self._seen,
+            "passed": self._passed,
+            "debt": self._debt,
+            "due": self._due,
+            "marks": [list(mark) for mark in self._marks],
+            "aim": [self._share, self._ranked, self._bound],
+            "thresholds": self._thresholds,
+            "tie_shares": self._tie_shares,
+            "window": self._window.snapshot(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a :meth:`snapshot`, under this gate's own share and slack.
+
+        Raises:
+            KeyError: If the state lacks a part.
+        """
+        self._window.restore(state["window"])
+        self._seen = state["seen"]
+        self._passed = state["passed"]
+        self._due = state["due"]
+        self._marks = [(seen, passed) for seen, passed in state["marks"]]
+        self._debt = state["debt"]
+        if state["aim"] == [self._share, self._ranked, self._bound]:
+            self._use(
+                np.array(state["thresholds"], np.float32), np.array(state["tie_shares"], np.uint64)
+            )
+        else:
+            self._debt = min(max(self._debt, -self._bound), self._bound)
+            self._refresh()

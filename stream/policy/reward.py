@@ -1,0 +1,93 @@
+"""Reward f (eq. 8): what a request is expected to be worth, e = f(t_1 .. t_T).
+
+Built in are a weighted sum and the expected value of the funnel; anything else is an arithmetic
+expression of the task names (see :mod:`stream.policy.expression`).
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from models.tasks import TaskSet
+from stream.policy.expression import Expression
+
+Reward = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+"""From t_NT, each task on its own population, to e_N; both float32."""
+
+
+class RewardError(ValueError):
+    """A reward that cannot be built; the message names the key and the fix."""
+
+
+def build_reward(kind: str, weights: Mapping[str, float], tasks: TaskSet) -> Reward:
+    """The reward that the settings ask for.
+
+    - ``weighted-sum``: e = sum_i w_i t_i, every t over *all* requests.
+    - ``funnel-value``: the expected value of the deepest step that the request reaches, w_i being
+      the value of getting as far as step i (see :func:`_funnel_value`).
+    - anything else: an expression of the task names; there each name is t on the task's own
+      population, so that ``click * online`` is the share of all requests that lands.
+
+    Args:
+        kind: ``weighted-sum``, ``funnel-value`` or an expression.
+        weights: Weight or value per task; a task without one weighs 0 (adds no value).
+        tasks: The tasks, in funnel order.
+
+    Raises:
+        RewardError: If a weight names no task, or values fall along the funnel.
+        ExpressionError: If the expression is not one; names the column.
+    """
+    for name in weights:
+        if name not in tasks.names:
+            raise RewardError(
+                f"policy.weights: {name!r} is not a task; the tasks are {', '.join(tasks.names)}"
+            )
+    if kind == "weighted-sum":
+        return _weighted_sum(weights, tasks)
+    if kind == "funnel-value":
+        return _funnel_value(weights, tasks)
+    expression = Expression(kind, tasks.names)
+
+    def evaluate(t_NT: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        with np.errstate(over="ignore"):
+            return expression(t_NT.T.astype(np.float64)).astype(np.float32)
+
+    return evaluate
+
+
+def _weighted_sum(weights: Mapping[str, float], tasks: TaskSet) -> Reward:
+    weights_T = np.array([weights.get(name, 0.0) for name in tasks.names], np.float32)
+
+    def evaluate(t_NT: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return (tasks.on_all_requests(t_NT) * weights_T).sum(axis=1, dtype=np.float32)
+
+    return evaluate
+
+
+def _funnel_value(values: Mapping[str, float], tasks: TaskSet) -> Reward:
+    """E[value of the deepest step reached] = sum_i (v_i - v_{i-1}) P(at least as deep as i).
+
+    The steps are the tasks in order, v_i their values, which must not fall; a task without a
+    value has that of the step before. A request counts as being at least as deep as i when it is
+    at i or at any later step, so P is the greatest t over all requests among i and later.
+    """
+    gains = []
+    before = 0.0
+    for name in tasks.names:
+        value = values.get(name, before)
+        if value < before:
+            raise RewardError(
+                f"policy.weights.{name}: {value:g} is less than the {before:g} of the step "
+                "before; values of a funnel must not fall (or use policy.reward = 'weighted-sum')"
+            )
+        gains.append(value - before)
+        before = value
+    gains_T = np.array(gains, np.float32)
+
+    def evaluate(t_NT: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        reached_NT = tasks.on_all_requests(t_NT)
+        deep_NT = np.maximum.accumulate(reached_NT[:, ::-1], axis=1)[:, ::-1]
+        return (deep_NT * gains_T).sum(axis=1, dtype=np.float32)
+
+    return evaluate

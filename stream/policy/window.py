@@ -1,0 +1,94 @@
+"""The sliding window: the last N values of a stream, none of them older than T seconds.
+
+Its clock is the stream's own: the greatest timestamp seen so far, so that a late record neither
+turns time back nor is thrown out of the window before it was in.
+"""
+
+import base64
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+FEWEST: Final = 64
+"""Values that stay however old they are, so that a pause in traffic does not empty the window."""
+
+
+class SlidingWindow:
+    """The last ``requests`` values, optionally no older than ``seconds``.
+
+    Memory: two times N values of 4 bytes, and as many times of 8 bytes when ``seconds`` is set.
+
+    Args:
+        requests: N, the most values held.
+        seconds: T, or None for no limit of age.
+    """
+
+    def __init__(self, requests: int, seconds: float | None = None) -> None:
+        self.requests = requests
+        self._age_ms = None if seconds is None else round(seconds * 1000)
+        self._values = np.empty(2 * requests, np.float32)
+        self._times = np.empty(0 if seconds is None else 2 * requests, np.int64)
+        self._end = 0
+        self._clock: int | None = None
+
+    def append(self, values_N: npt.NDArray[np.float32], times_N: npt.NDArray[np.int64]) -> None:
+        """Take in the next values of the stream.
+
+        Args:
+            values_N: The values, float32 of shape (N,).
+            times_N: Their timestamps in milliseconds, int64 of shape (N,).
+        """
+        values_N = values_N[-self.requests :]
+        count = len(values_N)
+        if count == 0:
+            return
+        if self._end + count > len(self._values):
+            kept = self.requests - count
+            self._values[:kept] = self._values[self._end - kept : self._end]
+            if self._age_ms is not None:
+                self._times[:kept] = self._times[self._end - kept : self._end]
+            self._end = kept
+        self._values[self._end : self._end + count] = values_N
+        if self._age_ms is not None:
+            clock_N = np.maximum.accumulate(times_N)
+            if self._clock is not None:
+                np.maximum(clock_N, self._clock, out=clock_N)
+            self._times[self._end : self._end + count] = clock_N[-count:]
+            self._clock = int(clock_N[-1])
+        self._end += count
+
+    def values(self) -> npt.NDArray[np.float32]:
+        """The values in the window, in the order of the stream: float32 of shape (M,), M <= N."""
+        start = max(0, self._end - self.requests)
+        if self._age_ms is not None and self._clock is not None:
+            oldest = self._clock - self._age_ms
+            fresh = int(np.searchsorted(self._times[start : self._end], oldest, side="right"))
+            start = max(start, min(start + fresh, self._end - FEWEST))
+        return self._values[start : self._end]
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state as JSON-able data; arrays as base64 of their little-endian bytes."""
+        start = max(0, self._end - self.requests)
+        held = {"values": _encode(self._values[start : self._end].astype("<f4"))}
+        if self._age_ms is not None:
+            held["times"] = _encode(self._times[start : self._end].astype("<i8"))
+        return held
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a :meth:`snapshot`; a window of another length keeps the newest values.
+
+        Raises:
+            KeyError: If the state lacks a part that this window needs.
+        """
+        values = np.frombuffer(base64.b64decode(state["values"]), "<f4").astype(np.float32)
+        times = np.zeros(len(values), np.int64)
+        if self._age_ms is not None:
+            times = np.frombuffer(base64.b64decode(state["times"]), "<i8").astype(np.int64)
+        self._end = 0
+        self._clock = None
+        self.append(values, times)
+
+
+def _encode(array: npt.NDArray[Any]) -> str:
+    return base64.b64encode(array.tobytes()).decode()

@@ -1,0 +1,225 @@
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from rich.progress import Progress
+
+from models.artifact import load_artifact
+from models.examples import ExampleError, Examples, example_schema, read_examples
+from models.features import FeatureSpec
+from models.manifest import Manifest
+from models.scorer import Scorer
+from models.tasks import Task, TaskSet
+from trainer.config import StudentTraining, TeacherTraining, TrainConfig
+from trainer.evaluate import evaluate_artifact
+from trainer.fitting import cosine
+from trainer.gates import verdict
+from trainer.train import split_by_time, train
+
+SPEC = FeatureSpec.parse(
+    """
+schema = "openrtb-2"
+
+[[feature]]
+name = "site"
+kind = "categorical"
+path = "site.id"
+size = 12
+
+[[feature]]
+name = "segments"
+kind = "tags"
+path = "user.data[*].segment[*].id"
+size = 12
+slots = 2
+
+[[feature]]
+name = "app"
+kind = "categorical"
+path = "app.id"
+size = 12
+""",
+    "test",
+)
+TASKS = TaskSet(
+    [
+        Task(name="click", window_s=60),
+        Task(name="online", population="click", window_s=60),
+        Task(name="deal", window_s=60),
+    ]
+)
+CONFIG = TrainConfig(
+    teacher=TeacherTraining(batch=64, epochs=4, snapshots=5, samples=8),
+    distillation=StudentTraining(batch=128, epochs=6),
+)
+CREATED = datetime(2024, 5, 1, tzinfo=UTC)
+ROWS = 6000
+
+
+def frame(rows: int, seed: int, labelled: bool = True) -> pl.DataFrame:
+    """Requests whose site decides about clicks, and whose app decides about what follows.
+
+    Online is drawn the other way round outside its population, so that a model which learns
+    from those rows gets it wrong.
+    """
+    rng = np.random.default_rng(seed)
+    ids_NC = rng.integers(0, 12, (rows, 4))
+    good_site, good_app = ids_NC[:, 0] % 2 == 0, ids_NC[:, 3] % 2 == 0
+    click = rng.random(rows) < np.where(good_site, 0.8, 0.2)
+    online = rng.random(rows) < np.where(good_app == click, 0.85, 0.15)
+    deal = click & (rng.random(rows) < np.where(good_app, 0.5, 0.05))
+    labels = {"label_click": click, "label_online": online, "label_deal": deal}
+    return pl.DataFrame(
+        {
+            "request_id": [f"r{n}" for n in range(rows)],
+            "ts": rng.permutation(rows) * 1000,
+            "spec": [SPEC.hash] * rows,
+            "features": (ids_NC + np.array([0, 12, 12, 24])).tolist(),
+            **{name: label.astype(int) if labelled else None for name, label in labels.items()},
+            "model": "",
+            "reason": "score",
+            "e": None,
+            "threshold": None,
+            "propensity": 1.0,
+        },
+        schema=example_schema(TASKS),
+    )
+
+
+def run(examples: Path, out: Path, seed: int = 0, unlabelled: Path | None = None) -> Manifest:
+    return train(
+        examples,
+        SPEC,
+        out,
+        CONFIG,
+        seed,
+        created=CREATED,
+        tasks=TASKS,
+        unlabelled=unlabelled,
+        progress=Progress(disable=True),
+    )
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with examples, unlabelled requests, fresh ones, and an artifact."""
+    folder = tmp_path_factory.mktemp("train")
+    for name, seed in (("examples", 1), ("pool", 2), ("fresh", 3)):
+        frame(ROWS, seed, labelled=name != "pool").write_parquet(folder / f"{name}.parquet")
+    run(folder / "examples.parquet", folder / "artifact", unlabelled=folder / "pool.parquet")
+    return folder
+
+
+def fresh(world: Path) -> Examples:
+    return read_examples(world / "fresh.parquet", SPEC, TASKS)
+
+
+def test_the_student_learns_the_planted_signal(world: Path) -> None:
+    """Scores on fresh requests are near the true probabilities, each on its own population."""
+    scores_NT, uncertainties_NT = Scorer(load_artifact(world / "artifact")).score(
+        fresh(world).features_NC
+    )
+    ids_NC = fresh(world).features_NC - np.array([0, 12, 12, 24])
+    good_site, good_app = ids_NC[:, 0] % 2 == 0, ids_NC[:, 3] % 2 == 0
+    click_N = np.where(good_site, 0.8, 0.2)
+    expected_NT = np.stack(
+        [click_N, np.where(good_app, 0.85, 0.15), click_N * np.where(good_app, 0.5, 0.05)], axis=1
+    )
+    assert np.abs(scores_NT - expected_NT).mean(axis=0).max() < 0.05
+    assert uncertainties_NT.min() > 0
+    assert uncertainties_NT.max() < 0.25
+
+
+def test_the_manifest_says_what_was_done(world: Path) -> None:
+    """Rows, times, rates, metrics and files in the manifest are those of the run."""
+    manifest = load_artifact(world / "artifact").manifest
+    assert manifest.training.rows == round(ROWS * 0.85)
+    assert manifest.training.held_out_rows == ROWS - manifest.training.rows
+    assert manifest.training.unlabelled_rows == ROWS
+    assert (manifest.training.ts_min, manifest.training.ts_max) == (0, 1000 * 5099)
+    assert manifest.created == "2024-05-01T00:00:00+00:00"
+    assert manifest.label_rates["click"] == pytest.approx(0.5, abs=0.03)
+    assert set(manifest.files) == {"student.onnx", "features.toml", "card.html"}
+    assert manifest.agreement < 1e-5
+    for task in TASKS.names:
+        teacher, student = manifest.metrics.teacher[task], manifest.metrics.student[task]
+        assert teacher.auc_roc is not None
+        assert student.auc_roc is not None
+        assert teacher.auc_roc > 0.75
+        assert teacher.auc_roc - student.auc_roc < 0.01
+        assert manifest.metrics.uncertainty_spearman[task] > 0.5
+    assert manifest.metrics.student["online"].rows < 0.6 * manifest.training.held_out_rows
+    card = (world / "artifact" / "card.html").read_text()
+    assert manifest.version in card
+    assert card.count("<svg") == 3 * len(TASKS)
+
+
+def test_uncertainties_are_in_the_teachers_unit(world: Path) -> None:
+    """The student's mean uncertainty is the teacher's: the rescaling is undone in the graph."""
+    manifest = load_artifact(world / "artifact").manifest
+    _, uncertainties_NT = Scorer(load_artifact(world / "artifact")).score(fresh(world).features_NC)
+    scores_NT, _ = Scorer(load_artifact(world / "artifact")).score(fresh(world).features_NC)
+    for column, task in enumerate(TASKS.names):
+        scaled = uncertainties_NT[:, column].mean() * manifest.rescaling[task]
+        assert scaled == pytest.approx(scores_NT[:, column].mean(), rel=0.1)
+
+
+def test_the_same_seed_gives_the_same_artifact(world: Path, tmp_path: Path) -> None:
+    """Two runs are equal to the last byte; another seed is another student."""
+    again = run(world / "examples.parquet", tmp_path / "a", unlabelled=world / "pool.parquet")
+    assert again == load_artifact(world / "artifact").manifest
+    other = run(world / "examples.parquet", tmp_path / "b", seed=1)
+    assert other.files["student.onnx"] != again.files["student.onnx"]
+
+
+def test_rows_without_labels_join_the_unlabelled(world: Path, tmp_path: Path) -> None:
+    """Fully masked rows among the examples are for the student, and change no target."""
+    both = [pl.read_parquet(world / f"{name}.parquet") for name in ("examples", "pool")]
+    pl.concat(both).write_parquet(tmp_path / "both.parquet")
+    manifest = run(tmp_path / "both.parquet", tmp_path / "out")
+    training = manifest.training
+    assert training.rows + training.unlabelled_rows + training.held_out_rows == 2 * ROWS
+    assert training.unlabelled_rows == pytest.approx(ROWS * 0.85, rel=0.05)
+
+
+def test_a_task_that_cannot_be_learned_is_named(tmp_path: Path) -> None:
+    """Without a positive there is nothing to learn, and the error says for which task."""
+    bad = frame(100, 1).with_columns(label_deal=pl.lit(0, pl.Int8))
+    bad.write_parquet(tmp_path / "bad.parquet")
+    with pytest.raises(ExampleError, match="label_deal: 0 positives"):
+        run(tmp_path / "bad.parquet", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_retrained_model_passes_the_gates_and_an_untrained_one_fails(
+    world: Path, tmp_path: Path
+) -> None:
+    """On the same fresh rows a second seed is as good as the first; shuffled labels are not."""
+    serving = evaluate_artifact(load_artifact(world / "artifact"), fresh(world))
+    run(world / "examples.parquet", tmp_path / "good", seed=4, unlabelled=world / "pool.parquet")
+    good = evaluate_artifact(load_artifact(tmp_path / "good"), fresh(world))
+    assert all(result.passed for result in verdict(good, serving))
+    shuffled = pl.read_parquet(world / "examples.parquet").with_columns(
+        pl.col("features").shuffle(seed=0)
+    )
+    shuffled.write_parquet(tmp_path / "shuffled.parquet")
+    run(tmp_path / "shuffled.parquet", tmp_path / "bad")
+    bad = evaluate_artifact(load_artifact(tmp_path / "bad"), fresh(world))
+    assert not all(result.passed for result in verdict(bad, serving))
+
+
+def test_the_split_keeps_the_newest_rows(world: Path) -> None:
+    """Every held-out row is newer than every training row."""
+    older, newest = split_by_time(fresh(world), 0.2)
+    assert len(newest) == round(0.2 * ROWS)
+    assert older.ts_N.max() < newest.ts_N.min()
+
+
+def test_the_learning_rate_decays_and_stays() -> None:
+    """Cosine from start to end, then constant for the snapshots."""
+    rates = [cosine(step, 10, 1.0, 0.1) for step in range(15)]
+    assert rates[0] == 1.0
+    assert rates == sorted(rates, reverse=True)
+    assert rates[10:] == [pytest.approx(0.1)] * 5

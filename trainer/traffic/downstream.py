@@ -1,0 +1,178 @@
+"""The rest of the world: what becomes of the requests that pass.
+
+Reads the pass topic like any consumer, and publishes an outcome for each event that really
+happens, when it is due. Blocked requests bring none. Some outcomes come twice, some late and out
+of order, some for requests that nobody knows: real feeds are like that.
+"""
+
+import asyncio
+import heapq
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import xxhash
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from models.kafka import client_options
+from models.settings import Settings
+from stream.records import Outcome
+from trainer.traffic.sender import BatchSender
+from trainer.traffic.traffic import Traffic
+
+POLL_S: Final = 0.05
+FETCH: Final = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Mess:
+    """Shares of outcomes that go wrong.
+
+    Attributes:
+        duplicate: Sent once more, a little later.
+        held: Sent up to ``held_s`` after it is due, so that it comes out of order.
+        unknown: Followed by one for a request that never was.
+        held_s: Longest such delay in unscaled seconds.
+        seed: Which outcomes it hits.
+    """
+
+    duplicate: float = 0.01
+    held: float = 0.02
+    unknown: float = 0.005
+    held_s: float = 1800.0
+    seed: int = 0
+
+
+@dataclass(slots=True)
+class Counts:
+    """What was published: all outcomes, and how many of them were wrong in which way."""
+
+    sent: int = 0
+    duplicates: int = 0
+    held: int = 0
+    unknown: int = 0
+
+
+class _Due(NamedTuple):
+    at_ms: float
+    number: int
+    outcome: Outcome
+
+
+class Downstream:
+    """Turns passed requests into outcomes.
+
+    Args:
+        settings: Brokers, topics and tasks.
+        time_scale: Divides every delay.
+        mess: What goes wrong.
+        clock: Wall clock in seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        time_scale: float = 1.0,
+        mess: Mess | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._time_scale = time_scale
+        self._mess = mess or Mess()
+        self._clock = clock
+        self._fates: dict[bytes, tuple[tuple[int, float], ...]] = {}
+        self._due: list[_Due] = []
+        self._numbers = 0
+        self.counts = Counts()
+        self.passed = 0
+        self.ready = asyncio.Event()
+
+    def learn(self, traffic: Traffic) -> None:
+        """Know what will become of these requests; call before they are published."""
+        rows_K, tasks_K = np.nonzero(traffic.reached)
+        delays = traffic.delays_s[rows_K, tasks_K].tolist()
+        events: dict[int, list[tuple[int, float]]] = {}
+        for row, task, delay_s in zip(rows_K.tolist(), tasks_K.tolist(), delays, strict=True):
+            events.setdefault(row, []).append((task, delay_s))
+        self._fates.update(
+            (traffic.ids[row].encode(), tuple(happened)) for row, happened in events.items()
+        )
+
+    @property
+    def pending(self) -> int:
+        """Outcomes that are not due yet."""
+        return len(self._due)
+
+    async def run(self, stop: asyncio.Event) -> dict[str, int]:
+        """Play until ``stop`` is set; sets :attr:`ready` once it sees whatever passes from now on.
+
+        Returns:
+            The counts: ``sent`` (all), and of these ``duplicates``, ``held``, ``unknown``.
+        """
+        options = client_options(self._settings.kafka)
+        topics = self._settings.topics
+        consumer = AIOKafkaConsumer(**options, enable_auto_commit=False)
+        await consumer.start()
+        try:
+            async with BatchSender(options, topics.outcomes) as sender:
+                partitions = consumer.partitions_for_topic(topics.passed) or set()
+                assigned = [TopicPartition(topics.passed, number) for number in partitions]
+                consumer.assign(assigned)
+                await consumer.seek_to_end(*assigned)
+                for partition in assigned:
+                    await consumer.position(partition)
+                self.ready.set()
+                while not stop.is_set():
+                    await self._step(consumer, sender)
+                await sender.drain()
+        finally:
+            await consumer.stop()
+        return asdict(self.counts)
+
+    async def _step(self, consumer: AIOKafkaConsumer, sender: BatchSender) -> None:
+        wait_s = POLL_S
+        if self._due:
+            wait_s = min(max(self._due[0].at_ms / 1000 - self._clock(), 0.0), POLL_S)
+        fetched = await consumer.getmany(timeout_ms=int(wait_s * 1000) + 1, max_records=FETCH)
+        for records in fetched.values():
+            self.passed += len(records)
+            for record in records:
+                self._expect(record.key, record.timestamp)
+        now_ms = self._clock() * 1000
+        while self._due and self._due[0].at_ms <= now_ms:
+            outcome = heapq.heappop(self._due).outcome
+            self.counts.sent += 1
+            await sender.append(outcome.request_id.encode(), outcome.to_bytes(), int(now_ms))
+        await sender.flush()
+
+    def _expect(self, key: bytes | None, timestamp_ms: int) -> None:
+        """Plan the outcomes of a passed request."""
+        mess = self._mess
+        for task, delay_s in self._fates.get(key or b"", ()):
+            name = self._settings.tasks[task].name
+            at_ms = timestamp_ms + delay_s * 1000 / self._time_scale
+            outcome = Outcome((key or b"").decode(), name, int(at_ms))
+            luck, length = _draws(key or b"", name, mess.seed)
+            later_ms = at_ms + length * mess.held_s * 1000 / self._time_scale
+            if luck < mess.duplicate:
+                self.counts.duplicates += 1
+                self._plan(later_ms, outcome)
+            elif luck < mess.duplicate + mess.held:
+                self.counts.held += 1
+                at_ms = later_ms
+            elif luck < mess.duplicate + mess.held + mess.unknown:
+                self.counts.unknown += 1
+                self._plan(at_ms, Outcome(f"unknown-{outcome.request_id}", name, outcome.ts))
+            self._plan(at_ms, outcome)
+
+    def _plan(self, at_ms: float, outcome: Outcome) -> None:
+        self._numbers += 1
+        heapq.heappush(self._due, _Due(at_ms, self._numbers, outcome))
+
+
+def _draws(key: bytes, task: str, seed: int) -> tuple[float, float]:
+    """Two numbers in [0, 1) that follow from request, task and seed."""
+    bits = xxhash.xxh3_64_intdigest(key + b"/" + task.encode(), seed)
+    return (bits >> 32) / 2**32, (bits & 0xFFFF_FFFF) / 2**32

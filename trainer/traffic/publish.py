@@ -1,0 +1,129 @@
+"""Publishes requests onto the request topic, at an open-loop pace or as fast as it goes.
+
+A paced request is due at an intended moment, whatever became of those before it; its record
+carries that moment as timestamp, so latency measured from it hides nothing. Each record has the
+header ``seq``, its publishing index, from which the order across partitions can be restored.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.traffic.sender import BatchSender
+from trainer.traffic.traffic import Traffic
+
+SEQUENCE_HEADER: Final = "seq"
+TICK_S: Final = 0.002
+"""Requests that fall due within one tick leave together."""
+SLICE: Final = 1000
+"""Requests handed over between two looks at the clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shipment:
+    """Requests to publish.
+
+    Attributes:
+        keys: N record keys, None for a record without.
+        values: N record values.
+        due_s: When each is due, in seconds from the first, ascending float64 (N,); None to
+            publish at once.
+    """
+
+    keys: list[bytes | None]
+    values: list[bytes | None]
+    due_s: npt.NDArray[np.float64] | None = None
+
+
+class Publisher:
+    """Publishes shipments in order.
+
+    Args:
+        sender: Sends to the request topic.
+        clock: Wall clock in seconds since the epoch.
+        sleep: Waits for so many seconds.
+    """
+
+    def __init__(
+        self,
+        sender: BatchSender,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._sender = sender
+        self._clock = clock
+        self._sleep = sleep
+        self.published = 0
+
+    async def publish(self, shipments: Iterable[Shipment]) -> int:
+        """Publish everything; returns when the broker has acknowledged it.
+
+        The next shipment is made in a thread while the present one is sent.
+
+        Returns:
+            How many records were published.
+        """
+        source = iter(shipments)
+        start = self._clock()
+        coming = asyncio.create_task(asyncio.to_thread(next, source, None))
+        while (shipment := await coming) is not None:
+            coming = asyncio.create_task(asyncio.to_thread(next, source, None))
+            await self._ship(shipment, start)
+        await self._sender.drain()
+        return self.published
+
+    async def _ship(self, shipment: Shipment, start: float) -> None:
+        """Send a shipment; ``start`` is the wall-clock second at which the first was due."""
+        first, count = 0, len(shipment.values)
+        while first < count:
+            now = self._clock()
+            last = min(first + SLICE, count)
+            if shipment.due_s is not None:
+                due = int(np.searchsorted(shipment.due_s, now - start, side="right"))
+                last = min(last, due)
+                if last <= first:
+                    await self._sender.flush()
+                    await self._sleep(max(start + float(shipment.due_s[first]) - now, TICK_S))
+                    continue
+            await self._slice(shipment, first, last, start, now)
+            first = last
+
+    async def _slice(
+        self, shipment: Shipment, first: int, last: int, start: float, now: float
+    ) -> None:
+        if shipment.due_s is None:
+            stamps = [int(now * 1000)] * (last - first)
+        else:
+            stamps = ((start + shipment.due_s[first:last]) * 1000).astype(np.int64).tolist()
+        keys, values = shipment.keys[first:last], shipment.values[first:last]
+        for key, value, stamp in zip(keys, values, stamps, strict=True):
+            number = self.published.to_bytes(8, "big")
+            await self._sender.append(key, value, stamp, [(SEQUENCE_HEADER, number)])
+            self.published += 1
+
+
+def evenly(batches: Iterable[Traffic], rate: float) -> Iterator[Shipment]:
+    """Shipments of ``rate`` requests per second; 0 publishes without a pause."""
+    sent = 0
+    for traffic in batches:
+        due_s = np.arange(sent, sent + len(traffic)) / rate if rate > 0 else None
+        yield Shipment(_keys(traffic), list(traffic.values), due_s)
+        sent += len(traffic)
+
+
+def on_their_times(batches: Iterable[Traffic], time_scale: float) -> Iterator[Shipment]:
+    """Shipments on the requests' own times, ``time_scale`` times as fast as they were."""
+    origin: int | None = None
+    for traffic in batches:
+        origin = int(traffic.timestamps[0]) if origin is None else origin
+        due_s = (traffic.timestamps - origin) / 1000 / time_scale
+        yield Shipment(_keys(traffic), list(traffic.values), due_s)
+
+
+def _keys(traffic: Traffic) -> list[bytes | None]:
+    return [request_id.encode() for request_id in traffic.ids]

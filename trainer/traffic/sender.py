@@ -1,0 +1,94 @@
+"""Whole record batches onto one topic, fast: what publisher and downstream share.
+
+Records with a key go to the partition of the key's xxh3 hash, others round-robin. A topic keeps
+the order of each partition.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+import xxhash
+from aiokafka import AIOKafkaProducer
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+Headers = Sequence[tuple[str, bytes]]
+
+BATCH_BYTES: Final = 524_288
+IN_FLIGHT: Final = 8
+"""Batches under way before :meth:`BatchSender.flush` waits for the oldest."""
+
+
+class SendError(RuntimeError):
+    """The topic that requests or outcomes should go to is not there."""
+
+
+class BatchSender:
+    """Sends to one topic; use it as an async context manager.
+
+    Args:
+        options: aiokafka client options, see :func:`models.kafka.client_options`.
+        topic: Where the records go.
+    """
+
+    def __init__(self, options: dict[str, Any], topic: str) -> None:
+        self._topic = topic
+        self._options = options
+        self._builders: dict[int, BatchBuilder] = {}
+        self._under_way: list[asyncio.Future[Any]] = []
+        self._unkeyed = 0
+
+    async def __aenter__(self) -> Self:
+        self._producer = AIOKafkaProducer(
+            **self._options, max_batch_size=BATCH_BYTES, max_request_size=16 * BATCH_BYTES
+        )
+        await self._producer.start()
+        partitions = await self._producer.partitions_for(self._topic)
+        if not partitions:
+            await self._producer.stop()
+            raise SendError(f"{self._topic}: no such topic; `weir topics` creates it")
+        self._partitions = len(partitions)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._producer.stop()
+
+    async def append(
+        self, key: bytes | None, value: bytes | None, timestamp_ms: int, headers: Headers = ()
+    ) -> None:
+        """Add a record; what is full is sent, the rest waits for :meth:`flush`."""
+        if key is None:
+            partition, self._unkeyed = self._unkeyed % self._partitions, self._unkeyed + 1
+        else:
+            partition = xxhash.xxh3_64_intdigest(key) % self._partitions
+        builder = self._builders.get(partition)
+        if builder is None:
+            builder = self._builders[partition] = self._producer.create_batch()
+        if builder.append(key=key, value=value, timestamp=timestamp_ms, headers=headers) is None:
+            await self._send(partition)
+            builder = self._builders[partition] = self._producer.create_batch()
+            builder.append(key=key, value=value, timestamp=timestamp_ms, headers=headers)
+
+    async def flush(self) -> None:
+        """Send what was appended; waits only while too much is under way."""
+        for partition in list(self._builders):
+            await self._send(partition)
+
+    async def drain(self) -> None:
+        """Send what was appended and wait until the broker has acknowledged all of it."""
+        await self.flush()
+        while self._under_way:
+            await self._under_way.pop(0)
+
+    async def _send(self, partition: int) -> None:
+        builder = self._builders.pop(partition)
+        future = await self._producer.send_batch(builder, self._topic, partition=partition)
+        self._under_way.append(future)
+        while len(self._under_way) > IN_FLIGHT:
+            await self._under_way.pop(0)
