@@ -26,11 +26,11 @@ class TeacherTraining:
     """
 
     batch: int = 512
-    epochs: int = 3
-    learning_rate: float = 2e-3
-    swag_learning_rate: float = 4e-4
+    epochs: int = 2
+    learning_rate: float = 1e-3
+    swag_learning_rate: float = 2e-4
     snapshots: int = 10
-    snapshots_per_epoch: int = 5
+    snapshots_per_epoch: int = 10
     rank: int = 10
     scale: float = 0.5
     samples: int = 20
