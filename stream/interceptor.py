@@ -214,7 +214,8 @@ class Interceptor:
 
     def _rejected(self, record: Record, reject: Reject) -> OutputRecord:
         self._metrics.reject(reject.code)
-        value, cut = record.value, ()
+        value = record.value
+        cut: Headers = ()
         if value is not None and len(value) > self._max_value_bytes:
             cut = (("weir-truncated-from", b"%d" % len(value)),)
             value = value[:TRUNCATED_BYTES]

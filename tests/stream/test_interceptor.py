@@ -137,7 +137,5 @@ def test_decisions_do_not_depend_on_the_cutting(
     whole = summary(fresh(model, model).intercept(records))
     interceptor = fresh(model, model)
     edges = sorted({0, *cuts, len(records)})
-    pieces = [
-        summary(interceptor.intercept(records[a:b])) for a, b in itertools.pairwise(edges)
-    ]
+    pieces = [summary(interceptor.intercept(records[a:b])) for a, b in itertools.pairwise(edges)]
     assert [list(itertools.chain(*ways)) for ways in zip(*pieces, strict=True)] == whole
