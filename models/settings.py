@@ -73,7 +73,7 @@ class WorkerSettings(Section):
 
     max_chunk_records: int = Field(default=2000, ge=1)
     max_chunk_bytes: int = Field(default=8_388_608, ge=1024)
-    max_value_bytes: int = Field(default=1_048_576, ge=1024)
+    max_value_bytes: int = Field(default=900_000, ge=1024)
     score_batch: int = Field(default=512, ge=1)
     score_threads: int = Field(default=1, ge=1)
     metrics_host: str = "127.0.0.1"
@@ -87,11 +87,11 @@ class WindowSettings(Section):
     moves the rate, which is held by what is owed.
 
     Attributes:
-        requests: N, the last requests held; memory is 24 N bytes at most.
+        requests: N, the last requests held; memory is 48 N bytes at most.
         seconds: T, the greatest age in it; None for no limit.
     """
 
-    requests: int = Field(default=1_500, ge=100)
+    requests: int = Field(default=1_000, ge=100)
     seconds: float | None = Field(default=None, gt=0)
 
 

@@ -78,8 +78,8 @@ class Dashboard:
             self._console.print(
                 f"{everything.arriving:,.0f} requests/s in, {everything.passed:,.0f} passed, "
                 f"{everything.blocked:,.0f} blocked; rate {total.achieved:.3f} of "
-                f"{total.target:g}; lag {total.lag:,.0f}; p99 {total.p99_ms():.1f} ms; outcomes {outcomes:,}; examples {examples:,}; "
-                f"model {total.model}",
+                f"{total.target:g}; lag {total.lag:,.0f}; p99 {total.p99_ms():.1f} ms; "
+                f"outcomes {outcomes:,}; examples {examples:,}; model {total.model}",
                 highlight=False,
             )
 

@@ -6,17 +6,16 @@ source offset, key, value and timestamp are the source's own. Downstream's view:
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord
 
-from models.kafka import client_options
 from models.settings import Settings
+from stream.reading import read_topic
 from stream.records import DECISION_HEADER, Decision
 
 #: Header in which Weir's publisher numbers what it sends; restores order across partitions.
@@ -94,7 +93,7 @@ async def account(settings: Settings) -> Account:
     """Read the input topic and its three output topics to their present ends."""
     topics = settings.topics
     inputs: dict[tuple[int, int], tuple[int, int, int]] = {}
-    async for record in read_topic(settings, topics.requests):
+    async for record in read_topic(settings.kafka, topics.requests):
         order = dict(record.headers).get(SEQUENCE_HEADER, b"")
         number = int.from_bytes(order, "big")
         inputs[record.partition, record.offset] = (_fingerprint(record), record.timestamp, number)
@@ -106,7 +105,7 @@ async def account(settings: Settings) -> Account:
         (topics.rejected, Fate.REJECTED),
     ):
         last: dict[int, int] = {}
-        async for record in read_topic(settings, topic):
+        async for record in read_topic(settings.kafka, topic):
             source = _source_offset(record, fate, result)
             coordinates = (record.partition, source)
             if coordinates not in inputs:
@@ -115,40 +114,13 @@ async def account(settings: Settings) -> Account:
                 result.doubled += 1
             else:
                 fates[coordinates] = fate
-                result.altered += inputs[coordinates][0] != _fingerprint(record)
+                result.altered += _altered(record, inputs[coordinates][0])
                 result.reordered += source < last.get(record.partition, -1)
                 last[record.partition] = source
     result.missing = len(inputs) - len(fates)
     in_order = sorted(inputs, key=lambda at: (*inputs[at][1:], *at))
     result.fates = np.fromiter((fates.get(at, -1) for at in in_order), np.int8, len(in_order))
     return result
-
-
-async def read_topic(settings: Settings, topic: str) -> AsyncIterator[ConsumerRecord]:
-    """Every committed record of ``topic``, from its beginning to its end at the call."""
-    consumer = AIOKafkaConsumer(
-        **client_options(settings.kafka),
-        enable_auto_commit=False,
-        isolation_level="read_committed",
-    )
-    await consumer.start()
-    try:
-        partitions = [
-            TopicPartition(topic, partition)
-            for partition in sorted(consumer.partitions_for_topic(topic) or ())
-        ]
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning(*partitions)
-        ends = await consumer.end_offsets(partitions)
-        unread = {tp for tp in partitions if await consumer.position(tp) < ends[tp]}
-        while unread:
-            for tp, records in (await consumer.getmany(*unread, timeout_ms=500)).items():
-                for record in records:
-                    if record.offset < ends[tp]:
-                        yield record
-            unread = {tp for tp in unread if await consumer.position(tp) < ends[tp]}
-    finally:
-        await consumer.stop()
 
 
 def _source_offset(record: ConsumerRecord, fate: Fate, result: Account) -> int:
@@ -160,6 +132,11 @@ def _source_offset(record: ConsumerRecord, fate: Fate, result: Account) -> int:
     if fate is Fate.PASSED:
         result.models[decision.model] += 1
     return decision.offset
+
+
+def _altered(record: ConsumerRecord, fingerprint: int) -> bool:
+    """Whether the output is not the input's bytes; a dead letter may say that it was cut."""
+    return "weir-truncated-from" not in dict(record.headers) and _fingerprint(record) != fingerprint
 
 
 def _fingerprint(record: ConsumerRecord) -> int:

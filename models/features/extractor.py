@@ -5,6 +5,7 @@ batch around it, on what was extracted before, on the platform or on Python's ha
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, groupby
 from typing import Any, Final
 
 import numpy as np
@@ -30,7 +31,7 @@ class Extractor:
 
     def __init__(self, features: Sequence[Feature]) -> None:
         self._columns = sum(feature.slots for feature in features)
-        self._numbers = _Numbers([f for f in features if f.kind in ("numeric", "count")])
+        self._numbers = _Numbers(f for f in features if f.kind in ("numeric", "count"))
         self._hashed = [
             (f, _path(f).steps, RowMemo(f.name, f.size, f.offset))
             for f in features
@@ -68,41 +69,48 @@ class Extractor:
 
 
 class _Numbers:
-    """All numeric and count features at once.
+    """All numeric and count features at once, those with the same boundaries side by side.
 
     With -max and +inf around the boundaries, the number of edges <= value is 0 for -inf, 1 for
     the first bucket, and ``size`` for +inf and NaN: modulo ``size`` it is the row within the
     feature, 0 being missing.
     """
 
-    def __init__(self, features: Sequence[Feature]) -> None:
+    def __init__(self, features: Iterable[Feature]) -> None:
+        ordered = sorted(features, key=lambda f: (f.kind, f.boundaries))
+        self._numeric = [_path(f).steps for f in ordered if f.kind == "numeric"]
+        self._counted = [_path(f).steps for f in ordered if f.kind == "count"]
         low = -np.finfo(np.float64).max
-        self._sources = [
-            (
-                _path(feature).steps,
-                feature.kind == "count",
-                np.array([low, *feature.boundaries, np.inf]),
-            )
-            for feature in features
-        ]
-        self._columns_F = np.array([feature.column for feature in features], np.intp)
-        self._sizes_F1 = np.array([[feature.size] for feature in features], np.int32)
-        self._offsets_F1 = np.array([[feature.offset] for feature in features], np.int32)
+        self._edges: list[tuple[slice, npt.NDArray[np.float64]]] = []
+        start = 0
+        for boundaries, group in groupby(ordered, key=lambda f: f.boundaries):
+            stop = start + len(list(group))
+            self._edges.append((slice(start, stop), np.array([low, *boundaries, np.inf])))
+            start = stop
+        self._columns_F = np.array([f.column for f in ordered], np.intp)
+        self._sizes_F1 = np.array([[f.size] for f in ordered], np.int32).reshape(-1, 1)
+        self._offsets_F1 = np.array([[f.offset] for f in ordered], np.int32).reshape(-1, 1)
 
     def fill(self, ids_CN: npt.NDArray[np.int32], columns: Columns) -> None:
         """Write the features' columns."""
-        if not self._sources:
-            return
         count = ids_CN.shape[1]
-        rows_FN = np.empty((len(self._sources), count), np.int32)
-        for row_N, (steps, counted, edges_E) in zip(rows_FN, self._sources, strict=True):
-            values_N = (
-                _counts(steps, columns, count) if counted else _numbers(steps, columns, count)
-            )
-            row_N[:] = edges_E.searchsorted(values_N, "right")
+        counts = [_counts(steps, columns, count) for steps in self._counted]
+        values_FN = np.concatenate([*counts, *self._numeric_values(columns, count)])
+        values_FN = values_FN.reshape(len(self._columns_F), count)
+        rows_FN = np.empty(values_FN.shape, np.int32)
+        for rows, edges_E in self._edges:
+            rows_FN[rows] = edges_E.searchsorted(values_FN[rows], "right")
         rows_FN %= self._sizes_F1
         rows_FN += self._offsets_F1
         ids_CN[self._columns_F] = rows_FN
+
+    def _numeric_values(self, columns: Columns, count: int) -> list[npt.NDArray[np.float64]]:
+        """Every numeric feature's values end to end: in one go unless some are no numbers."""
+        values = chain.from_iterable(columns.values(steps, np.nan) for steps in self._numeric)
+        try:
+            return [np.fromiter(values, np.float64, count * len(self._numeric))]
+        except (TypeError, ValueError, OverflowError):
+            return [_numbers(steps, columns, count) for steps in self._numeric]
 
 
 def _numbers(steps: Steps, columns: Columns, count: int) -> npt.NDArray[np.float64]:

@@ -65,14 +65,12 @@ class RowMemo(dict[Any, int]):
         self._seed = name_seed(name)
         self._buckets = size - 1
         self._offset = offset
-        self[None] = offset
 
     def __missing__(self, value: Any) -> int:
         row = self.row_of(value)
         if type(value) is not str or len(value) <= MEMO_TEXT:
             if len(self) >= MEMO_ENTRIES:
                 self.clear()
-                self[None] = self._offset
             self[value] = row
         return row
 

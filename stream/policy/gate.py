@@ -17,6 +17,7 @@ Thresholds are refreshed at fixed positions of the stream, never per call, and t
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ import numpy.typing as npt
 
 from stream.policy.window import SlidingWindow
 
-REFRESH: Final = 256
+REFRESH: Final = 512
 """Requests between two refreshes of the threshold; at the start 1, 2, 4, ... up to this."""
 SPAN: Final = 10_000
 """Consecutive requests over which the rate is promised."""
@@ -39,6 +40,7 @@ LOWEST: Final = -HIGHEST
 _STEPS = 4
 _ONE = 1 << 32
 _GOLDEN = 2_654_435_769
+_COUNT = np.arange(REFRESH, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ class ShareGate:
         self._bound = math.ceil(bound * _STEPS) / _STEPS
         self._debt = min(max(self._debt, -self._bound), self._bound)
         self._ranked = (self._share - granted) / (1.0 - granted) if granted < 1.0 else 0.0
+        self._plan()
         self._refresh()
 
     def admit(
@@ -167,67 +170,75 @@ class ShareGate:
     ) -> None:
         """Decide values that share one table of thresholds, into the three last arrays."""
         if granted_N is None:
-            verdicts, levels = self._walk(values_N.tolist())
-            chosen_N[:] = np.frombuffer(verdicts, np.bool_)
-            passed_N[:] = chosen_N
-            threshold_N[:] = self._thresholds_L[levels]
+            rows_N = self._walk(values_N, passed_N)
+            threshold_N[:] = self._thresholds_L[rows_N]
+            chosen_N[:] = passed_N
         else:
-            forced_N = np.where(granted_N, np.float32(np.inf), values_N)
-            verdicts, levels = self._walk(forced_N.tolist())
-            passed_N[:] = np.frombuffer(verdicts, np.bool_)
-            threshold_N[:] = self._thresholds_L[levels]
+            rows_N = self._walk(np.where(granted_N, np.float32(np.inf), values_N), passed_N)
+            threshold_N[:] = self._thresholds_L[rows_N]
             positions_N = np.arange(self._seen, self._seen + len(values_N), dtype=np.uint64)
             ticket_N = (positions_N * np.uint64(_GOLDEN)) % np.uint64(_ONE)
-            tied_N = (values_N == threshold_N) & (ticket_N < self._tie_shares_L[levels])
+            tied_N = (values_N == threshold_N) & (ticket_N < self._tie_shares_L[rows_N])
             chosen_N[:] = (values_N > threshold_N) | tied_N
         self._seen += len(values_N)
-        self._passed += int(np.count_nonzero(passed_N))
 
-    def _walk(self, values: list[float]) -> tuple[bytearray, list[int]]:
-        """Verdict and table level of each value: the one loop that runs per request.
+    def _walk(
+        self, values_N: npt.NDArray[np.float32], passed_N: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.intp]:
+        """Fill ``passed_N`` and return each value's row in the table: the loop per request.
 
-        The level is (D - 1/2 + B) in steps of 1/4, D the debt with this request's share added.
+        The row is D - 1/2 + B in steps of 1/4, D being the debt with this value's share added. It
+        only rises until a pass, so values below the least threshold that the stretch can reach
+        are blocked without being looked at.
         """
-        verdicts = bytearray(len(values))
-        levels = []
+        count = len(values_N)
         thresholds = self._thresholds
         ties = self._tie_shares
         rise = self._share * _STEPS
-        level = (self._debt - 0.5 + self._bound) * _STEPS
-        for index, value in enumerate(values):
-            level += rise
-            row = int(level) if level > 0.0 else 0
-            levels.append(row)
+        start = (self._debt - 0.5 + self._bound) * _STEPS + rise
+        reach = int(start + rise * count)
+        indices: Iterable[int] = range(count)
+        if 0 <= reach < len(thresholds) and thresholds[reach] > LOWEST:
+            near_K = np.flatnonzero(values_N >= self._thresholds_L[reach])
+            indices = near_K.tolist()
+            values = values_N[near_K].tolist()
+        else:
+            values = values_N.tolist()
+        verdicts = bytearray(count)
+        level = start
+        for index, value in zip(indices, values, strict=True):
+            now = level + rise * index
+            row = int(now) if now > 0.0 else 0
             threshold = thresholds[row]
             if value > threshold or (
                 value == threshold and (self._seen + index) * _GOLDEN % _ONE < ties[row]
             ):
                 verdicts[index] = 1
                 level -= _STEPS
-        self._debt = level / _STEPS + 0.5 - self._bound
-        return verdicts, levels
+        passed_N[:] = np.frombuffer(verdicts, np.bool_)
+        given_N = np.cumsum(passed_N)
+        self._passed += int(given_N[-1])
+        self._debt = (level + rise * (count - 1)) / _STEPS + 0.5 - self._bound
+        rows_N = start + rise * _COUNT[:count] - _STEPS * (given_N - passed_N)
+        return np.maximum(rows_N, 0.0).astype(np.intp)
 
     def _refresh(self) -> None:
         """Read the table of thresholds, one per level of debt, off the window."""
-        owed_L = np.arange(-self._bound, self._bound + 2.0, 1.0 / _STEPS)
-        share_L = self._shares(owed_L)
         values_M = np.sort(self._window.values())
         count = len(values_M)
         if count:
-            rank_L = (1.0 - share_L) * count
+            rank_L = self._below_L * count
             thresholds_L = values_M[np.minimum(rank_L.astype(np.intp), count - 1)]
             first_L = values_M.searchsorted(thresholds_L, "left")
             after_L = values_M.searchsorted(thresholds_L, "right")
             tie_shares_L = (after_L - rank_L) / (after_L - first_L)
-            thresholds_L = np.minimum(thresholds_L, np.float32(HIGHEST))
+            np.minimum(thresholds_L, np.float32(HIGHEST), out=thresholds_L)
         else:
-            tie_shares_L = np.zeros(len(share_L))
-            thresholds_L = np.where(share_L < 0.5, np.float32(HIGHEST), np.float32(LOWEST))
-        never_L = (owed_L <= -self._bound) | (self._share <= 0.0)
-        always_L = (owed_L >= self._bound) | (self._share >= 1.0)
-        thresholds_L[never_L] = HIGHEST
-        thresholds_L[always_L] = LOWEST
-        tie_shares_L[always_L] = 1.0
+            tie_shares_L = np.zeros(len(self._below_L))
+            thresholds_L = np.where(self._below_L > 0.5, np.float32(HIGHEST), np.float32(LOWEST))
+        thresholds_L[self._never_L] = HIGHEST
+        thresholds_L[self._always_L] = LOWEST
+        tie_shares_L[self._always_L] = 1.0
         self._use(thresholds_L, np.clip(tie_shares_L * _ONE, 0, _ONE).astype(np.uint64))
 
     def _use(
@@ -239,13 +250,16 @@ class ShareGate:
         self._thresholds: list[float] = thresholds_L.tolist()
         self._tie_shares: list[int] = tie_shares_L.tolist()
 
-    def _shares(self, owed_L: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """The pass share to aim at for each debt, by the formula at the head of this module."""
+    def _plan(self) -> None:
+        """What each level of debt aims at, by the formula at the head of this module."""
+        owed_L = np.arange(-self._bound, self._bound + 2.0, 1.0 / _STEPS)
         per_pass = math.pi / (2.0 * self._bound + 1.0)
         angle_L = np.clip(owed_L, -self._bound, self._bound) * per_pass
         variance = self._share * (1.0 - self._share)
-        wanted_L = self._ranked + variance * per_pass * np.tan(angle_L)
-        return np.clip(wanted_L, 0.0, 1.0)
+        share_L = self._ranked + variance * per_pass * np.tan(angle_L)
+        self._below_L = 1.0 - np.clip(share_L, 0.0, 1.0)
+        self._never_L = (owed_L <= -self._bound) | (self._share <= 0.0)
+        self._always_L = (owed_L >= self._bound) | (self._share >= 1.0)
 
     def _mark(self) -> None:
         """Remember the counts here, and forget those that lie more than a span back."""

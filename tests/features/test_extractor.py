@@ -1,12 +1,12 @@
 """The extractor against a plain reference, against literal ids, and on whatever JSON there is."""
 
 import bisect
-import itertools
 import math
 import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +176,9 @@ def reference_hash(name: str, value: Any, size: int) -> int:
     if value == "" or not isinstance(value, str | int | float):
         return 0
     seed = xxhash.xxh3_64(name.encode()).intdigest()
-    return 1 + xxhash.xxh3_64(str(value).encode(), seed=seed).intdigest() % (size - 1)
+    return 1 + xxhash.xxh3_64(
+        str(value).encode("utf-8", "surrogatepass"), seed=seed
+    ).intdigest() % (size - 1)
 
 
 def reference_bucket(feature: Feature, value: float | None) -> int:
@@ -247,7 +249,9 @@ SCALARS = (
     | st.integers(-3, 2000)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=6)
-    | st.sampled_from(["300", " 5 ", "1e3", "1_0", "nan", "inf", "-1e999", "a,b", "", "٣"])
+    | st.sampled_from(
+        ["300", " 5 ", "1e3", "1_0", "nan", "inf", "-1e999", "a,b", "", "٣", "\ud800"]
+    )
 )
 JSON = st.recursive(
     SCALARS,
@@ -309,7 +313,7 @@ def test_cutting_does_not_matter(data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(requests)), max_size=4)))
     extractor = spec.extractor()
     edges = [0, *cuts, len(requests)]
-    pieces = [extractor.extract(requests[a:b]) for a, b in itertools.pairwise(edges)]
+    pieces = [extractor.extract(requests[a:b]) for a, b in pairwise(edges)]
     whole_NC = spec.extractor().extract(requests)
     assert whole_NC.shape == (len(requests), spec.columns)
     assert np.array_equal(np.concatenate(pieces), whole_NC)

@@ -71,7 +71,7 @@ def test_a_broker_that_ends_at_start_names_its_log(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG")
 def test_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
-    """Kill -9 of the process that started it ends the broker too."""
+    """A kill -9 of the process that started it ends the broker too."""
     code = (
         "import sys, time; from pathlib import Path; from stream.broker import EmbeddedBroker\n"
         f"b = EmbeddedBroker(Path({str(tmp_path / 'b.log')!r})).start()\n"

@@ -1,24 +1,23 @@
 """Chunks reach agents whole, and offsets are committed behind finished work only."""
 
 import asyncio
+import itertools
 import os
 import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import faust
 import pytest
+from apps import add_agent, committed, create, new_app, numbered, running, until, write
 from faust.types import TP
 
 from stream.broker import EmbeddedBroker
 from stream.transport import Chunk, Outgoing, consumer_lag
 from stream.transport.driver import CHUNKS_IN_FLIGHT
-
-sys.path.insert(0, str(Path(__file__).parent))
-import itertools
-
-from apps import add_agent, committed, create, new_app, numbered, running, until, write
 
 pytestmark = pytest.mark.broker
 
@@ -131,7 +130,7 @@ async def test_a_slow_agent_slows_the_fetch(broker: EmbeddedBroker, unique: Uniq
     async with running(app):
         ledger = app.consumer.ledger
         full = TP(topic, 0)
-        await until(lambda: seen[0] == 100 and ledger.in_flight(full) == CHUNKS_IN_FLIGHT)
+        await until(lambda: seen[0] >= 100 and ledger.in_flight(full) == CHUNKS_IN_FLIGHT)
         highest = 0
         for _ in range(100):
             await asyncio.sleep(0.005)
@@ -196,7 +195,7 @@ async def test_a_rebalance_loses_nothing(broker: EmbeddedBroker, unique: Unique)
     group = unique("group")
     seen: dict[str, list[tuple[int, int]]] = {"a": [], "b": []}
 
-    def member(name: str):  # type: ignore[no-untyped-def]
+    def member(name: str) -> faust.App:
         async def body(chunk: Chunk) -> None:
             await asyncio.sleep(0.01)
             seen[name] += [(chunk.partition, record.offset) for record in chunk]
@@ -228,9 +227,9 @@ async def test_a_rebalance_loses_nothing(broker: EmbeddedBroker, unique: Unique)
     finally:
         await b.stop()
     assert await committed(broker.bootstrap, group, topic, 4) == [400] * 4
-    for name in seen:
+    for mine in seen.values():
         for partition in range(4):
-            order = [offset for p, offset in seen[name] if p == partition]
+            order = [offset for p, offset in mine if p == partition]
             assert sorted(set(order)) == sorted(order), "a consumer saw a record twice"
 
 
@@ -241,7 +240,7 @@ async def test_a_table_is_recovered_from_its_changelog(
     topic = await create(broker.bootstrap, unique("in"))
     group = unique("g")[:40]
 
-    def counting():  # type: ignore[no-untyped-def]
+    def counting() -> tuple[faust.App, Any, list[int]]:
         app = new_app(broker.bootstrap, group)
         table = app.Table("counts", default=int, partitions=2)
         done: list[int] = []

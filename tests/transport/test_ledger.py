@@ -1,5 +1,7 @@
 """The ledger commits the longest acknowledged prefix, whatever the order of events."""
 
+from typing import Any
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -35,11 +37,13 @@ class LedgerMachine(RuleBasedStateMachine):
         self.lives: dict[str, int] = dict.fromkeys(PARTITIONS, 0)
 
     def prefix(self, partition: str) -> int:
+        """The first offset that is not acknowledged."""
         flags = self.flags[partition]
         return self.starts[partition] + (flags.index(False) if False in flags else len(flags))
 
     @rule(partition=st.sampled_from(PARTITIONS))
     def assign(self, partition: str) -> None:
+        """A partition is assigned, or sought, at what was committed."""
         position = self.stored.setdefault(partition, 0)
         self.ledger.reset(partition, position)
         self.starts[partition] = position
@@ -48,12 +52,14 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(partition=st.sampled_from(PARTITIONS))
     def revoke(self, partition: str) -> None:
+        """Another consumer owns it from now on."""
         self.ledger.revoke([partition])
         self.flags.pop(partition, None)
         self.lives[partition] += 1
 
     @rule(target=tickets, partition=st.sampled_from(PARTITIONS), length=st.integers(1, 4))
-    def fetch(self, partition: str, length: int):  # type: ignore[no-untyped-def]
+    def fetch(self, partition: str, length: int) -> Any:
+        """The next chunk is opened."""
         if partition not in self.flags:
             with pytest.raises(LedgerError, match="not owned"):
                 self.ledger.open(partition, 0, length)
@@ -73,6 +79,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(held=consumes(tickets))
     def ack(self, held: tuple[int, Ticket[str]]) -> None:
+        """A chunk of any age is acknowledged, in any order."""
         life, ticket = held
         alive = self.lives[ticket.partition] == life
         assert self.ledger.ack(ticket) is alive
@@ -83,6 +90,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(partition=st.sampled_from(PARTITIONS))
     def commit(self, partition: str) -> None:
+        """What can be committed is."""
         offset = self.ledger.committable(partition)
         if offset is not None:
             self.ledger.committed(partition, offset)
@@ -91,6 +99,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def commits_the_acknowledged_prefix(self) -> None:
+        """Never more than the acknowledged prefix, never less."""
         for partition in self.flags:
             expected = self.prefix(partition)
             assert self.ledger.done(partition) == expected

@@ -1,0 +1,141 @@
+"""The interceptor on a tiny artifact whose scores are known by hand."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from models.artifact import load_artifact
+from models.settings import PolicySettings
+from stream.interceptor import Headers, Intercepted, Interceptor, LoadedModel, Record
+from stream.metrics import WorkerMetrics
+from stream.policy import Policy
+from stream.records import Decision, Reason
+
+LIMIT = 2000
+POLICY = PolicySettings(rate=0.5, weights={"click": 1.0}, direct_share=0.1, explore=0.2)
+
+
+class Input(NamedTuple):
+    """A consumed record."""
+
+    offset: int
+    value: bytes | None
+    key: bytes | None = b"k"
+    timestamp: int = 1_700_000_000_000
+    headers: Headers = ()
+    topic: str = "requests"
+    partition: int = 3
+
+
+@pytest.fixture
+def model(make_artifact: Callable[..., Path]) -> LoadedModel:
+    return LoadedModel(load_artifact(make_artifact()), threads=1, batch=64)
+
+
+def fresh(model: LoadedModel | None, tasks: LoadedModel) -> Interceptor:
+    interceptor = Interceptor(
+        Policy(POLICY.model_copy(update={"uncertainty_source": "own"}), tasks.tasks),
+        WorkerMetrics(),
+        max_value_bytes=LIMIT,
+    )
+    interceptor.model = model
+    return interceptor
+
+
+def request(number: int, site: str = "s") -> bytes:
+    return orjson.dumps({"id": f"r{number}", "imp": [{}], "site": {"id": site}})
+
+
+def summary(result: Intercepted) -> list[list[tuple[bytes | None, bytes | None, Headers]]]:
+    return [
+        [(record.key, record.value, record.headers) for record in records]
+        for records in (result.passed, result.blocked, result.rejected)
+    ]
+
+
+def test_every_record_comes_out_once_with_its_own_bytes(model: LoadedModel) -> None:
+    """Key, value, timestamp and foreign headers stay; the weir header names the source offset."""
+    records = [
+        Input(100 + i, request(i, site=f"s{i % 7}"), key=b"%d" % i, headers=(("x", b"1"),))
+        for i in range(400)
+    ]
+    result = fresh(model, model).intercept(records)
+    out = sorted(result.passed + result.blocked, key=lambda r: int(r.key or b""))
+    assert [(r.key, r.value, r.timestamp) for r in out] == [
+        (r.key, r.value, r.timestamp) for r in records
+    ]
+    decisions = [Decision.from_bytes(dict(r.headers)["weir"] or b"") for r in out]
+    assert [d.offset for d in decisions] == [r.offset for r in records]
+    assert all(r.headers[0] == ("x", b"1") for r in out)
+    assert {d.model for d in decisions} == {"v1"}
+    assert {d.reason for d in decisions} >= {Reason.SCORE, Reason.EXPLORE}
+    assert len(result.blocked) == pytest.approx(200, abs=10)
+
+
+def test_rejects_carry_code_message_and_coordinates(model: LoadedModel) -> None:
+    """A bad record takes the dead-letter way without disturbing its neighbours."""
+    records = [
+        Input(7, request(0)),
+        Input(8, b"{oops"),
+        Input(9, None),
+        Input(11, b'{"id":"a","imp":[{}],"pad":"' + b"x" * LIMIT + b'"}'),
+        Input(12, request(1)),
+    ]
+    result = fresh(model, model).intercept(records)
+    assert len(result.passed) + len(result.blocked) == 2
+    headers = [dict(record.headers) for record in result.rejected]
+    assert [(h["weir-error"], h["weir-offset"]) for h in headers] == [
+        (b"invalid-json", b"8"),
+        (b"tombstone", b"9"),
+        (b"too-large", b"11"),
+    ]
+    assert {(h["weir-topic"], h["weir-partition"]) for h in headers} == {(b"requests", b"3")}
+    assert all(h["weir-message"] for h in headers)
+    assert result.rejected[0].value == b"{oops"
+    assert result.rejected[1].value is None
+
+
+def test_a_value_too_large_for_the_brokers_is_cut(model: LoadedModel) -> None:
+    """The dead letter keeps the beginning, and says how long the value was."""
+    value = b'{"id":"a","imp":[{}],"pad":"' + b"x" * 5_000_000 + b'"}'
+    (letter,) = fresh(model, model).intercept([Input(1, value)]).rejected
+    headers = dict(letter.headers)
+    assert letter.value is not None
+    assert len(letter.value) <= LIMIT
+    assert value.startswith(letter.value)
+    assert headers["weir-truncated-from"] == b"%d" % len(value)
+
+
+def test_without_a_model_everything_passes_and_says_so(model: LoadedModel) -> None:
+    """Fail open: requests pass with reason fail-open, broken records are still rejected."""
+    result = fresh(None, model).intercept([Input(0, request(0)), Input(1, b"["), Input(2, b"")])
+    (passed,) = result.passed
+    decision = Decision.from_bytes(dict(passed.headers)["weir"] or b"")
+    assert decision == Decision("", None, None, Reason.FAIL_OPEN, 1.0, 0)
+    assert (len(result.blocked), len(result.rejected), result.scored) == (0, 2, None)
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(cuts=st.lists(st.integers(0, 300), max_size=12), seed=st.integers(0, 5))
+def test_decisions_do_not_depend_on_the_cutting(
+    model: LoadedModel, cuts: list[int], seed: int
+) -> None:
+    """However the stream is cut into chunks, every record goes the same way for the same reason."""
+    rng = np.random.default_rng(seed)
+    records: list[Record] = [
+        Input(i, request(i, site=f"s{rng.integers(40)}") if rng.random() > 0.05 else b"?")
+        for i in range(300)
+    ]
+    whole = summary(fresh(model, model).intercept(records))
+    interceptor = fresh(model, model)
+    edges = sorted({0, *cuts, len(records)})
+    pieces = [summary(interceptor.intercept(records[a:b])) for a, b in itertools.pairwise(edges)]
+    assert [list(itertools.chain(*ways)) for ways in zip(*pieces, strict=True)] == whole
