@@ -92,7 +92,9 @@ class _Outputs:
 
     def __init__(self, settings: Settings) -> None:
         self._topics = settings.topics
-        self._consumer = AIOKafkaConsumer(**client_options(settings.kafka))
+        self._consumer = AIOKafkaConsumer(
+            **client_options(settings.kafka), enable_auto_commit=False, max_partition_fetch_bytes=1
+        )
         self._before = (0, 0)
 
     async def __aenter__(self) -> Self:
@@ -103,6 +105,7 @@ class _Outputs:
             for topic in (topics.passed, topics.blocked, topics.rejected)
             for number in self._consumer.partitions_for_topic(topic) or ()
         ]
+        self._consumer.assign(self._partitions)
         self._before = await self.count()
         return self
 
@@ -111,9 +114,28 @@ class _Outputs:
 
     async def count(self) -> tuple[int, int]:
         """How many requests were decided or rejected, and how many of these passed."""
-        ends = await self._consumer.end_offsets(self._partitions)
+        ends = await exact_ends(self._consumer, self._partitions)
         passed = sum(end for tp, end in ends.items() if tp.topic == self._topics.passed)
         return sum(ends.values()) - self._before[0], passed - self._before[1]
+
+
+async def exact_ends(
+    consumer: AIOKafkaConsumer, partitions: list[TopicPartition]
+) -> dict[TopicPartition, int]:
+    """End offsets of assigned partitions, by fetching their last records.
+
+    The embedded broker's own answer is one past the *first* record of the last batch; the high
+    watermark that comes with a fetch is right on every broker.
+    """
+    ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
+    open_ones = {tp for tp, end in ends.items() if end > 0}
+    for tp in partitions:
+        consumer.seek(tp, max(ends[tp] - 1, 0))
+    while open_ones:
+        for tp in await consumer.getmany(*open_ones, timeout_ms=1000):
+            ends[tp] = max(ends[tp], consumer.highwater(tp) or 0)
+            open_ones.discard(tp)
+    return ends
 
 
 async def _settle(
