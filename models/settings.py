@@ -87,11 +87,11 @@ class WindowSettings(Section):
     moves the rate, which is held by what is owed.
 
     Attributes:
-        requests: N, the last requests held; memory is 24 N bytes at most.
+        requests: N, the last requests held; memory is 48 N bytes at most.
         seconds: T, the greatest age in it; None for no limit.
     """
 
-    requests: int = Field(default=1_500, ge=100)
+    requests: int = Field(default=1_000, ge=100)
     seconds: float | None = Field(default=None, gt=0)
 
 
@@ -155,12 +155,23 @@ class FeedbackSettings(Section):
 
 
 class TrainerSettings(Section):
-    """The trainer: its example store and when it rebuilds."""
+    """The trainer: its example store and when it rebuilds.
+
+    Attributes:
+        store: Folder of the example store.
+        rebuild_examples: New examples without a masked label after which it rebuilds.
+        rebuild_period_s: After so long it rebuilds with fewer, if there are any.
+        poll_s: How long one poll of the examples topic waits.
+        quick: Trains with the effort of a trial run, for demonstrations.
+        seed: Seed of everything random in training.
+    """
 
     store: str = "var/examples"
     rebuild_examples: int = Field(default=100_000, ge=100)
     rebuild_period_s: float = Field(default=86_400.0, gt=0)
     poll_s: float = Field(default=1.0, gt=0)
+    quick: bool = False
+    seed: int = 0
 
 
 #: The file behind the settings being loaded; unset, only what is passed to Settings() counts.

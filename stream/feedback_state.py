@@ -45,6 +45,11 @@ class JoinState(MutableMapping[bytes, bytes]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self._set or self._deleted)
+
     def recover(self, key: bytes, value: bytes | None) -> None:
         """Apply a record of the changelog."""
         if value is None:
@@ -55,7 +60,7 @@ class JoinState(MutableMapping[bytes, bytes]):
     def take_changes(self, progress: bytes) -> list[Change]:
         """What the changelog has to learn, in the order in which it has to."""
         changes: list[Change] = [(key, self._entries[key]) for key in self._set]
-        self[PROGRESS_KEY] = progress
+        self._entries[PROGRESS_KEY] = progress
         changes.append((PROGRESS_KEY, progress))
         changes += [(key, None) for key in self._deleted]
         self._set.clear()
@@ -116,3 +121,8 @@ class JoinTable(Table[bytes, bytes]):  # type: ignore[misc]
         """State of one partition."""
         states: dict[int, JoinState] = self.data.states
         return states.setdefault(number, JoinState())
+
+    @property
+    def partitions_held(self) -> list[int]:
+        """Numbers of the partitions that have state here."""
+        return sorted(self.data.states)

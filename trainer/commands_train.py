@@ -1,4 +1,4 @@
-"""``weir train``: examples, or simulated traffic, to an artifact."""
+"""``weir train``: examples, simulated traffic or JD's requests to an artifact."""
 
 import tempfile
 from datetime import UTC, datetime
@@ -9,72 +9,104 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from models.artifact import ArtifactError
-from models.examples import ExampleError
 from models.features import FeatureSpec
 from models.manifest import Manifest
-from models.nets.export import ExportError
-from trainer.config import TrainConfig
-from trainer.simulated import simulated_examples
-from trainer.train import train
-
-console = Console()
+from models.tasks import TaskSet
 
 
 def register(app: typer.Typer) -> None:
     """Add ``train`` to the command line."""
-    app.command("train")(train_command)
+    app.command()(train)
 
 
-def train_command(
+def train(
+    ctx: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder of the artifact to write.")],
     examples: Annotated[
         list[Path] | None,
-        typer.Option(help="Parquet file or folder of examples; may be given more than once."),
+        typer.Option(help="Parquet file or folder of examples; may be repeated."),
     ] = None,
     simulated: Annotated[
         int | None,
-        typer.Option(
-            min=1000, help="Learn from this many simulated requests, and twice as many unlabelled."
-        ),
+        typer.Option(min=1000, help="Learn from N simulated requests and N unlabelled ones."),
+    ] = None,
+    jd: Annotated[
+        Path | None, typer.Option(help="Learn from the folder with JD's requests and events.")
     ] = None,
     unlabelled: Annotated[
         list[Path] | None,
-        typer.Option(help="Examples whose labels are ignored: only the student learns from them."),
+        typer.Option(help="Examples whose labels are ignored; only the student sees them."),
     ] = None,
     spec: Annotated[str, typer.Option(help="Name or path of the feature spec.")] = "openrtb",
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    *,
     quick: Annotated[bool, typer.Option("--quick", help="Small models, little training.")] = False,
 ) -> None:
     """Train teacher and student, and write the artifact: student, spec, manifest, card."""
-    if (examples is None) == (simulated is None):
-        raise typer.BadParameter("give either --examples or --simulated")
+    # torch takes seconds to import, and other commands must never pay for it.
+    from models.artifact import ArtifactError  # noqa: PLC0415
+    from models.examples import ExampleError  # noqa: PLC0415
+    from models.nets.export import ExportError  # noqa: PLC0415
+    from trainer.config import TrainConfig  # noqa: PLC0415
+    from trainer.train import train as train_artifact  # noqa: PLC0415
+
+    if sum(source is not None for source in (examples, simulated, jd)) != 1:
+        raise typer.BadParameter("say what to learn from: --examples, --simulated or --jd")
+    tasks: TaskSet = ctx.obj.task_set
     feature_spec = FeatureSpec.load(spec)
     config = TrainConfig().quick() if quick else TrainConfig()
-    with tempfile.TemporaryDirectory() as folder:
+    console = Console()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         if simulated is not None:
-            examples, unlabelled = simulated_examples(
-                simulated, seed, feature_spec, Path(folder), console
-            )
+            with console.status(f"simulating {2 * simulated:,} requests"):
+                examples, unlabelled = _simulate(simulated, seed, feature_spec, folder)
+        if jd is not None:
+            with console.status(f"reading {jd}"):
+                examples = _read_jd(jd, tasks, feature_spec, folder)
         try:
-            manifest = train(
+            manifest = train_artifact(
                 examples or [],
                 feature_spec,
                 out,
                 config,
                 seed,
                 created=datetime.now(UTC),
+                tasks=tasks,
                 unlabelled=unlabelled,
             )
         except (ExampleError, ExportError, ArtifactError) as error:
-            console.print(f"[red]weir train:[/red] {error}")
+            typer.secho(f"weir train: {error}", fg="red", err=True)
             raise typer.Exit(1) from error
-    console.print(summary(manifest))
-    console.print(f"wrote {out} (version {manifest.version})")
+    console.print(_summary(manifest))
+    console.print(f"wrote {out}, version {manifest.version}")
 
 
-def summary(manifest: Manifest) -> Table:
-    """Held-out metrics as a table."""
+def _simulate(
+    count: int, seed: int, spec: FeatureSpec, folder: Path
+) -> tuple[list[Path], list[Path]]:
+    """Labelled examples from the start of the stream, unlabelled ones from what follows."""
+    from trainer.traffic.examples import write_examples  # noqa: PLC0415
+    from trainer.traffic.simulator import Simulator  # noqa: PLC0415
+
+    simulator = Simulator(seed)
+    labelled, unlabelled = folder / "labelled.parquet", folder / "unlabelled.parquet"
+    write_examples(simulator, count, labelled, spec)
+    write_examples(simulator, count, unlabelled, spec, start=count)
+    return [labelled], [unlabelled]
+
+
+def _read_jd(source: Path, tasks: TaskSet, spec: FeatureSpec, folder: Path) -> list[Path]:
+    from trainer.traffic.examples import write_jd_examples  # noqa: PLC0415
+    from trainer.traffic.jd import JdRequests  # noqa: PLC0415
+
+    path = folder / "jd.parquet"
+    write_jd_examples(JdRequests.load(source, tasks), path, spec)
+    return [path]
+
+
+def _summary(manifest: Manifest) -> Table:
+    """Held-out metrics."""
     table = Table("task", "label rate", "teacher AUC", "student AUC", "student ECE", "Spearman u")
     for name, rate in manifest.label_rates.items():
         teacher, student = manifest.metrics.teacher[name], manifest.metrics.student[name]

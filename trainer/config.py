@@ -25,12 +25,12 @@ class TeacherTraining:
         weight_decay: AdamW's, on all weights.
     """
 
-    batch: int = 512
-    epochs: int = 3
-    learning_rate: float = 2e-3
-    swag_learning_rate: float = 4e-4
+    batch: int = 256
+    epochs: int = 2
+    learning_rate: float = 7e-4
+    swag_learning_rate: float = 1.5e-4
     snapshots: int = 10
-    snapshots_per_epoch: int = 5
+    snapshots_per_epoch: int = 10
     rank: int = 10
     scale: float = 0.5
     samples: int = 20
@@ -49,7 +49,7 @@ class StudentTraining:
     """
 
     batch: int = 512
-    epochs: int = 5
+    epochs: int = 3
     learning_rate: float = 3e-3
     uncertainty_weight: float = 1.0
 

@@ -48,9 +48,9 @@ class Split:
     """Rows by what they are for.
 
     Attributes:
-        labelled: Training rows with at least one target.
-        unlabelled_NC: Features of training rows without any, for the student only.
-        held_out: The newest rows.
+        labelled: Training rows with at least one label.
+        unlabelled_NC: Features of rows without any, for the student only.
+        held_out: The newest rows with at least one label.
     """
 
     labelled: Examples
@@ -242,9 +242,9 @@ def _split(
     examples: Examples, pool_NC: npt.NDArray[np.int32] | None, held_out: float, tasks: TaskSet
 ) -> Split:
     """Set rows apart by what they are for, and check that every task can be learned."""
-    older, newest = split_by_time(examples, held_out)
-    targets_NT = older.targets(tasks)
-    known_N = ~np.isnan(targets_NT).all(axis=1)
+    known_N = ~np.isnan(examples.labels_NT).all(axis=1)
+    labelled, newest = split_by_time(examples.take(np.flatnonzero(known_N)), held_out)
+    targets_NT = labelled.targets(tasks)
     for column, name in enumerate(tasks.names):
         known = targets_NT[~np.isnan(targets_NT[:, column]), column]
         if not 0 < known.sum() < len(known):
@@ -252,12 +252,8 @@ def _split(
                 f"label_{name}: {int(known.sum())} positives in {len(known)} rows of its "
                 "population; both classes are needed"
             )
-    pools = [older.features_NC[~known_N], *([] if pool_NC is None else [pool_NC])]
-    return Split(
-        labelled=older.take(np.flatnonzero(known_N)),
-        unlabelled_NC=np.concatenate(pools),
-        held_out=newest,
-    )
+    pools = [examples.features_NC[~known_N], *([] if pool_NC is None else [pool_NC])]
+    return Split(labelled=labelled, unlabelled_NC=np.concatenate(pools), held_out=newest)
 
 
 def _ids(features_NC: npt.NDArray[np.int32]) -> torch.Tensor:

@@ -1,0 +1,205 @@
+"""The feedback worker against the embedded broker, as a process of its own that is killed."""
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from models.features import FeatureSpec
+from models.settings import Settings, TopicSettings, load_settings
+from stream.broker import EmbeddedBroker
+from stream.records import Decision, Outcome, Reason, TrainingExample
+from stream.topics import ensure_topics
+from stream.transport import ChunkSink, Outgoing
+
+REQUESTS = 60
+PARTITIONS = 2
+WORKER = """
+from models.features import FeatureSpec
+from models.settings import load_settings
+from stream.app import run_app
+from stream.feedback import FeedbackApp
+run_app(FeedbackApp(load_settings(), FeatureSpec.load("openrtb")))
+"""
+
+
+@contextmanager
+def feedback_worker(settings: Settings, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A feedback worker in a process of its own; it ends with the block."""
+    flat = {
+        "WEIR_KAFKA": settings.kafka.model_dump_json(),
+        "WEIR_FEEDBACK": settings.feedback.model_dump_json(),
+        "WEIR_TOPICS": settings.topics.model_dump_json(),
+    }
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-c", WORKER],
+            env=os.environ | flat,
+            cwd=Path(__file__).resolve().parents[2],
+            stdout=out,
+            stderr=out,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def settings(broker: EmbeddedBroker, unique: Callable[[str], str]) -> Settings:
+    names = {name: unique(name) for name in TopicSettings.model_fields}
+    base = load_settings(
+        flags={
+            "kafka.bootstrap": broker.bootstrap,
+            "kafka.group": unique("group"),
+            "kafka.session_timeout_s": 6,
+            "kafka.partitions": PARTITIONS,
+            "feedback.time_scale": 3600,
+            "feedback.lateness_s": 1,
+        }
+    )
+    return base.model_copy(update={"topics": TopicSettings(**names)})
+
+
+def passed(number: int, ts: int) -> Outgoing:
+    value = orjson.dumps({"id": f"r{number}", "imp": [{"id": "1"}], "site": {"id": f"s{number}"}})
+    decision = Decision("m1", number / 100, 0.5, Reason.SCORE, 1.0, number)
+    return Outgoing(b"exchange", value, ts, [("weir", decision.to_bytes())])
+
+
+class Reader:
+    """The examples topic so far."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+        self.examples: list[TrainingExample] = []
+
+    async def until(self, done: Callable[[list[TrainingExample]], bool]) -> None:
+        """Read on until `done`, 40 seconds at most."""
+        deadline = time.monotonic() + 40
+        while not done(self.examples):
+            assert time.monotonic() < deadline, f"{len(self.examples)} examples came"
+            for records in (await self._consumer.getmany(timeout_ms=200)).values():
+                self.examples += [TrainingExample.from_bytes(record.value) for record in records]
+
+
+async def publish_outcomes(sink: ChunkSink, topic: str, outcomes: list[Outcome]) -> None:
+    for number, outcome in enumerate(outcomes):
+        record = Outgoing(None, outcome.to_bytes(), outcome.ts)
+        await sink.send(topic, number % PARTITIONS, [record])
+
+
+@pytest.mark.broker
+@pytest.mark.slow
+async def test_labels_are_right_across_a_kill(settings: Settings, tmp_path: Path) -> None:
+    """Disorder, duplicates, strangers, garbage and a SIGKILL in between: the labels are right."""
+    rng = random.Random(7)
+    topics = settings.topics
+    await ensure_topics(settings.kafka, topics)
+    start = int(time.time() * 1000)
+    early, late, expected = plan(start, rng)
+    consumer = AIOKafkaConsumer(
+        topics.examples,
+        bootstrap_servers=settings.kafka.bootstrap,
+        auto_offset_reset="earliest",
+    )
+    log = tmp_path / "worker.log"
+    await consumer.start()
+    try:
+        reader = Reader(consumer)
+        async with ChunkSink({"bootstrap_servers": settings.kafka.bootstrap}) as sink:
+            await sink.send(topics.outcomes, 0, [Outgoing(None, b"{garbage", start)])
+            await publish_outcomes(sink, topics.outcomes, early)
+            for number in range(REQUESTS):
+                record = passed(number, start + number)
+                await sink.send(topics.passed, number % PARTITIONS, [record])
+            with feedback_worker(settings, log):
+                await reader.until(lambda seen: len({e.request_id for e in seen}) == REQUESTS)
+            assert not any(e.labels["deal"] == 0 for e in reader.examples)
+            await publish_outcomes(sink, topics.outcomes, late)
+            with feedback_worker(settings, log) as worker:
+                await processed(settings, topics.outcomes)
+                await processed(settings, topics.joins)
+                await close_windows(sink, topics.passed, reader, start)
+                worker.send_signal(signal.SIGTERM)
+                assert await asyncio.to_thread(worker.wait, 20) == 0
+    finally:
+        await consumer.stop()
+    newest = {e.request_id: e for e in reader.examples}
+    assert {rid: newest[rid].labels for rid in expected} == expected
+    assert "0]@0: not joined: outcome: not JSON" in log.read_text()
+    check_content(newest["r5"], start)
+
+
+def plan(
+    start: int, rng: random.Random
+) -> tuple[list[Outcome], list[Outcome], dict[str, dict[str, int | None]]]:
+    """Outcomes before and after the kill, shuffled and doubled, and the labels that must follow."""
+    early, late, expected = [], [], {}
+    for number in range(REQUESTS):
+        rid, ts = f"r{number}", start + number
+        labels: dict[str, int | None] = {"click": 0, "online": 0, "cart": 0, "deal": 0}
+        if number % 2:
+            early.append(Outcome(rid, "click", ts + 100))
+            labels["click"] = 1
+        if number % 3 == 0:
+            late.append(Outcome(rid, "deal", ts + 5_000))
+            labels["deal"] = 1
+        if number % 5 == 0:
+            late.append(Outcome(rid, "cart", ts + 24_001))
+        expected[rid] = labels
+    early += [Outcome("stranger", "click", start), Outcome("r1", "bid", start + 5)]
+    early, late = early * 2, late * 2
+    rng.shuffle(early)
+    rng.shuffle(late)
+    return early, late, expected
+
+
+async def processed(settings: Settings, topic: str) -> None:
+    """Wait until the worker has committed all of a topic."""
+    eye = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka.bootstrap,
+        group_id=f"{settings.kafka.group}-feedback",
+        enable_auto_commit=False,
+    )
+    await eye.start()
+    try:
+        tps = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
+        eye.assign(tps)
+        await eye.seek_to_beginning(*tps)
+        while await eye.getmany(timeout_ms=300):
+            pass
+        ends = {tp: await eye.position(tp) for tp in tps}
+        deadline = time.monotonic() + 30
+        while any([(await eye.committed(tp) or 0) < ends[tp] for tp in tps]):
+            assert time.monotonic() < deadline, f"{topic} was not processed: {ends}"
+            await asyncio.sleep(0.1)
+    finally:
+        await eye.stop()
+
+
+async def close_windows(sink: ChunkSink, topic: str, reader: Reader, start: int) -> None:
+    """Close all windows with requests of a later time, and wait for what follows."""
+    for number in range(1000, 1016):
+        await sink.send(topic, number % PARTITIONS, [passed(number, start + 400_000)])
+    own = {f"r{number}" for number in range(REQUESTS)}
+    await reader.until(lambda seen: len({e.request_id for e in seen if e.mature} & own) == REQUESTS)
+
+
+def check_content(example: TrainingExample, start: int) -> None:
+    spec = FeatureSpec.load("openrtb")
+    request = orjson.loads(passed(5, 0).value or b"")
+    assert example.features == spec.extractor().extract([request])[0].tolist()
+    assert (example.ts, example.spec) == (start + 5, spec.hash)
+    assert example.decision == Decision("m1", 0.05, 0.5, Reason.SCORE, 1.0, 5)
