@@ -82,6 +82,7 @@ class Dashboard:
                 f"outcomes {feedback.outcomes:,.0f}; examples {feedback.examples:,.0f}; "
                 f"model {total.model}",
                 highlight=False,
+                soft_wrap=True,
             )
 
     def _speeds(self, port: int, now: float, sample: WorkerSample) -> tuple[float, float, float]:
