@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import typer
 import yaml
+from typer.core import TyperGroup
+
+from stream.cli import build_app
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -114,3 +118,16 @@ def weir_processes() -> list[WeirProcess]:
             arguments, image = tuple(container["args"]), container["image"]
             found.append(WeirProcess(f"k8s:{name}", image, arguments, environment, container))
     return found
+
+
+def parse(arguments: tuple[str, ...]) -> list[typer.Context]:
+    """Parse as `weir` does, subcommand by subcommand, without running anything."""
+    command, name, rest = typer.main.get_command(build_app()), "weir", list(arguments)
+    contexts: list[typer.Context] = []
+    while True:
+        parent = contexts[-1] if contexts else None
+        contexts.append(command.make_context(name, rest, parent=parent))
+        if not isinstance(command, TyperGroup):
+            return contexts
+        left = [*contexts[-1]._protected_args, *contexts[-1].args]
+        name, command, rest = command.resolve_command(contexts[-1], left)

@@ -3,25 +3,9 @@
 from pathlib import Path
 
 import pytest
-import typer
-from deployment import METRICS_PORT, SETTINGS, WeirProcess
-from typer.core import TyperGroup
+from deployment import METRICS_PORT, SETTINGS, WeirProcess, parse
 
 from models.settings import Settings, SettingsError, load_settings
-from stream.cli import build_app
-
-
-def parse(arguments: tuple[str, ...]) -> list[typer.Context]:
-    """Parse as `weir` does, subcommand by subcommand, without running anything."""
-    command, name, rest = typer.main.get_command(build_app()), "weir", list(arguments)
-    contexts: list[typer.Context] = []
-    while True:
-        parent = contexts[-1] if contexts else None
-        contexts.append(command.make_context(name, rest, parent=parent))
-        if not isinstance(command, TyperGroup):
-            return contexts
-        left = [*contexts[-1]._protected_args, *contexts[-1].args]
-        name, command, rest = command.resolve_command(contexts[-1], left)
 
 
 def settings_of(process: WeirProcess, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Settings:

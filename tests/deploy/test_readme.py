@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer
-from deployment import ALERTS, DEPLOY
+from deployment import ALERTS, DEPLOY, parse
 
 from models.manifest import sha256
 from models.settings import KafkaSettings, Settings, TopicSettings
@@ -31,6 +31,13 @@ def test_variables_are_settings() -> None:
         for key in type(value).model_fields
     }
     assert variables - known == set()
+
+
+def test_traffic_command_is_accepted() -> None:
+    """What the README says to run in a worker's container is a command of `weir`."""
+    (arguments,) = re.findall(r"compose run --rm worker (publish [^#\n]*)", README)
+    names = [context.info_name for context in parse(tuple(arguments.split()))]
+    assert names == ["weir", "publish", "simulated"]
 
 
 def test_every_alert_is_explained() -> None:
