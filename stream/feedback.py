@@ -77,8 +77,9 @@ class FeedbackWorker(Service):  # type: ignore[misc]
         logger.info("metrics on http://%s:%d/metrics", worker.metrics_host, port)
 
     async def on_stop(self) -> None:
-        """Disconnect."""
-        await self._sink.stop()
+        """Disconnect, after what is under way."""
+        async with self._lock:
+            await self._sink.stop()
 
     async def recovered(self) -> None:
         """Begin anew with the recovered state: partitions have come or gone."""
@@ -125,7 +126,7 @@ class FeedbackWorker(Service):  # type: ignore[misc]
             async with self._lock:
                 for partition, join in self._joins.items():
                     still = partition in seen and seen[partition] == join.watermark
-                    if still and lag and not any(lag.values()):
+                    if still and lag and not any(lag.values()) and not self.should_stop:
                         before = replace(join.counts)
                         join.idle(elapsed_ms)
                         await self._flush(partition, join, before)
