@@ -10,6 +10,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
+ALERTS = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())
 #: Image name -> the Dockerfile that makes it.
 DOCKERFILES = {
     "weir-worker": DEPLOY / "worker.Dockerfile",

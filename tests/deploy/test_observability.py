@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from deployment import DEPLOY, METRICS_PORT, compose_file
+from deployment import ALERTS, DEPLOY, METRICS_PORT, compose_file
 from prometheus_client import CollectorRegistry
 
 from stream.feedback_metrics import FeedbackMetrics
@@ -19,7 +19,6 @@ from stream.metrics import ServingModel, WorkerMetrics
 from stream.records import REASON_LABELS, RejectCode
 
 BOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "weir.json").read_text())
-ALERTS = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())
 PROMETHEUS = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
 PROVISIONING = DEPLOY / "grafana" / "provisioning"
 #: Labels that Prometheus adds to what it scrapes.
