@@ -1,6 +1,7 @@
 """Fixtures that all tests share."""
 
 import itertools
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from stream.broker import EmbeddedBroker
 from stream.topics import ensure_topics
 
 pytest_plugins = ["tests.tiny_artifact"]
+
+# Modules that several tests of a folder share are imported by their own name.
+sys.path.insert(0, str(Path(__file__).parent / "transport"))
 
 
 @pytest.fixture(scope="session")

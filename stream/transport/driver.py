@@ -9,6 +9,8 @@ selects it. It is Faust's aiokafka driver with these differences, and no others:
   acknowledges; Faust's own acknowledgement of an event, which happens even when the agent raised,
   means nothing here.
 - At most `CHUNKS_IN_FLIGHT` chunks of a partition are between fetch and acknowledgement.
+- A flush of Faust's producer flushes, so that no offset is committed before the changelog records
+  of its chunk are written (see `producer`).
 - A topic added late is subscribed to after a second, not after 45.
 
 The consumer stays in a thread of its own, as in Faust: it costs a hop per fetch, not per record,
@@ -27,6 +29,7 @@ from faust.types import TP, AppT, ConsumerMessage, Message
 from stream.transport.chunk import Chunk
 from stream.transport.fetcher import Fetch, FetchThread, Seek
 from stream.transport.ledger import OffsetLedger, Ticket
+from stream.transport.producer import Producer
 
 CHUNKS_IN_FLIGHT: Final = 2  # one in the agent's hands, one ready: it never waits for a fetch
 DRAIN_S: Final = 5.0  # how long a rebalance or a stop waits for chunks that agents work on
@@ -233,6 +236,7 @@ class Transport(base.Transport):  # type: ignore[misc]
     """What ``weir://`` names."""
 
     Consumer: ClassVar[type[Consumer]] = Consumer
+    Producer: ClassVar[type[Producer]] = Producer
     Conductor: ClassVar[type[Conductor]] = Conductor
 
     def __init__(self, url: Any, app: AppT, **kwargs: Any) -> None:

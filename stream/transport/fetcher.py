@@ -91,6 +91,32 @@ class FetchThread(AIOKafkaConsumerThread):  # type: ignore[misc]
             await consumer.seek_to_beginning(*unknown)
         return seek
 
+    async def _highwaters(self, partitions: Iterable[TP]) -> dict[TP, int]:
+        """The ends of `partitions`, as a fetch sees them; a table is recovered up to there.
+
+        The embedded broker (Tansu 0.6) lists the first offset of the last batch as the latest
+        one, which would leave out the rest of that batch; its fetches tell the true end.
+        """
+        consumer = self._ensure_consumer()
+        ends = await consumer.end_offsets([ensure_aiokafka_TP(tp) for tp in partitions])
+        filled = {tp: end for tp, end in ends.items() if end > 0}
+        if filled:
+            ends |= await self._probe(filled)
+        return {TP(tp.topic, tp.partition): end for tp, end in ends.items()}
+
+    async def _probe(self, ends: Mapping[Any, int]) -> dict[Any, int]:
+        probe = self._create_client_consumer(self.transport)
+        await probe.start()
+        try:
+            probe.assign(list(ends))
+            for tp, end in ends.items():
+                probe.seek(tp, end - 1)
+            while any(probe.highwater(tp) is None for tp in ends):
+                await probe.getmany(timeout_ms=100)
+            return {tp: max(end, probe.highwater(tp)) for tp, end in ends.items()}
+        finally:
+            await probe.stop()
+
     async def _fetch_records(
         self,
         consumer: AIOKafkaConsumer,

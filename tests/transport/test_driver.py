@@ -12,16 +12,12 @@ from typing import Any
 
 import faust
 import pytest
+from apps import add_agent, committed, create, new_app, numbered, running, until, write
 from faust.types import TP
 
 from stream.broker import EmbeddedBroker
 from stream.transport import Chunk, Outgoing, consumer_lag
 from stream.transport.driver import CHUNKS_IN_FLIGHT
-
-sys.path.insert(0, str(Path(__file__).parent))
-import itertools
-
-from apps import add_agent, committed, create, new_app, numbered, running, until, write
 
 pytestmark = pytest.mark.broker
 
@@ -134,7 +130,7 @@ async def test_a_slow_agent_slows_the_fetch(broker: EmbeddedBroker, unique: Uniq
     async with running(app):
         ledger = app.consumer.ledger
         full = TP(topic, 0)
-        await until(lambda: seen[0] == 100 and ledger.in_flight(full) == CHUNKS_IN_FLIGHT)
+        await until(lambda: seen[0] >= 100 and ledger.in_flight(full) == CHUNKS_IN_FLIGHT)
         highest = 0
         for _ in range(100):
             await asyncio.sleep(0.005)
