@@ -87,11 +87,11 @@ class WindowSettings(Section):
     moves the rate, which is held by what is owed.
 
     Attributes:
-        requests: N, the last requests held; memory is 24 N bytes at most.
+        requests: N, the last requests held; memory is 48 N bytes at most.
         seconds: T, the greatest age in it; None for no limit.
     """
 
-    requests: int = Field(default=1_500, ge=100)
+    requests: int = Field(default=1_000, ge=100)
     seconds: float | None = Field(default=None, gt=0)
 
 

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from models.settings import SettingsError, load_settings
+from stream.processes import end_with_parent
 
 
 def build_app() -> typer.Typer:
@@ -53,6 +54,8 @@ def _global_options(
         level=logging.DEBUG if verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    if not verbose:
+        logging.getLogger("aiokafka").setLevel(logging.WARNING)
     flags: dict[str, str | None] = {"kafka.bootstrap": bootstrap}
     for text in setting or []:
         key, sign, value = text.partition("=")
@@ -64,6 +67,7 @@ def _global_options(
 
 def main() -> None:
     """Run `weir`; faults in settings and input end with exit status 2 and no traceback."""
+    end_with_parent()
     try:
         build_app()()
     except SettingsError as error:

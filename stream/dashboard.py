@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from stream.scrape import WorkerSample, merge
+from stream.scrape import FeedbackSample, WorkerSample, merge
 
 #: Without a terminal, one line is printed this often.
 LINE_EVERY_S: Final = 5.0
@@ -53,7 +53,7 @@ class Dashboard:
         if self._console.is_terminal:
             self._live.stop()
 
-    def show(self, samples: dict[int, WorkerSample], outcomes: int, examples: int) -> None:
+    def show(self, samples: dict[int, WorkerSample], feedback: FeedbackSample) -> None:
         """Show ``samples`` by metrics port, with speeds since the last call."""
         now = time.monotonic()
         if not samples:
@@ -72,15 +72,17 @@ class Dashboard:
         )
         rows.append(everything)
         if self._console.is_terminal:
-            self._live.update(self._table(rows, outcomes, examples))
+            self._live.update(self._table(rows, feedback))
         elif now - self._printed >= LINE_EVERY_S:
             self._printed = now
             self._console.print(
                 f"{everything.arriving:,.0f} requests/s in, {everything.passed:,.0f} passed, "
                 f"{everything.blocked:,.0f} blocked; rate {total.achieved:.3f} of "
-                f"{total.target:g}; lag {total.lag:,.0f}; p99 {total.p99_ms():.1f} ms; outcomes {outcomes:,}; examples {examples:,}; "
+                f"{total.target:g}; lag {total.lag:,.0f}; p99 {total.p99_ms():.1f} ms; "
+                f"outcomes {feedback.outcomes:,.0f}; examples {feedback.examples:,.0f}; "
                 f"model {total.model}",
                 highlight=False,
+                soft_wrap=True,
             )
 
     def _speeds(self, port: int, now: float, sample: WorkerSample) -> tuple[float, float, float]:
@@ -95,8 +97,11 @@ class Dashboard:
         )
 
     @staticmethod
-    def _table(rows: list[Row], outcomes: int, examples: int) -> Table:
-        table = Table(caption=f"outcomes {outcomes:,}   training examples {examples:,}")
+    def _table(rows: list[Row], feedback: FeedbackSample) -> Table:
+        table = Table(
+            caption=f"outcomes joined {feedback.outcomes:,.0f}   "
+            f"training examples {feedback.examples:,.0f}"
+        )
         for heading in (
             "", "in/s", "passed/s", "blocked/s", "rate", "target", "threshold", "lag",
             "p99 ms/chunk", "model",

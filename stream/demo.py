@@ -8,21 +8,20 @@ out exactly once and that the achieved rate is the target.
 import asyncio
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from rich.console import Console
 
-from models.kafka import client_options
 from models.settings import Settings
 from stream.broker import EmbeddedBroker
 from stream.dashboard import Dashboard
 from stream.processes import ChildProcess, free_port
 from stream.replay import write_summary
-from stream.scrape import merge, scrape
+from stream.scrape import FeedbackSample, WorkerSample, merge, scrape, scrape_feedback
 from stream.topics import ensure_topics
 from stream.verify import Account, Fate, account
 
@@ -33,6 +32,9 @@ WARM_UP_REQUESTS: Final = 1000
 WINDOW_REQUESTS: Final = 10_000
 #: The demo gives up when nothing has moved for this long.
 STALLED_S: Final = 60.0
+#: How often the table is brought up to date, and how long nothing may move at the end.
+POLL_S: Final = 0.2
+QUIET_S: Final = 2.0
 #: A week's attribution window lasts this long in the demo.
 WEEK_S: Final = 8.0
 
@@ -66,25 +68,23 @@ class DemoOptions:
     seed: int = 1
 
 
-@dataclass
+@dataclass(frozen=True)
 class Progress:
-    """How far the topics have come: end offsets summed over partitions."""
+    """How far everything has come, from the processes' own metrics."""
 
-    requests: int = 0
-    outputs: int = 0
-    outcomes: int = 0
-    examples: int = 0
+    workers: WorkerSample
+    feedback: FeedbackSample
 
 
 @dataclass
 class Stopwatch:
     """When outputs began and when they last grew, for the demo's requests per second."""
 
-    outputs: int = 0
+    outputs: float = 0
     began: float = field(default_factory=time.monotonic)
     grew: float = field(default_factory=time.monotonic)
 
-    def see(self, outputs: int) -> None:
+    def see(self, outputs: float) -> None:
         """Note the number of outputs at this moment."""
         now = time.monotonic()
         if outputs == 0:
@@ -112,7 +112,8 @@ class Demo:
         self._options = options
         self._console = console
         self._settings = _demo_settings(settings, options)
-        self._ports = [free_port() for _ in range(options.workers)]
+        self._worker_ports = [free_port() for _ in range(options.workers)]
+        self._feedback_port = free_port()
         self._children: list[ChildProcess] = []
         self._stopwatch = Stopwatch()
 
@@ -126,130 +127,102 @@ class Demo:
         options = self._options
         shutil.rmtree(options.folder, ignore_errors=True)
         options.folder.mkdir(parents=True)
-        async with AsyncExitStack() as stack:
-            port = int(self._settings.kafka.bootstrap.rpartition(":")[2])
-            log = options.folder / "broker.log"
-            stack.enter_context(EmbeddedBroker(log, port=port))
+        port = int(self._settings.kafka.bootstrap.rpartition(":")[2])
+        with EmbeddedBroker(options.folder / "broker.log", port=port):
             await ensure_topics(self._settings.kafka, self._settings.topics)
-            await self._open_monitor(stack)
             async with AsyncExitStack() as processes:
-                publisher = await self._start(processes, "publisher", *self._publish_command())
                 if options.backlog:
-                    await self._until_backlog(publisher)
+                    self._console.print(f"publishing a backlog of {options.requests:,} requests")
+                    await (await self._start_publisher(processes)).wait()
                 await self._start_workers(processes)
-                p99_ms, model = await self._watch(publisher)
+                if not options.backlog:
+                    await self._start_publisher(processes)
+                with Dashboard(self._console) as dashboard:
+                    end = await self._watch(dashboard)
+            self._console.print("everything has stopped; accounting for every request")
             found = await account(self._settings)
-            progress = await self._progress()
-        return self._summary(found, progress, p99_ms, model)
+        return self._summary(found, end)
 
     async def _start(
-        self, stack: AsyncExitStack, name: str, *arguments: str, **sections: dict[str, Any]
+        self, stack: AsyncExitStack, name: str, *arguments: str, metrics_port: int | None = None
     ) -> ChildProcess:
-        settings = self._settings
-        for section, values in sections.items():
-            settings = settings.override({f"{section}.{k}": v for k, v in values.items()})
+        settings = self._settings.override({"worker.metrics_port": metrics_port})
         log = self._options.folder / f"{name}.log"
         child = ChildProcess(name, arguments, log, settings.environment())
         self._children.append(child)
         return await stack.enter_async_context(child)
 
     async def _start_workers(self, stack: AsyncExitStack) -> None:
-        for number, port in enumerate(self._ports, 1):
-            await self._start(stack, f"worker-{number}", "worker", worker={"metrics_port": port})
+        for number, port in enumerate(self._worker_ports, 1):
+            await self._start(stack, f"worker-{number}", "worker", metrics_port=port)
         if not self._options.backlog:
-            feedback = {"metrics_port": free_port()}
-            await self._start(stack, "feedback", "worker", "--role", "feedback", worker=feedback)
+            role = ("worker", "--role", "feedback")
+            await self._start(stack, "feedback", *role, metrics_port=self._feedback_port)
         if self._options.rebuild:
             await self._start(stack, "trainer", "trainer", "--quick")
+        await self._until(lambda progress: progress.workers.model != "", "the workers have a model")
 
-    def _publish_command(self) -> list[str]:
+    async def _start_publisher(self, stack: AsyncExitStack) -> ChildProcess:
         options = self._options
         scale = str(self._settings.feedback.time_scale)
-        if options.jd is not None:
-            return ["publish", "jd", str(options.jd), "--time-scale", scale]
         command = ["publish", "simulated", "--requests", str(options.requests)]
-        command += ["--seed", str(options.seed), "--time-scale", scale]
-        if options.backlog:
-            return [*command, "--rate", "0", "--no-outcomes"]
-        return [*command, "--rate", str(options.requests_per_second)]
-
-    async def _until_backlog(self, publisher: ChildProcess) -> None:
-        self._console.print(f"publishing a backlog of {self._options.requests:,} requests")
-        await publisher.wait()
-        publisher.check()
-
-    async def _watch(self, publisher: ChildProcess) -> tuple[float, str]:
-        """Show the table until everything has come through; returns p99 (ms) and model."""
-        last, moved = Progress(), time.monotonic()
-        with Dashboard(self._console) as dashboard:
-            while True:
-                for child in self._children:
-                    child.check()
-                progress = await self._progress()
-                self._stopwatch.see(progress.outputs)
-                samples = await scrape(self._ports)
-                dashboard.show(samples, progress.outcomes, progress.examples)
-                if progress != last:
-                    last, moved = progress, time.monotonic()
-                if self._complete(publisher, progress, time.monotonic() - moved):
-                    total = merge(samples.values())
-                    return total.p99_ms(), total.model
-                if time.monotonic() - moved > STALLED_S:
-                    raise DemoError(
-                        f"nothing has moved for {STALLED_S:g} s: {progress.outputs} of "
-                        f"{progress.requests} requests came out; see {self._options.folder}/*.log"
-                    )
-                await asyncio.sleep(0.2)
-
-    def _complete(self, publisher: ChildProcess, progress: Progress, quiet_s: float) -> bool:
-        """Whether all requests came out, all outcomes came in, and all windows have closed."""
-        if publisher.returncode is None or progress.outputs < progress.requests:
-            return False
-        if self._options.backlog:
-            return True
-        settle_s = (
-            self._settings.feedback.lateness_s
-            + max(task.window_s for task in self._settings.tasks)
-            / self._settings.feedback.time_scale
-        )
-        return quiet_s > settle_s
+        command += ["--seed", str(options.seed)]
+        if options.jd is not None:
+            command = ["publish", "jd", str(options.jd), "--time-scale", scale]
+        elif options.backlog:
+            command += ["--rate", "0", "--no-outcomes"]
+        else:
+            command += ["--rate", str(options.requests_per_second), "--time-scale", scale]
+        self._publisher = await self._start(stack, "publisher", *command)
+        return self._publisher
 
     async def _progress(self) -> Progress:
-        topics = self._settings.topics
-        ends = {
-            topic: sum((await self._monitor.end_offsets(partitions)).values())
-            for topic, partitions in self._partitions.items()
-        }
-        return Progress(
-            requests=ends[topics.requests],
-            outputs=ends[topics.passed] + ends[topics.blocked] + ends[topics.rejected],
-            outcomes=ends[topics.outcomes],
-            examples=ends[topics.examples],
+        """What the processes say now, after checking that none has failed."""
+        for child in self._children:
+            child.check()
+        self._samples = await scrape(self._worker_ports)
+        feedback = await scrape_feedback(self._feedback_port)
+        progress = Progress(merge(self._samples.values()), feedback or FeedbackSample())
+        self._stopwatch.see(progress.workers.requests)
+        return progress
+
+    async def _until(self, reached: Callable[[Progress], bool], what: str) -> None:
+        deadline = time.monotonic() + STALLED_S
+        while not reached(await self._progress()):
+            if time.monotonic() > deadline:
+                raise DemoError(f"not within {STALLED_S:g} s: {what}; see {self._options.folder}")
+            await asyncio.sleep(POLL_S)
+
+    async def _watch(self, dashboard: Dashboard) -> Progress:
+        """Show the table until everything has come through."""
+        last, moved = Progress(WorkerSample(), FeedbackSample()), time.monotonic()
+        while True:
+            progress = await self._progress()
+            dashboard.show(self._samples, progress.feedback)
+            if progress != last:
+                last, moved = progress, time.monotonic()
+            quiet_s = time.monotonic() - moved
+            if self._complete(progress) and quiet_s > QUIET_S:
+                return progress
+            if quiet_s > STALLED_S:
+                raise DemoError(
+                    f"nothing has moved for {STALLED_S:g} s, with {progress.workers.lag:,.0f} "
+                    f"requests and {progress.feedback.pending:,.0f} examples to go; "
+                    f"see the logs in {self._options.folder}"
+                )
+            await asyncio.sleep(POLL_S)
+
+    def _complete(self, progress: Progress) -> bool:
+        """Whether all requests came out, all outcomes came in, and all windows have closed."""
+        return (
+            self._publisher.returncode is not None
+            and progress.workers.requests > 0
+            and progress.workers.lag == 0
+            and progress.feedback.lag == 0
+            and progress.feedback.pending == 0
         )
 
-    async def _open_monitor(self, stack: AsyncExitStack) -> None:
-        topics = self._settings.topics
-        self._monitor = AIOKafkaConsumer(**client_options(self._settings.kafka))
-        await self._monitor.start()
-        stack.push_async_callback(self._monitor.stop)
-        self._partitions = {
-            topic: [
-                TopicPartition(topic, partition)
-                for partition in self._monitor.partitions_for_topic(topic) or ()
-            ]
-            for topic in (
-                topics.requests,
-                topics.passed,
-                topics.blocked,
-                topics.rejected,
-                topics.outcomes,
-                topics.examples,
-            )
-        }
-
-    def _summary(
-        self, found: Account, progress: Progress, p99_ms: float, model: str
-    ) -> dict[str, Any]:
+    def _summary(self, found: Account, end: Progress) -> dict[str, Any]:
         rate = self._settings.policy.rate
         window = min(WINDOW_REQUESTS, max(1, (found.requests - WARM_UP_REQUESTS) // 2))
         achieved = found.achieved_rate(WARM_UP_REQUESTS)
@@ -267,12 +240,12 @@ class Demo:
             "window_requests": window,
             "warm_up_requests": WARM_UP_REQUESTS,
             "requests_per_second": round(self._stopwatch.per_second, 1),
-            "p99_ms": round(p99_ms, 2),
-            "model_version": model,
+            "p99_ms": round(end.workers.p99_ms(), 2),
+            "model_version": end.workers.model,
             "models": dict(found.models),
             "reasons": dict(found.reasons),
-            "outcomes": progress.outcomes,
-            "examples": progress.examples,
+            "outcomes": int(end.feedback.outcomes),
+            "examples": int(end.feedback.examples),
             "missing": found.missing,
             "doubled": found.doubled,
             "altered": found.altered,

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import faust
 from mode import Service, ServiceT
@@ -206,7 +206,7 @@ class FeedbackApp(faust.App):  # type: ignore[misc]
         return [self.worker, *super().on_init_dependencies()]
 
 
-def run_feedback(settings: Settings) -> NoReturn:
+def run_feedback(settings: Settings) -> None:
     """Run a feedback worker until SIGTERM or SIGINT; exits non-zero if it fails.
 
     The features are those of the artifact in `model.artifact`: a rebuild keeps its feature spec.

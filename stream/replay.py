@@ -17,23 +17,21 @@ from typing import Any
 import numpy as np
 import orjson
 import polars as pl
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 
-from models.kafka import client_options
 from models.request_files import is_file, read_requests
-from models.settings import Settings
+from models.settings import KafkaSettings, Settings
 from models.tasks import ALL_REQUESTS, TaskSet
 from stream.interceptor import Intercepted, Interceptor, Record
 from stream.metrics import WorkerMetrics
 from stream.policy import Policy
+from stream.reading import TopicReader, read_topic
 from stream.records import REASON_LABELS, Outcome, RecordError
 from stream.serving import load_model
-from stream.verify import SEQUENCE_HEADER, read_topic
+from stream.verify import SEQUENCE_HEADER
 
 #: Decisions per Parquet part, so that memory does not grow with the source.
 ROWS_PER_PART = 500_000
-#: Records fetched ahead per partition while merging.
-FETCH_AHEAD = 2000
 
 
 class ReplayError(ValueError):
@@ -41,78 +39,45 @@ class ReplayError(ValueError):
 
 
 async def merge_topic(
-    settings: Settings, topic: str, start_ms: int | None = None, end_ms: int | None = None
+    kafka: KafkaSettings, topic: str, start_ms: int | None = None, end_ms: int | None = None
 ) -> AsyncIterator[ConsumerRecord]:
     """Records of ``topic`` in publishing order across its partitions.
 
     Args:
-        settings: Brokers.
+        kafka: Brokers.
         topic: The topic.
         start_ms: First timestamp wanted (its beginning if None).
         end_ms: First timestamp not wanted (its present end if None).
 
     Raises:
-        ReplayError: If there is no such topic.
+        TopicError: If there is no such topic.
     """
-    consumer = AIOKafkaConsumer(
-        **client_options(settings.kafka),
-        enable_auto_commit=False,
-        isolation_level="read_committed",
-    )
-    await consumer.start()
-    try:
-        partitions = consumer.partitions_for_topic(topic)
-        if not partitions:
-            raise ReplayError(f"{topic}: no such topic on {settings.kafka.bootstrap}, and no file")
-        assigned = [TopicPartition(topic, partition) for partition in sorted(partitions)]
-        consumer.assign(assigned)
-        ends = await _seek(consumer, assigned, start_ms, end_ms)
+    async with TopicReader(kafka, topic) as reader:
+        if start_ms is not None:
+            await reader.from_time(start_ms)
         heads: list[tuple[tuple[int, int, int, int], ConsumerRecord]] = []
-        readers = {tp: _read_partition(consumer, tp, ends[tp]) for tp in assigned}
-        for tp in assigned:
-            await _push_next(heads, readers[tp])
+        ahead = {tp.partition: _read_partition(reader, tp) for tp in reader.partitions}
+        for records in ahead.values():
+            await _push_next(heads, records)
         while heads:
             _order, record = heapq.heappop(heads)
-            yield record
-            await _push_next(heads, readers[TopicPartition(topic, record.partition)])
-    finally:
-        await consumer.stop()
+            if end_ms is None or record.timestamp < end_ms:
+                yield record
+            await _push_next(heads, ahead[record.partition])
 
 
-async def _seek(
-    consumer: AIOKafkaConsumer,
-    assigned: list[TopicPartition],
-    start_ms: int | None,
-    end_ms: int | None,
-) -> dict[TopicPartition, int]:
-    """Seek to the first wanted records; returns the first offsets not wanted."""
-    ends: dict[TopicPartition, int] = await consumer.end_offsets(assigned)
-    await consumer.seek_to_beginning(*assigned)
-    if start_ms is not None:
-        found = await consumer.offsets_for_times(dict.fromkeys(assigned, start_ms))
-        for tp in assigned:
-            consumer.seek(tp, found[tp].offset if found[tp] else ends[tp])
-    if end_ms is not None:
-        found = await consumer.offsets_for_times(dict.fromkeys(assigned, end_ms))
-        ends |= {tp: at.offset for tp, at in found.items() if at}
-    return ends
-
-
-async def _read_partition(
-    consumer: AIOKafkaConsumer, tp: TopicPartition, end: int
-) -> AsyncIterator[ConsumerRecord]:
-    while await consumer.position(tp) < end:
-        batches = await consumer.getmany(tp, timeout_ms=500, max_records=FETCH_AHEAD)
-        for record in batches.get(tp, ()):
-            if record.offset < end:
+async def _read_partition(reader: TopicReader, tp: TopicPartition) -> AsyncIterator[ConsumerRecord]:
+    while not await reader.at_end(tp):
+        for record in (await reader.fetch([tp])).get(tp, ()):
+            if record.offset < reader.ends[tp]:
                 yield record
 
 
 async def _push_next(
     heads: list[tuple[tuple[int, int, int, int], ConsumerRecord]],
-    reader: AsyncIterator[ConsumerRecord],
+    records: AsyncIterator[ConsumerRecord],
 ) -> None:
-    record = await anext(reader, None)
+    record = await anext(records, None)
     if record is not None:
         number = int.from_bytes(dict(record.headers).get(SEQUENCE_HEADER, b""), "big")
         order = (record.timestamp, number, record.partition, record.offset)
@@ -376,7 +341,7 @@ async def run_replay(settings: Settings, options: ReplayOptions) -> dict[str, An
             replay.feed(record)
     else:
         span = (moment_ms(options.start), moment_ms(options.end))
-        async for record in merge_topic(settings, options.source, *span):
+        async for record in merge_topic(settings.kafka, options.source, *span):
             replay.feed(record)
     replay.flush()
     replay.writer.close()
@@ -418,7 +383,7 @@ async def _outcomes(settings: Settings, source: str) -> pl.DataFrame:
     if is_file(source):
         return read_outcomes(Path(source))
     rows = []
-    async for record in read_topic(settings, source):
+    async for record in read_topic(settings.kafka, source):
         try:
             outcome = Outcome.from_bytes(record.value)
         except RecordError:

@@ -1,8 +1,8 @@
-"""Reads workers' metrics endpoints, for the demo's live table."""
+"""Reads the metrics endpoints of workers on this machine, for the demo and for tests."""
 
 import asyncio
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -39,11 +39,45 @@ class WorkerSample:
         return low * 1000
 
 
+@dataclass
+class FeedbackSample:
+    """Figures of a feedback worker at one moment."""
+
+    outcomes: float = 0.0
+    examples: float = 0.0
+    pending: float = 0.0
+    lag: float = 0.0
+
+
 async def scrape(ports: Iterable[int]) -> dict[int, WorkerSample]:
     """Samples of the workers that answer, by port."""
-    ports = list(ports)
-    samples = await asyncio.gather(*(asyncio.to_thread(_scrape_one, port) for port in ports))
-    return {port: s for port, s in zip(ports, samples, strict=True) if s is not None}
+    found = {}
+    for port, text in (await _read_all(ports)).items():
+        sample = found[port] = WorkerSample()
+        for name, labels, value in _metrics(text):
+            _take(sample, name, labels, value)
+    return found
+
+
+async def scrape_feedback(port: int) -> FeedbackSample | None:
+    """Sample of a feedback worker, None if it does not answer."""
+    text = (await _read_all([port])).get(port)
+    if text is None:
+        return None
+    sample = FeedbackSample()
+    for name, labels, value in _metrics(text):
+        match name:
+            case "weir_feedback_events_total" if labels["fate"] == "joined":
+                sample.outcomes = value
+            case "weir_feedback_events_total" if labels["fate"] == "examples":
+                sample.examples = value
+            case "weir_feedback_pending":
+                sample.pending += value
+            case "weir_feedback_lag_records":
+                sample.lag += value
+            case _:
+                continue
+    return sample
 
 
 def merge(samples: Iterable[WorkerSample]) -> WorkerSample:
@@ -65,17 +99,24 @@ def merge(samples: Iterable[WorkerSample]) -> WorkerSample:
     return total
 
 
-def _scrape_one(port: int) -> WorkerSample | None:
+async def _read_all(ports: Iterable[int]) -> dict[int, str]:
+    ports = list(ports)
+    texts = await asyncio.gather(*(asyncio.to_thread(_read, port) for port in ports))
+    return {port: text for port, text in zip(ports, texts, strict=True) if text is not None}
+
+
+def _read(port: int) -> str | None:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as answer:
-            text = answer.read().decode()
+            return str(answer.read().decode())
     except OSError:
         return None
-    sample = WorkerSample()
+
+
+def _metrics(text: str) -> Iterator[tuple[str, dict[str, str], float]]:
     for family in text_string_to_metric_families(text):
         for metric in family.samples:
-            _take(sample, metric.name, metric.labels, metric.value)
-    return sample
+            yield metric.name, metric.labels, metric.value
 
 
 def _take(sample: WorkerSample, name: str, labels: dict[str, str], value: float) -> None:

@@ -10,21 +10,17 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from mode import Service
 
 from models.artifact import ArtifactError, ArtifactFault, load_artifact
-from models.kafka import client_options
 from models.settings import Settings
 from models.tasks import TaskSet
 from stream.interceptor import LoadedModel
 from stream.metrics import ServingModel, WorkerMetrics
+from stream.reading import TopicReader
 from stream.records import ModelAnnouncement, RecordError
 
 logger = logging.getLogger(__name__)
-
-#: How often a missing artifact is looked for again.
-RETRY_S = 2.0
 
 
 def load_model(
@@ -70,57 +66,42 @@ class ModelWatcher(Service):  # type: ignore[misc]
         self._install = install
         self._metrics = metrics
         self._configured = ModelAnnouncement("", settings.model.artifact, "", 0)
+        self._wanted: ModelAnnouncement | None = None
         self._serving: ModelAnnouncement | None = None
         self._last_refusal = ""
 
     async def on_start(self) -> None:
         """Put the newest announced artifact, or else the configured one, in service."""
         self._metrics.model(None)
-        self._consumer = AIOKafkaConsumer(
-            **client_options(self._settings.kafka), enable_auto_commit=False
-        )
-        await self._consumer.start()
-        self._wanted = await self._read_announcements()
+        self._announcements = TopicReader(self._settings.kafka, self._settings.topics.models)
+        await self.add_async_context(self._announcements)
+        (partition,) = self._announcements.partitions
+        while not await self._announcements.at_end(partition):
+            await self._poll()
         if self._wanted is not None:
             await self._serve(self._wanted)
         if self._serving is None:
             await self._serve(self._configured)
 
-    async def on_stop(self) -> None:
-        """Leave the brokers."""
-        await self._consumer.stop()
-
     @Service.task  # type: ignore[untyped-decorator]
     async def _watch(self) -> None:
         while not self.should_stop:
-            self._wanted = await self._poll(int(RETRY_S * 1000)) or self._wanted
+            await self._poll()
             if self._wanted is not None and self._serving != self._wanted:
                 await self._serve(self._wanted)
             if self._serving is None:
                 await self._serve(self._configured)
 
-    async def _read_announcements(self) -> ModelAnnouncement | None:
-        """The newest of the announcements that are already there."""
-        topic = self._settings.topics.models
-        partitions = [TopicPartition(topic, 0)]
-        self._consumer.assign(partitions)
-        await self._consumer.seek_to_beginning(*partitions)
-        end = (await self._consumer.end_offsets(partitions))[partitions[0]]
-        newest: ModelAnnouncement | None = None
-        while await self._consumer.position(partitions[0]) < end:
-            newest = await self._poll(timeout_ms=500) or newest
-        return newest
-
-    async def _poll(self, timeout_ms: int) -> ModelAnnouncement | None:
-        newest = None
-        for records in (await self._consumer.getmany(timeout_ms=timeout_ms)).values():
+    async def _poll(self) -> None:
+        """Take in announcements; returns after half a second without any."""
+        reader = self._announcements
+        for records in (await reader.fetch(reader.partitions)).values():
             for record in records:
                 try:
-                    newest = ModelAnnouncement.from_bytes(record.value)
+                    self._wanted = ModelAnnouncement.from_bytes(record.value)
                 except RecordError as error:
                     where = f"{record.topic}[{record.partition}]@{record.offset}"
                     logger.error("%s: announcement ignored: %s", where, error)  # noqa: TRY400
-        return newest
 
     async def _serve(self, wanted: ModelAnnouncement) -> None:
         """Load ``wanted`` beside the serving model and swap, or refuse it and keep the old one."""

@@ -6,17 +6,16 @@ source offset, key, value and timestamp are the source's own. Downstream's view:
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord
 
-from models.kafka import client_options
 from models.settings import Settings
+from stream.reading import read_topic
 from stream.records import DECISION_HEADER, Decision
 
 #: Header in which Weir's publisher numbers what it sends; restores order across partitions.
@@ -94,7 +93,7 @@ async def account(settings: Settings) -> Account:
     """Read the input topic and its three output topics to their present ends."""
     topics = settings.topics
     inputs: dict[tuple[int, int], tuple[int, int, int]] = {}
-    async for record in read_topic(settings, topics.requests):
+    async for record in read_topic(settings.kafka, topics.requests):
         order = dict(record.headers).get(SEQUENCE_HEADER, b"")
         number = int.from_bytes(order, "big")
         inputs[record.partition, record.offset] = (_fingerprint(record), record.timestamp, number)
@@ -106,7 +105,7 @@ async def account(settings: Settings) -> Account:
         (topics.rejected, Fate.REJECTED),
     ):
         last: dict[int, int] = {}
-        async for record in read_topic(settings, topic):
+        async for record in read_topic(settings.kafka, topic):
             source = _source_offset(record, fate, result)
             coordinates = (record.partition, source)
             if coordinates not in inputs:
@@ -122,33 +121,6 @@ async def account(settings: Settings) -> Account:
     in_order = sorted(inputs, key=lambda at: (*inputs[at][1:], *at))
     result.fates = np.fromiter((fates.get(at, -1) for at in in_order), np.int8, len(in_order))
     return result
-
-
-async def read_topic(settings: Settings, topic: str) -> AsyncIterator[ConsumerRecord]:
-    """Every committed record of ``topic``, from its beginning to its end at the call."""
-    consumer = AIOKafkaConsumer(
-        **client_options(settings.kafka),
-        enable_auto_commit=False,
-        isolation_level="read_committed",
-    )
-    await consumer.start()
-    try:
-        partitions = [
-            TopicPartition(topic, partition)
-            for partition in sorted(consumer.partitions_for_topic(topic) or ())
-        ]
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning(*partitions)
-        ends = await consumer.end_offsets(partitions)
-        unread = {tp for tp in partitions if await consumer.position(tp) < ends[tp]}
-        while unread:
-            for tp, records in (await consumer.getmany(*unread, timeout_ms=500)).items():
-                for record in records:
-                    if record.offset < ends[tp]:
-                        yield record
-            unread = {tp for tp in unread if await consumer.position(tp) < ends[tp]}
-    finally:
-        await consumer.stop()
 
 
 def _source_offset(record: ConsumerRecord, fate: Fate, result: Account) -> int:

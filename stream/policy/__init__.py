@@ -1,6 +1,6 @@
 """The policy: which requests pass. Confidence h (eq. 9), reward f (eq. 8), rate r (eq. 7)."""
 
-from stream.policy.confidence import PolicyError
+from stream.policy.errors import ExpressionError, PolicyError
 from stream.policy.policy import Decisions, Policy
 
-__all__ = ["Decisions", "Policy", "PolicyError"]
+__all__ = ["Decisions", "ExpressionError", "Policy", "PolicyError"]

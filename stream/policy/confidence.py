@@ -12,16 +12,14 @@ import numpy.typing as npt
 
 from models.settings import PolicySettings
 from models.tasks import TaskSet
+from stream.policy.errors import PolicyError
+from stream.policy.reward import weigh
 
 PRESETS: dict[str, dict[str, str]] = {
     "own": {},
     "daum": {"cart": "click", "deal": "click"},
 }
 """Named mappings task -> task whose uncertainty serves it; tasks not listed use their own."""
-
-
-class PolicyError(ValueError):
-    """Policy settings that cannot be used; the message names the key and the fix."""
 
 
 def uncertainty_columns(source: str | Mapping[str, str], tasks: TaskSet) -> npt.NDArray[np.intp]:
@@ -129,8 +127,7 @@ class Confidence:
         The mean over tasks of the uncertainty that serves each task, weighted by the task's
         |weight| in the reward: under ``daum`` and the default weights, nearly click's alone.
         """
-        by_task_NT = uncertainties_NT[:, self._columns]
-        return np.asarray((by_task_NT * self._weights_T).sum(axis=1), np.float32)
+        return weigh(uncertainties_NT[:, self._columns], self._weights_T)
 
     def _improve(
         self, scores_NT: npt.NDArray[np.float32], uncertainties_NT: npt.NDArray[np.float32]

@@ -56,7 +56,7 @@ class InterceptionController:
         direct_share: float = 0.0,
         explore: float = 0.0,
         slack: float = 13.0,
-        requests: int = 1500,
+        requests: int = 1000,
         seconds: float | None = None,
     ) -> None:
         self._direct_share = direct_share

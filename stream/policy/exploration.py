@@ -22,7 +22,7 @@ def draw(hashes_N: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.float64]
     """
     key = _mix(np.array([seed & 0xFFFF_FFFF_FFFF_FFFF], np.uint64))
     mixed_N = _mix(hashes_N.astype(np.uint64) ^ key)
-    return (mixed_N >> np.uint64(11)) * 2.0**-53
+    return (mixed_N >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def _mix(words_N: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

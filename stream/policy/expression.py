@@ -15,6 +15,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from stream.policy.errors import ExpressionError
+
 Array = npt.NDArray[np.float64]
 Node = Callable[[Array], Any]
 """A checked node: from tasks_TN, one row per task, to an array of shape (N,) or a number."""
@@ -47,18 +49,6 @@ _TOKEN: Final = re.compile(
     re.ASCII,
 )
 _DEEPEST: Final = 50
-
-
-class ExpressionError(ValueError):
-    """Text that is not an expression of the tasks.
-
-    Attributes:
-        column: Where the offence stands, counted from 1.
-    """
-
-    def __init__(self, text: str, column: int, fault: str) -> None:
-        super().__init__(f"policy.reward: column {column} of {text!r}: {fault}")
-        self.column = column
 
 
 class Expression:

@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from stream.policy.window import SlidingWindow
 
-REFRESH: Final = 256
+REFRESH: Final = 512
 """Requests between two refreshes of the threshold; at the start 1, 2, 4, ... up to this."""
 SPAN: Final = 10_000
 """Consecutive requests over which the rate is promised."""
@@ -192,7 +192,6 @@ class ShareGate:
         are blocked without being looked at.
         """
         count = len(values_N)
-        passed_N[:] = False
         thresholds = self._thresholds
         ties = self._tie_shares
         rise = self._share * _STEPS
@@ -205,7 +204,7 @@ class ShareGate:
             values = values_N[near_K].tolist()
         else:
             values = values_N.tolist()
-        given = []
+        verdicts = bytearray(count)
         level = start
         for index, value in zip(indices, values, strict=True):
             now = level + rise * index
@@ -214,11 +213,11 @@ class ShareGate:
             if value > threshold or (
                 value == threshold and (self._seen + index) * _GOLDEN % _ONE < ties[row]
             ):
-                given.append(index)
+                verdicts[index] = 1
                 level -= _STEPS
-        passed_N[given] = True
+        passed_N[:] = np.frombuffer(verdicts, np.bool_)
         given_N = np.cumsum(passed_N)
-        self._passed += len(given)
+        self._passed += int(given_N[-1])
         self._debt = (level + rise * (count - 1)) / _STEPS + 0.5 - self._bound
         rows_N = start + rise * _COUNT[:count] - _STEPS * (given_N - passed_N)
         return np.maximum(rows_N, 0.0).astype(np.intp)

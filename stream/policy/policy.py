@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from models.settings import PolicySettings
 from models.tasks import TaskSet
-from stream.policy.confidence import Confidence, PolicyError
+from stream.policy.confidence import Confidence
 from stream.policy.controller import InterceptionController
+from stream.policy.errors import PolicyError
 from stream.policy.exploration import draw
 from stream.policy.reward import build_reward
 from stream.records import Reason
@@ -54,7 +55,7 @@ class Policy:
         tasks: The tasks of the student, in the order of its columns.
 
     Raises:
-        PolicyError, RewardError, ExpressionError: All ``ValueError``; naming the key and the fix.
+        PolicyError: Naming the key and the fix; an ExpressionError also the column.
     """
 
     def __init__(self, settings: PolicySettings, tasks: TaskSet) -> None:
@@ -129,14 +130,17 @@ class Policy:
         """Continue exactly where the policy of a :meth:`snapshot` stood.
 
         Raises:
-            PolicyError: If the snapshot is of another version, or damaged.
+            PolicyError: If the snapshot is of another version, or damaged; the policy then goes
+                on as it was.
         """
         if state.get("version") != SNAPSHOT_VERSION:
             raise PolicyError(
                 f"policy snapshot: version {SNAPSHOT_VERSION} expected, "
                 f"{state.get('version')!r} found; start without it"
             )
+        before = self._controller.snapshot()
         try:
             self._controller.restore(state["controller"])
         except (KeyError, TypeError, ValueError) as error:
+            self._controller.restore(before)
             raise PolicyError(f"policy snapshot: damaged ({error!r}); start without it") from error

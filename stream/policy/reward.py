@@ -10,14 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from models.tasks import TaskSet
+from stream.policy.errors import PolicyError
 from stream.policy.expression import Expression
 
 Reward = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 """From t_NT, each task on its own population, to e_N; both float32."""
-
-
-class RewardError(ValueError):
-    """A reward that cannot be built; the message names the key and the fix."""
 
 
 def build_reward(kind: str, weights: Mapping[str, float], tasks: TaskSet) -> Reward:
@@ -35,12 +32,12 @@ def build_reward(kind: str, weights: Mapping[str, float], tasks: TaskSet) -> Rew
         tasks: The tasks, in funnel order.
 
     Raises:
-        RewardError: If a weight names no task, or values fall along the funnel.
+        PolicyError: If a weight names no task, or values fall along the funnel.
         ExpressionError: If the expression is not one; names the column.
     """
     for name in weights:
         if name not in tasks.names:
-            raise RewardError(
+            raise PolicyError(
                 f"policy.weights: {name!r} is not a task; the tasks are {', '.join(tasks.names)}"
             )
     if kind == "weighted-sum":
@@ -51,16 +48,30 @@ def build_reward(kind: str, weights: Mapping[str, float], tasks: TaskSet) -> Rew
 
     def evaluate(t_NT: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         with np.errstate(over="ignore"):
-            return expression(t_NT.T.astype(np.float64)).astype(np.float32)
+            return expression(np.ascontiguousarray(t_NT.T, np.float64)).astype(np.float32)
 
     return evaluate
+
+
+def weigh(
+    values_NT: npt.NDArray[np.float32], weights_T: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """sum_i w_i x_i per row, added up in task order whatever N and the memory layout are.
+
+    (A matrix product may round differently for one row than for many, and then decisions would
+    depend on how the stream was cut.)
+    """
+    total_N: npt.NDArray[np.float32] = values_NT[:, 0] * weights_T[0]
+    for column in range(1, len(weights_T)):
+        total_N += values_NT[:, column] * weights_T[column]
+    return total_N
 
 
 def _weighted_sum(weights: Mapping[str, float], tasks: TaskSet) -> Reward:
     weights_T = np.array([weights.get(name, 0.0) for name in tasks.names], np.float32)
 
     def evaluate(t_NT: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return (tasks.on_all_requests(t_NT) * weights_T).sum(axis=1, dtype=np.float32)
+        return weigh(tasks.on_all_requests(t_NT), weights_T)
 
     return evaluate
 
@@ -77,7 +88,7 @@ def _funnel_value(values: Mapping[str, float], tasks: TaskSet) -> Reward:
     for name in tasks.names:
         value = values.get(name, before)
         if value < before:
-            raise RewardError(
+            raise PolicyError(
                 f"policy.weights.{name}: {value:g} is less than the {before:g} of the step "
                 "before; values of a funnel must not fall (or use policy.reward = 'weighted-sum')"
             )
@@ -88,6 +99,6 @@ def _funnel_value(values: Mapping[str, float], tasks: TaskSet) -> Reward:
     def evaluate(t_NT: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         reached_NT = tasks.on_all_requests(t_NT)
         deep_NT = np.maximum.accumulate(reached_NT[:, ::-1], axis=1)[:, ::-1]
-        return (deep_NT * gains_T).sum(axis=1, dtype=np.float32)
+        return weigh(deep_NT, gains_T)
 
     return evaluate

@@ -1,7 +1,6 @@
 """The extractor against a plain reference, against literal ids, and on whatever JSON there is."""
 
 import bisect
-import itertools
 import math
 import os
 import subprocess

@@ -8,9 +8,9 @@ of order, some for requests that nobody knows: real feeds are like that.
 import asyncio
 import heapq
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 import numpy as np
 import xxhash
@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from models.kafka import client_options
 from models.settings import Settings
+from models.tasks import TaskSet
 from stream.records import Outcome
 from trainer.traffic.sender import BatchSender
 from trainer.traffic.traffic import Traffic
@@ -65,7 +66,8 @@ class Downstream:
     """Turns passed requests into outcomes.
 
     Args:
-        settings: Brokers, topics and tasks.
+        settings: Brokers and topics.
+        tasks: What the columns of the traffic mean.
         time_scale: Divides every delay.
         mess: What goes wrong.
         clock: Wall clock in seconds since the epoch.
@@ -74,11 +76,13 @@ class Downstream:
     def __init__(
         self,
         settings: Settings,
+        tasks: TaskSet,
         time_scale: float = 1.0,
         mess: Mess | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
+        self._names = tasks.names
         self._time_scale = time_scale
         self._mess = mess or Mess()
         self._clock = clock
@@ -105,11 +109,11 @@ class Downstream:
         """Outcomes that are not due yet."""
         return len(self._due)
 
-    async def run(self, stop: asyncio.Event) -> dict[str, int]:
+    async def run(self, stop: asyncio.Event) -> Counts:
         """Play until ``stop`` is set; sets :attr:`ready` once it sees whatever passes from now on.
 
         Returns:
-            The counts: ``sent`` (all), and of these ``duplicates``, ``held``, ``unknown``.
+            What was published.
         """
         options = client_options(self._settings.kafka)
         topics = self._settings.topics
@@ -129,7 +133,7 @@ class Downstream:
                 await sender.drain()
         finally:
             await consumer.stop()
-        return asdict(self.counts)
+        return self.counts
 
     async def _step(self, consumer: AIOKafkaConsumer, sender: BatchSender) -> None:
         wait_s = POLL_S
@@ -151,7 +155,7 @@ class Downstream:
         """Plan the outcomes of a passed request."""
         mess = self._mess
         for task, delay_s in self._fates.get(key or b"", ()):
-            name = self._settings.tasks[task].name
+            name = self._names[task]
             at_ms = timestamp_ms + delay_s * 1000 / self._time_scale
             outcome = Outcome((key or b"").decode(), name, int(at_ms))
             luck, length = _draws(key or b"", name, mess.seed)

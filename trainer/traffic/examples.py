@@ -1,10 +1,11 @@
-"""Simulated traffic as files: an example store whose truth is known, and the raw requests.
+"""Traffic as files: example stores (Parquet) and the raw requests (JSON Lines).
 
-The store is as in "Examples" of ARCHITECTURE.md, every label mature and ``p_true_<task>`` beside
-it. A label says whether the event happens at all, however late, so it is a draw from ``p_true``.
+Stores are as in "Examples" of ARCHITECTURE.md. Of simulated traffic every label is mature and the
+true probabilities stand beside it; such a label says whether the event happens at all, however
+late, so it is a draw from ``p_true``. Labels of real traffic keep to their attribution windows.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from models.examples import example_schema
 from models.features import FeatureSpec
 from models.features.extractor import Extractor
 from models.tasks import TaskSet
+from stream.records import Reason
+from trainer.traffic.jd import JdRequests
 from trainer.traffic.simulator import Simulator
 from trainer.traffic.traffic import Traffic
 
@@ -24,41 +27,40 @@ ROW_GROUP = 32_768
 EXTRACT = 512
 """Requests decoded at once: few enough to stay in the processor's cache."""
 
+Labels = npt.NDArray[np.float64]
+
 
 def write_examples(
     simulator: Simulator, count: int, path: str | Path, spec: FeatureSpec, start: int = 0
 ) -> None:
-    """Write requests ``start`` to ``start + count - 1`` as one Parquet file, group by group.
+    """Write simulated requests ``start`` to ``start + count - 1`` with their truth.
 
     Args:
         simulator: Where the requests and their truth come from.
         count: How many examples.
-        path: The file to write; its folder is created.
+        path: The Parquet file to write, row group by row group; its folder is created.
         spec: Extracts the features.
         start: First request of the stream.
     """
-    schema = example_schema(simulator.tasks, p_true=True)
-    extractor = spec.extractor()
-
-    def source(
-        with_columns: list[str] | None,
-        _predicate: pl.Expr | None,
-        _n_rows: int | None,
-        _batch_size: int | None,
-    ) -> Iterator[pl.DataFrame]:
-        for traffic in batches(simulator, start, count):
-            ids_NC = extract(extractor, traffic.values)
-            frame = pl.DataFrame(_columns(traffic, simulator.tasks, spec, ids_NC), schema)
-            yield frame if with_columns is None else frame.select(with_columns)
-
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    register_io_source(source, schema=schema).sink_parquet(path, row_group_size=ROW_GROUP)
+    labelled = (
+        (traffic, traffic.reached.astype(np.float64))
+        for traffic in batches(simulator, start, count)
+    )
+    _write(labelled, path, simulator.tasks, spec, p_true=True)
 
 
-def extract(extractor: Extractor, values: Sequence[bytes]) -> npt.NDArray[np.int32]:
-    """Feature ids of N requests in JSON, shape (N, C), a few at a time."""
-    parts = (values[first : first + EXTRACT] for first in range(0, len(values), EXTRACT))
-    return np.concatenate([extractor.extract([orjson.loads(v) for v in part]) for part in parts])
+def write_jd_examples(jd: JdRequests, path: str | Path, spec: FeatureSpec) -> int:
+    """Write the labelled JD requests (split 1); returns how many.
+
+    A label is null where the data end before the task's window does.
+    """
+    rows_K = np.flatnonzero(jd.split_N == 1)
+    labels_NT = jd.labels()
+    first, last = int(rows_K[0]), int(rows_K[-1]) + 1
+    if len(rows_K) != last - first:
+        raise ValueError("jd: the labelled requests (split 1) must come before all others")
+    _write([(jd.traffic[first:last], labels_NT[first:last])], path, jd.tasks, spec, p_true=False)
+    return len(rows_K)
 
 
 def write_requests(simulator: Simulator, count: int, path: str | Path, start: int = 0) -> None:
@@ -77,28 +79,61 @@ def batches(
         yield simulator.batch(first, min(size, start + count - first))
 
 
+def extract(extractor: Extractor, values: Sequence[bytes]) -> npt.NDArray[np.int32]:
+    """Feature ids of N requests in JSON, shape (N, C), a few at a time."""
+    parts = (values[first : first + EXTRACT] for first in range(0, len(values), EXTRACT))
+    return np.concatenate([extractor.extract([orjson.loads(v) for v in part]) for part in parts])
+
+
+def _write(
+    labelled: Iterable[tuple[Traffic, Labels]],
+    path: str | Path,
+    tasks: TaskSet,
+    spec: FeatureSpec,
+    p_true: bool,
+) -> None:
+    schema = example_schema(tasks, p_true=p_true)
+    extractor = spec.extractor()
+
+    def source(
+        _with_columns: list[str] | None,
+        _predicate: pl.Expr | None,
+        _n_rows: int | None,
+        _batch_size: int | None,
+    ) -> Iterator[pl.DataFrame]:
+        for traffic, labels_NT in labelled:
+            ids_NC = extract(extractor, traffic.values)
+            columns = _columns(traffic, labels_NT, tasks, spec, ids_NC)
+            yield pl.DataFrame({name: columns[name] for name in schema}, schema)
+
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    register_io_source(source, schema=schema).sink_parquet(path, row_group_size=ROW_GROUP)
+
+
 def _columns(
-    traffic: Traffic, tasks: TaskSet, spec: FeatureSpec, ids_NC: npt.NDArray[np.int32]
+    traffic: Traffic,
+    labels_NT: Labels,
+    tasks: TaskSet,
+    spec: FeatureSpec,
+    ids_NC: npt.NDArray[np.int32],
 ) -> dict[str, pl.Series]:
-    """The columns of :func:`example_schema`; nothing was decided, so everything passed."""
-    count = len(traffic)
-    features = pl.Series(ids_NC, dtype=pl.Array(pl.Int32, spec.columns)).arr.to_list()
-    return {
+    """Every column of :func:`example_schema`; nothing was decided, so everything passed."""
+
+    def constant(value: str | float | None) -> pl.Series:
+        return pl.Series([value]).new_from_index(0, len(traffic))
+
+    columns = {
         "request_id": pl.Series(traffic.ids),
         "ts": pl.Series(traffic.timestamps),
-        "spec": pl.Series([spec.hash]).new_from_index(0, count),
-        "features": features,
-        **{
-            f"label_{name}": pl.Series(traffic.reached[:, column].astype(np.int8))
-            for column, name in enumerate(tasks.names)
-        },
-        "model": pl.Series([""]).new_from_index(0, count),
-        "reason": pl.Series(["fail-open"]).new_from_index(0, count),
-        "e": pl.Series([None], dtype=pl.Float64).new_from_index(0, count),
-        "threshold": pl.Series([None], dtype=pl.Float64).new_from_index(0, count),
-        "propensity": pl.Series([1.0]).new_from_index(0, count),
-        **{
-            f"p_true_{name}": pl.Series(traffic.p_true[:, column])
-            for column, name in enumerate(tasks.names)
-        },
+        "spec": constant(spec.hash),
+        "features": pl.Series(ids_NC, dtype=pl.Array(pl.Int32, spec.columns)).arr.to_list(),
+        "model": constant(""),
+        "reason": constant(Reason.FAIL_OPEN.label),
+        "e": constant(None),
+        "threshold": constant(None),
+        "propensity": constant(1.0),
     }
+    for column, name in enumerate(tasks.names):
+        columns[f"label_{name}"] = pl.Series(labels_NT[:, column]).fill_nan(None).cast(pl.Int8)
+        columns[f"p_true_{name}"] = pl.Series(traffic.p_true[:, column])
+    return columns

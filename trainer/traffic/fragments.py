@@ -20,7 +20,8 @@ BANNER_SIZES = (
 COUNTRIES = ("USA", "GBR", "IND", "DEU", "CHN", "BRA", "IDN", "JPN")
 LANGUAGES = ("en", "en", "hi", "de", "zh", "pt", "id", "ja")
 CENTRES = ((39, -98), (53, -1), (22, 79), (51, 10), (33, 110), (-14, -51), (-2, 117), (36, 138))
-GDPR = frozenset({"GBR", "DEU"})
+GDPR = (1, 3)
+"""Countries (as codes) under the GDPR."""
 SYSTEMS = ("Android", "iOS", "Windows", "macOS", "KaiOS", "Tizen", "webOS", "Roku")
 PLATFORMS = ("Linux; Android", "iPhone; CPU OS", "Windows NT", "Macintosh; OS", "Mobile; KAI",
              "Linux; Tizen", "Web0S; TV", "Roku/DVP")  # fmt: skip
@@ -93,7 +94,7 @@ def place(world: World, city: int) -> str:
 def regs(country: int, variant: int) -> str:
     """``regs`` of a country; one variant in sixteen is under COPPA."""
     code = COUNTRIES[country]
-    text = f'"regs":{{"coppa":{int(variant == 15)},"gdpr":{int(code in GDPR)}'
+    text = f'"regs":{{"coppa":{int(variant == 15)},"gdpr":{int(country in GDPR)}'
     if code == "USA":
         text += f',"us_privacy":"1Y{"YN"[variant % 2]}N","gpp_sid":[{7 + variant % 3}]'
     return text + "}"

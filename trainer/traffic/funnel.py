@@ -10,7 +10,6 @@ that rates and learnability are those of the DAUM paper's Table I.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from trainer.traffic.world import NUMBERS, SIZES, USER_NUMBERS, Floats, Scene
 
@@ -113,13 +112,13 @@ class Effects:
 
     def logits(self, scene: Scene) -> Floats:
         """Float64 (N, 4): larger is likelier."""
-        return (self._raw(scene) - self._mean_T) / self._std_T
+        return np.asarray((self._raw(scene) - self._mean_T) / self._std_T)
 
     def _scaled(self, scene: Scene) -> Floats:
         """Numbers about 0, float64 (N, K); 0 where the user is unknown."""
         scaled_NK = np.clip((_plain(scene) - self._centre_K) / self._spread_K, -3.0, 3.0)
         scaled_NK[:, : len(USER_NUMBERS)] *= scene.codes["known"][:, None]
-        return scaled_NK
+        return np.asarray(scaled_NK)
 
     def _raw(self, scene: Scene) -> Floats:
         codes = scene.codes
@@ -129,7 +128,7 @@ class Effects:
         for (a, b), table in self._crosses.items():
             total_NT += table[codes[a] * SIZES[b] + codes[b]]
         scaled_NK = self._scaled(scene)
-        poor_N1 = scene.data_poor_N[:, None]
+        poor_N1 = scene.data_poor[:, None]
         numeric_NT = scaled_NK @ self._weights_KT
         total_NT += np.where(poor_N1, 0.25 * numeric_NT, numeric_NT)
         own_NT = self._poor[codes["os"] * SIZES["category"] + codes["category"]]
@@ -186,10 +185,7 @@ class Funnel:
                 scale = (low + high) / 2
                 bias = _bias(scale * z_NT[:, step], reached_N, step)
                 p_N = _sigmoid(bias + scale * z_NT[:, step])
-                if step == 1:
-                    auc = expected_auc(p_N, reached_N)
-                else:
-                    auc = expected_auc(p_N * reached_N)
+                auc = _auc(p_N, reached_N, step)
                 low, high = (scale, high) if auc < ORACLE_AUC_T[step] else (low, scale)
             self._scale_T[step], self._bias_T[step] = scale, bias
             reached_N = reached_N * p_N
@@ -210,6 +206,11 @@ def expected_auc(p_N: Floats, weight_N: Floats | None = None) -> float:
     return float((positive_N * below_N).sum() / (positive_N.sum() * negative_N.sum()))
 
 
+def _auc(p_N: Floats, reached_N: Floats, step: int) -> float:
+    """On the task's population: those that clicked for the step ``online``, else all."""
+    return expected_auc(p_N, reached_N) if step == 1 else expected_auc(p_N * reached_N)
+
+
 def _bias(logit_N: Floats, weight_N: Floats, step: int) -> float:
     target = RATES_T[step] * (weight_N.sum() if step == 1 else len(weight_N))
     low, high = -15.0, 15.0
@@ -221,20 +222,20 @@ def _bias(logit_N: Floats, weight_N: Floats, step: int) -> float:
 
 
 def _shrunk(z_NT: Floats, scene: Scene) -> Floats:
-    return np.where(scene.ambiguous_N[:, None], 0.2 * z_NT, z_NT)
+    return np.where(scene.ambiguous[:, None], 0.2 * z_NT, z_NT)
 
 
 def _on_populations(step_NT: Floats) -> Floats:
     over_all_NT = np.cumprod(step_NT, axis=1)
     over_all_NT[:, 1] = step_NT[:, 1]
-    return over_all_NT
+    return np.asarray(over_all_NT, np.float64)
 
 
-def _sigmoid(x: Floats) -> npt.NDArray[np.float64]:
-    return 1.0 / (1.0 + np.exp(-x))
+def _sigmoid(logits: Floats) -> Floats:
+    return np.asarray(1.0 / (1.0 + np.exp(-logits)))
 
 
 def _plain(scene: Scene) -> Floats:
     """Numbers on a scale where doubling counts the same everywhere, float64 (N, K)."""
     numbers_NK = np.stack([scene.numbers[name] for name in NUMBERS], axis=1)
-    return np.log(numbers_NK + _OFFSETS_K)
+    return np.asarray(np.log(numbers_NK + _OFFSETS_K))

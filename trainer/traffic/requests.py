@@ -129,7 +129,7 @@ class Renderer:
 
     def _users(self, scene: Scene, bits_N: Ints) -> list[str]:
         codes, numbers = scene.codes, scene.numbers
-        gdpr_N = np.isin(codes["country"], [fragments.COUNTRIES.index(c) for c in fragments.GDPR])
+        gdpr_N = np.isin(codes["country"], fragments.GDPR).astype(np.int64)
         parts = [numbers[name].astype(np.int64).tolist() for name in _COUNTS]
         parts += [numbers[name].tolist() for name in _RATES]
         parts += [_unless(0, name, numbers[name]) for name in _SPARSE]

@@ -5,7 +5,6 @@ the order of each partition.
 """
 
 import asyncio
-from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -13,7 +12,7 @@ import xxhash
 from aiokafka import AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-Headers = Sequence[tuple[str, bytes]]
+Headers = list[tuple[str, bytes]]
 
 BATCH_BYTES: Final = 524_288
 IN_FLIGHT: Final = 8
@@ -44,7 +43,8 @@ class BatchSender:
             **self._options, max_batch_size=BATCH_BYTES, max_request_size=16 * BATCH_BYTES
         )
         await self._producer.start()
-        partitions = await self._producer.partitions_for(self._topic)
+        cluster = await self._producer.client.fetch_all_metadata()
+        partitions = cluster.partitions_for_topic(self._topic)
         if not partitions:
             await self._producer.stop()
             raise SendError(f"{self._topic}: no such topic; `weir topics` creates it")
@@ -60,7 +60,11 @@ class BatchSender:
         await self._producer.stop()
 
     async def append(
-        self, key: bytes | None, value: bytes | None, timestamp_ms: int, headers: Headers = ()
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        timestamp_ms: int,
+        headers: Headers | None = None,
     ) -> None:
         """Add a record; what is full is sent, the rest waits for :meth:`flush`."""
         if key is None:

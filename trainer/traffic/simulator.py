@@ -81,7 +81,7 @@ class Simulator:
             p_true=truth.p_true_NT,
             reached=np.logical_and.accumulate(happens_NT, axis=1),
             delays_s=np.cumsum(steps_NT, axis=1),
-            data_poor=scene.data_poor_N,
+            data_poor=scene.data_poor,
         )
         self._kept = (block, traffic)
         return traffic

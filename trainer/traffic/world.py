@@ -122,15 +122,15 @@ class Scene:
         return len(self.codes["item"])
 
     @property
-    def data_poor_N(self) -> npt.NDArray[np.bool_]:
-        """Requests of segments that few others belong to, where any model errs more."""
+    def data_poor(self) -> npt.NDArray[np.bool_]:
+        """Requests of segments that few others belong to, where any model errs more; (N,)."""
         return self.codes["os"] >= COMMON_OS
 
     @property
-    def ambiguous_N(self) -> npt.NDArray[np.bool_]:
-        """Requests whose features say little: chance decides, whatever the model."""
+    def ambiguous(self) -> npt.NDArray[np.bool_]:
+        """Requests whose features say little: chance decides, whatever the model; (N,)."""
         dim_N = (self.codes["category"] % 6 == 2) & (self.numbers["ctr_tag"] < 0.06)
-        return dim_N | (self.codes["plcmt"] == 4)
+        return np.asarray(dim_N | (self.codes["plcmt"] == 4))
 
 
 class World:

@@ -1,0 +1,104 @@
+"""Reading topics from outside any consumer group: what replay, verifier and watchers share.
+
+The end of a partition is taken from the first fetch, not only from the broker's answer to
+"latest offset": the embedded broker counts a batch as one record there.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Self
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from models.kafka import client_options
+from models.settings import KafkaSettings
+
+#: Longest wait for a fetch.
+FETCH_MS = 500
+
+
+class TopicError(ValueError):
+    """A topic that is not there."""
+
+
+class TopicReader:
+    """All partitions of one topic, in no group; committed records only.
+
+    Use it as an async context manager.
+
+    Args:
+        kafka: Brokers.
+        topic: The topic.
+    """
+
+    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
+        self._kafka = kafka
+        self.topic = topic
+
+    async def __aenter__(self) -> Self:
+        """Connect and stand at the beginning.
+
+        Raises:
+            TopicError: If there is no such topic.
+        """
+        self.consumer = AIOKafkaConsumer(
+            **client_options(self._kafka),
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+        )
+        await self.consumer.start()
+        numbers = self.consumer.partitions_for_topic(self.topic)
+        if not numbers:
+            await self.consumer.stop()
+            raise TopicError(f"{self.topic}: no such topic on {self._kafka.bootstrap}")
+        self.partitions = [TopicPartition(self.topic, number) for number in sorted(numbers)]
+        self.consumer.assign(self.partitions)
+        await self.consumer.seek_to_beginning(*self.partitions)
+        # first offsets that were not there yet; final for a partition after its first fetch
+        self.ends: dict[TopicPartition, int] = await self.consumer.end_offsets(self.partitions)
+        self._seen: set[TopicPartition] = set()
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        """Disconnect."""
+        await self.consumer.stop()
+
+    async def from_time(self, start_ms: int) -> None:
+        """Stand at the first record of each partition with this timestamp or a later one."""
+        found = await self.consumer.offsets_for_times(dict.fromkeys(self.partitions, start_ms))
+        for tp in self.partitions:
+            self.consumer.seek(tp, found[tp].offset if found[tp] else self.ends[tp])
+
+    async def fetch(
+        self, partitions: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, list[ConsumerRecord]]:
+        """The next records of some partitions; none of one may mean its end or a slow broker."""
+        batches: dict[TopicPartition, list[ConsumerRecord]] = await self.consumer.getmany(
+            *partitions, timeout_ms=FETCH_MS
+        )
+        for tp in partitions:
+            highwater = self.consumer.highwater(tp)
+            if tp not in self._seen and highwater is not None:
+                self._seen.add(tp)
+                self.ends[tp] = max(self.ends[tp], highwater)
+        return batches
+
+    async def at_end(self, tp: TopicPartition) -> bool:
+        """Whether everything up to the end of ``tp`` has been fetched."""
+        position: int = await self.consumer.position(tp)
+        return tp in self._seen and position >= self.ends[tp]
+
+
+async def read_topic(kafka: KafkaSettings, topic: str) -> AsyncIterator[ConsumerRecord]:
+    """Every committed record of ``topic``, partition by partition as they arrive.
+
+    Raises:
+        TopicError: If there is no such topic.
+    """
+    async with TopicReader(kafka, topic) as reader:
+        unread = list(reader.partitions)
+        while unread:
+            for tp, records in (await reader.fetch(unread)).items():
+                for record in records:
+                    if record.offset < reader.ends[tp]:
+                        yield record
+            unread = [tp for tp in unread if not await reader.at_end(tp)]

@@ -1,0 +1,225 @@
+import json
+import math
+from dataclasses import fields
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.settings import PolicySettings, WindowSettings
+from models.tasks import DEFAULT_TASKS
+from stream.policy import Decisions, Policy, PolicyError
+from stream.policy.exploration import draw
+from stream.records import Reason
+
+COUNT = 4000
+GENERATOR = np.random.default_rng(11)
+HASHES = GENERATOR.integers(0, 2**64, COUNT, dtype=np.uint64)
+TIMES = np.cumsum(GENERATOR.integers(-20, 60, COUNT)).astype(np.int64)
+SCORES = np.round(GENERATOR.beta(0.7, 6, (COUNT, 4)), 2).astype(np.float32)
+UNCERTAINTIES = np.round(GENERATOR.random((COUNT, 4)), 2).astype(np.float32)
+SCORES[GENERATOR.random(COUNT) < 0.01] = np.nan
+
+POLICIES: list[dict[str, Any]] = [
+    {},
+    {"explore": 0.1, "direct_share": 0.05, "window": WindowSettings(seconds=3.0, requests=300)},
+    {"confidence": "optimistic", "reward": "exp(deal) + cart * click", "rate": 0.93},
+    {"confidence": "score", "reward": "funnel-value", "explore": 0.3, "rate": 0.8},
+    {"rate": 0.0, "explore": 0.1},
+    {"rate": 1.0, "explore": 0.1},
+]
+
+
+def policy(**values: Any) -> Policy:
+    return Policy(PolicySettings(**values), DEFAULT_TASKS)
+
+
+def decide(subject: Policy, start: int = 0, stop: int = COUNT) -> Decisions:
+    part = slice(start, stop)
+    return subject.decide(HASHES[part], TIMES[part], SCORES[part], UNCERTAINTIES[part])
+
+
+def same(one: Decisions, parts: list[Decisions]) -> None:
+    for column in fields(Decisions):
+        whole = getattr(one, column.name)
+        joined = np.concatenate([getattr(part, column.name) for part in parts])
+        assert np.array_equal(whole[: len(joined)], joined, equal_nan=True), column.name
+        assert whole.dtype == joined.dtype
+
+
+@pytest.mark.parametrize("values", POLICIES)
+@settings(deadline=None, max_examples=25)
+@given(cuts=st.lists(st.integers(0, COUNT), max_size=40))
+def test_decisions_do_not_depend_on_how_the_stream_is_cut(
+    values: dict[str, Any], cuts: list[int]
+) -> None:
+    """Any cutting, empty chunks included, gives exactly the arrays of one single call."""
+    edges = [0, *sorted(cuts), COUNT]
+    subject = policy(**values)
+    parts = [decide(subject, a, b) for a, b in pairwise(edges)]
+    same(decide(policy(**values)), parts)
+
+
+@pytest.mark.parametrize("values", POLICIES)
+def test_one_by_one_is_the_same_too(values: dict[str, Any]) -> None:
+    """Chunks of a single request decide as one single call does."""
+    subject = policy(**values)
+    same(decide(policy(**values)), [decide(subject, at, at + 1) for at in range(1500)])
+
+
+@pytest.mark.parametrize("values", POLICIES)
+def test_a_restored_policy_decides_exactly_as_the_original(values: dict[str, Any]) -> None:
+    """A snapshot, through JSON, at any request continues with the same decisions."""
+    whole = decide(policy(**values))
+    for cut in (1, 513, 2222):
+        first, second = policy(**values), policy(**values)
+        head = decide(first, 0, cut)
+        second.restore(json.loads(json.dumps(first.snapshot(), allow_nan=False)))
+        same(whole, [head, decide(second, cut)])
+        assert second.achieved == policy_after(values).achieved
+        assert second.threshold == policy_after(values).threshold
+
+
+def policy_after(values: dict[str, Any]) -> Policy:
+    subject = policy(**values)
+    decide(subject)
+    return subject
+
+
+@pytest.mark.parametrize(
+    "state", [{}, {"version": 2}, {"version": 1}, {"version": 1, "controller": {"direct": 3}}]
+)
+def test_an_unusable_snapshot_leaves_the_policy_as_it_was(state: dict[str, Any]) -> None:
+    """A foreign or damaged snapshot is refused, and the policy goes on undisturbed."""
+    subject = policy()
+    head = decide(subject, 0, 2000)
+    with pytest.raises(PolicyError, match=r"policy snapshot: .*; start without it"):
+        subject.restore(state)
+    same(decide(policy()), [head, decide(subject, 2000)])
+
+
+@pytest.mark.parametrize(("rate", "passed"), [(0.0, True), (1.0, False)])
+def test_rates_zero_and_one_are_exact(rate: float, passed: bool) -> None:
+    """Everything passes at r = 0, nothing at r = 1, exploration or not."""
+    decisions = decide(policy(rate=rate, explore=0.2))
+    assert (decisions.passed_N == passed).all()
+    assert (decisions.propensity_N == 1.0).all()
+
+
+def test_the_rate_counts_every_reason_to_pass() -> None:
+    """Direct passes and exploration are inside 1 - r, each near its own share."""
+    decisions = decide(policy(rate=0.7, direct_share=0.05, explore=0.1))
+    shares = np.bincount(decisions.reason_N[decisions.passed_N], minlength=4) / COUNT
+    assert 1 - decisions.passed_N.mean() == pytest.approx(0.7, abs=0.004)
+    assert shares[Reason.UNCERTAIN] == pytest.approx(0.05, abs=0.004)
+    blocked_by_score = 0.7 / 0.9
+    assert shares[Reason.EXPLORE] == pytest.approx(0.1 * blocked_by_score, abs=0.015)
+    assert (decisions.reason_N[~decisions.passed_N] == Reason.SCORE).all()
+
+
+def test_the_most_uncertain_pass_directly() -> None:
+    """Once settled, what passes as uncertain ranks, but for the slack, above what does not."""
+    decisions = decide(policy(direct_share=0.1, uncertainty_source="own", weights={"click": 1.0}))
+    click_N = UNCERTAINTIES[1500:, 0]
+    direct_N = decisions.reason_N[1500:] == Reason.UNCERTAIN
+    assert click_N[direct_N].min() > 0.8
+    assert direct_N[click_N > 0.97].mean() > 0.95
+
+
+def test_nan_rewards_are_blocked_while_others_suffice() -> None:
+    """A request without a score passes only directly or by exploring, and is told apart."""
+    decisions = decide(policy(confidence="score"))
+    lost_N = np.isnan(SCORES[:, 0])
+    assert np.isnan(decisions.reward_N[lost_N]).all()
+    assert not decisions.passed_N[lost_N].any()
+    assert np.isfinite(decisions.threshold_N).all()
+
+
+def test_propensity_is_the_frequency_of_the_verdict_over_seeds() -> None:
+    """From one state, over many seeds, every request passes as often as its propensity says."""
+    base = {"rate": 0.7, "explore": 0.15, "direct_share": 0.05}
+    trained = policy(**base)
+    decide(trained, 0, 3000)
+    state = trained.snapshot()
+    seeds = 1200
+    subject = policy(**base)
+    for at in range(3000, 3040):
+        passed = 0
+        seen: set[tuple[bool, int, float]] = set()
+        for seed in range(seeds if at < 3006 else 60):
+            subject._seed = seed
+            subject.restore(state)
+            one = decide(subject, at, at + 1)
+            passed += int(one.passed_N[0])
+            seen.add((bool(one.passed_N[0]), int(one.reason_N[0]), float(one.propensity_N[0])))
+        if len(seen) == 1:
+            assert seen <= {(True, Reason.SCORE, 1.0), (True, Reason.UNCERTAIN, 1.0)}
+        else:
+            assert seen == {(True, Reason.EXPLORE, 0.15), (False, Reason.SCORE, 0.85)}
+            if at < 3006:
+                assert passed / seeds == pytest.approx(0.15, abs=4 * math.sqrt(0.15 * 0.85 / seeds))
+
+
+def test_weighting_by_propensity_recovers_what_was_blocked() -> None:
+    """Explored requests over eps estimate the total over all that the score would block."""
+    decisions = decide(policy(rate=0.6, explore=0.2, confidence="score"))
+    worth_N = HASHES / 2.0**64
+    explored_N = decisions.reason_N == Reason.EXPLORE
+    would_block_N = explored_N | ~decisions.passed_N
+    estimate = (worth_N[explored_N] / decisions.propensity_N[explored_N]).sum()
+    assert estimate == pytest.approx(worth_N[would_block_N].sum(), rel=0.15)
+
+
+def test_exploration_beyond_the_budget_is_cut_to_it() -> None:
+    """Where 1 - r leaves less room than eps asks for, eps is what fits, and the rate holds."""
+    decisions = decide(policy(rate=0.95, explore=0.5, direct_share=0.01))
+    room = (0.05 - 0.01) / 0.99
+    explored_N = decisions.reason_N == Reason.EXPLORE
+    assert decisions.propensity_N[explored_N] == pytest.approx(room)
+    assert 1 - decisions.passed_N.mean() == pytest.approx(0.95, abs=0.01)
+
+
+def test_retargeting_changes_the_rate_from_the_next_request() -> None:
+    """After retarget the intercepted share and ``target`` are the new ones."""
+    subject = policy(rate=0.6)
+    decide(subject, 0, 2000)
+    subject.retarget(0.9)
+    later = decide(subject, 2000)
+    assert subject.target == 0.9
+    assert 1 - later.passed_N.mean() == pytest.approx(0.9, abs=0.012)
+
+
+def test_draws_are_uniform_and_independent_of_seed_and_hash() -> None:
+    """Neighbouring hashes and seeds give uniform, uncorrelated draws; the same ones the same."""
+    counting: npt.NDArray[np.uint64] = np.arange(20_000, dtype=np.uint64)
+    one, two = draw(counting, 1), draw(counting, 2)
+    for drawn in (one, two, draw(HASHES, -5)):
+        assert 0.0 <= drawn.min() < drawn.max() < 1.0
+        histogram, _ = np.histogram(drawn, bins=20, range=(0, 1))
+        assert ((histogram - len(drawn) / 20) ** 2).sum() / (len(drawn) / 20) < 45.0
+    assert abs(np.corrcoef(one, two)[0, 1]) < 0.03
+    assert abs(np.corrcoef(one[1:], one[:-1])[0, 1]) < 0.03
+    assert np.array_equal(one, draw(counting, 1))
+
+
+def test_draws_are_the_same_on_every_machine() -> None:
+    """Golden values: a replay anywhere draws what was drawn here."""
+    hashes = np.array([0, 1, 2**64 - 1], np.uint64)
+    golden = [round(float(x) * 2**53) for x in draw(hashes, 7)]
+    assert golden == GOLDEN_DRAWS
+
+
+def _splitmix(word: int) -> int:
+    """The published finaliser in plain integers, apart from the vectorised one."""
+    mask = 2**64 - 1
+    word = (word + 0x9E3779B97F4A7C15) & mask
+    word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & mask
+    return word ^ (word >> 31)
+
+
+GOLDEN_DRAWS = [_splitmix(word ^ _splitmix(7)) >> 11 for word in (0, 1, 2**64 - 1)]

@@ -1,0 +1,127 @@
+"""Publisher, a worker's stand-in and the world downstream, together on a real broker."""
+
+import asyncio
+from collections import Counter
+
+import numpy as np
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from models.kafka import client_options
+from models.settings import Settings
+from models.tasks import DEFAULT_TASKS
+from stream.records import Outcome
+from trainer.traffic.campaign import exact_ends, known_to, run_campaign
+from trainer.traffic.downstream import Downstream, Mess
+from trainer.traffic.publish import evenly
+from trainer.traffic.traffic import Traffic
+
+SCALE = 7 * 86_400.0
+"""A week lasts a second."""
+
+
+async def relay(settings: Settings, passing: set[str]) -> None:
+    """Pass these requests and block all others, until cancelled."""
+    topics, options = settings.topics, client_options(settings.kafka)
+    async with AIOKafkaConsumer(**options) as consumer, AIOKafkaProducer(**options) as producer:
+        parts = consumer.partitions_for_topic(topics.requests) or ()
+        assigned = [TopicPartition(topics.requests, number) for number in parts]
+        consumer.assign(assigned)
+        await consumer.seek_to_beginning(*assigned)
+        while True:
+            for records in (await consumer.getmany(timeout_ms=100)).values():
+                for record in records:
+                    topic = topics.passed if record.key.decode() in passing else topics.blocked
+                    await producer.send(
+                        topic,
+                        record.value,
+                        record.key,
+                        partition=record.partition,
+                        timestamp_ms=record.timestamp,
+                    )
+
+
+async def outcomes_of(settings: Settings) -> tuple[list[Outcome], dict[str, int]]:
+    """All outcomes in the order of each partition; and the time stamp of each passed request."""
+    topics = settings.topics
+    found: list[Outcome] = []
+    stamps: dict[str, int] = {}
+    async with AIOKafkaConsumer(**client_options(settings.kafka)) as consumer:
+        assigned = [
+            TopicPartition(topic, number)
+            for topic in (topics.outcomes, topics.passed)
+            for number in consumer.partitions_for_topic(topic) or ()
+        ]
+        consumer.assign(assigned)
+        wanted = sum((await exact_ends(consumer, assigned)).values())
+        await consumer.seek_to_beginning(*assigned)
+        while wanted:
+            for tp, records in (await consumer.getmany(timeout_ms=1000)).items():
+                wanted -= len(records)
+                if tp.topic == topics.outcomes:
+                    found += [Outcome.from_bytes(record.value) for record in records]
+                else:
+                    stamps |= {record.key.decode(): record.timestamp for record in records}
+    return found, stamps
+
+
+async def campaign(
+    settings: Settings, some: Traffic, passing: set[str], mess: Mess
+) -> dict[str, int]:
+    downstream = Downstream(settings, DEFAULT_TASKS, SCALE, mess)
+    worker = asyncio.create_task(relay(settings, passing))
+    try:
+        source = evenly(known_to(downstream, [some[:700], some[700:]]), rate=2000)
+        return await run_campaign(settings, source, downstream, SCALE, len(some))
+    finally:
+        worker.cancel()
+
+
+async def test_passed_requests_bring_just_the_outcomes_that_happen(
+    settings: Settings, traffic: Traffic
+) -> None:
+    """Each event of a passed request comes once, at request time plus scaled delay; no others."""
+    some = traffic[:1500]
+    passing = set(some.ids[::2])
+    clean = Mess(duplicate=0, held=0, unknown=0)
+    summary = await campaign(settings, some, passing, clean)
+    found, stamps = await outcomes_of(settings)
+    assert set(stamps) == passing
+    expected = {
+        (some.ids[row], DEFAULT_TASKS.names[task]): int(
+            stamps[some.ids[row]] + some.delays_s[row, task] * 1000 / SCALE
+        )
+        for row, task in zip(*np.nonzero(some.reached), strict=True)
+        if row % 2 == 0
+    }
+    end = max(stamps.values()) + 1000
+    within = {event for event, ts in expected.items() if ts <= end}
+    events = {(outcome.request_id, outcome.task): outcome.ts for outcome in found}
+    assert len(events) == len(found)
+    assert within <= events.keys()
+    assert events.items() <= expected.items()
+    assert summary["published"] == 1500
+    assert summary["passed"] == 750
+    assert summary["outcomes"] == len(found)
+    assert summary["outcomes"] + summary["unsent"] == len(expected)
+
+
+async def test_the_mess_is_counted_and_leaves_nothing_out(
+    settings: Settings, traffic: Traffic
+) -> None:
+    """Duplicates, held and unknown outcomes come on top, in the numbers reported."""
+    some = traffic[2000:3500]
+    mess = Mess(duplicate=0.1, held=0.1, unknown=0.1, held_s=3600, seed=5)
+    summary = await campaign(settings, some, set(some.ids), mess)
+    found, _ = await outcomes_of(settings)
+    copies = Counter((outcome.request_id, outcome.task) for outcome in found)
+    strangers = [event for event in copies if event[0] not in set(some.ids)]
+    assert len(strangers) == summary["unknown"] > 50
+    assert sum(count - 1 for count in copies.values()) == summary["duplicates"] > 50
+    assert summary["held"] > 50
+    assert summary["outcomes"] == len(found)
+    quick = some.reached & (some.delays_s < 86_400)
+    happened = {
+        (some.ids[row], DEFAULT_TASKS.names[task])
+        for row, task in zip(*np.nonzero(quick), strict=True)
+    }
+    assert happened <= copies.keys()

@@ -1,0 +1,193 @@
+"""One run of traffic: publishes requests while the world downstream answers those that pass.
+
+With outcomes it goes on after the last request until the workers have decided all of them and the
+longest attribution window has closed, so that feedback has got what it will ever get.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import AsyncExitStack, suppress
+from dataclasses import asdict
+from typing import Any, Final, Self
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from models.kafka import client_options
+from models.settings import Settings
+from trainer.traffic.downstream import Downstream
+from trainer.traffic.publish import Publisher, Shipment
+from trainer.traffic.sender import BatchSender
+from trainer.traffic.traffic import Traffic
+
+POLL_S: Final = 0.2
+IDLE_S: Final = 10.0
+"""With requests undecided and nothing coming out for so long, there are no workers."""
+WINDOWS: Final = 1.25
+"""Longest attribution windows to wait after the last request."""
+
+
+def known_to(downstream: Downstream | None, batches: Iterable[Traffic]) -> Iterator[Traffic]:
+    """The batches, each made known downstream before it is published."""
+    for traffic in batches:
+        if downstream is not None:
+            downstream.learn(traffic)
+        yield traffic
+
+
+async def run_campaign(
+    settings: Settings,
+    shipments: Iterable[Shipment],
+    downstream: Downstream | None = None,
+    time_scale: float = 1.0,
+    total: int | None = None,
+) -> dict[str, Any]:
+    """Publish everything, and play downstream until all has settled.
+
+    Args:
+        settings: Brokers, topics and tasks.
+        shipments: What to publish; their requests are known to ``downstream``.
+        downstream: Answers what passes; None leaves outcomes to somebody else.
+        time_scale: Divides the attribution windows.
+        total: Requests to expect, for the progress bar.
+
+    Returns:
+        ``published``, ``publish_seconds``, ``seconds``, and with a downstream ``passed``,
+        ``outcomes`` (all), ``duplicates``, ``held``, ``unknown``, and ``unsent`` (events that lie
+        after the end).
+
+    Raises:
+        SendError: If a topic is missing.
+        KafkaError: If the brokers refuse something.
+    """
+    started = time.monotonic()
+    try:
+        publisher, publish_seconds = await _run(settings, shipments, downstream, time_scale, total)
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from group
+    summary: dict[str, Any] = {
+        "published": publisher.published,
+        "publish_seconds": round(publish_seconds, 3),
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    if downstream is not None:
+        counts = asdict(downstream.counts)
+        summary |= {"passed": downstream.passed, "outcomes": counts.pop("sent"), **counts}
+        summary["unsent"] = downstream.pending
+    return summary
+
+
+async def _run(
+    settings: Settings,
+    shipments: Iterable[Shipment],
+    downstream: Downstream | None,
+    time_scale: float,
+    total: int | None,
+) -> tuple[Publisher, float]:
+    """The campaign itself; the publisher, and the seconds that publishing took."""
+    started = time.monotonic()
+    stop = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        outputs = await stack.enter_async_context(_Outputs(settings))
+        sender = BatchSender(client_options(settings.kafka), settings.topics.requests)
+        publisher = Publisher(await stack.enter_async_context(sender))
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        group.create_task(_show(publisher, total, stop))
+        if downstream is not None:
+            group.create_task(downstream.run(stop))
+            await downstream.ready.wait()
+        await publisher.publish(shipments)
+        publish_seconds = time.monotonic() - started
+        if downstream is not None:
+            await _settle(settings, outputs, publisher.published, downstream, time_scale)
+        stop.set()
+    return publisher, publish_seconds
+
+
+class _Outputs:
+    """Counts what has come out on the three output topics since it was entered."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._topics = settings.topics
+        self._consumer = AIOKafkaConsumer(
+            **client_options(settings.kafka), enable_auto_commit=False, max_partition_fetch_bytes=1
+        )
+        self._before = (0, 0)
+
+    async def __aenter__(self) -> Self:
+        await self._consumer.start()
+        topics = self._topics
+        self._partitions = [
+            TopicPartition(topic, number)
+            for topic in (topics.passed, topics.blocked, topics.rejected)
+            for number in self._consumer.partitions_for_topic(topic) or ()
+        ]
+        self._consumer.assign(self._partitions)
+        self._before = await self.count()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._consumer.stop()
+
+    async def count(self) -> tuple[int, int]:
+        """How many requests were decided or rejected, and how many of these passed."""
+        ends = await exact_ends(self._consumer, self._partitions)
+        passed = sum(end for tp, end in ends.items() if tp.topic == self._topics.passed)
+        return sum(ends.values()) - self._before[0], passed - self._before[1]
+
+
+async def exact_ends(
+    consumer: AIOKafkaConsumer, partitions: list[TopicPartition]
+) -> dict[TopicPartition, int]:
+    """End offsets of assigned partitions, by fetching their last records.
+
+    The embedded broker's own answer is one past the *first* record of the last batch; the high
+    watermark that comes with a fetch is right on every broker.
+    """
+    ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
+    open_ones = {tp for tp, end in ends.items() if end > 0}
+    for tp in partitions:
+        consumer.seek(tp, max(ends[tp] - 1, 0))
+    while open_ones:
+        for tp in await consumer.getmany(*open_ones, timeout_ms=1000):
+            ends[tp] = max(ends[tp], consumer.highwater(tp) or 0)
+            open_ones.discard(tp)
+    return ends
+
+
+async def _settle(
+    settings: Settings,
+    outputs: _Outputs,
+    published: int,
+    downstream: Downstream,
+    time_scale: float,
+) -> None:
+    """Wait until everything is decided and answered, or there are no workers to decide it."""
+    windows_s = max(task.window_s for task in settings.tasks) / time_scale
+    end, last, moved = time.monotonic() + WINDOWS * windows_s, (0, 0), time.monotonic()
+    while True:
+        found = await outputs.count()
+        if found != last:
+            last, moved = found, time.monotonic()
+        decided, passed = found
+        idle = time.monotonic() - moved > IDLE_S
+        answered = decided >= published and downstream.passed >= passed
+        if time.monotonic() > end and (answered or idle):
+            return
+        await asyncio.sleep(POLL_S)
+
+
+async def _show(publisher: Publisher, total: int | None, stop: asyncio.Event) -> None:
+    """A progress bar on a terminal."""
+    console = Console(file=sys.stderr)
+    columns = (TextColumn("published"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("published", total=total)
+        while not stop.is_set():
+            progress.update(task, completed=publisher.published)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), POLL_S)
+        progress.update(task, completed=publisher.published)

@@ -1,0 +1,148 @@
+"""Subcommands of `weir` for traffic: publish (simulated, jd, jsonl) and simulate."""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+
+from models.settings import Settings
+from models.tasks import TaskSet
+from trainer.traffic.traffic import Traffic
+
+Rate = Annotated[float, typer.Option(min=0, help="Requests per second; 0 publishes unpaced.")]
+TimeScale = Annotated[
+    float, typer.Option(min=1e-9, help="How much faster than real time delays run.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Everything simulated follows from it.")]
+Drift = Annotated[
+    float, typer.Option(help="Radians per simulated day by which what is worthwhile turns.")
+]
+Outcomes = Annotated[bool, typer.Option(help="Play the world downstream of the pass topic too.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the subcommands to ``app``."""
+    publish = typer.Typer(help="Publish requests, simulated or real.", no_args_is_help=True)
+    for command in (simulated, jd, jsonl):
+        publish.command()(command)
+    app.add_typer(publish, name="publish")
+    app.command()(simulate)
+
+
+def simulated(
+    ctx: typer.Context,
+    requests: Annotated[int | None, typer.Option(min=1, help="How many requests.")] = None,
+    rate: Rate = 1000.0,
+    seconds: Annotated[float | None, typer.Option(min=0, help="How long, instead.")] = None,
+    seed: Seed = 1,
+    outcomes: Outcomes = True,
+    time_scale: TimeScale = 1.0,
+    drift: Drift = 0.0,
+) -> None:
+    """Publish simulated requests, and outcomes of those that pass."""
+    from trainer.traffic.examples import batches  # noqa: PLC0415
+    from trainer.traffic.simulator import BLOCK, Simulator  # noqa: PLC0415
+
+    count = requests if requests is not None else round(rate * (seconds or 0))
+    if count < 1:
+        raise typer.BadParameter("say how many: --requests N, or --seconds S and a --rate above 0")
+    simulator = Simulator(seed, drift)
+    traffic = batches(simulator, 0, count, BLOCK)
+    _publish(ctx.obj, traffic, simulator.tasks, count, rate, time_scale, outcomes)
+
+
+def jd(
+    ctx: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="Folder of the JD files (bo_action.csv.gz ...).")],
+    rate: Annotated[
+        float | None, typer.Option(min=0, help="Requests per second, instead of their own times.")
+    ] = None,
+    outcomes: Outcomes = True,
+    time_scale: TimeScale = 150_000.0,
+) -> None:
+    """Publish the real JD requests on their own (scaled) times, and their real outcomes."""
+    from trainer.traffic.jd import JdError, JdRequests  # noqa: PLC0415
+
+    try:
+        loaded = JdRequests.load(folder, ctx.obj.task_set)
+    except JdError as error:
+        raise typer.BadParameter(str(error)) from error
+    _publish(
+        ctx.obj, loaded.batches(), loaded.tasks, len(loaded.traffic), rate, time_scale, outcomes
+    )
+
+
+def jsonl(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="Requests, one per line (.jsonl, .gz, .parquet).")],
+    rate: Rate = 0.0,
+) -> None:
+    """Publish the requests of a file; the broken ones too, for the filter to reject."""
+    from models.request_files import RequestFileError  # noqa: PLC0415
+    from trainer.traffic.campaign import run_campaign  # noqa: PLC0415
+    from trainer.traffic.jsonl import shipments  # noqa: PLC0415
+
+    try:
+        _report(asyncio.run(run_campaign(ctx.obj, shipments(file, rate))))
+    except RequestFileError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def simulate(
+    requests: Annotated[int, typer.Option(min=1, help="How many requests.")] = 100_000,
+    start: Annotated[int, typer.Option(min=0, help="First request of the stream.")] = 0,
+    seed: Seed = 1,
+    drift: Drift = 0.0,
+    jsonl: Annotated[Path | None, typer.Option(help="Write the requests here.")] = None,
+    examples: Annotated[
+        Path | None, typer.Option(help="Write an example store with the truth here (.parquet).")
+    ] = None,
+    spec: Annotated[str, typer.Option(help="Feature spec of the examples.")] = "openrtb",
+) -> None:
+    """Write simulated requests to files: as they are, and as examples with known truth."""
+    from models.features import FeatureSpec  # noqa: PLC0415
+    from trainer.traffic.examples import write_examples, write_requests  # noqa: PLC0415
+    from trainer.traffic.simulator import Simulator  # noqa: PLC0415
+
+    if jsonl is None and examples is None:
+        raise typer.BadParameter("say what to write: --jsonl FILE, --examples FILE, or both")
+    started = time.monotonic()
+    simulator = Simulator(seed, drift)
+    with Console(stderr=True).status(f"simulating {requests:,} requests"):
+        if jsonl is not None:
+            write_requests(simulator, requests, jsonl, start)
+        if examples is not None:
+            write_examples(simulator, requests, examples, FeatureSpec.load(spec), start)
+    _report({"requests": requests, "seconds": round(time.monotonic() - started, 3)})
+
+
+def _publish(
+    settings: Settings,
+    batches: Iterable[Traffic],
+    tasks: TaskSet,
+    total: int,
+    rate: float | None,
+    time_scale: float,
+    outcomes: bool,
+) -> None:
+    """Publish at ``rate``, or on the requests' own scaled times where it is None."""
+    from trainer.traffic.campaign import known_to, run_campaign  # noqa: PLC0415
+    from trainer.traffic.downstream import Downstream  # noqa: PLC0415
+    from trainer.traffic.publish import evenly, on_their_times  # noqa: PLC0415
+
+    async def run() -> dict[str, Any]:
+        downstream = Downstream(settings, tasks, time_scale) if outcomes else None
+        known = known_to(downstream, batches)
+        shipments = on_their_times(known, time_scale) if rate is None else evenly(known, rate)
+        return await run_campaign(settings, shipments, downstream, time_scale, total)
+
+    _report(asyncio.run(run()))
+
+
+def _report(summary: dict[str, Any]) -> None:
+    typer.echo(orjson.dumps(summary))
