@@ -23,7 +23,7 @@ from stream.app import faust_options, run_app
 from stream.feedback_metrics import FeedbackMetrics
 from stream.feedback_state import JoinTable
 from stream.join import FeedbackJoin, JoinCounts
-from stream.pending import PROGRESS_KEY, REQUEST_KIND
+from stream.pending import REQUEST_KIND
 from stream.records import Outcome, RecordError
 from stream.rekey import Rekeyed, Rekeyer
 from stream.transport import Chunk, ChunkSink, Outgoing, chunk_topic, chunks, consumer_lag
@@ -147,9 +147,6 @@ class FeedbackWorker(Service):  # type: ignore[misc]
             records = [Outgoing(key, value, now_ms) for key, value in state.take_changes(progress)]
             changelog = self._table.changelog_topic_name
             await self._sink.send(changelog, partition, records)
-            # The embedded broker counts the last batch of a partition as one record when asked for
-            # its end, and recovery would stop there: so the last batch holds one record.
-            await self._sink.send(changelog, partition, [Outgoing(PROGRESS_KEY, progress, now_ms)])
         self.metrics.counts(before, join.counts)
         self.metrics.pending(partition, join.pending)
 
