@@ -14,6 +14,7 @@ from typing import Any, Final
 import fsspec
 from pydantic import ValidationError
 
+from models.errors import UserError
 from models.features import FeatureSpec
 from models.manifest import MANIFEST_FILE, SPEC_FILE, STUDENT_FILE, Manifest, sha256
 from models.onnxfile import OnnxFileError, inspect_onnx
@@ -37,7 +38,7 @@ class ArtifactFault(StrEnum):
     BAD_MODEL = "bad-model"
 
 
-class ArtifactError(Exception):
+class ArtifactError(UserError):
     """An artifact that must not serve.
 
     Attributes:

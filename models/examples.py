@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from models.errors import UserError
 from models.features import FeatureSpec
 from models.tasks import ALL_REQUESTS, TaskSet
 
 DEFAULT_STREAM_ROWS: Final = 65_536
 
 
-class ExampleError(ValueError):
+class ExampleError(UserError, ValueError):
     """An example store that cannot be read; the message names file and column."""
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import fsspec
 
 from models.artifact import load_artifact, resolve_url
+from models.errors import UserError
 from models.manifest import MANIFEST_FILE, Manifest, sha256
 
 
-class RegistryError(RuntimeError):
+class RegistryError(UserError, RuntimeError):
     """A version that cannot be published or found."""
 
 

@@ -16,10 +16,12 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from models.errors import UserError
+
 SUFFIXES: Final = (".jsonl", ".jsonl.gz", ".ndjson", ".parquet")
 
 
-class RequestFileError(ValueError):
+class RequestFileError(UserError, ValueError):
     """A file of requests that cannot be read; names the file, the line or column, and the fix."""
 
 

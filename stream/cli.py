@@ -9,13 +9,17 @@ import logging
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final, NoReturn
 
 import typer
 from rich.console import Console
 
+from models.errors import UserError
 from models.settings import SettingsError, load_settings
 from stream.processes import end_with_parent
+
+#: What only the extra `train` installs.
+TRAINING_MODULES: Final = frozenset({"torch", "sklearn", "onnx"})
 
 
 def build_app() -> typer.Typer:
@@ -66,13 +70,29 @@ def _global_options(
 
 
 def main() -> None:
-    """Run `weir`; faults in settings and input end with exit status 2 and no traceback."""
+    """Run `weir`; a fault that its message explains ends with status 2 and no traceback."""
     end_with_parent()
     try:
         build_app()()
-    except SettingsError as error:
-        Console(stderr=True).print(f"weir: {error}", style="red", highlight=False, markup=False)
-        sys.exit(2)
+    except UserError as error:
+        _give_up(str(error))
+    except ModuleNotFoundError as error:
+        if error.name not in TRAINING_MODULES:
+            raise
+        _give_up(f"{error.name} is not installed; learning needs: pip install 'weir[train]'")
+    except Exception as error:
+        from aiokafka.errors import KafkaConnectionError  # noqa: PLC0415 - slow to import
+
+        if not isinstance(error, KafkaConnectionError):
+            raise
+        _give_up(f"no broker answers: {error}; check kafka.bootstrap, or start `weir broker`")
+
+
+def _give_up(message: str) -> NoReturn:
+    Console(stderr=True).print(
+        f"weir: {message}", style="red", highlight=False, markup=False, soft_wrap=True
+    )
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from models.errors import UserError
 from models.settings import Settings
 from stream.broker import EmbeddedBroker
 from stream.dashboard import Dashboard
@@ -39,7 +40,7 @@ QUIET_S: Final = 2.0
 WEEK_S: Final = 8.0
 
 
-class DemoError(RuntimeError):
+class DemoError(UserError, RuntimeError):
     """The demo could not run to its end; says what stood still and where to look."""
 
 

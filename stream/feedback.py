@@ -23,7 +23,7 @@ from stream.app import faust_options, run_app
 from stream.feedback_metrics import FeedbackMetrics
 from stream.feedback_state import JoinTable
 from stream.join import FeedbackJoin, JoinCounts
-from stream.pending import PROGRESS_KEY, REQUEST_KIND
+from stream.pending import REQUEST_KIND
 from stream.records import Outcome, RecordError
 from stream.rekey import Rekeyed, Rekeyer
 from stream.transport import Chunk, ChunkSink, Outgoing, chunk_topic, chunks, consumer_lag
@@ -77,8 +77,9 @@ class FeedbackWorker(Service):  # type: ignore[misc]
         logger.info("metrics on http://%s:%d/metrics", worker.metrics_host, port)
 
     async def on_stop(self) -> None:
-        """Disconnect."""
-        await self._sink.stop()
+        """Disconnect, after what is under way."""
+        async with self._lock:
+            await self._sink.stop()
 
     async def recovered(self) -> None:
         """Begin anew with the recovered state: partitions have come or gone."""
@@ -125,7 +126,7 @@ class FeedbackWorker(Service):  # type: ignore[misc]
             async with self._lock:
                 for partition, join in self._joins.items():
                     still = partition in seen and seen[partition] == join.watermark
-                    if still and lag and not any(lag.values()):
+                    if still and lag and not any(lag.values()) and not self.should_stop:
                         before = replace(join.counts)
                         join.idle(elapsed_ms)
                         await self._flush(partition, join, before)
@@ -146,9 +147,6 @@ class FeedbackWorker(Service):  # type: ignore[misc]
             records = [Outgoing(key, value, now_ms) for key, value in state.take_changes(progress)]
             changelog = self._table.changelog_topic_name
             await self._sink.send(changelog, partition, records)
-            # The embedded broker counts the last batch of a partition as one record when asked for
-            # its end, and recovery would stop there: so the last batch holds one record.
-            await self._sink.send(changelog, partition, [Outgoing(PROGRESS_KEY, progress, now_ms)])
         self.metrics.counts(before, join.counts)
         self.metrics.pending(partition, join.pending)
 

@@ -15,6 +15,7 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from models.errors import UserError
 from models.tasks import TaskSet
 from stream.pending import (
     HELD_KIND,
@@ -36,7 +37,7 @@ MAX_TASKS: Final = 32
 MAX_TS_MS: Final = 2**62
 
 
-class JoinStateError(RuntimeError):
+class JoinStateError(UserError, RuntimeError):
     """A recovered state that these settings cannot continue."""
 
 

@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from models.errors import UserError
+
 logger = logging.getLogger(__name__)
 
 PARENT_VARIABLE: Final = "WEIR_PARENT_PID"
@@ -27,7 +29,7 @@ _PR_SET_PDEATHSIG: Final = 1
 STOP_S: Final = 10.0
 
 
-class ChildError(RuntimeError):
+class ChildError(UserError, RuntimeError):
     """A child process ended when it should not have; names its log file."""
 
 

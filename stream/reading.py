@@ -11,13 +11,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from models.kafka import client_options
 from models.settings import KafkaSettings
+from stream.topics import TopicError
 
 #: Longest wait for a fetch.
 FETCH_MS = 500
-
-
-class TopicError(ValueError):
-    """A topic that is not there."""
 
 
 class TopicReader:

@@ -19,6 +19,7 @@ import orjson
 import polars as pl
 from aiokafka import ConsumerRecord, TopicPartition
 
+from models.errors import UserError
 from models.request_files import is_file, read_requests
 from models.settings import KafkaSettings, Settings
 from models.tasks import ALL_REQUESTS, TaskSet
@@ -34,7 +35,7 @@ from stream.verify import SEQUENCE_HEADER
 ROWS_PER_PART = 500_000
 
 
-class ReplayError(ValueError):
+class ReplayError(UserError, ValueError):
     """A source or outcome file that cannot be replayed; names the file and what is wrong."""
 
 

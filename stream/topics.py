@@ -3,12 +3,13 @@
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
+from models.errors import UserError
 from models.kafka import client_options
 from models.settings import KafkaSettings, TopicSettings
 
 
-class TopicError(RuntimeError):
-    """A topic that cannot be created, or cannot serve as it is."""
+class TopicError(UserError, RuntimeError):
+    """A topic that is not there, cannot be created, or cannot serve as it is."""
 
 
 async def ensure_topics(kafka: KafkaSettings, topics: TopicSettings) -> list[str]:

@@ -44,12 +44,15 @@ class StudentTraining:
     Attributes:
         batch: Rows per step.
         epochs: Epochs with a cosine-decayed learning rate, over labelled and unlabelled rows.
+        min_steps: Steps at least, so that few rows are seen more often: soft labels are hardly
+            overfitted.
         learning_rate: Where the decay starts.
         uncertainty_weight: Weight of the uncertainty's loss beside that of the scores.
     """
 
     batch: int = 512
     epochs: int = 3
+    min_steps: int = 1500
     learning_rate: float = 3e-3
     uncertainty_weight: float = 1.0
 
@@ -83,7 +86,7 @@ class TrainConfig:
             self,
             ple=PleConfig(embedding=4, expert=16, tower=8),
             teacher=replace(self.teacher, epochs=1, snapshots=4, snapshots_per_epoch=4, samples=6),
-            distillation=replace(self.distillation, epochs=2),
+            distillation=replace(self.distillation, epochs=2, min_steps=300),
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -43,7 +43,8 @@ def fit_student(
     rescaling_T = mean_matching(std_NT, mean_NT.mean(0))
     scaled_NT = std_NT * rescaling_T
     _start_at_means(student, mean_NT, scaled_NT)
-    steps = training.epochs * steps_per_epoch(len(ids_NC), training.batch)
+    epoch_steps = training.epochs * steps_per_epoch(len(ids_NC), training.batch)
+    steps = max(epoch_steps, training.min_steps)
     bar = progress.add_task("student", total=steps)
 
     def loss(rows: Tensor) -> Tensor:

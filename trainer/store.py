@@ -13,6 +13,7 @@ from typing import Final
 import orjson
 import polars as pl
 
+from models.errors import UserError
 from models.examples import example_schema
 from models.tasks import TaskSet
 from stream.records import TrainingExample
@@ -22,7 +23,7 @@ _OFFSETS: Final = "weir.offsets"
 _UNFINISHED: Final = ".tmp"
 
 
-class StoreError(RuntimeError):
+class StoreError(UserError, RuntimeError):
     """A store that cannot be read or written; the message names file and column."""
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from models.errors import UserError
 from models.features.path import Path
 
 Kind = Literal["categorical", "numeric", "tags", "count", "time", "cross"]
@@ -11,7 +12,7 @@ Part = Literal["hour-of-day", "day-of-week", "hour-of-week"]
 PART_VALUES: Final[dict[Part, int]] = {"hour-of-day": 24, "day-of-week": 7, "hour-of-week": 168}
 
 
-class SpecError(ValueError):
+class SpecError(UserError, ValueError):
     """A feature spec that cannot be used; the message names file, feature, field and the fix."""
 
 

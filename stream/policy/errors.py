@@ -1,7 +1,9 @@
 """What the policy raises when its settings or its snapshot cannot be used."""
 
+from models.errors import UserError
 
-class PolicyError(ValueError):
+
+class PolicyError(UserError, ValueError):
     """Names the key of the settings (or the snapshot), what is wrong with it, and the fix."""
 
 

@@ -52,7 +52,7 @@ TASKS = TaskSet(
 )
 CONFIG = TrainConfig(
     teacher=TeacherTraining(batch=64, epochs=4, snapshots=5, samples=8),
-    distillation=StudentTraining(batch=128, epochs=6),
+    distillation=StudentTraining(batch=128, epochs=6, min_steps=0),
 )
 CREATED = datetime(2024, 5, 1, tzinfo=UTC)
 ROWS = 6000

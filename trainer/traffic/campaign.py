@@ -58,7 +58,36 @@ async def run_campaign(
         ``published``, ``publish_seconds``, ``seconds``, and with a downstream ``passed``,
         ``outcomes`` (all), ``duplicates``, ``held``, ``unknown``, and ``unsent`` (events that lie
         after the end).
+
+    Raises:
+        SendError: If a topic is missing.
+        KafkaError: If the brokers refuse something.
     """
+    started = time.monotonic()
+    try:
+        publisher, publish_seconds = await _run(settings, shipments, downstream, time_scale, total)
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from group
+    summary: dict[str, Any] = {
+        "published": publisher.published,
+        "publish_seconds": round(publish_seconds, 3),
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    if downstream is not None:
+        counts = asdict(downstream.counts)
+        summary |= {"passed": downstream.passed, "outcomes": counts.pop("sent"), **counts}
+        summary["unsent"] = downstream.pending
+    return summary
+
+
+async def _run(
+    settings: Settings,
+    shipments: Iterable[Shipment],
+    downstream: Downstream | None,
+    time_scale: float,
+    total: int | None,
+) -> tuple[Publisher, float]:
+    """The campaign itself; the publisher, and the seconds that publishing took."""
     started = time.monotonic()
     stop = asyncio.Event()
     async with AsyncExitStack() as stack:
@@ -75,16 +104,7 @@ async def run_campaign(
         if downstream is not None:
             await _settle(settings, outputs, publisher.published, downstream, time_scale)
         stop.set()
-    summary: dict[str, Any] = {
-        "published": publisher.published,
-        "publish_seconds": round(publish_seconds, 3),
-        "seconds": round(time.monotonic() - started, 3),
-    }
-    if downstream is not None:
-        counts = asdict(downstream.counts)
-        summary |= {"passed": downstream.passed, "outcomes": counts.pop("sent"), **counts}
-        summary["unsent"] = downstream.pending
-    return summary
+    return publisher, publish_seconds
 
 
 class _Outputs:

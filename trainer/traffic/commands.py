@@ -19,6 +19,9 @@ TimeScale = Annotated[
     float, typer.Option(min=1e-9, help="How much faster than real time delays run.")
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Everything simulated follows from it.")]
+Start = Annotated[
+    int, typer.Option(min=0, help="First request of the stream; 200,000 make a simulated day.")
+]
 Drift = Annotated[
     float, typer.Option(help="Radians per simulated day by which what is worthwhile turns.")
 ]
@@ -43,6 +46,7 @@ def simulated(
     outcomes: Outcomes = True,
     time_scale: TimeScale = 1.0,
     drift: Drift = 0.0,
+    start: Start = 0,
 ) -> None:
     """Publish simulated requests, and outcomes of those that pass."""
     from trainer.traffic.examples import batches  # noqa: PLC0415
@@ -52,7 +56,7 @@ def simulated(
     if count < 1:
         raise typer.BadParameter("say how many: --requests N, or --seconds S and a --rate above 0")
     simulator = Simulator(seed, drift)
-    traffic = batches(simulator, 0, count, BLOCK)
+    traffic = batches(simulator, start, count, BLOCK)
     _publish(ctx.obj, traffic, simulator.tasks, count, rate, time_scale, outcomes)
 
 
@@ -95,7 +99,7 @@ def jsonl(
 
 def simulate(
     requests: Annotated[int, typer.Option(min=1, help="How many requests.")] = 100_000,
-    start: Annotated[int, typer.Option(min=0, help="First request of the stream.")] = 0,
+    start: Start = 0,
     seed: Seed = 1,
     drift: Drift = 0.0,
     jsonl: Annotated[Path | None, typer.Option(help="Write the requests here.")] = None,

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import orjson
 import polars as pl
 
+from models.errors import UserError
 from models.tasks import TaskSet
 from trainer.traffic.traffic import Traffic
 
@@ -34,7 +35,7 @@ COLUMNS: Final = {
 }
 
 
-class JdError(ValueError):
+class JdError(UserError, ValueError):
     """The JD files cannot be used; names the file or column, and what is expected."""
 
 

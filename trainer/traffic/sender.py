@@ -12,6 +12,8 @@ import xxhash
 from aiokafka import AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from models.errors import UserError
+
 Headers = list[tuple[str, bytes]]
 
 BATCH_BYTES: Final = 524_288
@@ -19,7 +21,7 @@ IN_FLIGHT: Final = 8
 """Batches under way before :meth:`BatchSender.flush` waits for the oldest."""
 
 
-class SendError(RuntimeError):
+class SendError(UserError, RuntimeError):
     """The topic that requests or outcomes should go to is not there."""
 
 

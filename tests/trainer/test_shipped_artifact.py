@@ -1,0 +1,94 @@
+"""The artifacts that ship are what their stated commands make.
+
+    weir train --simulated 150000 --seed 0 --out models/pretrained/openrtb
+    weir train --jd DIR --spec jd --seed 0 --out models/pretrained/jd
+
+On one kind of machine the first gives the same file to the last byte. Elsewhere sums are rounded in
+another order and training amplifies that, so scores are compared within a tolerance, which lies
+well below the distance to another seed.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from models.artifact import PRETRAINED_FOLDER, Artifact, load_artifact
+from models.scorer import Scorer
+from stream.cli import build_app
+from trainer.evaluate import evaluate, spearman
+from trainer.traffic.examples import extract
+from trainer.traffic.simulator import Simulator
+
+COMMAND = ["train", "--simulated", "150000", "--seed", "0"]
+FRESH_START, FRESH = 5_000_000, 20_000
+SCORE_TOLERANCE = 0.015
+"""Mean distance of scores, relative to their mean."""
+
+
+@pytest.mark.parametrize("name", ["openrtb", "jd"])
+def test_shipped_artifacts_are_valid_and_small(name: str) -> None:
+    """What ships loads, scores and stays small; openrtb's student gave up almost no accuracy."""
+    artifact = load_artifact(f"pretrained:{name}")
+    Scorer(artifact).warm_up()
+    files = list((PRETRAINED_FOLDER / name).iterdir())
+    assert sum(path.stat().st_size for path in files) < 1_500_000
+    assert {path.name for path in files} == {"manifest.json", *artifact.manifest.files}
+    metrics = artifact.manifest.metrics
+    for task in artifact.tasks.names if name == "openrtb" else ():
+        teacher, student = metrics.teacher[task].auc_roc, metrics.student[task].auc_roc
+        assert teacher is not None
+        assert student is not None
+        assert teacher - student <= 0.002
+        assert metrics.uncertainty_spearman[task] >= 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_shipped_artifact_is_what_its_command_makes(tmp_path: Path) -> None:
+    """The stated command, run again, gives the shipped scores, uncertainties and metrics."""
+    result = CliRunner().invoke(build_app(), [*COMMAND, "--out", str(tmp_path / "again")])
+    assert result.exit_code == 0, result.output
+    shipped, again = load_artifact("pretrained:openrtb"), load_artifact(tmp_path / "again")
+    assert again.manifest.training == shipped.manifest.training
+    assert again.manifest.config == shipped.manifest.config
+    assert again.manifest.label_rates == pytest.approx(shipped.manifest.label_rates, abs=1e-9)
+    traffic = Simulator(seed=0).batch(FRESH_START, FRESH)
+    ids_NC = extract(shipped.spec.extractor(), traffic.values)
+    (old_NT, old_u_NT), (new_NT, new_u_NT) = (
+        Scorer(artifact).score(ids_NC) for artifact in (shipped, again)
+    )
+    for column, task in enumerate(shipped.tasks.names):
+        distance = np.abs(old_NT[:, column] - new_NT[:, column]).mean()
+        assert distance < SCORE_TOLERANCE * old_NT[:, column].mean(), task
+        assert spearman(old_NT[:, column], new_NT[:, column]) > 0.995, task
+        assert spearman(old_u_NT[:, column], new_u_NT[:, column]) > 0.9, task
+        ratio = new_u_NT[:, column].mean() / old_u_NT[:, column].mean()
+        assert ratio == pytest.approx(1.0, abs=0.1), task
+    assert_same_metrics(shipped, again)
+
+
+def test_the_shipped_scores_are_near_the_truth() -> None:
+    """On fresh simulated requests the shipped student ranks as its manifest says it does."""
+    artifact = load_artifact("pretrained:openrtb")
+    traffic = Simulator(seed=0).batch(FRESH_START, FRESH)
+    scores_NT, _ = Scorer(artifact).score(extract(artifact.spec.extractor(), traffic.values))
+    targets_NT = traffic.reached.astype(np.float32)
+    online = artifact.tasks.index("online")
+    targets_NT[~traffic.reached[:, artifact.tasks.index("click")], online] = np.nan
+    for task, figures in evaluate(scores_NT, targets_NT, artifact.tasks).items():
+        stated = artifact.manifest.metrics.student[task].auc_roc
+        assert stated is not None
+        assert figures.auc_roc == pytest.approx(stated, abs=0.03), task
+        assert figures.ece is not None
+        assert figures.ece < 0.03, task
+
+
+def assert_same_metrics(shipped: Artifact, again: Artifact) -> None:
+    for task in shipped.tasks.names:
+        for model in ("teacher", "student"):
+            old = getattr(shipped.manifest.metrics, model)[task]
+            new = getattr(again.manifest.metrics, model)[task]
+            assert new.auc_roc == pytest.approx(old.auc_roc, abs=0.004), (task, model)
+            assert new.log_loss == pytest.approx(old.log_loss, rel=0.01), (task, model)
