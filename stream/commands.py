@@ -14,6 +14,9 @@ from rich.console import Console
 
 from models.settings import Settings
 
+#: With --rebuild traffic goes on until a rebuilt model serves; this many requests are the end.
+REBUILD_REQUESTS = 400_000
+
 
 class Role(StrEnum):
     """What a worker process does."""
@@ -140,7 +143,7 @@ def demo(
     options = DemoOptions(
         folder=out,
         workers=workers,
-        requests=backlog or requests,
+        requests=backlog or (REBUILD_REQUESTS if rebuild else requests),
         requests_per_second=pace,
         backlog=backlog is not None,
         jd=jd,

@@ -6,6 +6,7 @@ out exactly once and that the achieved rate is the target.
 """
 
 import asyncio
+import importlib.util
 import shutil
 import time
 from collections.abc import Callable
@@ -36,6 +37,11 @@ STALLED_S: Final = 60.0
 #: How often the table is brought up to date, and how long nothing may move at the end.
 POLL_S: Final = 0.2
 QUIET_S: Final = 2.0
+#: Traffic of a day when nothing is worth any more what it was worth in training, so that a rebuild
+#: has something to gain; and how long it goes on after the rebuilt model took over.
+TURNED_MARKET: Final = ["--drift", "0.15", "--start", "2000000"]
+REBUILD_EXAMPLES: Final = 12_000
+AFTER_SWAP_S: Final = 5.0
 #: A week's attribution window lasts this long in the demo.
 WEEK_S: Final = 8.0
 
@@ -55,7 +61,8 @@ class DemoOptions:
         requests_per_second: Their pace (0: as fast as possible).
         backlog: Publish everything before the first worker starts.
         jd: Folder of real JD requests to publish instead of simulated ones.
-        rebuild: Run the trainer too, and go on until a rebuilt model has served.
+        rebuild: Run the trainer too, on a market that has turned since the shipped model was
+            trained, and go on until a rebuilt model has served.
         seed: Of the simulated traffic.
     """
 
@@ -116,6 +123,7 @@ class Demo:
         self._worker_ports = [free_port() for _ in range(options.workers)]
         self._feedback_port = free_port()
         self._children: list[ChildProcess] = []
+        self._first_models: set[str] | None = None
         self._stopwatch = Stopwatch()
 
     async def run(self) -> dict[str, Any]:
@@ -126,6 +134,8 @@ class Demo:
             ChildError: If a process fails.
         """
         options = self._options
+        if options.rebuild and importlib.util.find_spec("torch") is None:
+            raise DemoError("--rebuild learns, and learning needs: pip install 'weir[train]'")
         shutil.rmtree(options.folder, ignore_errors=True)
         options.folder.mkdir(parents=True)
         port = int(self._settings.kafka.bootstrap.rpartition(":")[2])
@@ -174,6 +184,7 @@ class Demo:
             command += ["--rate", "0", "--no-outcomes"]
         else:
             command += ["--rate", str(options.requests_per_second), "--time-scale", scale]
+            command += TURNED_MARKET if options.rebuild else []
         self._publisher = await self._start(stack, "publisher", *command)
         return self._publisher
 
@@ -200,6 +211,8 @@ class Demo:
         while True:
             progress = await self._progress()
             dashboard.show(self._samples, progress.feedback)
+            if self._options.rebuild:
+                await self._stop_after_swap()
             if progress != last:
                 last, moved = progress, time.monotonic()
             quiet_s = time.monotonic() - moved
@@ -212,6 +225,17 @@ class Demo:
                     f"see the logs in {self._options.folder}"
                 )
             await asyncio.sleep(POLL_S)
+
+    async def _stop_after_swap(self) -> None:
+        """End the traffic when a rebuilt model has served everywhere for a while."""
+        serving = {sample.model for sample in self._samples.values()}
+        if self._first_models is None:
+            self._first_models = serving
+        if self._publisher.returncode is not None or serving & self._first_models:
+            return
+        await asyncio.sleep(AFTER_SWAP_S)
+        self._children.remove(self._publisher)
+        await self._publisher.stop()
 
     def _complete(self, progress: Progress) -> bool:
         """Whether all requests came out, all outcomes came in, and all windows have closed."""
@@ -227,6 +251,7 @@ class Demo:
         rate = self._settings.policy.rate
         window = min(WINDOW_REQUESTS, max(1, (found.requests - WARM_UP_REQUESTS) // 2))
         achieved = found.achieved_rate(WARM_UP_REQUESTS)
+        swapped = len(found.models) > 1
         on_target = abs(achieved - rate) <= RATE_TOLERANCE
         summary = {
             "requests": found.requests,
@@ -254,7 +279,10 @@ class Demo:
             "reordered": found.reordered,
             "exact": found.exact,
             "on_target": on_target,
-            "ok": found.exact and on_target and found.requests > 0,
+            "ok": found.exact
+            and on_target
+            and found.requests > 0
+            and (swapped or not self._options.rebuild),
         }
         write_summary(self._options.folder / "summary.json", summary)
         return summary
@@ -271,6 +299,7 @@ def _demo_settings(settings: Settings, options: DemoOptions) -> Settings:
             "model.artifact": "pretrained:jd" if options.jd else None,
             "model.registry": str(options.folder / "registry"),
             "trainer.store": str(options.folder / "examples"),
+            "trainer.rebuild_examples": REBUILD_EXAMPLES,
             "feedback.time_scale": week_s / WEEK_S,
             "feedback.lateness_s": 2.0,
         }

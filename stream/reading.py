@@ -60,7 +60,7 @@ class TopicReader:
         await self.consumer.stop()
 
     async def from_time(self, start_ms: int) -> None:
-        """Stand at the first record of each partition with this timestamp or a later one."""
+        """Stand at or before the first record of each partition with this timestamp or later."""
         found = await self.consumer.offsets_for_times(dict.fromkeys(self.partitions, start_ms))
         for tp in self.partitions:
             self.consumer.seek(tp, found[tp].offset if found[tp] else self.ends[tp])

@@ -62,7 +62,10 @@ async def merge_topic(
             await _push_next(heads, records)
         while heads:
             _order, record = heapq.heappop(heads)
-            if end_ms is None or record.timestamp < end_ms:
+            # asked again: the search by time may begin early, and times need not be in order
+            if (start_ms or 0) <= record.timestamp and (
+                end_ms is None or record.timestamp < end_ms
+            ):
                 yield record
             await _push_next(heads, ahead[record.partition])
 

@@ -1,0 +1,153 @@
+"""Replay: the same requests give the same decisions, wherever they come from and however cut."""
+
+from pathlib import Path
+
+import numpy as np
+import orjson
+import polars as pl
+import pytest
+from aiokafka import AIOKafkaProducer
+from polars.testing import assert_frame_equal
+from sklearn.metrics import roc_auc_score
+
+from models.settings import Settings
+from models.tasks import Task, TaskSet
+from stream.replay import (
+    DecisionWriter,
+    ReplayError,
+    ReplayOptions,
+    judge,
+    moment_ms,
+    outcome_frame,
+    read_outcomes,
+    run_replay,
+)
+from stream.verify import SEQUENCE_HEADER
+from tests.tiny_artifact import TASKS, Make
+
+START_MS = 1_700_000_000_000
+
+
+def tiny(settings: Settings, artifact: Path) -> Settings:
+    policy = {
+        "rate": 0.4,
+        "weights": {"click": 1.0, "online": 3.0},
+        "uncertainty_source": "own",
+        "explore": 0.05,
+    }
+    tasks = [task.model_dump() for task in TASKS]
+    tree = settings.model_dump() | {"tasks": tasks, "policy": policy}
+    return Settings(**tree).override({"model.artifact": str(artifact)})
+
+
+def lines(count: int) -> list[bytes]:
+    rng = np.random.default_rng(0)
+    return [
+        b"{broken"
+        if i % 50 == 7
+        else orjson.dumps({"id": f"r{i}", "imp": [{}], "site": {"id": f"s{rng.integers(60)}"}})
+        for i in range(count)
+    ]
+
+
+async def decisions(settings: Settings, source: str, out: Path, chunk_size: int) -> pl.DataFrame:
+    await run_replay(settings, ReplayOptions(source, out, chunk_size=chunk_size))
+    frame = pl.read_parquet(out / "decisions-*.parquet")
+    return frame.drop("partition", "offset", "timestamp")
+
+
+@pytest.mark.broker
+async def test_file_and_topic_give_the_same_decisions_at_any_chunk_size(
+    settings: Settings, make_artifact: Make, tmp_path: Path
+) -> None:
+    """Scores, verdicts, reasons, thresholds and propensities are equal, bit for bit."""
+    mine = tiny(settings, make_artifact())
+    file = tmp_path / "requests.jsonl"
+    file.write_bytes(b"\n".join(lines(1500)) + b"\n")
+    producer = AIOKafkaProducer(bootstrap_servers=mine.kafka.bootstrap)
+    async with producer:
+        for i, line in enumerate(lines(1500)):
+            await producer.send(
+                mine.topics.requests,
+                line,
+                partition=(i * 7) % 4,
+                timestamp_ms=START_MS + i // 10,
+                headers=[(SEQUENCE_HEADER, i.to_bytes(8, "big"))],
+            )
+    first = await decisions(mine, str(file), tmp_path / "out", 1000)
+    assert first.height == 1500 - 30
+    assert set(first["reason"]) == {"score", "uncertain", "explore"}
+    assert (first["verdict"] == "block").mean() == pytest.approx(0.4, abs=0.01)
+    for chunk_size in (1, 100, 5000):
+        for source in (str(file), mine.topics.requests):
+            out = tmp_path / f"{Path(source).suffix}-{chunk_size}"
+            assert_frame_equal(await decisions(mine, source, out, chunk_size), first)
+
+
+@pytest.mark.broker
+async def test_a_topic_is_read_between_two_moments(
+    settings: Settings, make_artifact: Make, tmp_path: Path
+) -> None:
+    """The first moment belongs to the replay, the last one does not."""
+    mine = tiny(settings, make_artifact())
+    producer = AIOKafkaProducer(bootstrap_servers=mine.kafka.bootstrap)
+    async with producer:
+        for i in range(40):
+            await producer.send_and_wait(
+                mine.topics.requests,
+                orjson.dumps({"id": f"r{i}", "imp": [{}]}),
+                partition=i % 4,
+                timestamp_ms=START_MS + 1000 * i,
+            )
+    options = ReplayOptions(
+        mine.topics.requests, tmp_path / "out", start=str(START_MS + 10_000),
+        end="2023-11-14T22:13:50",
+    )  # fmt: skip
+    summary = await run_replay(mine, options)
+    found = pl.read_parquet(tmp_path / "out" / "decisions-*.parquet")["request_id"].to_list()
+    assert found == [f"r{i}" for i in range(10, 30)]
+    assert summary["requests"] == 20
+
+
+def test_judgement_agrees_with_scikit_learn(tmp_path: Path) -> None:
+    """AUC per task on its population, outcomes that blocking costs, windows respected."""
+    tasks = TaskSet(
+        [Task(name="click", window_s=10), Task(name="online", population="click", window_s=10)]
+    )
+    rng = np.random.default_rng(1)
+    scores = rng.random((500, 2)).round(2)
+    clicked = rng.random(500) < scores[:, 0]
+    online = clicked & (rng.random(500) < scores[:, 1])
+    blocked = rng.random(500) < 0.5
+    frame = pl.DataFrame(
+        {
+            "request_id": [f"r{i}" for i in range(500)],
+            "timestamp": np.full(500, START_MS),
+            "verdict": np.where(blocked, "block", "pass"),
+            "score_click": scores[:, 0],
+            "score_online": scores[:, 1],
+        }
+    )
+    late = [(f"r{i}", "click", START_MS + 10_001) for i in np.flatnonzero(~clicked)]
+    clicks = [(f"r{i}", "click", START_MS + 10_000) for i in np.flatnonzero(clicked)]
+    landings = [(f"r{i}", "online", START_MS + 1) for i in np.flatnonzero(online)]
+    found = judge(frame, outcome_frame([*late, *clicks, *clicks, *landings]), tasks)
+    assert found["click"]["auc"] == pytest.approx(roc_auc_score(clicked, scores[:, 0]))
+    assert found["online"]["auc"] == pytest.approx(
+        roc_auc_score(online[clicked], scores[clicked, 1])
+    )
+    assert found["click"]["outcomes"] == clicked.sum()
+    assert found["click"]["blocked"] == (clicked & blocked).sum()
+    assert found["online"]["kept_share"] == pytest.approx(1 - online[blocked].sum() / online.sum())
+
+
+def test_faults_are_named(tmp_path: Path) -> None:
+    """A bad outcome, a bad moment and a used folder are told with place and remedy."""
+    file = tmp_path / "outcomes.jsonl"
+    file.write_bytes(b'{"request_id":"a","task":"click","ts":1}\n{"task":"click","ts":1}\n')
+    with pytest.raises(ReplayError, match=r"outcomes\.jsonl:2: outcome.request_id"):
+        read_outcomes(file)
+    with pytest.raises(ReplayError, match="'yesterday' is no moment"):
+        moment_ms("yesterday")
+    with pytest.raises(ReplayError, match="not empty"):
+        DecisionWriter(tmp_path, TaskSet(TASKS))
