@@ -11,6 +11,13 @@ from models.settings import KafkaSettings, Settings
 from stream.transport import app_options
 
 
+class DisklessApp(faust.App):  # type: ignore[misc]
+    """A Faust app that writes no files: its tables live in memory and in their changelog."""
+
+    async def on_first_start(self) -> None:
+        """Make no data directory."""
+
+
 def faust_options(settings: Settings) -> dict[str, Any]:
     """Keyword arguments of ``faust.App`` for these settings."""
     kafka, worker = settings.kafka, settings.worker

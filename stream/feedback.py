@@ -19,7 +19,7 @@ from models.artifact import load_artifact
 from models.features import FeatureSpec
 from models.kafka import client_options
 from models.settings import Settings
-from stream.app import faust_options, run_app
+from stream.app import DisklessApp, faust_options, run_app
 from stream.feedback_metrics import FeedbackMetrics
 from stream.feedback_state import JoinTable
 from stream.join import FeedbackJoin, JoinCounts
@@ -171,7 +171,7 @@ class FeedbackWorker(Service):  # type: ignore[misc]
         return int(self._clock() * 1000)
 
 
-class FeedbackApp(faust.App):  # type: ignore[misc]
+class FeedbackApp(DisklessApp):
     """The Faust app of a feedback worker.
 
     Args:

@@ -8,7 +8,7 @@ by (timestamp, publisher's sequence number, partition, offset).
 
 import heapq
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,8 +22,9 @@ from aiokafka import ConsumerRecord, TopicPartition
 from models.errors import UserError
 from models.request_files import is_file, read_requests
 from models.settings import KafkaSettings, Settings
-from models.tasks import ALL_REQUESTS, TaskSet
-from stream.interceptor import Intercepted, Interceptor, Record
+from stream.decisions import DecisionWriter
+from stream.interceptor import Interceptor, Record
+from stream.judgement import judge, outcome_frame, read_outcomes
 from stream.metrics import WorkerMetrics
 from stream.policy import Policy
 from stream.reading import TopicReader, read_topic
@@ -31,12 +32,9 @@ from stream.records import REASON_LABELS, Outcome, RecordError
 from stream.serving import load_model
 from stream.verify import SEQUENCE_HEADER
 
-#: Decisions per Parquet part, so that memory does not grow with the source.
-ROWS_PER_PART = 500_000
-
 
 class ReplayError(UserError, ValueError):
-    """A source or outcome file that cannot be replayed; names the file and what is wrong."""
+    """A replay that cannot be done as asked; says what is wrong with the request."""
 
 
 async def merge_topic(
@@ -86,63 +84,6 @@ async def _push_next(
         number = int.from_bytes(dict(record.headers).get(SEQUENCE_HEADER, b""), "big")
         order = (record.timestamp, number, record.partition, record.offset)
         heapq.heappush(heads, (order, record))
-
-
-class DecisionWriter:
-    """Writes decisions as Parquet parts and keeps the counts of the summary.
-
-    Args:
-        folder: Where the parts go; it must be new or empty.
-        tasks: Names the score columns.
-
-    Raises:
-        ReplayError: If the folder holds something already.
-    """
-
-    def __init__(self, folder: Path, tasks: TaskSet) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise ReplayError(f"{folder}: not empty; give --out a new folder")
-        self._folder = folder
-        self._tasks = tasks
-        self._frames: list[pl.DataFrame] = []
-        self._rows = 0
-        self._parts = 0
-
-    def write(self, model: str, result: Intercepted) -> None:
-        """Add the decisions of one chunk."""
-        decided = result.decided
-        columns: dict[str, Any] = {
-            "request_id": result.request_ids,
-            "partition": [record.partition for record in decided],
-            "offset": [record.offset for record in decided],
-            "timestamp": [record.timestamp for record in decided],
-        }
-        count = len(decided)
-        if result.scored is None:
-            columns |= {"verdict": ["pass"] * count, "reason": ["fail-open"] * count}
-        else:
-            decisions = result.scored.decisions
-            columns["verdict"] = np.where(decisions.passed_N, "pass", "block")
-            columns["reason"] = np.array(REASON_LABELS)[decisions.reason_N]
-            columns["e"] = decisions.reward_N
-            columns["threshold"] = decisions.threshold_N
-            columns["propensity"] = decisions.propensity_N
-            for column, task in enumerate(self._tasks.names):
-                columns[f"score_{task}"] = result.scored.scores_NT[:, column]
-                columns[f"uncertainty_{task}"] = result.scored.uncertainties_NT[:, column]
-        columns["model"] = [model] * count
-        self._frames.append(pl.DataFrame(columns))
-        self._rows += count
-        if self._rows >= ROWS_PER_PART:
-            self.close()
-
-    def close(self) -> None:
-        """Write what is pending as one more part."""
-        if self._frames:
-            path = self._folder / f"decisions-{self._parts:05d}.parquet"
-            pl.concat(self._frames, how="diagonal").write_parquet(path)
-            self._frames, self._rows, self._parts = [], 0, self._parts + 1
 
 
 @dataclass
@@ -211,94 +152,6 @@ class Replay:
             "reasons": dict(self._reasons),
             "achieved_rate": self._blocked / decided if decided else None,
         }
-
-
-def read_outcomes(path: Path) -> pl.DataFrame:
-    """Outcomes from a JSON Lines file, the first of each request and task.
-
-    Returns:
-        Columns ``request_id``, ``task``, ``ts`` (ms).
-
-    Raises:
-        ReplayError: Naming file and line of a bad one.
-    """
-    rows = []
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                try:
-                    outcome = Outcome.from_bytes(line)
-                except RecordError as error:
-                    raise ReplayError(f"{path}:{number}: {error}") from error
-                rows.append((outcome.request_id, outcome.task, outcome.ts))
-    return outcome_frame(rows)
-
-
-def outcome_frame(rows: Iterable[tuple[str, str, int]]) -> pl.DataFrame:
-    """The first outcome of each request and task."""
-    frame = pl.DataFrame(
-        list(rows), schema={"request_id": pl.String, "task": pl.String, "ts": pl.Int64},
-        orient="row",
-    )  # fmt: skip
-    return frame.group_by("request_id", "task").agg(pl.col("ts").min())
-
-
-def judge(decisions: pl.DataFrame, outcomes: pl.DataFrame, tasks: TaskSet) -> dict[str, Any]:
-    """What the decisions would have cost and kept.
-
-    Args:
-        decisions: As :class:`DecisionWriter` writes them.
-        outcomes: As :func:`read_outcomes` gives them; those outside their task's attribution
-            window do not count.
-        tasks: Tasks and their windows.
-
-    Returns:
-        Per task: ``outcomes``, ``blocked`` (outcomes that the blocked requests would have cost),
-        ``kept_share``, and ``auc`` of the score on the task's population (None without both
-        classes or without scores).
-    """
-    report: dict[str, Any] = {}
-    labelled = decisions
-    for task in tasks:
-        of_task = outcomes.filter(pl.col("task") == task.name).select(
-            "request_id", pl.col("ts").alias("outcome_ts")
-        )
-        delay = pl.col("outcome_ts") - pl.col("timestamp")
-        inside = delay.is_between(0, task.window_s * 1000).fill_null(value=False)
-        labelled = (
-            labelled.join(of_task, on="request_id", how="left")
-            .with_columns(inside.alias(f"label_{task.name}"))
-            .drop("outcome_ts")
-        )
-    for task in tasks:
-        label = pl.col(f"label_{task.name}")
-        happened = int(labelled.select(label.sum()).item())
-        blocked = int(labelled.filter(pl.col("verdict") == "block").select(label.sum()).item())
-        population = (
-            labelled
-            if task.population == ALL_REQUESTS
-            else labelled.filter(pl.col(f"label_{task.population}"))
-        )
-        report[task.name] = {
-            "outcomes": happened,
-            "blocked": blocked,
-            "kept_share": 1 - blocked / happened if happened else None,
-            "auc": _auc(population, task.name),
-        }
-    return report
-
-
-def _auc(frame: pl.DataFrame, task: str) -> float | None:
-    """Area under the ROC curve, as the rank-sum statistic with tied ranks averaged."""
-    if f"score_{task}" not in frame.columns:
-        return None
-    ranked = frame.select(pl.col(f"score_{task}").rank("average"), label=f"label_{task}")
-    positives = int(ranked["label"].sum())
-    negatives = ranked.height - positives
-    if positives == 0 or negatives == 0:
-        return None
-    rank_sum = float(ranked.filter("label")[f"score_{task}"].sum())
-    return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from mode import Service, ServiceT
 
 from models.kafka import client_options
 from models.settings import Settings
-from stream.app import faust_options, run_app
+from stream.app import DisklessApp, faust_options, run_app
 from stream.interceptor import Intercepted, Interceptor, LoadedModel
 from stream.metrics import WorkerMetrics
 from stream.policy import Policy
@@ -105,7 +105,7 @@ def _spare_the_collector() -> None:
     gc.set_threshold(200_000, 20, 100)
 
 
-class InterceptApp(faust.App):  # type: ignore[misc]
+class InterceptApp(DisklessApp):
     """The Faust app of an intercept worker.
 
     Args:

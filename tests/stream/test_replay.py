@@ -12,16 +12,9 @@ from sklearn.metrics import roc_auc_score
 
 from models.settings import Settings
 from models.tasks import Task, TaskSet
-from stream.replay import (
-    DecisionWriter,
-    ReplayError,
-    ReplayOptions,
-    judge,
-    moment_ms,
-    outcome_frame,
-    read_outcomes,
-    run_replay,
-)
+from stream.decisions import DecisionFolderError, DecisionWriter
+from stream.judgement import OutcomeError, judge, outcome_frame, read_outcomes
+from stream.replay import ReplayError, ReplayOptions, moment_ms, run_replay
 from stream.verify import SEQUENCE_HEADER
 from tests.tiny_artifact import TASKS, Make
 
@@ -145,9 +138,9 @@ def test_faults_are_named(tmp_path: Path) -> None:
     """A bad outcome, a bad moment and a used folder are told with place and remedy."""
     file = tmp_path / "outcomes.jsonl"
     file.write_bytes(b'{"request_id":"a","task":"click","ts":1}\n{"task":"click","ts":1}\n')
-    with pytest.raises(ReplayError, match=r"outcomes\.jsonl:2: outcome.request_id"):
+    with pytest.raises(OutcomeError, match=r"outcomes\.jsonl:2: outcome.request_id"):
         read_outcomes(file)
     with pytest.raises(ReplayError, match="'yesterday' is no moment"):
         moment_ms("yesterday")
-    with pytest.raises(ReplayError, match="not empty"):
+    with pytest.raises(DecisionFolderError, match="not empty"):
         DecisionWriter(tmp_path, TaskSet(TASKS))

@@ -1,0 +1,76 @@
+"""Decisions as Parquet: what a replay writes, and what can be compared, joined and judged."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from models.errors import UserError
+from models.tasks import TaskSet
+from stream.interceptor import Intercepted
+from stream.records import REASON_LABELS
+
+#: Decisions per Parquet part, so that memory does not grow with the source.
+ROWS_PER_PART: Final = 500_000
+
+
+class DecisionFolderError(UserError, ValueError):
+    """A folder that decisions cannot be written to."""
+
+
+class DecisionWriter:
+    """Writes decisions as Parquet parts and keeps the counts of the summary.
+
+    Args:
+        folder: Where the parts go; it must be new or empty.
+        tasks: Names the score columns.
+
+    Raises:
+        DecisionFolderError: If the folder holds something already.
+    """
+
+    def __init__(self, folder: Path, tasks: TaskSet) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise DecisionFolderError(f"{folder}: not empty; give --out a new folder")
+        self._folder = folder
+        self._tasks = tasks
+        self._frames: list[pl.DataFrame] = []
+        self._rows = 0
+        self._parts = 0
+
+    def write(self, model: str, result: Intercepted) -> None:
+        """Add the decisions of one chunk."""
+        decided = result.decided
+        columns: dict[str, Any] = {
+            "request_id": result.request_ids,
+            "partition": [record.partition for record in decided],
+            "offset": [record.offset for record in decided],
+            "timestamp": [record.timestamp for record in decided],
+        }
+        count = len(decided)
+        if result.scored is None:
+            columns |= {"verdict": ["pass"] * count, "reason": ["fail-open"] * count}
+        else:
+            decisions = result.scored.decisions
+            columns["verdict"] = np.where(decisions.passed_N, "pass", "block")
+            columns["reason"] = np.array(REASON_LABELS)[decisions.reason_N]
+            columns["e"] = decisions.reward_N
+            columns["threshold"] = decisions.threshold_N
+            columns["propensity"] = decisions.propensity_N
+            for column, task in enumerate(self._tasks.names):
+                columns[f"score_{task}"] = result.scored.scores_NT[:, column]
+                columns[f"uncertainty_{task}"] = result.scored.uncertainties_NT[:, column]
+        columns["model"] = [model] * count
+        self._frames.append(pl.DataFrame(columns))
+        self._rows += count
+        if self._rows >= ROWS_PER_PART:
+            self.close()
+
+    def close(self) -> None:
+        """Write what is pending as one more part."""
+        if self._frames:
+            path = self._folder / f"decisions-{self._parts:05d}.parquet"
+            pl.concat(self._frames, how="diagonal").write_parquet(path)
+            self._frames, self._rows, self._parts = [], 0, self._parts + 1
