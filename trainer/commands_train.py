@@ -13,6 +13,11 @@ from models.features import FeatureSpec
 from models.manifest import Manifest
 from models.tasks import TaskSet
 
+SIMULATED_START = 1_000_000
+"""First request learned from: later in the stream than what a demonstration publishes."""
+SIMULATED_PER_DAY = 25_000
+"""Few enough requests a day that learning sees every hour and weekday."""
+
 
 def register(app: typer.Typer) -> None:
     """Add ``train`` to the command line."""
@@ -85,14 +90,14 @@ def train(
 def _simulate(
     count: int, seed: int, spec: FeatureSpec, folder: Path
 ) -> tuple[list[Path], list[Path]]:
-    """Labelled examples from the start of the stream, unlabelled ones from what follows."""
+    """Labelled examples from a far stretch of the stream, unlabelled ones from what follows."""
     from trainer.traffic.examples import write_examples  # noqa: PLC0415
     from trainer.traffic.simulator import Simulator  # noqa: PLC0415
 
-    simulator = Simulator(seed)
+    simulator = Simulator(seed, requests_per_day=SIMULATED_PER_DAY)
     labelled, unlabelled = folder / "labelled.parquet", folder / "unlabelled.parquet"
-    write_examples(simulator, count, labelled, spec)
-    write_examples(simulator, count, unlabelled, spec, start=count)
+    write_examples(simulator, count, labelled, spec, start=SIMULATED_START)
+    write_examples(simulator, count, unlabelled, spec, start=SIMULATED_START + count)
     return [labelled], [unlabelled]
 
 

@@ -1,0 +1,57 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from models.artifact import load_artifact
+from models.examples import example_schema
+from models.scorer import Scorer
+from models.tasks import DEFAULT_TASKS
+from stream.cli import build_app
+
+
+def test_a_quick_run_on_simulated_traffic_gives_an_artifact(tmp_path: Path) -> None:
+    """One command makes a folder that loads, scores and says how good it is."""
+    out = tmp_path / "artifact"
+    command = ["train", "--simulated", "6000", "--quick", "--seed", "3", "--out", str(out)]
+    result = CliRunner().invoke(build_app(), command)
+    assert result.exit_code == 0, result.output
+    artifact = load_artifact(out)
+    Scorer(artifact).warm_up()
+    assert artifact.tasks == DEFAULT_TASKS
+    assert artifact.manifest.version in result.output
+    assert artifact.manifest.seed == 3
+    assert artifact.manifest.training.unlabelled_rows == 6000
+    click = artifact.manifest.metrics.student["click"].auc_roc
+    assert click is not None
+    assert click > 0.55
+
+
+@pytest.mark.parametrize("sources", [[], ["--simulated", "1000", "--examples", "x.parquet"]])
+def test_exactly_one_source_is_needed(tmp_path: Path, sources: list[str]) -> None:
+    """Without a source, or with two, the command says which options there are."""
+    result = CliRunner().invoke(build_app(), ["train", "--out", str(tmp_path), *sources])
+    assert result.exit_code == 2
+    assert "--examples, --simulated or --jd" in " ".join(result.output.split())
+
+
+def test_bad_examples_end_the_command_with_their_fault(tmp_path: Path) -> None:
+    """A store that cannot be learned from is one line that names the file, and no artifact."""
+    path = tmp_path / "empty.parquet"
+    pl.DataFrame(schema=example_schema(DEFAULT_TASKS)).write_parquet(path)
+    out = tmp_path / "out"
+    command = ["train", "--examples", str(path), "--out", str(out)]
+    result = CliRunner().invoke(build_app(), command)
+    assert result.exit_code == 1
+    assert "empty.parquet" in result.output
+    assert "Traceback" not in result.output
+    assert not out.exists()
+
+
+def test_the_command_line_does_not_import_torch() -> None:
+    """Other commands never pay for what training needs."""
+    code = "import sys, stream.cli; stream.cli.build_app(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
