@@ -3,6 +3,9 @@
 import ssl
 from typing import Any
 
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
 from models.settings import KafkaSettings, SettingsError
 
 
@@ -29,6 +32,31 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
             "sasl_plain_password": kafka.sasl_password,
         }
     return options
+
+
+async def topic_partitions(kafka: KafkaSettings, *topics: str) -> dict[str, list[TopicPartition]]:
+    """The partitions of each topic, in order; none of one that is not there.
+
+    A consumer without a group knows nothing of topics that it has not asked for, so this asks.
+
+    Raises:
+        SettingsError: As :func:`client_options`.
+        KafkaError: If no broker answers.
+    """
+    admin = AIOKafkaAdminClient(**client_options(kafka))
+    await admin.start()
+    try:
+        found = {
+            topic["topic"]: sorted(partition["partition"] for partition in topic["partitions"])
+            for topic in await admin.describe_topics()
+            if topic["error_code"] == 0
+        }
+    finally:
+        await admin.close()
+    return {
+        topic: [TopicPartition(topic, number) for number in found.get(topic, ())]
+        for topic in topics
+    }
 
 
 def ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:

@@ -1,12 +1,12 @@
 """How Weir's Faust apps are built from settings and run: one way for both workers."""
 
 import logging
-import ssl
 from typing import Any
 
 import faust
 from faust.types.auth import CredentialsT
 
+from models.kafka import ssl_context
 from models.settings import KafkaSettings, Settings
 from stream.transport import app_options
 
@@ -41,7 +41,7 @@ def run_app(app: faust.App) -> None:
 def _credentials(kafka: KafkaSettings) -> CredentialsT | None:
     context = None
     if kafka.security_protocol in {"SSL", "SASL_SSL"}:
-        context = ssl.create_default_context(cafile=kafka.ssl_cafile or None)
+        context = ssl_context(kafka)
     if kafka.security_protocol.startswith("SASL"):
         return faust.SASLCredentials(
             username=kafka.sasl_username,

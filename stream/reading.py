@@ -9,7 +9,7 @@ from typing import Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from models.kafka import client_options
+from models.kafka import client_options, topic_partitions
 from models.settings import KafkaSettings
 from stream.topics import TopicError
 
@@ -37,17 +37,18 @@ class TopicReader:
         Raises:
             TopicError: If there is no such topic.
         """
+        self.partitions = (await topic_partitions(self._kafka, self.topic))[self.topic]
+        if not self.partitions:
+            raise TopicError(
+                f"{self.topic}: no such topic on {self._kafka.bootstrap}; `weir topics` creates "
+                "the topics of Weir"
+            )
         self.consumer = AIOKafkaConsumer(
             **client_options(self._kafka),
             enable_auto_commit=False,
             isolation_level="read_committed",
         )
         await self.consumer.start()
-        numbers = self.consumer.partitions_for_topic(self.topic)
-        if not numbers:
-            await self.consumer.stop()
-            raise TopicError(f"{self.topic}: no such topic on {self._kafka.bootstrap}")
-        self.partitions = [TopicPartition(self.topic, number) for number in sorted(numbers)]
         self.consumer.assign(self.partitions)
         await self.consumer.seek_to_beginning(*self.partitions)
         # first offsets that were not there yet; final for a partition after its first fetch

@@ -19,7 +19,7 @@ import polars as pl
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from models.artifact import load_artifact
-from models.kafka import client_options
+from models.kafka import client_options, topic_partitions
 from models.settings import Settings
 from stream.records import ModelAnnouncement, RecordError, TrainingExample
 from trainer.gates import GateLimits
@@ -68,7 +68,7 @@ class TrainerDaemon:
         await producer.start()
         rebuilding: asyncio.Task[None] | None = None
         try:
-            self._assign(consumer)
+            await self._assign(consumer)
             while not stop.is_set():
                 await self._consume(consumer)
                 if (rebuilding is None or rebuilding.done()) and self._due():
@@ -82,14 +82,12 @@ class TrainerDaemon:
             await producer.stop()
             await consumer.stop()
 
-    def _assign(self, consumer: AIOKafkaConsumer) -> None:
+    async def _assign(self, consumer: AIOKafkaConsumer) -> None:
         """The offsets are the store's: no group, all partitions; and the announcements."""
         topics = self._settings.topics
         offsets = self._store.offsets
-        examples = [
-            TopicPartition(topics.examples, partition)
-            for partition in range(self._settings.kafka.partitions)
-        ]
+        found = await topic_partitions(self._settings.kafka, topics.examples)
+        examples = found[topics.examples]
         consumer.assign([*examples, TopicPartition(topics.models, 0)])
         for tp in examples:
             consumer.seek(tp, offsets.get(tp.partition, 0))

@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from models.kafka import client_options
+from models.kafka import client_options, topic_partitions
 from models.settings import Settings
 from trainer.traffic.downstream import Downstream
 from trainer.traffic.publish import Publisher, Shipment
@@ -112,6 +112,7 @@ class _Outputs:
 
     def __init__(self, settings: Settings) -> None:
         self._topics = settings.topics
+        self._kafka = settings.kafka
         self._consumer = AIOKafkaConsumer(
             **client_options(settings.kafka), enable_auto_commit=False, max_partition_fetch_bytes=1
         )
@@ -120,11 +121,9 @@ class _Outputs:
     async def __aenter__(self) -> Self:
         await self._consumer.start()
         topics = self._topics
-        self._partitions = [
-            TopicPartition(topic, number)
-            for topic in (topics.passed, topics.blocked, topics.rejected)
-            for number in self._consumer.partitions_for_topic(topic) or ()
-        ]
+        outputs = (topics.passed, topics.blocked, topics.rejected)
+        found = await topic_partitions(self._kafka, *outputs)
+        self._partitions = [tp for topic in outputs for tp in found[topic]]
         self._consumer.assign(self._partitions)
         self._before = await self.count()
         return self

@@ -14,9 +14,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import xxhash
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 
-from models.kafka import client_options
+from models.kafka import client_options, topic_partitions
 from models.settings import Settings
 from models.tasks import TaskSet
 from stream.records import Outcome
@@ -121,8 +121,8 @@ class Downstream:
         await consumer.start()
         try:
             async with BatchSender(options, topics.outcomes) as sender:
-                partitions = consumer.partitions_for_topic(topics.passed) or set()
-                assigned = [TopicPartition(topics.passed, number) for number in partitions]
+                found = await topic_partitions(self._settings.kafka, topics.passed)
+                assigned = found[topics.passed]
                 consumer.assign(assigned)
                 await consumer.seek_to_end(*assigned)
                 for partition in assigned:
