@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -13,10 +14,11 @@ from models.features import FeatureSpec
 from models.manifest import Manifest
 from models.tasks import TaskSet
 
-SIMULATED_START = 1_000_000
-"""First request learned from: later in the stream than what a demonstration publishes."""
-SIMULATED_PER_DAY = 25_000
-"""Few enough requests a day that learning sees every hour and weekday."""
+WEEK = 1_400_000
+"""Simulated requests in a week. Learning starts in the second, which no demonstration publishes."""
+STRETCHES = 28
+STRETCH_ROWS = 2048
+"""Learning sees a stretch every quarter of a day through a week; fewer, if they got shorter."""
 
 
 def register(app: typer.Typer) -> None:
@@ -90,15 +92,21 @@ def train(
 def _simulate(
     count: int, seed: int, spec: FeatureSpec, folder: Path
 ) -> tuple[list[Path], list[Path]]:
-    """Labelled examples from a far stretch of the stream, unlabelled ones from what follows."""
+    """Stretches of labelled examples spread over a week, each followed by unlabelled ones."""
     from trainer.traffic.examples import write_examples  # noqa: PLC0415
     from trainer.traffic.simulator import Simulator  # noqa: PLC0415
 
-    simulator = Simulator(seed, requests_per_day=SIMULATED_PER_DAY)
-    labelled, unlabelled = folder / "labelled.parquet", folder / "unlabelled.parquet"
-    write_examples(simulator, count, labelled, spec, start=SIMULATED_START)
-    write_examples(simulator, count, unlabelled, spec, start=SIMULATED_START + count)
-    return [labelled], [unlabelled]
+    simulator = Simulator(seed)
+    stretches = max(min(STRETCHES, count // STRETCH_ROWS), 1)
+    labelled, unlabelled = [], []
+    for stretch, rows in enumerate(np.diff(np.linspace(0, count, stretches + 1).astype(int))):
+        size = int(rows)
+        start = WEEK + stretch * max(WEEK // stretches, 2 * size)
+        labelled.append(folder / f"labelled-{stretch:02}.parquet")
+        unlabelled.append(folder / f"unlabelled-{stretch:02}.parquet")
+        write_examples(simulator, size, labelled[-1], spec, start=start)
+        write_examples(simulator, size, unlabelled[-1], spec, start=start + size)
+    return labelled, unlabelled
 
 
 def _read_jd(source: Path, tasks: TaskSet, spec: FeatureSpec, folder: Path) -> list[Path]:
