@@ -85,8 +85,16 @@ class TrainConfig:
         return replace(
             self,
             ple=PleConfig(embedding=4, expert=16, tower=8),
-            teacher=replace(self.teacher, epochs=1, snapshots=4, snapshots_per_epoch=4, samples=6),
-            distillation=replace(self.distillation, epochs=2, min_steps=300),
+            teacher=TeacherTraining(
+                batch=128,
+                epochs=3,
+                learning_rate=2e-3,
+                swag_learning_rate=4e-4,
+                snapshots=4,
+                snapshots_per_epoch=4,
+                samples=6,
+            ),
+            distillation=replace(self.distillation, batch=256, epochs=2, min_steps=300),
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -65,9 +65,10 @@ async def test_interrupted_at_any_moment_it_leaves_nothing_running(
     demo = await start("--requests", "100000", "--out", str(tmp_path / "demo"))
     talk = asyncio.ensure_future(demo.communicate())
     deadline = time.monotonic() + DEADLINE_S
-    while not (tmp_path / "demo" / after).exists() and time.monotonic() < deadline:
+    family: list[psutil.Process] = []
+    while not (family and (tmp_path / "demo" / after).exists()) and time.monotonic() < deadline:
         await asyncio.sleep(0.02)
-    family = psutil.Process(demo.pid).children(recursive=True)
+        family = psutil.Process(demo.pid).children(recursive=True)
     assert family
     demo.send_signal(signal.SIGINT)
     await asyncio.wait_for(talk, DEADLINE_S)
