@@ -15,7 +15,7 @@ from rich.console import Console
 from models.settings import Settings
 
 #: With --rebuild traffic goes on until a rebuilt model serves; this many requests are the end.
-REBUILD_REQUESTS = 400_000
+REBUILD_REQUESTS = 200_000
 
 
 class Role(StrEnum):
@@ -118,7 +118,7 @@ def demo(
     rate: Annotated[float | None, typer.Option(help="Target share to intercept.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Intercept workers.")] = 2,
     requests: Annotated[int, typer.Option(min=1, help="Simulated requests.")] = 60_000,
-    pace: Annotated[float, typer.Option(help="Simulated requests per second.")] = 1500.0,
+    pace: Annotated[float, typer.Option(help="Simulated requests per second.")] = 1200.0,
     backlog: Annotated[
         int | None, typer.Option(help="Publish this many first, then start the workers.")
     ] = None,

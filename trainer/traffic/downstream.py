@@ -156,7 +156,8 @@ class Downstream:
         mess = self._mess
         for task, delay_s in self._fates.get(key or b"", ()):
             name = self._names[task]
-            at_ms = timestamp_ms + delay_s * 1000 / self._time_scale
+            # an event follows its request, by a millisecond at least however fast days go by
+            at_ms = timestamp_ms + max(delay_s * 1000 / self._time_scale, 1.0)
             outcome = Outcome((key or b"").decode(), name, int(at_ms))
             luck, length = _draws(key or b"", name, mess.seed)
             later_ms = at_ms + length * mess.held_s * 1000 / self._time_scale
