@@ -117,7 +117,7 @@ def demo(
     ctx: typer.Context,
     rate: Annotated[float | None, typer.Option(help="Target share to intercept.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Intercept workers.")] = 2,
-    requests: Annotated[int, typer.Option(min=1, help="Simulated requests.")] = 60_000,
+    requests: Annotated[int, typer.Option(min=1, help="Simulated requests.")] = 48_000,
     pace: Annotated[float, typer.Option(help="Simulated requests per second.")] = 1200.0,
     backlog: Annotated[
         int | None, typer.Option(help="Publish this many first, then start the workers.")

@@ -68,8 +68,8 @@ class DemoOptions:
 
     folder: Path
     workers: int = 2
-    requests: int = 60_000
-    requests_per_second: float = 1500.0
+    requests: int = 48_000
+    requests_per_second: float = 1200.0
     backlog: bool = False
     jd: Path | None = None
     rebuild: bool = False
