@@ -79,7 +79,7 @@ async def campaign(
 async def test_passed_requests_bring_just_the_outcomes_that_happen(
     settings: Settings, traffic: Traffic
 ) -> None:
-    """Each event of a passed request comes once, at request time plus scaled delay, 1 ms at least."""
+    """Each event of a passed request comes once, at its scaled delay (1 ms at least); no others."""
     some = traffic[:1500]
     passing = set(some.ids[::2])
     clean = Mess(duplicate=0, held=0, unknown=0)
