@@ -33,16 +33,28 @@ def register(app: typer.Typer) -> None:
 
 def broker(
     port: Annotated[int, typer.Option(help="Loopback port; 0 takes a free one.")] = 9092,
-    log: Annotated[Path, typer.Option(help="Where the broker logs.")] = Path("var/broker.log"),
+    folder: Annotated[Path, typer.Option(help="Where it logs and keeps its files.")] = Path(
+        "var/broker"
+    ),
+    *,
+    kafka: Annotated[
+        bool, typer.Option("--kafka", help="Apache Kafka (needs Java 17 and Maven).")
+    ] = False,
 ) -> None:
-    """Run the embedded broker (memory only, for trying things out) until Ctrl-C."""
+    """Run a broker on this machine until Ctrl-C: the embedded one (memory only), or Kafka."""
     from stream.broker import EmbeddedBroker  # noqa: PLC0415
+    from stream.kafka_broker import KafkaBroker  # noqa: PLC0415
 
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    with EmbeddedBroker(log, port=port) as running:
-        typer.echo(f"the embedded broker serves on {running.bootstrap}; Ctrl-C ends it")
+    chosen = (
+        KafkaBroker(folder, port=port)
+        if kafka
+        else EmbeddedBroker(folder / "embedded.log", port=port)
+    )
+    with chosen as running:
+        typer.echo(f"the broker serves on {running.bootstrap}; Ctrl-C ends it")
         stop.wait()
 
 

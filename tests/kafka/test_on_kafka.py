@@ -1,0 +1,34 @@
+"""What the tests on the embedded broker state, stated again on Apache Kafka."""
+
+import pytest
+
+from models.settings import Settings
+from stream.reading import read_topic
+from stream.topics import TopicError, ensure_topics
+from tests.feedback.test_feedback_app import (  # noqa: F401
+    test_labels_are_right_across_a_kill,
+)
+from tests.stream.test_replay import (  # noqa: F401
+    test_a_topic_is_read_between_two_moments,
+    test_file_and_topic_give_the_same_decisions_at_any_chunk_size,
+)
+from tests.stream.test_verify import (  # noqa: F401
+    test_every_fault_is_counted,
+    test_everything_in_its_place_is_exact,
+)
+from tests.stream.test_worker import (  # noqa: F401
+    test_fails_open_recovers_and_refuses_bad_artifacts,
+    test_filters_without_torch_and_stops_when_asked,
+    test_killed_workers_lose_nothing,
+    tiny_settings,
+)
+
+pytestmark = pytest.mark.kafka
+
+
+async def test_topics_are_made_once_and_a_missing_one_is_named(settings: Settings) -> None:
+    """Creating topics again changes nothing; reading one that is not there says which."""
+    assert await ensure_topics(settings.kafka, settings.topics) == []
+    with pytest.raises(TopicError, match="absent: no such topic"):
+        async for _ in read_topic(settings.kafka, "absent"):
+            pass
