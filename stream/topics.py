@@ -1,11 +1,18 @@
 """The topics of Weir: created where they are missing, checked where they exist."""
 
+import asyncio
+import time
+from typing import Final
+
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from models.errors import UserError
 from models.kafka import client_options
 from models.settings import KafkaSettings, TopicSettings
+
+#: How long new partitions may be without a leader.
+LEADER_S: Final = 30.0
 
 
 class TopicError(UserError, RuntimeError):
@@ -34,7 +41,9 @@ async def ensure_topics(kafka: KafkaSettings, topics: TopicSettings) -> list[str
         _check_outputs(existing, count, topics)
         wanted = _new_topics(count, kafka.replication, topics)
         missing = [topic for topic in wanted if topic.name not in existing]
-        return await _create(admin, missing) if missing else []
+        created = await _create(admin, missing) if missing else []
+        await _until_led(admin, created)
+        return created
     finally:
         await admin.close()
 
@@ -72,6 +81,25 @@ def _new_topics(count: int, replication: int, topics: TopicSettings) -> list[New
         *(NewTopic(name, count, replication) for name in names),
         NewTopic(topics.models, 1, replication, topic_configs=compacted),
     ]
+
+
+async def _until_led(admin: AIOKafkaAdminClient, names: list[str]) -> None:
+    """Wait until every partition has a leader: before that, clients meet needless errors."""
+    deadline = time.monotonic() + LEADER_S
+    while True:
+        topics = {topic["topic"]: topic for topic in await admin.describe_topics()}
+        unled = [
+            name
+            for name in names
+            if name not in topics or any(p["leader"] < 0 for p in topics[name]["partitions"])
+        ]
+        if not unled:
+            return
+        if time.monotonic() > deadline:
+            raise TopicError(
+                f"{', '.join(unled)}: no leader after {LEADER_S:g} s; are enough brokers up?"
+            )
+        await asyncio.sleep(0.1)
 
 
 async def _create(admin: AIOKafkaAdminClient, missing: list[NewTopic]) -> list[str]:

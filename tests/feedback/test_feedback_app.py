@@ -115,7 +115,6 @@ async def test_labels_are_right_across_a_kill(settings: Settings, tmp_path: Path
         auto_offset_reset="earliest",
     )
     log = tmp_path / "worker.log"
-    await consumer.start()
     try:
         reader = Reader(consumer)
         async with ChunkSink({"bootstrap_servers": settings.kafka.bootstrap}) as sink:
@@ -124,6 +123,7 @@ async def test_labels_are_right_across_a_kill(settings: Settings, tmp_path: Path
             for number in range(REQUESTS):
                 record = passed(number, start + number)
                 await sink.send(topics.passed, number % PARTITIONS, [record])
+            await consumer.start()
             with feedback_worker(settings, log):
                 await reader.until(lambda seen: len({e.request_id for e in seen}) == REQUESTS)
             assert not any(e.labels["deal"] == 0 for e in reader.examples)
