@@ -121,7 +121,12 @@ def replay(
 
     settings = ctx.obj.override({"policy.rate": rate, "model.artifact": artifact})
     options = ReplayOptions(source, out, outcomes, start, end, chunk_size)
-    summary = asyncio.run(run_replay(settings, options))
+    with Console(stderr=True).status(f"replaying {source}") as status:
+        summary = asyncio.run(
+            run_replay(
+                settings, options, lambda done: status.update(f"replayed {done:,} of {source}")
+            )
+        )
     typer.echo(orjson.dumps(summary, option=orjson.OPT_INDENT_2))
 
 

@@ -8,7 +8,7 @@ by (timestamp, publisher's sequence number, partition, offset).
 
 import heapq
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,11 +94,13 @@ class Replay:
         interceptor: With its model installed (or none, to fail open).
         writer: Where decisions go.
         chunk_size: Records per chunk; decisions do not depend on it.
+        on_chunk: Told after every chunk how many records have been decided.
     """
 
     interceptor: Interceptor
     writer: DecisionWriter
     chunk_size: int
+    on_chunk: Callable[[int], None] | None = None
 
     def __post_init__(self) -> None:
         self._pending: list[Record] = []
@@ -123,6 +125,8 @@ class Replay:
         model = self.interceptor.model
         self.writer.write(model.version if model else "", result)
         self._requests += len(records)
+        if self.on_chunk is not None:
+            self.on_chunk(self._requests)
         self._passed += len(result.passed)
         self._blocked += len(result.blocked)
         for record in result.rejected:
@@ -175,8 +179,15 @@ class ReplayOptions:
     chunk_size: int = 1000
 
 
-async def run_replay(settings: Settings, options: ReplayOptions) -> dict[str, Any]:
+async def run_replay(
+    settings: Settings, options: ReplayOptions, on_chunk: Callable[[int], None] | None = None
+) -> dict[str, Any]:
     """Replay a source and write ``decisions-*.parquet`` and ``summary.json``.
+
+    Args:
+        settings: Brokers, policy, artifact.
+        options: What was asked for.
+        on_chunk: Told after every chunk how many requests have been replayed.
 
     Returns:
         The summary.
@@ -192,7 +203,8 @@ async def run_replay(settings: Settings, options: ReplayOptions) -> dict[str, An
         max_value_bytes=settings.worker.max_value_bytes,
     )
     interceptor.model = model = load_model(settings.model.artifact, tasks, settings)
-    replay = Replay(interceptor, DecisionWriter(options.out, tasks), options.chunk_size)
+    writer = DecisionWriter(options.out, tasks)
+    replay = Replay(interceptor, writer, options.chunk_size, on_chunk)
     if is_file(options.source):
         for record in read_requests(Path(options.source)):
             replay.feed(record)
@@ -201,7 +213,7 @@ async def run_replay(settings: Settings, options: ReplayOptions) -> dict[str, An
         async for record in merge_topic(settings.kafka, options.source, *span):
             replay.feed(record)
     replay.flush()
-    replay.writer.close()
+    writer.close()
     summary = {
         "source": options.source,
         "model_version": model.version,
