@@ -57,7 +57,8 @@ def feedback_worker(settings: Settings, log: Path) -> Iterator[subprocess.Popen[
 
 
 @pytest.fixture
-def settings(broker: EmbeddedBroker, unique: Callable[[str], str]) -> Settings:
+def hasty_settings(broker: EmbeddedBroker, unique: Callable[[str], str]) -> Settings:
+    """Windows of seconds. Not named as the shared fixture, for which it would be mistaken."""
     names = {name: unique(name) for name in TopicSettings.model_fields}
     base = load_settings(
         flags={
@@ -102,8 +103,9 @@ async def publish_outcomes(sink: ChunkSink, topic: str, outcomes: list[Outcome])
 
 @pytest.mark.broker
 @pytest.mark.slow
-async def test_labels_are_right_across_a_kill(settings: Settings, tmp_path: Path) -> None:
+async def test_labels_are_right_across_a_kill(hasty_settings: Settings, tmp_path: Path) -> None:
     """Disorder, duplicates, strangers, garbage and a SIGKILL in between: the labels are right."""
+    settings = hasty_settings
     rng = random.Random(7)
     topics = settings.topics
     await ensure_topics(settings.kafka, topics)

@@ -5,6 +5,10 @@ import pytest
 from models.settings import Settings
 from stream.reading import read_topic
 from stream.topics import TopicError, ensure_topics
+from tests.feedback.test_feedback_app import (  # noqa: F401
+    hasty_settings,
+    test_labels_are_right_across_a_kill,
+)
 from tests.stream.test_replay import (  # noqa: F401
     test_a_topic_is_read_between_two_moments,
     test_file_and_topic_give_the_same_decisions_at_any_chunk_size,
