@@ -47,6 +47,13 @@ def number_of(value: Any) -> float:
         return math.nan
 
 
+def split_tags(text: Any, separator: str) -> list[str]:
+    """The tags in a text, stripped, without empty ones; none in what is no text."""
+    if type(text) is not str:
+        return []
+    return [tag for part in text.split(separator) if (tag := part.strip())]
+
+
 def name_seed(name: str) -> int:
     """Seed of the hash of the feature ``name``, so that features do not share collisions."""
     return xxhash.xxh3_64_intdigest(name.encode())
