@@ -1,5 +1,5 @@
-/* The walk down decoded requests, compiled: what reader.py does column by column, request by
- * request. models/features/native.py makes the plan; nothing else calls this.
+/* Extraction, compiled: what reader.py does column by column, request by request.
+ * models/features/native.py makes the plan; nothing else calls this.
  *
  * A plan is a tree of paths in preorder. Every node knows its depth and where its subtree ends,
  * so a request is walked without recursion, each nested object is fetched once, and what is
@@ -20,7 +20,7 @@ enum { NUMBER, TIME, ROW, TAGS, COUNT, KINDS };
 
 typedef struct {
     int kind;
-    Py_ssize_t column; /* of ids_NC; of times_NT for TIME */
+    Py_ssize_t column; /* of ids_NC; of times_T for TIME */
     Py_ssize_t first;  /* NUMBER, COUNT: its first boundary */
     Py_ssize_t size;   /* NUMBER, COUNT: how many boundaries; TAGS: how many slots */
     PyObject *memo;    /* ROW, TAGS: the RowMemo */
@@ -35,6 +35,18 @@ typedef struct {
     Py_ssize_t op, op_end;
 } Node;
 
+enum { HOUR_OF_DAY, DAY_OF_WEEK, HOUR_OF_WEEK, PARTS };
+
+typedef struct {
+    int part;
+    Py_ssize_t column, time, shift; /* shift: where the minutes to add are, or -1 */
+} Time;
+
+typedef struct {
+    Py_ssize_t column, part, part_end;
+    unsigned long long seed, buckets;
+} Cross;
+
 typedef struct {
     PyObject_HEAD
     PyObject *nodes;
@@ -43,7 +55,10 @@ typedef struct {
     Op *op;
     double *boundary;
     int32_t *missing;
-    Py_ssize_t node_count, op_count, boundary_count, columns, times, depth;
+    Time *time;
+    Cross *cross;
+    Py_ssize_t *part; /* columns of the crosses' parts */
+    Py_ssize_t node_count, boundary_count, time_count, cross_count, columns, times, depth;
 } Plan;
 
 /* --- One walk -------------------------------------------------------------------------------- */
@@ -250,69 +265,118 @@ walk(const Plan *plan, PyObject *request, PyObject **held, int32_t *ids_C, doubl
     return 0;
 }
 
-static int
-walk_all(const Plan *plan, PyObject *requests, int32_t *ids_NC, double *times_NT)
+static int64_t
+calendar(double ms, int part)
 {
-    PyObject **held = PyMem_Calloc(plan->depth + 1, sizeof *held);
-    if (held == NULL) {
-        PyErr_NoMemory();
-        return -1;
+    int64_t hour = (int64_t)floor(ms / 3600000.0) % 24;
+    int64_t day = ((int64_t)floor(ms / 86400000.0) + 3) % 7; /* 1970-01-01 was a Thursday */
+    hour += hour < 0 ? 24 : 0;
+    day += day < 0 ? 7 : 0;
+    return part == HOUR_OF_DAY ? hour : part == DAY_OF_WEEK ? day : day * 24 + hour;
+}
+
+static void
+set_times(const Plan *plan, const double *times_T, int32_t *ids_C)
+{
+    for (const Time *time = plan->time; time < plan->time + plan->time_count; time++) {
+        double ms = times_T[time->time];
+        if (time->shift >= 0 && isfinite(times_T[time->shift])) {
+            volatile double shift = times_T[time->shift] * 60000.0; /* no fused multiply-add */
+            ms += shift;
+        }
+        if (fabs(ms) < 9007199254740992.0) {
+            ids_C[time->column] += 1 + (int32_t)calendar(ms, time->part);
+        }
     }
-    int failed = 0;
-    for (Py_ssize_t n = 0; !failed && n < PyTuple_GET_SIZE(requests); n++) {
+}
+
+/* values.cross_rows. */
+static void
+set_crosses(const Plan *plan, int32_t *ids_C)
+{
+    for (const Cross *cross = plan->cross; cross < plan->cross + plan->cross_count; cross++) {
+        uint64_t state = cross->seed;
+        int known = 1;
+        for (Py_ssize_t p = cross->part; p < cross->part_end; p++) {
+            Py_ssize_t column = plan->part[p];
+            uint64_t row = (uint64_t)(ids_C[column] - plan->missing[column]);
+            known = known && row != 0;
+            state += row + 0x9E3779B97F4A7C15u;
+            state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9u;
+            state = (state ^ (state >> 27)) * 0x94D049BB133111EBu;
+            state ^= state >> 31;
+        }
+        if (known) {
+            ids_C[cross->column] += 1 + (int32_t)(state % cross->buckets);
+        }
+    }
+}
+
+static int
+fill(const Plan *plan, PyObject *requests, int32_t *ids_C, PyObject **held, double *times_T)
+{
+    for (Py_ssize_t n = 0; n < PyTuple_GET_SIZE(requests); n++, ids_C += plan->columns) {
         PyObject *request = PyTuple_GET_ITEM(requests, n);
-        int32_t *ids_C = ids_NC + n * plan->columns;
-        double *times_T = times_NT + n * plan->times;
         if (!PyDict_Check(request)) {
             PyErr_Format(PyExc_TypeError, "request %zd of the batch is a %s, not a dict", n,
                          Py_TYPE(request)->tp_name);
-            failed = 1;
-            break;
+            return -1;
         }
         memcpy(ids_C, plan->missing, plan->columns * sizeof *ids_C);
         for (Py_ssize_t t = 0; t < plan->times; t++) {
             times_T[t] = Py_NAN;
         }
-        failed = walk(plan, request, held, ids_C, times_T) < 0;
+        if (walk(plan, request, held, ids_C, times_T) < 0) {
+            return -1;
+        }
+        set_times(plan, times_T, ids_C);
+        set_crosses(plan, ids_C);
     }
-    for (Py_ssize_t depth = 0; depth <= plan->depth; depth++) {
-        Py_XDECREF(held[depth]);
-    }
-    PyMem_Free(held);
-    return failed ? -1 : 0;
+    return 0;
 }
 
+/* Room for one walk, of this call alone: a callback may come back with the same plan. */
 static int
-fits(const Py_buffer *view, Py_ssize_t count, Py_ssize_t width, size_t item)
+fill_with_room(const Plan *plan, PyObject *requests, int32_t *ids_NC)
 {
-    return width == 0 ? view->len == 0
-                      : view->len / (Py_ssize_t)item / width == count &&
-                            view->len == count * width * (Py_ssize_t)item;
+    PyObject **held = PyMem_Calloc(plan->depth + 1, sizeof *held);
+    double *times_T = PyMem_Calloc(plan->times + 1, sizeof *times_T);
+    int failed = 1;
+    if (held == NULL || times_T == NULL) {
+        PyErr_NoMemory();
+    }
+    else {
+        failed = fill(plan, requests, ids_NC, held, times_T) < 0;
+        for (Py_ssize_t depth = 0; depth <= plan->depth; depth++) {
+            Py_XDECREF(held[depth]);
+        }
+    }
+    PyMem_Free(held);
+    PyMem_Free(times_T);
+    return failed ? -1 : 0;
 }
 
 static PyObject *
 plan_fill(Plan *plan, PyObject *args)
 {
     PyObject *given;
-    Py_buffer ids = {0}, times = {0};
-    if (!PyArg_ParseTuple(args, "Ow*w*:fill", &given, &ids, &times)) {
+    Py_buffer ids = {0};
+    if (!PyArg_ParseTuple(args, "Ow*:fill", &given, &ids)) {
         return NULL;
     }
     int failed = 1;
     PyObject *requests = PySequence_Tuple(given); /* ours: no callback can change it */
     if (requests != NULL) {
-        Py_ssize_t count = PyTuple_GET_SIZE(requests);
-        if (!fits(&ids, count, plan->columns, sizeof(int32_t)) ||
-            !fits(&times, count, plan->times, sizeof(double))) {
-            PyErr_SetString(PyExc_ValueError, "fill: a buffer has not the plan's shape");
+        Py_ssize_t width = plan->columns * (Py_ssize_t)sizeof(int32_t);
+        if (ids.len % width != 0 || ids.len / width != PyTuple_GET_SIZE(requests)) {
+            PyErr_SetString(PyExc_ValueError, "fill: ids_NC has not the plan's shape");
         }
         else {
-            failed = walk_all(plan, requests, ids.buf, times.buf) < 0;
+            failed = fill_with_room(plan, requests, ids.buf) < 0;
         }
         Py_DECREF(requests);
     }
     PyBuffer_Release(&ids);
-    PyBuffer_Release(&times);
     if (failed) {
         return NULL;
     }
@@ -409,6 +473,87 @@ check_ends(const Plan *plan)
     return 0;
 }
 
+static int
+outside(Py_ssize_t index, Py_ssize_t count)
+{
+    return index < 0 || index >= count;
+}
+
+static int
+read_times(Plan *plan, PyObject *given)
+{
+    plan->time_count = PyTuple_GET_SIZE(given);
+    plan->time = PyMem_Calloc(plan->time_count + 1, sizeof(Time));
+    if (plan->time == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < plan->time_count; i++) {
+        Time *time = plan->time + i;
+        PyObject *item = PyTuple_GET_ITEM(given, i);
+        if (!PyTuple_Check(item)) {
+            return bad_plan("a time must be a tuple");
+        }
+        if (!PyArg_ParseTuple(item, "nnni", &time->column, &time->time, &time->shift,
+                              &time->part)) {
+            return -1;
+        }
+        if (outside(time->column, plan->columns) || outside(time->time, plan->times) ||
+            time->shift < -1 || time->shift >= plan->times || outside(time->part, PARTS)) {
+            return bad_plan("a time outside its columns");
+        }
+    }
+    return 0;
+}
+
+static int
+read_parts(Plan *plan, Cross *cross, PyObject *given, Py_ssize_t *count)
+{
+    cross->part = *count;
+    cross->part_end = *count += PyTuple_GET_SIZE(given);
+    Py_ssize_t *grown = PyMem_Realloc(plan->part, (*count + 1) * sizeof *grown);
+    if (grown == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    plan->part = grown;
+    for (Py_ssize_t p = cross->part; p < cross->part_end; p++) {
+        plan->part[p] = PyLong_AsSsize_t(PyTuple_GET_ITEM(given, p - cross->part));
+        if (outside(plan->part[p], plan->columns)) {
+            return PyErr_Occurred() ? -1 : bad_plan("a part outside the columns");
+        }
+    }
+    return 0;
+}
+
+static int
+read_crosses(Plan *plan, PyObject *given)
+{
+    Py_ssize_t parts = 0;
+    plan->cross_count = PyTuple_GET_SIZE(given);
+    plan->cross = PyMem_Calloc(plan->cross_count + 1, sizeof(Cross));
+    if (plan->cross == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < plan->cross_count; i++) {
+        Cross *cross = plan->cross + i;
+        PyObject *item = PyTuple_GET_ITEM(given, i), *columns;
+        if (!PyTuple_Check(item)) {
+            return bad_plan("a cross must be a tuple");
+        }
+        if (!PyArg_ParseTuple(item, "nKKO!", &cross->column, &cross->seed, &cross->buckets,
+                              &PyTuple_Type, &columns) ||
+            read_parts(plan, cross, columns, &parts) < 0) {
+            return -1;
+        }
+        if (outside(cross->column, plan->columns) || cross->buckets < 1) {
+            return bad_plan("a cross without buckets, or outside the columns");
+        }
+    }
+    return 0;
+}
+
 static void *
 copied(const Py_buffer *view)
 {
@@ -421,16 +566,19 @@ copied(const Py_buffer *view)
 }
 
 static int
-read_plan(Plan *plan, const Py_buffer *missing, const Py_buffer *boundaries)
+read_nodes(Plan *plan, const Py_buffer *missing, const Py_buffer *boundaries)
 {
     plan->columns = missing->len / (Py_ssize_t)sizeof(int32_t);
     plan->boundary_count = boundaries->len / (Py_ssize_t)sizeof(double);
     plan->node_count = PyTuple_GET_SIZE(plan->nodes);
-    plan->node = PyMem_Calloc(plan->node_count + 1, sizeof(Node));
-    if (plan->times < 0 || plan->node == NULL) {
-        return plan->node == NULL ? (PyErr_NoMemory(), -1) : bad_plan("times is negative");
+    if (plan->columns < 1 || plan->times < 0) {
+        return bad_plan("no columns");
     }
-    if ((plan->missing = copied(missing)) == NULL || (plan->boundary = copied(boundaries)) == NULL) {
+    plan->missing = copied(missing);
+    plan->boundary = copied(boundaries);
+    plan->node = PyMem_Calloc(plan->node_count + 1, sizeof(Node));
+    if (plan->missing == NULL || plan->boundary == NULL || plan->node == NULL) {
+        PyErr_NoMemory();
         return -1;
     }
     Py_ssize_t op_count = 0;
@@ -445,23 +593,24 @@ read_plan(Plan *plan, const Py_buffer *missing, const Py_buffer *boundaries)
 static PyObject *
 plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    PyObject *nodes, *number_of;
+    PyObject *nodes, *times, *crosses, *number_of;
     Py_buffer missing = {0}, boundaries = {0};
-    Py_ssize_t times;
+    Py_ssize_t slots;
     if (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0) {
         PyErr_SetString(PyExc_TypeError, "Plan takes no keyword arguments");
         return NULL;
     }
-    if (!PyArg_ParseTuple(args, "O!y*y*nO:Plan", &PyTuple_Type, &nodes, &missing, &boundaries,
-                          &times, &number_of)) {
+    if (!PyArg_ParseTuple(args, "O!y*y*nO!O!O:Plan", &PyTuple_Type, &nodes, &missing, &boundaries,
+                          &slots, &PyTuple_Type, &times, &PyTuple_Type, &crosses, &number_of)) {
         return NULL;
     }
     Plan *plan = (Plan *)type->tp_alloc(type, 0);
     if (plan != NULL) {
         plan->nodes = Py_NewRef(nodes);
         plan->number_of = Py_NewRef(number_of);
-        plan->times = times;
-        if (read_plan(plan, &missing, &boundaries) < 0) {
+        plan->times = slots;
+        if (read_nodes(plan, &missing, &boundaries) < 0 || read_times(plan, times) < 0 ||
+            read_crosses(plan, crosses) < 0) {
             Py_CLEAR(plan);
         }
     }
@@ -490,18 +639,21 @@ plan_dealloc(Plan *plan)
     PyMem_Free(plan->op);
     PyMem_Free(plan->boundary);
     PyMem_Free(plan->missing);
+    PyMem_Free(plan->time);
+    PyMem_Free(plan->cross);
+    PyMem_Free(plan->part);
     type->tp_free(plan);
     Py_DECREF(type);
 }
 
 static PyMethodDef plan_methods[] = {
     {"fill", (PyCFunction)plan_fill, METH_VARARGS,
-     "fill(requests, ids_NC, times_NT): write N requests' ids (int32) and times (float64)."},
+     "fill(requests, ids_NC): write the ids (int32) of N requests."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot plan_slots[] = {
-    {Py_tp_doc, "Plan(nodes, missing_C, boundaries, times, number_of): see native.py."},
+    {Py_tp_doc, "Plan(nodes, missing_C, boundaries, slots, times, crosses, number_of): see native.py."},
     {Py_tp_new, plan_new},
     {Py_tp_traverse, plan_traverse},
     {Py_tp_dealloc, plan_dealloc},

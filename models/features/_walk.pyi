@@ -1,13 +1,15 @@
 from collections.abc import Callable, Sequence
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
 
 from models.features.values import RowMemo
 
-Op = tuple[int, int, int, int, RowMemo | None, Callable[[Any], list[Any]] | None]
-Node = tuple[str | int, int, int, tuple[Op, ...]]
+Op: TypeAlias = tuple[int, int, int, int, RowMemo | None, Callable[[Any], list[Any]] | None]
+Node: TypeAlias = tuple[str | int, int, int, tuple[Op, ...]]
+Time: TypeAlias = tuple[int, int, int, int]
+Cross: TypeAlias = tuple[int, int, int, tuple[int, ...]]
 
 @final
 class Plan:
@@ -16,14 +18,12 @@ class Plan:
         nodes: tuple[Node, ...],
         missing_C: bytes,
         boundaries: bytes,
-        times: int,
+        slots: int,
+        times: tuple[Time, ...],
+        crosses: tuple[Cross, ...],
         number_of: Callable[[Any], float],
         /,
     ) -> Plan: ...
     def fill(
-        self,
-        requests: Sequence[dict[str, Any]],
-        ids_NC: npt.NDArray[np.int32],
-        times_NT: npt.NDArray[np.float64],
-        /,
+        self, requests: Sequence[dict[str, Any]], ids_NC: npt.NDArray[np.int32], /
     ) -> None: ...

@@ -58,10 +58,9 @@ class Columns:
         return found
 
 
-def elements_of(values: Any, steps: Steps) -> list[Any]:
-    """What a path reaches from each of ``values``, in order; nothing if they are no list."""
-    if type(values) is not list:
-        return _NO_LIST
+def elements_of(value: Any, steps: Steps) -> list[Any]:
+    """What ``steps`` reach from each element of a list, in order; nothing from what is no list."""
+    values: list[Any] = value if type(value) is list else _NO_LIST
     for step in steps:
         if not values:
             break

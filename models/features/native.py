@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from models.features.columns import Steps, elements_of
-from models.features.feature import Feature, path_of
+from models.features.feature import Feature, Part, path_of
 from models.features.path import EACH, Step
-from models.features.values import RowMemo, number_of, split_tags
+from models.features.values import RowMemo, name_seed, number_of, split_tags
 
 if TYPE_CHECKING:
-    from models.features._walk import Node, Op
+    from models.features._walk import Cross, Node, Op, Time
 
 try:
     from models.features import _walk
@@ -28,7 +28,7 @@ else:
     NATIVE = True
 """Whether the extension is there."""
 
-# Kinds of ops, as _walk.c numbers them.
+# Kinds of ops and parts of the calendar, as _walk.c numbers them.
 _NUMBER: Final = 0
 _TIME: Final = 1
 _ROW: Final = 2
@@ -36,48 +36,29 @@ _TAGS: Final = 3
 _COUNT: Final = 4
 
 
+_PARTS: Final[tuple[Part, ...]] = ("hour-of-day", "day-of-week", "hour-of-week")
+
+
 class NativeReader:
-    """Reads what hangs on paths: all features but crosses, and the numbers of the time features.
+    """Reads the features of one spec.
 
     Raises:
         ImportError: Without the extension.
     """
 
-    def __init__(self, features: Sequence[Feature], times: Sequence[Steps]) -> None:
+    def __init__(self, features: Sequence[Feature]) -> None:
         if not NATIVE:
             raise ImportError(
-                "models.features._walk is not built; a C compiler and pip install -e . build it"
+                "models.features._walk is not built; with a C compiler, pip install -e . builds it"
             )
         self._columns = sum(feature.slots for feature in features)
-        self._times = len(times)
-        tree = _Tree()
-        for row, steps in enumerate(times):
-            tree.add(steps, (_TIME, row, 0, 0, None, None))
-        missing_C = np.zeros(self._columns, np.int32)
-        boundaries = array("d")
-        for feature in features:
-            missing_C[feature.column : feature.column + feature.slots] = feature.offset
-            if feature.kind in ("numeric", "count"):
-                _add_number(tree, feature, len(boundaries))
-                boundaries.extend(feature.boundaries)
-            elif feature.kind in ("categorical", "tags"):
-                _add_hashed(tree, feature)
-        self._plan = _walk.Plan(
-            tuple(tree.nodes(1, 0)),
-            missing_C.tobytes(),
-            boundaries.tobytes(),
-            len(times),
-            number_of,
-        )
+        self._plan = _plan(features)
 
-    def read(
-        self, requests: Sequence[dict[str, Any]]
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
-        """Ids of shape (C, N), those of time features and crosses not yet set; times (T, N)."""
+    def read(self, requests: Sequence[dict[str, Any]]) -> npt.NDArray[np.int32]:
+        """Ids of shape (N, C)."""
         ids_NC = np.empty((len(requests), self._columns), np.int32)
-        times_NT = np.empty((len(requests), self._times), np.float64)
-        self._plan.fill(requests, ids_NC, times_NT)
-        return ids_NC.T, times_NT.T
+        self._plan.fill(requests, ids_NC)
+        return ids_NC
 
 
 class _Tree:
@@ -102,6 +83,51 @@ class _Tree:
             inner = tree.nodes(depth + 1, number + 1)
             found += [(step, depth, number + 1 + len(inner), tuple(tree.ops)), *inner]
         return found
+
+
+def _plan(features: Sequence[Feature]) -> "_walk.Plan":
+    tree, slots = _Tree(), dict[Steps, int]()
+    missing_C = [f.offset for f in features for _ in range(f.slots)]
+    boundaries = array("d")
+    times: list[Time] = []
+    for feature in features:
+        if feature.kind in ("numeric", "count"):
+            _add_number(tree, feature, len(boundaries))
+            boundaries.extend(feature.boundaries)
+        elif feature.kind == "time":
+            times.append(_time(feature, slots))
+        elif feature.kind != "cross":
+            _add_hashed(tree, feature)
+    for steps, slot in slots.items():
+        tree.add(steps, (_TIME, slot, 0, 0, None, None))
+    return _walk.Plan(
+        tuple(tree.nodes(1, 0)),
+        array("i", missing_C).tobytes(),
+        boundaries.tobytes(),
+        len(slots),
+        tuple(times),
+        _crosses(features),
+        number_of,
+    )
+
+
+def _time(feature: Feature, slots: dict[Steps, int]) -> "Time":
+    """The feature as times of the plan have it; paths not yet among ``slots`` are added."""
+    time = slots.setdefault(path_of(feature).steps, len(slots))
+    shift = -1
+    if feature.utc_offset is not None:
+        shift = slots.setdefault(feature.utc_offset.steps, len(slots))
+    assert feature.part is not None
+    return feature.column, time, shift, _PARTS.index(feature.part)
+
+
+def _crosses(features: Sequence[Feature]) -> "tuple[Cross, ...]":
+    columns = {feature.name: feature.column for feature in features}
+    return tuple(
+        (f.column, name_seed(f.name), f.size - 1, tuple(columns[part] for part in f.parts))
+        for f in features
+        if f.kind == "cross"
+    )
 
 
 def _add_number(tree: _Tree, feature: Feature, first: int) -> None:

@@ -5,23 +5,28 @@ What :mod:`models.features.native` reads must be equal to what is read here, to 
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, groupby
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from models.features.columns import Columns, Steps
-from models.features.feature import Feature, path_of
+from models.features.feature import Feature, Part, path_of
 from models.features.path import EACH
-from models.features.values import RowMemo, number_of, split_tags
+from models.features.values import RowMemo, cross_rows, number_of, split_tags
+
+_MS_PER_MINUTE: Final = 60_000.0
+_MS_PER_HOUR: Final = 3_600_000.0
+_MS_PER_DAY: Final = 86_400_000.0
+_MAX_MS: Final = float(1 << 53)  # beyond it floats skip milliseconds: no time
+_EPOCH_WEEKDAY: Final = 3.0  # 1970-01-01 was a Thursday; Monday is 0
 
 
 class ColumnReader:
-    """Reads what hangs on paths: all features but crosses, and the numbers of the time features."""
+    """Reads the features of one spec."""
 
-    def __init__(self, features: Sequence[Feature], times: Sequence[Steps]) -> None:
+    def __init__(self, features: Sequence[Feature]) -> None:
         self._columns = sum(feature.slots for feature in features)
-        self._times = times
         self._numbers = _Numbers(f for f in features if f.kind in ("numeric", "count"))
         self._hashed = [
             (f, path_of(f).steps, RowMemo(f.name, f.size, f.offset))
@@ -29,10 +34,14 @@ class ColumnReader:
             if f.kind in ("categorical", "tags")
         ]
 
-    def read(
-        self, requests: Sequence[dict[str, Any]]
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
-        """Ids of shape (C, N), those of time features and crosses not yet set; times (T, N)."""
+        self._times = [f for f in features if f.kind == "time"]
+        by_name = {feature.name: feature for feature in features}
+        self._crosses = [
+            (f, [by_name[part] for part in f.parts]) for f in features if f.kind == "cross"
+        ]
+
+    def read(self, requests: Sequence[dict[str, Any]]) -> npt.NDArray[np.int32]:
+        """Ids of shape (N, C)."""
         columns, count = Columns(requests), len(requests)
         ids_CN = np.empty((self._columns, count), np.int32)
         self._numbers.fill(ids_CN, columns)
@@ -42,10 +51,14 @@ class ColumnReader:
                 continue
             for index, values in enumerate(_slots(feature, columns)):
                 ids_CN[feature.column + index] = _rows(memo, values, count)
-        times_TN = np.empty((len(self._times), count), np.float64)
-        for row, steps in enumerate(self._times):
-            times_TN[row] = _numbers(steps, columns, count)
-        return ids_CN, times_TN
+        for feature in self._times:
+            ids_CN[feature.column] = _time_rows(feature, columns, count)
+        for feature, parts in self._crosses:
+            parts_PN = np.stack([ids_CN[part.column] - part.offset for part in parts])
+            ids_CN[feature.column] = cross_rows(
+                parts_PN, feature.name, feature.size, feature.offset
+            )
+        return np.ascontiguousarray(ids_CN.T)
 
 
 class _Numbers:
@@ -129,3 +142,23 @@ def _slots(feature: Feature, columns: Columns) -> Iterator[Iterable[Any]]:
         lists = columns.elements(path.steps)
     for index in range(feature.slots):
         yield [values[index] if len(values) > index else None for values in lists]
+
+
+def _time_rows(feature: Feature, columns: Columns, count: int) -> npt.NDArray[np.int32]:
+    times_N = _numbers(path_of(feature).steps, columns, count)
+    if feature.utc_offset is not None:
+        minutes_N = _numbers(feature.utc_offset.steps, columns, count)
+        times_N += np.where(np.isfinite(minutes_N), minutes_N, 0.0) * _MS_PER_MINUTE
+    known_N = np.abs(times_N) < _MAX_MS
+    values_N = _calendar(np.where(known_N, times_N, 0.0), feature.part)
+    rows_N: npt.NDArray[np.int32] = np.where(known_N, values_N + 1, 0).astype(np.int32)
+    return rows_N + np.int32(feature.offset)
+
+
+def _calendar(times_N: npt.NDArray[np.float64], part: Part | None) -> npt.NDArray[np.float64]:
+    """Hour of the day 0..23, day of the week 0..6 from Monday, or hour of the week 0..167."""
+    hours_N = np.floor(times_N / _MS_PER_HOUR) % 24.0
+    if part == "hour-of-day":
+        return hours_N
+    days_N = (np.floor(times_N / _MS_PER_DAY) + _EPOCH_WEEKDAY) % 7.0
+    return days_N if part == "day-of-week" else days_N * 24.0 + hours_N

@@ -83,8 +83,8 @@ class RowMemo(dict[Any, int]):
 
     def row_of(self, value: Any) -> int:
         """The row of any JSON value, unhashable ones included."""
-        text = text_of(value)
-        if text is None:
+        text = value if type(value) is str else text_of(value)
+        if not text:
             return self._offset
         digest = xxhash.xxh3_64_intdigest(text.encode(errors="surrogatepass"), self._seed)
         return self._offset + 1 + digest % self._buckets
