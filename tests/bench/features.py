@@ -1,8 +1,8 @@
 """Cost of decoding and of feature extraction per request, with the shipped OpenRTB spec.
 
 Run from the repository root: ``PYTHONPATH=. python tests/bench/features.py``. Prints medians of
-rounds in which batch sizes and the two readers, in Python and compiled, take turns. Ids are long-tailed and a tenth of the users is unique, so that memos see
-misses as they do in traffic.
+rounds in which batch sizes and the two readers, in Python and compiled, take turns. Ids are
+long-tailed and a tenth of the users is unique, so that memos see misses as they do in traffic.
 """
 
 import gc
