@@ -46,10 +46,9 @@ class Columns:
         An element that lacks the field asked for holds its place as None.
         """
         star = steps.index(EACH)
-        columns = self.lists(steps[:star])
-        for step in steps[star + 1 :]:
-            columns = [_descend(values, step) if values else values for values in columns]
-        return columns
+        below = steps[star + 1 :]
+        lists = self.lists(steps[:star])
+        return [elements_of(values, below) for values in lists] if below else lists
 
     def _objects_at(self, steps: Steps) -> Sequence[dict[str, Any]]:
         found = self._objects.get(steps)
@@ -57,6 +56,16 @@ class Columns:
             found = [v if type(v) is dict else _NO_OBJECT for v in self.values(steps)]
             self._objects[steps] = found
         return found
+
+
+def elements_of(value: Any, steps: Steps) -> list[Any]:
+    """What ``steps`` reach from each element of a list, in order; nothing from what is no list."""
+    values: list[Any] = value if type(value) is list else _NO_LIST
+    for step in steps:
+        if not values:
+            break
+        values = _descend(values, step)
+    return values
 
 
 def _descend(values: list[Any], step: Step) -> list[Any]:

@@ -47,3 +47,14 @@ class Feature:
     part: Part | None = None
     utc_offset: Path | None = None
     parts: tuple[str, ...] = ()
+
+
+def path_of(feature: Feature) -> Path:
+    """The path of a feature that must have one.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    if feature.path is None:
+        raise ValueError(f"feature {feature.name!r}: a {feature.kind} feature needs a path")
+    return feature.path

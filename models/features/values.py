@@ -47,6 +47,13 @@ def number_of(value: Any) -> float:
         return math.nan
 
 
+def split_tags(text: Any, separator: str) -> list[str]:
+    """The tags in a text, stripped, without empty ones; none in what is no text."""
+    if type(text) is not str:
+        return []
+    return [tag for part in text.split(separator) if (tag := part.strip())]
+
+
 def name_seed(name: str) -> int:
     """Seed of the hash of the feature ``name``, so that features do not share collisions."""
     return xxhash.xxh3_64_intdigest(name.encode())
@@ -76,8 +83,8 @@ class RowMemo(dict[Any, int]):
 
     def row_of(self, value: Any) -> int:
         """The row of any JSON value, unhashable ones included."""
-        text = text_of(value)
-        if text is None:
+        text = value if type(value) is str else text_of(value)
+        if not text:
             return self._offset
         digest = xxhash.xxh3_64_intdigest(text.encode(errors="surrogatepass"), self._seed)
         return self._offset + 1 + digest % self._buckets

@@ -1,8 +1,8 @@
 """Cost of decoding and of feature extraction per request, with the shipped OpenRTB spec.
 
 Run from the repository root: ``PYTHONPATH=. python tests/bench/features.py``. Prints medians of
-alternating rounds. Ids are long-tailed and a tenth of the users is unique, so that memos see
-misses as they do in traffic.
+rounds in which batch sizes and the two readers, in Python and compiled, take turns. Ids are
+long-tailed and a tenth of the users is unique, so that memos see misses as they do in traffic.
 """
 
 import gc
@@ -10,15 +10,16 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
 
-from models.features import FeatureSpec
+from models.features import Extractor, FeatureSpec
+from models.features.extractor import NATIVE
 from stream.events import decode_many
 
-BATCHES = (64, 128, 512)
+BATCHES = (16, 64, 128, 512)
 REQUESTS = 5120
 ROUNDS = 7
 
@@ -137,21 +138,32 @@ def main() -> None:
     gc.set_threshold(200_000, 20, 100)
     rng = random.Random(1)
     spec = FeatureSpec.load("openrtb")
-    extractor = spec.extractor()
+    readers = ("python", "native") if NATIVE else ("python",)
+    extractors = {r: Extractor(spec.features, native=r == "native") for r in readers}
     values = [orjson.dumps(_maker(rng)) for _ in range(REQUESTS)]
-    _measure([values], extractor.extract)
-    rounds: dict[int, list[tuple[float, float, float]]] = {size: [] for size in BATCHES}
+    for extractor in extractors.values():
+        _measure([values], extractor.extract)
+    rounds: dict[tuple[int, str], list[tuple[float, float, float]]] = {
+        (size, reader): [] for size in BATCHES for reader in readers
+    }
     for _ in range(ROUNDS):
-        for size, times in rounds.items():
+        for (size, reader), times in rounds.items():
             batches = [values[start : start + size] for start in range(0, REQUESTS, size)]
-            times.append(_measure(batches, extractor.extract))
+            times.append(_measure(batches, extractors[reader].extract))
     mean = sum(map(len, values)) / REQUESTS
     lines = [f"{mean:.0f} bytes, {len(spec.features)} features; us of CPU per request, medians:"]
-    for size, times in rounds.items():
-        medians = [statistics.median(stage) / REQUESTS * 1e6 for stage in zip(*times, strict=True)]
-        parse, decode, extract = (f"{median:6.2f}" for median in medians)
-        lines.append(f"batch {size:4d}: orjson alone {parse}, decode {decode}, extract {extract}")
+    for size in BATCHES:
+        stages = [stage for reader in readers for stage in rounds[size, reader]]
+        parse, decode = (_median(stage[k] for stage in stages) for k in (0, 1))
+        extract = [f"{r} {_median(stage[2] for stage in rounds[size, r])}" for r in readers]
+        lines.append(
+            f"batch {size:4d}: orjson alone {parse}, decode {decode}, extract {', '.join(extract)}"
+        )
     sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _median(seconds: Iterable[float]) -> str:
+    return f"{statistics.median(seconds) / REQUESTS * 1e6:6.2f}"
 
 
 if __name__ == "__main__":

@@ -17,88 +17,18 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.features import Feature, FeatureSpec
+from models.features import Extractor, Feature, FeatureSpec
+from models.features.extractor import NATIVE
 from models.features.values import MEMO_ENTRIES, MEMO_TEXT, RowMemo
+from tests.features.arbitrary import EVERY_KIND, SPECS, requests_for
 
-EVERY_KIND = """
-[[feature]]
-name = "os"
-kind = "categorical"
-path = "device.os"
-size = 50
-[[feature]]
-name = "width"
-kind = "numeric"
-path = "device.w"
-boundaries = [320, 640.5, 1080]
-[[feature]]
-name = "floor"
-kind = "numeric"
-path = "imp[0].bidfloor"
-log = { low = 0.1, high = 10, buckets = 2 }
-[[feature]]
-name = "cat"
-kind = "tags"
-path = "site.cat[*]"
-size = 20
-slots = 2
-[[feature]]
-name = "segment"
-kind = "tags"
-path = "user.data[*].segment[*].id"
-size = 30
-slots = 3
-[[feature]]
-name = "format_w"
-kind = "tags"
-path = "imp[0].banner.format[*].w"
-size = 10
-slots = 2
-[[feature]]
-name = "word"
-kind = "tags"
-path = "user.keywords"
-split = ","
-size = 40
-slots = 2
-[[feature]]
-name = "corner"
-kind = "categorical"
-path = "ext.grid[1][0]"
-size = 9
-[[feature]]
-name = "cells"
-kind = "tags"
-path = "ext.grid[*][0]"
-size = 9
-slots = 2
-[[feature]]
-name = "deals"
-kind = "count"
-path = "imp[*].pmp.deals[*]"
-boundaries = [2, 4]
-[[feature]]
-name = "hour"
-kind = "time"
-path = "ext.ts"
-utc_offset = "device.geo.utcoffset"
-part = "hour-of-week"
-[[feature]]
-name = "day"
-kind = "time"
-path = "ext.ts"
-part = "day-of-week"
-[[feature]]
-name = "os_width"
-kind = "cross"
-of = ["os", "width"]
-size = 60
-[[feature]]
-name = "os_width_day"
-kind = "cross"
-of = ["os_width", "day"]
-size = 70
-"""
+both_readers = pytest.mark.parametrize(
+    "native",
+    [
+        pytest.param(False, id="python"),
+        pytest.param(True, id="native", marks=pytest.mark.skipif(not NATIVE, reason="not built")),
+    ],
+)
 
 REQUESTS: list[dict[str, Any]] = [
     {
@@ -132,13 +62,6 @@ GOLDEN = [
     [31, 53, 59, 60, 60, 80, 80, 80, 110, 110, 120, 120, 160, 169, 169, 178, 255, 355, 390, 478],
     [24, 50, 55, 60, 60, 80, 80, 80, 110, 110, 120, 120, 160, 169, 169, 178, 182, 351, 359, 419],
 ]
-
-SPECS = {
-    "every-kind": FeatureSpec.parse(EVERY_KIND, "every-kind"),
-    "openrtb": FeatureSpec.load("openrtb"),
-    "jd": FeatureSpec.load("jd"),
-}
-
 
 # --- The reference: one value at a time, nothing shared with the extractor ----------------------
 
@@ -240,78 +163,29 @@ def reference(spec: FeatureSpec, request: dict[str, Any]) -> list[int]:
     return [row + feature.offset for feature in spec.features for row in local[feature.name]]
 
 
-# --- Requests: arbitrary JSON put at, above and below the paths of a spec ------------------------
-
-SCALARS = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(1 << 63), (1 << 64) - 1)
-    | st.integers(-3, 2000)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=6)
-    | st.sampled_from(
-        ["300", " 5 ", "1e3", "1_0", "nan", "inf", "-1e999", "a,b", "", "٣", "\ud800"]
-    )
-)
-JSON = st.recursive(
-    SCALARS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
-    max_leaves=6,
-)
-
-
-def put(node: Any, steps: tuple[str | int, ...], value: Any) -> Any:
-    """``node`` with ``value`` at a path, containers made on the way."""
-    if not steps:
-        return value
-    step, rest = steps[0], steps[1:]
-    if isinstance(step, str):
-        kept = node if isinstance(node, dict) else {}
-        return {**kept, step: put(kept.get(step), rest, value)}
-    items = list(node) if isinstance(node, list) else []
-    if step == -1:
-        return [*items, put(None, rest, value)]
-    items += [None] * (step + 1 - len(items))
-    items[step] = put(items[step], rest, value)
-    return items
-
-
-@st.composite
-def requests_for(draw: st.DrawFn, spec: FeatureSpec) -> dict[str, Any]:
-    """A request with values at, and now and then above, paths of the spec."""
-    paths = [f.path.steps for f in spec.features if f.path]
-    paths += [f.utc_offset.steps for f in spec.features if f.utc_offset]
-    request: dict[str, Any] = {}
-    for steps in draw(st.lists(st.sampled_from(paths), max_size=25)):
-        depth = draw(st.integers(1, len(steps)) | st.just(len(steps)))
-        value = draw(SCALARS if depth == len(steps) else JSON)
-        changed = put(request, steps[:depth], value)
-        assert isinstance(changed, dict)
-        request = changed
-    return request
-
-
+@both_readers
 @pytest.mark.parametrize("name", SPECS)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_equals_the_reference(name: str, data: st.DataObject) -> None:
+def test_equals_the_reference(name: str, native: bool, data: st.DataObject) -> None:
     """On arbitrary requests the batch extractor gives what the plain reference gives."""
     spec = SPECS[name]
     requests = data.draw(st.lists(requests_for(spec), min_size=1, max_size=6))
-    ids_NC = spec.extractor().extract(requests)
+    ids_NC = Extractor(spec.features, native=native).extract(requests)
     assert ids_NC.dtype == np.int32
     assert ids_NC.flags.c_contiguous
     assert ids_NC.tolist() == [reference(spec, request) for request in requests]
 
 
+@both_readers
 @settings(max_examples=50, deadline=None)
 @given(data=st.data())
-def test_cutting_does_not_matter(data: st.DataObject) -> None:
+def test_cutting_does_not_matter(native: bool, data: st.DataObject) -> None:
     """However a stream is cut into batches, one extractor gives the ids of the whole."""
     spec = SPECS["every-kind"]
     requests = data.draw(st.lists(requests_for(spec), max_size=12))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(requests)), max_size=4)))
-    extractor = spec.extractor()
+    extractor = Extractor(spec.features, native=native)
     edges = [0, *cuts, len(requests)]
     pieces = [extractor.extract(requests[a:b]) for a, b in pairwise(edges)]
     whole_NC = spec.extractor().extract(requests)
@@ -330,9 +204,11 @@ def test_ids_stay_in_their_features_rows(data: st.DataObject) -> None:
         assert ((own >= feature.offset) & (own < feature.offset + feature.size)).all()
 
 
-def test_golden_ids() -> None:
+@both_readers
+def test_golden_ids(native: bool) -> None:
     """A spec and three requests give exactly these ids."""
-    assert SPECS["every-kind"].extractor().extract(REQUESTS).tolist() == GOLDEN
+    extractor = Extractor(SPECS["every-kind"].features, native=native)
+    assert extractor.extract(REQUESTS).tolist() == GOLDEN
 
 
 @pytest.mark.parametrize("seed", ["1", "4242"])
@@ -369,12 +245,13 @@ def test_time_is_the_users_own() -> None:
             assert ids_C[weekday.column] - weekday.offset == 1 + local.weekday()
 
 
-def test_one_bad_value_does_not_spoil_its_neighbours() -> None:
+@both_readers
+def test_one_bad_value_does_not_spoil_its_neighbours(native: bool) -> None:
     """An unhashable or unreadable value is missing, and the rest of its batch is as ever."""
     spec = SPECS["every-kind"]
     good = REQUESTS[0]
     bad: dict[str, Any] = {"device": {"os": {"a": []}, "w": [300]}, "ext": {"ts": {}}}
-    ids_NC = spec.extractor().extract([good, bad, good])
+    ids_NC = Extractor(spec.features, native=native).extract([good, bad, good])
     missing = [f.offset for f in spec.features for _ in range(f.slots)]
     assert ids_NC[0].tolist() == ids_NC[2].tolist() == GOLDEN[0]
     assert ids_NC[1].tolist() == missing
