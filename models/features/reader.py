@@ -148,7 +148,8 @@ def _time_rows(feature: Feature, columns: Columns, count: int) -> npt.NDArray[np
     times_N = _numbers(path_of(feature).steps, columns, count)
     if feature.utc_offset is not None:
         minutes_N = _numbers(feature.utc_offset.steps, columns, count)
-        times_N += np.where(np.isfinite(minutes_N), minutes_N, 0.0) * _MS_PER_MINUTE
+        with np.errstate(over="ignore"):  # an absurd offset makes an absurd time: missing
+            times_N += np.where(np.isfinite(minutes_N), minutes_N, 0.0) * _MS_PER_MINUTE
     known_N = np.abs(times_N) < _MAX_MS
     values_N = _calendar(np.where(known_N, times_N, 0.0), feature.part)
     rows_N: npt.NDArray[np.int32] = np.where(known_N, values_N + 1, 0).astype(np.int32)
