@@ -29,7 +29,7 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 #: Requests decoded and extracted at a time: their objects fit the core's cache together, which
 #: makes both steps faster than on a whole chunk (``python tests/bench/features.py``).
-TILE: Final = 128
+TILE: Final = 64
 #: Bytes of a value beyond the limit that its dead letter keeps.
 TRUNCATED_BYTES: Final = 1024
 
