@@ -1,5 +1,9 @@
 # Everything but training: workers, feedback, topics, replay. No torch.
 FROM python:3.11-slim AS build
+# The compiler is for feature extraction; without one the package falls back to Python.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 RUN python -m venv /opt/weir
 # Without sources the package is empty: this layer holds the dependencies, and survives code changes.
@@ -25,7 +29,6 @@ ENV PATH=/opt/weir/bin:$PATH \
     WEIR_MODEL__REGISTRY=/srv/weir/registry \
     WEIR_TRAINER__STORE=/srv/weir/examples
 USER 10001:10001
-# Faust keeps its (empty) data folder in the working directory.
 WORKDIR /var/lib/weir
 EXPOSE 9464
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \

@@ -14,6 +14,7 @@ from typing import Final
 import faust
 from mode import Service, ServiceT
 
+from models.features.native import NATIVE
 from models.kafka import client_options
 from models.settings import Settings
 from stream.app import DisklessApp, faust_options, run_app
@@ -56,6 +57,7 @@ class InterceptWorker(Service):  # type: ignore[misc]
         worker = self._settings.worker
         _spare_the_collector()
         port = self.metrics.serve(worker.metrics_host, worker.metrics_port)
+        logger.info("features are extracted by %s", "compiled code" if NATIVE else "Python")
         logger.info("metrics on http://%s:%d/metrics", worker.metrics_host, port)
 
     async def on_stop(self) -> None:
