@@ -57,7 +57,7 @@ async def test_file_and_topic_give_the_same_decisions_at_any_chunk_size(
     mine = tiny(settings, make_artifact())
     file = tmp_path / "requests.jsonl"
     file.write_bytes(b"\n".join(lines(1500)) + b"\n")
-    producer = AIOKafkaProducer(bootstrap_servers=mine.kafka.bootstrap)
+    producer = AIOKafkaProducer(bootstrap_servers=mine.kafka.bootstrap, acks="all")
     async with producer:
         for i, line in enumerate(lines(1500)):
             await producer.send(
@@ -83,7 +83,7 @@ async def test_a_topic_is_read_between_two_moments(
 ) -> None:
     """The first moment belongs to the replay, the last one does not."""
     mine = tiny(settings, make_artifact())
-    producer = AIOKafkaProducer(bootstrap_servers=mine.kafka.bootstrap)
+    producer = AIOKafkaProducer(bootstrap_servers=mine.kafka.bootstrap, acks="all")
     async with producer:
         for i in range(40):
             await producer.send_and_wait(

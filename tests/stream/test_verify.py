@@ -23,7 +23,7 @@ async def produce(
     settings: Settings, rows: list[tuple[str, bytes, list[tuple[str, bytes]]]]
 ) -> None:
     """Write rows of (topic, value, headers) to partition 0, with timestamps by value."""
-    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka.bootstrap)
+    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka.bootstrap, acks="all")
     async with producer:
         for topic, value, headers in rows:
             await producer.send_and_wait(

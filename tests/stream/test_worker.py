@@ -79,7 +79,7 @@ async def until(child: ChildProcess, port: int, done: Callable[[WorkerSample], b
 
 async def announce(settings: Settings, version: str, url: str, digest: str) -> None:
     message = ModelAnnouncement(version, url, digest, 1).to_bytes()
-    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka.bootstrap)
+    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka.bootstrap, acks="all")
     async with producer:
         await producer.send_and_wait(settings.topics.models, message, key=b"default")
 
