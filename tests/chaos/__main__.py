@@ -1,7 +1,10 @@
 """`python -m tests.chaos`: what `make chaos` runs; its record goes to ``var/chaos/SEED.json``."""
 
 import asyncio
+import logging
 import sys
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -44,23 +47,31 @@ def chaos(
 ) -> None:
     """Kill workers and brokers under load, again and again, then account for every request."""
     console = Console()
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # that nodes are away is no news
     few = max(1, kills // 20)
     doses = {
         Which.WORKERS: Dose(kills, few, few, few),
         Which.BROKERS: Dose(kills, few, few, few, brokers),
     }
+    start = time.monotonic()
+
+    def say(text: str) -> None:
+        console.print(f"{time.monotonic() - start:7.1f} s  {text}", highlight=False, soft_wrap=True)
+
     runs = []
     for name, dose in doses.items():
         if which in {name, Which.BOTH}:
             scenario = Scenario(name, seed, requests, dose, workers, nodes, guarantee, pace)
-            runs.append(play(scenario, VAR / "chaos" / f"{seed}-{name}", jars, console.log))
+            runs.append(play(scenario, VAR / "chaos" / f"{seed}-{name}", jars, say))
             content = orjson.dumps(runs, option=orjson.OPT_INDENT_2)
             (VAR / "chaos" / f"{seed}.json").write_bytes(content)
     console.print(table(runs))
     sys.exit(not all(run["ok"] for run in runs))
 
 
-def play(scenario: Scenario, folder: Path, jars: Path, say: Any) -> dict[str, Any]:
+def play(
+    scenario: Scenario, folder: Path, jars: Path, say: Callable[[str], None]
+) -> dict[str, Any]:
     """Play a scenario on brokers of its own; returns the record."""
     with KafkaCluster(folder, nodes=scenario.nodes, jars=jars) as cluster:
         run = Run(scenario, cluster, folder / "workers", say)

@@ -1,5 +1,6 @@
 """The record of a run: JSON for later, a table for now, and whether it shows what it must."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
@@ -95,7 +96,7 @@ def _most(rows: list[dict[str, Any]], key: str) -> str:
     return "-" if not values else "never" if None in values else f"{max(values):.1f} s"
 
 
-FIGURES: Final = {
+FIGURES: Final[dict[str, Callable[[dict[str, Any]], object]]] = {
     "requests": lambda run: f"{run['requests']:,}",
     "kill -9 of workers": lambda run: run["kill_9"],
     "lost / doubled / reordered": lambda run: (

@@ -134,6 +134,7 @@ class Run:
                 await self.traffic.finish()
                 self._say("no more failures; waiting until everything is committed")
                 self.log.drained_s = await self.watcher.drained(PROGRESS_S)
+                await self._everyone_in()
             except StalledError as error:
                 self.log.stalled = str(error)
             for worker in list(self.fleet.workers):
@@ -178,12 +179,13 @@ class Run:
         await self.fleet.kill(victim)
 
     async def _stop(self, event: Event) -> None:
+        await self._everyone_in()
         await self.fleet.stop(self.fleet.pick(event.pick))
         await self.fleet.start()
 
     async def _scale(self, event: Event) -> None:
         await self.fleet.start()
-        await asyncio.sleep(JOIN_S)
+        await self._everyone_in()
         since = dict(self.watcher.committed)
         await self.watcher.progress(since, every=True, within_s=PROGRESS_S)
         await self.fleet.stop(self.fleet.pick(event.pick))

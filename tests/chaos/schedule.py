@@ -79,7 +79,7 @@ class Dose:
         freezes: Zombies.
         stops: SIGTERMs.
         scales: Workers that come and go.
-        brokers: Nodes killed or stopped; 16 are every way, node and length once.
+        brokers: Nodes killed or stopped, bounces first; 16 are every way, node and length once.
     """
 
     kills: int = 100
@@ -100,6 +100,7 @@ def draw(seed: int, dose: Dose) -> list[Event]:
     ]
     ways = list(product((Kind.BROKER_KILL, Kind.BROKER_STOP), Target, (True, False)))
     rng.shuffle(ways)
+    ways.sort(key=lambda way: not way[2])  # a node that is back at once is the least of it
     events = [_event(rng, kind) for kind in kinds]
     events += [_event(rng, *ways[i % len(ways)]) for i in range(dose.brokers)]
     rng.shuffle(events)

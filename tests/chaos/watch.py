@@ -115,7 +115,7 @@ class Watcher:
         """The node that coordinates the group."""
 
         async def ask(admin: AIOKafkaAdminClient) -> int:
-            return await admin.find_coordinator(self._settings.kafka.group)
+            return int(await admin.find_coordinator(self._settings.kafka.group))
 
         return await self.ask(ask)
 
