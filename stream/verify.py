@@ -7,11 +7,12 @@ timestamp and headers; the ``weir`` header of a passed or blocked record, and th
 header of a rejected one, name the source offset. It reads as downstream does, ``read_committed``,
 up to the last stable offset. :class:`Verifier` is the account, :func:`account` feeds it.
 
-Memory is 17 bytes per offset of the input topic, whatever the requests weigh.
+Memory is 17 bytes per offset of the input topic, whatever the requests weigh; while a partition's
+columns grow, up to three times that.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -71,12 +72,47 @@ class Inputs:
         self.fates[at_N] = _MISSING
         self.cut[at_N], self.whole[at_N] = hashes_N2.T
 
-    def known(self, source_N: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Which offsets hold an input, bool (N,)."""
-        inside_N = (source_N >= 0) & (source_N < self.end)
-        known_N = np.zeros(len(source_N), np.bool_)
-        known_N[inside_N] = self.fates[source_N[inside_N]] != _NO_INPUT
-        return known_N
+    def settle(
+        self,
+        fate: Fate,
+        source_N: npt.NDArray[np.int64],
+        hash_N: npt.NDArray[np.uint64],
+        cut_N: npt.NDArray[np.bool_],
+    ) -> "Settled":
+        """Note the fate of the inputs of N outputs.
+
+        Args:
+            fate: Topic of the outputs.
+            source_N: Source offsets that they name.
+            hash_N: Their content hashes.
+            cut_N: Whether they say that their value was cut.
+        """
+        known_N = (source_N >= 0) & (source_N < self.end)
+        known_N[known_N] = self.fates[source_N[known_N]] != _NO_INPUT
+        rows_K = np.flatnonzero(known_N)
+        at_K = source_N[rows_K]
+        first_N, altered_N = np.zeros_like(known_N), np.zeros_like(known_N)
+        first_N[rows_K[np.unique(at_K, return_index=True)[1]]] = True
+        first_N[rows_K] &= self.fates[at_K] == _MISSING
+        altered_N[rows_K] = hash_N[rows_K] != np.where(
+            cut_N[rows_K], self.cut[at_K], self.whole[at_K]
+        )
+        self.fates[source_N[first_N]] = fate
+        return Settled(known_N, first_N, altered_N)
+
+
+class Settled(NamedTuple):
+    """What N outputs are to their inputs, bool (N,) each.
+
+    Attributes:
+        known_N: They name an input.
+        first_N: No output before them named it.
+        altered_N: They name an input whose content is another.
+    """
+
+    known_N: npt.NDArray[np.bool_]
+    first_N: npt.NDArray[np.bool_]
+    altered_N: npt.NDArray[np.bool_]
 
 
 class Verifier:
@@ -102,24 +138,13 @@ class Verifier:
     def outputs(self, fate: Fate, partition: int, records: Sequence[ConsumerRecord]) -> None:
         """The next records of one partition of the output topic of ``fate``."""
         self.account.outputs += len(records)
-        inputs = self._partitions.setdefault(partition, Inputs())
         count = len(records)
         outputs = [output_evidence(fate, self._requests, record) for record in records]
         source_N = np.fromiter((output.source for output in outputs), np.int64, count)
         hash_N = np.fromiter((output.content for output in outputs), np.uint64, count)
         cut_N = np.fromiter((output.cut for output in outputs), np.bool_, count)
-        known_N = inputs.known(source_N)
-
-        first_N = np.zeros(count, np.bool_)
-        rows_K = np.flatnonzero(known_N)
-        first_N[rows_K[np.unique(source_N[rows_K], return_index=True)[1]]] = True
-        first_N[rows_K] &= inputs.fates[source_N[rows_K]] == _MISSING
-        altered_N = np.zeros(count, np.bool_)
-        at_K = source_N[rows_K]
-        expected_K = np.where(cut_N[rows_K], inputs.cut[at_K], inputs.whole[at_K])
-        altered_N[rows_K] = hash_N[rows_K] != expected_K
-        inputs.fates[source_N[first_N]] = fate
-
+        inputs = self._partitions.setdefault(partition, Inputs())
+        known_N, first_N, altered_N = inputs.settle(fate, source_N, hash_N, cut_N)
         for kind, wrong_N in (
             (FaultKind.UNKNOWN, ~known_N),
             (FaultKind.DOUBLED, known_N & ~first_N),
