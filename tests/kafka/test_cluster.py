@@ -99,12 +99,13 @@ def test_a_node_that_is_not_there_is_named(cluster: KafkaCluster) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG")
 def test_dies_with_a_parent_that_is_killed(kafka_jars: Path, tmp_path: Path) -> None:
-    """A kill -9 of the process that started a cluster, even from a thread, ends its nodes."""
+    """A kill -9 of the process that starts a cluster ends its nodes."""
     code = (
         "import threading, time; from pathlib import Path\n"
         "from stream.kafka_cluster import KafkaCluster\n"
         f"c = KafkaCluster(Path({str(tmp_path)!r}), jars=Path({str(kafka_jars)!r}))\n"
-        "t = threading.Thread(target=c.start); t.start(); t.join()\n"
+        "threading.Thread(target=c.start, daemon=True).start()\n"
+        "while not c.pids: time.sleep(0.05)\n"
         "print(*c.pids.values(), flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen(
