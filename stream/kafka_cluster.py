@@ -210,8 +210,9 @@ class KafkaCluster:
         identity = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         commands = [
             java_command(
-                self._jars, "kafka.tools.StorageTool", "format", "-t", identity,
-                "-c", str(node.settings), *arguments, options=_SHORT,
+                self._jars, "kafka.tools.StorageTool", "format",
+                f"--cluster-id={identity}",  # as one word: it may begin with a hyphen
+                "--config", str(node.settings), *arguments, options=_SHORT,
             )
             for node in self._nodes.values()
         ]  # fmt: skip
