@@ -11,6 +11,7 @@ import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from models.kafka import client_options
 from models.registry import Registry
 from models.settings import Settings
 from stream.processes import ChildProcess, free_port
@@ -51,7 +52,7 @@ async def worker(
 
 async def publish(settings: Settings, start: int, count: int) -> None:
     """Requests with a few broken ones among them, spread over the partitions."""
-    async with ChunkSink({"bootstrap_servers": settings.kafka.bootstrap}) as sink:
+    async with ChunkSink(client_options(settings.kafka)) as sink:
         for partition in range(settings.kafka.partitions):
             rows = [
                 Outgoing(b"%d" % i, value(i), 1_700_000_000_000 + i, ())
@@ -79,7 +80,7 @@ async def until(child: ChildProcess, port: int, done: Callable[[WorkerSample], b
 
 async def announce(settings: Settings, version: str, url: str, digest: str) -> None:
     message = ModelAnnouncement(version, url, digest, 1).to_bytes()
-    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka.bootstrap, acks="all")
+    producer = AIOKafkaProducer(**client_options(settings.kafka), acks="all")
     async with producer:
         await producer.send_and_wait(settings.topics.models, message, key=b"default")
 
