@@ -1,4 +1,4 @@
-"""Subcommands of `weir` for what runs on the bus: broker, topics, worker, replay, demo."""
+"""Subcommands of `weir` on the bus: broker, topics, worker, verify, replay, demo."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ class Role(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the subcommands to ``app``."""
-    for command in (broker, topics, worker, replay, demo):
+    for command in (broker, topics, worker, verify, replay, demo):
         app.command()(command)
 
 
@@ -101,6 +101,22 @@ def worker(
         from stream.worker import run_worker  # noqa: PLC0415
 
         run_worker(settings)
+
+
+def verify(ctx: typer.Context) -> None:
+    """Account for every request on the topics, from outside; workers should be at rest.
+
+    Ends with status 1 unless every request is on one output topic, once, unchanged, in order, and
+    the group's offsets are committed.
+    """
+    from stream.verify import account  # noqa: PLC0415
+
+    found = asyncio.run(account(ctx.obj))
+    for fault in found.faults:
+        typer.echo(fault, err=True)
+    typer.echo(orjson.dumps(found.summary(), option=orjson.OPT_INDENT_2))
+    if not found.exact:
+        sys.exit(1)
 
 
 def replay(
