@@ -8,7 +8,7 @@ decide (eq. 7-9 of the DAUM paper), route. Every input record comes out exactly 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,8 @@ from models.tasks import TaskSet
 from stream.events import Reject, decode_many
 from stream.metrics import WorkerMetrics
 from stream.policy import Decisions, Policy
-from stream.records import DECISION_HEADER, REASON_LABELS, Reason
+from stream.records import DECISION_HEADER, REASON_LABELS, Decision, Reason, RejectCode
+from stream.transport import FetchedRecord, Record
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -30,27 +31,9 @@ Headers = Sequence[tuple[str, bytes | None]]
 #: Requests decoded and extracted at a time: their objects fit the core's cache together, which
 #: makes both steps faster than on a whole chunk (``python tests/bench/features.py``).
 TILE: Final = 64
+SOURCE_OFFSET_HEADER: Final = "weir-offset"
 #: Bytes of a value beyond the limit that its dead letter keeps.
 TRUNCATED_BYTES: Final = 1024
-
-
-class Record(Protocol):
-    """What the interceptor reads of a consumed record (aiokafka's ConsumerRecord has it)."""
-
-    @property
-    def topic(self) -> str: ...  # noqa: D102
-    @property
-    def partition(self) -> int: ...  # noqa: D102
-    @property
-    def key(self) -> bytes | None: ...  # noqa: D102
-    @property
-    def value(self) -> bytes | None: ...  # noqa: D102
-    @property
-    def timestamp(self) -> int: ...  # noqa: D102
-    @property
-    def offset(self) -> int: ...  # noqa: D102
-    @property
-    def headers(self) -> Headers: ...  # noqa: D102
 
 
 class LoadedModel:
@@ -112,7 +95,7 @@ class Intercepted:
     passed: list[OutputRecord]
     blocked: list[OutputRecord]
     rejected: list[OutputRecord]
-    decided: list[Record]
+    decided: list[FetchedRecord]
     request_ids: list[str]
     scored: Scored | None
 
@@ -132,9 +115,9 @@ class Interceptor:
         self._max_value_bytes = max_value_bytes
         self.model: LoadedModel | None = None
 
-    def intercept(self, records: Sequence[Record]) -> Intercepted:
+    def intercept(self, records: Sequence[FetchedRecord]) -> Intercepted:
         """Decide a chunk of at least one record, in offset order or in that of a merged history."""
-        kept: list[Record] = []
+        kept: list[FetchedRecord] = []
         request_ids: list[str] = []
         rejected: list[OutputRecord] = []
         features: list[npt.NDArray[np.int32]] = []
@@ -180,7 +163,7 @@ class Interceptor:
         return Scored(scores_NT, uncertainties_NT, decisions)
 
     def _route(
-        self, records: Sequence[Record], decisions: Decisions
+        self, records: Sequence[FetchedRecord], decisions: Decisions
     ) -> tuple[list[OutputRecord], list[OutputRecord]]:
         version = self.model.version if self.model else ""
         form = (
@@ -205,30 +188,56 @@ class Interceptor:
         return passed, blocked
 
     @staticmethod
-    def _pass_everything(records: Sequence[Record]) -> list[OutputRecord]:
+    def _pass_everything(records: Sequence[FetchedRecord]) -> list[OutputRecord]:
         form = (
             b'{"model":"","e":null,"threshold":null,"reason":"%b","propensity":1.0,"offset":%%d}'
             % Reason.FAIL_OPEN.label.encode()
         )
         return [_with_header(record, form % record.offset) for record in records]
 
-    def _rejected(self, record: Record, reject: Reject) -> OutputRecord:
+    def _rejected(self, record: FetchedRecord, reject: Reject) -> OutputRecord:
         self._metrics.reject(reject.code)
-        value = record.value
-        cut: Headers = ()
-        if value is not None and len(value) > self._max_value_bytes:
-            cut = (("weir-truncated-from", b"%d" % len(value)),)
-            value = value[:TRUNCATED_BYTES]
-        headers = (
-            *record.headers,
-            *cut,
-            ("weir-error", reject.code.value.encode()),
-            ("weir-message", reject.message.encode()),
-            ("weir-topic", record.topic.encode()),
-            ("weir-partition", b"%d" % record.partition),
-            ("weir-offset", b"%d" % record.offset),
+        too_long = record.value is not None and len(record.value) > self._max_value_bytes
+        return _dead_letter(record, reject, whole=not too_long)
+
+    def oversized(self, record: FetchedRecord, size: int, limit: int) -> OutputRecord:
+        """The dead letter of a request whose output of ``size`` bytes exceeds the broker's limit.
+
+        It keeps the first `TRUNCATED_BYTES` of key and value, and none of the headers.
+        """
+        reject = Reject(
+            RejectCode.TOO_LARGE,
+            f"the output has {size} bytes, key and headers included; the broker takes {limit}",
         )
-        return OutputRecord(record.key, value, record.timestamp, headers)
+        self._metrics.reject(reject.code)
+        short = _dead_letter(record, reject, whole=False)
+        key = record.key if record.key is None else record.key[:TRUNCATED_BYTES]
+        return short._replace(key=key, headers=short.headers[len(record.headers) :])
+
+
+def _dead_letter(record: FetchedRecord, reject: Reject, *, whole: bool) -> OutputRecord:
+    value = record.value
+    cut: Headers = ()
+    if value is not None and not whole:
+        cut = (("weir-truncated-from", b"%d" % len(value)),)
+        value = value[:TRUNCATED_BYTES]
+    headers = (
+        *record.headers,
+        *cut,
+        ("weir-error", reject.code.value.encode()),
+        ("weir-message", reject.message.encode()),
+        ("weir-topic", record.topic.encode()),
+        ("weir-partition", b"%d" % record.partition),
+        (SOURCE_OFFSET_HEADER, b"%d" % record.offset),
+    )
+    return OutputRecord(record.key, value, record.timestamp, headers)
+
+
+def source_offset(output: Record) -> int:
+    """Offset of the request that an output of the interceptor came from."""
+    name, value = output.headers[-1]
+    assert value is not None
+    return int(value) if name == SOURCE_OFFSET_HEADER else Decision.from_bytes(value).offset
 
 
 def hash_ids(request_ids: Sequence[str]) -> npt.NDArray[np.uint64]:
@@ -239,7 +248,7 @@ def hash_ids(request_ids: Sequence[str]) -> npt.NDArray[np.uint64]:
     )
 
 
-def _with_header(record: Record, header: bytes) -> OutputRecord:
+def _with_header(record: FetchedRecord, header: bytes) -> OutputRecord:
     own = (DECISION_HEADER, header)
     headers = (*record.headers, own) if record.headers else (own,)
     return OutputRecord(record.key, record.value, record.timestamp, headers)

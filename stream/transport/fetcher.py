@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import ConsumerStoppedError
+from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, ensure_aiokafka_TP
 from faust.types import TP
 
@@ -45,7 +45,7 @@ class Seek(NamedTuple):
 
 
 class FetchThread(AIOKafkaConsumerThread):  # type: ignore[misc]
-    """Faust's consumer thread; all methods but :meth:`wake_up` run inside it."""
+    """Faust's consumer thread; all methods but `wake_up` and `where` run inside it."""
 
     def __post_init__(self) -> None:
         """Set up the state of the thread."""
@@ -63,6 +63,30 @@ class FetchThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         self._epoch += 1
         self._cursor.clear()
         await super().on_partitions_assigned(assigned, generation_id)
+
+    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._isolation_level = "read_committed"  # an upstream may write in transactions
+        return consumer
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Commit; waits while no broker can. False if the partitions are not ours any more."""
+        consumer = self._ensure_consumer()
+        try:
+            await consumer.commit({ensure_aiokafka_TP(tp): at for tp, at in offsets.items()})
+        except (CommitFailedError, IllegalStateError) as error:
+            self.log.warning("not committed, the group is rebalancing: %r; %r", offsets, error)
+            return False
+        return True
+
+    def where(self, tp: TP) -> int | None:
+        """Offset of the next record to be handed over, None while it is not known."""
+        assigned = self._ensure_consumer()._subscription.subscription.assignment
+        key = ensure_aiokafka_TP(tp)
+        if assigned is None or key not in assigned.tps:
+            return None
+        state = assigned.state_value(key)
+        return state.position if state.has_valid_position else None
 
     async def seek_to_committed(self) -> Seek:
         """Seek to the committed offsets, or to the beginning, in one step; not in changelogs."""
