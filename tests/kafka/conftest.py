@@ -28,4 +28,3 @@ def broker(kafka_jars: Path) -> Iterator[KafkaCluster]:
     """Apache Kafka in KRaft mode: one node, plain text."""
     with KafkaCluster(VAR, jars=kafka_jars) as running:
         yield running
-
