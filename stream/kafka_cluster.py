@@ -281,6 +281,8 @@ def _cluster_settings(nodes: int, security: Security, voters: str) -> dict[str, 
         "transaction.state.log.num.partitions": str(_INTERNAL_PARTITIONS),
         "transaction.state.log.min.isr": in_sync,
         "group.initial.rebalance.delay.ms": "0",
+        # Kafka deletes by the records' own timestamps: replayed and simulated ones may be old.
+        "log.retention.ms": "-1",
         # A killed node is noticed after 6 s instead of 9, and may not come back before that.
         "broker.session.timeout.ms": "6000",
         "broker.heartbeat.interval.ms": "1000",
