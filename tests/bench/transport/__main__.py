@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from stream.kafka_broker import KafkaBroker
 
 from models.settings import Settings
-from stream.kafka_broker import KafkaBroker
 from tests.bench.transport.contender import CONTENDERS
 from tests.bench.transport.report import throughput, throughput_table
 from tests.bench.transport.rounds import Effort
