@@ -11,6 +11,8 @@ Memory is 17 bytes per offset of the input topic, whatever the requests weigh; w
 columns grow, up to three times that.
 """
 
+import asyncio
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
@@ -18,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError
+from aiokafka.structs import OffsetAndMetadata
 
 from models.kafka import client_options
 from models.settings import Settings
@@ -27,6 +31,8 @@ from stream.reading import TopicReader
 
 #: How many faults of each kind are listed; all are counted.
 LISTED: Final = 5
+#: How long the first group of a broker may take to get a coordinator.
+COORDINATOR_S: Final = 30.0
 
 _NO_INPUT: Final = -2
 _MISSING: Final = -1
@@ -258,9 +264,25 @@ async def committed_offsets(
     admin = AIOKafkaAdminClient(**client_options(settings.kafka))
     await admin.start()
     try:
-        found = await admin.list_consumer_group_offsets(
-            settings.kafka.group, partitions=list(partitions)
-        )
+        found = await _offsets(admin, settings.kafka.group, list(partitions))
     finally:
         await admin.close()
     return {tp.partition: at.offset for tp, at in found.items() if at.offset >= 0}
+
+
+async def _offsets(
+    admin: AIOKafkaAdminClient, group: str, partitions: list[TopicPartition]
+) -> Mapping[TopicPartition, OffsetAndMetadata]:
+    """What the group has committed, once it has a coordinator: a broker's first group waits."""
+    deadline = time.monotonic() + COORDINATOR_S
+    while True:
+        try:
+            found: Mapping[
+                TopicPartition, OffsetAndMetadata
+            ] = await admin.list_consumer_group_offsets(group, partitions=partitions)
+        except (GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError):
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.2)
+        else:
+            return found
