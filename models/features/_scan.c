@@ -7,9 +7,8 @@
  * value, and the caller goes the way of the reference. So it may give up too often, but must never
  * read otherwise than the reference does.
  *
- * The functions of the grammar take where to read and return where they stopped, or NULL for
- * giving up. They need no bounds: a value is copied to where zeros follow it, and a zero belongs
- * to no JSON.
+ * _json.h reads texts and numbers, _plan.h says what a plan is; here are the grammar above them,
+ * what is done with values, and the module.
  */
 
 #define PY_SSIZE_T_CLEAN
@@ -22,98 +21,11 @@
 #error "words are read as little-endian; without this extension features are read in Python"
 #endif
 
-#include "_xxh3.h"
+#include "_json.h"
+#include "_plan.h"
 
-enum { PAD = 16 };      /* bytes around a value that may be read */
-enum { DEEPEST = 64 };  /* levels that are followed; orjson reads more */
-enum { FINITE = 300 };  /* powers of ten that are surely finite */
+enum { DEEPEST = 64 }; /* levels that are followed; orjson reads more */
 enum { TEXT = 1, NUMBER = 2, BOOLEAN = 4, NOTHING = 8, OBJECT = 16, LIST = 32 }; /* types */
-
-/* What is done with a value; native.py numbers them alike. */
-enum { BUCKET, TIME, ROW, NEXT, TAG, SPLIT, IDENTITY, DEMAND, KINDS };
-
-/* The plan as native.py writes it: records of unsigned words. Node 0 stands for none. */
-
-typedef struct {
-    uint64_t types;            /* those that are no reason to give up */
-    uint64_t op, op_end;       /* what is done with the value */
-    uint64_t field_count;      /* how many fields are followed */
-    uint64_t element, element_end, rest; /* nodes of elements by index; of all others */
-} Node;
-
-typedef struct {
-    uint64_t kind;
-    uint64_t column;  /* of ids_C; TIME: of times_T; NEXT: a counter; DEMAND: bits */
-    uint64_t first;   /* BUCKET: its first boundary; TAG: its counter; SPLIT: its separator */
-    uint64_t size;    /* BUCKET: how many boundaries; TAG, SPLIT: how many slots */
-    uint64_t buckets; /* ROW, TAG, SPLIT: of the hash */
-    uint64_t seed;    /* ROW, TAG, SPLIT: of the hash */
-    uint64_t length;  /* SPLIT: of the separator */
-} Op;
-
-typedef struct {
-    uint64_t parent, name, size, node;
-} Field;
-
-typedef struct {
-    uint64_t index, node;
-} Element;
-
-enum { HOUR_OF_DAY, DAY_OF_WEEK, HOUR_OF_WEEK, PARTS };
-
-typedef struct {
-    uint64_t column, time, shift, part;
-} Time;
-
-typedef struct {
-    uint64_t column, counter, first, size;
-} Count;
-
-typedef struct {
-    uint64_t column, seed, buckets, part, part_end;
-} Cross;
-
-/* A field where its hash puts it. */
-typedef struct {
-    uint64_t head, tail; /* its name's first and last bytes */
-    const uint8_t *name;
-    uint32_t size, parent, node;
-} Slot;
-
-typedef struct {
-    PyObject_HEAD
-    Node *node;
-    Op *op;
-    Field *field;
-    Element *element;
-    uint8_t *names; /* of fields; and separators */
-    double *boundary;
-    int32_t *missing;
-    Time *time;
-    Count *count;
-    Cross *cross;
-    uint64_t *part; /* columns of the crosses' parts */
-    size_t nodes, ops, fields, elements, name_bytes, boundaries, columns, times_, counts, crosses;
-    size_t parts;
-    Slot *slot;
-    size_t mask;      /* of slots, their number less one */
-    size_t times;     /* slots of times_T; one more stays unknown */
-    size_t counters;
-    uint64_t demands; /* bits that a request must have set */
-} Plan;
-
-typedef struct {
-    const uint8_t *at;
-    size_t size;
-    int escaped;
-} Text;
-
-typedef struct {
-    uint64_t digits;  /* as one whole number, if they are 19 or fewer */
-    int64_t count;    /* how many digits */
-    int64_t exponent; /* value = digits * 10^exponent */
-    int negative, whole;
-} Number;
 
 typedef struct {
     int type;
@@ -125,8 +37,8 @@ typedef struct {
 /* One scan's own room: another may run while an allocation calls back into Python. */
 typedef struct {
     const Plan *plan;
-    uint8_t *document, *plain; /* `room` bytes, and PAD on either side */
-    size_t room;
+    uint8_t *document; /* the value, PAD on either side */
+    uint8_t *plain;    /* the newest text that had escapes, without them */
     uint64_t *seen;  /* for each slot, in which object its field was */
     uint64_t object; /* the number of the newest object */
     uint64_t *counter;
@@ -138,249 +50,36 @@ typedef struct {
     char said[32];
 } Scan;
 
-/* --- Characters ------------------------------------------------------------------------------ */
+/* --- Values ---------------------------------------------------------------------------------- */
 
-static inline const uint8_t *
-skip_blank(const uint8_t *p)
+/* float() of a text, NaN where it says no number; 0, or -1 on error. */
+static int
+spelled_number(const Scan *scan, Text text, double *result)
 {
-    while (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t') {
-        p++;
+    Number number;
+    const uint8_t *end = read_number(text.at, &number);
+    if (end == text.at + text.size) {
+        *result = number_value(&number, &text);
+        return 0;
     }
-    return p;
+    text = resolved(text, scan->plain);
+    PyObject *said = PyUnicode_DecodeUTF8((const char *)text.at, (Py_ssize_t)text.size, NULL);
+    PyObject *found = said == NULL ? NULL : PyFloat_FromString(said);
+    Py_XDECREF(said);
+    if (found != NULL) {
+        *result = PyFloat_AS_DOUBLE(found);
+        Py_DECREF(found);
+        return 0;
+    }
+    if (!PyErr_ExceptionMatches(PyExc_ValueError)) {
+        return -1;
+    }
+    PyErr_Clear();
+    return 0;
 }
 
+/* values.number_of; 0, or -1 on error. */
 static inline int
-is_digit(uint8_t byte)
-{
-    return (uint8_t)(byte - '0') < 10;
-}
-
-/* The four digits after \u, or -1. */
-static int
-hexadecimal(const uint8_t *p)
-{
-    int code = 0;
-    for (int i = 0; i < 4; i++) {
-        int digit = is_digit(p[i])                            ? p[i] - '0'
-                    : (uint8_t)((p[i] | 32) - 'a') < 6 ? (p[i] | 32) - 'a' + 10
-                                                              : -1;
-        if (digit < 0) {
-            return -1;
-        }
-        code = code << 4 | digit;
-    }
-    return code;
-}
-
-/* Past an escape, of two halves where it is a surrogate. */
-static const uint8_t *
-check_escape(const uint8_t *p)
-{
-    if (p[1] != 'u') {
-        return p[1] != 0 && strchr("\"\\/bfnrt", p[1]) != NULL ? p + 2 : NULL;
-    }
-    int code = hexadecimal(p + 2);
-    if (code < 0 || (code & 0xFC00) == 0xDC00) {
-        return NULL;
-    }
-    if ((code & 0xFC00) != 0xD800) {
-        return p + 6;
-    }
-    int low = p[6] == '\\' && p[7] == 'u' ? hexadecimal(p + 8) : -1;
-    return low >= 0 && (low & 0xFC00) == 0xDC00 ? p + 12 : NULL;
-}
-
-/* Past one character of two to four bytes of UTF-8 (table 3-7 of the Unicode standard). */
-static const uint8_t *
-check_utf8(const uint8_t *p)
-{
-    uint8_t low = *p == 0xE0 ? 0xA0 : *p == 0xF0 ? 0x90 : 0x80;
-    uint8_t high = *p == 0xED ? 0x9F : *p == 0xF4 ? 0x8F : 0xBF;
-    int more = *p < 0xC2 ? 0 : *p < 0xE0 ? 1 : *p < 0xF0 ? 2 : *p < 0xF5 ? 3 : 0;
-    if (more == 0 || p[1] < low || p[1] > high) {
-        return NULL;
-    }
-    for (int i = 2; i <= more; i++) {
-        if ((p[i] & 0xC0) != 0x80) {
-            return NULL;
-        }
-    }
-    return p + 1 + more;
-}
-
-/* Bit 7 of bytes that are a quote, a backslash, a control or not ASCII; above the lowest such
- * byte there may be more bits than that. */
-static inline uint64_t
-special(uint64_t word)
-{
-    const uint64_t ones = 0x0101010101010101u;
-    uint64_t quote = (word ^ ones * '"') - ones, backslash = (word ^ ones * '\\') - ones;
-    return (quote | backslash | (word - ones * ' ') | word) & ones * 0x80;
-}
-
-/* A text, from after its opening quote to after its closing one. */
-static inline const uint8_t *
-read_text(const uint8_t *p, Text *text)
-{
-    text->at = p;
-    text->escaped = 0;
-    for (;;) {
-        uint64_t found;
-        while ((found = special(load8(p))) == 0) {
-            p += 8;
-        }
-        p += __builtin_ctzll(found) / 8;
-        if (*p == '"') {
-            text->size = (size_t)(p - text->at);
-            return p + 1;
-        }
-        text->escaped |= *p == '\\';
-        p = *p == '\\' ? check_escape(p) : check_utf8(p);
-        if (p == NULL) {
-            return NULL;
-        }
-    }
-}
-
-static uint8_t *
-put_utf8(uint8_t *to, uint32_t code)
-{
-    if (code < 0x80) {
-        *to++ = (uint8_t)code;
-        return to;
-    }
-    if (code < 0x800) {
-        *to++ = (uint8_t)(0xC0 | code >> 6);
-    }
-    else {
-        if (code < 0x10000) {
-            *to++ = (uint8_t)(0xE0 | code >> 12);
-        }
-        else {
-            *to++ = (uint8_t)(0xF0 | code >> 18);
-            *to++ = (uint8_t)(0x80 | (code >> 12 & 0x3F));
-        }
-        *to++ = (uint8_t)(0x80 | (code >> 6 & 0x3F));
-    }
-    *to++ = (uint8_t)(0x80 | (code & 0x3F));
-    return to;
-}
-
-/* What a checked text says: itself, or with its escapes resolved in `plain`. */
-static Text
-resolved(const Scan *scan, Text text)
-{
-    if (!text.escaped) {
-        return text;
-    }
-    uint8_t *to = scan->plain;
-    for (const uint8_t *p = text.at; p < text.at + text.size;) {
-        if (*p != '\\') {
-            *to++ = *p++;
-        }
-        else if (p[1] != 'u') {
-            const char *names = "bfnrt", *name = strchr(names, p[1]);
-            *to++ = name == NULL ? p[1] : (uint8_t)"\b\f\n\r\t"[name - names];
-            p += 2;
-        }
-        else {
-            uint32_t code = (uint32_t)hexadecimal(p + 2);
-            p += 6;
-            if ((code & 0xFC00) == 0xD800) {
-                code = 0x10000 + ((code & 0x3FF) << 10) + ((uint32_t)hexadecimal(p + 2) & 0x3FF);
-                p += 6;
-            }
-            to = put_utf8(to, code);
-        }
-    }
-    return (Text){scan->plain, (size_t)(to - scan->plain), 0};
-}
-
-/* --- Numbers --------------------------------------------------------------------------------- */
-
-static inline const uint8_t *
-read_digits(const uint8_t *p, Number *number)
-{
-    const uint8_t *first = p;
-    uint64_t digits = number->digits;
-    for (; is_digit(*p); p++) {
-        digits = digits * 10 + (uint64_t)(*p - '0'); /* wraps beyond 19 digits, which count tells */
-    }
-    number->digits = digits;
-    number->count += p - first;
-    return p == first ? NULL : p;
-}
-
-static const uint8_t *
-read_exponent(const uint8_t *p, Number *number)
-{
-    int negative = *p == '-';
-    p += *p == '-' || *p == '+';
-    if (!is_digit(*p)) {
-        return NULL;
-    }
-    int64_t exponent = 0;
-    for (; is_digit(*p); p++) {
-        exponent = exponent < 1000000 ? exponent * 10 + (*p - '0') : exponent;
-    }
-    number->exponent += negative ? -exponent : exponent;
-    return p;
-}
-
-/* A number by the grammar of JSON; NULL also where it may not be finite. */
-static inline const uint8_t *
-read_number(const uint8_t *p, Number *number)
-{
-    *number = (Number){.whole = 1, .negative = *p == '-'};
-    p += number->negative;
-    if (*p == '0') {
-        number->count = 1;
-        p++;
-    }
-    else if ((p = read_digits(p, number)) == NULL) {
-        return NULL;
-    }
-    if (*p == '.') {
-        int64_t before = number->count;
-        number->whole = 0;
-        if ((p = read_digits(p + 1, number)) == NULL) {
-            return NULL;
-        }
-        number->exponent = before - number->count;
-    }
-    if ((*p | 32) == 'e') {
-        number->whole = 0;
-        if ((p = read_exponent(p + 1, number)) == NULL) {
-            return NULL;
-        }
-    }
-    return number->count + number->exponent > FINITE ? NULL : p;
-}
-
-/* The nearest double. Two exact doubles give it in one operation (Clinger, "How to read floating
- * point numbers accurately", 1990); Python reads what is longer. */
-static double
-number_value(const Number *number, const Text *text)
-{
-    static const double power[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-                                   1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-                                   1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-    if (number->count <= 19 && number->digits <= (uint64_t)1 << 53 && number->exponent >= -22 &&
-        number->exponent <= 22) {
-        double value = (double)number->digits;
-        value = number->exponent < 0 ? value / power[-number->exponent]
-                                     : value * power[number->exponent];
-        return number->negative ? -value : value;
-    }
-    uint8_t *end = (uint8_t *)text->at + text->size, kept = *end; /* in the scan's own copy */
-    *end = 0;
-    double value = PyOS_string_to_double((const char *)text->at, NULL, NULL);
-    *end = kept;
-    return value;
-}
-
-/* values.number_of; 0, or -1 for giving up. */
-static int
 number_of(const Scan *scan, const Value *value, double *result)
 {
     *result = Py_NAN;
@@ -391,28 +90,10 @@ number_of(const Scan *scan, const Value *value, double *result)
         *result = value->truth;
     }
     else if (value->type == TEXT && value->text.size > 0) {
-        Number number;
-        const uint8_t *end = read_number(value->text.at, &number);
-        if (end == value->text.at + value->text.size) {
-            *result = number_value(&number, &value->text);
-            return 0;
-        }
-        Text text = resolved(scan, value->text);
-        PyObject *said = PyUnicode_DecodeUTF8((const char *)text.at, (Py_ssize_t)text.size, NULL);
-        PyObject *found = said == NULL ? NULL : PyFloat_FromString(said);
-        Py_XDECREF(said);
-        if (found != NULL) {
-            *result = PyFloat_AS_DOUBLE(found);
-            Py_DECREF(found);
-        }
-        else if (PyErr_ExceptionMatches(PyExc_ValueError)) {
-            PyErr_Clear();
-        }
+        return spelled_number(scan, value->text, result);
     }
-    return PyErr_Occurred() ? -1 : 0;
+    return 0;
 }
-
-/* --- Rows ------------------------------------------------------------------------------------ */
 
 /* The bucket after "missing" that a finite number falls into: how many boundaries are <= it. */
 static inline void
@@ -477,7 +158,7 @@ text_of(Scan *scan, const Value *value, Text *text)
 {
     *text = (Text){(const uint8_t *)"", 0, 0};
     if (value->type == TEXT) {
-        *text = resolved(scan, value->text);
+        *text = resolved(value->text, scan->plain);
     }
     else if (value->type == BOOLEAN) {
         *text = (Text){(const uint8_t *)(value->truth ? "1" : "0"), 1, 0};
@@ -576,7 +257,7 @@ apply(Scan *scan, const Op *op, const Value *value)
         return 0;
     case SPLIT:
         if (value->type == TEXT) {
-            set_split(scan, op, resolved(scan, value->text));
+            set_split(scan, op, resolved(value->text, scan->plain));
         }
         return 0;
     case IDENTITY:
@@ -596,44 +277,6 @@ static inline const Node *
 node_at(const Plan *plan, uint64_t number)
 {
     return number == 0 ? NULL : plan->node + number;
-}
-
-static inline uint64_t
-name_hash(uint64_t head, uint64_t tail, size_t size, uint64_t parent)
-{
-    uint64_t hash = (head ^ rotated(tail, 29) ^ (parent << 8 | size)) * PRIME64_1;
-    return hash ^ hash >> 32;
-}
-
-/* The first and the last eight bytes of a name, PAD bytes around it being readable. */
-static inline void
-name_words(const uint8_t *at, size_t size, uint64_t *head, uint64_t *tail)
-{
-    *head = *tail = 0;
-    if (size >= 8) {
-        *head = load8(at);
-        *tail = load8(at + size - 8);
-    }
-    else if (size > 0) {
-        *head = load8(at) << 8 * (8 - size);
-    }
-}
-
-/* Where in the table a field of `parent` is, or where it would be. */
-static inline size_t
-slot_of(const Plan *plan, uint64_t parent, const uint8_t *at, size_t size)
-{
-    uint64_t head, tail;
-    name_words(at, size, &head, &tail);
-    size_t i = name_hash(head, tail, size, parent) & plan->mask;
-    for (;; i = (i + 1) & plan->mask) {
-        const Slot *slot = plan->slot + i;
-        if (slot->node == 0 || (slot->head == head && slot->tail == tail && slot->size == size &&
-                                slot->parent == parent &&
-                                (size <= 16 || memcmp(slot->name, at, size) == 0))) {
-            return i;
-        }
-    }
 }
 
 /* One field, from its name's opening quote to the end of its value. */
@@ -795,7 +438,7 @@ static void
 set_times(const Scan *scan)
 {
     const Plan *plan = scan->plan;
-    for (const Time *time = plan->time; time < plan->time + plan->times_; time++) {
+    for (const Time *time = plan->time; time < plan->time + plan->times; time++) {
         double ms = scan->times_T[time->time];
         if (isfinite(scan->times_T[time->shift])) {
             volatile double shift = scan->times_T[time->shift] * 60000.0; /* no fused add */
@@ -851,7 +494,7 @@ scan_request(Scan *scan, const char *bytes, size_t size)
     memset(scan->document + size, 0, PAD);
     memcpy(scan->ids_C, plan->missing, plan->columns * sizeof *scan->ids_C);
     memset(scan->counter, 0, plan->counters * sizeof *scan->counter);
-    for (size_t t = 0; t <= plan->times; t++) {
+    for (size_t t = 0; t <= plan->time_slots; t++) {
         scan->times_T[t] = Py_NAN;
     }
     scan->demands = 0;
@@ -876,7 +519,7 @@ scan_value(Scan *scan, PyObject *value, Py_ssize_t max_bytes, uint64_t *hash)
     if (!scan_request(scan, PyBytes_AS_STRING(value), (size_t)PyBytes_GET_SIZE(value))) {
         return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
     }
-    Text id = resolved(scan, scan->identity);
+    Text id = resolved(scan->identity, scan->plain);
     *hash = xxh3(id.at, id.size, 0);
     return PyUnicode_DecodeUTF8((const char *)id.at, (Py_ssize_t)id.size, NULL);
 }
@@ -917,7 +560,7 @@ scan_with_room(const Plan *plan, PyObject *values, Py_ssize_t max_bytes, int32_t
         .plain = PyMem_Malloc(room),
         .seen = PyMem_Calloc(plan->mask + 1, sizeof *scan.seen),
         .counter = PyMem_Calloc(plan->counters + 1, sizeof *scan.counter),
-        .times_T = PyMem_Calloc(plan->times + 1, sizeof *scan.times_T),
+        .times_T = PyMem_Calloc(plan->time_slots + 1, sizeof *scan.times_T),
     };
     uint8_t *document = scan.document;
     PyObject *identities = NULL;
@@ -964,186 +607,7 @@ plan_scan(Plan *plan, PyObject *args)
     return identities;
 }
 
-/* --- The plan -------------------------------------------------------------------------------- */
-
-static int
-within(uint64_t first, uint64_t count, uint64_t limit)
-{
-    return count <= limit && first <= limit - count;
-}
-
-static int
-op_is_sound(const Plan *plan, const Op *op)
-{
-    int hashed = op->kind == ROW || op->kind == TAG || op->kind == SPLIT;
-    if (hashed && op->buckets < 1) {
-        return 0;
-    }
-    switch (op->kind) {
-    case BUCKET:
-        return within(op->column, 1, plan->columns) &&
-               within(op->first, op->size, plan->boundaries);
-    case TIME:
-        return within(op->column, 1, plan->times);
-    case ROW:
-        return within(op->column, 1, plan->columns);
-    case NEXT:
-        return within(op->column, 1, plan->counters);
-    case TAG:
-        return within(op->column, op->size, plan->columns) && within(op->first, 1, plan->counters);
-    case SPLIT:
-        return within(op->column, op->size, plan->columns) && op->length > 0 &&
-               within(op->first, op->length, plan->name_bytes);
-    default:
-        return op->kind < KINDS;
-    }
-}
-
-static int
-tree_is_sound(const Plan *plan)
-{
-    for (size_t i = 0; i < plan->nodes; i++) {
-        const Node *node = plan->node + i;
-        if (node->op > node->op_end || node->op_end > plan->ops ||
-            node->element > node->element_end || node->element_end > plan->elements ||
-            node->rest >= plan->nodes) {
-            return 0;
-        }
-    }
-    for (size_t i = 0; i < plan->fields; i++) {
-        const Field *field = plan->field + i;
-        if (field->parent >= plan->nodes || field->node < 1 || field->node >= plan->nodes ||
-            !within(field->name, field->size, plan->name_bytes)) {
-            return 0;
-        }
-    }
-    for (size_t i = 0; i < plan->elements; i++) {
-        if (plan->element[i].node >= plan->nodes) {
-            return 0;
-        }
-    }
-    return plan->nodes >= 2;
-}
-
-static int
-rest_is_sound(const Plan *plan)
-{
-    for (size_t i = 0; i < plan->times_; i++) {
-        const Time *time = plan->time + i;
-        if (time->column >= plan->columns || time->time > plan->times ||
-            time->shift > plan->times || time->part >= PARTS) {
-            return 0;
-        }
-    }
-    for (size_t i = 0; i < plan->counts; i++) {
-        const Count *count = plan->count + i;
-        if (count->column >= plan->columns || count->counter >= plan->counters ||
-            !within(count->first, count->size, plan->boundaries)) {
-            return 0;
-        }
-    }
-    for (size_t i = 0; i < plan->crosses; i++) {
-        const Cross *cross = plan->cross + i;
-        if (cross->column >= plan->columns || cross->buckets < 1 || cross->part > cross->part_end ||
-            cross->part_end > plan->parts) {
-            return 0;
-        }
-    }
-    for (size_t i = 0; i < plan->parts; i++) {
-        if (plan->part[i] >= plan->columns) {
-            return 0;
-        }
-    }
-    return 1;
-}
-
-/* Every field into the table, which stays half empty. */
-static int
-place_fields(Plan *plan)
-{
-    size_t size = 8;
-    while (size < 2 * plan->fields + 2) {
-        size *= 2;
-    }
-    plan->mask = size - 1;
-    plan->slot = PyMem_Calloc(size, sizeof(Slot));
-    if (plan->slot == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    for (const Field *field = plan->field; field < plan->field + plan->fields; field++) {
-        const uint8_t *name = plan->names + field->name;
-        Slot *slot = plan->slot + slot_of(plan, field->parent, name, field->size);
-        name_words(name, field->size, &slot->head, &slot->tail);
-        slot->name = name;
-        slot->size = (uint32_t)field->size;
-        slot->parent = (uint32_t)field->parent;
-        slot->node = (uint32_t)field->node;
-        plan->node[field->parent].field_count++;
-    }
-    return 0;
-}
-
-/* An array of the plan from a buffer, with room behind it; its length is counted in items. */
-static int
-copy_array(PyObject *given, size_t item, void *array, size_t *count)
-{
-    Py_buffer view;
-    if (PyObject_GetBuffer(given, &view, PyBUF_SIMPLE) < 0) {
-        return -1;
-    }
-    uint8_t *copy = PyMem_Calloc((size_t)view.len + item + PAD, 1);
-    if (copy != NULL) {
-        memcpy(copy, view.buf, (size_t)view.len);
-        memcpy(array, &copy, sizeof copy);
-        *count = (size_t)view.len / item;
-    }
-    PyBuffer_Release(&view);
-    return copy == NULL ? (PyErr_NoMemory(), -1) : 0;
-}
-
-static int
-read_plan(Plan *plan, PyObject *arrays)
-{
-    struct {
-        void *array;
-        size_t item, *count;
-    } all[] = {
-        {&plan->node, sizeof(Node), &plan->nodes},
-        {&plan->op, sizeof(Op), &plan->ops},
-        {&plan->field, sizeof(Field), &plan->fields},
-        {&plan->element, sizeof(Element), &plan->elements},
-        {&plan->names, 1, &plan->name_bytes},
-        {&plan->boundary, sizeof(double), &plan->boundaries},
-        {&plan->missing, sizeof(int32_t), &plan->columns},
-        {&plan->time, sizeof(Time), &plan->times_},
-        {&plan->count, sizeof(Count), &plan->counts},
-        {&plan->cross, sizeof(Cross), &plan->crosses},
-        {&plan->part, sizeof(uint64_t), &plan->parts},
-    };
-    const size_t arrays_expected = sizeof all / sizeof all[0];
-    if ((size_t)PyTuple_GET_SIZE(arrays) != arrays_expected) {
-        PyErr_SetString(PyExc_ValueError, "plan: an array is missing");
-        return -1;
-    }
-    for (size_t i = 0; i < arrays_expected; i++) {
-        if (copy_array(PyTuple_GET_ITEM(arrays, (Py_ssize_t)i), all[i].item, all[i].array,
-                       all[i].count) < 0) {
-            return -1;
-        }
-    }
-    for (size_t i = 0; i < plan->ops; i++) {
-        if (!op_is_sound(plan, plan->op + i)) {
-            PyErr_Format(PyExc_ValueError, "plan: op %zu is outside its arrays", i);
-            return -1;
-        }
-    }
-    if (!tree_is_sound(plan) || !rest_is_sound(plan)) {
-        PyErr_SetString(PyExc_ValueError, "plan: a record is outside its arrays");
-        return -1;
-    }
-    return place_fields(plan);
-}
+/* --- The module ------------------------------------------------------------------------------ */
 
 static PyObject *
 plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -1165,7 +629,7 @@ plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     Plan *plan = (Plan *)type->tp_alloc(type, 0);
     if (plan != NULL) {
-        plan->times = (size_t)times;
+        plan->time_slots = (size_t)times;
         plan->counters = (size_t)counters;
         plan->demands = demands;
         if (read_plan(plan, arrays) < 0) {
