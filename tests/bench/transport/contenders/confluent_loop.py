@@ -75,7 +75,9 @@ class Loop:
         for partition, records in fetched.items():
             for topic, outputs in self._work.decide(records):
                 for key, value, timestamp, headers in outputs:
-                    produce(topic, value, key, partition, timestamp=timestamp, headers=list(headers))
+                    produce(
+                        topic, value, key, partition, timestamp=timestamp, headers=list(headers)
+                    )
                 self._producer.poll(0)
             self._done[partition] = records[-1].offset + 1
 
