@@ -28,10 +28,9 @@ from stream.judgement import judge, outcome_frame, read_outcomes
 from stream.metrics import WorkerMetrics
 from stream.policy import Policy
 from stream.reading import TopicReader, read_topic
-from stream.records import REASON_LABELS, Outcome, RecordError
+from stream.records import REASON_LABELS, SEQUENCE_HEADER, Outcome, RecordError
 from stream.serving import load_model
 from stream.transport import FetchedRecord
-from stream.verify import SEQUENCE_HEADER
 
 
 class ReplayError(UserError, ValueError):

@@ -62,6 +62,7 @@ class InterceptWorker(Service):  # type: ignore[misc]
     async def on_start(self) -> None:
         """Connect, load a model, serve metrics: in that order, before the first request."""
         await self.sink.inner.start()
+        attach(self._app, self.sink, self._settings.worker.max_buffer_bytes)
         await self.add_runtime_dependency(self._watcher)
         worker = self._settings.worker
         _spare_the_collector()
@@ -155,7 +156,6 @@ class InterceptApp(DisklessApp):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings.kafka.group, **faust_options(settings))
         self._worker = InterceptWorker(settings, self)
-        attach(self, self._worker.sink, settings.worker.max_buffer_bytes)
         self.agent(chunk_topic(self, settings.topics.requests), name="intercept")(self._intercept)
 
     def on_init_dependencies(self) -> Iterable[ServiceT]:

@@ -15,9 +15,7 @@ selects it. It is Faust's aiokafka driver with these differences, and no others:
 - A flush of Faust's producer flushes, so that no offset is committed before the changelog records
   of its chunk are written (see `producer`).
 - A topic added late is subscribed to after a second, not after 45.
-
-The consumer stays in a thread of its own, as in Faust: it costs a hop per fetch, not per record,
-and lets heartbeats pass while an agent computes.
+- The connection has no thread of its own; see `fetcher`.
 """
 
 import asyncio
@@ -31,7 +29,7 @@ from faust.transport.drivers import aiokafka as base
 from faust.types import TP, AppT, ConsumerMessage, Message
 
 from stream.transport.chunk import Chunk
-from stream.transport.fetcher import Fetch, FetchThread, Seek
+from stream.transport.fetcher import Fetch, FetchService, Seek
 from stream.transport.ledger import OffsetLedger, Ticket
 from stream.transport.producer import Producer
 from stream.transport.sink import Sink
@@ -83,8 +81,8 @@ class Consumer(base.Consumer):  # type: ignore[misc]
         self._working: set[ChunkMessage] = set()
         self._progress = asyncio.Event()  # a chunk was completed
 
-    def _new_consumer_thread(self) -> FetchThread:
-        return FetchThread(self, loop=self.loop, beacon=self.beacon)
+    def _new_consumer_thread(self) -> FetchService:
+        return FetchService(self, loop=self.loop, beacon=self.beacon)
 
     def attach(self, sink: Sink, max_bytes: int = MAX_BYTES) -> None:
         """Claim and release `sink` with the partitions; keep chunks in flight to `max_bytes`."""

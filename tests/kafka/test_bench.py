@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from models.settings import Settings
-from stream.kafka_broker import KafkaBroker
+from stream.kafka_cluster import KafkaCluster
 from tests.bench.transport.contender import CONTENDERS, EXACTLY_ONCE, WEIR
 from tests.bench.transport.latency import Load
 from tests.bench.transport.memory import growth
@@ -42,7 +42,7 @@ SCHEMA = {
 
 
 @pytest.fixture
-def bench(broker: KafkaBroker, tmp_path: Path) -> Bench:
+def bench(broker: KafkaCluster, tmp_path: Path) -> Bench:
     """A benchmark with one partition, so that all contenders see one order of requests."""
     settings = Settings().override(
         {

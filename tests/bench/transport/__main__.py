@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 
 from models.settings import Settings
-from stream.kafka_broker import KafkaBroker
+from stream.kafka_cluster import KafkaCluster
 from tests.bench.transport.contender import CONTENDERS, EXACTLY_ONCE, ROOT, WEIR
 from tests.bench.transport.latency import Load
 from tests.bench.transport.report import tables, throughput
@@ -68,9 +68,9 @@ def main(
                 figures["memory"][name] = await bench.memory(CONTENDERS[name], memory_requests)
         return figures | {"stalled_runs": bench.stalled}
 
-    with KafkaBroker(ROOT / "var" / "kafka") as broker:
+    with KafkaCluster(ROOT / "var" / "kafka") as kafka:
         settings = Settings().override(
-            {"kafka.bootstrap": broker.bootstrap, "kafka.partitions": partitions}
+            {"kafka.bootstrap": kafka.bootstrap, "kafka.partitions": partitions}
         )
         figures = asyncio.run(measure(Bench(settings, out / "logs", console)))
     figures["machine"] = _machine() | {"rounds": rounds, "partitions": partitions, **asdict(effort)}
