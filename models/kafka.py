@@ -12,8 +12,9 @@ from aiokafka.errors import KafkaError
 from models.settings import KafkaSettings, SettingsError
 
 T = TypeVar("T")
-#: Between two askings; together long enough for a node to be given up by the others.
-PAUSES_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
+#: Between two askings; together long enough for the others to give a node up, and for a broker's
+#: first group to get a coordinator.
+PAUSES_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0)
 
 
 def client_options(kafka: KafkaSettings) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The interceptor: a chunk of raw records in, decisions and routed records out.
 
 Everything that decides what happens to a request is here, without I/O and without a clock of its
-own, so that the worker and a replay run the very same code: decode, extract features, score,
-decide (eq. 7-9 of the DAUM paper), route. Every input record comes out exactly once.
+own, so that the worker and a replay run the very same code: take in, score, decide (eq. 7-9 of the
+DAUM paper), route. Every input record comes out exactly once.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import orjson
-import xxhash
 
 from models.artifact import Artifact
 from models.features import Extractor
 from models.scorer import Scorer
 from models.tasks import TaskSet
-from stream.events import Reject, decode_many
+from stream.events import Reject
+from stream.intake import Intake, take_in
 from stream.metrics import WorkerMetrics
 from stream.policy import Decisions, Policy
 from stream.records import DECISION_HEADER, REASON_LABELS, Decision, Reason, RejectCode
@@ -28,12 +28,11 @@ from stream.transport import FetchedRecord, Record
 Headers = Sequence[tuple[str, bytes | None]]
 
 
-#: Requests decoded and extracted at a time: their objects fit the core's cache together, which
-#: makes both steps faster than on a whole chunk (``python tests/bench/features.py``).
-TILE: Final = 64
 SOURCE_OFFSET_HEADER: Final = "weir-offset"
-#: Bytes of a value beyond the limit that its dead letter keeps.
+#: Bytes that a dead letter keeps of a value beyond the limit, and of a key that is long itself.
 TRUNCATED_BYTES: Final = 1024
+#: A truncated dead letter loses its source's headers if they and the key are longer than this.
+LONG_ENVELOPE: Final = 4096
 
 
 class LoadedModel:
@@ -113,49 +112,36 @@ class Interceptor:
         self._policy = policy
         self._metrics = metrics
         self._max_value_bytes = max_value_bytes
+        self._no_features = Extractor(())
         self.model: LoadedModel | None = None
 
     def intercept(self, records: Sequence[FetchedRecord]) -> Intercepted:
         """Decide a chunk of at least one record, in offset order or in that of a merged history."""
-        kept: list[FetchedRecord] = []
-        request_ids: list[str] = []
-        rejected: list[OutputRecord] = []
-        features: list[npt.NDArray[np.int32]] = []
-        for start in range(0, len(records), TILE):
-            tile = records[start : start + TILE]
-            with self._metrics.stage("decode"):
-                decoded = decode_many([record.value for record in tile], self._max_value_bytes)
-            kept += [tile[i] for i in decoded.kept]
-            request_ids += [request["id"] for request in decoded.requests]
-            rejected += [self._rejected(tile[i], reject) for i, reject in decoded.rejects]
-            if self.model is not None:
-                with self._metrics.stage("extract"):
-                    features.append(self.model.extractor.extract(decoded.requests))
-        scored = self._score(features, request_ids, [record.timestamp for record in kept])
+        with self._metrics.stage("read"):
+            extractor = self._no_features if self.model is None else self.model.extractor
+            intake = take_in(extractor, [record.value for record in records], self._max_value_bytes)
+        kept = [records[i] for i in intake.kept]
+        rejected = [self._rejected(records[i], reject) for i, reject in intake.rejects]
+        scored = self._score(intake, [record.timestamp for record in kept])
         blocked: list[OutputRecord] = []
         with self._metrics.stage("route"):
             if scored is None:
                 passed = self._pass_everything(kept)
             else:
                 passed, blocked = self._route(kept, scored.decisions)
-        return Intercepted(passed, blocked, rejected, kept, request_ids, scored)
+        return Intercepted(passed, blocked, rejected, kept, intake.request_ids, scored)
 
-    def _score(
-        self,
-        features: Sequence[npt.NDArray[np.int32]],
-        request_ids: Sequence[str],
-        timestamps: list[int],
-    ) -> Scored | None:
+    def _score(self, intake: Intake, timestamps: list[int]) -> Scored | None:
         model, metrics, policy = self.model, self._metrics, self._policy
         if model is None:
-            fail_open_N = np.full(len(request_ids), Reason.FAIL_OPEN, np.uint8)
-            metrics.verdicts(np.ones(len(request_ids), np.bool_), fail_open_N)
+            fail_open_N = np.full(len(timestamps), Reason.FAIL_OPEN, np.uint8)
+            metrics.verdicts(np.ones(len(timestamps), np.bool_), fail_open_N)
             return None
         with metrics.stage("score"):
-            scores_NT, uncertainties_NT = model.scorer.score(np.concatenate(features))
+            scores_NT, uncertainties_NT = model.scorer.score(intake.ids_NC)
         with metrics.stage("decide"):
             decisions = policy.decide(
-                hash_ids(request_ids), np.array(timestamps, np.int64), scores_NT, uncertainties_NT
+                intake.hashes_N, np.array(timestamps, np.int64), scores_NT, uncertainties_NT
             )
             metrics.scored(model.tasks.names, scores_NT, uncertainties_NT)
             metrics.verdicts(decisions.passed_N, decisions.reason_N)
@@ -201,36 +187,36 @@ class Interceptor:
         return _dead_letter(record, reject, whole=not too_long)
 
     def oversized(self, record: FetchedRecord, size: int, limit: int) -> OutputRecord:
-        """The dead letter of a request whose output of ``size`` bytes exceeds the broker's limit.
-
-        It keeps the first `TRUNCATED_BYTES` of key and value, and none of the headers.
-        """
+        """The dead letter of a request whose output of ``size`` bytes the broker does not take."""
         reject = Reject(
             RejectCode.TOO_LARGE,
             f"the output has {size} bytes, key and headers included; the broker takes {limit}",
         )
         self._metrics.reject(reject.code)
-        short = _dead_letter(record, reject, whole=False)
-        key = record.key if record.key is None else record.key[:TRUNCATED_BYTES]
-        return short._replace(key=key, headers=short.headers[len(record.headers) :])
+        return _dead_letter(record, reject, whole=False)
 
 
 def _dead_letter(record: FetchedRecord, reject: Reject, *, whole: bool) -> OutputRecord:
-    value = record.value
+    key, value, headers = record.key, record.value, record.headers
     cut: Headers = ()
     if value is not None and not whole:
         cut = (("weir-truncated-from", b"%d" % len(value)),)
         value = value[:TRUNCATED_BYTES]
-    headers = (
-        *record.headers,
-        *cut,
+        if _envelope_bytes(record) > LONG_ENVELOPE:
+            key, headers = key and key[:TRUNCATED_BYTES], ()
+    added = (
         ("weir-error", reject.code.value.encode()),
         ("weir-message", reject.message.encode()),
         ("weir-topic", record.topic.encode()),
         ("weir-partition", b"%d" % record.partition),
         (SOURCE_OFFSET_HEADER, b"%d" % record.offset),
     )
-    return OutputRecord(record.key, value, record.timestamp, headers)
+    return OutputRecord(key, value, record.timestamp, (*headers, *cut, *added))
+
+
+def _envelope_bytes(record: FetchedRecord) -> int:
+    headers = sum(len(name.encode()) + len(content or b"") for name, content in record.headers)
+    return len(record.key or b"") + headers
 
 
 def source_offset(output: Record) -> int:
@@ -238,14 +224,6 @@ def source_offset(output: Record) -> int:
     name, value = output.headers[-1]
     assert value is not None
     return int(value) if name == SOURCE_OFFSET_HEADER else Decision.from_bytes(value).offset
-
-
-def hash_ids(request_ids: Sequence[str]) -> npt.NDArray[np.uint64]:
-    """xxh3_64 of each request id: what every draw by request id starts from."""
-    digest = xxhash.xxh3_64_intdigest
-    return np.fromiter(
-        (digest(request_id.encode()) for request_id in request_ids), np.uint64, len(request_ids)
-    )
 
 
 def _with_header(record: FetchedRecord, header: bytes) -> OutputRecord:

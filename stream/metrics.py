@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from stream.records import REASON_LABELS, RejectCode
 
-STAGES = ("decode", "extract", "score", "decide", "route", "produce")
+STAGES = ("read", "score", "decide", "route", "produce")
 SCORE_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 UNCERTAINTY_BUCKETS = (0.0003, 0.001, 0.003, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.2, 0.5)
 SECONDS_BUCKETS = (

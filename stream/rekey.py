@@ -12,7 +12,7 @@ from typing import Final
 import xxhash
 
 from models.features import FeatureSpec
-from stream.events import decode_many
+from stream.intake import take_in
 from stream.pending import PROGRESS_KEY, PendingRequest
 from stream.records import DECISION_HEADER, Decision, Outcome, RecordError
 from stream.transport import Chunk, Outgoing
@@ -49,18 +49,17 @@ class Rekeyer:
 
     def requests(self, chunk: Chunk, now_ms: int) -> Rekeyed:
         """Passed requests with their features, by partition of the joins topic."""
-        decoded = decode_many((record.value for record in chunk), self._max_value_bytes)
-        for index, reject in decoded.rejects:
+        intake = take_in(
+            self._extractor, [record.value for record in chunk.records], self._max_value_bytes
+        )
+        for index, reject in intake.rejects:
             self._refuse(chunk, index, f"{reject.code}: {reject.message}")
         out: dict[int, list[Outgoing]] = defaultdict(list)
-        if not decoded.requests:
-            return out
-        ids_NC = self._extractor.extract(decoded.requests)
-        for row, index in enumerate(decoded.kept):
+        for row, index in enumerate(intake.kept):
             record = chunk.records[index]
             try:
                 decision = _decision(record.headers)
-                key = _key(decoded.requests[row]["id"])
+                key = _key(intake.request_ids[row])
             except RecordError as error:
                 self._refuse(chunk, index, str(error))
                 continue
@@ -70,7 +69,7 @@ class Rekeyer:
                 offset=record.offset,
                 spec=self._spec_hash,
                 decision=decision,
-                features=ids_NC[row],
+                features=intake.ids_NC[row],
             )
             out[self._partition(key)].append(Outgoing(key, pending.to_bytes(), now_ms))
         return out

@@ -17,18 +17,9 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.features import Extractor, Feature, FeatureSpec
-from models.features.extractor import NATIVE
+from models.features import Feature, FeatureSpec
 from models.features.values import MEMO_ENTRIES, MEMO_TEXT, RowMemo
 from tests.features.arbitrary import EVERY_KIND, SPECS, requests_for
-
-both_readers = pytest.mark.parametrize(
-    "native",
-    [
-        pytest.param(False, id="python"),
-        pytest.param(True, id="native", marks=pytest.mark.skipif(not NATIVE, reason="not built")),
-    ],
-)
 
 REQUESTS: list[dict[str, Any]] = [
     {
@@ -163,29 +154,27 @@ def reference(spec: FeatureSpec, request: dict[str, Any]) -> list[int]:
     return [row + feature.offset for feature in spec.features for row in local[feature.name]]
 
 
-@both_readers
 @pytest.mark.parametrize("name", SPECS)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_equals_the_reference(name: str, native: bool, data: st.DataObject) -> None:
+def test_equals_the_reference(name: str, data: st.DataObject) -> None:
     """On arbitrary requests the batch extractor gives what the plain reference gives."""
     spec = SPECS[name]
     requests = data.draw(st.lists(requests_for(spec), min_size=1, max_size=6))
-    ids_NC = Extractor(spec.features, native=native).extract(requests)
+    ids_NC = spec.extractor().extract(requests)
     assert ids_NC.dtype == np.int32
     assert ids_NC.flags.c_contiguous
     assert ids_NC.tolist() == [reference(spec, request) for request in requests]
 
 
-@both_readers
 @settings(max_examples=50, deadline=None)
 @given(data=st.data())
-def test_cutting_does_not_matter(native: bool, data: st.DataObject) -> None:
+def test_cutting_does_not_matter(data: st.DataObject) -> None:
     """However a stream is cut into batches, one extractor gives the ids of the whole."""
     spec = SPECS["every-kind"]
     requests = data.draw(st.lists(requests_for(spec), max_size=12))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(requests)), max_size=4)))
-    extractor = Extractor(spec.features, native=native)
+    extractor = spec.extractor()
     edges = [0, *cuts, len(requests)]
     pieces = [extractor.extract(requests[a:b]) for a, b in pairwise(edges)]
     whole_NC = spec.extractor().extract(requests)
@@ -204,10 +193,9 @@ def test_ids_stay_in_their_features_rows(data: st.DataObject) -> None:
         assert ((own >= feature.offset) & (own < feature.offset + feature.size)).all()
 
 
-@both_readers
-def test_golden_ids(native: bool) -> None:
+def test_golden_ids() -> None:
     """A spec and three requests give exactly these ids."""
-    extractor = Extractor(SPECS["every-kind"].features, native=native)
+    extractor = SPECS["every-kind"].extractor()
     assert extractor.extract(REQUESTS).tolist() == GOLDEN
 
 
@@ -245,13 +233,12 @@ def test_time_is_the_users_own() -> None:
             assert ids_C[weekday.column] - weekday.offset == 1 + local.weekday()
 
 
-@both_readers
-def test_one_bad_value_does_not_spoil_its_neighbours(native: bool) -> None:
+def test_one_bad_value_does_not_spoil_its_neighbours() -> None:
     """An unhashable or unreadable value is missing, and the rest of its batch is as ever."""
     spec = SPECS["every-kind"]
     good = REQUESTS[0]
     bad: dict[str, Any] = {"device": {"os": {"a": []}, "w": [300]}, "ext": {"ts": {}}}
-    ids_NC = Extractor(spec.features, native=native).extract([good, bad, good])
+    ids_NC = spec.extractor().extract([good, bad, good])
     missing = [f.offset for f in spec.features for _ in range(f.slots)]
     assert ids_NC[0].tolist() == ids_NC[2].tolist() == GOLDEN[0]
     assert ids_NC[1].tolist() == missing

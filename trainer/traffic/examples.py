@@ -5,6 +5,7 @@ true probabilities stand beside it; such a label says whether the event happens 
 late, so it is a draw from ``p_true``. Labels of real traffic keep to their attribution windows.
 """
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -80,9 +81,12 @@ def batches(
 
 
 def extract(extractor: Extractor, values: Sequence[bytes]) -> npt.NDArray[np.int32]:
-    """Feature ids of N requests in JSON, shape (N, C), a few at a time."""
-    parts = (values[first : first + EXTRACT] for first in range(0, len(values), EXTRACT))
-    return np.concatenate([extractor.extract([orjson.loads(v) for v in part]) for part in parts])
+    """Feature ids of N requests in JSON, shape (N, C)."""
+    scanned = extractor.scan(values, sys.maxsize)
+    rest = [n for n, found in enumerate(scanned.request_ids) if found is None]
+    for part in (rest[first : first + EXTRACT] for first in range(0, len(rest), EXTRACT)):
+        scanned.ids_NC[part] = extractor.extract([orjson.loads(values[n]) for n in part])
+    return scanned.ids_NC
 
 
 def _write(

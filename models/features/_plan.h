@@ -1,0 +1,303 @@
+/* The plan of a scan: records of unsigned words as models/features/native.py writes them, checked
+ * once, so that a scan need not. */
+
+#ifndef WEIR_PLAN_H
+#define WEIR_PLAN_H
+
+#include <Python.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "_json.h"
+
+/* What is done with a value; native.py numbers them alike. */
+enum { BUCKET, TIME, ROW, NEXT, TAG, SPLIT, IDENTITY, DEMAND, KINDS };
+
+/* A place in a request. Node 0 stands for none, node 1 for the request. */
+typedef struct {
+    uint64_t types;       /* those that are no reason to give up */
+    uint64_t op, op_end;  /* what is done with the value */
+    uint64_t field_count; /* how many fields are followed */
+    uint64_t element, element_end; /* elements of a list with nodes of their own, by index */
+    uint64_t rest;                 /* the node of all others */
+} Node;
+
+typedef struct {
+    uint64_t kind;
+    uint64_t column;  /* of ids_C; TIME: of times_T; NEXT: a counter; DEMAND: bits */
+    uint64_t first;   /* BUCKET: its first boundary; TAG: its counter; SPLIT: its separator */
+    uint64_t size;    /* BUCKET: how many boundaries; TAG, SPLIT: how many slots */
+    uint64_t buckets; /* ROW, TAG, SPLIT: of the hash */
+    uint64_t seed;    /* ROW, TAG, SPLIT: of the hash */
+    uint64_t length;  /* SPLIT: of the separator */
+} Op;
+
+typedef struct {
+    uint64_t parent, name, size, node; /* name: where in `names` */
+} Field;
+
+typedef struct {
+    uint64_t index, node;
+} Element;
+
+enum { HOUR_OF_DAY, DAY_OF_WEEK, HOUR_OF_WEEK, PARTS };
+
+typedef struct {
+    uint64_t column, time, shift, part;
+} Time;
+
+typedef struct {
+    uint64_t column, counter, first, size;
+} Count;
+
+typedef struct {
+    uint64_t column, seed, buckets, part, part_end;
+} Cross;
+
+/* A field where its hash puts it. */
+typedef struct {
+    uint64_t head, tail; /* its name's first and last bytes */
+    const uint8_t *name;
+    uint32_t size, parent, node;
+} Slot;
+
+typedef struct {
+    PyObject_HEAD
+    Node *node;
+    Op *op;
+    Field *field;
+    Element *element;
+    uint8_t *names; /* of fields; and separators */
+    double *boundary;
+    int32_t *missing;
+    Time *time;
+    Count *count;
+    Cross *cross;
+    uint64_t *part; /* columns of the crosses' parts */
+    size_t nodes, ops, fields, elements, name_bytes, boundaries, columns, times, counts, crosses;
+    size_t parts;
+    Slot *slot;        /* a table, open addressing */
+    size_t mask;       /* of slots, their number less one */
+    size_t time_slots; /* of times_T; one more stays unknown */
+    size_t counters;
+    uint64_t demands;  /* bits that a request must have set */
+} Plan;
+
+static inline uint64_t
+name_hash(uint64_t head, uint64_t tail, size_t size, uint64_t parent)
+{
+    uint64_t hash = (head ^ rotated(tail, 29) ^ (parent << 8 | size)) * PRIME64_1;
+    return hash ^ hash >> 32;
+}
+
+/* The first and the last eight bytes of a name, PAD bytes around it being readable. */
+static inline void
+name_words(const uint8_t *at, size_t size, uint64_t *head, uint64_t *tail)
+{
+    *head = *tail = 0;
+    if (size >= 8) {
+        *head = load8(at);
+        *tail = load8(at + size - 8);
+    }
+    else if (size > 0) {
+        *head = load8(at) << 8 * (8 - size);
+    }
+}
+
+/* Where in the table a field of `parent` is, or where it would be. */
+static inline size_t
+slot_of(const Plan *plan, uint64_t parent, const uint8_t *at, size_t size)
+{
+    uint64_t head, tail;
+    name_words(at, size, &head, &tail);
+    size_t i = name_hash(head, tail, size, parent) & plan->mask;
+    for (;; i = (i + 1) & plan->mask) {
+        const Slot *slot = plan->slot + i;
+        if (slot->node == 0 || (slot->head == head && slot->tail == tail && slot->size == size &&
+                                slot->parent == parent &&
+                                (size <= 16 || memcmp(slot->name, at, size) == 0))) {
+            return i;
+        }
+    }
+}
+
+static int
+within(uint64_t first, uint64_t count, uint64_t limit)
+{
+    return count <= limit && first <= limit - count;
+}
+
+static int
+op_is_sound(const Plan *plan, const Op *op)
+{
+    int hashed = op->kind == ROW || op->kind == TAG || op->kind == SPLIT;
+    if (hashed && op->buckets < 1) {
+        return 0;
+    }
+    switch (op->kind) {
+    case BUCKET:
+        return within(op->column, 1, plan->columns) &&
+               within(op->first, op->size, plan->boundaries);
+    case TIME:
+        return within(op->column, 1, plan->time_slots);
+    case ROW:
+        return within(op->column, 1, plan->columns);
+    case NEXT:
+        return within(op->column, 1, plan->counters);
+    case TAG:
+        return within(op->column, op->size, plan->columns) && within(op->first, 1, plan->counters);
+    case SPLIT:
+        return within(op->column, op->size, plan->columns) && op->length > 0 &&
+               within(op->first, op->length, plan->name_bytes);
+    default:
+        return op->kind < KINDS;
+    }
+}
+
+static int
+tree_is_sound(const Plan *plan)
+{
+    for (size_t i = 0; i < plan->nodes; i++) {
+        const Node *node = plan->node + i;
+        if (node->op > node->op_end || node->op_end > plan->ops ||
+            node->element > node->element_end || node->element_end > plan->elements ||
+            node->rest >= plan->nodes) {
+            return 0;
+        }
+    }
+    for (size_t i = 0; i < plan->fields; i++) {
+        const Field *field = plan->field + i;
+        if (field->parent >= plan->nodes || field->node < 1 || field->node >= plan->nodes ||
+            !within(field->name, field->size, plan->name_bytes)) {
+            return 0;
+        }
+    }
+    for (size_t i = 0; i < plan->elements; i++) {
+        if (plan->element[i].node >= plan->nodes) {
+            return 0;
+        }
+    }
+    return plan->nodes >= 2;
+}
+
+static int
+rest_is_sound(const Plan *plan)
+{
+    for (size_t i = 0; i < plan->times; i++) {
+        const Time *time = plan->time + i;
+        if (time->column >= plan->columns || time->time > plan->time_slots ||
+            time->shift > plan->time_slots || time->part >= PARTS) {
+            return 0;
+        }
+    }
+    for (size_t i = 0; i < plan->counts; i++) {
+        const Count *count = plan->count + i;
+        if (count->column >= plan->columns || count->counter >= plan->counters ||
+            !within(count->first, count->size, plan->boundaries)) {
+            return 0;
+        }
+    }
+    for (size_t i = 0; i < plan->crosses; i++) {
+        const Cross *cross = plan->cross + i;
+        if (cross->column >= plan->columns || cross->buckets < 1 || cross->part > cross->part_end ||
+            cross->part_end > plan->parts) {
+            return 0;
+        }
+    }
+    for (size_t i = 0; i < plan->parts; i++) {
+        if (plan->part[i] >= plan->columns) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* Every field into the table, which stays half empty. */
+static int
+place_fields(Plan *plan)
+{
+    size_t size = 8;
+    while (size < 2 * plan->fields + 2) {
+        size *= 2;
+    }
+    plan->mask = size - 1;
+    plan->slot = PyMem_Calloc(size, sizeof(Slot));
+    if (plan->slot == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (const Field *field = plan->field; field < plan->field + plan->fields; field++) {
+        const uint8_t *name = plan->names + field->name;
+        Slot *slot = plan->slot + slot_of(plan, field->parent, name, field->size);
+        name_words(name, field->size, &slot->head, &slot->tail);
+        slot->name = name;
+        slot->size = (uint32_t)field->size;
+        slot->parent = (uint32_t)field->parent;
+        slot->node = (uint32_t)field->node;
+        plan->node[field->parent].field_count++;
+    }
+    return 0;
+}
+
+/* An array of the plan from a buffer, with room behind it; its length is counted in items. */
+static int
+copy_array(PyObject *given, size_t item, void *array, size_t *count)
+{
+    Py_buffer view;
+    if (PyObject_GetBuffer(given, &view, PyBUF_SIMPLE) < 0) {
+        return -1;
+    }
+    uint8_t *copy = PyMem_Calloc((size_t)view.len + item + PAD, 1);
+    if (copy != NULL) {
+        memcpy(copy, view.buf, (size_t)view.len);
+        memcpy(array, &copy, sizeof copy);
+        *count = (size_t)view.len / item;
+    }
+    PyBuffer_Release(&view);
+    return copy == NULL ? (PyErr_NoMemory(), -1) : 0;
+}
+
+static int
+read_plan(Plan *plan, PyObject *arrays)
+{
+    struct {
+        void *array;
+        size_t item, *count;
+    } all[] = {
+        {&plan->node, sizeof(Node), &plan->nodes},
+        {&plan->op, sizeof(Op), &plan->ops},
+        {&plan->field, sizeof(Field), &plan->fields},
+        {&plan->element, sizeof(Element), &plan->elements},
+        {&plan->names, 1, &plan->name_bytes},
+        {&plan->boundary, sizeof(double), &plan->boundaries},
+        {&plan->missing, sizeof(int32_t), &plan->columns},
+        {&plan->time, sizeof(Time), &plan->times},
+        {&plan->count, sizeof(Count), &plan->counts},
+        {&plan->cross, sizeof(Cross), &plan->crosses},
+        {&plan->part, sizeof(uint64_t), &plan->parts},
+    };
+    const size_t arrays_expected = sizeof all / sizeof all[0];
+    if ((size_t)PyTuple_GET_SIZE(arrays) != arrays_expected) {
+        PyErr_SetString(PyExc_ValueError, "plan: an array is missing");
+        return -1;
+    }
+    for (size_t i = 0; i < arrays_expected; i++) {
+        if (copy_array(PyTuple_GET_ITEM(arrays, (Py_ssize_t)i), all[i].item, all[i].array,
+                       all[i].count) < 0) {
+            return -1;
+        }
+    }
+    for (size_t i = 0; i < plan->ops; i++) {
+        if (!op_is_sound(plan, plan->op + i)) {
+            PyErr_Format(PyExc_ValueError, "plan: op %zu is outside its arrays", i);
+            return -1;
+        }
+    }
+    if (!tree_is_sound(plan) || !rest_is_sound(plan)) {
+        PyErr_SetString(PyExc_ValueError, "plan: a record is outside its arrays");
+        return -1;
+    }
+    return place_fields(plan);
+}
+
+#endif

@@ -1,0 +1,705 @@
+/* The scanner: from the bytes of bid requests to ids, without decoding them.
+ * models/features/native.py makes the plan; nothing else calls this.
+ *
+ * One pass reads a value as strictly as orjson does, follows the plan's paths and checks the rest.
+ * Rows start as "missing"; only what is there is written. Whatever is unusual (no JSON, no bid
+ * request, a field of the plan given twice, an escaped name beside one) makes it give up on that
+ * value, and the caller goes the way of the reference. So it may give up too often, but must never
+ * read otherwise than the reference does.
+ *
+ * _json.h reads texts and numbers, _plan.h says what a plan is; here are the grammar above them,
+ * what is done with values, and the module.
+ */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "words are read as little-endian; without this extension features are read in Python"
+#endif
+
+#include "_json.h"
+#include "_plan.h"
+
+enum { DEEPEST = 64 }; /* levels that are followed; orjson reads more */
+enum { TEXT = 1, NUMBER = 2, BOOLEAN = 4, NOTHING = 8, OBJECT = 16, LIST = 32 }; /* types */
+
+typedef struct {
+    int type;
+    int truth;
+    Text text; /* of a number: its characters */
+    Number number;
+} Value;
+
+/* One scan's own room: another may run while an allocation calls back into Python. */
+typedef struct {
+    const Plan *plan;
+    uint8_t *document; /* the value, PAD on either side */
+    uint8_t *plain;    /* the newest text that had escapes, without them */
+    uint64_t *seen;  /* for each slot, in which object its field was */
+    uint64_t object; /* the number of the newest object */
+    uint64_t *counter;
+    double *times_T;
+    int32_t *ids_C;
+    uint64_t demands;
+    Text identity;
+    int depth;
+    char said[32];
+} Scan;
+
+/* --- Values ---------------------------------------------------------------------------------- */
+
+/* float() of a text, NaN where it says no number; 0, or -1 on error. */
+static int
+spelled_number(const Scan *scan, Text text, double *result)
+{
+    Number number;
+    const uint8_t *end = read_number(text.at, &number);
+    if (end == text.at + text.size) {
+        *result = number_value(&number, &text);
+        return 0;
+    }
+    text = resolved(text, scan->plain);
+    PyObject *said = PyUnicode_DecodeUTF8((const char *)text.at, (Py_ssize_t)text.size, NULL);
+    PyObject *found = said == NULL ? NULL : PyFloat_FromString(said);
+    Py_XDECREF(said);
+    if (found != NULL) {
+        *result = PyFloat_AS_DOUBLE(found);
+        Py_DECREF(found);
+        return 0;
+    }
+    if (!PyErr_ExceptionMatches(PyExc_ValueError)) {
+        return -1;
+    }
+    PyErr_Clear();
+    return 0;
+}
+
+/* values.number_of; 0, or -1 on error. */
+static inline int
+number_of(const Scan *scan, const Value *value, double *result)
+{
+    *result = Py_NAN;
+    if (value->type == NUMBER) {
+        *result = number_value(&value->number, &value->text);
+    }
+    else if (value->type == BOOLEAN) {
+        *result = value->truth;
+    }
+    else if (value->type == TEXT && value->text.size > 0) {
+        return spelled_number(scan, value->text, result);
+    }
+    return 0;
+}
+
+/* The bucket after "missing" that a finite number falls into: how many boundaries are <= it. */
+static inline void
+set_bucket(const Scan *scan, uint64_t column, uint64_t first, uint64_t size, double value)
+{
+    if (!isfinite(value)) {
+        return;
+    }
+    const double *low = scan->plan->boundary + first, *from = low;
+    while (size > 1) {
+        uint64_t half = size / 2;
+        low += low[half - 1] <= value ? half : 0;
+        size -= half;
+    }
+    low += size == 1 && *low <= value;
+    scan->ids_C[column] += 1 + (int32_t)(low - from);
+}
+
+/* RowMemo.row_of a text. */
+static inline void
+set_row(const Scan *scan, const Op *op, uint64_t column, const uint8_t *at, size_t size)
+{
+    if (size == 0) {
+        return;
+    }
+    uint64_t bucket = op->buckets == 1 ? 0 : xxh3(at, size, op->seed) % op->buckets;
+    scan->ids_C[column] += 1 + (int32_t)bucket;
+}
+
+/* values.text_of a number; 0, or -1 for giving up. */
+static int
+spell(Scan *scan, const Value *value, Text *text)
+{
+    const Number *number = &value->number;
+    *text = value->text;
+    if (number->whole) {
+        int zero = number->negative && number->digits == 0;
+        text->at += zero;
+        text->size -= (size_t)zero;
+        return number->count < 19 || (number->count == 19 && !number->negative) ? 0 : -1;
+    }
+    double said = number_value(number, &value->text);
+    if (said == floor(said)) {
+        int size = snprintf(scan->said, sizeof scan->said, "%.0f", said == 0 ? 0.0 : said);
+        *text = (Text){(const uint8_t *)scan->said, (size_t)size, 0};
+        return fabs(said) < 1e15 ? 0 : -1;
+    }
+    char *shortest = PyOS_double_to_string(said, 'r', 0, 0, NULL);
+    size_t size = shortest == NULL ? sizeof scan->said : strlen(shortest);
+    int fits = size < sizeof scan->said;
+    if (fits) {
+        memcpy(scan->said, shortest, size);
+        *text = (Text){(const uint8_t *)scan->said, size, 0};
+    }
+    PyMem_Free(shortest);
+    return fits ? 0 : -1;
+}
+
+/* The text that a value is hashed by, of no size where it has none; 0, or -1 for giving up. */
+static int
+text_of(Scan *scan, const Value *value, Text *text)
+{
+    *text = (Text){(const uint8_t *)"", 0, 0};
+    if (value->type == TEXT) {
+        *text = resolved(value->text, scan->plain);
+    }
+    else if (value->type == BOOLEAN) {
+        *text = (Text){(const uint8_t *)(value->truth ? "1" : "0"), 1, 0};
+    }
+    else if (value->type == NUMBER) {
+        return spell(scan, value, text);
+    }
+    return 0;
+}
+
+static uint32_t
+code_at(const uint8_t *p)
+{
+    return p[0] < 0x80   ? p[0]
+           : p[0] < 0xE0 ? (p[0] & 0x1Fu) << 6 | (p[1] & 0x3Fu)
+           : p[0] < 0xF0 ? (p[0] & 0x0Fu) << 12 | (p[1] & 0x3Fu) << 6 | (p[2] & 0x3Fu)
+                         : (p[0] & 0x07u) << 18 | (p[1] & 0x3Fu) << 12 | (p[2] & 0x3Fu) << 6 |
+                               (p[3] & 0x3Fu);
+}
+
+/* str.strip of UTF-8. */
+static Text
+stripped(const uint8_t *at, const uint8_t *end)
+{
+    while (at < end && Py_UNICODE_ISSPACE(code_at(at))) {
+        do {
+            at++;
+        } while (at < end && (*at & 0xC0) == 0x80);
+    }
+    while (end > at) {
+        const uint8_t *last = end - 1;
+        while (last > at && (*last & 0xC0) == 0x80) {
+            last--;
+        }
+        if (!Py_UNICODE_ISSPACE(code_at(last))) {
+            break;
+        }
+        end = last;
+    }
+    return (Text){at, (size_t)(end - at), 0};
+}
+
+/* values.split_tags, and the rows of the first ones. */
+static void
+set_split(const Scan *scan, const Op *op, Text text)
+{
+    const uint8_t *separator = scan->plan->names + op->first, *end = text.at + text.size;
+    uint64_t slot = 0;
+    for (const uint8_t *at = text.at; slot < op->size && at <= end;) {
+        const uint8_t *stop = at;
+        while (stop < end && ((size_t)(end - stop) < op->length ||
+                              memcmp(stop, separator, op->length) != 0)) {
+            stop++;
+        }
+        Text tag = stripped(at, stop);
+        if (tag.size > 0) {
+            set_row(scan, op, op->column + slot++, tag.at, tag.size);
+        }
+        at = stop < end ? stop + op->length : end + 1;
+    }
+}
+
+/* Do with a value what the plan says; 0, or -1 for giving up. */
+static int
+apply(Scan *scan, const Op *op, const Value *value)
+{
+    double number;
+    Text text;
+    uint64_t place;
+    switch (op->kind) {
+    case BUCKET:
+        if (number_of(scan, value, &number) < 0) {
+            return -1;
+        }
+        set_bucket(scan, op->column, op->first, op->size, number);
+        return 0;
+    case TIME:
+        return number_of(scan, value, scan->times_T + op->column);
+    case ROW:
+        if (text_of(scan, value, &text) < 0) {
+            return -1;
+        }
+        set_row(scan, op, op->column, text.at, text.size);
+        return 0;
+    case NEXT:
+        scan->counter[op->column]++;
+        return 0;
+    case TAG:
+        place = scan->counter[op->first] - 1;
+        if (place < op->size) {
+            if (text_of(scan, value, &text) < 0) {
+                return -1;
+            }
+            set_row(scan, op, op->column + place, text.at, text.size);
+        }
+        return 0;
+    case SPLIT:
+        if (value->type == TEXT) {
+            set_split(scan, op, resolved(value->text, scan->plain));
+        }
+        return 0;
+    case IDENTITY:
+        scan->identity = value->text;
+        return value->text.size > 0 ? 0 : -1;
+    default:
+        scan->demands |= op->column;
+        return 0;
+    }
+}
+
+/* --- The grammar ----------------------------------------------------------------------------- */
+
+static const uint8_t *read_value(Scan *scan, const uint8_t *p, const Node *node);
+
+static inline const Node *
+node_at(const Plan *plan, uint64_t number)
+{
+    return number == 0 ? NULL : plan->node + number;
+}
+
+/* One field, from its name's opening quote to the end of its value. */
+static inline const uint8_t *
+read_field(Scan *scan, const uint8_t *p, const Node *node, uint64_t object)
+{
+    Text name;
+    const Node *below = NULL;
+    if (*p != '"' || (p = read_text(p + 1, &name)) == NULL) {
+        return NULL;
+    }
+    p = skip_blank(p);
+    if (*p != ':') {
+        return NULL;
+    }
+    if (node != NULL && node->field_count > 0) {
+        if (name.escaped) {
+            return NULL;
+        }
+        size_t i = slot_of(scan->plan, (uint64_t)(node - scan->plan->node), name.at, name.size);
+        if (scan->plan->slot[i].node != 0) {
+            if (scan->seen[i] == object) {
+                return NULL;
+            }
+            scan->seen[i] = object;
+            below = scan->plan->node + scan->plan->slot[i].node;
+        }
+    }
+    return read_value(scan, skip_blank(p + 1), below);
+}
+
+static const uint8_t *
+read_object(Scan *scan, const uint8_t *p, const Node *node)
+{
+    uint64_t object = ++scan->object;
+    p = skip_blank(p + 1);
+    if (*p == '}') {
+        return p + 1;
+    }
+    for (;;) {
+        if ((p = read_field(scan, p, node, object)) == NULL) {
+            return NULL;
+        }
+        p = skip_blank(p);
+        if (*p != ',') {
+            return *p == '}' ? p + 1 : NULL;
+        }
+        p = skip_blank(p + 1);
+    }
+}
+
+static const uint8_t *
+read_list(Scan *scan, const uint8_t *p, const Node *node)
+{
+    const Plan *plan = scan->plan;
+    const Element *element = NULL, *end = NULL;
+    const Node *rest = NULL;
+    if (node != NULL) {
+        element = plan->element + node->element;
+        end = plan->element + node->element_end;
+        rest = node_at(plan, node->rest);
+    }
+    p = skip_blank(p + 1);
+    if (*p == ']') {
+        return p + 1;
+    }
+    for (uint64_t index = 0;; index++) {
+        const Node *below = rest;
+        if (element != end && element->index == index) {
+            below = node_at(plan, element++->node);
+        }
+        if ((p = read_value(scan, p, below)) == NULL) {
+            return NULL;
+        }
+        p = skip_blank(p);
+        if (*p != ',') {
+            return *p == ']' ? p + 1 : NULL;
+        }
+        p = skip_blank(p + 1);
+    }
+}
+
+/* A value that is neither object nor list, or the mere type of one that is. */
+static inline const uint8_t *
+read_scalar(const uint8_t *p, Value *value)
+{
+    value->text = (Text){p, 0, 0};
+    switch (*p) {
+    case '"':
+        value->type = TEXT;
+        return read_text(p + 1, &value->text);
+    case '{':
+        value->type = OBJECT;
+        return p;
+    case '[':
+        value->type = LIST;
+        return p;
+    case 't':
+        value->type = BOOLEAN;
+        value->truth = 1;
+        return memcmp(p, "true", 4) == 0 ? p + 4 : NULL;
+    case 'f':
+        value->type = BOOLEAN;
+        value->truth = 0;
+        return memcmp(p, "false", 5) == 0 ? p + 5 : NULL;
+    case 'n':
+        value->type = NOTHING;
+        return memcmp(p, "null", 4) == 0 ? p + 4 : NULL;
+    default:
+        value->type = NUMBER;
+        const uint8_t *end = read_number(p, &value->number);
+        value->text.size = end == NULL ? 0 : (size_t)(end - p);
+        return end;
+    }
+}
+
+static const uint8_t *
+read_value(Scan *scan, const uint8_t *p, const Node *node)
+{
+    Value value;
+    if ((p = read_scalar(p, &value)) == NULL) {
+        return NULL;
+    }
+    if (node != NULL) {
+        if ((node->types & (uint64_t)value.type) == 0) {
+            return NULL;
+        }
+        const Op *end = scan->plan->op + node->op_end;
+        for (const Op *op = scan->plan->op + node->op; op < end; op++) {
+            if (apply(scan, op, &value) < 0) {
+                return NULL;
+            }
+        }
+    }
+    if (value.type != OBJECT && value.type != LIST) {
+        return p;
+    }
+    if (++scan->depth > DEEPEST) {
+        return NULL;
+    }
+    p = value.type == OBJECT ? read_object(scan, p, node) : read_list(scan, p, node);
+    scan->depth--;
+    return p;
+}
+
+/* --- Requests -------------------------------------------------------------------------------- */
+
+static int64_t
+calendar(double ms, uint64_t part)
+{
+    int64_t hour = (int64_t)floor(ms / 3600000.0) % 24;
+    int64_t day = ((int64_t)floor(ms / 86400000.0) + 3) % 7; /* 1970-01-01 was a Thursday */
+    hour += hour < 0 ? 24 : 0;
+    day += day < 0 ? 7 : 0;
+    return part == HOUR_OF_DAY ? hour : part == DAY_OF_WEEK ? day : day * 24 + hour;
+}
+
+static void
+set_times(const Scan *scan)
+{
+    const Plan *plan = scan->plan;
+    for (const Time *time = plan->time; time < plan->time + plan->times; time++) {
+        double ms = scan->times_T[time->time];
+        if (isfinite(scan->times_T[time->shift])) {
+            volatile double shift = scan->times_T[time->shift] * 60000.0; /* no fused add */
+            ms += shift;
+        }
+        if (fabs(ms) < 9007199254740992.0) {
+            scan->ids_C[time->column] += 1 + (int32_t)calendar(ms, time->part);
+        }
+    }
+}
+
+static void
+set_counts(const Scan *scan)
+{
+    const Plan *plan = scan->plan;
+    for (const Count *count = plan->count; count < plan->count + plan->counts; count++) {
+        if (scan->counter[count->counter] > 0) {
+            set_bucket(scan, count->column, count->first, count->size,
+                       (double)scan->counter[count->counter]);
+        }
+    }
+}
+
+/* values.cross_rows. */
+static void
+set_crosses(const Scan *scan)
+{
+    const Plan *plan = scan->plan;
+    for (const Cross *cross = plan->cross; cross < plan->cross + plan->crosses; cross++) {
+        uint64_t state = cross->seed;
+        int known = 1;
+        for (uint64_t p = cross->part; p < cross->part_end; p++) {
+            uint64_t column = plan->part[p];
+            uint64_t row = (uint64_t)(scan->ids_C[column] - plan->missing[column]);
+            known = known && row != 0;
+            state += row + 0x9E3779B97F4A7C15u;
+            state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9u;
+            state = (state ^ (state >> 27)) * 0x94D049BB133111EBu;
+            state ^= state >> 31;
+        }
+        if (known) {
+            scan->ids_C[cross->column] += 1 + (int32_t)(state % cross->buckets);
+        }
+    }
+}
+
+/* Whether the value is a bid request whose ids now stand in ids_C, its id in `identity`. */
+static int
+scan_request(Scan *scan, const char *bytes, size_t size)
+{
+    const Plan *plan = scan->plan;
+    memcpy(scan->document, bytes, size);
+    memset(scan->document + size, 0, PAD);
+    memcpy(scan->ids_C, plan->missing, plan->columns * sizeof *scan->ids_C);
+    memset(scan->counter, 0, plan->counters * sizeof *scan->counter);
+    for (size_t t = 0; t <= plan->time_slots; t++) {
+        scan->times_T[t] = Py_NAN;
+    }
+    scan->demands = 0;
+    scan->depth = 0;
+    const uint8_t *p = read_value(scan, skip_blank(scan->document), plan->node + 1);
+    if (p == NULL || skip_blank(p) != scan->document + size || scan->demands != plan->demands) {
+        return 0;
+    }
+    set_times(scan);
+    set_counts(scan);
+    set_crosses(scan);
+    return 1;
+}
+
+/* The id of one value as a text, or None for giving up; NULL on error. */
+static PyObject *
+scan_value(Scan *scan, PyObject *value, Py_ssize_t max_bytes, uint64_t *hash)
+{
+    if (!PyBytes_CheckExact(value) || PyBytes_GET_SIZE(value) > max_bytes) {
+        Py_RETURN_NONE;
+    }
+    if (!scan_request(scan, PyBytes_AS_STRING(value), (size_t)PyBytes_GET_SIZE(value))) {
+        return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+    }
+    Text id = resolved(scan->identity, scan->plain);
+    *hash = xxh3(id.at, id.size, 0);
+    return PyUnicode_DecodeUTF8((const char *)id.at, (Py_ssize_t)id.size, NULL);
+}
+
+static PyObject *
+scan_values(Scan *scan, PyObject *values, Py_ssize_t max_bytes, int32_t *ids_NC, uint64_t *hashes_N)
+{
+    PyObject *identities = PyList_New(PyTuple_GET_SIZE(values));
+    for (Py_ssize_t n = 0; identities != NULL && n < PyTuple_GET_SIZE(values); n++) {
+        scan->ids_C = ids_NC + (size_t)n * scan->plan->columns;
+        PyObject *id = scan_value(scan, PyTuple_GET_ITEM(values, n), max_bytes, hashes_N + n);
+        if (id == NULL) {
+            Py_CLEAR(identities);
+        }
+        else {
+            PyList_SET_ITEM(identities, n, id);
+        }
+    }
+    return identities;
+}
+
+/* Room for the longest value, of this call alone. */
+static PyObject *
+scan_with_room(const Plan *plan, PyObject *values, Py_ssize_t max_bytes, int32_t *ids_NC,
+               uint64_t *hashes_N)
+{
+    Py_ssize_t longest = 0;
+    for (Py_ssize_t n = 0; n < PyTuple_GET_SIZE(values); n++) {
+        PyObject *value = PyTuple_GET_ITEM(values, n);
+        if (PyBytes_CheckExact(value) && PyBytes_GET_SIZE(value) <= max_bytes) {
+            longest = Py_MAX(longest, PyBytes_GET_SIZE(value));
+        }
+    }
+    size_t room = (size_t)longest + 2 * PAD;
+    Scan scan = {
+        .plan = plan,
+        .document = PyMem_Malloc(room),
+        .plain = PyMem_Malloc(room),
+        .seen = PyMem_Calloc(plan->mask + 1, sizeof *scan.seen),
+        .counter = PyMem_Calloc(plan->counters + 1, sizeof *scan.counter),
+        .times_T = PyMem_Calloc(plan->time_slots + 1, sizeof *scan.times_T),
+    };
+    uint8_t *document = scan.document;
+    PyObject *identities = NULL;
+    if (scan.document == NULL || scan.plain == NULL || scan.seen == NULL || scan.counter == NULL ||
+        scan.times_T == NULL) {
+        PyErr_NoMemory();
+    }
+    else {
+        memset(scan.document, 0, PAD);
+        scan.document += PAD;
+        identities = scan_values(&scan, values, max_bytes, ids_NC, hashes_N);
+    }
+    PyMem_Free(document);
+    PyMem_Free(scan.plain);
+    PyMem_Free(scan.seen);
+    PyMem_Free(scan.counter);
+    PyMem_Free(scan.times_T);
+    return identities;
+}
+
+static PyObject *
+plan_scan(Plan *plan, PyObject *args)
+{
+    PyObject *given, *identities = NULL;
+    Py_ssize_t max_bytes;
+    Py_buffer ids = {0}, hashes = {0};
+    if (!PyArg_ParseTuple(args, "Onw*w*:scan", &given, &max_bytes, &ids, &hashes)) {
+        return NULL;
+    }
+    PyObject *values = PySequence_Tuple(given); /* ours: nobody can change it */
+    if (values != NULL) {
+        size_t count = (size_t)PyTuple_GET_SIZE(values);
+        if ((size_t)ids.len != count * plan->columns * sizeof(int32_t) ||
+            (size_t)hashes.len != count * sizeof(uint64_t)) {
+            PyErr_SetString(PyExc_ValueError, "scan: ids_NC or hashes_N has not the right shape");
+        }
+        else {
+            identities = scan_with_room(plan, values, max_bytes, ids.buf, hashes.buf);
+        }
+        Py_DECREF(values);
+    }
+    PyBuffer_Release(&ids);
+    PyBuffer_Release(&hashes);
+    return identities;
+}
+
+/* --- The module ------------------------------------------------------------------------------ */
+
+static PyObject *
+plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *arrays;
+    Py_ssize_t times, counters;
+    unsigned long long demands;
+    if (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0) {
+        PyErr_SetString(PyExc_TypeError, "Plan takes no keyword arguments");
+        return NULL;
+    }
+    if (!PyArg_ParseTuple(args, "O!nnK:Plan", &PyTuple_Type, &arrays, &times, &counters,
+                          &demands)) {
+        return NULL;
+    }
+    if (times < 0 || counters < 0) {
+        PyErr_SetString(PyExc_ValueError, "plan: times and counters must not be negative");
+        return NULL;
+    }
+    Plan *plan = (Plan *)type->tp_alloc(type, 0);
+    if (plan != NULL) {
+        plan->time_slots = (size_t)times;
+        plan->counters = (size_t)counters;
+        plan->demands = demands;
+        if (read_plan(plan, arrays) < 0) {
+            Py_CLEAR(plan);
+        }
+    }
+    return (PyObject *)plan;
+}
+
+static void
+plan_dealloc(Plan *plan)
+{
+    PyTypeObject *type = Py_TYPE(plan);
+    void *owned[] = {plan->node,    plan->op,   plan->field, plan->element, plan->names, plan->slot,
+                     plan->missing, plan->time, plan->count, plan->cross,   plan->part,
+                     plan->boundary};
+    for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) {
+        PyMem_Free(owned[i]);
+    }
+    type->tp_free(plan);
+    Py_DECREF(type);
+}
+
+static PyMethodDef plan_methods[] = {
+    {"scan", (PyCFunction)plan_scan, METH_VARARGS,
+     "scan(values, max_bytes, ids_NC, hashes_N): write ids and hashes; a list of ids or None."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot plan_slots[] = {
+    {Py_tp_doc, "Plan(arrays, times, counters, demands): see native.py."},
+    {Py_tp_new, plan_new},
+    {Py_tp_dealloc, plan_dealloc},
+    {Py_tp_methods, plan_methods},
+    {0, NULL},
+};
+
+static PyType_Spec plan_spec = {
+    .name = "models.features._scan.Plan",
+    .basicsize = sizeof(Plan),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = plan_slots,
+};
+
+static int
+module_exec(PyObject *module)
+{
+    PyObject *type = PyType_FromModuleAndSpec(module, &plan_spec, NULL);
+    if (type == NULL) {
+        return -1;
+    }
+    int failed = PyModule_AddType(module, (PyTypeObject *)type);
+    Py_DECREF(type);
+    return failed;
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+    {0, NULL},
+};
+
+static PyModuleDef module_def = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "_scan",
+    .m_doc = "From the bytes of bid requests to ids.",
+    .m_slots = module_slots,
+};
+
+PyMODINIT_FUNC
+PyInit__scan(void)
+{
+    return PyModuleDef_Init(&module_def);
+}
