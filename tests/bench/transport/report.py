@@ -83,7 +83,7 @@ def bars(figures: dict[str, Any]) -> Iterator[Bar]:
             bar, aim = _P99_BARS[name]
             yield Bar(f"p99 at 70 %, {name}, ms", by_load["0.7"]["p99_ms"], bar, aim, True)
     for name, memory in figures["memory"].items():
-        yield Bar(f"memory growth, {name}, %", memory["growth_percent"], 2.0, 0.0, True)
+        yield Bar(f"memory growth, {name}", memory["growth_percent"], 2.0, 0.0, True)
 
 
 def tables(figures: dict[str, Any]) -> Iterator[Table]:
