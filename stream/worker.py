@@ -31,6 +31,7 @@ from stream.transport import (
     attach,
     chunk_topic,
     consumer_lag,
+    heartbeat_s,
     relay,
 )
 
@@ -125,6 +126,7 @@ class MeteredSink:
         self.inner = inner
         self.commits = inner.commits
         self.claim = inner.claim
+        self.drain = inner.drain
         self.release = inner.release
         self._metrics = metrics
 
@@ -141,7 +143,7 @@ def _sink(settings: Settings) -> ChunkSink | TransactionalSink:
     if settings.worker.guarantee == "at-least-once":
         return ChunkSink(client, outputs)
     return TransactionalSink(
-        client, kafka.group, outputs, session_timeout_s=kafka.session_timeout_s
+        client, kafka.group, outputs, heartbeat_s=heartbeat_s(kafka.session_timeout_s)
     )
 
 

@@ -10,7 +10,7 @@ It knows nothing of bids or models. What an app uses of it::
         max_chunk_records=2000, max_chunk_bytes=8_388_608,
     ))
     sink = TransactionalSink(
-        {"bootstrap_servers": "127.0.0.1:9092"}, "group", ["copies"], session_timeout_s=30,
+        {"bootstrap_servers": "127.0.0.1:9092"}, "group", ["copies"], heartbeat_s=3,
     )                                  # or ChunkSink(client, ["copies"]): at least once
     attach(app, sink, max_bytes=256 * 1024 * 1024)
 
@@ -43,7 +43,7 @@ what may be committed.
 """
 
 from stream.transport.agent import attach, chunk_topic, chunks, consumer_lag, relay
-from stream.transport.app import app_options, broker_url
+from stream.transport.app import app_options, broker_url, heartbeat_s
 from stream.transport.chunk import Chunk, FetchedRecord, Outputs, Record, RecordTooLargeError
 from stream.transport.lane import LaneError, LaneState, ReleasedError
 from stream.transport.ledger import LedgerError, OffsetLedger
@@ -72,5 +72,6 @@ __all__ = [
     "chunk_topic",
     "chunks",
     "consumer_lag",
+    "heartbeat_s",
     "relay",
 ]

@@ -18,6 +18,11 @@ def broker_url(bootstrap: str) -> str:
     return ";".join(f"weir://{server}" for server in servers)
 
 
+def heartbeat_s(session_timeout_s: float) -> float:
+    """Seconds between heartbeats to the group."""
+    return min(3.0, session_timeout_s / 3)
+
+
 def app_options(
     *,
     bootstrap: str,
@@ -47,7 +52,7 @@ def app_options(
         "broker": broker_url(bootstrap),
         "broker_credentials": credentials,
         "broker_session_timeout": session_timeout_s,
-        "broker_heartbeat_interval": min(3.0, session_timeout_s / 3),
+        "broker_heartbeat_interval": heartbeat_s(session_timeout_s),
         "broker_request_timeout": max(90.0, 2 * session_timeout_s),
         "broker_commit_interval": commit_interval_s,
         "broker_max_poll_records": max_chunk_records,

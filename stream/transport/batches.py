@@ -20,6 +20,8 @@ from stream.transport.chunk import Record, RecordTooLargeError
 logger = logging.getLogger(__name__)
 
 MAX_BATCH_BYTES: Final = 1_000_000  # just under what brokers accept by default (message.max.bytes)
+ASK: Final = 20  # times
+ASK_EVERY_S: Final = 0.5
 
 
 async def write_batches(
@@ -97,19 +99,32 @@ async def batch_limit(client: Mapping[str, Any], topics: Iterable[str]) -> int:
     have the default.
 
     Raises:
-        KafkaError: If no broker can be reached.
+        KafkaError: If no broker answers.
     """
+    resources = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in topics]
     limit = MAX_BATCH_BYTES
     admin = AIOKafkaAdminClient(**client)
-    await admin.start()
     try:
-        resources = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in topics]
-        for answer in await admin.describe_configs(resources) if resources else []:
+        await admin.start()
+        for answer in await _describe(admin, resources):
             for _code, _message, _type, _name, entries in answer.resources:
                 told = {entry[0]: entry[1] for entry in entries}
                 limit = min(limit, int(told.get("max.message.bytes") or limit))
-    except KafkaError as error:
-        logger.info("batches of %d bytes: the broker does not tell its limit (%r)", limit, error)
     finally:
         await admin.close()
     return limit
+
+
+async def _describe(admin: AIOKafkaAdminClient, resources: list[ConfigResource]) -> list[Any]:
+    """Each try asks a node at random, which may be one that is away."""
+    for left in reversed(range(ASK)):
+        try:
+            return list(await admin.describe_configs(resources))
+        except KafkaError as error:
+            if not error.retriable:
+                logger.info("the broker does not tell its limit of a batch: %r", error)
+                return []
+            if not left:
+                raise
+        await asyncio.sleep(ASK_EVERY_S)
+    return []

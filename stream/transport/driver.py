@@ -30,6 +30,7 @@ from faust.types import TP, AppT, ConsumerMessage, Message
 
 from stream.transport.chunk import Chunk
 from stream.transport.fetcher import Fetch, FetchService, Seek
+from stream.transport.lane import ReleasedError
 from stream.transport.ledger import OffsetLedger, Ticket
 from stream.transport.producer import Producer
 from stream.transport.sink import Sink
@@ -152,7 +153,11 @@ class Consumer(base.Consumer):  # type: ignore[misc]
         The sink is claimed first: whoever owned the partitions before cannot commit any more.
         """
         if self._sink is not None:
-            await self._sink.claim(tp for tp in self.assignment() if not self._is_changelog_tp(tp))
+            owned = [tp for tp in self.assignment() if not self._is_changelog_tp(tp)]
+            try:
+                await self._sink.claim(owned)
+            except ReleasedError:  # revoked meanwhile; the assignment that follows seeks again
+                return
         seek: Seek = await self.seek_to_committed()
         if seek.epoch < self._epoch:
             return  # a later seek was faster
@@ -208,6 +213,8 @@ class Consumer(base.Consumer):  # type: ignore[misc]
 
         What is not complete by then is abandoned: never committed, delivered again.
         """
+        if self._sink is not None:
+            await self._sink.drain()
         deadline = self.loop.time() + DRAIN_S
         while self._working and not self.should_stop and not self.app.crashed:
             left = deadline - self.loop.time()

@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 FIRST_BACKOFF_S: Final = 0.1
 LAST_BACKOFF_S: Final = 5.0
+LOST_GRACES: Final = 5  # grace periods
 
 #: Errors of a transaction that only a new claim mends, besides the retriable ones.
 _MENDED_BY_A_CLAIM: Final = (
@@ -116,8 +117,8 @@ class Lane:
     Args:
         name: ``topic[partition]``, for messages.
         transactions: The partition's producer.
-        grace_s: How long a fenced lane waits to be released before it claims again. The group
-            needs its session timeout to find out that a member is gone.
+        grace_s: How long a fenced lane waits to be released before it claims again. A worker that
+            lost its partitions hears of it with its next heartbeat.
     """
 
     def __init__(self, name: str, transactions: Transactions, *, grace_s: float) -> None:
@@ -133,6 +134,11 @@ class Lane:
         if state not in TRANSITIONS[self.state]:
             raise LaneError(f"{self._name}: a lane goes from {self.state} never to {state}")
         self.state = state
+
+    @property
+    def claimed(self) -> bool:
+        """Whether it can write, or is writing."""
+        return self.state in (LaneState.READY, LaneState.OPEN, LaneState.COMMITTING)
 
     async def claim(self) -> int | None:
         """Fence the owner before; the offset that the group has committed, or None.
@@ -162,10 +168,7 @@ class Lane:
                     if committed == end:
                         return
                     if committed is not None and committed != start:
-                        raise LaneError(
-                            f"{self._name}: the group's offset is {committed} where {start} or "
-                            f"{end} is expected; another program commits for this group"
-                        )
+                        await self._give_up(committed, start, end)
                 try:
                     await self._unless_released(self._transact(end, outputs))
                 except KafkaError as error:
@@ -197,6 +200,15 @@ class Lane:
                 return await self._unless_released(self._claim())
             except KafkaError as error:
                 self._note(error)
+
+    async def _give_up(self, committed: int, start: int, end: int) -> None:
+        """Somebody else owns the partition: wait for the group to say so, and no longer."""
+        message = (
+            f"{self._name}: the group's offset is {committed} where {start} or {end} is expected"
+        )
+        logger.warning("%s; another worker has the partition", message)
+        await self._unless_released(asyncio.sleep(LOST_GRACES * self._grace_s))
+        raise LaneError(f"{message}; another program commits for this group")
 
     async def _claim(self) -> int | None:
         if self.state is LaneState.FENCED:

@@ -48,6 +48,9 @@ class Sink(Protocol):
     async def claim(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Own these (topic, partition) and no others, before their offsets are looked up."""
 
+    async def drain(self) -> None:
+        """All that is owned is about to be revoked: give up what cannot be written at once."""
+
     async def release(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Give these up: they are revoked. A `write` under way ends or raises ReleasedError."""
 
@@ -144,6 +147,9 @@ class ChunkSink:
 
     async def claim(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Nothing is to be fenced: two owners of a partition may both write."""
+
+    async def drain(self) -> None:
+        """What is under way goes on."""
 
     async def release(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Nothing is held."""

@@ -35,7 +35,7 @@ class TransactionalSink:
         group: The consumer group whose offsets are committed; also begins each transactional id,
             ``<group>-<topic>-<partition>``.
         topics: Topics to write to; batches keep to the smallest ``max.message.bytes`` of them.
-        session_timeout_s: The group's session timeout: for so long a fenced lane waits to be
+        heartbeat_s: The group's heartbeat interval. A fenced lane waits for three of them to be
             released before it concludes that it still owns its partition.
         transaction_timeout_s: After this the broker aborts a transaction whose worker is gone and
             whose partition nobody has taken over; until then it holds back readers.
@@ -50,14 +50,14 @@ class TransactionalSink:
         group: str,
         topics: Iterable[str],
         *,
-        session_timeout_s: float,
+        heartbeat_s: float,
         transaction_timeout_s: float = 60.0,
         compression: str | None = None,
     ) -> None:
         self._client = dict(client)
         self._group = group
         self._topics = tuple(topics)
-        self._grace_s = session_timeout_s
+        self._grace_s = 3 * heartbeat_s
         self._options: dict[str, Any] = {
             **self._client,
             "transaction_timeout_ms": int(transaction_timeout_s * 1000),
@@ -106,6 +106,10 @@ class TransactionalSink:
         tp = TopicPartition(topic, partition)
         transactions = KafkaTransactions(self._options, self._group, tp, self._offsets)
         return Lane(f"{topic}[{partition}]", transactions, grace_s=self._grace_s)
+
+    async def drain(self) -> None:
+        """Give up the lanes that another producer has fenced, or that are still to be claimed."""
+        await self.release([key for key, lane in self._lanes.items() if not lane.claimed])
 
     async def release(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Give these up; see `Sink.release`."""

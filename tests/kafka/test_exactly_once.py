@@ -124,9 +124,7 @@ async def test_nothing_of_an_aborted_chunk_is_read(
     client, group = client_options(settings.kafka), unique("g")
     topics = (settings.topics.passed, settings.topics.blocked)
     source = (settings.topics.requests, 0)
-    first, second = (
-        TransactionalSink(client, group, topics, session_timeout_s=60) for _ in range(2)
-    )
+    first, second = (TransactionalSink(client, group, topics, heartbeat_s=20) for _ in range(2))
     await first.start()
     await second.start()
     await first.claim([source])
