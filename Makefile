@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+COMPILED := $(wildcard models/features/_*.[ch])
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test check lint types imports format clean
+.PHONY: help demo test chaos check lint types imports format clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -14,6 +15,9 @@ demo: $(VENV)/.light ## Broker, workers, traffic, outcomes and a live table, for
 
 test: $(VENV)/.test ## Everything the tests need, and all tests (ARGS="tests/policy -x")
 	@$(BIN)/pytest $(ARGS)
+
+chaos: $(VENV)/.test ## A million requests, 100 kill -9, then brokers too; most of an hour (ARGS="--seed 2")
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 check: lint types imports ## Lint, types, import layers
 
@@ -38,12 +42,12 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Weir needs Python 3.11 or newer; call make with PYTHON=python3.11")'
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.light: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.light: pyproject.toml constraints.txt $(COMPILED) | $(BIN)/python
 	@echo "installing Weir into $(VENV)"
 	@$(PIP) install --constraint constraints.txt --editable .
 	@touch $@
 
-$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.test: pyproject.toml constraints.txt $(COMPILED) | $(BIN)/python
 	@echo "installing Weir, torch and the test tools into $(VENV) (torch is about 3 GB)"
 	@$(PIP) install --constraint constraints.txt --editable '.[test]'
 	@touch $@ $(VENV)/.light

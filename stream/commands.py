@@ -1,6 +1,7 @@
-"""Subcommands of `weir` for what runs on the bus: broker, topics, worker, replay, demo."""
+"""Subcommands of `weir` on the bus: broker, topics, worker, verify, replay, demo."""
 
 import asyncio
+import json
 import signal
 import sys
 import threading
@@ -13,6 +14,7 @@ import typer
 from rich.console import Console
 
 from models.settings import Settings
+from stream.kafka_security import Security
 
 #: With --rebuild traffic goes on until a rebuilt model serves; this many requests are the end.
 REBUILD_REQUESTS = 200_000
@@ -27,7 +29,7 @@ class Role(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the subcommands to ``app``."""
-    for command in (broker, topics, worker, replay, demo):
+    for command in (broker, topics, worker, verify, replay, demo):
         app.command()(command)
 
 
@@ -36,6 +38,10 @@ def broker(
     folder: Annotated[Path, typer.Option(help="Where it logs and keeps its files.")] = Path(
         "var/broker"
     ),
+    nodes: Annotated[int, typer.Option(min=1, help="Of Kafka.")] = 1,
+    security: Annotated[
+        Security, typer.Option(help="Of Kafka's listener: log in, encrypt, both.")
+    ] = Security.PLAINTEXT,
     *,
     kafka: Annotated[
         bool, typer.Option("--kafka", help="Apache Kafka (needs Java 17 and Maven).")
@@ -43,17 +49,23 @@ def broker(
 ) -> None:
     """Run a broker on this machine until Ctrl-C: the embedded one (memory only), or Kafka."""
     from stream.broker import EmbeddedBroker  # noqa: PLC0415
-    from stream.kafka_broker import KafkaBroker  # noqa: PLC0415
+    from stream.kafka_cluster import KafkaCluster  # noqa: PLC0415
 
+    if not kafka and (nodes > 1 or security is not Security.PLAINTEXT):
+        raise typer.BadParameter("--nodes and --security are for --kafka")
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     chosen = (
-        KafkaBroker(folder, port=port)
+        KafkaCluster(folder, nodes, port, security)
         if kafka
         else EmbeddedBroker(folder / "embedded.log", port=port)
     )
     with chosen as running:
+        if isinstance(running, KafkaCluster):
+            typer.echo("# weir.toml of its clients\n[kafka]")
+            for key, value in running.client.model_dump(exclude_unset=True).items():
+                typer.echo(f"{key} = {json.dumps(value)}")
         typer.echo(f"the broker serves on {running.bootstrap}; Ctrl-C ends it")
         stop.wait()
 
@@ -89,6 +101,22 @@ def worker(
         from stream.worker import run_worker  # noqa: PLC0415
 
         run_worker(settings)
+
+
+def verify(ctx: typer.Context) -> None:
+    """Account for every request on the topics, from outside; workers should be at rest.
+
+    Ends with status 1 unless every request is on one output topic, once, unchanged, in order, and
+    the group's offsets are committed.
+    """
+    from stream.verify import account  # noqa: PLC0415
+
+    found = asyncio.run(account(ctx.obj))
+    for fault in found.faults:
+        typer.echo(fault, err=True)
+    typer.echo(orjson.dumps(found.summary(), option=orjson.OPT_INDENT_2))
+    if not found.exact:
+        sys.exit(1)
 
 
 def replay(

@@ -19,13 +19,15 @@ from rich.console import Console
 
 from models.errors import UserError
 from models.settings import Settings
+from stream.account import Account
+from stream.achieved import Observed, achieved_rate, worst_window_error
 from stream.broker import EmbeddedBroker
 from stream.dashboard import Dashboard
 from stream.processes import ChildProcess, free_port
 from stream.replay import write_summary
 from stream.scrape import FeedbackSample, WorkerSample, merge, scrape, scrape_feedback
 from stream.topics import ensure_topics
-from stream.verify import Account, Fate, account
+from stream.verify import account
 
 #: The achieved rate may miss the target by this share after warm-up.
 RATE_TOLERANCE: Final = 0.005
@@ -151,8 +153,9 @@ class Demo:
                 with Dashboard(self._console) as dashboard:
                     end = await self._watch(dashboard)
             self._console.print("everything has stopped; accounting for every request")
-            found = await account(self._settings)
-        return self._summary(found, end)
+            observed = Observed()
+            found = await account(self._settings, observed)
+        return self._summary(found, observed, end)
 
     async def _start(
         self, stack: AsyncExitStack, name: str, *arguments: str, metrics_port: int | None = None
@@ -247,37 +250,28 @@ class Demo:
             and progress.feedback.pending == 0
         )
 
-    def _summary(self, found: Account, end: Progress) -> dict[str, Any]:
+    def _summary(self, found: Account, observed: Observed, end: Progress) -> dict[str, Any]:
         rate = self._settings.policy.rate
         window = min(WINDOW_REQUESTS, max(1, (found.requests - WARM_UP_REQUESTS) // 2))
-        achieved = found.achieved_rate(WARM_UP_REQUESTS)
-        swapped = len(found.models) > 1
+        fate_N = observed.in_order(found.fates)
+        achieved = achieved_rate(fate_N, WARM_UP_REQUESTS)
+        worst = worst_window_error(fate_N, rate, window, WARM_UP_REQUESTS)
+        swapped = len(observed.models) > 1
         on_target = abs(achieved - rate) <= RATE_TOLERANCE
         summary = {
-            "requests": found.requests,
-            "passed": found.count(Fate.PASSED),
-            "blocked": found.count(Fate.BLOCKED),
-            "rejected": found.count(Fate.REJECTED),
+            **found.summary(),
             "target_rate": rate,
             "achieved_rate": round(achieved, 6),
-            "worst_window_error": round(
-                found.worst_window_error(rate, window, WARM_UP_REQUESTS), 6
-            ),
+            "worst_window_error": round(worst, 6),
             "window_requests": window,
             "warm_up_requests": WARM_UP_REQUESTS,
             "requests_per_second": round(self._stopwatch.per_second, 1),
             "p99_ms": round(end.workers.p99_ms(), 2),
             "model_version": end.workers.model,
-            "models": dict(found.models),
-            "reasons": dict(found.reasons),
+            "models": dict(observed.models),
+            "reasons": dict(observed.reasons),
             "outcomes": int(end.feedback.outcomes),
             "examples": int(end.feedback.examples),
-            "missing": found.missing,
-            "doubled": found.doubled,
-            "altered": found.altered,
-            "unknown": found.unknown,
-            "reordered": found.reordered,
-            "exact": found.exact,
             "on_target": on_target,
             "ok": found.exact
             and on_target

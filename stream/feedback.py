@@ -121,12 +121,13 @@ class FeedbackWorker(Service):  # type: ignore[misc]
             await self.sleep(TICK_S)
             lag = consumer_lag(self._app)
             self.metrics.lag(lag)
+            read_all = bool(lag) and all(behind == 0 for behind in lag.values())
             now = self._clock()
             elapsed_ms, last = int((now - last) * 1000), now
             async with self._lock:
                 for partition, join in self._joins.items():
                     still = partition in seen and seen[partition] == join.watermark
-                    if still and lag and not any(lag.values()) and not self.should_stop:
+                    if still and read_all and not self.should_stop:
                         before = replace(join.counts)
                         join.idle(elapsed_ms)
                         await self._flush(partition, join, before)

@@ -61,8 +61,9 @@ class FeedbackMetrics:
         """Drop the partitions, after a rebalance."""
         self._pending.clear()
 
-    def lag(self, lag: Mapping[tuple[str, int], int]) -> None:
-        """Show the lag of every assigned partition; revoked ones disappear."""
+    def lag(self, lag: Mapping[tuple[str, int], int | None]) -> None:
+        """Show the lag of every assigned partition where it is known; revoked ones disappear."""
         self._lag.clear()
         for (topic, partition), records in lag.items():
-            self._lag.labels(topic, str(partition)).set(records)
+            if records is not None:
+                self._lag.labels(topic, str(partition)).set(records)

@@ -8,7 +8,7 @@ DAUM paper), route. Every input record comes out exactly once.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,32 +22,15 @@ from stream.events import Reject
 from stream.intake import Intake, take_in
 from stream.metrics import WorkerMetrics
 from stream.policy import Decisions, Policy
-from stream.records import DECISION_HEADER, REASON_LABELS, Reason
+from stream.records import DECISION_HEADER, REASON_LABELS, Decision, Reason, RejectCode
+from stream.transport import FetchedRecord, Record
 
 Headers = Sequence[tuple[str, bytes | None]]
 
 
+SOURCE_OFFSET_HEADER: Final = "weir-offset"
 #: Bytes of a value beyond the limit that its dead letter keeps.
 TRUNCATED_BYTES: Final = 1024
-
-
-class Record(Protocol):
-    """What the interceptor reads of a consumed record (aiokafka's ConsumerRecord has it)."""
-
-    @property
-    def topic(self) -> str: ...  # noqa: D102
-    @property
-    def partition(self) -> int: ...  # noqa: D102
-    @property
-    def key(self) -> bytes | None: ...  # noqa: D102
-    @property
-    def value(self) -> bytes | None: ...  # noqa: D102
-    @property
-    def timestamp(self) -> int: ...  # noqa: D102
-    @property
-    def offset(self) -> int: ...  # noqa: D102
-    @property
-    def headers(self) -> Headers: ...  # noqa: D102
 
 
 class LoadedModel:
@@ -109,7 +92,7 @@ class Intercepted:
     passed: list[OutputRecord]
     blocked: list[OutputRecord]
     rejected: list[OutputRecord]
-    decided: list[Record]
+    decided: list[FetchedRecord]
     request_ids: list[str]
     scored: Scored | None
 
@@ -130,7 +113,7 @@ class Interceptor:
         self._no_features = Extractor(())
         self.model: LoadedModel | None = None
 
-    def intercept(self, records: Sequence[Record]) -> Intercepted:
+    def intercept(self, records: Sequence[FetchedRecord]) -> Intercepted:
         """Decide a chunk of at least one record, in offset order or in that of a merged history."""
         with self._metrics.stage("read"):
             extractor = self._no_features if self.model is None else self.model.extractor
@@ -164,7 +147,7 @@ class Interceptor:
         return Scored(scores_NT, uncertainties_NT, decisions)
 
     def _route(
-        self, records: Sequence[Record], decisions: Decisions
+        self, records: Sequence[FetchedRecord], decisions: Decisions
     ) -> tuple[list[OutputRecord], list[OutputRecord]]:
         version = self.model.version if self.model else ""
         form = (
@@ -189,33 +172,59 @@ class Interceptor:
         return passed, blocked
 
     @staticmethod
-    def _pass_everything(records: Sequence[Record]) -> list[OutputRecord]:
+    def _pass_everything(records: Sequence[FetchedRecord]) -> list[OutputRecord]:
         form = (
             b'{"model":"","e":null,"threshold":null,"reason":"%b","propensity":1.0,"offset":%%d}'
             % Reason.FAIL_OPEN.label.encode()
         )
         return [_with_header(record, form % record.offset) for record in records]
 
-    def _rejected(self, record: Record, reject: Reject) -> OutputRecord:
+    def _rejected(self, record: FetchedRecord, reject: Reject) -> OutputRecord:
         self._metrics.reject(reject.code)
-        value = record.value
-        cut: Headers = ()
-        if value is not None and len(value) > self._max_value_bytes:
-            cut = (("weir-truncated-from", b"%d" % len(value)),)
-            value = value[:TRUNCATED_BYTES]
-        headers = (
-            *record.headers,
-            *cut,
-            ("weir-error", reject.code.value.encode()),
-            ("weir-message", reject.message.encode()),
-            ("weir-topic", record.topic.encode()),
-            ("weir-partition", b"%d" % record.partition),
-            ("weir-offset", b"%d" % record.offset),
+        too_long = record.value is not None and len(record.value) > self._max_value_bytes
+        return _dead_letter(record, reject, whole=not too_long)
+
+    def oversized(self, record: FetchedRecord, size: int, limit: int) -> OutputRecord:
+        """The dead letter of a request whose output of ``size`` bytes exceeds the broker's limit.
+
+        It keeps the first `TRUNCATED_BYTES` of key and value, and none of the headers.
+        """
+        reject = Reject(
+            RejectCode.TOO_LARGE,
+            f"the output has {size} bytes, key and headers included; the broker takes {limit}",
         )
-        return OutputRecord(record.key, value, record.timestamp, headers)
+        self._metrics.reject(reject.code)
+        short = _dead_letter(record, reject, whole=False)
+        key = record.key if record.key is None else record.key[:TRUNCATED_BYTES]
+        return short._replace(key=key, headers=short.headers[len(record.headers) :])
 
 
-def _with_header(record: Record, header: bytes) -> OutputRecord:
+def _dead_letter(record: FetchedRecord, reject: Reject, *, whole: bool) -> OutputRecord:
+    value = record.value
+    cut: Headers = ()
+    if value is not None and not whole:
+        cut = (("weir-truncated-from", b"%d" % len(value)),)
+        value = value[:TRUNCATED_BYTES]
+    headers = (
+        *record.headers,
+        *cut,
+        ("weir-error", reject.code.value.encode()),
+        ("weir-message", reject.message.encode()),
+        ("weir-topic", record.topic.encode()),
+        ("weir-partition", b"%d" % record.partition),
+        (SOURCE_OFFSET_HEADER, b"%d" % record.offset),
+    )
+    return OutputRecord(record.key, value, record.timestamp, headers)
+
+
+def source_offset(output: Record) -> int:
+    """Offset of the request that an output of the interceptor came from."""
+    name, value = output.headers[-1]
+    assert value is not None
+    return int(value) if name == SOURCE_OFFSET_HEADER else Decision.from_bytes(value).offset
+
+
+def _with_header(record: FetchedRecord, header: bytes) -> OutputRecord:
     own = (DECISION_HEADER, header)
     headers = (*record.headers, own) if record.headers else (own,)
     return OutputRecord(record.key, record.value, record.timestamp, headers)

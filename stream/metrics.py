@@ -195,11 +195,12 @@ class WorkerMetrics:
         self._achieved.set(achieved)
         self._threshold.set(threshold)
 
-    def lag(self, lag: Mapping[tuple[str, int], int]) -> None:
-        """Show the lag of every assigned partition; revoked ones disappear."""
+    def lag(self, lag: Mapping[tuple[str, int], int | None]) -> None:
+        """Show the lag of every assigned partition where it is known; revoked ones disappear."""
         self._lag.clear()
         for (topic, partition), records in lag.items():
-            self._lag.labels(topic, str(partition)).set(records)
+            if records is not None:
+                self._lag.labels(topic, str(partition)).set(records)
 
     def model(self, serving: ServingModel | None) -> None:
         """Show the serving model, or fail-open for None."""

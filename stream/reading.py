@@ -1,7 +1,8 @@
 """Reading topics from outside any consumer group: what replay, verifier and watchers share.
 
-The end of a partition is taken from the first fetch, not only from the broker's answer to
-"latest offset": the embedded broker counts a batch as one record there.
+The end of a partition is its last stable offset: behind it lies what a transaction may still
+abort. It is taken from the first fetch, not only from the broker's answer to "latest offset": the
+embedded broker counts a batch as one record there.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -74,16 +75,35 @@ class TopicReader:
             *partitions, timeout_ms=FETCH_MS
         )
         for tp in partitions:
-            highwater = self.consumer.highwater(tp)
-            if tp not in self._seen and highwater is not None:
+            stable = self.consumer.last_stable_offset(tp)
+            if tp not in self._seen and stable is not None:
                 self._seen.add(tp)
-                self.ends[tp] = max(self.ends[tp], highwater)
+                self.ends[tp] = max(self.ends[tp], stable)
         return batches
 
     async def at_end(self, tp: TopicPartition) -> bool:
         """Whether everything up to the end of ``tp`` has been fetched."""
         position: int = await self.consumer.position(tp)
         return tp in self._seen and position >= self.ends[tp]
+
+    async def batches(self) -> AsyncIterator[tuple[TopicPartition, list[ConsumerRecord]]]:
+        """All committed records up to the ends, some of one partition at a time."""
+        unread = list(self.partitions)
+        while unread:
+            for tp, records in (await self.fetch(unread)).items():
+                if records[-1].offset < self.ends[tp]:
+                    yield tp, records
+                elif before := [r for r in records if r.offset < self.ends[tp]]:
+                    yield tp, before
+            unread = [tp for tp in unread if not await self.at_end(tp)]
+
+    def unstable(self) -> dict[TopicPartition, tuple[int, int]]:
+        """Where a transaction is open, as of the last fetch: its start and the partition's end."""
+        offsets = {
+            tp: (self.consumer.last_stable_offset(tp), self.consumer.highwater(tp))
+            for tp in self._seen
+        }
+        return {tp: (stable, end) for tp, (stable, end) in offsets.items() if stable < end}
 
 
 async def read_topic(kafka: KafkaSettings, topic: str) -> AsyncIterator[ConsumerRecord]:
@@ -93,10 +113,6 @@ async def read_topic(kafka: KafkaSettings, topic: str) -> AsyncIterator[Consumer
         TopicError: If there is no such topic.
     """
     async with TopicReader(kafka, topic) as reader:
-        unread = list(reader.partitions)
-        while unread:
-            for tp, records in (await reader.fetch(unread)).items():
-                for record in records:
-                    if record.offset < reader.ends[tp]:
-                        yield record
-            unread = [tp for tp in unread if not await reader.at_end(tp)]
+        async for _, records in reader.batches():
+            for record in records:
+                yield record

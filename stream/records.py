@@ -11,6 +11,8 @@ from typing import Any, Final, Self
 import orjson
 
 DECISION_HEADER: Final = "weir"
+#: In which the publisher numbers what it sends; restores order across partitions.
+SEQUENCE_HEADER: Final = "seq"
 
 
 class RecordError(ValueError):

@@ -23,14 +23,14 @@ from models.errors import UserError
 from models.request_files import is_file, read_requests
 from models.settings import KafkaSettings, Settings
 from stream.decisions import DecisionWriter
-from stream.interceptor import Interceptor, Record
+from stream.interceptor import Interceptor
 from stream.judgement import judge, outcome_frame, read_outcomes
 from stream.metrics import WorkerMetrics
 from stream.policy import Policy
 from stream.reading import TopicReader, read_topic
-from stream.records import REASON_LABELS, Outcome, RecordError
+from stream.records import REASON_LABELS, SEQUENCE_HEADER, Outcome, RecordError
 from stream.serving import load_model
-from stream.verify import SEQUENCE_HEADER
+from stream.transport import FetchedRecord
 
 
 class ReplayError(UserError, ValueError):
@@ -103,14 +103,14 @@ class Replay:
     on_chunk: Callable[[int], None] | None = None
 
     def __post_init__(self) -> None:
-        self._pending: list[Record] = []
+        self._pending: list[FetchedRecord] = []
         self._requests = 0
         self._passed = 0
         self._blocked = 0
         self._rejects: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
 
-    def feed(self, record: Record) -> None:
+    def feed(self, record: FetchedRecord) -> None:
         """Take the next record."""
         self._pending.append(record)
         if len(self._pending) >= self.chunk_size:

@@ -24,7 +24,7 @@ async def ensure_topics(kafka: KafkaSettings, topics: TopicSettings) -> list[str
 
     All have the partition count of the request topic (``kafka.partitions`` where that is created
     too): a request's verdict goes to the partition of the same number. Only ``models`` has one
-    partition, and is compacted.
+    partition, and is compacted. From three replicas on, a write needs all of them but one.
 
     Returns:
         The names of those created.
@@ -76,9 +76,12 @@ def _new_topics(count: int, replication: int, topics: TopicSettings) -> list[New
         topics.joins,
         topics.examples,
     )
-    compacted = {"cleanup.policy": "compact"}
+    kept: dict[str, str] = {}
+    if replication >= 3:  # one replica may be lost without losing a record, or the right to write
+        kept = {"min.insync.replicas": str(replication - 1)}
+    compacted = {"cleanup.policy": "compact", **kept}
     return [
-        *(NewTopic(name, count, replication) for name in names),
+        *(NewTopic(name, count, replication, topic_configs=kept) for name in names),
         NewTopic(topics.models, 1, replication, topic_configs=compacted),
     ]
 

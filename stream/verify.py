@@ -1,148 +1,266 @@
-"""The verifier: reads input and output topics from outside and says what became of every request.
+"""The verifier: reads input and output topics from outside and accounts for every request.
 
-It knows the documented contract only: outputs lie on the source's partition number, the ``weir``
-header of a passed or blocked record and the ``weir-offset`` header of a rejected one name the
-source offset, key, value and timestamp are the source's own. Downstream's view: ``read_committed``.
+It states whether every input is on exactly one output topic exactly once, unchanged, in the order
+of its partition, with the group's offsets committed up to the end. It knows nothing of Weir but
+the documented contract: outputs lie on the source's partition number with the source's key, value,
+timestamp and headers; the ``weir`` header of a passed or blocked record, and the ``weir-offset``
+header of a rejected one, name the source offset. It reads as downstream does, ``read_committed``,
+up to the last stable offset. :class:`Verifier` is the account, :func:`account` feeds it.
+
+Memory is 17 bytes per offset of the input topic, whatever the requests weigh; while a partition's
+columns grow, up to three times that.
 """
 
-from collections import Counter
-from dataclasses import dataclass, field
-from enum import IntEnum
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import xxhash
-from aiokafka import ConsumerRecord
+from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 
+from models.kafka import client_options
 from models.settings import Settings
-from stream.reading import read_topic
-from stream.records import DECISION_HEADER, Decision
+from stream.account import Account, Fate, Fault, FaultKind
+from stream.evidence import NOWHERE, input_hashes, output_evidence
+from stream.reading import TopicReader
 
-#: Header in which Weir's publisher numbers what it sends; restores order across partitions.
-SEQUENCE_HEADER = "seq"
+#: How many faults of each kind are listed; all are counted.
+LISTED: Final = 5
 
-
-class Fate(IntEnum):
-    """Which output topic a request went to."""
-
-    PASSED = 0
-    BLOCKED = 1
-    REJECTED = 2
+_NO_INPUT: Final = -2
+_MISSING: Final = -1
 
 
-@dataclass
-class Account:
-    """What became of every record of the input topic.
+class Observer(Protocol):
+    """Sees all that the verifier reads: first every input, then every output."""
+
+    def inputs(self, partition: int, records: Sequence[ConsumerRecord]) -> None:
+        """The next records of one partition of the input topic."""
+
+    def outputs(self, fate: Fate, partition: int, records: Sequence[ConsumerRecord]) -> None:
+        """The next records of one partition of the output topic of ``fate``."""
+
+
+class Inputs:
+    """One partition of the input topic, as columns by offset that grow.
 
     Attributes:
-        requests: Records on the input topic.
-        missing: Of these, on no output topic.
-        doubled: Output records beyond the first for one input.
-        altered: Outputs whose key, value or timestamp is not the input's.
-        unknown: Outputs that name no input record.
-        reordered: Outputs that come before an earlier one of their partition and topic.
-        fates: Fate of each input in publishing order, -1 where missing; int8 of shape (requests,).
-        reasons: Output records by reason (passed and blocked).
-        models: Passed records by model version.
+        whole: Content hash of each, uint64.
+        cut: The same of each as a truncated dead letter shows it.
+        fates: Where its first output was found, int8.
     """
 
-    requests: int = 0
-    missing: int = 0
-    doubled: int = 0
-    altered: int = 0
-    unknown: int = 0
-    reordered: int = 0
-    fates: npt.NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, np.int8))
-    reasons: Counter[str] = field(default_factory=Counter)
-    models: Counter[str] = field(default_factory=Counter)
+    def __init__(self) -> None:
+        self.whole = np.zeros(0, np.uint64)
+        self.cut = np.zeros(0, np.uint64)
+        self.fates = np.zeros(0, np.int8)
+        self.end = 0
 
-    @property
-    def exact(self) -> bool:
-        """Whether every input is on exactly one output topic, once, unchanged and in order."""
-        faults = self.missing + self.doubled + self.altered + self.unknown + self.reordered
-        return faults == 0
+    def add(self, records: Sequence[ConsumerRecord]) -> None:
+        """The next records, in offset order; offsets left out hold no input."""
+        first, self.end = self.end, records[-1].offset + 1
+        if self.end > len(self.fates):
+            size = max(self.end, 2 * len(self.fates), 1024)
+            for column in ("whole", "cut", "fates"):
+                grown = np.zeros(size, getattr(self, column).dtype)
+                grown[:first] = getattr(self, column)[:first]
+                setattr(self, column, grown)
+        at_N = np.fromiter((r.offset for r in records), np.int64, len(records))
+        hashes_N2 = np.array([input_hashes(r) for r in records], np.uint64)
+        self.fates[first : self.end] = _NO_INPUT
+        self.fates[at_N] = _MISSING
+        self.cut[at_N], self.whole[at_N] = hashes_N2.T
 
-    def count(self, fate: Fate) -> int:
-        """How many inputs met ``fate``."""
-        return int(np.count_nonzero(self.fates == fate))
-
-    def worst_window_error(self, rate: float, window: int, warm_up: int) -> float:
-        """Largest |intercepted share - rate| over every ``window`` consecutive decided requests.
+    def settle(
+        self,
+        fate: Fate,
+        source_N: npt.NDArray[np.int64],
+        hash_N: npt.NDArray[np.uint64],
+        cut_N: npt.NDArray[np.bool_],
+    ) -> "Settled":
+        """Note the fate of the inputs of N outputs.
 
         Args:
-            rate: Target share r.
-            window: Requests in a window.
-            warm_up: Decided requests to leave out at the start.
+            fate: Topic of the outputs.
+            source_N: Source offsets that they name.
+            hash_N: Their content hashes.
+            cut_N: Whether they say that their value was cut.
         """
-        decided = self.fates[(self.fates == Fate.PASSED) | (self.fates == Fate.BLOCKED)]
-        blocked = (decided[warm_up:] == Fate.BLOCKED).astype(np.int64)
-        if len(blocked) < window:
-            return abs(float(blocked.mean()) - rate) if len(blocked) else 0.0
-        sums = np.concatenate([[0], np.cumsum(blocked)])
-        shares = (sums[window:] - sums[:-window]) / window
-        return float(np.abs(shares - rate).max())
+        known_N = (source_N >= 0) & (source_N < self.end)
+        known_N[known_N] = self.fates[source_N[known_N]] != _NO_INPUT
+        rows_K = np.flatnonzero(known_N)
+        at_K = source_N[rows_K]
+        first_N, altered_N = np.zeros_like(known_N), np.zeros_like(known_N)
+        first_N[rows_K[np.unique(at_K, return_index=True)[1]]] = True
+        first_N[rows_K] &= self.fates[at_K] == _MISSING
+        altered_N[rows_K] = hash_N[rows_K] != np.where(
+            cut_N[rows_K], self.cut[at_K], self.whole[at_K]
+        )
+        self.fates[source_N[first_N]] = fate
+        return Settled(known_N, first_N, altered_N)
 
-    def achieved_rate(self, warm_up: int) -> float:
-        """Share intercepted of the decided requests after the first ``warm_up``."""
-        decided = self.fates[(self.fates == Fate.PASSED) | (self.fates == Fate.BLOCKED)]
-        after = decided[warm_up:]
-        return float((after == Fate.BLOCKED).mean()) if len(after) else 0.0
+
+class Settled(NamedTuple):
+    """What N outputs are to their inputs, bool (N,) each.
+
+    Attributes:
+        known_N: They name an input.
+        first_N: No output before them named it.
+        altered_N: They name an input whose content is another.
+    """
+
+    known_N: npt.NDArray[np.bool_]
+    first_N: npt.NDArray[np.bool_]
+    altered_N: npt.NDArray[np.bool_]
 
 
-async def account(settings: Settings) -> Account:
-    """Read the input topic and its three output topics to their present ends."""
+class Verifier:
+    """Builds the account; fed with all inputs, then all outputs, then what was committed.
+
+    Args:
+        requests: Name of the input topic.
+        outputs: Name of the output topic of each fate.
+    """
+
+    def __init__(self, requests: str, outputs: Mapping[Fate, str]) -> None:
+        self._requests = requests
+        self._outputs = outputs
+        self._partitions: dict[int, Inputs] = {}
+        self._latest: dict[tuple[Fate, int], int] = {}
+        self.account = Account()
+
+    def inputs(self, partition: int, records: Sequence[ConsumerRecord]) -> None:
+        """The next records of one partition of the input topic."""
+        self._partitions.setdefault(partition, Inputs()).add(records)
+        self.account.requests += len(records)
+
+    def outputs(self, fate: Fate, partition: int, records: Sequence[ConsumerRecord]) -> None:
+        """The next records of one partition of the output topic of ``fate``."""
+        self.account.outputs += len(records)
+        count = len(records)
+        outputs = [output_evidence(fate, self._requests, record) for record in records]
+        source_N = np.fromiter((output.source for output in outputs), np.int64, count)
+        hash_N = np.fromiter((output.content for output in outputs), np.uint64, count)
+        cut_N = np.fromiter((output.cut for output in outputs), np.bool_, count)
+        inputs = self._partitions.setdefault(partition, Inputs())
+        known_N, first_N, altered_N = inputs.settle(fate, source_N, hash_N, cut_N)
+        for kind, wrong_N in (
+            (FaultKind.UNKNOWN, ~known_N),
+            (FaultKind.DOUBLED, known_N & ~first_N),
+            (FaultKind.ALTERED, altered_N),
+            (FaultKind.REORDERED, self._behind(fate, partition, source_N, first_N)),
+        ):
+            rows = np.flatnonzero(wrong_N)
+            self._found(
+                kind,
+                len(rows),
+                (
+                    Fault(kind, partition, int(source_N[i]), self._outputs[fate], records[i].offset)
+                    for i in rows[:LISTED].tolist()
+                ),
+            )
+
+    def _behind(
+        self,
+        fate: Fate,
+        partition: int,
+        source_N: npt.NDArray[np.int64],
+        first_N: npt.NDArray[np.bool_],
+    ) -> npt.NDArray[np.bool_]:
+        """Which of the first outputs come after that of a later input; bool (N,)."""
+        behind_N = np.zeros(len(source_N), np.bool_)
+        rows_K = np.flatnonzero(first_N)
+        if len(rows_K):
+            before = self._latest.get((fate, partition), NOWHERE)
+            latest_K = np.maximum.accumulate(np.concatenate([[before], source_N[rows_K]]))
+            behind_N[rows_K] = source_N[rows_K] < latest_K[:-1]
+            self._latest[fate, partition] = int(latest_K[-1])
+        return behind_N
+
+    def open(self, topic: str, partition: int, stable: int, end: int) -> None:
+        """Output offsets from ``stable`` to ``end`` wait for the end of a transaction."""
+        where = Fault(FaultKind.OPEN, partition, NOWHERE, topic, stable)
+        self._found(FaultKind.OPEN, end - stable, [where])
+
+    def finish(self, committed: Mapping[int, int]) -> Account:
+        """The account, after everything was read.
+
+        Args:
+            committed: Committed offset of the group by input partition; none where absent.
+        """
+        for partition, inputs in sorted(self._partitions.items()):
+            fates = self.account.fates[partition] = inputs.fates[: inputs.end]
+            missing = np.flatnonzero(fates == _MISSING)
+            done = committed.get(partition, 0)
+            uncommitted = done + np.flatnonzero(fates[done:] != _NO_INPUT)
+            for kind, rows in (
+                (FaultKind.MISSING, missing),
+                (FaultKind.UNCOMMITTED, uncommitted),
+            ):
+                self._found(
+                    kind,
+                    len(rows),
+                    (
+                        Fault(kind, partition, source, self._requests, NOWHERE)
+                        for source in rows[:LISTED].tolist()
+                    ),
+                )
+        return self.account
+
+    def _found(self, kind: FaultKind, count: int, faults: Iterable[Fault]) -> None:
+        if count > 0:
+            room = max(0, LISTED - self.account.counts[kind])
+            self.account.faults += list(faults)[:room]
+            self.account.counts[kind] += count
+
+
+async def account(settings: Settings, *observers: Observer) -> Account:
+    """Read the input topic and its output topics to their present ends.
+
+    Meant for a system at rest; of one that works, what is under way counts as missing.
+
+    Args:
+        settings: Brokers, group and names of the topics.
+        observers: Shown the same records.
+
+    Raises:
+        TopicError: If a topic is not there.
+        KafkaError: If the brokers do not answer.
+    """
     topics = settings.topics
-    inputs: dict[tuple[int, int], tuple[int, int, int]] = {}
-    async for record in read_topic(settings.kafka, topics.requests):
-        order = dict(record.headers).get(SEQUENCE_HEADER, b"")
-        number = int.from_bytes(order, "big")
-        inputs[record.partition, record.offset] = (_fingerprint(record), record.timestamp, number)
-    result = Account(requests=len(inputs))
-    fates: dict[tuple[int, int], Fate] = {}
-    for topic, fate in (
-        (topics.passed, Fate.PASSED),
-        (topics.blocked, Fate.BLOCKED),
-        (topics.rejected, Fate.REJECTED),
-    ):
-        last: dict[int, int] = {}
-        async for record in read_topic(settings.kafka, topic):
-            source = _source_offset(record, fate, result)
-            coordinates = (record.partition, source)
-            if coordinates not in inputs:
-                result.unknown += 1
-            elif coordinates in fates:
-                result.doubled += 1
-            else:
-                fates[coordinates] = fate
-                result.altered += _altered(record, inputs[coordinates][0])
-                result.reordered += source < last.get(record.partition, -1)
-                last[record.partition] = source
-    result.missing = len(inputs) - len(fates)
-    in_order = sorted(inputs, key=lambda at: (*inputs[at][1:], *at))
-    result.fates = np.fromiter((fates.get(at, -1) for at in in_order), np.int8, len(in_order))
-    return result
+    outputs = {
+        Fate.PASSED: topics.passed,
+        Fate.BLOCKED: topics.blocked,
+        Fate.REJECTED: topics.rejected,
+    }
+    verifier = Verifier(topics.requests, outputs)
+    everyone: list[Observer] = [verifier, *observers]
+    async with TopicReader(settings.kafka, topics.requests) as reader:
+        async for tp, records in reader.batches():
+            for each in everyone:
+                each.inputs(tp.partition, records)
+        partitions = reader.partitions
+    for fate, topic in outputs.items():
+        async with TopicReader(settings.kafka, topic) as reader:
+            async for tp, records in reader.batches():
+                for each in everyone:
+                    each.outputs(fate, tp.partition, records)
+            for tp, (stable, end) in reader.unstable().items():
+                verifier.open(topic, tp.partition, stable, end)
+    return verifier.finish(await committed_offsets(settings, partitions))
 
 
-def _source_offset(record: ConsumerRecord, fate: Fate, result: Account) -> int:
-    headers = dict(record.headers)
-    if fate is Fate.REJECTED:
-        return int(headers["weir-offset"])
-    decision = Decision.from_bytes(headers[DECISION_HEADER])
-    result.reasons[decision.reason.label] += 1
-    if fate is Fate.PASSED:
-        result.models[decision.model] += 1
-    return decision.offset
-
-
-def _altered(record: ConsumerRecord, fingerprint: int) -> bool:
-    """Whether the output is not the input's bytes; a dead letter may say that it was cut."""
-    return "weir-truncated-from" not in dict(record.headers) and _fingerprint(record) != fingerprint
-
-
-def _fingerprint(record: ConsumerRecord) -> int:
-    digest = xxhash.xxh3_64(repr((record.key is None, record.value is None)).encode())
-    digest.update(record.timestamp.to_bytes(8, "big", signed=True))
-    digest.update(len(record.key or b"").to_bytes(8, "big"))
-    digest.update(record.key or b"")
-    digest.update(record.value or b"")
-    return digest.intdigest()
+async def committed_offsets(
+    settings: Settings, partitions: Sequence[TopicPartition]
+) -> dict[int, int]:
+    """Committed offset of the group by partition number; partitions without one are left out."""
+    admin = AIOKafkaAdminClient(**client_options(settings.kafka))
+    await admin.start()
+    try:
+        found = await admin.list_consumer_group_offsets(
+            settings.kafka.group, partitions=list(partitions)
+        )
+    finally:
+        await admin.close()
+    return {tp.partition: at.offset for tp, at in found.items() if at.offset >= 0}

@@ -1,10 +1,9 @@
 """The intercept worker: a Faust app whose one agent filters bid requests, chunk by chunk.
 
-A chunk is acknowledged when the broker has acknowledged all its outputs, so a crash at any moment
-repeats records but loses none.
+While a chunk is decided, those before it are being written, with the guarantee that the settings
+ask for: at least once (a crash may repeat records, but loses none) or exactly once.
 """
 
-import asyncio
 import gc
 import logging
 import time
@@ -18,11 +17,21 @@ from models.features.native import NATIVE
 from models.kafka import client_options
 from models.settings import Settings
 from stream.app import DisklessApp, faust_options, run_app
-from stream.interceptor import Intercepted, Interceptor, LoadedModel
+from stream.interceptor import Interceptor, LoadedModel, source_offset
 from stream.metrics import WorkerMetrics
 from stream.policy import Policy
 from stream.serving import ModelWatcher
-from stream.transport import Chunk, ChunkSink, chunk_topic, chunks, consumer_lag
+from stream.transport import (
+    Chunk,
+    ChunkSink,
+    Outputs,
+    RecordTooLargeError,
+    TransactionalSink,
+    attach,
+    chunk_topic,
+    consumer_lag,
+    relay,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -47,12 +56,13 @@ class InterceptWorker(Service):  # type: ignore[misc]
             self.metrics,
             max_value_bytes=settings.worker.max_value_bytes,
         )
-        self._sink = ChunkSink(client_options(settings.kafka))
+        self.sink = MeteredSink(_sink(settings), self.metrics)
         self._watcher = ModelWatcher(settings, self._install, self.metrics)
 
     async def on_start(self) -> None:
         """Connect, load a model, serve metrics: in that order, before the first request."""
-        await self._sink.start()
+        await self.sink.inner.start()
+        attach(self._app, self.sink, self._settings.worker.max_buffer_bytes)
         await self.add_runtime_dependency(self._watcher)
         worker = self._settings.worker
         _spare_the_collector()
@@ -62,7 +72,7 @@ class InterceptWorker(Service):  # type: ignore[misc]
 
     async def on_stop(self) -> None:
         """Disconnect."""
-        await self._sink.stop()
+        await self.sink.inner.stop()
 
     @Service.task  # type: ignore[untyped-decorator]
     async def _report_lag(self) -> None:
@@ -73,27 +83,56 @@ class InterceptWorker(Service):  # type: ignore[misc]
     def _install(self, model: LoadedModel) -> None:
         self._interceptor.model = model
 
-    async def intercept(self, chunk: Chunk) -> None:
-        """Decide a chunk and write its outputs; returns when the broker has them all."""
-        start = time.perf_counter()
+    async def intercept(self, chunk: Chunk) -> Outputs:
+        """Decide a chunk: what goes to which topic."""
         result = self._interceptor.intercept(chunk.records)
-        with self.metrics.stage("produce"):
-            await self._produce(chunk.partition, result)
-        self.metrics.chunk(len(chunk), time.perf_counter() - start)
-
-    async def _produce(self, partition: int, result: Intercepted) -> None:
         topics = self._settings.topics
-        await asyncio.gather(
-            *(
-                self._sink.send(topic, partition, records)
-                for topic, records in (
-                    (topics.passed, result.passed),
-                    (topics.blocked, result.blocked),
-                    (topics.rejected, result.rejected),
-                )
-                if records
-            )
-        )
+        return {
+            topics.passed: result.passed,
+            topics.blocked: result.blocked,
+            topics.rejected: result.rejected,
+        }
+
+    def reject(self, chunk: Chunk, outputs: Outputs, error: RecordTooLargeError) -> Outputs:
+        """Send a truncated dead letter instead of the output that the broker would not take."""
+        fates = {topic: list(records) for topic, records in outputs.items()}
+        oversized = fates[error.topic].pop(error.index)
+        source = next(r for r in chunk.records if r.offset == source_offset(oversized))
+        logger.warning(
+            "%s[%d]@%d: %d bytes with its header, the broker takes %d: to the dead-letter topic",
+            chunk.topic, chunk.partition, source.offset, error.size, error.limit,
+        )  # fmt: skip
+        rejected = fates[self._settings.topics.rejected]
+        rejected.append(self._interceptor.oversized(source, error.size, error.limit))
+        rejected.sort(key=source_offset)
+        return fates
+
+
+class MeteredSink:
+    """Counts and times what `inner` writes."""
+
+    def __init__(self, inner: ChunkSink | TransactionalSink, metrics: WorkerMetrics) -> None:
+        self.inner = inner
+        self.commits = inner.commits
+        self.claim = inner.claim
+        self.release = inner.release
+        self._metrics = metrics
+
+    async def write(self, chunk: Chunk, outputs: Outputs) -> None:
+        """Write a chunk's outputs; see `Sink.write`."""
+        with self._metrics.stage("produce"):
+            await self.inner.write(chunk, outputs)
+        self._metrics.chunk(len(chunk), time.monotonic() - chunk.fetched_s)
+
+
+def _sink(settings: Settings) -> ChunkSink | TransactionalSink:
+    client, kafka, topics = client_options(settings.kafka), settings.kafka, settings.topics
+    outputs = (topics.passed, topics.blocked, topics.rejected)
+    if settings.worker.guarantee == "at-least-once":
+        return ChunkSink(client, outputs)
+    return TransactionalSink(
+        client, kafka.group, outputs, session_timeout_s=kafka.session_timeout_s
+    )
 
 
 def _spare_the_collector() -> None:
@@ -124,8 +163,8 @@ class InterceptApp(DisklessApp):
         return [self._worker, *super().on_init_dependencies()]
 
     async def _intercept(self, stream: faust.StreamT[Chunk]) -> None:
-        async for chunk in chunks(stream):
-            await self._worker.intercept(chunk)
+        worker = self._worker
+        await relay(stream, worker.intercept, worker.sink, worker.reject)
 
 
 def run_worker(settings: Settings) -> None:

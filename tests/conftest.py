@@ -4,11 +4,13 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from models.settings import Settings, TopicSettings
 from stream.broker import EmbeddedBroker
+from stream.kafka_cluster import KafkaCluster
 from stream.topics import ensure_topics
 
 pytest_plugins = ["tests.tiny_artifact"]
@@ -25,6 +27,12 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]
         yield running
 
 
+def connection(broker: EmbeddedBroker | KafkaCluster) -> dict[str, Any]:
+    """Dotted settings with which clients reach a broker."""
+    client = broker.client.model_dump(exclude_unset=True)
+    return {f"kafka.{key}": value for key, value in client.items()}
+
+
 _numbers = itertools.count()
 
 
@@ -38,13 +46,13 @@ def unique(request: pytest.FixtureRequest) -> Callable[[str], str]:
 
 @pytest.fixture
 async def settings(
-    broker: EmbeddedBroker, unique: Callable[[str], str], tmp_path: Path
+    broker: EmbeddedBroker | KafkaCluster, unique: Callable[[str], str], tmp_path: Path
 ) -> Settings:
     """Settings with topics, group and folders that no other test uses; the topics exist."""
     mine = Settings().override(
         {
             **{f"topics.{field}": unique(field) for field in TopicSettings.model_fields},
-            "kafka.bootstrap": broker.bootstrap,
+            **connection(broker),
             "kafka.group": unique("group"),
             "kafka.session_timeout_s": 6.0,
             "model.registry": str(tmp_path / "registry"),

@@ -1,52 +1,76 @@
-"""A Faust transport that delivers one event per fetched chunk, at least once.
+"""A Faust transport that delivers one event per fetched chunk, at least once or exactly once.
 
 It knows nothing of bids or models. What an app uses of it::
 
     import faust
-    from stream.transport import ChunkSink, app_options, chunk_topic, chunks, consumer_lag
+    from stream.transport import TransactionalSink, app_options, attach, chunk_topic, relay
 
     app = faust.App("group", **app_options(
         bootstrap="127.0.0.1:9092", session_timeout_s=30,
         max_chunk_records=2000, max_chunk_bytes=8_388_608,
     ))
+    sink = TransactionalSink(
+        {"bootstrap_servers": "127.0.0.1:9092"}, "group", ["copies"], session_timeout_s=30,
+    )                                  # or ChunkSink(client, ["copies"]): at least once
+    attach(app, sink, max_bytes=256 * 1024 * 1024)
+
+    async def copy(chunk):             # a Chunk: topic, partition, records, ...
+        return {"copies": chunk.records}
 
     @app.agent(chunk_topic(app, "requests"))
-    async def copy(stream):
-        async with ChunkSink({"bootstrap_servers": "127.0.0.1:9092"}) as sink:
-            async for chunk in chunks(stream):          # a Chunk: topic, partition, records, ...
-                await sink.send("copies", chunk.partition, chunk.records)
-            # the chunk is acknowledged here, and its offsets are committed some time after
+    async def agent(stream):
+        await relay(stream, copy, sink)
 
-- `chunks(stream)`: the chunks, each acknowledged when the body of the loop has ended without an
-  exception. One that raises stops the process with a non-zero status, its chunk uncommitted.
-- `Chunk`: ``records`` (aiokafka's ``ConsumerRecord``, raw bytes), ``first_offset``,
-  ``next_offset``, ``size`` in bytes; iterable, with a length.
-- `ChunkSink(client_options)`: ``await sink.send(topic, partition, records)`` returns when all are
-  acknowledged. Records are fetched ones or `Outgoing(key, value, timestamp, headers)`.
+Start the sink before the app (a service that the app depends on is the place).
+
+- `relay(stream, transform, sink)`: transforms chunks one after the other, while those before it are
+  written, with the guarantee of the sink.
+- `ChunkSink(client, topics)`: at least once. Outputs are acknowledged by all replicas before the
+  chunk's offset is committed. ``await sink.send(topic, partition, records)`` writes anything.
+- `TransactionalSink(client, group, topics)`: exactly once. Outputs and offset in one transaction.
+- `chunks(stream)`: for agents that do something else with a chunk than to relay it; it is
+  acknowledged when the body of the loop has ended without an exception. One that raises stops the
+  process with a non-zero status, its chunk uncommitted.
+- `Chunk`: ``records`` (aiokafka's ``ConsumerRecord``, raw bytes), ``start``, ``next_offset``,
+  ``size`` in bytes; iterable, with a length. Outputs may be fetched records, or
+  `Outgoing(key, value, timestamp, headers)`.
 - `consumer_lag(app)`: (topic, partition) to records not acknowledged yet.
 - `app_options(...)`: the settings of Faust that make all this hold.
 
 The way of a chunk: `fetcher` (the thread with the connection) -> `driver` (consumer, commits) ->
-`agent` (the loop) -> `sink`; `ledger` says what may be committed.
+`agent` (the loop) -> `sink` or `transactions` (a `lane` per partition) -> `batches`; `ledger` says
+what may be committed.
 """
 
-from stream.transport.agent import chunk_topic, chunks, consumer_lag
+from stream.transport.agent import attach, chunk_topic, chunks, consumer_lag, relay
 from stream.transport.app import app_options, broker_url
-from stream.transport.chunk import Chunk, Record
+from stream.transport.chunk import Chunk, FetchedRecord, Outputs, Record, RecordTooLargeError
+from stream.transport.lane import LaneError, LaneState, ReleasedError
 from stream.transport.ledger import LedgerError, OffsetLedger
-from stream.transport.sink import ChunkSink, Outgoing, RecordTooLargeError
+from stream.transport.sink import ChunkSink, Outgoing, Sink
+from stream.transport.transactions import TransactionalSink, TransactionsUnsupportedError
 
 __all__ = [
     "Chunk",
     "ChunkSink",
+    "FetchedRecord",
+    "LaneError",
+    "LaneState",
     "LedgerError",
     "OffsetLedger",
     "Outgoing",
+    "Outputs",
     "Record",
     "RecordTooLargeError",
+    "ReleasedError",
+    "Sink",
+    "TransactionalSink",
+    "TransactionsUnsupportedError",
     "app_options",
+    "attach",
     "broker_url",
     "chunk_topic",
     "chunks",
     "consumer_lag",
+    "relay",
 ]

@@ -1,12 +1,18 @@
-"""What an agent writes: ``async for chunk in chunks(stream)``."""
+"""What an agent writes: ``async for chunk in chunks(stream)``, or ``await relay(...)``."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Self
 
-from faust.types import AppT, StreamT, TopicT
+from faust.types import TP, AppT, StreamT, TopicT
 
-from stream.transport.chunk import Chunk
+from stream.transport.chunk import Chunk, Outputs, RecordTooLargeError
 from stream.transport.driver import ChunkMessage, Consumer
+from stream.transport.lane import ReleasedError
+from stream.transport.sink import Sink
+
+Transform = Callable[[Chunk], Awaitable[Outputs]]
+Shrink = Callable[[Chunk, Outputs, RecordTooLargeError], Outputs]
 
 
 def chunk_topic(app: AppT, *names: str) -> TopicT:
@@ -14,6 +20,20 @@ def chunk_topic(app: AppT, *names: str) -> TopicT:
     return app.topic(
         *names, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
     )
+
+
+class _Messages(AsyncIterator[ChunkMessage]):
+    """The messages of a stream as they are taken in hand."""
+
+    def __init__(self, stream: StreamT[Any]) -> None:
+        self._stream = stream
+        self._values = aiter(stream)
+
+    async def __anext__(self) -> ChunkMessage:
+        await anext(self._values)
+        message: ChunkMessage = self._stream.current_event.message
+        self._stream.app.consumer.begin(message)
+        return message
 
 
 class chunks(AsyncIterator[Chunk]):  # noqa: N801 - reads like the built-in iterators
@@ -32,25 +52,92 @@ class chunks(AsyncIterator[Chunk]):  # noqa: N801 - reads like the built-in iter
     """
 
     def __init__(self, stream: StreamT[Any]) -> None:
-        self._stream = stream
-        self._values = aiter(stream)
+        self._consumer: Consumer = stream.app.consumer
+        self._messages = _Messages(stream)
         self._message: ChunkMessage | None = None
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Chunk:
-        consumer: Consumer = self._stream.app.consumer
         if self._message is not None:
             message, self._message = self._message, None
-            consumer.complete(message)
-        chunk: Chunk = await anext(self._values)
-        self._message = self._stream.current_event.message
-        consumer.begin(self._message)
+            self._consumer.complete(message)
+        self._message = await anext(self._messages)
+        chunk: Chunk = self._message.value
         return chunk
 
 
-def consumer_lag(app: AppT) -> dict[tuple[str, int], int]:
+async def relay(
+    stream: StreamT[Any], transform: Transform, sink: Sink, shrink: Shrink | None = None
+) -> None:
+    """Transform every chunk and write what comes out, with the guarantee of `sink`.
+
+    Chunks are transformed one after the other, in the order of their partitions. While one is
+    transformed those before it are being written, one per partition at a time; how many wait is
+    bounded by the consumer, so a slow broker slows consumption. An error ends the relay, and with
+    it the process; what was not committed then is delivered again::
+
+        @app.agent(chunk_topic(app, "requests"))
+        async def copy(stream):
+            await relay(stream, transform, sink)
+
+    Args:
+        stream: The agent's stream; one relay per agent (``concurrency=1``).
+        transform: From a chunk to its outputs by topic. It should give way (``asyncio.sleep(0)``)
+            every few milliseconds, for writing goes on in the same thread.
+        sink: Where outputs go; `attach` it to the app before the start.
+        shrink: Outputs to write instead when a record does not fit a batch. Without it such a
+            record is an error.
+    """
+    consumer: Consumer = stream.app.consumer
+    last: dict[TP, asyncio.Task[None]] = {}
+    async with asyncio.TaskGroup() as writes:
+        async for message in _Messages(stream):
+            outputs = await transform(message.value)
+            writing = _write(consumer, sink, message, outputs, shrink, last.get(message.tp))
+            last[message.tp] = writes.create_task(writing)
+
+
+async def _write(
+    consumer: Consumer,
+    sink: Sink,
+    message: ChunkMessage,
+    outputs: Outputs,
+    shrink: Shrink | None,
+    before: asyncio.Task[None] | None,
+) -> None:
+    if before is not None:
+        await before
+    try:
+        while consumer.owns(message):
+            try:
+                await sink.write(message.value, outputs)
+            except RecordTooLargeError as error:
+                if shrink is None:
+                    raise
+                outputs = shrink(message.value, outputs, error)
+            else:
+                consumer.complete(message, committed=sink.commits)
+                return
+    except ReleasedError:
+        pass
+    consumer.abandon(message)  # its next owner reads it again
+
+
+def attach(app: AppT, sink: Sink, max_bytes: int) -> None:
+    """Have the app's consumer claim and release `sink`; call it before the app starts.
+
+    Args:
+        app: An app on this transport.
+        sink: What its relay writes to.
+        max_bytes: No more is fetched while chunks of this size together are in flight.
+    """
+    consumer: Consumer = app.consumer
+    consumer.attach(sink, max_bytes)
+
+
+def consumer_lag(app: AppT) -> dict[tuple[str, int], int | None]:
     """Records per owned (topic, partition) that are not acknowledged yet; see `Consumer.lag`."""
     consumer: Consumer = app.consumer
     return {tuple(tp): behind for tp, behind in consumer.lag().items()}

@@ -1,6 +1,6 @@
 """A chunk: all records that one fetch returned for one partition, still raw bytes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,26 +36,32 @@ class FetchedRecord(Record, Protocol):
     def offset(self) -> int: ...  # noqa: D102
 
 
+#: What is to be written, by topic; always onto the partition number of the chunk it came from.
+Outputs = Mapping[str, Sequence[Record]]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Chunk:
-    """The records [first_offset, next_offset) of one partition, in order.
+    """What one fetch returned for one partition: the offsets [start, next_offset), in order.
 
     Attributes:
         topic: Topic they came from.
         partition: Partition number.
-        records: The records, at least one.
-        first_offset: Offset of the first record.
-        next_offset: Offset at which the next chunk starts; more than the last record's offset
-            plus one where compaction or transaction markers left a gap.
+        records: The records, at least one. Where compaction or transaction markers took offsets
+            away, there are fewer records than offsets.
+        start: Offset at which the chunk before it ended; the first record's where none is known.
+        next_offset: Offset at which the next chunk starts.
         size: Bytes of all keys and values.
+        fetched_s: When it was handed over, in seconds of the monotonic clock.
     """
 
     topic: str
     partition: int
     records: Sequence[FetchedRecord]
-    first_offset: int
+    start: int
     next_offset: int
     size: int
+    fetched_s: float
 
     def __len__(self) -> int:
         return len(self.records)
@@ -65,6 +71,29 @@ class Chunk:
 
     def __repr__(self) -> str:
         return (
-            f"<Chunk {self.topic}[{self.partition}] {self.first_offset}..{self.next_offset} "
+            f"<Chunk {self.topic}[{self.partition}] {self.start}..{self.next_offset} "
             f"{len(self.records)} records, {self.size} bytes>"
         )
+
+
+class RecordTooLargeError(ValueError):
+    """A record that no batch can hold; nothing of its call to `send` was written.
+
+    Attributes:
+        topic: Topic it was meant for.
+        partition: Partition number.
+        index: Its index in the records that were passed to `send`.
+        size: Bytes it needs.
+        limit: Bytes a batch may have.
+    """
+
+    def __init__(self, topic: str, partition: int, index: int, size: int, limit: int) -> None:
+        super().__init__(
+            f"{topic}[{partition}]: record {index} needs {size} bytes, a batch holds {limit}; "
+            "raise the topic's max.message.bytes, or send less"
+        )
+        self.topic = topic
+        self.partition = partition
+        self.index = index
+        self.size = size
+        self.limit = limit

@@ -8,17 +8,19 @@ selects it. It is Faust's aiokafka driver with these differences, and no others:
 - Offsets are kept by an `OffsetLedger`. Only the loop ``async for chunk in chunks(stream)``
   acknowledges; Faust's own acknowledgement of an event, which happens even when the agent raised,
   means nothing here.
-- At most `CHUNKS_IN_FLIGHT` chunks of a partition are between fetch and acknowledgement.
+- At most `CHUNKS_IN_FLIGHT` chunks of a partition are between fetch and acknowledgement, and no
+  more is fetched while all chunks together hold more than the bytes that `attach` allows.
+- A sink that is attached is claimed for the partitions before their offsets are looked up, and
+  released when they are revoked.
 - A flush of Faust's producer flushes, so that no offset is committed before the changelog records
   of its chunk are written (see `producer`).
 - A topic added late is subscribed to after a second, not after 45.
-
-The consumer stays in a thread of its own, as in Faust: it costs a hop per fetch, not per record,
-and lets heartbeats pass while an agent computes.
+- The connection has no thread of its own; see `fetcher`.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from time import monotonic
 from typing import Any, ClassVar, Final
 
 from faust.exceptions import ImproperlyConfigured
@@ -27,12 +29,14 @@ from faust.transport.drivers import aiokafka as base
 from faust.types import TP, AppT, ConsumerMessage, Message
 
 from stream.transport.chunk import Chunk
-from stream.transport.fetcher import Fetch, FetchThread, Seek
+from stream.transport.fetcher import Fetch, FetchService, Seek
 from stream.transport.ledger import OffsetLedger, Ticket
 from stream.transport.producer import Producer
+from stream.transport.sink import Sink
 
-CHUNKS_IN_FLIGHT: Final = 2  # one in the agent's hands, one ready: it never waits for a fetch
-DRAIN_S: Final = 5.0  # how long a rebalance or a stop waits for chunks that agents work on
+CHUNKS_IN_FLIGHT: Final = 3  # one being written, one in the agent's hands, one ready
+DRAIN_S: Final = 4.0  # how long a rebalance or a stop waits for chunks that agents work on
+MAX_BYTES: Final = 256 * 1024 * 1024
 
 
 class ChunkMessage(ConsumerMessage):  # type: ignore[misc]
@@ -47,7 +51,7 @@ class ChunkMessage(ConsumerMessage):  # type: ignore[misc]
         super().__init__(
             chunk.topic,
             chunk.partition,
-            chunk.first_offset,
+            chunk.start,
             last.timestamp / 1000.0,
             0,
             None,
@@ -72,11 +76,18 @@ class Consumer(base.Consumer):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.ledger: OffsetLedger[TP] = OffsetLedger()
         self._epoch = 0
+        self._sink: Sink | None = None
+        self._max_bytes = MAX_BYTES
         self._working: set[ChunkMessage] = set()
         self._progress = asyncio.Event()  # a chunk was completed
 
-    def _new_consumer_thread(self) -> FetchThread:
-        return FetchThread(self, loop=self.loop, beacon=self.beacon)
+    def _new_consumer_thread(self) -> FetchService:
+        return FetchService(self, loop=self.loop, beacon=self.beacon)
+
+    def attach(self, sink: Sink, max_bytes: int = MAX_BYTES) -> None:
+        """Claim and release `sink` with the partitions; keep chunks in flight to `max_bytes`."""
+        self._sink = sink
+        self._max_bytes = max_bytes
 
     # -- fetching
 
@@ -91,12 +102,9 @@ class Consumer(base.Consumer):  # type: ignore[misc]
                 for record in fetch.records:
                     if self._may_deliver(tp):
                         yield tp, self._to_message(tp, record)
-            elif fetch.epoch > self._epoch:
-                await self.perform_seek()  # someone seeks just now: settle where to go on
-                return
             elif fetch.epoch == self._epoch and self._may_deliver(tp):
                 yield tp, self._open(tp, fetch)
-            # else: a seek behind these records has been done, or follows the pause
+            # else: fetched before a seek, or while paused for a rebalance, which a seek follows
 
     def _may_deliver(self, tp: TP) -> bool:
         return self.flow_active and (
@@ -118,24 +126,33 @@ class Consumer(base.Consumer):  # type: ignore[misc]
         return {}
 
     def _has_room(self, tp: TP) -> bool:
-        return self.ledger.in_flight(tp) < CHUNKS_IN_FLIGHT
+        ledger = self.ledger
+        return ledger.in_flight(tp) < CHUNKS_IN_FLIGHT and self._has_memory()
+
+    def _has_memory(self) -> bool:
+        return self.ledger.bytes_in_flight() < self._max_bytes
 
     def _open(self, tp: TP, fetch: Fetch) -> ChunkMessage:
         records = fetch.records
-        first = records[0].offset
         chunk = Chunk(
             topic=tp.topic,
             partition=tp.partition,
             records=records,
-            first_offset=first,
+            start=records[0].offset if fetch.start is None else fetch.start,
             next_offset=fetch.end,
             size=sum(len(r.value or b"") + len(r.key or b"") for r in records),
+            fetched_s=monotonic(),
         )
-        ticket = self.ledger.open(tp, first if fetch.start is None else fetch.start, fetch.end)
+        ticket = self.ledger.open(tp, chunk.start, chunk.next_offset, chunk.size)
         return ChunkMessage(chunk, ticket, tp, self.app.consumer_generation_id)
 
     async def perform_seek(self) -> None:
-        """Go back to the committed offsets; chunks in flight are abandoned and come again."""
+        """Go to the committed offsets; chunks in flight are abandoned and come again.
+
+        The sink is claimed first: whoever owned the partitions before cannot commit any more.
+        """
+        if self._sink is not None:
+            await self._sink.claim(tp for tp in self.assignment() if not self._is_changelog_tp(tp))
         seek: Seek = await self.seek_to_committed()
         if seek.epoch < self._epoch:
             return  # a later seek was faster
@@ -159,12 +176,24 @@ class Consumer(base.Consumer):  # type: ignore[misc]
         """An agent has taken `message` in hand: a rebalance waits for it, `DRAIN_S` at most."""
         self._working.add(message)
 
-    def complete(self, message: ChunkMessage) -> None:
-        """All outputs of `message` are safe: its offsets may be committed."""
+    def owns(self, message: ChunkMessage) -> bool:
+        """Whether `message` is still to be written here; not after a revocation or a seek."""
+        return self.ledger.holds(message.ticket)
+
+    def complete(self, message: ChunkMessage, *, committed: bool = False) -> None:
+        """All outputs of `message` are safe; its offsets may be, or are already, committed."""
         self._working.discard(message)
         had_room = self._has_room(message.tp)
-        if self.ledger.ack(message.ticket) and not had_room:
-            self._thread.wake_up()
+        if self.ledger.ack(message.ticket):
+            if committed:
+                self.ledger.committed(message.tp, message.ticket.end)
+            if not had_room:
+                self._thread.wake_up()
+        self._note_progress()
+
+    def abandon(self, message: ChunkMessage) -> None:
+        """`message` is not written here: nobody waits for it any more."""
+        self._working.discard(message)
         self._note_progress()
 
     def _note_progress(self) -> None:
@@ -215,15 +244,21 @@ class Consumer(base.Consumer):  # type: ignore[misc]
         """Drain and commit first, then forget."""
         await super().on_partitions_revoked(revoked)
         self.ledger.revoke(revoked)
+        if self._sink is not None:
+            await self._sink.release(revoked)
 
-    def lag(self) -> dict[TP, int]:
-        """Records behind the end of each owned partition that are not acknowledged yet."""
-        behind: dict[TP, int] = {}
-        for tp in self.ledger:
-            end, done = self.highwater(tp), self.ledger.done(tp)
-            if end is not None and done is not None:
-                behind[tp] = max(0, end - done)
-        return behind
+    def lag(self) -> dict[TP, int | None]:
+        """Records behind the end of each owned partition that are not acknowledged yet.
+
+        None where that is not known yet: the broker has not told the end, or where to begin.
+        """
+        return {tp: self._behind(tp) for tp in self.ledger}
+
+    def _behind(self, tp: TP) -> int | None:
+        end, done = self.highwater(tp), self.ledger.done(tp)
+        if done is None and not self.ledger.in_flight(tp):
+            done = self._thread.where(tp)
+        return None if end is None or done is None else max(0, end - done)
 
 
 class Conductor(FaustConductor):  # type: ignore[misc]

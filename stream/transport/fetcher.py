@@ -1,24 +1,31 @@
-"""The thread that holds the Kafka connection, and what it hands over.
+"""The service that holds the Kafka connection, and what it hands over.
 
-Kept from Faust: heartbeats and commits go on in this thread while an agent computes. It knows, for
-every partition, from which offset to which a fetch went, so that no record between two fetches can
-be skipped unnoticed, and it never confuses what was fetched before a seek with what came after.
+Faust gives it a thread of its own. Here it runs in the agent's loop: a thread made every record on
+one core to be read on the other, and waited for the interpreter lock again and again (10 to 20 us
+per request, of 60). So an agent must give way now and then for heartbeats to pass; `relay` and
+`chunks` do between any two chunks.
 
-Faust's thread reads aiokafka's fetcher by its private names, and so must what overrides it; both
+It knows, for every partition, from which offset to which a fetch went, so that no record between
+two fetches can be skipped unnoticed, and it never confuses what was fetched before a seek with what
+came after.
+
+Faust's consumer reads aiokafka's fetcher by its private names, and so must what overrides it; both
 are pinned to a minor version.
 """
 
 # ruff: noqa: SLF001
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import ConsumerStoppedError
+from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, ensure_aiokafka_TP
 from faust.types import TP
+from mode import Service
+from mode.utils.futures import maybe_async
 
 
 class Fetch(NamedTuple):
@@ -44,11 +51,26 @@ class Seek(NamedTuple):
     positions: dict[TP, int | None]
 
 
-class FetchThread(AIOKafkaConsumerThread):  # type: ignore[misc]
-    """Faust's consumer thread; all methods but :meth:`wake_up` run inside it."""
+class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
+    """Faust's consumer thread, without the thread."""
+
+    # What ServiceThread changed for a thread's sake is as in any service again.
+    start = Service.start
+    maybe_start = Service.maybe_start
+    stop = Service.stop
+    crash = Service.crash
+    set_shutdown = Service.set_shutdown
+    _stopped_set = Service._stopped_set
+    _stop_children = Service._stop_children
+    _stop_futures = Service._stop_futures
+    _stop_exit_stacks = Service._stop_exit_stacks
+    wait_for_shutdown = False
+
+    def __init__(self, consumer: Any, *, loop: asyncio.AbstractEventLoop, beacon: Any) -> None:
+        super().__init__(consumer, loop=loop, thread_loop=loop, beacon=beacon)
 
     def __post_init__(self) -> None:
-        """Set up the state of the thread."""
+        """Set up the state."""
         super().__post_init__()
         self._epoch = 0
         self._cursor: dict[TP, int] = {}
@@ -56,13 +78,50 @@ class FetchThread(AIOKafkaConsumerThread):  # type: ignore[misc]
 
     def wake_up(self) -> None:
         """End a fetch that waits, because the caller wants another set of partitions now."""
-        self.thread_loop.call_soon_threadsafe(self._wake_up.set)
+        self._wake_up.set()
+
+    async def call_thread(self, fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call: there is no thread to be asked."""
+        return await maybe_async(fun(*args, **kwargs))
+
+    async def on_stop(self) -> None:
+        """Leave the group and disconnect."""
+        if self._consumer is not None:
+            await self._consumer.stop()
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Tell the consumer."""
+        await self.consumer.on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """Forget positions: aiokafka looks up new ones."""
+        """Forget positions, aiokafka looks up new ones; tell the consumer."""
         self._epoch += 1
         self._cursor.clear()
-        await super().on_partitions_assigned(assigned, generation_id)
+        await self.consumer.on_partitions_assigned(assigned, generation_id)
+
+    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._isolation_level = "read_committed"  # an upstream may write in transactions
+        return consumer
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Commit; waits while no broker can. False if the partitions are not ours any more."""
+        consumer = self._ensure_consumer()
+        try:
+            await consumer.commit({ensure_aiokafka_TP(tp): at for tp, at in offsets.items()})
+        except (CommitFailedError, IllegalStateError) as error:
+            self.log.warning("not committed, the group is rebalancing: %r; %r", offsets, error)
+            return False
+        return True
+
+    def where(self, tp: TP) -> int | None:
+        """Offset of the next record to be handed over, None while it is not known."""
+        assigned = self._ensure_consumer()._subscription.subscription.assignment
+        key = ensure_aiokafka_TP(tp)
+        if assigned is None or key not in assigned.tps:
+            return None
+        state = assigned.state_value(key)
+        return state.position if state.has_valid_position else None
 
     async def seek_to_committed(self) -> Seek:
         """Seek to the committed offsets, or to the beginning, in one step; not in changelogs."""
@@ -80,7 +139,7 @@ class FetchThread(AIOKafkaConsumerThread):  # type: ignore[misc]
                 strict=True,
             )
         )
-        # From here to the end of the loop nothing else runs in this thread.
+        # From here to the end of the loop nothing else runs.
         self._epoch += 1
         self._cursor = {tp: at for tp, at in positions.items() if at is not None}
         for tp, at in self._cursor.items():
@@ -134,7 +193,9 @@ class FetchThread(AIOKafkaConsumerThread):  # type: ignore[misc]
             while True:
                 if consumer._closed or fetcher._closed:
                     raise ConsumerStoppedError
-                drained = await fetcher.fetched_records(wanted, 0, max_records)
+                drained: dict[Any, list[Any]] = {}
+                for tp in wanted:  # one by one: the limit is one of chunks, not of them all
+                    drained |= await fetcher.fetched_records({tp}, 0, max_records)
                 if drained:
                     return self._note(consumer, drained)
                 left = deadline - monotonic()

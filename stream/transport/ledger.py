@@ -26,12 +26,14 @@ class Ticket(Generic[P]):
         partition: The partition it was fetched from.
         start: First offset it covers.
         end: Offset after the last one it covers; what a commit of it would write.
+        size: Bytes it holds in memory.
         acked: Whether it has been acknowledged.
     """
 
     partition: P
     start: int
     end: int
+    size: int
     acked: bool = False
 
 
@@ -70,8 +72,8 @@ class OffsetLedger(Generic[P]):
         for partition in partitions:
             self._books.pop(partition, None)
 
-    def open(self, partition: P, start: int, end: int) -> Ticket[P]:
-        """Take the chunk that covers [start, end) into the books.
+    def open(self, partition: P, start: int, end: int, size: int = 0) -> Ticket[P]:
+        """Take the chunk that covers [start, end) and holds `size` bytes into the books.
 
         Raises:
             LedgerError: If the partition is not owned, the range is empty, it goes back behind
@@ -88,7 +90,7 @@ class OffsetLedger(Generic[P]):
         if book.position is not None and start != book.position:
             what = "goes backwards from" if start < book.position else "skips offsets after"
             raise LedgerError(f"{partition}: chunk [{start}, {end}) {what} {book.position}")
-        ticket = Ticket(partition, start, end)
+        ticket = Ticket(partition, start, end, size)
         book.tickets.append(ticket)
         book.position = end
         return ticket
@@ -108,12 +110,21 @@ class OffsetLedger(Generic[P]):
                 f"{ticket.partition}: chunk [{ticket.start}, {ticket.end}) acknowledged twice"
             )
         ticket.acked = True
-        book = self._books.get(ticket.partition)
-        if book is None or not any(other is ticket for other in book.tickets):
+        if not self.holds(ticket):
             return False
+        book = self._books[ticket.partition]
         while book.tickets and book.tickets[0].acked:
             book.committable = book.tickets.popleft().end
         return True
+
+    def holds(self, ticket: Ticket[P]) -> bool:
+        """Whether the chunk is in flight; no longer so once it was abandoned."""
+        book = self._books.get(ticket.partition)
+        return book is not None and any(other is ticket for other in book.tickets)
+
+    def bytes_in_flight(self) -> int:
+        """Bytes of all chunks in flight, those that wait behind another one included."""
+        return sum(ticket.size for book in self._books.values() for ticket in book.tickets)
 
     def in_flight(self, partition: P) -> int:
         """Chunks of `partition` that are not acknowledged, or wait behind one that is not."""

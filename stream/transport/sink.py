@@ -1,24 +1,23 @@
-"""The batch sink: many records for one partition, written as few batches, acknowledged by all.
+"""Sinks: where the outputs of a chunk go. This one writes at least once.
 
-It packs record batches itself (aiokafka's `create_batch` and `send_batch`), because a future, a
-lock and a task per record are what makes a producer slow.
+A sink is claimed for the partitions that its consumer owns, takes chunks of them while they are
+owned, and is released when they are revoked. `ChunkSink` writes a chunk's outputs and leaves the
+offsets to the consumer; `TransactionalSink` (next door) commits both in one transaction.
 """
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import UnknownError, UnsupportedVersionError
-from aiokafka.producer.message_accumulator import BatchBuilder
 
-from stream.transport.chunk import Record
+from stream.transport.batches import MAX_BATCH_BYTES, batch_limit, write_batches
+from stream.transport.chunk import Chunk, Outputs, Record
 
 logger = logging.getLogger(__name__)
-
-MAX_BATCH_BYTES: Final = 1_000_000  # just under what brokers accept by default (message.max.bytes)
 
 
 class Outgoing(NamedTuple):
@@ -37,50 +36,59 @@ class Outgoing(NamedTuple):
     headers: Sequence[tuple[str, bytes | None]] = ()
 
 
-class RecordTooLargeError(ValueError):
-    """A record that no batch can hold; nothing of its call to `send` was written.
+class Sink(Protocol):
+    """What `relay` writes to, and the consumer claims.
 
     Attributes:
-        topic: Topic it was meant for.
-        partition: Partition number.
-        index: Its index in the records that were passed to `send`.
-        size: Bytes it needs.
-        limit: Bytes a batch may have.
+        commits: Whether `write` commits the chunk's offset too; otherwise the consumer does.
     """
 
-    def __init__(self, topic: str, partition: int, index: int, size: int, limit: int) -> None:
-        super().__init__(
-            f"{topic}[{partition}]: record {index} needs {size} bytes, a batch holds {limit}; "
-            "raise max_batch_bytes and the broker's message.max.bytes, or send less"
-        )
-        self.topic = topic
-        self.partition = partition
-        self.index = index
-        self.size = size
-        self.limit = limit
+    commits: bool
+
+    async def claim(self, partitions: Iterable[tuple[str, int]]) -> None:
+        """Own these (topic, partition) and no others, before their offsets are looked up."""
+
+    async def release(self, partitions: Iterable[tuple[str, int]]) -> None:
+        """Give these up: they are revoked. A `write` under way ends or raises ReleasedError."""
+
+    async def write(self, chunk: Chunk, outputs: Outputs) -> None:
+        """Write a chunk's outputs onto its partition number; returns when they are safe.
+
+        Chunks of one partition are written one after the other, of several at once.
+
+        Raises:
+            ReleasedError: If the partition was revoked before.
+            RecordTooLargeError: If a record does not fit a batch.
+            KafkaError: If the outputs cannot be written; the chunk's offset is not committed.
+        """
 
 
 class ChunkSink:
-    """Writes batches with ``acks=all``; an async context manager.
+    """Writes with ``acks=all``; an async context manager.
 
     Args:
         client: Options of the aiokafka client: bootstrap servers and security.
-        max_batch_bytes: Size of a batch; no larger than the broker's ``message.max.bytes``.
+        topics: Topics to write to; batches keep to the smallest ``max.message.bytes`` of them.
+        max_batch_bytes: Batches keep to this, too.
         compression: As aiokafka's ``compression_type``.
 
     The producer is idempotent (the broker drops what a retry repeats) wherever the broker gives
     out producer ids; the embedded one does not, and `idempotent` says so after the start.
     """
 
+    commits = False
+
     def __init__(
         self,
         client: Mapping[str, Any],
+        topics: Iterable[str] = (),
         *,
         max_batch_bytes: int = MAX_BATCH_BYTES,
         compression: str | None = None,
     ) -> None:
         self._options = dict(client)
-        self._max_batch_bytes = max_batch_bytes
+        self._topics = tuple(topics)
+        self._batch_bytes = max_batch_bytes
         self._compression = compression
         self._producer: AIOKafkaProducer | None = None
         self.idempotent = True
@@ -91,6 +99,9 @@ class ChunkSink:
         Raises:
             KafkaError: If no broker can be reached, or it refuses the client.
         """
+        if self._topics:
+            limit = await batch_limit(self._options, self._topics)
+            self._batch_bytes = min(self._batch_bytes, limit)
         try:
             self._producer = await self._connect()
         except (UnknownError, UnsupportedVersionError) as error:
@@ -104,8 +115,7 @@ class ChunkSink:
             acks="all",
             enable_idempotence=self.idempotent,
             compression_type=self._compression,
-            max_batch_size=self._max_batch_bytes,
-            max_request_size=4 * self._max_batch_bytes,
+            max_batch_size=self._batch_bytes,
         )
         try:
             await producer.start()
@@ -132,6 +142,18 @@ class ChunkSink:
     ) -> None:
         await self.stop()
 
+    async def claim(self, partitions: Iterable[tuple[str, int]]) -> None:
+        """Nothing is to be fenced: two owners of a partition may both write."""
+
+    async def release(self, partitions: Iterable[tuple[str, int]]) -> None:
+        """Nothing is held."""
+
+    async def write(self, chunk: Chunk, outputs: Outputs) -> None:
+        """Write a chunk's outputs; see `Sink.write`. On an error some may have been written."""
+        await asyncio.gather(
+            *(self.send(topic, chunk.partition, records) for topic, records in outputs.items())
+        )
+
     async def send(self, topic: str, partition: int, records: Sequence[Record]) -> None:
         """Write `records` in order; returns when the broker has acknowledged all of them.
 
@@ -143,36 +165,7 @@ class ChunkSink:
             KafkaError: If the broker did not take a batch; batches before it may have been
                 written, so the caller must not acknowledge their source.
         """
-        producer = self._producer
-        if producer is None:
+        if self._producer is None:
             raise RuntimeError("the sink is not started")
-        written = [
-            await producer.send_batch(batch, topic, partition=partition)
-            for batch in self._pack(producer, topic, partition, records)
-        ]
-        await asyncio.gather(*written)
-
-    def _pack(
-        self, producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[Record]
-    ) -> list[BatchBuilder]:
-        """Cut `records` into full batches. Timestamps are in milliseconds."""
-        batches: list[BatchBuilder] = []
-        append = _full
-        for index, record in enumerate(records):
-            at, key, value = record.timestamp, record.key, record.value
-            headers = list(record.headers) if record.headers else []
-            # Spelled out twice: passing the fields as a dict costs half as much again.
-            if append(timestamp=at, key=key, value=value, headers=headers) is None:
-                batch = producer.create_batch()
-                append = batch.append
-                append(timestamp=at, key=key, value=value, headers=headers)
-                if batch.size() > self._max_batch_bytes:
-                    raise RecordTooLargeError(
-                        topic, partition, index, batch.size(), self._max_batch_bytes
-                    )
-                batches.append(batch)
-        return batches
-
-
-def _full(**_row: object) -> None:
-    """The batch before the first one."""
+        if records:
+            await write_batches(self._producer, topic, partition, records, self._batch_bytes)

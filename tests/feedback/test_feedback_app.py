@@ -16,11 +16,13 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from models.features import FeatureSpec
+from models.kafka import client_options
 from models.settings import Settings, TopicSettings, load_settings
 from stream.broker import EmbeddedBroker
 from stream.records import Decision, Outcome, Reason, TrainingExample
 from stream.topics import ensure_topics
 from stream.transport import ChunkSink, Outgoing
+from tests.conftest import connection
 
 REQUESTS = 60
 PARTITIONS = 2
@@ -62,7 +64,7 @@ def hasty_settings(broker: EmbeddedBroker, unique: Callable[[str], str]) -> Sett
     names = {name: unique(name) for name in TopicSettings.model_fields}
     base = load_settings(
         flags={
-            "kafka.bootstrap": broker.bootstrap,
+            **connection(broker),
             "kafka.group": unique("group"),
             "kafka.session_timeout_s": 6,
             "kafka.partitions": PARTITIONS,
@@ -113,13 +115,13 @@ async def test_labels_are_right_across_a_kill(hasty_settings: Settings, tmp_path
     early, late, expected = plan(start, rng)
     consumer = AIOKafkaConsumer(
         topics.examples,
-        bootstrap_servers=settings.kafka.bootstrap,
+        **client_options(settings.kafka),
         auto_offset_reset="earliest",
     )
     log = tmp_path / "worker.log"
     try:
         reader = Reader(consumer)
-        async with ChunkSink({"bootstrap_servers": settings.kafka.bootstrap}) as sink:
+        async with ChunkSink(client_options(settings.kafka)) as sink:
             await sink.send(topics.outcomes, 0, [Outgoing(None, b"{garbage", start)])
             await publish_outcomes(sink, topics.outcomes, early)
             for number in range(REQUESTS):
@@ -171,7 +173,7 @@ def plan(
 async def processed(settings: Settings, topic: str) -> None:
     """Wait until the worker has committed all of a topic."""
     eye = AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka.bootstrap,
+        **client_options(settings.kafka),
         group_id=f"{settings.kafka.group}-feedback",
         enable_auto_commit=False,
     )

@@ -71,11 +71,13 @@ def test_a_broker_that_ends_at_start_names_its_log(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG")
 def test_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
-    """A kill -9 of the process that started it ends the broker too."""
+    """It outlives the thread that started it, but not a kill -9 of the process."""
     code = (
-        "import sys, time; from pathlib import Path; from stream.broker import EmbeddedBroker\n"
-        f"b = EmbeddedBroker(Path({str(tmp_path / 'b.log')!r})).start()\n"
-        "print(b.pid, flush=True); time.sleep(60)"
+        "import threading, time; from pathlib import Path\n"
+        "from stream.broker import EmbeddedBroker\n"
+        f"b = EmbeddedBroker(Path({str(tmp_path / 'b.log')!r}))\n"
+        "t = threading.Thread(target=b.start); t.start(); t.join()\n"
+        "time.sleep(0.5); print(b.pid, flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen(
         [sys.executable, "-c", code],

@@ -14,8 +14,8 @@ from models.settings import Settings
 from models.tasks import Task, TaskSet
 from stream.decisions import DecisionFolderError, DecisionWriter
 from stream.judgement import OutcomeError, judge, outcome_frame, read_outcomes
+from stream.records import SEQUENCE_HEADER
 from stream.replay import ReplayError, ReplayOptions, moment_ms, run_replay
-from stream.verify import SEQUENCE_HEADER
 from tests.tiny_artifact import TASKS, Make
 
 START_MS = 1_700_000_000_000

@@ -51,10 +51,10 @@ async def test_delivers_every_record_in_chunks_of_one_partition(
         got = seen[partition]
         assert [row for chunk in got for row in raw(chunk)] == records
         assert all(0 < len(chunk) <= 100 for chunk in got)
-        assert got[0].first_offset == 0
+        assert got[0].start == 0
         assert got[-1].next_offset == len(records)
         for before, after in itertools.pairwise(got):
-            assert after.first_offset == before.next_offset
+            assert after.start == before.next_offset
         assert sum(chunk.size for chunk in got) == sum(
             len(r.key or b"") + len(r.value or b"") for r in records
         )

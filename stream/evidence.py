@@ -1,0 +1,95 @@
+"""What a record says of itself and of its source: the verifier's reading of the contract.
+
+An output is its source's key, value, timestamp and headers, with headers added behind them. The
+``weir`` header of a passed or blocked record names the source offset, and so does ``weir-offset``
+of a rejected one, whose value may be cut, which ``weir-truncated-from`` then says.
+"""
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import orjson
+import xxhash
+from aiokafka import ConsumerRecord
+
+from stream.account import Fate
+
+#: A dead letter that was too long keeps so many bytes of its value.
+KEPT_BYTES: Final = 1024
+NOWHERE: Final = -1
+
+_SIZES: Final = struct.Struct("<qii")
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+class Evidence(NamedTuple):
+    """What an output record says: its source offset, its content's hash, whether it was cut."""
+
+    source: int
+    content: int
+    cut: bool
+
+
+def output_evidence(fate: Fate, requests: str, record: ConsumerRecord) -> Evidence:
+    """Take the record apart; what does not say where it comes from has source -1."""
+    original, own = _split_headers(fate, record.headers)
+    source = _source(fate, requests, record.partition, own)
+    length = own.get("weir-truncated-from")
+    if length is not None and length.isdigit():
+        digest = _digest(record, original, int(length))
+        digest.update(record.value or b"")
+        return Evidence(source, digest.intdigest(), cut=True)
+    digest = _digest(record, original, _length(record.value))
+    digest.update(record.value or b"")
+    return Evidence(source, digest.intdigest(), cut=False)
+
+
+def _split_headers(fate: Fate, headers: Headers) -> tuple[Headers, dict[str, bytes | None]]:
+    """The source's own headers, and those that were added behind them."""
+    names = [name for name, _ in headers]
+    added = "weir" if fate is not Fate.REJECTED else "weir-error"
+    if added not in names:
+        return headers, {}
+    at = len(names) - 1 - names[::-1].index(added)
+    if fate is Fate.REJECTED and at > 0 and names[at - 1] == "weir-truncated-from":
+        at -= 1
+    return headers[:at], dict(headers[at:])
+
+
+def _source(fate: Fate, requests: str, partition: int, own: Mapping[str, bytes | None]) -> int:
+    """The source offset; -1 where the record names none, or another topic or partition."""
+    try:
+        if fate is not Fate.REJECTED:
+            return int(orjson.loads(own["weir"] or b"")["offset"])
+        if own["weir-topic"] != requests.encode() or own["weir-partition"] != b"%d" % partition:
+            return NOWHERE
+        return int(own["weir-offset"] or b"")
+    except (KeyError, ValueError, TypeError):
+        return NOWHERE
+
+
+def input_hashes(record: ConsumerRecord) -> tuple[int, int]:
+    """Content hash of an input as a truncated dead letter shows it, and of the whole."""
+    value = record.value or b""
+    digest = _digest(record, record.headers, _length(record.value))
+    digest.update(value[:KEPT_BYTES])
+    cut = digest.intdigest()
+    if len(value) > KEPT_BYTES:
+        digest.update(value[KEPT_BYTES:])
+    return cut, digest.intdigest()
+
+
+def _digest(record: ConsumerRecord, headers: Headers, length: int) -> xxhash.xxh3_64:
+    """Hash of everything of a record but the value's bytes; ``length`` is the value's own."""
+    digest = xxhash.xxh3_64(_SIZES.pack(record.timestamp, _length(record.key), length))
+    digest.update(record.key or b"")
+    for name, content in headers:
+        encoded = name.encode()
+        digest.update(_SIZES.pack(0, len(encoded), _length(content)) + encoded + (content or b""))
+    return digest
+
+
+def _length(content: bytes | None) -> int:
+    return -1 if content is None else len(content)

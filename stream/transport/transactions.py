@@ -1,0 +1,239 @@
+"""Exactly once: a sink that commits a chunk's outputs and its offset in one Kafka transaction.
+
+Per input partition there is a producer with a transactional id of its own, the same one on every
+worker; `lane` says why that is enough. Downstream must read ``read_committed``.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import UnknownError, UnsupportedVersionError
+
+from stream.transport.batches import MAX_BATCH_BYTES, batch_limit, write_batches
+from stream.transport.chunk import Chunk, Outputs
+from stream.transport.lane import Lane, ReleasedError, all_of
+
+logger = logging.getLogger(__name__)
+
+REQUEST_S: Final = 15.0  # until a broker that does not answer is given up
+ABORT_S: Final = 1.0  # what a lane that is released spends on aborting, so that readers go on
+CLOSE_S: Final = 5.0
+
+
+class TransactionsUnsupportedError(RuntimeError):
+    """The broker knows no transactions."""
+
+
+class TransactionalSink:
+    """Writes each chunk in a transaction.
+
+    Args:
+        client: Options of the aiokafka client: bootstrap servers and security.
+        group: The consumer group whose offsets are committed; also begins each transactional id,
+            ``<group>-<topic>-<partition>``.
+        topics: Topics to write to; batches keep to the smallest ``max.message.bytes`` of them.
+        session_timeout_s: The group's session timeout: for so long a fenced lane waits to be
+            released before it concludes that it still owns its partition.
+        transaction_timeout_s: After this the broker aborts a transaction whose worker is gone and
+            whose partition nobody has taken over; until then it holds back readers.
+        compression: As aiokafka's ``compression_type``.
+    """
+
+    commits = True
+
+    def __init__(
+        self,
+        client: Mapping[str, Any],
+        group: str,
+        topics: Iterable[str],
+        *,
+        session_timeout_s: float,
+        transaction_timeout_s: float = 60.0,
+        compression: str | None = None,
+    ) -> None:
+        self._client = dict(client)
+        self._group = group
+        self._topics = tuple(topics)
+        self._grace_s = session_timeout_s
+        self._options: dict[str, Any] = {
+            **self._client,
+            "transaction_timeout_ms": int(transaction_timeout_s * 1000),
+            "request_timeout_ms": int(REQUEST_S * 1000),
+            "compression_type": compression,
+        }
+        self._lanes: dict[tuple[str, int], Lane] = {}
+        self._offsets = GroupOffsets(self._client, group)
+
+    async def start(self) -> None:
+        """Connect, and see that the broker knows transactions.
+
+        Raises:
+            TransactionsUnsupportedError: If it does not.
+            KafkaError: If no broker can be reached, or it refuses the client.
+        """
+        self._options["max_batch_size"] = await batch_limit(self._client, self._topics)
+        probe = AIOKafkaProducer(**self._client, enable_idempotence=True)
+        try:
+            await probe.start()
+        except (UnknownError, UnsupportedVersionError) as error:
+            raise TransactionsUnsupportedError(
+                f"the broker gives out no producer ids ({error!r}), so it has no transactions; "
+                "use Apache Kafka, or the guarantee at-least-once"
+            ) from error
+        finally:
+            await probe.stop()
+        await self._offsets.start()
+
+    async def stop(self) -> None:
+        """Release everything and disconnect."""
+        await self.release(list(self._lanes))
+        await self._offsets.stop()
+
+    async def claim(self, partitions: Iterable[tuple[str, int]]) -> None:
+        """Fence whoever wrote these partitions before; see `Sink.claim`.
+
+        Raises:
+            KafkaError: One that no repetition mends; others are retried until the release.
+        """
+        await self.release(list(self._lanes))
+        self._lanes = {key: self._new_lane(*key) for key in partitions}
+        await all_of(*(lane.claim() for lane in self._lanes.values()))
+
+    def _new_lane(self, topic: str, partition: int) -> Lane:
+        tp = TopicPartition(topic, partition)
+        transactions = KafkaTransactions(self._options, self._group, tp, self._offsets)
+        return Lane(f"{topic}[{partition}]", transactions, grace_s=self._grace_s)
+
+    async def release(self, partitions: Iterable[tuple[str, int]]) -> None:
+        """Give these up; see `Sink.release`."""
+        lanes = [self._lanes.pop(key) for key in partitions if key in self._lanes]
+        await all_of(*(lane.release() for lane in lanes))
+
+    async def write(self, chunk: Chunk, outputs: Outputs) -> None:
+        """Commit a chunk; see `Sink.write`.
+
+        Raises:
+            ReleasedError: If the partition was revoked before.
+            LaneError: If somebody else moved the group's offset.
+            RecordTooLargeError: If a record does not fit a batch; nothing was written.
+            KafkaError: One that no repetition mends; nothing was committed.
+        """
+        lane = self._lanes.get((chunk.topic, chunk.partition))
+        if lane is None:
+            raise ReleasedError(repr(chunk))
+        await lane.write(chunk.start, chunk.next_offset, outputs)
+
+
+class GroupOffsets:
+    """What a group has committed, asked of its coordinator; no member of the group."""
+
+    def __init__(self, client: Mapping[str, Any], group: str) -> None:
+        self._options = {**client, "group_id": group, "enable_auto_commit": False}
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def start(self) -> None:
+        """Connect."""
+        self._consumer = AIOKafkaConsumer(**self._options)
+        await self._consumer.start()
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await consumer.stop()
+
+    async def committed(self, partition: TopicPartition) -> int | None:
+        """The committed offset, None where there is none. No cache: transactions move it."""
+        assert self._consumer is not None
+        offset: int | None = await self._consumer.committed(partition)
+        return offset
+
+
+class KafkaTransactions:
+    """One partition's transactional producer; see `lane.Transactions`.
+
+    Args:
+        options: Options of the aiokafka producer.
+        group: The consumer group.
+        partition: The input partition.
+        offsets: Where its committed offset is looked up.
+    """
+
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        group: str,
+        partition: TopicPartition,
+        offsets: GroupOffsets,
+    ) -> None:
+        self._options = dict(options)
+        self._options["transactional_id"] = f"{group}-{partition.topic}-{partition.partition}"
+        self._batch_bytes: int = options.get("max_batch_size", MAX_BATCH_BYTES)
+        self._group = group
+        self._partition = partition
+        self._offsets = offsets
+        self._producer: AIOKafkaProducer | None = None
+        self._open = False
+
+    async def claim(self) -> int | None:
+        """Take a new epoch; see `lane.Transactions.claim`."""
+        self._open = False
+        await self._retire()
+        self._producer = AIOKafkaProducer(**self._options)
+        await self._producer.start()
+        return await self._offsets.committed(self._partition)
+
+    async def begin(self) -> None:
+        """Begin a transaction."""
+        await self._ready().begin_transaction()
+        self._open = True
+
+    async def produce(self, outputs: Outputs) -> None:
+        """Write into the transaction."""
+        producer, partition = self._ready(), self._partition.partition
+        await all_of(
+            *(
+                write_batches(producer, topic, partition, records, self._batch_bytes)
+                for topic, records in outputs.items()
+                if records
+            )
+        )
+
+    async def add_offset(self, offset: int) -> None:
+        """Have the transaction commit ``offset``."""
+        await self._ready().send_offsets_to_transaction({self._partition: offset}, self._group)
+
+    async def commit(self) -> None:
+        """Commit the transaction."""
+        self._open = False
+        await self._ready().commit_transaction()
+
+    async def close(self) -> None:
+        """Abort what is open, if that takes no more than `ABORT_S`, and disconnect."""
+        if self._open and self._producer is not None:
+            await _at_most(ABORT_S, self._producer.abort_transaction())
+        await self._retire()
+
+    def _ready(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            raise RuntimeError(f"{self._options['transactional_id']} is not claimed")
+        return self._producer
+
+    async def _retire(self) -> None:
+        """Disconnect. An open transaction is left to the next claim of the id, or to time."""
+        producer, self._producer = self._producer, None
+        if producer is not None and not await _at_most(CLOSE_S, producer.stop()):
+            await _at_most(CLOSE_S, producer.client.close())
+
+
+async def _at_most(seconds: float, work: Coroutine[Any, Any, object]) -> bool:
+    """Whether `work` ended well in time. Nothing of a producer that is given up matters more."""
+    try:
+        await asyncio.wait_for(work, seconds)
+    except Exception as error:  # noqa: BLE001 - whatever it is: the producer is gone after this
+        logger.debug("on leaving a producer: %r", error)
+        return False
+    return True

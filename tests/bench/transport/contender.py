@@ -1,0 +1,143 @@
+"""The contenders: which command runs each, and the child process that is measured."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import psutil
+
+from models.settings import Settings
+
+STOP_S: Final = 30.0
+ROOT: Final = Path(__file__).resolve().parents[3]
+_PEERS: Final = "tests.bench.transport.contenders"
+
+
+class ContenderError(RuntimeError):
+    """A contender ended, or stood still; names its log file."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Something that brings requests from the input topic to the output topics.
+
+    Attributes:
+        name: Its key in ``transport.json``.
+        module: What ``python -m`` runs.
+        arguments: After the module.
+        overrides: Settings, dotted key to value.
+    """
+
+    name: str
+    module: str
+    arguments: tuple[str, ...] = ()
+    overrides: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def transactional(self) -> bool:
+        """Whether its offsets are committed together with its outputs."""
+        return self.overrides.get("worker.guarantee") == "exactly-once"
+
+
+WEIR: Final = "weir"
+EXACTLY_ONCE: Final = "weir_exactly_once"
+CONTENDERS: Final = {
+    contender.name: contender
+    for contender in (
+        Contender(WEIR, "stream.cli", ("worker",)),
+        Contender("stock_faust", f"{_PEERS}.stock_faust", ("worker",)),
+        Contender("quix_streams", f"{_PEERS}.quix_streams"),
+        Contender("aiokafka_loop", f"{_PEERS}.aiokafka_loop"),
+        Contender("confluent_loop", f"{_PEERS}.confluent_loop"),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process and its children have used so far: CPU seconds, and resident bytes now."""
+
+    cpu_s: float
+    resident: int
+
+
+class Running:
+    """A contender's process; a context manager that stops it.
+
+    Args:
+        contender: What to run.
+        settings: Handed over in the environment.
+        log: Takes its output.
+    """
+
+    def __init__(self, contender: Contender, settings: Settings, log: Path) -> None:
+        self.name = contender.name
+        self._command = [sys.executable, "-m", contender.module, *contender.arguments]
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("WEIR_")}
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        self._environment = inherited | settings.environment() | {"PYTHONPATH": path}
+        self.log = log
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as output:
+            self._process = psutil.Popen(
+                self._command,
+                env=self._environment,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Kill it, if it still runs."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def usage(self) -> Usage:
+        """What it has used.
+
+        Raises:
+            ContenderError: If it has ended.
+        """
+        if self._process.poll() is not None:
+            raise ContenderError(
+                f"{self.name} ended with status {self._process.returncode}; see {self.log}"
+            )
+        family = [self._process, *self._process.children(recursive=True)]
+        times = [process.cpu_times() for process in family]
+        resident = sum(process.memory_info().rss for process in family)
+        return Usage(sum(each.user + each.system for each in times), resident)
+
+    def stop(self) -> None:
+        """SIGTERM, and wait for the end.
+
+        Raises:
+            ContenderError: If it does not end, or not well.
+        """
+        self._process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_S
+        while self._process.poll() is None:
+            if time.monotonic() > deadline:
+                raise ContenderError(f"{self.name} did not stop in {STOP_S:g} s; see {self.log}")
+            time.sleep(0.05)
+        if self._process.returncode not in {0, -signal.SIGTERM}:
+            raise ContenderError(
+                f"{self.name} ended with status {self._process.returncode}; see {self.log}"
+            )

@@ -1,0 +1,67 @@
+"""The work that every contender does: Weir's own decoding, extraction, scoring, policy, headers.
+
+A contender brings records in, hands them over as lists, and writes what comes out; only that way
+in and out differs. All of them get the artifact, batch sizes and garbage collector settings of a
+Weir worker.
+"""
+
+import gc
+import logging
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from models.settings import Settings, load_settings
+from stream.interceptor import Intercepted, Interceptor, OutputRecord, Record
+from stream.metrics import WorkerMetrics
+from stream.policy import Policy
+from stream.serving import load_model
+
+#: Seconds between two commits of offsets: Weir's own, and the least among the peers' defaults.
+COMMIT_S: Final = 1.0
+
+
+class Fetched(NamedTuple):
+    """A consumed record, for clients whose own records have other attributes."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    timestamp: int
+    offset: int
+    headers: Sequence[tuple[str, bytes | None]]
+
+
+class Work:
+    """Decides lists of records; made once per process.
+
+    Attributes:
+        settings: As the environment says.
+    """
+
+    def __init__(self) -> None:
+        logging.basicConfig(level=logging.WARNING)
+        self.settings: Settings = load_settings()
+        worker = self.settings.worker
+        self._interceptor = Interceptor(
+            Policy(self.settings.policy, self.settings.task_set),
+            WorkerMetrics(),
+            max_value_bytes=worker.max_value_bytes,
+        )
+        self._interceptor.model = load_model(
+            self.settings.model.artifact, self.settings.task_set, self.settings
+        )
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(200_000, 20, 100)
+
+    def decide(self, records: Sequence[Record]) -> list[tuple[str, list[OutputRecord]]]:
+        """Output topics and what goes there, on the partition number of `records`."""
+        result: Intercepted = self._interceptor.intercept(records)
+        topics = self.settings.topics
+        routes = (
+            (topics.passed, result.passed),
+            (topics.blocked, result.blocked),
+            (topics.rejected, result.rejected),
+        )
+        return [(topic, outputs) for topic, outputs in routes if outputs]

@@ -1,0 +1,127 @@
+"""Traffic at a fixed pace, in a process of its own, that waits for nobody.
+
+The schedule is fixed before the first request: request i is due at start + i / rate. Each carries
+that moment in a header (monotonic clock, nanoseconds: one clock for all processes of a machine),
+and one that was late to leave is still measured from it. What falls due within a tick leaves
+together, to one partition after the other, as Kafka's sticky partitioner does.
+"""
+
+import time
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from models.settings import Settings
+from trainer.traffic.simulator import Simulator
+
+DUE_HEADER: Final = "due"
+TICK_S: Final = 0.002
+_POOL: Final = 20_000
+_TOGETHER: Final = 500
+
+
+class Pool:
+    """Simulated requests that are sent again and again, each time under a fresh id.
+
+    Args:
+        seed: Of the simulator.
+        size: How many different ones.
+    """
+
+    def __init__(self, seed: int = 1, size: int = _POOL) -> None:
+        traffic = Simulator(seed).batch(0, size)
+        self._parts = [
+            value.partition(request_id.encode())
+            for request_id, value in zip(traffic.ids, traffic.values, strict=True)
+        ]
+
+    def request(self, number: int) -> tuple[bytes, bytes]:
+        """Id and value of request `number`."""
+        before, _, after = self._parts[number % len(self._parts)]
+        request_id = b"%016x" % number
+        return request_id, before + request_id + after
+
+
+class Sender:
+    """Sends numbered requests to the request topic.
+
+    Args:
+        settings: Brokers, topic, partition count.
+        pool: Where they come from.
+    """
+
+    def __init__(self, settings: Settings, pool: Pool) -> None:
+        self._topic = settings.topics.requests
+        self._partitions = settings.kafka.partitions
+        self._pool = pool
+        self._turn = 0
+        self._failure: KafkaError | None = None
+        self._producer = Producer(
+            {
+                "bootstrap.servers": settings.kafka.bootstrap,
+                "acks": "all",
+                "enable.idempotence": True,
+                "linger.ms": 0,
+                "queue.buffering.max.messages": 1_000_000,
+                "delivery.report.only.error": True,
+                "on_delivery": self._failed,
+            }
+        )
+        self._wall_ms = time.time() * 1000 - time.monotonic_ns() / 1e6
+
+    def paced(self, first: int, count: int, per_second: float, start_ns: int) -> None:
+        """Send requests on their schedule.
+
+        Args:
+            first: Number of the first request.
+            count: How many.
+            per_second: Their pace.
+            start_ns: When the first is due.
+
+        Raises:
+            KafkaException: If the broker refused one.
+        """
+        step_ns = 1e9 / per_second
+        sent = 0
+        while sent < count:
+            behind_ns = time.monotonic_ns() - start_ns
+            due = min(count, int(behind_ns / step_ns) + 1) if behind_ns >= 0 else 0
+            self._together([(first + i, start_ns + round(i * step_ns)) for i in range(sent, due)])
+            sent = max(sent, due)
+            time.sleep(TICK_S)
+        self.flush()
+
+    def at_once(self, first: int, count: int) -> None:
+        """Send requests as fast as the client takes them; :meth:`flush` waits for the broker."""
+        for start in range(first, first + count, _TOGETHER):
+            now_ns = time.monotonic_ns()
+            last = min(start + _TOGETHER, first + count)
+            self._together([(number, now_ns) for number in range(start, last)])
+
+    def flush(self) -> None:
+        """Wait until the broker has everything.
+
+        Raises:
+            KafkaException: If it refused one.
+        """
+        self._producer.flush()
+        if self._failure is not None:
+            raise KafkaException(self._failure)
+
+    def _together(self, requests: list[tuple[int, int]]) -> None:
+        """Send requests, given by number and due time, to the partition whose turn it is."""
+        partition = self._turn = (self._turn + 1) % self._partitions
+        for number, due_ns in requests:
+            key, value = self._pool.request(number)
+            self._producer.produce(
+                self._topic,
+                value,
+                key,
+                partition,
+                timestamp=int(self._wall_ms + due_ns / 1e6),
+                headers=[(DUE_HEADER, due_ns.to_bytes(8, "big"))],
+            )
+        self._producer.poll(0)
+
+    def _failed(self, error: KafkaError | None, _message: Message) -> None:
+        self._failure = self._failure or error

@@ -1,0 +1,84 @@
+"""`python -m tests.chaos`: what `make chaos` runs; its record goes to ``var/chaos/SEED.json``."""
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+
+from stream.kafka_cluster import KafkaCluster
+from tests.chaos.aborted import aborted_records
+from tests.chaos.report import record, table
+from tests.chaos.run import Run, Scenario
+from tests.chaos.schedule import Dose
+
+VAR = Path(__file__).parents[2] / "var"
+
+
+class Which(StrEnum):
+    """Which scenarios are run."""
+
+    WORKERS = "workers"
+    BROKERS = "brokers"
+    BOTH = "both"
+
+
+def chaos(
+    seed: Annotated[int, typer.Option(help="Everything drawn follows from it.")] = 1,
+    requests: Annotated[int, typer.Option(min=1, help="At least so many.")] = 1_000_000,
+    kills: Annotated[int, typer.Option(min=0, help="kill -9 of workers.")] = 100,
+    brokers: Annotated[
+        int, typer.Option(min=0, help="Failures of nodes in the second scenario.")
+    ] = 16,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
+    nodes: Annotated[int, typer.Option(min=1, help="Kafka nodes.")] = 3,
+    guarantee: Annotated[str, typer.Option(help="As worker.guarantee.")] = "exactly-once",
+    pace: Annotated[float, typer.Option(help="Requests per second.")] = 1000.0,
+    which: Annotated[Which, typer.Option(help="Workers killed, brokers killed too.")] = Which.BOTH,
+    jars: Annotated[Path, typer.Option(help="Kafka's jars.")] = VAR / "kafka" / "jars",
+) -> None:
+    """Kill workers and brokers under load, again and again, then account for every request."""
+    console = Console()
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # that nodes are away is no news
+    few = max(1, kills // 20)
+    doses = {
+        Which.WORKERS: Dose(kills, few, few, few),
+        Which.BROKERS: Dose(kills, few, few, few, brokers),
+    }
+    start = time.monotonic()
+
+    def say(text: str) -> None:
+        console.print(f"{time.monotonic() - start:7.1f} s  {text}", highlight=False, soft_wrap=True)
+
+    runs = []
+    for name, dose in doses.items():
+        if which in {name, Which.BOTH}:
+            scenario = Scenario(name, seed, requests, dose, workers, nodes, guarantee, pace)
+            runs.append(play(scenario, VAR / "chaos" / f"{seed}-{name}", jars, say))
+            content = orjson.dumps(runs, option=orjson.OPT_INDENT_2)
+            (VAR / "chaos" / f"{seed}.json").write_bytes(content)
+    console.print(table(runs))
+    sys.exit(not all(run["ok"] for run in runs))
+
+
+def play(
+    scenario: Scenario, folder: Path, jars: Path, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Play a scenario on brokers of its own; returns the record."""
+    with KafkaCluster(folder, nodes=scenario.nodes, jars=jars) as cluster:
+        run = Run(scenario, cluster, folder / "workers", say)
+        found = asyncio.run(run.play())
+        aborted = asyncio.run(aborted_records(run.settings, found.outputs))
+    return record(run, found, datetime.now(UTC), aborted)
+
+
+if __name__ == "__main__":
+    typer.run(chaos)

@@ -1,0 +1,3 @@
+"""Chaos needs Apache Kafka."""
+
+from tests.kafka.conftest import kafka_jars  # noqa: F401

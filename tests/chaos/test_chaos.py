@@ -1,0 +1,21 @@
+"""The short version of `make chaos`: every kind of failure, on three brokers, in minutes."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.__main__ import play
+from tests.chaos.run import Scenario
+from tests.chaos.schedule import Dose
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def test_nothing_is_lost_whatever_fails(kafka_jars: Path, tmp_path: Path) -> None:
+    """Ten kill -9, a zombie, a drained stop and a bounced broker: every request accounted for."""
+    dose = Dose(kills=10, freezes=1, stops=1, scales=0, brokers=1)
+    scenario = Scenario("short", 5, 100_000, dose, guarantee="at-least-once")
+    record = play(scenario, tmp_path, kafka_jars, print)
+    assert record["kill_9"] == 10
+    assert record["requests"] >= 100_000
+    assert record["failures"] == []

@@ -1,0 +1,75 @@
+"""Workers, topics, verifier and feedback on a Kafka that asks for a login and encrypts."""
+
+import itertools
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from aiokafka.errors import KafkaError
+
+from models.settings import KafkaSettings, Settings, SettingsError
+from stream.topics import ensure_topics
+from tests.feedback.test_feedback_app import (  # noqa: F401
+    hasty_settings,
+    test_labels_are_right_across_a_kill,
+)
+from tests.stream.test_worker import (  # noqa: F401
+    test_filters_without_torch_and_stops_when_asked,
+    tiny_settings,
+)
+
+pytestmark = pytest.mark.kafka
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What the command printed for clients."""
+
+    client: KafkaSettings
+
+
+@pytest.fixture(scope="module")
+def broker(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Printed]:
+    """`weir broker --kafka`, reached with the settings that it prints; shadows the plain broker."""
+    folder = tmp_path_factory.mktemp("secured")
+    kafka_jars.mkdir(parents=True, exist_ok=True)
+    (folder / "jars").symlink_to(kafka_jars)
+    command = ["broker", "--kafka", "--security", "sasl-tls", "--port", "0", "--folder"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "stream.cli", *command, str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            lines = list(itertools.takewhile(lambda line: "serves on" not in line, process.stdout))
+            yield Printed(KafkaSettings(**tomllib.loads("".join(lines))["kafka"]))
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+
+
+async def test_a_wrong_password_is_refused(settings: Settings) -> None:
+    """Who does not know the password gets nowhere."""
+    wrong = settings.override({"kafka.sasl_password": "guessed"})
+    with pytest.raises(KafkaError):
+        await ensure_topics(wrong.kafka, wrong.topics)
+
+
+async def test_another_authority_is_not_trusted(settings: Settings) -> None:
+    """Without the cluster's own authority its certificate is refused."""
+    wrong = settings.override({"kafka.ssl_cafile": ""})
+    with pytest.raises(KafkaError):
+        await ensure_topics(wrong.kafka, wrong.topics)
+
+
+async def test_an_unreadable_authority_is_named(settings: Settings) -> None:
+    """A file that is not there is named before anything connects."""
+    wrong = settings.override({"kafka.ssl_cafile": "absent.pem"})
+    with pytest.raises(SettingsError, match=r"kafka\.ssl_cafile: 'absent\.pem'"):
+        await ensure_topics(wrong.kafka, wrong.topics)

@@ -1,0 +1,294 @@
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain, repeat
+from typing import Any
+
+import pytest
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    OutOfOrderSequenceNumber,
+    ProducerFenced,
+    TopicAuthorizationFailedError,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream.transport.chunk import Outputs, RecordTooLargeError
+from stream.transport.lane import TRANSITIONS, Lane, LaneError, LaneState, ReleasedError
+from stream.transport.sink import Outgoing
+
+END = 12  # offsets of the modelled partition
+
+
+@dataclass
+class Partition:
+    """What Kafka guarantees of one transactional id and one group's offset, and no more."""
+
+    committed: int | None = None
+    outputs: list[bytes | None] = field(default_factory=list)
+    epoch: int = 0
+    open: list[bytes | None] = field(default_factory=list)
+    offset: int | None = None
+
+    def claim(self) -> int:
+        self.epoch += 1
+        self.open, self.offset = [], None
+        return self.epoch
+
+    def commit(self) -> None:
+        self.outputs += self.open
+        if self.offset is not None:
+            self.committed = self.offset
+        self.open, self.offset = [], None
+
+
+class Client:
+    """A producer of the model. `faults` says of each request: 0 fine, 1 lost, 2 answer lost."""
+
+    def __init__(self, partition: Partition, faults: Iterator[int]) -> None:
+        self.partition = partition
+        self.epoch = 0
+        self.faults = faults
+        self.closed = False
+
+    async def _request(self, apply: Callable[[], Any]) -> Any:
+        fault = next(self.faults)
+        await asyncio.sleep(0)
+        if fault == 1:
+            raise KafkaConnectionError("lost")
+        result = apply()
+        await asyncio.sleep(0)
+        if fault == 2:
+            raise OutOfOrderSequenceNumber if result is None else KafkaConnectionError("no answer")
+        return result
+
+    def _fenced(self, apply: Callable[[], None]) -> Callable[[], None]:
+        def checked() -> None:
+            if self.epoch != self.partition.epoch:
+                raise ProducerFenced
+            apply()
+
+        return checked
+
+    async def claim(self) -> int | None:
+        def apply() -> int:
+            self.epoch = self.partition.claim()
+            return self.epoch
+
+        await self._request(apply)
+        return self.partition.committed
+
+    async def begin(self) -> None:
+        await asyncio.sleep(0)
+
+    async def produce(self, outputs: Outputs) -> None:
+        for records in outputs.values():
+            values = [record.value for record in records]
+            await self._request(self._fenced(lambda new=values: self.partition.open.extend(new)))
+
+    async def add_offset(self, offset: int) -> None:
+        await self._request(self._fenced(lambda: setattr(self.partition, "offset", offset)))
+
+    async def commit(self) -> None:
+        await self._request(self._fenced(self.partition.commit))
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+def faultless() -> Iterator[int]:
+    return repeat(0)
+
+
+def new_lane(partition: Partition, faults: Iterator[int] | None = None) -> Lane:
+    return Lane("in[0]", Client(partition, faults or faultless()), grace_s=0.0)
+
+
+def outputs(start: int, end: int) -> Outputs:
+    return {"out": [Outgoing(None, b"%d" % offset, offset) for offset in range(start, end)]}
+
+
+async def own(lane: Lane, size: int) -> None:
+    """What a worker does with a partition from its assignment on."""
+    position = await lane.claim() or 0
+    while position < END:
+        end = min(position + size, END)
+        await lane.write(position, end, outputs(position, end))
+        position = end
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.transport.lane.FIRST_BACKOFF_S", 0.0)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    faults=st.lists(st.sampled_from([0, 0, 0, 1, 2]), max_size=40),
+    schedule=st.lists(
+        st.tuples(
+            st.integers(1, 5),  # chunk size of the next owner
+            st.integers(0, 40),  # turns of the loop until it owns the partition
+            st.sampled_from(["crash", "revoke", "zombie"]),  # what becomes of the owner before
+        ),
+        max_size=6,
+    ),
+)
+def test_any_owners_that_fail_in_any_way_write_every_offset_once_in_order(
+    faults: list[int], schedule: list[tuple[int, int, str]]
+) -> None:
+    """Crashes, revocations, zombies, lost requests and lost answers repeat and lose nothing."""
+    asyncio.run(_play(faults, schedule))
+
+
+async def _play(faults: list[int], schedule: list[tuple[int, int, str]]) -> None:
+    partition = Partition()
+    shared = chain(faults, repeat(0))
+    lane = new_lane(partition, shared)
+    lanes = [lane]
+    owners = [asyncio.create_task(own(lane, 2))]
+    for size, turns, fate in schedule:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if fate == "crash":
+            owners[-1].cancel()
+        elif fate == "revoke":
+            await lane.release()
+        lane = new_lane(partition, shared)
+        lanes.append(lane)
+        owners.append(asyncio.create_task(own(lane, size)))
+    for zombie in lanes[:-1]:  # in the end the group tells each of them
+        await zombie.release()
+    ends = await asyncio.gather(*owners, return_exceptions=True)
+    unexpected = [
+        end
+        for end in ends
+        if not isinstance(end, None | asyncio.CancelledError | ReleasedError | LaneError)
+    ]
+    assert not unexpected
+    await own(new_lane(partition), 3)
+    assert partition.outputs == [b"%d" % offset for offset in range(END)]
+    assert partition.committed == END
+
+
+async def test_a_commit_whose_answer_is_lost_is_not_repeated() -> None:
+    """The committed offset tells that the transaction went through."""
+    partition = Partition()
+    lane = new_lane(partition, chain([0, 0, 0, 2], repeat(0)))  # claim, produce, offset, commit
+    await lane.claim()
+    await lane.write(0, 3, outputs(0, 3))
+    assert partition.outputs == [b"0", b"1", b"2"]
+    assert partition.epoch == 2, "the outcome was found out by a second claim"
+
+
+async def test_an_error_that_no_repetition_mends_ends_the_lane() -> None:
+    """A missing permission is raised, not retried."""
+    partition = Partition()
+    client = Client(partition, faultless())
+    lane = Lane("in[0]", client, grace_s=0.0)
+    await lane.claim()
+
+    async def refuse(_outputs: Outputs) -> None:
+        raise TopicAuthorizationFailedError("out")
+
+    client.produce = refuse  # type: ignore[method-assign]
+    with pytest.raises(TopicAuthorizationFailedError):
+        await lane.write(0, 1, outputs(0, 1))
+    assert lane.state is LaneState.FAILED
+    assert partition.outputs == []
+
+
+async def test_an_output_too_large_leaves_the_lane_usable() -> None:
+    """The caller may send another output for the same chunk."""
+    partition = Partition()
+    client = Client(partition, faultless())
+    lane = Lane("in[0]", client, grace_s=0.0)
+    await lane.claim()
+    fine = client.produce
+
+    async def refuse(_outputs: Outputs) -> None:
+        raise RecordTooLargeError("out", 0, 0, 2, 1)
+
+    client.produce = refuse  # type: ignore[method-assign]
+    with pytest.raises(RecordTooLargeError):
+        await lane.write(0, 1, outputs(0, 1))
+    client.produce = fine  # type: ignore[method-assign]
+    await lane.write(0, 1, {"out": [Outgoing(None, b"smaller", 0)]})
+    assert partition.outputs == [b"smaller"]
+
+
+async def test_a_release_interrupts_a_write_that_waits() -> None:
+    """A writer that waits for the broker learns at once that the partition is revoked."""
+    client = Client(Partition(), faultless())
+    lane = Lane("in[0]", client, grace_s=0.0)
+    await lane.claim()
+    begun = asyncio.Event()
+
+    async def hang(_outputs: Outputs) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    client.produce = hang  # type: ignore[method-assign]
+    writing = asyncio.create_task(lane.write(0, 1, outputs(0, 1)))
+    await begun.wait()
+    await lane.release()
+    with pytest.raises(ReleasedError):
+        await writing
+    with pytest.raises(ReleasedError):
+        await lane.write(0, 1, outputs(0, 1))
+    assert client.closed
+    assert lane.state is LaneState.RELEASED
+
+
+async def test_a_fenced_lane_waits_for_its_release_before_it_claims_again() -> None:
+    """A zombie does not fence the new owner back as soon as it wakes up."""
+    partition = Partition()
+    zombie = Lane("in[0]", Client(partition, faultless()), grace_s=3600.0)
+    await zombie.claim()
+    owner = new_lane(partition)
+    await owner.claim()
+    writing = asyncio.create_task(zombie.write(0, 2, outputs(0, 2)))
+    while zombie.state is not LaneState.FENCED:
+        await asyncio.sleep(0)
+    await owner.write(0, 2, outputs(0, 2))
+    await zombie.release()
+    with pytest.raises(ReleasedError):
+        await writing
+    assert partition.outputs == [b"0", b"1"]
+    assert partition.epoch == 2
+
+
+async def test_a_group_whose_offset_others_moved_is_an_error() -> None:
+    """A chunk that is not at the committed offset is never written."""
+    partition = Partition()
+    lane = new_lane(partition, chain([0, 1], repeat(0)))
+    await lane.claim()
+    partition.committed = 7
+    with pytest.raises(LaneError, match=r"in\[0\]: the group's offset is 7 where 0 or 3"):
+        await lane.write(0, 3, outputs(0, 3))
+    assert partition.outputs == []
+
+
+@pytest.mark.parametrize("state", list(LaneState))
+def test_every_state_can_be_left_by_a_release_but_the_last(state: LaneState) -> None:
+    """Revocation ends a lane wherever it is; a failure ends in nothing but a release."""
+    after = TRANSITIONS[state]
+    assert (LaneState.RELEASED in after) == (state is not LaneState.RELEASED)
+    assert state not in after
+
+
+async def test_a_step_that_the_table_forbids_is_an_error() -> None:
+    """Writing without a claim claims; nothing opens a transaction twice."""
+    lane = new_lane(Partition())
+    await lane.claim()
+    lane.state = LaneState.COMMITTING
+    with pytest.raises(LaneError, match="never to"):
+        await lane.write(0, 1, outputs(0, 1))
+
+
+def test_errors_are_kafka_errors() -> None:
+    """The property test raises what aiokafka raises."""
+    assert issubclass(ProducerFenced, KafkaError)
+    assert issubclass(OutOfOrderSequenceNumber, KafkaError)
