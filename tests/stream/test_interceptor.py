@@ -123,7 +123,9 @@ def test_without_a_model_everything_passes_and_says_so(model: LoadedModel) -> No
     assert (len(result.blocked), len(result.rejected), result.scored) == (0, 2, None)
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@hypothesis_settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None
+)
 @given(cuts=st.lists(st.integers(0, 300), max_size=12), seed=st.integers(0, 5))
 def test_decisions_do_not_depend_on_the_cutting(
     model: LoadedModel, cuts: list[int], seed: int
