@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 COMPILED := $(wildcard models/features/_*.[ch])
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test chaos check lint types imports format clean
+.PHONY: help demo test bench chaos check lint types imports format clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,6 +15,9 @@ demo: $(VENV)/.light ## Broker, workers, traffic, outcomes and a live table, for
 
 test: $(VENV)/.test ## Everything the tests need, and all tests (ARGS="tests/policy -x")
 	@$(BIN)/pytest $(ARGS)
+
+bench: $(VENV)/.bench ## Weir against its peers on Apache Kafka; latency; memory (ARGS="--rounds 3")
+	@$(BIN)/python -m tests.bench.transport $(ARGS)
 
 chaos: $(VENV)/.test ## A million requests, 100 kill -9, then brokers too; most of an hour (ARGS="--seed 2")
 	@$(BIN)/python -m tests.chaos $(ARGS)
@@ -50,4 +53,9 @@ $(VENV)/.light: pyproject.toml constraints.txt $(COMPILED) | $(BIN)/python
 $(VENV)/.test: pyproject.toml constraints.txt $(COMPILED) | $(BIN)/python
 	@echo "installing Weir, torch and the test tools into $(VENV) (torch is about 3 GB)"
 	@$(PIP) install --constraint constraints.txt --editable '.[test]'
+	@touch $@ $(VENV)/.light
+
+$(VENV)/.bench: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing Weir and its peers into $(VENV)"
+	@$(PIP) install --constraint constraints.txt --editable '.[bench]'
 	@touch $@ $(VENV)/.light

@@ -1,12 +1,20 @@
-"""How Weir's Kafka clients connect: one function for producers, consumers and admin clients."""
+"""How Weir's Kafka clients connect, and how they ask the brokers about topics and groups."""
 
+import asyncio
 import ssl
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
 from models.settings import KafkaSettings, SettingsError
+
+T = TypeVar("T")
+#: Between two askings; together long enough for the others to give a node up, and for a broker's
+#: first group to get a coordinator.
+PAUSES_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0)
 
 
 def client_options(kafka: KafkaSettings) -> dict[str, Any]:
@@ -43,20 +51,55 @@ async def topic_partitions(kafka: KafkaSettings, *topics: str) -> dict[str, list
         SettingsError: As :func:`client_options`.
         KafkaError: If no broker answers.
     """
-    admin = AIOKafkaAdminClient(**client_options(kafka))
-    await admin.start()
-    try:
-        found = {
-            topic["topic"]: sorted(partition["partition"] for partition in topic["partitions"])
-            for topic in await admin.describe_topics()
-            if topic["error_code"] == 0
-        }
-    finally:
-        await admin.close()
+
+    async def question(admin: AIOKafkaAdminClient) -> list[dict[str, Any]]:
+        described: list[dict[str, Any]] = await admin.describe_topics()
+        return described
+
+    found = {
+        topic["topic"]: sorted(partition["partition"] for partition in topic["partitions"])
+        for topic in await ask(client_options(kafka), question)
+        if topic["error_code"] == 0
+    }
     return {
         topic: [TopicPartition(topic, number) for number in found.get(topic, ())]
         for topic in topics
     }
+
+
+async def ask(
+    options: Mapping[str, Any], question: Callable[[AIOKafkaAdminClient], Awaitable[T]]
+) -> T:
+    """Ask the brokers, again while the one that is asked is away.
+
+    aiokafka's admin client asks a node at random and does not try another one.
+
+    Args:
+        options: Of an aiokafka client.
+        question: What is asked; may be asked several times.
+
+    Raises:
+        KafkaError: If none answers, or the answer is an error that no repetition mends.
+    """
+    admin = AIOKafkaAdminClient(**options)
+    try:
+        await admin.start()
+        return await _patiently(question, admin)
+    finally:
+        await admin.close()
+
+
+async def _patiently(
+    question: Callable[[AIOKafkaAdminClient], Awaitable[T]], admin: AIOKafkaAdminClient
+) -> T:
+    for pause_s in PAUSES_S:
+        try:
+            return await question(admin)
+        except KafkaError as error:
+            if not error.retriable:
+                raise
+        await asyncio.sleep(pause_s)
+    return await question(admin)
 
 
 def ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:

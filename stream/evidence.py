@@ -2,7 +2,8 @@
 
 An output is its source's key, value, timestamp and headers, with headers added behind them. The
 ``weir`` header of a passed or blocked record names the source offset, and so does ``weir-offset``
-of a rejected one, whose value may be cut, which ``weir-truncated-from`` then says.
+of a rejected one, whose value may be cut, which ``weir-truncated-from`` then says. Of a source
+whose key and headers alone are long, a cut one has the key cut too, and no headers.
 """
 
 import struct
@@ -17,6 +18,8 @@ from stream.account import Fate
 
 #: A dead letter that was too long keeps so many bytes of its value.
 KEPT_BYTES: Final = 1024
+#: Longer keys and headers, together, are cut too.
+LONG_ENVELOPE: Final = 4096
 NOWHERE: Final = -1
 
 _SIZES: Final = struct.Struct("<qii")
@@ -38,10 +41,10 @@ def output_evidence(fate: Fate, requests: str, record: ConsumerRecord) -> Eviden
     source = _source(fate, requests, record.partition, own)
     length = own.get("weir-truncated-from")
     if length is not None and length.isdigit():
-        digest = _digest(record, original, int(length))
+        digest = _digest(record.timestamp, record.key, original, int(length))
         digest.update(record.value or b"")
         return Evidence(source, digest.intdigest(), cut=True)
-    digest = _digest(record, original, _length(record.value))
+    digest = _digest(record.timestamp, record.key, original, _length(record.value))
     digest.update(record.value or b"")
     return Evidence(source, digest.intdigest(), cut=False)
 
@@ -72,19 +75,26 @@ def _source(fate: Fate, requests: str, partition: int, own: Mapping[str, bytes |
 
 def input_hashes(record: ConsumerRecord) -> tuple[int, int]:
     """Content hash of an input as a truncated dead letter shows it, and of the whole."""
-    value = record.value or b""
-    digest = _digest(record, record.headers, _length(record.value))
-    digest.update(value[:KEPT_BYTES])
-    cut = digest.intdigest()
-    if len(value) > KEPT_BYTES:
-        digest.update(value[KEPT_BYTES:])
-    return cut, digest.intdigest()
+    value, length = record.value or b"", _length(record.value)
+    whole = _digest(record.timestamp, record.key, record.headers, length)
+    if _is_long(record):
+        cut = _digest(record.timestamp, record.key and record.key[:KEPT_BYTES], (), length)
+    else:
+        cut = whole.copy()
+    cut.update(value[:KEPT_BYTES])
+    whole.update(value)
+    return cut.intdigest(), whole.intdigest()
 
 
-def _digest(record: ConsumerRecord, headers: Headers, length: int) -> xxhash.xxh3_64:
+def _is_long(record: ConsumerRecord) -> bool:
+    headers = sum(len(name.encode()) + len(content or b"") for name, content in record.headers)
+    return len(record.key or b"") + headers > LONG_ENVELOPE
+
+
+def _digest(timestamp: int, key: bytes | None, headers: Headers, length: int) -> xxhash.xxh3_64:
     """Hash of everything of a record but the value's bytes; ``length`` is the value's own."""
-    digest = xxhash.xxh3_64(_SIZES.pack(record.timestamp, _length(record.key), length))
-    digest.update(record.key or b"")
+    digest = xxhash.xxh3_64(_SIZES.pack(timestamp, _length(key), length))
+    digest.update(key or b"")
     for name, content in headers:
         encoded = name.encode()
         digest.update(_SIZES.pack(0, len(encoded), _length(content)) + encoded + (content or b""))

@@ -29,8 +29,10 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 
 SOURCE_OFFSET_HEADER: Final = "weir-offset"
-#: Bytes of a value beyond the limit that its dead letter keeps.
+#: Bytes that a dead letter keeps of a value beyond the limit, and of a key that is long itself.
 TRUNCATED_BYTES: Final = 1024
+#: A truncated dead letter loses its source's headers if they and the key are longer than this.
+LONG_ENVELOPE: Final = 4096
 
 
 class LoadedModel:
@@ -185,36 +187,36 @@ class Interceptor:
         return _dead_letter(record, reject, whole=not too_long)
 
     def oversized(self, record: FetchedRecord, size: int, limit: int) -> OutputRecord:
-        """The dead letter of a request whose output of ``size`` bytes exceeds the broker's limit.
-
-        It keeps the first `TRUNCATED_BYTES` of key and value, and none of the headers.
-        """
+        """The dead letter of a request whose output of ``size`` bytes the broker does not take."""
         reject = Reject(
             RejectCode.TOO_LARGE,
             f"the output has {size} bytes, key and headers included; the broker takes {limit}",
         )
         self._metrics.reject(reject.code)
-        short = _dead_letter(record, reject, whole=False)
-        key = record.key if record.key is None else record.key[:TRUNCATED_BYTES]
-        return short._replace(key=key, headers=short.headers[len(record.headers) :])
+        return _dead_letter(record, reject, whole=False)
 
 
 def _dead_letter(record: FetchedRecord, reject: Reject, *, whole: bool) -> OutputRecord:
-    value = record.value
+    key, value, headers = record.key, record.value, record.headers
     cut: Headers = ()
     if value is not None and not whole:
         cut = (("weir-truncated-from", b"%d" % len(value)),)
         value = value[:TRUNCATED_BYTES]
-    headers = (
-        *record.headers,
-        *cut,
+        if _envelope_bytes(record) > LONG_ENVELOPE:
+            key, headers = key and key[:TRUNCATED_BYTES], ()
+    added = (
         ("weir-error", reject.code.value.encode()),
         ("weir-message", reject.message.encode()),
         ("weir-topic", record.topic.encode()),
         ("weir-partition", b"%d" % record.partition),
         (SOURCE_OFFSET_HEADER, b"%d" % record.offset),
     )
-    return OutputRecord(record.key, value, record.timestamp, headers)
+    return OutputRecord(key, value, record.timestamp, (*headers, *cut, *added))
+
+
+def _envelope_bytes(record: FetchedRecord) -> int:
+    headers = sum(len(name.encode()) + len(content or b"") for name, content in record.headers)
+    return len(record.key or b"") + headers
 
 
 def source_offset(output: Record) -> int:

@@ -283,6 +283,8 @@ def _cluster_settings(nodes: int, security: Security, voters: str) -> dict[str, 
         "group.initial.rebalance.delay.ms": "0",
         # Kafka deletes by the records' own timestamps: replayed and simulated ones may be old.
         "log.retention.ms": "-1",
+        # Where a topic says that it keeps little, it does so soon.
+        "log.retention.check.interval.ms": "10000",
         # A killed node is noticed after 6 s instead of 9, and may not come back before that.
         "broker.session.timeout.ms": "6000",
         "broker.heartbeat.interval.ms": "1000",

@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.structs import OffsetAndMetadata
 
-from models.kafka import client_options
+from models.kafka import ask, client_options
 from models.settings import Settings
 from stream.account import Account, Fate, Fault, FaultKind
 from stream.evidence import NOWHERE, input_hashes, output_evidence
@@ -255,12 +256,12 @@ async def committed_offsets(
     settings: Settings, partitions: Sequence[TopicPartition]
 ) -> dict[int, int]:
     """Committed offset of the group by partition number; partitions without one are left out."""
-    admin = AIOKafkaAdminClient(**client_options(settings.kafka))
-    await admin.start()
-    try:
-        found = await admin.list_consumer_group_offsets(
+
+    async def question(admin: AIOKafkaAdminClient) -> dict[TopicPartition, OffsetAndMetadata]:
+        offsets: dict[TopicPartition, OffsetAndMetadata] = await admin.list_consumer_group_offsets(
             settings.kafka.group, partitions=list(partitions)
         )
-    finally:
-        await admin.close()
+        return offsets
+
+    found = await ask(client_options(settings.kafka), question)
     return {tp.partition: at.offset for tp, at in found.items() if at.offset >= 0}

@@ -273,9 +273,8 @@ def _settings(scenario: Scenario, cluster: KafkaCluster) -> Settings:
     values |= {
         "kafka.partitions": PARTITIONS,
         "kafka.session_timeout_s": SESSION_S,
+        "worker.guarantee": scenario.guarantee,
         "worker.max_chunk_records": 500,
         "worker.max_value_bytes": 20_000,
     }
-    if scenario.guarantee != "at-least-once":
-        values["worker.guarantee"] = scenario.guarantee
     return Settings().override(values)

@@ -1,51 +1,90 @@
-"""``make bench``: Weir against its peers on one machine with one broker; see README of the ratios.
+"""``make bench``: Weir and its peers on one machine with one Kafka node, then latency and memory.
 
     python -m tests.bench.transport --rounds 3 --seconds 10
 
-Prints tables and writes ``var/bench/transport.json``.
+Prints tables and writes ``var/bench/transport.json``. A part is left out by its option: no rounds,
+no seconds of latency, no requests for memory.
 """
 
 import asyncio
 import json
+import os
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
-from stream.kafka_broker import KafkaBroker
 
 from models.settings import Settings
-from tests.bench.transport.contender import CONTENDERS
-from tests.bench.transport.report import throughput, throughput_table
+from stream.kafka_cluster import KafkaCluster
+from tests.bench.transport.contender import CONTENDERS, EXACTLY_ONCE, ROOT, WEIR
+from tests.bench.transport.latency import Load
+from tests.bench.transport.report import tables, throughput
 from tests.bench.transport.rounds import Effort
 from tests.bench.transport.run import Bench
 
-ROOT = Path(__file__).resolve().parents[3]
+LOADS: Final = (0.3, 0.7)
+WARM_UP_S: Final = 10.0
+VERSIONS: Final = ("weir", "faust-streaming", "aiokafka", "confluent-kafka", "quixstreams")
 
 
 def main(
-    requests: Annotated[int, typer.Option(help="Backlog.")] = 300_000,
-    rounds: Annotated[int, typer.Option(help="Rounds.")] = 5,
-    seconds: Annotated[float, typer.Option(help="Longest measurement of one round.")] = 10.0,
-    warm_up: Annotated[int, typer.Option(help="Requests before it.")] = 20_000,
-    partitions: Annotated[int, typer.Option(help="Of the input topic.")] = 4,
-    only: Annotated[list[str] | None, typer.Option(help="These contenders only.")] = None,
-    out: Annotated[Path, typer.Option(help="Where the figures go.")] = ROOT / "var" / "bench",
+    requests: Annotated[int, typer.Option(help="Backlog of the rounds.")] = 400_000,
+    rounds: Annotated[int, typer.Option(min=0, help="Rounds.")] = 5,
+    seconds: Annotated[float, typer.Option(help="Longest measurement of a round.")] = 10.0,
+    warm_up: Annotated[int, typer.Option(help="Requests before it.")] = 30_000,
+    partitions: Annotated[int, typer.Option(min=1, help="Of every topic.")] = 4,
+    only: Annotated[list[str] | None, typer.Option(help="Only this contender.")] = None,
+    latency_seconds: Annotated[float, typer.Option(help="Latency, after the warm-up.")] = 30.0,
+    capacity: Annotated[
+        float | None, typer.Option(help="Of Weir, requests/s; measured by the rounds without it.")
+    ] = None,
+    memory_requests: Annotated[int, typer.Option(help="Memory.")] = 5_000_000,
+    out: Annotated[Path, typer.Option(help="Where figures and logs go.")] = ROOT / "var" / "bench",
 ) -> None:
-    """Measure."""
+    """Measure throughput, latency and memory of one Weir worker, and throughput of its peers."""
     console = Console()
     names = only or list(CONTENDERS)
-    with KafkaBroker(ROOT / "var" / "kafka") as broker:
+    effort = Effort(requests, warm_up, seconds)
+
+    async def measure(bench: Bench) -> dict[str, Any]:
+        contenders = [CONTENDERS[name] for name in names]
+        found = await bench.rounds(contenders, effort, rounds) if rounds else []
+        figures = throughput(found) | {"latency": {}, "memory": {}}
+        for name in [name for name in (WEIR, EXACTLY_ONCE) if name in names]:
+            row = figures["contenders"].get(name, {})
+            limit = capacity or row.get("requests_per_second")
+            if latency_seconds and limit:
+                figures["latency"][name] = {
+                    str(share): await bench.latency(
+                        CONTENDERS[name], share, Load(share * limit, WARM_UP_S, latency_seconds)
+                    )
+                    for share in LOADS
+                }
+            if memory_requests:
+                figures["memory"][name] = await bench.memory(CONTENDERS[name], memory_requests)
+        return figures | {"stalled_runs": bench.stalled}
+
+    with KafkaCluster(ROOT / "var" / "kafka") as kafka:
         settings = Settings().override(
-            {"kafka.bootstrap": broker.bootstrap, "kafka.partitions": partitions}
+            {"kafka.bootstrap": kafka.bootstrap, "kafka.partitions": partitions}
         )
-        bench = Bench(settings, Effort(requests, warm_up, seconds), out / "logs", console)
-        found = asyncio.run(bench.run([CONTENDERS[name] for name in names], rounds))
-    figures: dict[str, Any] = throughput(found)
-    figures["stalled_rounds"] = bench.stalled
-    console.print(throughput_table(figures))
-    out.mkdir(parents=True, exist_ok=True)
+        figures = asyncio.run(measure(Bench(settings, out / "logs", console)))
+    figures["machine"] = _machine() | {"rounds": rounds, "partitions": partitions, **asdict(effort)}
+    for table in tables(figures):
+        console.print(table)
     (out / "transport.json").write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "cpus": os.cpu_count(),
+        "python": platform.python_version(),
+        **{package: version(package) for package in VERSIONS},
+    }
 
 
 if __name__ == "__main__":

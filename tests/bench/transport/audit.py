@@ -68,7 +68,16 @@ async def audit(settings: Settings, committed: dict[int, int]) -> Audit:
         doubled += len(offsets_N) - len(unique_M)
         upto = committed.get(number, 0)
         missing += upto - int(np.count_nonzero(unique_M < upto))
-    return Audit(sum(committed.values()), missing, doubled, *counts, digest=" ".join(digests))
+    passed, blocked, rejected = counts
+    return Audit(
+        committed=sum(committed.values()),
+        missing=missing,
+        doubled=doubled,
+        passed=passed,
+        blocked=blocked,
+        rejected=rejected,
+        digest=" ".join(digests),
+    )
 
 
 def _source(record: ConsumerRecord) -> int:

@@ -51,6 +51,12 @@ CONTENDERS: Final = {
     contender.name: contender
     for contender in (
         Contender(WEIR, "stream.cli", ("worker",)),
+        Contender(
+            EXACTLY_ONCE,
+            "stream.cli",
+            ("worker",),
+            {"worker.guarantee": "exactly-once"},
+        ),
         Contender("stock_faust", f"{_PEERS}.stock_faust", ("worker",)),
         Contender("quix_streams", f"{_PEERS}.quix_streams"),
         Contender("aiokafka_loop", f"{_PEERS}.aiokafka_loop"),

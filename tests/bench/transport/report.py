@@ -1,8 +1,8 @@
-"""What the rounds come to: medians, ratios, a table for people and JSON for machines."""
+"""What the runs come to: medians, ratios, bars; tables for people and JSON for machines."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import median
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from rich.table import Table
 
@@ -42,18 +42,70 @@ def throughput(rounds: Sequence[Round]) -> dict[str, Any]:
 def _ratio(by_name: dict[str, list[Round]], above: str, below: str) -> float | None:
     if above not in by_name or below not in by_name:
         return None
-    pairs = zip(by_name[above], by_name[below], strict=False)
+    pairs = zip(by_name[above], by_name[below], strict=True)
     return round(median(a.per_second / b.per_second for a, b in pairs), 3)
 
 
-def throughput_table(figures: dict[str, Any]) -> Table:
-    """The table of contenders."""
+class Bar(NamedTuple):
+    """A figure, what it must be at least (or at most), and what is aimed at."""
+
+    figure: str
+    value: float
+    bar: float
+    aim: float
+    at_most: bool
+
+    @property
+    def held(self) -> bool:
+        """Whether the figure is good enough."""
+        return self.value <= self.bar if self.at_most else self.value >= self.bar
+
+
+_RATIO_BARS: Final = {
+    "stock_faust": (8.0, 12.0),
+    "quix_streams": (1.5, 3.0),
+    "aiokafka_loop": (0.90, 1.0),
+    "exactly_once": (0.90, 0.97),
+}
+_P99_BARS: Final = {WEIR: (50.0, 15.0), EXACTLY_ONCE: (120.0, 50.0)}
+
+
+def bars(figures: dict[str, Any]) -> Iterator[Bar]:
+    """The bars of those figures that were measured."""
+    weir = figures["contenders"].get(WEIR)
+    if weir is not None:
+        yield Bar("one worker, requests/s", weir["requests_per_second"], 22_000, 35_000, False)
+    for name, (bar, aim) in _RATIO_BARS.items():
+        if name in figures["ratios"]:
+            yield Bar(f"ratio {name}", figures["ratios"][name], bar, aim, False)
+    for name, by_load in figures["latency"].items():
+        if "0.7" in by_load:
+            bar, aim = _P99_BARS[name]
+            yield Bar(f"p99 at 70 %, {name}, ms", by_load["0.7"]["p99_ms"], bar, aim, True)
+    for name, memory in figures["memory"].items():
+        yield Bar(f"memory growth, {name}", memory["growth_percent"], 2.0, 0.0, True)
+
+
+def tables(figures: dict[str, Any]) -> Iterator[Table]:
+    """Everything that was measured."""
+    if figures["contenders"]:
+        yield _throughput_table(figures)
+    if figures["latency"]:
+        yield _latency_table(figures)
+    table = Table("figure", "value", "bar", "aim", "")
+    for bar in bars(figures):
+        sign = "<=" if bar.at_most else ">="
+        verdict = "held" if bar.held else "MISSED"
+        table.add_row(
+            bar.figure, f"{bar.value:,.2f}", f"{sign} {bar.bar:,g}", f"{bar.aim:,g}", verdict
+        )
+    yield table
+
+
+def _throughput_table(figures: dict[str, Any]) -> Table:
     table = Table("contender", "requests/s", "us CPU/request", "peak MB", "Weir is", "exact")
-    names = sorted(
-        figures["contenders"], key=lambda n: -figures["contenders"][n]["requests_per_second"]
-    )
-    for name in names:
-        row = figures["contenders"][name]
+    rows = figures["contenders"].items()
+    for name, row in sorted(rows, key=lambda item: -item[1]["requests_per_second"]):
         ratio = figures["ratios"].get(name)
         table.add_row(
             name,
@@ -63,4 +115,15 @@ def throughput_table(figures: dict[str, Any]) -> Table:
             "" if ratio is None else f"{ratio:.2f}x",
             "yes" if row["exact"] else "NO",
         )
+    return table
+
+
+def _latency_table(figures: dict[str, Any]) -> Table:
+    table = Table("latency", "load", "requests/s", "p50 ms", "p99 ms", "p99.9 ms", "max ms")
+    for name, by_load in figures["latency"].items():
+        for load, row in by_load.items():
+            milliseconds = [f"{row[key]:.1f}" for key in ("p50_ms", "p99_ms", "p99_9_ms", "max_ms")]
+            table.add_row(
+                name, f"{float(load):.0%}", f"{row['requests_per_second']:,.0f}", *milliseconds
+            )
     return table

@@ -1,10 +1,8 @@
 """One round: a contender, started fresh, on the backlog; how fast it is while it is busy.
 
-Progress is read off the broker, from outside: records on the output topics, or, where a
-transaction covers outputs and offsets, the committed offsets (markers of transactions count as
-records on a topic). Rate and CPU are taken between two such looks, the first one after the
-warm-up and the last one before the backlog or the time is used up, so that neither the start of
-Python nor an idle end counts.
+Progress is read off the broker, from outside. Rate and CPU are taken between two such looks, the
+first one after the warm-up and the last one before the backlog or the time is used up, so that
+neither the start of Python nor an idle end counts.
 """
 
 import asyncio
@@ -15,15 +13,10 @@ from typing import Final
 
 from models.settings import Settings
 from tests.bench.transport.audit import Audit, audit
-from tests.bench.transport.contender import Contender, ContenderError, Running
-from tests.bench.transport.workload import Outputs
+from tests.bench.transport.contender import Contender, Running
+from tests.bench.transport.workload import Outputs, Patience
 
 LOOK_S: Final = 0.1
-STALLED_S: Final = 30.0
-
-
-class StalledError(ContenderError):
-    """Nothing moved for so long that the round is worth nothing."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +75,7 @@ async def run_round(
     """
     async with Outputs(settings.override(contender.overrides), name) as outputs:
         with Running(contender, outputs.settings, folder / f"{name}.log") as running:
-            first, last, peak = await _watch(contender, outputs, running, effort)
+            first, last, peak = await _watch(outputs, running, effort)
             await asyncio.to_thread(running.stop)
         found = await audit(outputs.settings, await outputs.committed())
     requests = last.requests - first.requests
@@ -96,9 +89,9 @@ async def run_round(
     )
 
 
-async def _watch(
-    contender: Contender, outputs: Outputs, running: Running, effort: Effort
-) -> tuple[Look, Look, int]:
+async def _watch(outputs: Outputs, running: Running, effort: Effort) -> tuple[Look, Look, int]:
+    """The first look that counts, the last one, and the peak of the memory in bytes."""
+    patience = Patience(running)
     first: Look | None = None
     last = Look(time.monotonic(), 0, 0.0)
     peak = 0
@@ -106,22 +99,13 @@ async def _watch(
         await asyncio.sleep(LOOK_S)
         usage = running.usage()
         peak = max(peak, usage.resident)
-        done = await _progress(contender, outputs)
+        done = await outputs.done()
         look = Look(time.monotonic(), done, usage.cpu_s)
-        if done == last.requests:
-            if look.at_s - last.at_s > STALLED_S:
-                raise StalledError(f"{running.name} stands at {done:,}; see {running.log}")
+        patience.see(look.requests)
+        if look.requests == last.requests:
             continue
-        if first is not None and done >= effort.requests:
-            return first, last, peak
-        if first is None and done >= effort.warm_up:
-            first = look
+        if first is None:
+            first = look if look.requests >= effort.warm_up else None
+        elif look.requests >= effort.requests or look.at_s - first.at_s > effort.seconds:
+            return first, last if last is not first else look, peak
         last = look
-        if first is not None and look.at_s - first.at_s > effort.seconds:
-            return first, last, peak
-
-
-async def _progress(contender: Contender, outputs: Outputs) -> int:
-    if contender.transactional:
-        return sum((await outputs.committed()).values())
-    return await outputs.written()

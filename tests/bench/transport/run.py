@@ -1,45 +1,51 @@
-"""All rounds: the contenders take turns, each round in another order."""
+"""The runs in their order: rounds in which the contenders take turns, latency, memory."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 
 from models.settings import Settings
 from tests.bench.transport.contender import Contender
-from tests.bench.transport.rounds import Effort, Round, StalledError, run_round
-from tests.bench.transport.workload import publish_backlog
+from tests.bench.transport.latency import Load, measure_latency
+from tests.bench.transport.memory import measure_memory
+from tests.bench.transport.rounds import Effort, Round, run_round
+from tests.bench.transport.workload import StalledError, publish_backlog
+
+T = TypeVar("T")
+_TRIES = 3
 
 
 class Bench:
-    """Runs rounds on one broker.
+    """Runs everything on one broker.
 
     Args:
         settings: They name the broker.
-        effort: How much is measured.
         logs: Folder for the contenders' logs.
         console: Says how far it is.
 
     Attributes:
-        stalled: Rounds per contender that stood still and were run again.
+        stalled: By contender, the runs that stood still and were made again.
     """
 
-    def __init__(self, settings: Settings, effort: Effort, logs: Path, console: Console) -> None:
+    def __init__(self, settings: Settings, logs: Path, console: Console) -> None:
         self._settings = settings
-        self._effort = effort
         self._logs = logs
         self._console = console
         self.stalled: dict[str, int] = {}
 
-    async def run(self, contenders: Sequence[Contender], rounds: int) -> list[Round]:
-        """Publish the backlog, then run every contender `rounds` times."""
-        self._console.print(f"publishing {self._effort.requests:,} requests")
-        await publish_backlog(self._settings, self._effort.requests)
+    async def rounds(
+        self, contenders: Sequence[Contender], effort: Effort, rounds: int
+    ) -> list[Round]:
+        """Publish the backlog, then run every contender `rounds` times, in changing order."""
+        self._console.print(f"publishing {effort.requests:,} requests")
+        await publish_backlog(self._settings, effort.requests)
         found = []
         for number in range(rounds):
             turn = number % len(contenders)
             for contender in [*contenders[turn:], *contenders[:turn]]:
-                result = await self._round(contender, number)
+                result = await self._round(contender, effort, number)
                 self._console.print(
                     f"round {number + 1} of {rounds}: {result.contender:18} "
                     f"{result.per_second:9,.0f}/s {result.cpu_us:7.1f} us CPU"
@@ -47,14 +53,39 @@ class Bench:
                 found.append(result)
         return found
 
-    async def _round(self, contender: Contender, number: int) -> Round:
-        while True:
-            attempt = self.stalled.get(contender.name, 0)
-            name = f"{contender.name}-{number}-{attempt}"
+    async def _round(self, contender: Contender, effort: Effort, number: int) -> Round:
+        return await self._patiently(
+            contender,
+            f"round-{number}",
+            lambda name: run_round(contender, self._settings, effort, name, self._logs),
+        )
+
+    async def latency(self, contender: Contender, share: float, load: Load) -> dict[str, float]:
+        """Latency at one load, which is `share` of the capacity."""
+        self._console.print(f"latency of {contender.name} at {load.per_second:,.0f}/s")
+        return await self._patiently(
+            contender,
+            f"latency-{share:g}",
+            lambda name: measure_latency(contender, self._settings, load, name, self._logs),
+        )
+
+    async def memory(self, contender: Contender, requests: int) -> dict[str, float]:
+        """Memory while `requests` go through."""
+        self._console.print(f"memory of {contender.name} over {requests:,} requests")
+        return await self._patiently(
+            contender,
+            "memory",
+            lambda name: measure_memory(contender, self._settings, requests, name, self._logs),
+        )
+
+    async def _patiently(
+        self, contender: Contender, what: str, run: Callable[[str], Awaitable[T]]
+    ) -> T:
+        """Run under a fresh name; again, and counted, if it stalls."""
+        for attempt in range(_TRIES):
             try:
-                return await run_round(contender, self._settings, self._effort, name, self._logs)
+                return await run(f"{contender.name}-{what}-{attempt}")
             except StalledError as error:
-                self._console.print(f"[red]{error}; the round is run again")
-                self.stalled[contender.name] = attempt + 1
-                if attempt == 5:
-                    raise
+                self.stalled[contender.name] = self.stalled.get(contender.name, 0) + 1
+                self._console.print(f"[red]{error}")
+        raise StalledError(f"{contender.name} stalled {_TRIES} times in {what}; see {self._logs}")

@@ -62,6 +62,7 @@ class Sender:
                 "acks": "all",
                 "enable.idempotence": True,
                 "linger.ms": 0,
+                "log_level": 2,  # what matters is raised
                 "queue.buffering.max.messages": 1_000_000,
                 "delivery.report.only.error": True,
                 "on_delivery": self._failed,

@@ -1,20 +1,58 @@
-"""Topics and requests of the benchmark: one backlog for all, fresh outputs for each round."""
+"""Topics and requests of the benchmark: one backlog for all, fresh outputs for each run."""
 
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Final, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from models.kafka import client_options
 from models.settings import Settings
 from stream.topics import ensure_topics
+from tests.bench.transport.contender import ContenderError, Running
 from trainer.traffic.examples import batches
 from trainer.traffic.publish import Publisher, evenly
 from trainer.traffic.sender import BatchSender
 from trainer.traffic.simulator import BLOCK, Simulator
 
 SEED: Final = 1
+STALLED_S: Final = 30.0
+_LOOK_S: Final = 0.1
+
+
+class StalledError(ContenderError):
+    """Nothing moved for so long that the run is worth nothing."""
+
+
+class Patience:
+    """Gives up on a contender whose progress stands still.
+
+    Args:
+        running: The contender.
+    """
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+        self._done = 0
+        self._moved_s = time.monotonic()
+
+    def see(self, done: int) -> None:
+        """Note its progress.
+
+        Raises:
+            StalledError: If it has not moved for :data:`STALLED_S`.
+        """
+        now_s = time.monotonic()
+        if done != self._done:
+            self._done, self._moved_s = done, now_s
+        elif now_s - self._moved_s > STALLED_S:
+            raise StalledError(
+                f"{self._running.name} stands at {done:,} requests; see {self._running.log}"
+            )
 
 
 async def publish_backlog(settings: Settings, requests: int) -> None:
@@ -32,13 +70,14 @@ class Outputs:
     The topics are there, with leaders, when it is entered, and gone when it is left.
 
     Args:
-        settings: Those of the backlog.
-        name: Of the round.
+        settings: They name the input topic.
+        name: Of the run; group and topics are named after it.
+        own_input: The input topic is this run's own, and goes with the others.
     """
 
-    def __init__(self, settings: Settings, name: str) -> None:
-        self._fresh = [f"{name}-{kind}" for kind in ("passed", "blocked", "rejected")]
-        passed, blocked, rejected = self._fresh
+    def __init__(self, settings: Settings, name: str, *, own_input: bool = False) -> None:
+        self._outputs = [f"{name}-{kind}" for kind in ("passed", "blocked", "rejected")]
+        passed, blocked, rejected = self._outputs
         self.settings = settings.override(
             {
                 "kafka.group": f"{name}-group",
@@ -47,19 +86,20 @@ class Outputs:
                 "topics.rejected": rejected,
             }
         )
+        self._own = [*self._outputs, *([settings.topics.requests] if own_input else [])]
 
     async def __aenter__(self) -> Self:
         """Create the topics, connect."""
-        kafka = self.settings.kafka
+        kafka, source = self.settings.kafka, self.settings.topics.requests
         await ensure_topics(kafka, self.settings.topics)
         self._admin = AIOKafkaAdminClient(**client_options(kafka))
         await self._admin.start()
         self._consumer = AIOKafkaConsumer(**client_options(kafka))
         await self._consumer.start()
-        inputs = await self._admin.describe_topics([self.settings.topics.requests])
-        numbers = [partition["partition"] for partition in inputs[0]["partitions"]]
-        self._inputs = [TopicPartition(self.settings.topics.requests, n) for n in numbers]
-        self._outputs = [TopicPartition(topic, n) for topic in self._fresh for n in numbers]
+        (found,) = await self._admin.describe_topics([source])
+        numbers = [partition["partition"] for partition in found["partitions"]]
+        self._input_partitions = [TopicPartition(source, n) for n in numbers]
+        self._output_partitions = [TopicPartition(t, n) for t in self._outputs for n in numbers]
         return self
 
     async def __aexit__(
@@ -70,16 +110,50 @@ class Outputs:
     ) -> None:
         """Delete the topics, so that the disk does not fill."""
         await self._consumer.stop()
-        await self._admin.delete_topics(self._fresh)
+        await self._admin.delete_topics(self._own)
         await self._admin.close()
 
-    async def written(self) -> int:
-        """Records on the output topics, markers of transactions included."""
-        ends = await self._consumer.end_offsets(self._outputs)
+    async def configure(self, settings: Mapping[str, str]) -> None:
+        """Set topic settings of all topics that are this run's own."""
+        resources = [
+            ConfigResource(ConfigResourceType.TOPIC, topic, dict(settings)) for topic in self._own
+        ]
+        await self._admin.alter_configs(resources)
+
+    async def done(self) -> int:
+        """Requests that came through, as the broker tells it.
+
+        Under exactly-once these are the committed offsets, for a transaction covers them and the
+        outputs, and its markers count as records of a topic. Otherwise they are the records on
+        the output topics.
+        """
+        if self.settings.worker.guarantee == "exactly-once":
+            return sum((await self.committed()).values())
+        ends = await self._consumer.end_offsets(self._output_partitions)
         return sum(ends.values())
+
+    async def reached(self, requests: int) -> bool:
+        """Whether so many requests came through."""
+        return await self.done() >= requests
 
     async def committed(self) -> dict[int, int]:
         """The group's committed offset of each input partition, where it has one."""
-        group = self.settings.kafka.group
-        found = await self._admin.list_consumer_group_offsets(group, partitions=self._inputs)
+        found = await self._admin.list_consumer_group_offsets(
+            self.settings.kafka.group, partitions=self._input_partitions
+        )
         return {tp.partition: at.offset for tp, at in found.items() if at.offset >= 0}
+
+
+async def until(reached: Callable[[], Awaitable[bool]], running: Running) -> None:
+    """Wait until `reached`, as long as the contender runs.
+
+    Raises:
+        ContenderError: If it ends before.
+        StalledError: If it takes longer than :data:`STALLED_S`.
+    """
+    deadline_s = time.monotonic() + STALLED_S
+    while not await reached():
+        running.usage()
+        if time.monotonic() > deadline_s:
+            raise StalledError(f"{running.name} has not come through; see {running.log}")
+        await asyncio.sleep(_LOOK_S)

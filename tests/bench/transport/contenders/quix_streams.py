@@ -6,12 +6,15 @@ batches over here, and commits the offsets when everything produced has been flu
 """
 
 from tempfile import TemporaryDirectory
+from typing import cast
 
 from confluent_kafka import KafkaError, KafkaException, Message
 from quixstreams import Application
 from quixstreams.kafka import Producer
+from quixstreams.models import HeadersTuples
 from quixstreams.sinks import BatchingSink, SinkBatch
 
+from stream.interceptor import Headers
 from tests.bench.transport.contenders.work import COMMIT_S, Fetched, Work
 
 
@@ -39,7 +42,7 @@ class InterceptSink(BatchingSink):
                 item.value,
                 item.timestamp,
                 item.offset,
-                item.headers or (),
+                cast(Headers, item.headers or ()),  # bytes, whatever Quix's type says
             )
             for item in batch
         ]
@@ -49,7 +52,7 @@ class InterceptSink(BatchingSink):
                     topic,
                     value,
                     key,
-                    list(headers),
+                    cast(HeadersTuples, list(headers)),
                     batch.partition,
                     timestamp,
                     on_delivery=self._delivered,

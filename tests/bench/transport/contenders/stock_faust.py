@@ -6,6 +6,7 @@ buffer holds two takes, its producer batches.
 
 import asyncio
 from collections import defaultdict
+from tempfile import TemporaryDirectory
 
 import faust
 
@@ -15,6 +16,7 @@ from tests.bench.transport.contenders.work import COMMIT_S, Fetched, Work
 WITHIN_S = 0.05
 
 work = Work()
+datadir = TemporaryDirectory()
 kafka, topics, worker = work.settings.kafka, work.settings.topics, work.settings.worker
 app = faust.App(
     kafka.group,
@@ -29,6 +31,7 @@ app = faust.App(
     producer_max_request_size=4_000_000,
     stream_buffer_maxsize=2 * worker.max_chunk_records,
     topic_disable_leader=True,
+    datadir=datadir.name,
     store="memory://",
     web_enabled=False,
     worker_redirect_stdouts=False,
@@ -38,7 +41,7 @@ outputs_of = {
 }
 
 
-@app.agent(chunk_topic(app, topics.requests))
+@app.agent(chunk_topic(app, topics.requests))  # type: ignore[untyped-decorator]
 async def intercept(stream: faust.StreamT[bytes]) -> None:
     """Decide what one take brought, partition by partition."""
     async for events in stream.take_events(worker.max_chunk_records, within=WITHIN_S):

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from models.settings import Settings, load_settings
-from stream.interceptor import Intercepted, Interceptor, OutputRecord, Record
+from stream.interceptor import Intercepted, Interceptor, OutputRecord
 from stream.metrics import WorkerMetrics
 from stream.policy import Policy
 from stream.serving import load_model
+from stream.transport import FetchedRecord
 
 #: Seconds between two commits of offsets: Weir's own, and the least among the peers' defaults.
 COMMIT_S: Final = 1.0
@@ -55,7 +56,7 @@ class Work:
         gc.freeze()
         gc.set_threshold(200_000, 20, 100)
 
-    def decide(self, records: Sequence[Record]) -> list[tuple[str, list[OutputRecord]]]:
+    def decide(self, records: Sequence[FetchedRecord]) -> list[tuple[str, list[OutputRecord]]]:
         """Output topics and what goes there, on the partition number of `records`."""
         result: Intercepted = self._interceptor.intercept(records)
         topics = self.settings.topics
