@@ -8,10 +8,15 @@
 #define WEIR_JSON_H
 
 #include <Python.h>
+#include <float.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "_xxh3.h"
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__ || FLT_EVAL_METHOD != 0
+#error "without little-endian words and plain doubles, features are read in Python"
+#endif
 
 enum { PAD = 16 };
 enum { FINITE = 300 }; /* powers of ten that are surely finite */

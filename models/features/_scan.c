@@ -17,10 +17,6 @@
 #include <stdint.h>
 #include <string.h>
 
-#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "words are read as little-endian; without this extension features are read in Python"
-#endif
-
 #include "_json.h"
 #include "_plan.h"
 

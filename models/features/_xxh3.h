@@ -1,6 +1,6 @@
 /* XXH3 of 64 bits with a seed and the default secret, for machines that are little-endian.
- * After the description in "xxHash fast digest algorithm", the XXH3 sections of
- * doc/xxhash_spec.md of the xxHash project; tests hold it equal to the package xxhash. */
+ * The algorithm and its constants are those of the xxHash project (Yann Collet); tests hold every
+ * way through it equal to the package xxhash. */
 
 #ifndef WEIR_XXH3_H
 #define WEIR_XXH3_H

@@ -4,7 +4,6 @@ The extension ``_scan`` is optional, and it may give up on any value. What it do
 :mod:`models.features.reader` reads once it is decoded; both give the same.
 """
 
-import sys
 from array import array
 from collections.abc import Sequence
 from typing import Final
@@ -247,6 +246,4 @@ def _expect_a_request(root: _Tree) -> None:
 
 def _words(records: Sequence[Sequence[int]]) -> bytes:
     """Records as unsigned words of 64 bits."""
-    words = array("Q", [word for record in records for word in record])
-    assert words.itemsize == 8, sys.platform
-    return words.tobytes()
+    return array("Q", [word for record in records for word in record]).tobytes()
