@@ -27,6 +27,7 @@ from stream.transport import (
     ChunkSink,
     Outputs,
     RecordTooLargeError,
+    Shrink,
     TransactionalSink,
     attach,
     chunk_topic,
@@ -38,7 +39,7 @@ from stream.transport import (
 logger = logging.getLogger(__name__)
 
 LAG_EVERY_S: Final = 1.0
-STEP: Final = 512  # requests; some 10 ms of work
+STEP: Final = int(__import__("os").environ.get("WSTEP", "512"))
 
 
 class InterceptWorker(Service):  # type: ignore[misc]
@@ -130,10 +131,10 @@ class MeteredSink:
         self.release = inner.release
         self._metrics = metrics
 
-    async def write(self, chunk: Chunk, outputs: Outputs) -> None:
+    async def write(self, chunk: Chunk, outputs: Outputs, shrink: Shrink | None) -> None:
         """Write a chunk's outputs; see `Sink.write`."""
         with self._metrics.stage("produce"):
-            await self.inner.write(chunk, outputs)
+            await self.inner.write(chunk, outputs, shrink)
         self._metrics.chunk(len(chunk), time.monotonic() - chunk.fetched_s)
 
 

@@ -45,7 +45,7 @@ what may be committed.
 from stream.transport.agent import attach, chunk_topic, chunks, consumer_lag, relay
 from stream.transport.app import app_options, broker_url, heartbeat_s
 from stream.transport.chunk import Chunk, FetchedRecord, Outputs, Record, RecordTooLargeError
-from stream.transport.lane import LaneError, LaneState, ReleasedError
+from stream.transport.lane import LaneError, LaneState, ReleasedError, Shrink
 from stream.transport.ledger import LedgerError, OffsetLedger
 from stream.transport.sink import ChunkSink, Outgoing, Sink
 from stream.transport.transactions import TransactionalSink, TransactionsUnsupportedError
@@ -63,6 +63,7 @@ __all__ = [
     "Record",
     "RecordTooLargeError",
     "ReleasedError",
+    "Shrink",
     "Sink",
     "TransactionalSink",
     "TransactionsUnsupportedError",

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any, Self
 
-from faust.types import TP, AppT, StreamT, TopicT
+from faust.types import AppT, StreamT, TopicT
 
 from stream.transport.chunk import Chunk, Outputs, RecordTooLargeError
 from stream.transport.driver import ChunkMessage, Consumer
@@ -12,7 +13,7 @@ from stream.transport.lane import ReleasedError
 from stream.transport.sink import Sink
 
 Transform = Callable[[Chunk], Awaitable[Outputs]]
-Shrink = Callable[[Chunk, Outputs, RecordTooLargeError], Outputs]
+ShrinkChunk = Callable[[Chunk, Outputs, RecordTooLargeError], Outputs]
 
 
 def chunk_topic(app: AppT, *names: str) -> TopicT:
@@ -69,13 +70,13 @@ class chunks(AsyncIterator[Chunk]):  # noqa: N801 - reads like the built-in iter
 
 
 async def relay(
-    stream: StreamT[Any], transform: Transform, sink: Sink, shrink: Shrink | None = None
+    stream: StreamT[Any], transform: Transform, sink: Sink, shrink: ShrinkChunk | None = None
 ) -> None:
     """Transform every chunk and write what comes out, with the guarantee of `sink`.
 
     Chunks are transformed one after the other, in the order of their partitions. While one is
-    transformed those before it are being written, one per partition at a time; how many wait is
-    bounded by the consumer, so a slow broker slows consumption. An error ends the relay, and with
+    transformed those before it are being written; how many that may be is bounded by the consumer,
+    so a slow broker slows consumption. An error ends the relay, and with
     it the process; what was not committed then is delivered again::
 
         @app.agent(chunk_topic(app, "requests"))
@@ -91,12 +92,10 @@ async def relay(
             record is an error.
     """
     consumer: Consumer = stream.app.consumer
-    last: dict[TP, asyncio.Task[None]] = {}
     async with asyncio.TaskGroup() as writes:
         async for message in _Messages(stream):
             outputs = await transform(message.value)
-            writing = _write(consumer, sink, message, outputs, shrink, last.get(message.tp))
-            last[message.tp] = writes.create_task(writing)
+            writes.create_task(_write(consumer, sink, message, outputs, shrink))
 
 
 async def _write(
@@ -104,24 +103,17 @@ async def _write(
     sink: Sink,
     message: ChunkMessage,
     outputs: Outputs,
-    shrink: Shrink | None,
-    before: asyncio.Task[None] | None,
+    shrink: ShrinkChunk | None,
 ) -> None:
-    if before is not None:
-        await before
-    try:
-        while consumer.owns(message):
-            try:
-                await sink.write(message.value, outputs)
-            except RecordTooLargeError as error:
-                if shrink is None:
-                    raise
-                outputs = shrink(message.value, outputs, error)
-            else:
-                consumer.complete(message, committed=sink.commits)
-                return
-    except ReleasedError:
-        pass
+    chunk: Chunk = message.value
+    if consumer.owns(message):
+        try:
+            await sink.write(chunk, outputs, partial(shrink, chunk) if shrink else None)
+        except ReleasedError:
+            pass
+        else:
+            consumer.complete(message, committed=sink.commits)
+            return
     consumer.abandon(message)  # its next owner reads it again
 
 

@@ -24,54 +24,25 @@ ASK: Final = 20  # times
 ASK_EVERY_S: Final = 0.5
 
 
-async def write_batches(
-    producer: AIOKafkaProducer,
-    topic: str,
-    partition: int,
-    records: Sequence[Record],
-    batch_bytes: int,
-) -> None:
-    """Write `records` in order; returns when the broker has acknowledged all of them.
-
-    A broker that is slow or away holds the caller up for as long as it takes.
-
-    Args:
-        producer: A started producer whose ``max_batch_size`` is `batch_bytes`.
-        topic: Where to write.
-        partition: Partition number.
-        records: What to write.
-        batch_bytes: Size of a batch.
-
-    Raises:
-        RecordTooLargeError: If a record does not fit a batch; nothing was written.
-        KafkaError: If the broker did not take a batch; batches before it may have been written.
-    """
-    batches = _pack(producer, topic, partition, records, batch_bytes)
-    await asyncio.gather(*[await _send(producer, topic, partition, batch) for batch in batches])
-
-
-async def _send(
-    producer: AIOKafkaProducer, topic: str, partition: int, batch: BatchBuilder
-) -> asyncio.Future[Any]:
-    while True:
-        try:
-            sent: asyncio.Future[Any] = await producer.send_batch(batch, topic, partition=partition)
-        except (
-            KafkaTimeoutError
-        ):  # the batch before it could not be sent yet; this one was not taken
-            logger.warning("%s[%d]: the broker takes no batches; waiting", topic, partition)
-        else:
-            return sent
-
-
-def _pack(
+def pack(
     producer: AIOKafkaProducer,
     topic: str,
     partition: int,
     records: Sequence[Record],
     batch_bytes: int,
 ) -> list[BatchBuilder]:
-    """Cut `records` into full batches. Timestamps are in milliseconds."""
+    """Cut `records` into full batches, to be sent once. Timestamps are in milliseconds.
+
+    Args:
+        producer: Whose batches they are; its ``max_batch_size`` is `batch_bytes`.
+        topic: Where they go, for messages.
+        partition: Partition number, for messages.
+        records: What to write.
+        batch_bytes: Size of a batch.
+
+    Raises:
+        RecordTooLargeError: If a record does not fit a batch.
+    """
     batches: list[BatchBuilder] = []
     append = _full
     for index, record in enumerate(records):
@@ -86,6 +57,26 @@ def _pack(
                 raise RecordTooLargeError(topic, partition, index, batch.size(), batch_bytes)
             batches.append(batch)
     return batches
+
+
+async def enqueue(
+    producer: AIOKafkaProducer, topic: str, partition: int, batch: BatchBuilder
+) -> asyncio.Future[Any]:
+    """Give a batch to the producer: a future that is done when the broker has acknowledged it.
+
+    Batches of a partition are written in the order in which they are enqueued. A broker that is
+    slow or away holds the caller up for as long as it takes.
+
+    Raises:
+        KafkaError: If the producer takes no batches any more.
+    """
+    while True:
+        try:
+            sent: asyncio.Future[Any] = await producer.send_batch(batch, topic, partition=partition)
+        except KafkaTimeoutError:  # the batch before it is still waiting; this one was not taken
+            logger.warning("%s[%d]: the broker takes no batches; waiting", topic, partition)
+        else:
+            return sent
 
 
 def _full(**_row: object) -> None:

@@ -35,7 +35,7 @@ from stream.transport.ledger import OffsetLedger, Ticket
 from stream.transport.producer import Producer
 from stream.transport.sink import Sink
 
-CHUNKS_IN_FLIGHT: Final = 3  # one being written, one in the agent's hands, one ready
+CHUNKS_IN_FLIGHT: Final = 5  # two being written, two waiting for that, one in the agent's hands
 DRAIN_S: Final = 4.0  # how long a rebalance or a stop waits for chunks that agents work on
 MAX_BYTES: Final = 256 * 1024 * 1024
 
@@ -190,8 +190,9 @@ class Consumer(base.Consumer):  # type: ignore[misc]
         self._working.discard(message)
         had_room = self._has_room(message.tp)
         if self.ledger.ack(message.ticket):
-            if committed:
-                self.ledger.committed(message.tp, message.ticket.end)
+            done = self.ledger.committable(message.tp)
+            if committed and done is not None:
+                self.ledger.committed(message.tp, done)
             if not had_room:
                 self._thread.wake_up()
         self._note_progress()

@@ -1,6 +1,6 @@
 """A lane: the way of one input partition's chunks into Kafka, each exactly once.
 
-A lane lives as long as its worker owns the partition. It writes chunk after chunk, each in one
+A lane lives as long as its worker owns the partition. It writes chunk after chunk, each in a
 Kafka transaction that holds the chunk's outputs *and* the group's offset behind it. All workers use
 the same transactional id for a partition, so that whoever claims it next fences the one before.
 
@@ -13,9 +13,10 @@ no other path.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from aiokafka.errors import (
     ConcurrentTransactions,
@@ -35,6 +36,8 @@ from stream.transport.chunk import Outputs, RecordTooLargeError
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Packed = TypeVar("Packed")  # record batches, whatever the client makes of them
+Shrink = Callable[[Outputs, RecordTooLargeError], Outputs]
 FIRST_BACKOFF_S: Final = 0.1
 LAST_BACKOFF_S: Final = 5.0
 LOST_GRACES: Final = 5  # grace periods
@@ -86,23 +89,31 @@ class ReleasedError(Exception):
     """The partition was revoked before the chunk was committed; its next owner reads it again."""
 
 
-class Transactions(Protocol):
+class Transactions(Protocol[Packed]):
     """One partition's transactional producer, and its offset in the group.
 
-    All but `close` raise KafkaError. After an error only `claim` and `close` are called.
+    All that is awaited raises KafkaError, but `close`. After an error only `claim` and `close` are
+    called.
     """
 
     async def claim(self) -> int | None:
         """Take a new producer epoch, ending any open transaction; the committed offset."""
 
+    def pack(self, outputs: Outputs) -> Packed:
+        """Make record batches of outputs, to be written once.
+
+        Raises:
+            RecordTooLargeError: If a record does not fit one.
+        """
+
     async def begin(self) -> None:
         """Begin a transaction."""
 
-    async def produce(self, outputs: Outputs) -> None:
-        """Write into the transaction; returns when the broker has acknowledged everything."""
+    async def write(self, packed: Packed, offset: int) -> None:
+        """Write into the transaction, and have it commit ``offset`` for the group.
 
-    async def add_offset(self, offset: int) -> None:
-        """Have the transaction commit ``offset`` for the group."""
+        Returns when the brokers have acknowledged everything.
+        """
 
     async def commit(self) -> None:
         """Commit the transaction."""
@@ -111,8 +122,22 @@ class Transactions(Protocol):
         """Leave, aborting what is open if that is quickly done."""
 
 
-class Lane:
-    """Writes the chunks of one partition, each in a transaction.
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A chunk that waits to be committed."""
+
+    start: int
+    end: int
+    outputs: Outputs
+    shrink: Shrink | None
+    committed: bool = False
+
+
+class Lane(Generic[Packed]):
+    """Writes the chunks of one partition, in transactions.
+
+    Chunks that come while a transaction is under way are committed by the next one together, so
+    that a slow commit makes larger transactions instead of a queue.
 
     Args:
         name: ``topic[partition]``, for messages.
@@ -121,11 +146,12 @@ class Lane:
             lost its partitions hears of it with its next heartbeat.
     """
 
-    def __init__(self, name: str, transactions: Transactions, *, grace_s: float) -> None:
+    def __init__(self, name: str, transactions: Transactions[Packed], *, grace_s: float) -> None:
         self._name = name
         self._transactions = transactions
         self._grace_s = grace_s
         self._turn = asyncio.Lock()
+        self._waiting: list[_Waiting] = []
         self._released = asyncio.Event()
         self._failures = 0  # since the last transaction that was committed
         self.state = LaneState.UNCLAIMED
@@ -150,35 +176,65 @@ class Lane:
         async with self._turn:
             return await self._until_claimed()
 
-    async def write(self, start: int, end: int, outputs: Outputs) -> None:
+    async def write(
+        self, start: int, end: int, outputs: Outputs, shrink: Shrink | None = None
+    ) -> None:
         """Commit the outputs of the offsets [start, end) together with offset `end`.
 
-        Returns when that has happened, exactly once. Chunks come in order, without holes.
+        Returns when that has happened, exactly once. Calls come in the order of the chunks, without
+        holes; one need not have returned before the next.
+
+        Args:
+            start: First offset of the chunk.
+            end: Offset behind the chunk.
+            outputs: What to write.
+            shrink: What to write instead, if a record does not fit a batch.
 
         Raises:
             ReleasedError: If the partition is revoked before.
             LaneError: If somebody else has moved the group's offset.
-                RecordTooLargeError: If an output does not fit a batch; nothing was written.
+            RecordTooLargeError: If a record does not fit a batch and there is no `shrink`.
             KafkaError: One that no repetition mends.
         """
+        mine = _Waiting(start, end, outputs, shrink)
+        self._waiting.append(mine)
         async with self._turn:
-            while True:
-                if self.state in (LaneState.UNCLAIMED, LaneState.FENCED):
-                    committed = await self._until_claimed()
-                    if committed == end:
-                        return
-                    if committed is not None and committed != start:
-                        await self._give_up(committed, start, end)
-                try:
-                    await self._unless_released(self._transact(end, outputs))
-                except KafkaError as error:
-                    self._note(error)
-                except RecordTooLargeError:
-                    self._to(LaneState.UNCLAIMED)  # a claim aborts what is open
-                    raise
-                else:
-                    self._failures = 0
-                    return
+            if mine in self._waiting:
+                group, self._waiting = self._waiting, []
+                await self._commit(group)
+            if not mine.committed:
+                raise ReleasedError(self._name)  # the error was raised where it happened
+
+    async def _commit(self, group: list[_Waiting]) -> None:
+        """Commit chunks that follow each other, as often as it takes."""
+        start, end = group[0].start, group[-1].end
+        while True:
+            if not self.claimed:
+                committed = await self._until_claimed()
+                if committed == end:
+                    break
+                if committed is not None and committed != start:
+                    await self._give_up(committed, start, end)
+            packed = self._pack(group)
+            try:
+                await self._unless_released(self._transact(packed, end))
+            except KafkaError as error:
+                self._note(error)
+            else:
+                self._failures = 0
+                break
+        for chunk in group:
+            chunk.committed = True
+
+    def _pack(self, group: list[_Waiting]) -> Packed:
+        while True:
+            topics = dict.fromkeys(topic for chunk in group for topic in chunk.outputs)
+            try:
+                return self._transactions.pack(
+                    {t: [r for chunk in group for r in chunk.outputs.get(t, ())] for t in topics}
+                )
+            except RecordTooLargeError as error:
+                _shrink(group, error)
 
     async def release(self) -> None:
         """Give the partition up at once; writers get ReleasedError."""
@@ -186,10 +242,10 @@ class Lane:
         self._released.set()
         await self._transactions.close()
 
-    async def _transact(self, end: int, outputs: Outputs) -> None:
+    async def _transact(self, packed: Packed, end: int) -> None:
         self._to(LaneState.OPEN)
         await self._transactions.begin()
-        await all_of(self._transactions.produce(outputs), self._transactions.add_offset(end))
+        await self._transactions.write(packed, end)
         self._to(LaneState.COMMITTING)
         await self._transactions.commit()
         self._to(LaneState.READY)
@@ -242,6 +298,20 @@ class Lane:
                 task.exception()  # of no interest any more
             raise ReleasedError(self._name)
         return task.result()
+
+
+def _shrink(group: list[_Waiting], error: RecordTooLargeError) -> None:
+    """Have the chunk whose record is too large say what to write instead."""
+    index = error.index
+    for chunk in group:
+        count = len(chunk.outputs.get(error.topic, ()))
+        if index < count:
+            break
+        index -= count
+    if chunk.shrink is None:
+        raise error
+    local = RecordTooLargeError(error.topic, error.partition, index, error.size, error.limit)
+    chunk.outputs = chunk.shrink(chunk.outputs, local)
 
 
 def _state_after(error: KafkaError) -> LaneState:

@@ -7,15 +7,18 @@ offsets to the consumer; `TransactionalSink` (next door) commits both in one tra
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import UnknownError, UnsupportedVersionError
+from aiokafka.producer.message_accumulator import BatchBuilder
 
-from stream.transport.batches import MAX_BATCH_BYTES, batch_limit, write_batches
-from stream.transport.chunk import Chunk, Outputs, Record
+from stream.transport.batches import MAX_BATCH_BYTES, batch_limit, enqueue, pack
+from stream.transport.chunk import Chunk, Outputs, Record, RecordTooLargeError
+from stream.transport.lane import Shrink
 
 logger = logging.getLogger(__name__)
 
@@ -54,14 +57,19 @@ class Sink(Protocol):
     async def release(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Give these up: they are revoked. A `write` under way ends or raises ReleasedError."""
 
-    async def write(self, chunk: Chunk, outputs: Outputs) -> None:
+    async def write(self, chunk: Chunk, outputs: Outputs, shrink: Shrink | None) -> None:
         """Write a chunk's outputs onto its partition number; returns when they are safe.
 
-        Chunks of one partition are written one after the other, of several at once.
+        Chunks of one partition come in order; one need not be safe before the next is given.
+
+        Args:
+            chunk: Where they come from.
+            outputs: What to write.
+            shrink: What to write instead, if a record does not fit a batch.
 
         Raises:
             ReleasedError: If the partition was revoked before.
-            RecordTooLargeError: If a record does not fit a batch.
+            RecordTooLargeError: If a record does not fit a batch and there is no `shrink`.
             KafkaError: If the outputs cannot be written; the chunk's offset is not committed.
         """
 
@@ -94,6 +102,7 @@ class ChunkSink:
         self._batch_bytes = max_batch_bytes
         self._compression = compression
         self._producer: AIOKafkaProducer | None = None
+        self._turns: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
         self.idempotent = True
 
     async def start(self) -> None:
@@ -154,24 +163,46 @@ class ChunkSink:
     async def release(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Nothing is held."""
 
-    async def write(self, chunk: Chunk, outputs: Outputs) -> None:
+    async def write(self, chunk: Chunk, outputs: Outputs, shrink: Shrink | None = None) -> None:
         """Write a chunk's outputs; see `Sink.write`. On an error some may have been written."""
+        while True:
+            try:
+                packed = {
+                    topic: self._pack(topic, chunk.partition, records)
+                    for topic, records in outputs.items()
+                }
+            except RecordTooLargeError as error:
+                if shrink is None:
+                    raise
+                outputs = shrink(outputs, error)
+            else:
+                break
         await asyncio.gather(
-            *(self.send(topic, chunk.partition, records) for topic, records in outputs.items())
+            *(self._send(topic, chunk.partition, batches) for topic, batches in packed.items())
         )
 
     async def send(self, topic: str, partition: int, records: Sequence[Record]) -> None:
         """Write `records` in order; returns when the broker has acknowledged all of them.
 
-        Any number of calls may be under way at once for different partitions. Order between
-        calls for the same partition holds only if the second is made after the first returned.
+        Any number of calls may be under way; those for one partition are written in their order.
 
         Raises:
             RecordTooLargeError: If a record does not fit a batch; nothing was written.
             KafkaError: If the broker did not take a batch; batches before it may have been
                 written, so the caller must not acknowledge their source.
         """
+        await self._send(topic, partition, self._pack(topic, partition, records))
+
+    def _pack(self, topic: str, partition: int, records: Sequence[Record]) -> list[BatchBuilder]:
+        return pack(self._started(), topic, partition, records, self._batch_bytes)
+
+    async def _send(self, topic: str, partition: int, batches: Sequence[BatchBuilder]) -> None:
+        producer = self._started()
+        async with self._turns[topic, partition]:
+            sent = [await enqueue(producer, topic, partition, batch) for batch in batches]
+        await asyncio.gather(*sent)
+
+    def _started(self) -> AIOKafkaProducer:
         if self._producer is None:
             raise RuntimeError("the sink is not started")
-        if records:
-            await write_batches(self._producer, topic, partition, records, self._batch_bytes)
+        return self._producer

@@ -6,21 +6,30 @@ worker; `lane` says why that is enough. Downstream must read ``read_committed``.
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import UnknownError, UnsupportedVersionError
+from aiokafka.producer import sender
+from aiokafka.producer.message_accumulator import BatchBuilder
 
-from stream.transport.batches import MAX_BATCH_BYTES, batch_limit, write_batches
+from stream.transport.batches import MAX_BATCH_BYTES, batch_limit, enqueue, pack
 from stream.transport.chunk import Chunk, Outputs
-from stream.transport.lane import Lane, ReleasedError, all_of
+from stream.transport.lane import Lane, ReleasedError, Shrink, all_of
 
 logger = logging.getLogger(__name__)
 
 REQUEST_S: Final = 15.0  # until a broker that does not answer is given up
 ABORT_S: Final = 1.0  # what a lane that is released spends on aborting, so that readers go on
 CLOSE_S: Final = 5.0
+
+#: While the broker writes the markers of a transaction, for a millisecond or two, it refuses the
+#: next one of the same id. aiokafka then waits for 20 ms, most of the time that a commit takes.
+NEXT_TRANSACTION_S: Final = 0.002
+sender.BACKOFF_OVERRIDE = NEXT_TRANSACTION_S
+
+Packed = dict[str, list[BatchBuilder]]  # by topic
 
 
 class TransactionsUnsupportedError(RuntimeError):
@@ -64,7 +73,7 @@ class TransactionalSink:
             "request_timeout_ms": int(REQUEST_S * 1000),
             "compression_type": compression,
         }
-        self._lanes: dict[tuple[str, int], Lane] = {}
+        self._lanes: dict[tuple[str, int], Lane[Packed]] = {}
         self._offsets = GroupOffsets(self._client, group)
 
     async def start(self) -> None:
@@ -102,7 +111,7 @@ class TransactionalSink:
         self._lanes = {key: self._new_lane(*key) for key in partitions}
         await all_of(*(lane.claim() for lane in self._lanes.values()))
 
-    def _new_lane(self, topic: str, partition: int) -> Lane:
+    def _new_lane(self, topic: str, partition: int) -> Lane[Packed]:
         tp = TopicPartition(topic, partition)
         transactions = KafkaTransactions(self._options, self._group, tp, self._offsets)
         return Lane(f"{topic}[{partition}]", transactions, grace_s=self._grace_s)
@@ -116,19 +125,19 @@ class TransactionalSink:
         lanes = [self._lanes.pop(key) for key in partitions if key in self._lanes]
         await all_of(*(lane.release() for lane in lanes))
 
-    async def write(self, chunk: Chunk, outputs: Outputs) -> None:
+    async def write(self, chunk: Chunk, outputs: Outputs, shrink: Shrink | None = None) -> None:
         """Commit a chunk; see `Sink.write`.
 
         Raises:
             ReleasedError: If the partition was revoked before.
             LaneError: If somebody else moved the group's offset.
-            RecordTooLargeError: If a record does not fit a batch; nothing was written.
+            RecordTooLargeError: If a record does not fit a batch and there is no `shrink`.
             KafkaError: One that no repetition mends; nothing was committed.
         """
         lane = self._lanes.get((chunk.topic, chunk.partition))
         if lane is None:
             raise ReleasedError(repr(chunk))
-        await lane.write(chunk.start, chunk.next_offset, outputs)
+        await lane.write(chunk.start, chunk.next_offset, outputs, shrink)
 
 
 class GroupOffsets:
@@ -190,25 +199,41 @@ class KafkaTransactions:
         await self._producer.start()
         return await self._offsets.committed(self._partition)
 
+    def pack(self, outputs: Outputs) -> Packed:
+        """Make record batches; see `lane.Transactions.pack`."""
+        producer, partition = self._ready(), self._partition.partition
+        return {
+            topic: pack(producer, topic, partition, records, self._batch_bytes)
+            for topic, records in outputs.items()
+        }
+
     async def begin(self) -> None:
         """Begin a transaction."""
         await self._ready().begin_transaction()
         self._open = True
 
-    async def produce(self, outputs: Outputs) -> None:
-        """Write into the transaction."""
+    async def write(self, packed: Packed, offset: int) -> None:
+        """Write into the transaction; see `lane.Transactions.write`.
+
+        The first batch of every topic is enqueued first: a request for the output partitions is
+        what should meet the end of the transaction before, because aiokafka tries that one again
+        after `NEXT_TRANSACTION_S`, and one for the offsets after a tenth of a second.
+        """
         producer, partition = self._ready(), self._partition.partition
+        sent = [
+            await enqueue(producer, topic, partition, batches[0])
+            for topic, batches in packed.items()
+            if batches
+        ]
         await all_of(
-            *(
-                write_batches(producer, topic, partition, records, self._batch_bytes)
-                for topic, records in outputs.items()
-                if records
-            )
+            *sent,
+            producer.send_offsets_to_transaction({self._partition: offset}, self._group),
+            *(self._send(topic, batches[1:]) for topic, batches in packed.items()),
         )
 
-    async def add_offset(self, offset: int) -> None:
-        """Have the transaction commit ``offset``."""
-        await self._ready().send_offsets_to_transaction({self._partition: offset}, self._group)
+    async def _send(self, topic: str, batches: Sequence[BatchBuilder]) -> None:
+        producer, partition = self._ready(), self._partition.partition
+        await all_of(*[await enqueue(producer, topic, partition, batch) for batch in batches])
 
     async def commit(self) -> None:
         """Commit the transaction."""

@@ -1,4 +1,5 @@
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, repeat
@@ -20,6 +21,7 @@ from stream.transport.lane import TRANSITIONS, Lane, LaneError, LaneState, Relea
 from stream.transport.sink import Outgoing
 
 END = 12  # offsets of the modelled partition
+LIMIT = 10  # bytes of a value
 
 
 @dataclass
@@ -83,12 +85,15 @@ class Client:
     async def begin(self) -> None:
         await asyncio.sleep(0)
 
-    async def produce(self, outputs: Outputs) -> None:
-        for records in outputs.values():
-            values = [record.value for record in records]
-            await self._request(self._fenced(lambda new=values: self.partition.open.extend(new)))
+    def pack(self, outputs: Outputs) -> list[bytes | None]:
+        values = [record.value for records in outputs.values() for record in records]
+        for index, value in enumerate(values):
+            if len(value or b"") > LIMIT:
+                raise RecordTooLargeError("out", 0, index, len(value or b""), LIMIT)
+        return values
 
-    async def add_offset(self, offset: int) -> None:
+    async def write(self, packed: list[bytes | None], offset: int) -> None:
+        await self._request(self._fenced(lambda: self.partition.open.extend(packed)))
         await self._request(self._fenced(lambda: setattr(self.partition, "offset", offset)))
 
     async def commit(self) -> None:
@@ -102,7 +107,7 @@ def faultless() -> Iterator[int]:
     return repeat(0)
 
 
-def new_lane(partition: Partition, faults: Iterator[int] | None = None) -> Lane:
+def new_lane(partition: Partition, faults: Iterator[int] | None = None) -> Lane[Any]:
     return Lane("in[0]", Client(partition, faults or faultless()), grace_s=0.0)
 
 
@@ -110,13 +115,22 @@ def outputs(start: int, end: int) -> Outputs:
     return {"out": [Outgoing(None, b"%d" % offset, offset) for offset in range(start, end)]}
 
 
-async def own(lane: Lane, size: int) -> None:
-    """What a worker does with a partition from its assignment on."""
+async def own(lane: Lane[Any], size: int, ahead: int = 1) -> None:
+    """What a worker does with a partition from its assignment on, `ahead` chunks at a time."""
     position = await lane.claim() or 0
-    while position < END:
-        end = min(position + size, END)
-        await lane.write(position, end, outputs(position, end))
-        position = end
+    under_way: deque[asyncio.Task[None]] = deque()
+    try:
+        while position < END or under_way:
+            while position < END and len(under_way) < ahead:
+                end = min(position + size, END)
+                writing = lane.write(position, end, outputs(position, end))
+                under_way.append(asyncio.create_task(writing))
+                position = end
+            await under_way.popleft()
+    finally:
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
 
 
 @pytest.fixture(autouse=True)
@@ -130,6 +144,7 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     schedule=st.lists(
         st.tuples(
             st.integers(1, 5),  # chunk size of the next owner
+            st.integers(1, 4),  # chunks that it has under way
             st.integers(0, 40),  # turns of the loop until it owns the partition
             st.sampled_from(["crash", "revoke", "zombie"]),  # what becomes of the owner before
         ),
@@ -137,19 +152,19 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     ),
 )
 def test_any_owners_that_fail_in_any_way_write_every_offset_once_in_order(
-    faults: list[int], schedule: list[tuple[int, int, str]]
+    faults: list[int], schedule: list[tuple[int, int, int, str]]
 ) -> None:
     """Crashes, revocations, zombies, lost requests and lost answers repeat and lose nothing."""
     asyncio.run(_play(faults, schedule))
 
 
-async def _play(faults: list[int], schedule: list[tuple[int, int, str]]) -> None:
+async def _play(faults: list[int], schedule: list[tuple[int, int, int, str]]) -> None:
     partition = Partition()
     shared = chain(faults, repeat(0))
     lane = new_lane(partition, shared)
     lanes = [lane]
     owners = [asyncio.create_task(own(lane, 2))]
-    for size, turns, fate in schedule:
+    for size, ahead, turns, fate in schedule:
         for _ in range(turns):
             await asyncio.sleep(0)
         if fate == "crash":
@@ -158,7 +173,7 @@ async def _play(faults: list[int], schedule: list[tuple[int, int, str]]) -> None
             await lane.release()
         lane = new_lane(partition, shared)
         lanes.append(lane)
-        owners.append(asyncio.create_task(own(lane, size)))
+        owners.append(asyncio.create_task(own(lane, size, ahead)))
     for zombie in lanes[:-1]:  # in the end the group tells each of them
         await zombie.release()
     ends = await asyncio.gather(*owners, return_exceptions=True)
@@ -190,33 +205,54 @@ async def test_an_error_that_no_repetition_mends_ends_the_lane() -> None:
     lane = Lane("in[0]", client, grace_s=0.0)
     await lane.claim()
 
-    async def refuse(_outputs: Outputs) -> None:
+    async def refuse(_packed: Any, _offset: int) -> None:
         raise TopicAuthorizationFailedError("out")
 
-    client.produce = refuse  # type: ignore[method-assign]
+    client.write = refuse  # type: ignore[method-assign]
     with pytest.raises(TopicAuthorizationFailedError):
         await lane.write(0, 1, outputs(0, 1))
     assert lane.state is LaneState.FAILED
     assert partition.outputs == []
 
 
-async def test_an_output_too_large_leaves_the_lane_usable() -> None:
-    """The caller may send another output for the same chunk."""
+async def test_an_output_too_large_is_shrunk_by_its_own_chunk() -> None:
+    """Also where several chunks are committed together; all others stay as they are."""
+    partition = Partition()
+    lane = new_lane(partition)
+    await lane.claim()
+
+    def shrink(old: Outputs, error: RecordTooLargeError) -> Outputs:
+        records = list(old["out"])
+        records[error.index] = Outgoing(None, b"cut", 0)
+        return {"out": records}
+
+    chunks = [[b"a"], [b"b", b"c"], [b"d", b"e" * 11, b"f"], [b"g" * 12]]
+    writes = []
+    for number, values in enumerate(chunks):
+        made = {"out": [Outgoing(None, value, 0) for value in values]}
+        writes.append(lane.write(number, number + 1, made, shrink))
+    await asyncio.gather(*writes)
+    assert partition.outputs == [b"a", b"b", b"c", b"d", b"cut", b"f", b"cut"]
+    with pytest.raises(RecordTooLargeError):
+        await lane.write(4, 5, {"out": [Outgoing(None, b"h" * 11, 0)]})
+
+
+async def test_chunks_that_wait_are_committed_together() -> None:
+    """A slow commit makes a larger transaction, not a queue of them."""
     partition = Partition()
     client = Client(partition, faultless())
     lane = Lane("in[0]", client, grace_s=0.0)
     await lane.claim()
-    fine = client.produce
+    commits = []
 
-    async def refuse(_outputs: Outputs) -> None:
-        raise RecordTooLargeError("out", 0, 0, 2, 1)
+    async def commit() -> None:
+        commits.append(partition.offset)
+        partition.commit()
 
-    client.produce = refuse  # type: ignore[method-assign]
-    with pytest.raises(RecordTooLargeError):
-        await lane.write(0, 1, outputs(0, 1))
-    client.produce = fine  # type: ignore[method-assign]
-    await lane.write(0, 1, {"out": [Outgoing(None, b"smaller", 0)]})
-    assert partition.outputs == [b"smaller"]
+    client.commit = commit  # type: ignore[method-assign]
+    await asyncio.gather(*(lane.write(n, n + 1, outputs(n, n + 1)) for n in range(5)))
+    assert commits == [1, 5]
+    assert partition.outputs == [b"0", b"1", b"2", b"3", b"4"]
 
 
 async def test_a_release_interrupts_a_write_that_waits() -> None:
@@ -226,11 +262,11 @@ async def test_a_release_interrupts_a_write_that_waits() -> None:
     await lane.claim()
     begun = asyncio.Event()
 
-    async def hang(_outputs: Outputs) -> None:
+    async def hang(_packed: Any, _offset: int) -> None:
         begun.set()
         await asyncio.Event().wait()
 
-    client.produce = hang  # type: ignore[method-assign]
+    client.write = hang  # type: ignore[method-assign]
     writing = asyncio.create_task(lane.write(0, 1, outputs(0, 1)))
     await begun.wait()
     await lane.release()
