@@ -35,7 +35,9 @@ from stream.transport.ledger import OffsetLedger, Ticket
 from stream.transport.producer import Producer
 from stream.transport.sink import Sink
 
-CHUNKS_IN_FLIGHT: Final = 5  # two being written, two waiting for that, one in the agent's hands
+CHUNKS_IN_FLIGHT: Final = (
+    8  # most of them waiting for a commit; one in the agent's hands, one ready
+)
 DRAIN_S: Final = 4.0  # how long a rebalance or a stop waits for chunks that agents work on
 MAX_BYTES: Final = 256 * 1024 * 1024
 

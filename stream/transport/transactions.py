@@ -24,6 +24,9 @@ REQUEST_S: Final = 15.0  # until a broker that does not answer is given up
 ABORT_S: Final = 1.0  # what a lane that is released spends on aborting, so that readers go on
 CLOSE_S: Final = 5.0
 
+#: Brokers since 3.6 check a partition's part in a transaction and often ask for one more try.
+RETRY_MS: Final = 10
+
 #: While the broker writes the markers of a transaction, for a millisecond or two, it refuses the
 #: next one of the same id. aiokafka then waits for 20 ms, most of the time that a commit takes.
 NEXT_TRANSACTION_S: Final = 0.002
@@ -71,6 +74,7 @@ class TransactionalSink:
             **self._client,
             "transaction_timeout_ms": int(transaction_timeout_s * 1000),
             "request_timeout_ms": int(REQUEST_S * 1000),
+            "retry_backoff_ms": RETRY_MS,
             "compression_type": compression,
         }
         self._lanes: dict[tuple[str, int], Lane[Packed]] = {}

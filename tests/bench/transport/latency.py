@@ -128,7 +128,8 @@ def _read(settings: Settings, stop: Any, seen: Connection) -> None:
     due: list[int] = []
     at: list[int] = []
     while True:
-        messages = consumer.consume(500, timeout=0.5)
+        first = consumer.poll(0.5)  # consume() waits for all that it was asked for
+        messages = [first, *consumer.consume(1000, timeout=0.0)] if first is not None else []
         now_ns = time.monotonic_ns()
         if not messages and stop.is_set():
             break
