@@ -89,11 +89,15 @@ class Intercepted:
         decided: The N input records that were decided.
         request_ids: Their ids.
         scored: What the model said of them; None when no model served and everything passed.
+        passed_at, blocked_at, rejected_at: Index among the input records of each output.
     """
 
     passed: list[OutputRecord]
     blocked: list[OutputRecord]
     rejected: list[OutputRecord]
+    passed_at: npt.NDArray[np.intp]
+    blocked_at: npt.NDArray[np.intp]
+    rejected_at: npt.NDArray[np.intp]
     decided: list[FetchedRecord]
     request_ids: list[str]
     scored: Scored | None
@@ -124,12 +128,24 @@ class Interceptor:
         rejected = [self._rejected(records[i], reject) for i, reject in intake.rejects]
         scored = self._score(intake, [record.timestamp for record in kept])
         blocked: list[OutputRecord] = []
+        passed_N = np.ones(len(kept), np.bool_) if scored is None else scored.decisions.passed_N
         with self._metrics.stage("route"):
             if scored is None:
                 passed = self._pass_everything(kept)
             else:
                 passed, blocked = self._route(kept, scored.decisions)
-        return Intercepted(passed, blocked, rejected, kept, intake.request_ids, scored)
+        at_N = np.array(intake.kept, np.intp)
+        return Intercepted(
+            passed=passed,
+            blocked=blocked,
+            rejected=rejected,
+            passed_at=at_N[passed_N],
+            blocked_at=at_N[~passed_N],
+            rejected_at=np.array([i for i, _ in intake.rejects], np.intp),
+            decided=kept,
+            request_ids=intake.request_ids,
+            scored=scored,
+        )
 
     def _score(self, intake: Intake, timestamps: list[int]) -> Scored | None:
         model, metrics, policy = self.model, self._metrics, self._policy

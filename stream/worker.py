@@ -8,10 +8,12 @@ import asyncio
 import gc
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, pairwise
 from typing import Final
 
 import faust
+import numpy as np
 from mode import Service, ServiceT
 
 from models.features.native import NATIVE
@@ -87,23 +89,30 @@ class InterceptWorker(Service):  # type: ignore[misc]
     def _install(self, model: LoadedModel) -> None:
         self._interceptor.model = model
 
-    async def intercept(self, chunk: Chunk) -> Outputs:
-        """Decide a chunk: what goes to which topic.
+    async def intercept(self, chunks: Sequence[Chunk]) -> Sequence[Outputs]:
+        """Decide the chunks of a fetch: what of each goes to which topic.
 
-        Decisions do not depend on how the stream is cut, so a chunk is decided in steps, between
+        Decisions do not depend on how the stream is cut. So what came of all partitions is decided
+        together, for a few requests cost as much as a hundred, and much of it in steps, between
         which heartbeats and writes go on.
         """
-        passed: list[OutputRecord] = []
-        blocked: list[OutputRecord] = []
-        rejected: list[OutputRecord] = []
-        for start in range(0, len(chunk), STEP):
-            result = self._interceptor.intercept(chunk.records[start : start + STEP])
-            passed += result.passed
-            blocked += result.blocked
-            rejected += result.rejected
-            await asyncio.sleep(0)
+        records = [record for chunk in chunks for record in chunk.records]
+        ends = list(accumulate(len(chunk) for chunk in chunks))
         topics = self._settings.topics
-        return {topics.passed: passed, topics.blocked: blocked, topics.rejected: rejected}
+        fates: tuple[str, str, str] = (topics.passed, topics.blocked, topics.rejected)
+        made: list[dict[str, list[OutputRecord]]] = [{fate: [] for fate in fates} for _ in chunks]
+        for start in range(0, len(records), STEP):
+            result = self._interceptor.intercept(records[start : start + STEP])
+            for fate, outputs, at in (
+                (topics.passed, result.passed, result.passed_at),
+                (topics.blocked, result.blocked, result.blocked_at),
+                (topics.rejected, result.rejected, result.rejected_at),
+            ):
+                cuts = [0, *np.searchsorted(at + start, ends).tolist()]
+                for outputs_of_chunk, (first, last) in zip(made, pairwise(cuts), strict=True):
+                    outputs_of_chunk[fate] += outputs[first:last]
+            await asyncio.sleep(0)
+        return made
 
     def reject(self, chunk: Chunk, outputs: Outputs, error: RecordTooLargeError) -> Outputs:
         """Send a truncated dead letter instead of the output that the broker would not take."""

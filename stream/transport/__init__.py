@@ -14,8 +14,8 @@ It knows nothing of bids or models. What an app uses of it::
     )                                  # or ChunkSink(client, ["copies"]): at least once
     attach(app, sink, max_bytes=256 * 1024 * 1024)
 
-    async def copy(chunk):             # a Chunk: topic, partition, records, ...
-        return {"copies": chunk.records}
+    async def copy(chunks):            # Chunk: topic, partition, records, ...
+        return [{"copies": chunk.records} for chunk in chunks]
 
     @app.agent(chunk_topic(app, "requests"))
     async def agent(stream):
@@ -23,8 +23,8 @@ It knows nothing of bids or models. What an app uses of it::
 
 Start the sink before the app (a service that the app depends on is the place).
 
-- `relay(stream, transform, sink)`: transforms chunks one after the other, while those before it are
-  written, with the guarantee of the sink.
+- `relay(stream, transform, sink)`: transforms chunks, fetch by fetch, and writes those before
+  meanwhile, with the guarantee of the sink.
 - `ChunkSink(client, topics)`: at least once. Outputs are acknowledged by all replicas before the
   chunk's offset is committed. ``await sink.send(topic, partition, records)`` writes anything.
 - `TransactionalSink(client, group, topics)`: exactly once. Outputs and offset in one transaction.

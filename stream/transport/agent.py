@@ -1,18 +1,19 @@
 """What an agent writes: ``async for chunk in chunks(stream)``, or ``await relay(...)``."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Self
 
 from faust.types import AppT, StreamT, TopicT
 
 from stream.transport.chunk import Chunk, Outputs, RecordTooLargeError
-from stream.transport.driver import ChunkMessage, Consumer
+from stream.transport.driver import Consumer, Delivery
 from stream.transport.lane import ReleasedError
 from stream.transport.sink import Sink
 
-Transform = Callable[[Chunk], Awaitable[Outputs]]
+Transform = Callable[[Sequence[Chunk]], Awaitable[Sequence[Outputs]]]
 ShrinkChunk = Callable[[Chunk, Outputs, RecordTooLargeError], Outputs]
 
 
@@ -23,18 +24,18 @@ def chunk_topic(app: AppT, *names: str) -> TopicT:
     )
 
 
-class _Messages(AsyncIterator[ChunkMessage]):
-    """The messages of a stream as they are taken in hand."""
+class _Fetches(AsyncIterator[list[Delivery]]):
+    """What a stream delivers, fetch by fetch, as it is taken in hand."""
 
     def __init__(self, stream: StreamT[Any]) -> None:
-        self._stream = stream
+        self._consumer: Consumer = stream.app.consumer
         self._values = aiter(stream)
 
-    async def __anext__(self) -> ChunkMessage:
-        await anext(self._values)
-        message: ChunkMessage = self._stream.current_event.message
-        self._stream.app.consumer.begin(message)
-        return message
+    async def __anext__(self) -> list[Delivery]:
+        deliveries: list[Delivery] = await anext(self._values)
+        for delivery in deliveries:
+            self._consumer.begin(delivery)
+        return deliveries
 
 
 class chunks(AsyncIterator[Chunk]):  # noqa: N801 - reads like the built-in iterators
@@ -54,29 +55,40 @@ class chunks(AsyncIterator[Chunk]):  # noqa: N801 - reads like the built-in iter
 
     def __init__(self, stream: StreamT[Any]) -> None:
         self._consumer: Consumer = stream.app.consumer
-        self._messages = _Messages(stream)
-        self._message: ChunkMessage | None = None
+        self._fetches = _Fetches(stream)
+        self._ready: deque[Delivery] = deque()
+        self._current: Delivery | None = None
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Chunk:
-        if self._message is not None:
-            message, self._message = self._message, None
-            self._consumer.complete(message)
-        self._message = await anext(self._messages)
-        chunk: Chunk = self._message.value
-        return chunk
+        if self._current is not None:
+            done, self._current = self._current, None
+            self._consumer.complete(done)
+        while self._current is None:
+            if not self._ready:
+                self._ready.extend(await anext(self._fetches))
+            self._current = self._take()
+        return self._current.chunk
+
+    def _take(self) -> Delivery | None:
+        """The next chunk, unless it was revoked while it waited for its turn."""
+        delivery = self._ready.popleft()
+        if self._consumer.owns(delivery):
+            return delivery
+        self._consumer.abandon(delivery)
+        return None
 
 
 async def relay(
     stream: StreamT[Any], transform: Transform, sink: Sink, shrink: ShrinkChunk | None = None
 ) -> None:
-    """Transform every chunk and write what comes out, with the guarantee of `sink`.
+    """Transform all chunks and write what comes out, with the guarantee of `sink`.
 
-    Chunks are transformed one after the other, in the order of their partitions. While one is
-    transformed those before it are being written; how many that may be is bounded by the consumer,
-    so a slow broker slows consumption. An error ends the relay, and with
+    Chunks are transformed fetch by fetch, in the order of their partitions. Meanwhile those before
+    are being written; how many that may be is bounded by the consumer, so a slow broker slows
+    consumption. An error ends the relay, and with
     it the process; what was not committed then is delivered again::
 
         @app.agent(chunk_topic(app, "requests"))
@@ -85,36 +97,38 @@ async def relay(
 
     Args:
         stream: The agent's stream; one relay per agent (``concurrency=1``).
-        transform: From a chunk to its outputs by topic. It should give way (``asyncio.sleep(0)``)
-            every few milliseconds, for writing goes on in the same thread.
+        transform: From the chunks of a fetch, of different partitions, to the outputs by topic of
+            each. It should give way (``asyncio.sleep(0)``) every few milliseconds, for writing goes
+            on in the same thread.
         sink: Where outputs go; `attach` it to the app before the start.
         shrink: Outputs to write instead when a record does not fit a batch. Without it such a
             record is an error.
     """
     consumer: Consumer = stream.app.consumer
     async with asyncio.TaskGroup() as writes:
-        async for message in _Messages(stream):
-            outputs = await transform(message.value)
-            writes.create_task(_write(consumer, sink, message, outputs, shrink))
+        async for deliveries in _Fetches(stream):
+            made = await transform([delivery.chunk for delivery in deliveries])
+            for delivery, outputs in zip(deliveries, made, strict=True):
+                writes.create_task(_write(consumer, sink, delivery, outputs, shrink))
 
 
 async def _write(
     consumer: Consumer,
     sink: Sink,
-    message: ChunkMessage,
+    delivery: Delivery,
     outputs: Outputs,
     shrink: ShrinkChunk | None,
 ) -> None:
-    chunk: Chunk = message.value
-    if consumer.owns(message):
+    if consumer.owns(delivery):
+        chunk = delivery.chunk
         try:
             await sink.write(chunk, outputs, partial(shrink, chunk) if shrink else None)
         except ReleasedError:
             pass
         else:
-            consumer.complete(message, committed=sink.commits)
+            consumer.complete(delivery, committed=sink.commits)
             return
-    consumer.abandon(message)  # its next owner reads it again
+    consumer.abandon(delivery)  # its next owner reads it again
 
 
 def attach(app: AppT, sink: Sink, max_bytes: int) -> None:

@@ -3,8 +3,8 @@
 Faust finds it through the entry point group ``faust.transports``; ``broker="weir://a:1;weir://b:2"``
 selects it. It is Faust's aiokafka driver with these differences, and no others:
 
-- What a fetch returned for one partition becomes one message whose value is a `Chunk` of raw
-  records. Changelog topics of tables keep coming record by record, so tables work.
+- What a fetch returned for one partition becomes a `Chunk` of raw records, and what it returned for
+  a topic one message. Changelog topics of tables keep coming record by record, so tables work.
 - Offsets are kept by an `OffsetLedger`. Only the loop ``async for chunk in chunks(stream)``
   acknowledges; Faust's own acknowledgement of an event, which happens even when the agent raised,
   means nothing here.
@@ -19,7 +19,9 @@ selects it. It is Faust's aiokafka driver with these differences, and no others:
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, ClassVar, Final
 
@@ -42,29 +44,35 @@ DRAIN_S: Final = 4.0  # how long a rebalance or a stop waits for chunks that age
 MAX_BYTES: Final = 256 * 1024 * 1024
 
 
-class ChunkMessage(ConsumerMessage):  # type: ignore[misc]
-    """A chunk on its way to an agent. Faust's acknowledgement leaves it alone.
+@dataclass(frozen=True, slots=True, eq=False)
+class Delivery:
+    """A chunk on its way through an agent, and its place in the ledger."""
 
-    Attributes:
-        ticket: Its place in the ledger.
+    chunk: Chunk
+    ticket: Ticket[TP]
+
+
+class FetchMessage(ConsumerMessage):  # type: ignore[misc]
+    """What one fetch returned for the partitions of one topic, on its way to an agent.
+
+    Its value is a list of deliveries. Faust's acknowledgement leaves it alone.
     """
 
-    def __init__(self, chunk: Chunk, ticket: Ticket[TP], tp: TP, generation_id: int) -> None:
-        last = chunk.records[-1]
+    def __init__(self, deliveries: list[Delivery], generation_id: int) -> None:
+        first = deliveries[0].chunk
         super().__init__(
-            chunk.topic,
-            chunk.partition,
-            chunk.start,
-            last.timestamp / 1000.0,
+            first.topic,
+            first.partition,
+            first.start,
+            first.records[-1].timestamp / 1000.0,
             0,
             None,
             None,
-            chunk,
+            deliveries,
             None,
-            tp=tp,
+            tp=deliveries[0].ticket.partition,
             generation_id=generation_id,
         )
-        self.ticket = ticket
         self.acked = True  # as far as Faust is concerned
 
     def ack(self, _consumer: Any, _n: int = 1) -> bool:
@@ -81,7 +89,7 @@ class Consumer(base.Consumer):  # type: ignore[misc]
         self._epoch = 0
         self._sink: Sink | None = None
         self._max_bytes = MAX_BYTES
-        self._working: set[ChunkMessage] = set()
+        self._working: set[Delivery] = set()
         self._progress = asyncio.Event()  # a chunk was completed
 
     def _new_consumer_thread(self) -> FetchService:
@@ -95,10 +103,11 @@ class Consumer(base.Consumer):  # type: ignore[misc]
     # -- fetching
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109
-        """Fetch once, and yield a message per chunk (per record of a changelog)."""
+        """Fetch once, and yield a message per topic (per record of a changelog)."""
         fetches, _ = await self._wait_next_records(timeout)
         if fetches is None or self.should_stop:
             return
+        by_topic: defaultdict[str, list[Delivery]] = defaultdict(list)
         for tp, fetch in fetches.items():
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
             if self._is_changelog_tp(tp):
@@ -106,8 +115,11 @@ class Consumer(base.Consumer):  # type: ignore[misc]
                     if self._may_deliver(tp):
                         yield tp, self._to_message(tp, record)
             elif fetch.epoch == self._epoch and self._may_deliver(tp):
-                yield tp, self._open(tp, fetch)
+                by_topic[tp.topic].append(self._open(tp, fetch))
             # else: fetched before a seek, or while paused for a rebalance, which a seek follows
+        for deliveries in by_topic.values():
+            message = FetchMessage(deliveries, self.app.consumer_generation_id)
+            yield message.tp, message
 
     def _may_deliver(self, tp: TP) -> bool:
         return self.flow_active and (
@@ -135,7 +147,7 @@ class Consumer(base.Consumer):  # type: ignore[misc]
     def _has_memory(self) -> bool:
         return self.ledger.bytes_in_flight() < self._max_bytes
 
-    def _open(self, tp: TP, fetch: Fetch) -> ChunkMessage:
+    def _open(self, tp: TP, fetch: Fetch) -> Delivery:
         records = fetch.records
         chunk = Chunk(
             topic=tp.topic,
@@ -147,7 +159,7 @@ class Consumer(base.Consumer):  # type: ignore[misc]
             fetched_s=monotonic(),
         )
         ticket = self.ledger.open(tp, chunk.start, chunk.next_offset, chunk.size)
-        return ChunkMessage(chunk, ticket, tp, self.app.consumer_generation_id)
+        return Delivery(chunk, ticket)
 
     async def perform_seek(self) -> None:
         """Go to the committed offsets; chunks in flight are abandoned and come again.
@@ -179,29 +191,30 @@ class Consumer(base.Consumer):  # type: ignore[misc]
 
     # -- acknowledging
 
-    def begin(self, message: ChunkMessage) -> None:
-        """An agent has taken `message` in hand: a rebalance waits for it, `DRAIN_S` at most."""
-        self._working.add(message)
+    def begin(self, delivery: Delivery) -> None:
+        """An agent has taken a chunk in hand: a rebalance waits for it, `DRAIN_S` at most."""
+        self._working.add(delivery)
 
-    def owns(self, message: ChunkMessage) -> bool:
-        """Whether `message` is still to be written here; not after a revocation or a seek."""
-        return self.ledger.holds(message.ticket)
+    def owns(self, delivery: Delivery) -> bool:
+        """Whether a chunk is still to be written here; not after a revocation or a seek."""
+        return self.ledger.holds(delivery.ticket)
 
-    def complete(self, message: ChunkMessage, *, committed: bool = False) -> None:
-        """All outputs of `message` are safe; its offsets may be, or are already, committed."""
-        self._working.discard(message)
-        had_room = self._has_room(message.tp)
-        if self.ledger.ack(message.ticket):
-            done = self.ledger.committable(message.tp)
+    def complete(self, delivery: Delivery, *, committed: bool = False) -> None:
+        """All outputs of a chunk are safe; its offsets may be, or are already, committed."""
+        self._working.discard(delivery)
+        tp = delivery.ticket.partition
+        had_room = self._has_room(tp)
+        if self.ledger.ack(delivery.ticket):
+            done = self.ledger.committable(tp)
             if committed and done is not None:
-                self.ledger.committed(message.tp, done)
+                self.ledger.committed(tp, done)
             if not had_room:
                 self._thread.wake_up()
         self._note_progress()
 
-    def abandon(self, message: ChunkMessage) -> None:
-        """`message` is not written here: nobody waits for it any more."""
-        self._working.discard(message)
+    def abandon(self, delivery: Delivery) -> None:
+        """A chunk is not written here: nobody waits for it any more."""
+        self._working.discard(delivery)
         self._note_progress()
 
     def _note_progress(self) -> None:

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import faust
@@ -18,9 +18,10 @@ from stream.transport import (
     chunk_topic,
     relay,
 )
+from stream.transport.driver import CHUNKS_IN_FLIGHT
 
 pytestmark = pytest.mark.broker
-Transform = Callable[[Chunk], Awaitable[Outputs]]
+Transform = Callable[[Sequence[Chunk]], Awaitable[Sequence[Outputs]]]
 
 
 class RecordingSink:
@@ -55,8 +56,8 @@ class RecordingSink:
         self.written.setdefault(chunk.partition, []).extend(r.value for r in outputs["out"])
 
 
-async def copy(chunk: Chunk) -> Outputs:
-    return {"out": chunk.records}
+async def copy(chunks: Sequence[Chunk]) -> Sequence[Outputs]:
+    return [{"out": chunk.records} for chunk in chunks]
 
 
 def add_relay(app: faust.App, topic: str, sink: Any, transform: Transform, *more: Any) -> None:
@@ -96,9 +97,9 @@ async def test_decides_while_it_writes_and_waits_when_the_broker_is_slow(
     sink.gate.clear()
     add_relay(app, topic, sink, copy)
     async with running(app):
-        await until(lambda: len(sink.given) == 5)
+        await until(lambda: len(sink.given) == CHUNKS_IN_FLIGHT)
         await asyncio.sleep(0.5)  # it would have taken more by now
-        assert sink.given == [10] * 5
+        assert sink.given == [10] * CHUNKS_IN_FLIGHT
         assert sink.written == {}
         sink.gate.set()
         await until(lambda: len(sink.written.get(0, [])) == 500)
