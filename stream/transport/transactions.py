@@ -6,11 +6,12 @@ worker; `lane` says why that is enough. Downstream must read ``read_committed``.
 
 import asyncio
 import logging
+import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import UnknownError, UnsupportedVersionError
+from aiokafka.errors import NotEnoughReplicasError, UnknownError, UnsupportedVersionError
 from aiokafka.producer import sender
 from aiokafka.producer.message_accumulator import BatchBuilder
 
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 REQUEST_S: Final = 15.0  # until a broker that does not answer is given up
 ABORT_S: Final = 1.0  # what a lane that is released spends on aborting, so that readers go on
 CLOSE_S: Final = 5.0
+SELDOM_S: Final = 60.0
 
 #: Brokers since 3.6 check a partition's part in a transaction and often ask for one more try.
 RETRY_MS: Final = 10
@@ -33,6 +35,28 @@ NEXT_TRANSACTION_S: Final = 0.002
 sender.BACKOFF_OVERRIDE = NEXT_TRANSACTION_S
 
 Packed = dict[str, list[BatchBuilder]]  # by topic
+
+
+class _Seldom(logging.Filter):
+    """Lets one of the warnings through that a refused batch is sent again, now and then.
+
+    A few of a hundred transactions meet the broker's check (see `RETRY_MS`), which it calls
+    NotEnoughReplicas; an outage calls itself so too, and must still be seen.
+    """
+
+    _next_s = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if NotEnoughReplicasError not in (record.args or ()):
+            return True
+        now_s = time.monotonic()
+        shown = now_s >= self._next_s
+        if shown:
+            self._next_s = now_s + SELDOM_S
+        return shown
+
+
+_seldom = _Seldom()
 
 
 class TransactionsUnsupportedError(RuntimeError):
@@ -99,6 +123,7 @@ class TransactionalSink:
         finally:
             await probe.stop()
         await self._offsets.start()
+        sender.log.addFilter(_seldom)  # adding it twice changes nothing
 
     async def stop(self) -> None:
         """Release everything and disconnect."""
