@@ -315,12 +315,14 @@ def _shrink(group: list[_Waiting], error: RecordTooLargeError) -> None:
 
 
 def _state_after(error: KafkaError) -> LaneState:
-    """What an error means for the lane; aiokafka wraps some in a plain KafkaError."""
-    for found in (error, error.__cause__):
+    """What an error means for the lane; aiokafka wraps some in plain KafkaErrors, even twice."""
+    found: BaseException | None = error
+    while found is not None:
         if isinstance(found, _FENCED):
             return LaneState.FENCED
         if isinstance(found, _MENDED_BY_A_CLAIM) or getattr(found, "retriable", False):
             return LaneState.UNCLAIMED
+        found = found.__cause__
     return LaneState.FAILED
 
 

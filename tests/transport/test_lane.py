@@ -215,6 +215,25 @@ async def test_an_error_that_no_repetition_mends_ends_the_lane() -> None:
     assert partition.outputs == []
 
 
+async def test_an_error_is_judged_by_what_caused_it() -> None:
+    """What aiokafka wraps in plain errors, even twice, is still a connection that broke."""
+    partition = Partition()
+    client = Client(partition, faultless())
+    lane = Lane("in[0]", client, grace_s=0.0)
+    await lane.claim()
+    fine = client.commit
+
+    async def break_once() -> None:
+        client.commit = fine  # type: ignore[method-assign]
+        wrapped = KafkaError("lookup")
+        wrapped.__cause__ = KafkaConnectionError("closed")
+        raise KafkaError("delivery") from wrapped
+
+    client.commit = break_once  # type: ignore[method-assign]
+    await lane.write(0, 2, outputs(0, 2))
+    assert partition.outputs == [b"0", b"1"]
+
+
 async def test_an_output_too_large_is_shrunk_by_its_own_chunk() -> None:
     """Also where several chunks are committed together; all others stay as they are."""
     partition = Partition()
