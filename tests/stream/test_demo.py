@@ -1,6 +1,7 @@
 """The demo as a process: what it promises to somebody who runs it for the first time."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -42,7 +43,8 @@ async def test_accounts_for_every_request_and_leaves_nothing_running(tmp_path: P
     family: dict[int, psutil.Process] = {}
     talk = asyncio.ensure_future(demo.communicate())
     while not talk.done():
-        family |= {p.pid: p for p in psutil.Process(demo.pid).children(recursive=True)}
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended; its pipes follow
+            family |= {p.pid: p for p in psutil.Process(demo.pid).children(recursive=True)}
         await asyncio.wait([talk], timeout=0.2)
     stdout, stderr = talk.result()
     assert demo.returncode == 0, stderr.decode()
