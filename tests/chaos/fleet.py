@@ -15,11 +15,19 @@ LOOK_S: Final = 0.1
 
 
 class Stop(NamedTuple):
-    """How a worker ended that was asked to (SIGTERM)."""
+    """How a worker ended that was asked to (SIGTERM).
+
+    Attributes:
+        name: Of the worker.
+        seconds: How long it took.
+        status: Its exit status.
+        started: Whether it had said anything; before that, a signal just ends the interpreter.
+    """
 
     name: str
     seconds: float
     status: int
+    started: bool
 
 
 class Crash(NamedTuple):
@@ -87,10 +95,10 @@ class Fleet:
         """SIGTERM, and note how it ended."""
         if worker in self.workers:
             self.workers.remove(worker)
-            start = time.monotonic()
+            start, started = time.monotonic(), worker.log.stat().st_size > 0
             await worker.stop()
-            seconds = time.monotonic() - start
-            self.stops.append(Stop(worker.name, round(seconds, 2), worker.returncode or 0))
+            seconds = round(time.monotonic() - start, 2)
+            self.stops.append(Stop(worker.name, seconds, worker.returncode or 0, started))
 
     async def freeze(self, worker: ChildProcess, seconds: float) -> None:
         """SIGSTOP for so long, then SIGCONT."""

@@ -68,7 +68,7 @@ def failures(run: Run, found: Account) -> list[str]:
     faults += [
         f"{stop.name} took {stop.seconds} s to stop, status {stop.status}"
         for stop in run.fleet.stops
-        if stop.status or stop.seconds > STOP_S
+        if (stop.status and stop.started) or stop.seconds > STOP_S
     ]
     faults += [f"{crash.name} ended, status {crash.status}" for crash in run.fleet.crashes]
     faults += [f"zombie {z.name} did not rejoin" for z in log.zombies if z.rejoined_s is None]

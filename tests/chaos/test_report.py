@@ -25,7 +25,15 @@ def run(guarantee: str = "exactly-once", **parts: Any) -> Any:
 def test_all_well_is_no_failure() -> None:
     """What is within its bounds is not held against a run."""
     log = Log(zombies=[Zombie("w", 9.0, True, 3.0)], outages=[Outage("broker-kill", 1, 59.0)])
-    assert failures(run(log=log, stops=[Stop("w", 4.9, 0)]), Account(requests=1)) == []
+    assert (
+        failures(
+            run(
+                log=log, stops=[Stop("w", 4.9, 0, started=True), Stop("w", 0.1, -15, started=False)]
+            ),
+            Account(requests=1),
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -36,8 +44,8 @@ def test_all_well_is_no_failure() -> None:
         run(log=Log(outages=[Outage("broker-kill", 1)])),
         run(log=Log(outages=[Outage("broker-kill", 1, 60.1)])),
         run(rewound=["[0] from 5 to 3"]),
-        run(stops=[Stop("w", 5.1, 0)]),
-        run(stops=[Stop("w", 1.0, 1)]),
+        run(stops=[Stop("w", 5.1, 0, started=True)]),
+        run(stops=[Stop("w", 1.0, 1, started=True)]),
         run(crashes=[Crash("w", 1, "")]),
     ],
 )
