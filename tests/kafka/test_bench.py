@@ -13,12 +13,12 @@ from tests.bench.transport.contender import CONTENDERS, EXACTLY_ONCE, WEIR
 from tests.bench.transport.latency import Load
 from tests.bench.transport.memory import growth
 from tests.bench.transport.report import bars, tables, throughput
-from tests.bench.transport.rounds import Effort
+from tests.bench.transport.rounds import Effort, Look, span
 from tests.bench.transport.run import Bench
 
 pytestmark = pytest.mark.kafka
 
-REQUESTS = 4_000
+REQUESTS = 20_000
 NUMBER = {"type": "number", "exclusiveMinimum": 0}
 CONTENDER = {
     "type": "object",
@@ -93,3 +93,12 @@ def test_growth_is_the_last_samples_against_the_first_after_the_warm_up() -> Non
     samples = [(0, 1), (100, 9_000_000), *steady, *[(done, 1_100_000) for done in range(900, 1000)]]
     assert growth(samples, 1000)["growth_percent"] == 10.0
     assert growth(samples, 1000)["peak_mb"] == 9.0
+
+
+def test_a_round_is_measured_between_the_warm_up_and_the_last_look_but_one() -> None:
+    """The start and the idle end are left out, unless the backlog was through too soon for that."""
+    looks = [Look(at_s=float(i), requests=100 * i, cpu_s=0.5 * i) for i in range(6)]
+    effort = Effort(requests=500, warm_up=150, seconds=60)
+    assert span(looks, effort) == (looks[2], looks[4])
+    assert span(looks[:4], Effort(300, 150, 60)) == (looks[2], looks[3])
+    assert span([looks[0], looks[5]], effort) == (looks[0], looks[5])

@@ -92,20 +92,34 @@ async def run_round(
 async def _watch(outputs: Outputs, running: Running, effort: Effort) -> tuple[Look, Look, int]:
     """The first look that counts, the last one, and the peak of the memory in bytes."""
     patience = Patience(running)
-    first: Look | None = None
-    last = Look(time.monotonic(), 0, 0.0)
+    looks = [Look(time.monotonic(), 0, running.usage().cpu_s)]
+    start_s: float | None = None
     peak = 0
     while True:
         await asyncio.sleep(LOOK_S)
         usage = running.usage()
         peak = max(peak, usage.resident)
-        done = await outputs.done()
-        look = Look(time.monotonic(), done, usage.cpu_s)
+        look = Look(time.monotonic(), await outputs.done(), usage.cpu_s)
         patience.see(look.requests)
-        if look.requests == last.requests:
+        if not look.requests:
+            looks = [look]
+        if look.requests == looks[-1].requests:
             continue
-        if first is None:
-            first = look if look.requests >= effort.warm_up else None
-        elif look.requests >= effort.requests or look.at_s - first.at_s > effort.seconds:
-            return first, last if last is not first else look, peak
-        last = look
+        looks.append(look)
+        if start_s is None and look.requests >= effort.warm_up:
+            start_s = look.at_s
+        late = start_s is not None and look.at_s - start_s > effort.seconds
+        if late or look.requests >= effort.requests:
+            return *span(looks, effort), peak
+
+
+def span(looks: list[Look], effort: Effort) -> tuple[Look, Look]:
+    """The two looks to measure between, out of those that saw progress; the last one ends a run.
+
+    From the first after the warm-up to the last but one, for the end of a backlog is idle. A
+    backlog that is through within so few looks is measured as a whole, from the look before it.
+    """
+    busy = [look for look in looks[:-1] if look.requests >= effort.warm_up]
+    if len(busy) >= 2:
+        return busy[0], busy[-1]
+    return (busy or looks[-2:])[0], looks[-1]
