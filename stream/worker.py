@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 LAG_EVERY_S: Final = 1.0
 STEP: Final = 1024  # requests; some 15 ms of work
+TURNS: Final = 5  # of the event loop between two steps
 
 
 class InterceptWorker(Service):  # type: ignore[misc]
@@ -94,7 +95,8 @@ class InterceptWorker(Service):  # type: ignore[misc]
 
         Decisions do not depend on how the stream is cut. So what came of all partitions is decided
         together, for a few requests cost as much as a hundred, and much of it in steps, between
-        which heartbeats and writes go on.
+        which heartbeats, fetches and writes go on: one turn of the loop takes a write only from
+        one of its stages to the next.
         """
         records = [record for chunk in chunks for record in chunk.records]
         ends = list(accumulate(len(chunk) for chunk in chunks))
@@ -111,7 +113,8 @@ class InterceptWorker(Service):  # type: ignore[misc]
                 cuts = [0, *np.searchsorted(at + start, ends).tolist()]
                 for outputs_of_chunk, (first, last) in zip(made, pairwise(cuts), strict=True):
                     outputs_of_chunk[fate] += outputs[first:last]
-            await asyncio.sleep(0)
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
         return made
 
     def reject(self, chunk: Chunk, outputs: Outputs, error: RecordTooLargeError) -> Outputs:

@@ -16,6 +16,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from time import monotonic
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from aiokafka.errors import (
@@ -144,12 +145,23 @@ class Lane(Generic[Packed]):
         transactions: The partition's producer.
         grace_s: How long a fenced lane waits to be released before it claims again. A worker that
             lost its partitions hears of it with its next heartbeat.
+        interval_s: Least time from the beginning of a transaction to that of the next one. What
+            comes meanwhile is committed together; the first one after a pause does not wait.
     """
 
-    def __init__(self, name: str, transactions: Transactions[Packed], *, grace_s: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        transactions: Transactions[Packed],
+        *,
+        grace_s: float,
+        interval_s: float = 0.0,
+    ) -> None:
         self._name = name
         self._transactions = transactions
         self._grace_s = grace_s
+        self._interval_s = interval_s
+        self._next_s = 0.0  # when the next transaction may begin
         self._turn = asyncio.Lock()
         self._waiting: list[_Waiting] = []
         self._released = asyncio.Event()
@@ -200,6 +212,9 @@ class Lane(Generic[Packed]):
         self._waiting.append(mine)
         async with self._turn:
             if mine in self._waiting:
+                if self._next_s > monotonic():
+                    await self._unless_released(asyncio.sleep(self._next_s - monotonic()))
+                self._next_s = monotonic() + self._interval_s
                 group, self._waiting = self._waiting, []
                 await self._commit(group)
             if not mine.committed:

@@ -34,6 +34,10 @@ RETRY_MS: Final = 10
 NEXT_TRANSACTION_S: Final = 0.002
 sender.BACKOFF_OVERRIDE = NEXT_TRANSACTION_S
 
+#: Least time between two transactions of a partition. However little one holds, it costs the broker
+#: some ten writes; without a pause, the queue there took more time than the pause.
+INTERVAL_S: Final = 0.03
+
 Packed = dict[str, list[BatchBuilder]]  # by topic
 
 
@@ -143,7 +147,8 @@ class TransactionalSink:
     def _new_lane(self, topic: str, partition: int) -> Lane[Packed]:
         tp = TopicPartition(topic, partition)
         transactions = KafkaTransactions(self._options, self._group, tp, self._offsets)
-        return Lane(f"{topic}[{partition}]", transactions, grace_s=self._grace_s)
+        name = f"{topic}[{partition}]"
+        return Lane(name, transactions, grace_s=self._grace_s, interval_s=INTERVAL_S)
 
     async def drain(self) -> None:
         """Give up the lanes that another producer has fenced, or that are still to be claimed."""

@@ -347,3 +347,37 @@ def test_errors_are_kafka_errors() -> None:
     """The property test raises what aiokafka raises."""
     assert issubclass(ProducerFenced, KafkaError)
     assert issubclass(OutOfOrderSequenceNumber, KafkaError)
+
+
+async def test_transactions_keep_their_distance_and_share_the_wait() -> None:
+    """What comes within the interval is committed together at its end; the first is not delayed."""
+    partition = Partition()
+    client = Client(partition, faultless())
+    lane = Lane("in[0]", client, grace_s=0.0, interval_s=0.05)
+    await lane.claim()
+    clock = asyncio.get_running_loop().time
+    commits = []
+
+    async def commit() -> None:
+        commits.append((partition.offset, clock()))
+        partition.commit()
+
+    client.commit = commit  # type: ignore[method-assign]
+    start = clock()
+    await lane.write(0, 1, outputs(0, 1))
+    await asyncio.gather(lane.write(1, 2, outputs(1, 2)), lane.write(2, 3, outputs(2, 3)))
+    assert [offset for offset, _ in commits] == [1, 3]
+    assert commits[0][1] < commits[1][1]
+    assert commits[1][1] - start >= 0.05
+
+
+async def test_a_release_does_not_wait_for_the_interval() -> None:
+    """A partition that is revoked is given up at once."""
+    lane = Lane("in[0]", Client(Partition(), faultless()), grace_s=0.0, interval_s=600.0)
+    await lane.claim()
+    await lane.write(0, 1, outputs(0, 1))
+    waiting = asyncio.create_task(lane.write(1, 2, outputs(1, 2)))
+    await asyncio.sleep(0)
+    await lane.release()
+    with pytest.raises(ReleasedError):
+        await asyncio.wait_for(waiting, 5)

@@ -28,6 +28,7 @@ from tests.bench.transport.run import Bench
 
 LOADS: Final = (0.3, 0.7)
 WARM_UP_S: Final = 10.0
+CAPACITY_S: Final = 10.0
 VERSIONS: Final = ("weir", "faust-streaming", "aiokafka", "confluent-kafka", "quixstreams")
 
 
@@ -39,9 +40,9 @@ def main(
     partitions: Annotated[int, typer.Option(min=1, help="Of every topic.")] = 4,
     only: Annotated[list[str] | None, typer.Option(help="Only this contender.")] = None,
     latency_seconds: Annotated[float, typer.Option(help="Latency, after the warm-up.")] = 30.0,
-    capacity: Annotated[
-        float | None, typer.Option(help="Of Weir, requests/s; measured by the rounds without it.")
-    ] = None,
+    offered: Annotated[
+        float, typer.Option(help="Requests/s that are too many, to find the capacity.")
+    ] = 40_000,
     memory_requests: Annotated[int, typer.Option(help="Memory.")] = 5_000_000,
     out: Annotated[Path, typer.Option(help="Where figures and logs go.")] = ROOT / "var" / "bench",
 ) -> None:
@@ -53,14 +54,15 @@ def main(
     async def measure(bench: Bench) -> dict[str, Any]:
         contenders = [CONTENDERS[name] for name in names]
         found = await bench.rounds(contenders, effort, rounds) if rounds else []
-        figures = throughput(found) | {"latency": {}, "memory": {}}
+        figures = throughput(found) | {"capacity": {}, "latency": {}, "memory": {}}
         for name in [name for name in (WEIR, EXACTLY_ONCE) if name in names]:
-            row = figures["contenders"].get(name, {})
-            limit = capacity or row.get("requests_per_second")
-            if latency_seconds and limit:
+            if latency_seconds:
+                enough = Load(offered, WARM_UP_S, CAPACITY_S)
+                capacity = await bench.capacity(CONTENDERS[name], enough)
+                figures["capacity"][name] = round(capacity, 1)
                 figures["latency"][name] = {
                     str(share): await bench.latency(
-                        CONTENDERS[name], share, Load(share * limit, WARM_UP_S, latency_seconds)
+                        CONTENDERS[name], share, Load(share * capacity, WARM_UP_S, latency_seconds)
                     )
                     for share in LOADS
                 }

@@ -5,15 +5,20 @@ waits for nobody, so a stall of the system shows in every request that was due m
 (no coordinated omission). Visible is what a ``read_committed`` consumer of the pass topic has been
 handed; blocked requests are never visible there and are not measured. The warm-up is left out: the
 requests that were due in the first seconds.
+
+Capacity, of which a load is a share, is found with the same sender and reader on the same machine:
+it is what comes through when more is offered than can be taken.
 """
 
 import asyncio
 import multiprocessing
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -59,12 +64,13 @@ async def measure_latency(
         ContenderError: If the contender fails.
         StalledError: If it does not come through.
     """
-    overrides = {**contender.overrides, "topics.requests": f"{name}-requests"}
-    async with Outputs(settings.override(overrides), name, own_input=True) as outputs:
-        with Running(contender, outputs.settings, folder / f"{name}.log") as running:
-            await _prime(outputs, running)
-            due_N, seen_N, start_ns = await _play(outputs, running, load)
-            await asyncio.to_thread(running.stop)
+    async with _run(contender, settings, name, folder) as (outputs, running):
+        with _Traffic(outputs.settings, load) as traffic:
+            start_ns = await traffic.begin()
+            await traffic.all_sent()
+            await until(lambda: outputs.reached(PRIMERS + load.requests), running)
+            due_N, seen_N = await traffic.seen()
+        await asyncio.to_thread(running.stop)
     counted_N = due_N >= start_ns + 1e9 * load.warm_up_s
     return _percentiles((seen_N - due_N)[counted_N] / 1000) | {
         "requests_per_second": round(load.per_second, 1),
@@ -72,34 +78,84 @@ async def measure_latency(
     }
 
 
-async def _prime(outputs: Outputs, running: Running) -> None:
-    """Let the contender start, join and decide something."""
-    sender = Sender(outputs.settings, Pool(size=PRIMERS))
-    sender.at_once(0, PRIMERS)
-    await asyncio.to_thread(sender.flush)
-    await until(lambda: outputs.reached(PRIMERS), running)
+async def measure_capacity(
+    contender: Contender, settings: Settings, load: Load, name: str, folder: Path
+) -> float:
+    """Requests per second that come through while `load`, which should be too much, is offered.
+
+    Raises:
+        ContenderError: If the contender fails.
+        StalledError: If it does not even start.
+    """
+    async with _run(contender, settings, name, folder) as (outputs, _running):
+        with _Traffic(outputs.settings, load) as traffic:
+            start_ns = await traffic.begin()
+            await asyncio.sleep((start_ns - time.monotonic_ns()) / 1e9 + load.warm_up_s)
+            first_s, first = time.monotonic(), await outputs.done()
+            await asyncio.sleep(load.seconds)
+            last_s, last = time.monotonic(), await outputs.done()
+    return (last - first) / (last_s - first_s)
 
 
-async def _play(
-    outputs: Outputs, running: Running, load: Load
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
-    """Due time and time of visibility of every passed request, and the start of the schedule."""
-    context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    seen, seen_end = context.Pipe(duplex=False)
-    started, started_end = context.Pipe(duplex=False)
-    reader = context.Process(target=_read, args=(outputs.settings, stop, seen_end), daemon=True)
-    sender = context.Process(target=_send, args=(outputs.settings, load, started_end), daemon=True)
-    reader.start()
-    await asyncio.to_thread(seen.recv)  # it stands at the beginning
-    sender.start()
-    start_ns: int = await asyncio.to_thread(started.recv)
-    await asyncio.to_thread(sender.join)
-    await until(lambda: outputs.reached(PRIMERS + load.requests), running)
-    stop.set()
-    due_N, seen_N = await asyncio.to_thread(seen.recv)
-    await asyncio.to_thread(reader.join)
-    return due_N, seen_N, start_ns
+@asynccontextmanager
+async def _run(
+    contender: Contender, settings: Settings, name: str, folder: Path
+) -> AsyncIterator[tuple[Outputs, Running]]:
+    """Start a contender on topics of its own and let it join and decide something."""
+    overrides = {**contender.overrides, "topics.requests": f"{name}-requests"}
+    async with Outputs(settings.override(overrides), name, own_input=True) as outputs:
+        with Running(contender, outputs.settings, folder / f"{name}.log") as running:
+            sender = Sender(outputs.settings, Pool(size=PRIMERS))
+            sender.at_once(0, PRIMERS)
+            await asyncio.to_thread(sender.flush)
+            await until(lambda: outputs.reached(PRIMERS), running)
+            yield outputs, running
+
+
+class _Traffic:
+    """Sender and reader, each a process; a context manager that ends them.
+
+    Args:
+        settings: They name broker and topics.
+        load: The sender's schedule.
+    """
+
+    def __init__(self, settings: Settings, load: Load) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._stop = context.Event()
+        self._seen, seen = context.Pipe(duplex=False)
+        self._started, started = context.Pipe(duplex=False)
+        self._reader = context.Process(target=_read, args=(settings, self._stop, seen), daemon=True)
+        self._sender = context.Process(target=_send, args=(settings, load, started), daemon=True)
+
+    def __enter__(self) -> Self:
+        """Nothing runs yet."""
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Kill what still runs."""
+        for process in (self._sender, self._reader):
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+    async def begin(self) -> int:
+        """Start both; when the first request is due, by the monotonic clock in nanoseconds."""
+        self._reader.start()
+        await asyncio.to_thread(self._seen.recv)  # it stands at the beginning
+        self._sender.start()
+        start_ns: int = await asyncio.to_thread(self._started.recv)
+        return start_ns
+
+    async def all_sent(self) -> None:
+        """Wait until the broker has all requests."""
+        await asyncio.to_thread(self._sender.join)
+
+    async def seen(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Due time and time of visibility of every passed request, in nanoseconds."""
+        self._stop.set()
+        due_N, seen_N = await asyncio.to_thread(self._seen.recv)
+        return due_N, seen_N
 
 
 def _send(settings: Settings, load: Load, started: Connection) -> None:

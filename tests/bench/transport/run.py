@@ -8,7 +8,7 @@ from rich.console import Console
 
 from models.settings import Settings
 from tests.bench.transport.contender import Contender
-from tests.bench.transport.latency import Load, measure_latency
+from tests.bench.transport.latency import Load, measure_capacity, measure_latency
 from tests.bench.transport.memory import measure_memory
 from tests.bench.transport.rounds import Effort, Round, run_round
 from tests.bench.transport.workload import StalledError, publish_backlog
@@ -58,6 +58,15 @@ class Bench:
             contender,
             f"round-{number}",
             lambda name: run_round(contender, self._settings, effort, name, self._logs),
+        )
+
+    async def capacity(self, contender: Contender, offered: Load) -> float:
+        """Requests per second that it takes beside the sender and the reader of the latency."""
+        self._console.print(f"capacity of {contender.name}, offered {offered.per_second:,.0f}/s")
+        return await self._patiently(
+            contender,
+            "capacity",
+            lambda name: measure_capacity(contender, self._settings, offered, name, self._logs),
         )
 
     async def latency(self, contender: Contender, share: float, load: Load) -> dict[str, float]:
