@@ -1,0 +1,1 @@
+"""Uncertainty of the scores: several methods behind one interface (`method.py`)."""

@@ -1,0 +1,56 @@
+"""What every uncertainty method is: fitted on labelled rows, it predicts scores and their spread.
+
+N requests, C columns of ids, T tasks. All spreads are standard deviations of probabilities.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Ids = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Labelled requests.
+
+    Attributes:
+        ids_NC: Feature ids.
+        targets_NT: Labels in {0, 1}; NaN where masked or outside the task's population.
+    """
+
+    ids_NC: Ids
+    targets_NT: Floats
+
+    def __len__(self) -> int:
+        return len(self.ids_NC)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Scores of N requests, each on its task's own population, and how unsure they are.
+
+    Attributes:
+        mean_NT: Probabilities.
+        epistemic_NT: Spread that more data would remove: what a student learns as u.
+        aleatoric_NT: Spread of the label itself under the model, sqrt(E[p (1 - p)]).
+    """
+
+    mean_NT: Floats
+    epistemic_NT: Floats
+    aleatoric_NT: Floats
+
+    @property
+    def total_NT(self) -> Floats:
+        """Both together (law of total variance)."""
+        return np.sqrt(self.epistemic_NT**2 + self.aleatoric_NT**2)
+
+
+class Estimator(Protocol):
+    """A fitted method."""
+
+    def predict(self, ids_NC: Ids) -> Prediction:
+        """Scores and spreads of these requests."""
