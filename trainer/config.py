@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from models.nets.ple import PleConfig
 from models.nets.student import StudentConfig
+from trainer.devices import Choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +66,14 @@ class TrainConfig:
         held_out: Share of the rows, the newest ones, kept for the metrics.
         threads: Threads of torch. Sums depend on it in their last digits; one gives the same on
             machines with any number of cores.
+        device: Where both are trained; "auto" takes CUDA when it is there.
         auto_rate: Intercepted share at which passing by uncertainty is judged.
         auto_weights: Value of one positive per task for that judgement; 1 where not given.
     """
 
     held_out: float = 0.15
     threads: int = 1
+    device: Choice = "auto"
     ple: PleConfig = field(default_factory=PleConfig)
     teacher: TeacherTraining = field(default_factory=TeacherTraining)
     student: StudentConfig = field(default_factory=StudentConfig)

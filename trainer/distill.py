@@ -11,8 +11,10 @@ from torch import Tensor
 from models.nets.embedding import FeatureLayout
 from models.nets.losses import masked_bce, poisson_deviance
 from models.nets.student import Student, StudentConfig, mean_matching
+from trainer.checkpoint import StateFile
 from trainer.config import StudentTraining
-from trainer.fitting import cosine, run_steps, steps_per_epoch
+from trainer.devices import Devices
+from trainer.fitting import ONE_CPU, cosine, run_steps, steps_per_epoch
 
 
 def fit_student(
@@ -24,6 +26,8 @@ def fit_student(
     sizes: StudentConfig,
     training: StudentTraining,
     progress: Progress,
+    devices: Devices = ONE_CPU,
+    saved: StateFile | None = None,
 ) -> tuple[Student, Tensor]:
     """Distil the teacher.
 
@@ -35,22 +39,26 @@ def fit_student(
         sizes: Sizes of the student.
         training: Schedule.
         progress: Where the bar is shown.
+        devices: Where it is trained.
+        saved: Where training goes on if it was interrupted.
 
     Returns:
-        The student and the factor per task that its uncertainties were multiplied with.
+        The student, on the processor, and the factor per task that its uncertainties were
+        multiplied with.
     """
     student = Student(layout, mean_NT.shape[1], sizes)
     rescaling_T = mean_matching(std_NT, mean_NT.mean(0))
     scaled_NT = std_NT * rescaling_T
     _start_at_means(student, mean_NT, scaled_NT)
+    student.to(devices.device)
     epoch_steps = training.epochs * steps_per_epoch(len(ids_NC), training.batch)
     steps = max(epoch_steps, training.min_steps)
     bar = progress.add_task("student", total=steps)
 
-    def loss(rows: Tensor) -> Tensor:
-        logits_BT, uncertainties_BT = student(ids_NC[rows])
-        scores = masked_bce(logits_BT, mean_NT[rows])
-        uncertainties = poisson_deviance(uncertainties_BT, scaled_NT[rows])
+    def loss(rows_B: Tensor) -> Tensor:
+        logits_BT, uncertainties_BT = student(devices.put(ids_NC[rows_B]))
+        scores = masked_bce(logits_BT, devices.put(mean_NT[rows_B]))
+        uncertainties = poisson_deviance(uncertainties_BT, devices.put(scaled_NT[rows_B]))
         return scores + training.uncertainty_weight * uncertainties
 
     run_steps(
@@ -60,9 +68,11 @@ def fit_student(
         steps=steps,
         learning_rate=lambda step: cosine(step, steps, training.learning_rate, 0.0),
         loss=loss,
-        after_step=lambda _: progress.advance(bar),
+        after_step=lambda taken: progress.update(bar, completed=taken),
+        devices=devices,
+        saved=saved,
     )
-    return student, rescaling_T
+    return student.cpu(), rescaling_T
 
 
 @torch.no_grad()

@@ -14,8 +14,11 @@ from models.nets.embedding import FeatureLayout
 from models.nets.losses import masked_bce
 from models.nets.ple import Ple, PleConfig
 from models.nets.swag import SwagPosterior, Weights, predict_moments
+from trainer.checkpoint import StateFile
 from trainer.config import TeacherTraining
-from trainer.fitting import cosine, run_steps, steps_per_epoch
+from trainer.devices import Devices
+from trainer.fitting import ONE_CPU, cosine, run_steps, steps_per_epoch
+from trainer.rows import counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +28,12 @@ class Teacher:
     net: Ple
     posterior: SwagPosterior
     samples: list[Weights]
+    devices: Devices = ONE_CPU
 
-    def predict(self, ids_NC: Tensor, progress: Progress, what: str) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the probabilities, each (N, T)."""
-        bar = progress.add_task(f"teacher labels {what}", total=len(ids_NC))
-        return predict_moments(
-            self.net, self.samples, ids_NC, on_batch=lambda rows: progress.advance(bar, rows)
-        )
+    def predict(self, ids_NC: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the probabilities, each (N, T), on the processor."""
+        mean_NT, std_NT = predict_moments(self.net, self.samples, self.devices.put(ids_NC))
+        return mean_NT.cpu(), std_NT.cpu()
 
 
 def fit_teacher(
@@ -43,6 +45,8 @@ def fit_teacher(
     training: TeacherTraining,
     seed: int,
     progress: Progress,
+    devices: Devices = ONE_CPU,
+    saved: StateFile | None = None,
 ) -> Teacher:
     """Train the teacher and draw its weight sets.
 
@@ -53,10 +57,13 @@ def fit_teacher(
         sizes: Sizes of the net.
         training: Schedule.
         seed: Seed of the weight sets; initial weights and batches come from torch's generator.
-        progress: Where the bars are shown.
+        progress: Where the bar is shown.
+        devices: Where it is trained.
+        saved: Where training goes on if it was interrupted.
     """
     net = Ple(layout, targets_NT.shape[1], sizes)
     _start_at_base_rates(net, targets_NT)
+    net.to(devices.device)
     posterior = SwagPosterior(training.rank, training.scale)
     per_epoch = steps_per_epoch(len(ids_NC), training.batch)
     decay_steps = training.epochs * per_epoch
@@ -66,8 +73,13 @@ def fit_teacher(
 
     def after_step(taken: int) -> None:
         if taken > decay_steps and (taken - decay_steps) % gap == 0:
-            posterior.collect(dict(net.named_parameters()))
-        progress.advance(bar)
+            posterior.collect({name: weight.cpu() for name, weight in net.named_parameters()})
+        progress.update(bar, completed=taken)
+
+    def loss(rows_B: Tensor) -> Tensor:
+        targets_BT = devices.put(targets_NT[rows_B])
+        logits_BT = net(devices.put(ids_NC[rows_B]))
+        return masked_bce(logits_BT, targets_BT, devices.weights(targets_BT))
 
     run_steps(
         net,
@@ -77,16 +89,24 @@ def fit_teacher(
         learning_rate=lambda step: cosine(
             step, decay_steps, training.learning_rate, training.swag_learning_rate
         ),
-        loss=lambda rows: masked_bce(net(ids_NC[rows]), targets_NT[rows]),
+        loss=loss,
         after_step=after_step,
         weight_decay=training.weight_decay,
+        devices=devices,
+        saved=saved,
+        besides=posterior,
     )
     net.load_state_dict(posterior.mean_weights(), strict=False)
-    return Teacher(net, posterior, posterior.sample(training.samples, seed))
+    samples = [
+        {name: devices.put(weight) for name, weight in sample.items()}
+        for sample in posterior.sample(training.samples, seed)
+    ]
+    return Teacher(net, posterior, samples, devices)
 
 
 @torch.no_grad()
 def _start_at_base_rates(net: Ple, targets_NT: Tensor) -> None:
     """Let each task's first prediction be its base rate, so that rare tasks need not find it."""
-    rates_T = targets_NT.nanmean(0).nan_to_num(nan=0.5).clamp(1e-4, 1 - 1e-4)
+    known_T, positives_T = counts(targets_NT)
+    rates_T = (positives_T / known_T).nan_to_num(nan=0.5).clamp(1e-4, 1 - 1e-4)
     net.tower_out.bias_E1O.copy_(rates_T.logit().view(-1, 1, 1))

@@ -9,6 +9,7 @@ uses another letter for each normal draw; equation 29 is the one that SWAG defin
 Q weights in all, M samples of them, K deviations, N requests, T tasks.
 """
 
+import json
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
@@ -59,6 +60,29 @@ class SwagPosterior:
         after_Q = flat_Q - self._mean_Q
         self._squares_Q += before_Q * after_Q
         self._deviations.append(after_Q.float())
+
+    def state_dict(self) -> Weights:
+        """Everything collected so far; empty before the first snapshot."""
+        if not self.count:
+            return {}
+        shapes = json.dumps({name: list(shape) for name, shape in self._shapes.items()})
+        return {
+            "shapes": torch.tensor(list(shapes.encode()), dtype=torch.uint8),
+            "count": torch.tensor(self.count),
+            "mean_Q": self._mean_Q,
+            "squares_Q": self._squares_Q,
+            "deviations_KQ": torch.stack(list(self._deviations)),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        if not state:
+            return
+        shapes = json.loads(bytes(state["shapes"].tolist()))
+        self._shapes = {name: torch.Size(shape) for name, shape in shapes.items()}
+        self.count = int(state["count"])
+        self._mean_Q, self._squares_Q = state["mean_Q"].clone(), state["squares_Q"].clone()
+        self._deviations.extend(state["deviations_KQ"])
 
     @property
     def mean_Q(self) -> Tensor:

@@ -197,16 +197,17 @@ def test_a_retrained_model_passes_the_gates_and_an_untrained_one_fails(
     world: Path, tmp_path: Path
 ) -> None:
     """On the same fresh rows a second seed is as good as the first; shuffled labels are not."""
-    serving = evaluate_artifact(load_artifact(world / "artifact"), fresh(world))
+    rows = (fresh(world).features_NC, fresh(world).labels_NT)
+    serving = evaluate_artifact(load_artifact(world / "artifact"), *rows)
     run(world / "examples.parquet", tmp_path / "good", seed=4, unlabelled=world / "pool.parquet")
-    good = evaluate_artifact(load_artifact(tmp_path / "good"), fresh(world))
+    good = evaluate_artifact(load_artifact(tmp_path / "good"), *rows)
     assert all(result.passed for result in verdict(good, serving))
     shuffled = pl.read_parquet(world / "examples.parquet").with_columns(
         pl.col("features").shuffle(seed=0)
     )
     shuffled.write_parquet(tmp_path / "shuffled.parquet")
     run(tmp_path / "shuffled.parquet", tmp_path / "bad")
-    bad = evaluate_artifact(load_artifact(tmp_path / "bad"), fresh(world))
+    bad = evaluate_artifact(load_artifact(tmp_path / "bad"), *rows)
     assert not all(result.passed for result in verdict(bad, serving))
 
 
