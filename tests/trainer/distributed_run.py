@@ -1,7 +1,9 @@
 """What `test_devices.py` runs in one process and in several: a fit with masks, and a training."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from unittest import mock
 
 import torch
 from rich.progress import Progress
@@ -50,17 +52,19 @@ def main(folder: Path) -> None:
             save_file(weights, folder / "weights")
             frame(1500, seed=1).write_parquet(folder / "examples.parquet")
         devices.gather(torch.zeros(1))
-    train(
-        folder / "examples.parquet",
-        SPEC,
-        folder / "artifact",
-        CONFIG,
-        0,
-        created=CREATED,
-        tasks=TASKS,
-        progress=Progress(disable=True),
-        checkpoint=folder / "checkpoint",
-    )
+        # The processes connect once; `train` takes the connection that is there.
+        with mock.patch("trainer.train.open_devices", return_value=nullcontext(devices)):
+            train(
+                folder / "examples.parquet",
+                SPEC,
+                folder / "artifact",
+                CONFIG,
+                0,
+                created=CREATED,
+                tasks=TASKS,
+                progress=Progress(disable=True),
+                checkpoint=folder / "checkpoint",
+            )
 
 
 if __name__ == "__main__":
