@@ -25,9 +25,9 @@ from rich.table import Table
 
 from models.features import FeatureSpec
 from trainer.config import TrainConfig
-from trainer.train import train
 from trainer.traffic.examples import write_examples
 from trainer.traffic.simulator import Simulator
+from trainer.train import train
 
 REPOSITORY = Path(__file__).parents[2]
 MIB = 2**20
