@@ -16,6 +16,8 @@ MANIFEST_FILE: Final = "manifest.json"
 STUDENT_FILE: Final = "student.onnx"
 SPEC_FILE: Final = "features.toml"
 CARD_FILE: Final = "card.html"
+OWN: Final = "own"
+"""The source of uncertainty that is no single task: every task's own."""
 _FILE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
 
@@ -108,7 +110,7 @@ class AutoEvidence(_Part):
     rate: float
     weights: dict[str, float]
     source: str
-    direct_share: float
+    direct_share: float = Field(ge=0, le=1)
     table: tuple[AutoRow, ...]
 
 
@@ -170,7 +172,9 @@ class Manifest(_Part):
 
     @model_validator(mode="after")
     def _tasks_form_a_set(self) -> Self:
-        TaskSet(self.tasks)
+        names = TaskSet(self.tasks).names
+        if self.auto is not None and self.auto.source not in (OWN, *names):
+            raise ValueError(f"auto.source: {self.auto.source!r} is neither {OWN!r} nor a task")
         return self
 
     def to_bytes(self) -> bytes:
