@@ -75,7 +75,7 @@ class WorkerSettings(Section):
     Attributes:
         guarantee: ``at-least-once``: a crash may repeat outputs, but loses none. ``exactly-once``:
             every request has one output, for readers of ``read_committed``; needs Apache Kafka.
-        max_chunk_records: Most requests decided at a time.
+        max_chunk_records: Most requests of one fetch.
         max_chunk_bytes: Most bytes fetched per partition at a time.
         max_buffer_bytes: No more is fetched while this much is in flight.
         max_value_bytes: Longer requests go to the dead-letter topic.

@@ -82,14 +82,23 @@ class Checkpoint:
     Args:
         folder: Made if it is not there.
         job: What the result depends on, as JSON values.
+        every_s: Seconds between two saves of a state.
         writes: Whether this process writes.
 
     Raises:
         CheckpointError: If the folder holds another job's checkpoint.
     """
 
-    def __init__(self, folder: Path, job: Mapping[str, Any], *, writes: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        job: Mapping[str, Any],
+        every_s: float = SAVE_EVERY_S,
+        *,
+        writes: bool = True,
+    ) -> None:
         self.folder = folder
+        self._every_s = every_s
         self._writes = writes
         self._files: list[Path] = [folder / JOB_FILE]
         wanted = json.loads(json.dumps(job))
@@ -106,7 +115,7 @@ class Checkpoint:
 
     def state(self, name: str) -> StateFile:
         """The state of one fit."""
-        return StateFile(self.file(f"{name}.safetensors"), writes=self._writes)
+        return StateFile(self.file(f"{name}.safetensors"), self._every_s, writes=self._writes)
 
     def remove(self) -> None:
         """Remove its files, and the folder if nothing else is in it: the job is done."""
