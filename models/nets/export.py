@@ -32,7 +32,7 @@ class ExportError(RuntimeError):
 
 
 class _Graph:
-    """Nodes and constants under construction; every node is named after its first output."""
+    """Nodes and constants under construction; every node is named after its only output."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -45,11 +45,6 @@ class _Graph:
     def node(self, operator: str, inputs: list[str], output: str, **attributes: object) -> str:
         self.nodes.append(helper.make_node(operator, inputs, [output], output, **attributes))
         return output
-
-    def split(self, vectors: str, sizes: str, first: str, second: str) -> None:
-        """Cut along axis 1 in two."""
-        node = helper.make_node("Split", [vectors, sizes], [first, second], first, axis=1)
-        self.nodes.append(node)
 
 
 def export_student(student: Student) -> bytes:
@@ -110,58 +105,44 @@ def check_agreement(
 
 
 def _first_layer(graph: _Graph, embedding: FeatureEmbedding, layer: nn.Linear) -> str:
-    """Embedding and first layer: ids (N, C) to (N, H)."""
+    """Embedding and first layer: ids (N, C) to (N, H).
+
+    The vectors of all columns are looked up once and multiplied as they lie, with zero rows where
+    the tag slots are; the few slots are taken out, weighted, and multiplied on their own.
+    """
     layout, width = embedding.layout, embedding.width
     weight_FDH = _array(layer.weight).T.reshape(layout.features, width, -1)
-    hidden = weight_FDH.shape[2]
-    out = graph.constant("linear0_bias", _array(layer.bias))
-    singles, slots, slot_ids = _look_up(graph, embedding)
-    count = len(layout.singles)
-    if singles:
-        weight = graph.constant("single_weight", weight_FDH[:count].reshape(-1, hidden))
-        out = graph.node(
-            "Gemm", [_flat(graph, singles, count * width), weight, out], "single_linear"
-        )
-    if slots:
-        weighted = graph.node(
-            "Mul", [slots, _slot_factors(graph, embedding, slot_ids)], "slot_weighted"
-        )
-        rows_G = count + np.array(layout.slot_feature, np.int64)
-        weight = graph.constant("slot_weight", weight_FDH[rows_G].reshape(-1, hidden))
-        out = graph.node(
-            "Gemm", [_flat(graph, weighted, len(layout.slots) * width), weight, out], "slot_linear"
-        )
-    return out
-
-
-def _look_up(graph: _Graph, embedding: FeatureEmbedding) -> tuple[str, str, str]:
-    """Vectors of the S singles (N, S, D) and of the G slots (N, G, D), and the slots' ids (N, G).
-
-    "" stands for what the layout has none of. One look-up of all columns, split afterwards, takes
-    less time than two.
-    """
-    layout = embedding.layout
-    singles, slots = len(layout.singles), len(layout.slots)
+    weight_CDH = np.zeros((layout.columns, *weight_FDH.shape[1:]), np.float32)
+    weight_CDH[list(layout.singles)] = weight_FDH[: len(layout.singles)]
     table = graph.constant("table", _array(embedding.table_RD))
-    order = graph.constant("columns", np.array([*layout.singles, *layout.slots], np.int64))
-    ids = graph.node("Gather", ["ids", order], "ordered_ids", axis=1)
-    vectors = graph.node("Gather", [table, ids], "vectors")
-    if not slots:
-        return vectors, "", ""
-    if not singles:
-        return "", vectors, ids
-    sizes = graph.constant("sizes", np.array([singles, slots], np.int64))
-    for of, (one, other) in {
-        ids: ("single_ids", "slot_ids"),
-        vectors: ("single_vectors", "slot_vectors"),
-    }.items():
-        graph.split(of, sizes, one, other)
-    return "single_vectors", "slot_vectors", "slot_ids"
+    bias = graph.constant("linear0_bias", _array(layer.bias))
+    vectors = graph.node("Gather", [table, "ids"], "vectors")
+    out = _multiplied(graph, vectors, weight_CDH, bias)
+    if not layout.slots:
+        return out
+    columns = graph.constant("slot_columns", np.array(layout.slots, np.int64))
+    slots = graph.node("Gather", [vectors, columns], "slot_vectors", axis=1)
+    factors = _slot_factors(graph, embedding, columns)
+    weighted = graph.node("Mul", [slots, factors], "slot_weighted")
+    rows_G = len(layout.singles) + np.array(layout.slot_feature, np.int64)
+    return _multiplied(graph, weighted, weight_FDH[rows_G], out)
 
 
-def _slot_factors(graph: _Graph, embedding: FeatureEmbedding, ids: str) -> str:
+def _multiplied(
+    graph: _Graph, vectors: str, weight_KDH: npt.NDArray[np.float32], added: str
+) -> str:
+    """Vectors (N, K, D) times weights, plus ``added``: (N, H)."""
+    flat_KDH = weight_KDH.reshape(-1, weight_KDH.shape[2])
+    shape = graph.constant(f"{vectors}_shape", np.array([-1, len(flat_KDH)], np.int64))
+    flat = graph.node("Reshape", [vectors, shape], f"{vectors}_flat")
+    weight = graph.constant(f"{vectors}_weight", flat_KDH)
+    return graph.node("Gemm", [flat, weight, added], f"{vectors}_linear")
+
+
+def _slot_factors(graph: _Graph, embedding: FeatureEmbedding, columns: str) -> str:
     """One over the number of tags of a slot's feature (N, G, 1); 0 where no tag is in the slot."""
     layout = embedding.layout
+    ids = graph.node("Gather", ["ids", columns], "slot_ids", axis=1)
     missing = graph.constant("slot_missing", np.array(layout.slot_missing, np.int32))
     absent = graph.node("Equal", [ids, missing], "slot_absent")
     present = graph.node(
@@ -174,11 +155,6 @@ def _slot_factors(graph: _Graph, embedding: FeatureEmbedding, ids: str) -> str:
     share = graph.node("Div", [present, graph.node("Max", [tags, one], "slot_count")], "share")
     last = graph.constant("last_axis", np.array([2], np.int64))
     return graph.node("Unsqueeze", [share, last], "slot_factor")
-
-
-def _flat(graph: _Graph, vectors: str, size: int) -> str:
-    shape = graph.constant(f"{vectors}_shape", np.array([-1, size], np.int64))
-    return graph.node("Reshape", [vectors, shape], f"{vectors}_flat")
 
 
 def _uncertainties(graph: _Graph, scale: nn.Module, raw: str) -> None:
