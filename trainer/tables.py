@@ -40,23 +40,24 @@ def csv_examples(path: str | Path, spec: FeatureSpec, tasks: TaskSet) -> Example
     Raises:
         ExampleError: Naming the file, and the column or line that is wrong.
     """
-    frame = _read(Path(path))
-    _check_columns(Path(path), frame.columns, spec, tasks)
-    numbers = pl.Series(range(len(frame)), dtype=pl.Int64)
-    labels = [_labels(Path(path), frame[f"label_{name}"]) for name in tasks.names]
-    truths = [name for name in _truths(tasks) if name in frame.columns]
+    path = Path(path)
+    frame = _read(path)
+    _check_columns(path, frame.columns, spec, tasks)
+    ts = pl.Series(range(len(frame)), dtype=pl.Int64)
+    if "ts" in frame.columns:
+        ts = _numbers(path, frame["ts"], pl.Int64)
+    labels = [_labels(path, frame[f"label_{name}"]) for name in tasks.names]
+    truths = [
+        _numbers(path, frame[name], pl.Float64).to_numpy()
+        for name in _truths(tasks)
+        if name in frame.columns
+    ]
     return Examples(
-        ts_N=_numbers(Path(path), frame["ts"], pl.Int64)
-        if "ts" in frame.columns
-        else numbers.to_numpy(),
+        ts_N=ts.to_numpy().astype(np.int64),
         features_NC=_features(frame, spec),
         labels_NT=np.stack(labels, axis=1),
         propensity_N=np.ones(len(frame)),
-        p_true_NT=np.stack(
-            [_numbers(Path(path), frame[name], pl.Float64) for name in truths], axis=1
-        )
-        if truths
-        else None,
+        p_true_NT=np.stack(truths, axis=1) if truths else None,
     )
 
 
@@ -142,12 +143,10 @@ def _labels(path: Path, column: pl.Series) -> npt.NDArray[np.float32]:
     return values.fill_null(float("nan")).to_numpy().astype(np.float32)
 
 
-def _numbers(
-    path: Path, column: pl.Series, kind: type[pl.Int64 | pl.Float64]
-) -> npt.NDArray[np.generic]:
+def _numbers(path: Path, column: pl.Series, kind: type[pl.DataType]) -> pl.Series:
     values = column.cast(kind, strict=False)
     _refuse(path, column, values, "a number is needed", empty=False)
-    return values.to_numpy()
+    return values
 
 
 def _refuse(
