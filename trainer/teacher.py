@@ -16,7 +16,7 @@ from models.nets.embedding import FeatureLayout
 from models.nets.heads import LOGIT, Head
 from models.nets.losses import LearnedTaskWeights, TaskWeights
 from models.nets.swag import SwagPosterior, refuse_statistics
-from models.nets.teacher import TeacherConfig, TeacherNet, build_teacher
+from models.nets.teacher import OutputNet, TeacherConfig, TeacherNet, build_teacher
 from models.nets.weight_sets import Weights, predict_moments
 from trainer.checkpoint import StateFile
 from trainer.config import TeacherTraining
@@ -119,7 +119,7 @@ def fit_teacher(
 
 
 def fit_single(
-    net: TeacherNet,
+    net: OutputNet,
     ids_NC: Tensor,
     targets_NT: Tensor,
     *,
@@ -166,7 +166,7 @@ def _moved(samples: list[Weights], devices: Devices) -> list[Weights]:
 
 
 def _fit(
-    net: TeacherNet,
+    net: OutputNet,
     ids_NC: Tensor,
     targets_NT: Tensor,
     *,
