@@ -16,7 +16,7 @@ from models.nets.embedding import FeatureLayout
 from models.nets.heads import LOGIT, Head
 from models.nets.losses import LearnedTaskWeights, TaskWeights
 from models.nets.swag import SwagPosterior, refuse_statistics
-from models.nets.teacher import TeacherConfig, TeacherNet, build_teacher
+from models.nets.teacher import OutputNet, TeacherConfig, TeacherNet, build_teacher
 from models.nets.weight_sets import Weights, predict_moments
 from trainer.checkpoint import StateFile
 from trainer.config import TeacherTraining
@@ -115,15 +115,12 @@ def fit_teacher(
         besides=posterior,
     )
     net.load_state_dict(posterior.mean_weights(), strict=False)
-    samples = [
-        {name: devices.put(weight) for name, weight in sample.items()}
-        for sample in posterior.sample(training.samples, seed)
-    ]
-    return Teacher(net, posterior, samples, devices)
+    samples = posterior.sample(training.samples, seed)
+    return Teacher(net, posterior, _moved(samples, devices), devices)
 
 
 def fit_single(
-    net: TeacherNet,
+    net: OutputNet,
     ids_NC: Tensor,
     targets_NT: Tensor,
     *,
@@ -163,8 +160,14 @@ def base_rates(targets_NT: Tensor) -> Tensor:
     return (positives_T / known_T).nan_to_num(nan=0.5).clamp(1e-4, 1 - 1e-4)
 
 
+def _moved(samples: list[Weights], devices: Devices) -> list[Weights]:
+    """The sets on the device; what they share is moved once and stays shared."""
+    there = {id(weight): devices.put(weight) for sample in samples for weight in sample.values()}
+    return [{name: there[id(weight)] for name, weight in sample.items()} for sample in samples]
+
+
 def _fit(
-    net: TeacherNet,
+    net: OutputNet,
     ids_NC: Tensor,
     targets_NT: Tensor,
     *,
@@ -187,8 +190,7 @@ def _fit(
         annealing = min(taken / schedule.decay, 1.0)
         targets_BT = devices.put(targets_NT[rows_B])
         losses_T = head.losses(net.outputs(devices.put(ids_NC[rows_B])), targets_BT, annealing)
-        shares_T = devices.weights(targets_BT)
-        total: Tensor = weights(losses_T if shares_T is None else losses_T * shares_T)
+        total: Tensor = weights(losses_T * devices.weights(targets_BT))
         return total
 
     def stepped(steps: int) -> None:
@@ -198,7 +200,7 @@ def _fit(
         progress.update(bar, completed=steps)
 
     run_steps(
-        nn.ModuleList([net, weights]),
+        nn.ModuleList([net, weights]).to(devices.device),
         rows=len(ids_NC),
         batch=training.batch,
         steps=schedule.steps,
