@@ -85,7 +85,6 @@ def fit_teacher(
     net = build_teacher(layout, targets_NT.shape[1], config)
     net.start_at(LOGIT.start(base_rates(targets_NT)))
     refuse_statistics(net)
-    net.to(devices.device)
     posterior = SwagPosterior(
         training.rank,
         training.scale,
@@ -182,7 +181,7 @@ def _fit(
     besides: Stateful | None = None,
 ) -> None:
     schedule = Schedule.of(len(ids_NC), training)
-    weights = _task_weights(training, targets_NT.shape[1]).to(devices.device)
+    weights = _task_weights(training, targets_NT.shape[1])
     bar = progress.add_task(label, total=schedule.steps)
     taken = 0
 
