@@ -65,7 +65,7 @@ class Devices:
             )
         return rows_B[self.rank :: self.count]
 
-    def weights(self, targets_BT: Tensor) -> Tensor | None:
+    def weights(self, targets_BT: Tensor) -> Tensor:
         """Weight per task that makes the mean of all processes' masked losses that of the batch.
 
         A masked loss is a mean over the rows whose target is known, and every process has another
@@ -74,9 +74,9 @@ class Devices:
         Args:
             targets_BT: This process's targets; NaN where masked.
         """
-        if self.count == 1:
-            return None
         own_T = (~targets_BT.isnan()).sum(0).float()
+        if self.count == 1:
+            return torch.ones_like(own_T)
         all_T = own_T.clone()
         distributed.all_reduce(all_T)
         return self.count * own_T / all_T.clamp(min=1)

@@ -194,7 +194,7 @@ def _fit(
         layout,
         rows.teaching.ids_KC,
         rows.teaching.targets_KT,
-        sizes=job.config.ple,
+        config=job.config.net,
         training=job.config.teacher,
         seed=job.seed,
         progress=bars,

@@ -10,7 +10,7 @@ from rich.progress import Progress
 from safetensors.torch import save_file
 from torch import nn
 
-from models.nets.losses import masked_bce
+from models.nets.losses import bce_by_task
 from tests.trainer.small_world import CONFIG, CREATED, SPEC, TASKS, frame
 from trainer.devices import Devices, open_devices
 from trainer.fitting import deterministic, run_steps
@@ -29,7 +29,8 @@ def fit(devices: Devices) -> dict[str, torch.Tensor]:
 
         def loss(rows_B: torch.Tensor) -> torch.Tensor:
             targets_BT = targets_NT[rows_B]
-            return masked_bce(net(x_NI[rows_B]), targets_BT, devices.weights(targets_BT))
+            losses_T = bce_by_task(net(x_NI[rows_B]), targets_BT)
+            return (losses_T * devices.weights(targets_BT)).sum()
 
         run_steps(
             net,
