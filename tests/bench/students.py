@@ -26,6 +26,7 @@ from models.examples import read_examples
 from models.features import FeatureSpec
 from models.nets.embedding import FeatureLayout
 from models.nets.export import export_student
+from models.nets.scale import Target
 from models.nets.student import Student, StudentConfig
 from models.tasks import DEFAULT_TASKS
 from trainer.config import StudentTraining, TrainConfig
@@ -40,19 +41,12 @@ SPEC = FeatureSpec.load("openrtb")
 LAYOUT = FeatureLayout.of(SPEC)
 FRESH = 20_000
 BATCH = 512
-TARGETS = (
-    StudentTraining(target="mean"),
-    StudentTraining(target="log_variance", uncertainty_weight=0.1),
-    StudentTraining(target="rank", uncertainty_weight=1.0),
-    StudentTraining(target="quantile", uncertainty_weight=0.1),
-)
+TARGETS: tuple[Target, ...] = ("mean", "log_variance", "rank", "quantile")
 SIZES = (
-    StudentConfig(4, (32, 16)),
     StudentConfig(4, (64, 32)),
     StudentConfig(6, (64, 32)),
     StudentConfig(4, (96, 48)),
     StudentConfig(6, (96, 48)),
-    StudentConfig(8, (96, 48)),
     StudentConfig(8, (128, 64)),
 )
 Floats = npt.NDArray[np.float32]
@@ -84,7 +78,7 @@ def build_world(rows: int, seed: int) -> World:
         LAYOUT,
         ids_NC[:rows],
         torch.from_numpy(targets_NT[:rows]),
-        sizes=config.ple,
+        config=config.net,
         training=replace(config.teacher, samples=20),
         seed=seed,
         progress=Progress(disable=True),
@@ -149,7 +143,9 @@ def main() -> None:
     parser.add_argument("--targets", action="store_true")
     parser.add_argument("--sizes", action="store_true")
     asked = parser.parse_args()
-    plans = [(StudentConfig(), training) for training in TARGETS if asked.targets]
+    plans = [
+        (StudentConfig(), StudentTraining(target=target)) for target in TARGETS if asked.targets
+    ]
     plans += [(sizes, StudentTraining()) for sizes in SIZES if asked.sizes]
     models: dict[str, bytes] = {}
     with deterministic(1, asked.seed):
