@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from models.settings import PolicySettings
+from models.settings import ScenarioSettings
 from models.tasks import TaskSet
 from stream.policy.errors import PolicyError
 from stream.policy.reward import weigh
@@ -71,7 +71,7 @@ class Confidence:
         PolicyError: If the mapping, a reference or the weights cannot be used.
     """
 
-    def __init__(self, settings: PolicySettings, tasks: TaskSet) -> None:
+    def __init__(self, settings: ScenarioSettings, tasks: TaskSet) -> None:
         self._kind = settings.confidence
         self._kappa = np.float32(settings.kappa)
         self._columns = uncertainty_columns(settings.uncertainty_source, tasks)

@@ -30,8 +30,9 @@ REFRESH: Final = 512
 """Requests between two refreshes of the threshold; at the start 1, 2, 4, ... up to this."""
 SPAN: Final = 10_000
 """Consecutive requests over which the rate is promised."""
-SLACK_OF_SPAN: Final = 0.045
-"""The debt never exceeds this part of the passes (or blocks, the rarer) that a span owes."""
+RARE: Final = 0.029
+"""Where passes (or blocks, the rarer) are rarer than this share, the slack shrinks with them: at
+r = 0.99 a slack of 13 leaves 4.5, which is 4.5 % of the passes that a span owes."""
 HIGHEST: Final = float(np.finfo(np.float32).max)
 """Threshold that nothing reaches, for a gate that must not pass more."""
 LOWEST: Final = -HIGHEST
@@ -40,7 +41,7 @@ LOWEST: Final = -HIGHEST
 _STEPS = 4
 _ONE = 1 << 32
 _GOLDEN = 2_654_435_769
-_COUNT = np.arange(REFRESH, dtype=np.float64)
+_COUNT = np.arange(REFRESH + 1, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class ShareGate:
 
     Args:
         share: q, the share of all values that pass, in [0, 1]; 0 and 1 are exact.
-        slack: B, the passes that may be owed or overdrawn at any time (see ``SLACK_OF_SPAN``).
+        slack: B, the passes that may be owed or overdrawn at any time (see ``RARE``).
         window: The window that thresholds are quantiles of.
         granted: Share of the values that are granted a pass whatever their rank.
     """
@@ -82,13 +83,13 @@ class ShareGate:
         self, share: float, slack: float, window: SlidingWindow, granted: float = 0.0
     ) -> None:
         self._window = window
-        self._slack = slack
         self._seen = 0
+        self._owed, self._told = 0.0, 0
         self._passed = 0
         self._debt = 0.0
         self._due = 1
         self._marks: list[tuple[int, int]] = [(0, 0)]
-        self.retarget(share, granted)
+        self.retarget(share, slack, granted)
 
     @property
     def share(self) -> float:
@@ -113,22 +114,54 @@ class ShareGate:
         """The value that would be needed at no debt; NaN before anything was seen."""
         return self._thresholds[round(self._bound * _STEPS)] if self._seen else math.nan
 
-    def retarget(self, share: float, granted: float = 0.0) -> None:
-        """Let another share through from the next value on; what is owed stays owed."""
+    def retarget(
+        self, share: float, slack: float, granted: float = 0.0, *, varying: bool = False
+    ) -> None:
+        """Let another share through from the next value on; what is owed stays owed.
+
+        Args:
+            share: q, from now on; the share to begin with where it varies.
+            slack: B, the passes that may be owed or overdrawn at any time.
+            granted: Share of the values that are granted a pass whatever their rank; where the
+                share varies, that share's part of it.
+            varying: Whether :meth:`admit` is told what each value adds to what is owed.
+        """
+        self._varying = varying
+        self._granted = granted
         self._share = round(share * _ONE) / _ONE
-        rarer = min(self._share, 1.0 - self._share)
-        bound = max(1.0, min(self._slack, SLACK_OF_SPAN * SPAN * rarer))
-        self._bound = math.ceil(bound * _STEPS) / _STEPS
+        rarer = RARE if varying else min(self._share, 1.0 - self._share)
+        self._bound = math.ceil(max(1.0, slack * min(1.0, rarer / RARE)) * _STEPS) / _STEPS
         self._debt = min(max(self._debt, -self._bound), self._bound)
-        self._ranked = (self._share - granted) / (1.0 - granted) if granted < 1.0 else 0.0
         self._plan()
         self._refresh()
+
+    def lend(self) -> None:
+        """Begin with as many passes owed as may be, so that nothing is denied at first."""
+        self._debt = self._bound
+
+    def seed(self, values_M: npt.NDArray[np.float32], time: int) -> None:
+        """Begin with a window that was seen elsewhere, instead of an empty one.
+
+        Args:
+            values_M: Rankable values, in an order that leaves any stretch of them representative.
+            time: What counts as their timestamp, in milliseconds.
+        """
+        self._window.append(values_M, np.full(len(values_M), time, np.int64))
+        self._refresh()
+
+    def sample(self, count: int) -> npt.NDArray[np.float32]:
+        """At most ``count`` evenly spaced quantiles of the window, rising; none if it is empty."""
+        values_M = np.sort(self._window.values())
+        if len(values_M) <= count:
+            return values_M
+        return values_M[((np.arange(count) + 0.5) / count * len(values_M)).astype(np.intp)]
 
     def admit(
         self,
         values_N: npt.NDArray[np.float32],
         times_N: npt.NDArray[np.int64],
         granted_N: npt.NDArray[np.bool_] | None = None,
+        shares_N: npt.NDArray[np.float64] | None = None,
     ) -> Admission:
         """Decide the next N values of the stream, in order.
 
@@ -136,6 +169,8 @@ class ShareGate:
             values_N: Rankable values (see :func:`rankable`); +inf passes without comparison.
             times_N: Timestamps in milliseconds.
             granted_N: Values that pass whatever their rank; they count against what is owed.
+            shares_N: What each value adds to the passes owed, multiples of 2^-32 in [0, 1]; for a
+                gate whose share varies.
 
         Returns:
             Arrays of shape (N,).
@@ -149,20 +184,41 @@ class ShareGate:
             stop = min(count, start + self._due - self._seen)
             part = slice(start, stop)
             granted = None if granted_N is None else granted_N[part]
+            climb_N = self._climb(stop - start, None if shares_N is None else shares_N[part])
             self._admit_stretch(
-                values_N[part], granted, passed_N[part], chosen_N[part], threshold_N[part]
+                values_N[part], climb_N, granted, passed_N[part], chosen_N[part], threshold_N[part]
             )
             self._window.append(values_N[part], times_N[part])
             if self._seen == self._due:
-                self._due += min(self._due, REFRESH)
+                self._follow(min(self._due, REFRESH))
                 self._mark()
                 self._refresh()
             start = stop
         return Admission(passed_N, chosen_N, threshold_N)
 
+    def _climb(
+        self, count: int, shares_N: npt.NDArray[np.float64] | None
+    ) -> npt.NDArray[np.float64]:
+        """Steps by which what is owed has risen at each value since the stretch began."""
+        if shares_N is None:
+            return self._share * _STEPS * _COUNT[1 : count + 1]
+        climb_N: npt.NDArray[np.float64] = np.cumsum(shares_N * _STEPS)
+        self._owed += float(climb_N[-1]) / _STEPS
+        self._told += count
+        return climb_N
+
+    def _follow(self, next_stretch: int) -> None:
+        """Plan the next stretch of positions; a share that varies is taken to be its last mean."""
+        if self._varying and self._told:
+            self._share = round(min(self._owed / self._told, 1.0) * _ONE) / _ONE
+            self._owed, self._told = 0.0, 0
+            self._plan()
+        self._due += next_stretch
+
     def _admit_stretch(
         self,
         values_N: npt.NDArray[np.float32],
+        climb_N: npt.NDArray[np.float64],
         granted_N: npt.NDArray[np.bool_] | None,
         passed_N: npt.NDArray[np.bool_],
         chosen_N: npt.NDArray[np.bool_],
@@ -170,11 +226,12 @@ class ShareGate:
     ) -> None:
         """Decide values that share one table of thresholds, into the three last arrays."""
         if granted_N is None:
-            rows_N = self._walk(values_N, passed_N)
+            rows_N = self._walk(values_N, climb_N, passed_N)
             threshold_N[:] = self._thresholds_L[rows_N]
             chosen_N[:] = passed_N
         else:
-            rows_N = self._walk(np.where(granted_N, np.float32(np.inf), values_N), passed_N)
+            sure_N = np.where(granted_N, np.float32(np.inf), values_N)
+            rows_N = self._walk(sure_N, climb_N, passed_N)
             threshold_N[:] = self._thresholds_L[rows_N]
             positions_N = np.arange(self._seen, self._seen + len(values_N), dtype=np.uint64)
             ticket_N = (positions_N * np.uint64(_GOLDEN)) % np.uint64(_ONE)
@@ -183,7 +240,10 @@ class ShareGate:
         self._seen += len(values_N)
 
     def _walk(
-        self, values_N: npt.NDArray[np.float32], passed_N: npt.NDArray[np.bool_]
+        self,
+        values_N: npt.NDArray[np.float32],
+        climb_N: npt.NDArray[np.float64],
+        passed_N: npt.NDArray[np.bool_],
     ) -> npt.NDArray[np.intp]:
         """Fill ``passed_N`` and return each value's row in the table: the loop per request.
 
@@ -194,20 +254,19 @@ class ShareGate:
         count = len(values_N)
         thresholds = self._thresholds
         ties = self._tie_shares
-        rise = self._share * _STEPS
-        start = (self._debt - 0.5 + self._bound) * _STEPS + rise
-        reach = int(start + rise * count)
+        start = level = (self._debt - 0.5 + self._bound) * _STEPS
+        end = float(climb_N[-1])
+        reach = int(start + end)
         indices: Iterable[int] = range(count)
         if 0 <= reach < len(thresholds) and thresholds[reach] > LOWEST:
             near_K = np.flatnonzero(values_N >= self._thresholds_L[reach])
             indices = near_K.tolist()
-            values = values_N[near_K].tolist()
+            values, climbs = values_N[near_K].tolist(), climb_N[near_K].tolist()
         else:
-            values = values_N.tolist()
+            values, climbs = values_N.tolist(), climb_N.tolist()
         verdicts = bytearray(count)
-        level = start
-        for index, value in zip(indices, values, strict=True):
-            now = level + rise * index
+        for index, value, climb in zip(indices, values, climbs, strict=True):
+            now = level + climb
             row = int(now) if now > 0.0 else 0
             threshold = thresholds[row]
             if value > threshold or (
@@ -218,8 +277,8 @@ class ShareGate:
         passed_N[:] = np.frombuffer(verdicts, np.bool_)
         given_N = np.cumsum(passed_N)
         self._passed += int(given_N[-1])
-        self._debt = (level + rise * (count - 1)) / _STEPS + 0.5 - self._bound
-        rows_N = start + rise * _COUNT[:count] - _STEPS * (given_N - passed_N)
+        self._debt = (level + end) / _STEPS + 0.5 - self._bound
+        rows_N = start + climb_N - _STEPS * (given_N - passed_N)
         return np.maximum(rows_N, 0.0).astype(np.intp)
 
     def _refresh(self) -> None:
@@ -255,11 +314,19 @@ class ShareGate:
         owed_L = np.arange(-self._bound, self._bound + 2.0, 1.0 / _STEPS)
         per_pass = math.pi / (2.0 * self._bound + 1.0)
         angle_L = np.clip(owed_L, -self._bound, self._bound) * per_pass
+        granted = self._granted * self._share if self._varying else self._granted
+        ranked = (self._share - granted) / (1.0 - granted) if granted < 1.0 else 0.0
         variance = self._share * (1.0 - self._share)
-        share_L = self._ranked + variance * per_pass * np.tan(angle_L)
+        share_L = ranked + variance * per_pass * np.tan(angle_L)
         self._below_L = 1.0 - np.clip(share_L, 0.0, 1.0)
         self._never_L = (owed_L <= -self._bound) | (self._share <= 0.0)
-        self._always_L = (owed_L >= self._bound) | (self._share >= 1.0)
+        self._always_L = owed_L >= self._bound
+        if self._share >= 1.0 and not self._varying:
+            self._always_L[:] = True
+
+    @property
+    def _aim(self) -> list[float]:
+        return [self._share, self._granted, self._bound, float(self._varying)]
 
     def _mark(self) -> None:
         """Remember the counts here, and forget those that lie more than a span back."""
@@ -272,10 +339,11 @@ class ShareGate:
         return {
             "seen": self._seen,
             "passed": self._passed,
+            "owed": [self._owed, self._told],
             "debt": self._debt,
             "due": self._due,
             "marks": [list(mark) for mark in self._marks],
-            "aim": [self._share, self._ranked, self._bound],
+            "aim": self._aim,
             "thresholds": self._thresholds,
             "tie_shares": self._tie_shares,
             "window": self._window.snapshot(),
@@ -293,7 +361,11 @@ class ShareGate:
         self._due = state["due"]
         self._marks = [(seen, passed) for seen, passed in state["marks"]]
         self._debt = state["debt"]
-        if state["aim"] == [self._share, self._ranked, self._bound]:
+        self._owed, self._told = state["owed"]
+        if self._varying and state["aim"][3]:
+            self._share = state["aim"][0]
+            self._plan()
+        if state["aim"] == self._aim:
             self._use(
                 np.array(state["thresholds"], np.float32), np.array(state["tie_shares"], np.uint64)
             )

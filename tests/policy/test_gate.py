@@ -109,7 +109,7 @@ def test_retargeting_holds_the_new_share_at_once() -> None:
     values = np.random.default_rng(4).random(4000)
     subject = gate(0.4, slack=5.0)
     passes(subject, values[:2000])
-    subject.retarget(0.1)
+    subject.retarget(0.1, 5.0)
     gone = np.cumsum(passes(subject, values[2000:]))
     assert np.abs(gone - 0.1 * np.arange(1, 2001)).max() <= 11.0
     assert subject.share == pytest.approx(0.1)

@@ -22,7 +22,7 @@ from tests.bench.rate.traffic import (
 )
 
 KINDS: Final[Mapping[str, tuple[Callable[[float], Controller], tuple[float, ...]]]] = {
-    "Weir (slack)": (lambda slack: Weir(slack=slack), (3, 5, 7, 10, 13, 20, 40, 80, 160)),
+    "Weir (slack)": (lambda slack: Weir(slack=slack), (3, 5, 7, 10, 13, 20, 40, 80, 160, 640)),
     "fixed threshold (requests read)": (lambda n: Fixed(RATE, int(n)), (1_000, 10_000, 50_000)),
     "P-square (requests until anew)": (
         lambda n: PSquare(RATE, int(n)),

@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from stream.policy.controller import Target
 from tests.bench.rate.traffic import (
     CASES,
     RATE,
@@ -39,7 +40,7 @@ def changes(count: int) -> dict[str, float]:
     at = count // 2
     score_N, subject = scores("stationary", count), Weir()
     run(subject, score_N[:at])
-    subject.controller.retarget(0.8)
+    subject.controller.steer(Target(0.8))
     return {
         "step": window_error(stepped_N, RATE, at + SPAN),
         "target_change": window_error(run(subject, score_N[at:]), 0.8),

@@ -83,9 +83,7 @@ class PSquare:
         heights, places = self._heights, self._places
         up = (heights[k + 1] - heights[k]) / above
         down = (heights[k] - heights[k - 1]) / below
-        moved = heights[k] + step / (above + below) * (
-            (below + step) * up + (above - step) * down
-        )
+        moved = heights[k] + step / (above + below) * ((below + step) * up + (above - step) * down)
         if heights[k - 1] < moved < heights[k + 1]:
             heights[k] = moved
         else:
@@ -115,7 +113,9 @@ class TDigest:
         self._digests[1] = self._merge(self._digests[1], added_N2)
         both_K2 = self._merge(*self._digests)
         middle_K = np.cumsum(both_K2[:, 1]) - both_K2[:, 1] / 2
-        self._threshold = float(np.interp(self._rate * both_K2[:, 1].sum(), middle_K, both_K2[:, 0]))
+        self._threshold = float(
+            np.interp(self._rate * both_K2[:, 1].sum(), middle_K, both_K2[:, 0])
+        )
         if self._digests[1][:, 1].sum() >= self._half:
             self._digests = [self._digests[1], np.empty((0, 2))]
         return passed_N

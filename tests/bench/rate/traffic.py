@@ -11,7 +11,7 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from stream.policy.controller import InterceptionController
+from stream.policy.controller import InterceptionController, Target
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -33,8 +33,11 @@ class Controller(Protocol):
 class Weir:
     """Weir's own controller, in the shape of the naive ones."""
 
-    def __init__(self, rate: float = RATE, **options: float) -> None:
-        self.controller = InterceptionController(rate, **options)  # type: ignore[arg-type]
+    def __init__(
+        self, rate: float = RATE, *, slack: float = 13.0, direct_share: float = 0.0
+    ) -> None:
+        target = Target(rate, direct_share=direct_share, slack=slack)
+        self.controller = InterceptionController(target)
         self._seen = 0
 
     def passes(self, score_N: Floats) -> Bools:
