@@ -209,7 +209,7 @@ class InterceptionController:
 
     def _retarget(self) -> None:
         target, aim = self._target, self._aim
-        slack = target.slack if aim is None else target.slack * math.sqrt(aim.part)
+        slack = target.slack if aim is None else target.slack * 0.75 * math.sqrt(aim.part)
         if target.capacity is not None:
             self._limit(target.capacity if aim is None else aim.passes, slack)
             return

@@ -181,9 +181,9 @@ class Policy:
             scenario.own(self._own, of)
 
     def merge(self, states: Collection[PartitionState]) -> None:
-        """Take in what other workers said of their partitions.
+        """Take in what workers said of their partitions, this one's own words included.
 
-        Own partitions and scenarios without a name here are passed over.
+        Scenarios without a name here are passed over.
         """
         touched = {}
         for state in states:

@@ -124,14 +124,16 @@ class Scenario:
         self.reconsider()
 
     def merge(self, state: PartitionState) -> None:
-        """Take in what another worker said; :meth:`reconsider` makes use of it."""
-        if state.partition not in self._own:
-            self._fleet.merge(state)
+        """Take in what a worker said; :meth:`reconsider` makes use of it.
+
+        That goes for this worker's own words too, once they are read back: so all workers split
+        the target by the same states, and their parts add up to it.
+        """
+        self._fleet.merge(state)
 
     def silence(self, partition: int) -> None:
         """Nobody has said anything of a partition lately."""
-        if partition not in self._own:
-            self._fleet.silence(partition)
+        self._fleet.silence(partition)
 
     def forget_fleet(self) -> None:
         """Hold the target with the own requests only."""
@@ -153,13 +155,9 @@ class Scenario:
             before = self._per_second.get(partition, speed)
             self._per_second[partition] = (speed + before) / 2.0
             due = self._due.get(partition, 0) / _ONE
-            state = PartitionState(
-                self.name, partition, due, self._per_second[partition], rewards_Q
-            )
-            self._fleet.merge(state)
-            states.append(state)
+            per_second = self._per_second[partition]
+            states.append(PartitionState(self.name, partition, due, per_second, rewards_Q))
         self._requests.clear()
-        self.reconsider()
         return states
 
     def snapshot(self) -> dict[str, Any]:
