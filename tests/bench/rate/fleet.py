@@ -6,6 +6,7 @@ second each worker reports, and reads what the others said the second before.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -41,7 +42,9 @@ class Traffic:
     time_N: npt.NDArray[np.int64]
 
 
-def traffic(count: int, volumes: Sequence[float], shifts: Sequence[float], seed: int = 0) -> Traffic:
+def traffic(
+    count: int, volumes: Sequence[float], shifts: Sequence[float], seed: int = 0
+) -> Traffic:
     """Beta(0.7, 6) scores, scaled by each partition's shift; Poisson arrivals."""
     generator = np.random.default_rng(seed)
     parts = np.array(volumes, float) / sum(volumes)
@@ -93,12 +96,14 @@ class Fleet:
         return passed_N
 
 
-def play(fleet: Fleet, requests: Traffic, changes: Mapping[int, tuple[Sequence[str], ...]]) -> Bools:
+def play(
+    fleet: Fleet, requests: Traffic, changes: Mapping[int, tuple[Sequence[str], ...]]
+) -> Bools:
     """Run a fleet over traffic; ``changes`` are calls of ``assign`` by second."""
     second_N = requests.time_N // 1000
     edges = np.searchsorted(second_N, np.arange(second_N[-1] + 2))
     parts = []
-    for second, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for second, (start, stop) in enumerate(pairwise(edges.tolist())):
         if second in changes:
             fleet.assign(*changes[second])
         at = slice(start, stop)

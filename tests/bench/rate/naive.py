@@ -113,9 +113,8 @@ class TDigest:
         self._digests[1] = self._merge(self._digests[1], added_N2)
         both_K2 = self._merge(*self._digests)
         middle_K = np.cumsum(both_K2[:, 1]) - both_K2[:, 1] / 2
-        self._threshold = float(
-            np.interp(self._rate * both_K2[:, 1].sum(), middle_K, both_K2[:, 0])
-        )
+        rank = self._rate * both_K2[:, 1].sum()
+        self._threshold = float(np.interp(rank, middle_K, both_K2[:, 0]))
         if self._digests[1][:, 1].sum() >= self._half:
             self._digests = [self._digests[1], np.empty((0, 2))]
         return passed_N
