@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from contextvars import ContextVar, copy_context
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
@@ -27,6 +27,9 @@ from pydantic_settings import (
 
 from models.errors import UserError
 from models.tasks import DEFAULT_TASKS, Task, TaskSet
+
+EVERYTHING: Final = "*"
+"""Stands for all requests where a scenario is named, and for those of no named scenario."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

@@ -86,8 +86,8 @@ def read_state(key: bytes | None, value: bytes | None) -> PartitionState:
         rewards_Q = np.frombuffer(raw, "<f4").astype(np.float32)
     except (binascii.Error, ValueError) as error:
         raise RecordError(f"rate-state.rewards: {error}") from error
-    if not np.isfinite(rewards_Q).all():
-        raise RecordError("rate-state.rewards: not all are finite")
+    if np.isnan(rewards_Q).any():
+        raise RecordError("rate-state.rewards: not all are numbers")
     due, per_second = (_number(doc, name, "rate-state") for name in ("due", "per_second"))
     return PartitionState(scenario, int(number), due, per_second, rewards_Q)
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from models.settings import PolicySettings, ScenarioSettings
+from models.settings import EVERYTHING, PolicySettings, ScenarioSettings
 from models.tasks import TaskSet
 from stream.policy.errors import PolicyError
 from stream.policy.exploration import draw
@@ -21,7 +21,7 @@ from stream.policy.fleet import PartitionState
 from stream.policy.pacing import Spending
 from stream.policy.scenario import Scenario
 from stream.policy.scenarios import ScenarioIndex
-from stream.policy.steering import EVERYTHING, Change, Steering
+from stream.policy.steering import Change, Steering
 from stream.policy.valuation import Valuation
 from stream.records import Reason
 
@@ -97,6 +97,10 @@ class Policy:
     def in_force(self) -> Mapping[str, ScenarioSettings]:
         """The settings in force for ``*`` and for every named scenario."""
         return self._steering.in_force
+
+    def live(self, scenario: str) -> Change:
+        """What was said live of one scenario."""
+        return self._steering.live(scenario)
 
     def decide(
         self,

@@ -5,17 +5,14 @@ settings file: settings < control ``*`` < settings of the scenario < control of 
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from pydantic import ValidationError
 
-from models.settings import PolicySettings, ScenarioSettings
+from models.settings import EVERYTHING, PolicySettings, ScenarioSettings
 from models.tasks import TaskSet
 from stream.policy.errors import PolicyError
 from stream.policy.valuation import Valuation, valuation_key
-
-EVERYTHING: Final = "*"
-"""The key of what holds for all, and the name of the requests of no named scenario."""
 
 Change = Mapping[str, Any]
 
