@@ -2,9 +2,10 @@
 
 Credit flows into a reservoir at Q per second of the records' own time and out of it, into what the
 gate owes, in proportion to its level: share = level / depth per request. So the share follows
-Q / (requests per second) within ``depth`` requests without anybody estimating it, and rises to 1
-when traffic is below Q, where nothing is intercepted. What flowed out never exceeds what flowed
-in, so passes in any t seconds are at most Q t + depth + 2 B + 1, B being the gate's slack.
+Q / (requests per second) within ``depth`` requests without anybody estimating it. Where traffic is
+below Q the reservoir overflows into what the gate owes, up to its slack B, and nothing is
+intercepted. What flowed out never exceeds what flowed in, so passes in any t seconds are at most
+Q t + depth + 2 B + 1.
 """
 
 from typing import Any, Final
@@ -14,8 +15,11 @@ import numpy.typing as npt
 
 DEPTH_S: Final = 0.03
 """Seconds of Q that the reservoir holds: 0.3 % of what any ten seconds may pass."""
-SLACK_S: Final = 0.03
+SLACK_S: Final = 0.05
 """Seconds of Q that the gate may owe or overdraw; at small Q this is less than its slack."""
+
+MOST: Final = 1000.0
+"""The most that one request adds; more than any slack holds."""
 
 _ONE: Final = 1 << 32
 
@@ -45,7 +49,7 @@ class Reservoir:
         self._level = min(self._level, self._depth)
 
     def draw(self, times_N: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """What each of the next N requests adds to the passes owed, float64 in [0, 1].
+        """What each of the next N requests adds to the passes owed, float64.
 
         Args:
             times_N: Timestamps in milliseconds; a late one does not turn the clock back.
@@ -56,14 +60,16 @@ class Reservoir:
         level, depth, per_ms, clock = self._level, self._depth, self._per_ms, self._clock
         shares = []
         for time in times_N.tolist():
+            spilt = 0.0
             if clock is None:
                 clock = time
             elif time > clock:
-                level = min(depth, level + (time - clock) * per_ms)
+                level += (time - clock) * per_ms
+                spilt, level = max(0.0, level - depth), min(level, depth)
                 clock = time
-            share = int(level / depth * _ONE) / _ONE
+            share = level / depth
             level -= share
-            shares.append(share)
+            shares.append(int(min(share + spilt, MOST) * _ONE) / _ONE)
         self._level, self._clock = level, clock
         return np.array(shares, np.float64)
 

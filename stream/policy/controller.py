@@ -147,7 +147,7 @@ class InterceptionController:
         if self._reservoir is not None:
             shares_N = self._reservoir.draw(timestamps_N)
             direct_shares_N = np.minimum(shares_N, self._direct_share)
-            explore_N = explore * shares_N
+            explore_N = explore * np.minimum(shares_N, 1.0)
         ranked_N = rankable(reward_N)
         direct_N = np.zeros(count, np.bool_)
         if self._direct_share > 0.0:

@@ -137,7 +137,7 @@ class ShareGate:
 
     def lend(self) -> None:
         """Begin with as many passes owed as may be, so that nothing is denied at first."""
-        self._debt = self._bound
+        self._debt = self._bound + 0.5
 
     def seed(self, values_M: npt.NDArray[np.float32], time: int) -> None:
         """Begin with a window that was seen elsewhere, instead of an empty one.
@@ -169,8 +169,8 @@ class ShareGate:
             values_N: Rankable values (see :func:`rankable`); +inf passes without comparison.
             times_N: Timestamps in milliseconds.
             granted_N: Values that pass whatever their rank; they count against what is owed.
-            shares_N: What each value adds to the passes owed, multiples of 2^-32 in [0, 1]; for a
-                gate whose share varies.
+            shares_N: What each value adds to the passes owed, multiples of 2^-32; for a gate
+                whose share varies.
 
         Returns:
             Arrays of shape (N,).
@@ -251,6 +251,8 @@ class ShareGate:
         only rises until a pass, so values below the least threshold that the stretch can reach
         are blocked without being looked at.
         """
+        if self._varying:
+            return self._walk_varying(values_N, climb_N, passed_N)
         count = len(values_N)
         thresholds = self._thresholds
         ties = self._tie_shares
@@ -280,6 +282,33 @@ class ShareGate:
         self._debt = (level + end) / _STEPS + 0.5 - self._bound
         rows_N = start + climb_N - _STEPS * (given_N - passed_N)
         return np.maximum(rows_N, 0.0).astype(np.intp)
+
+    def _walk_varying(
+        self,
+        values_N: npt.NDArray[np.float32],
+        climb_N: npt.NDArray[np.float64],
+        passed_N: npt.NDArray[np.bool_],
+    ) -> npt.NDArray[np.intp]:
+        """The same where a value may add more than one pass: what exceeds the bound is lost."""
+        thresholds, ties = self._thresholds, self._tie_shares
+        top = 2.0 * self._bound * _STEPS
+        level = (self._debt - 0.5 + self._bound) * _STEPS
+        rises = np.diff(climb_N, prepend=0.0).tolist()
+        rows = []
+        for index, (value, rise) in enumerate(zip(values_N.tolist(), rises, strict=True)):
+            level = min(level + rise, top)
+            row = int(level) if level > 0.0 else 0
+            rows.append(row)
+            threshold = thresholds[row]
+            passes = value > threshold or (
+                value == threshold and (self._seen + index) * _GOLDEN % _ONE < ties[row]
+            )
+            passed_N[index] = passes
+            if passes:
+                level -= _STEPS
+        self._passed += int(np.count_nonzero(passed_N))
+        self._debt = level / _STEPS + 0.5 - self._bound
+        return np.array(rows, np.intp)
 
     def _refresh(self) -> None:
         """Read the table of thresholds, one per level of debt, off the window."""
