@@ -42,7 +42,7 @@ class Traffic:
     time_N: npt.NDArray[np.int64]
 
 
-def traffic(
+def arriving(
     count: int, volumes: Sequence[float], shifts: Sequence[float], seed: int = 0
 ) -> Traffic:
     """Beta(0.7, 6) scores, scaled by each partition's shift; Poisson arrivals."""
@@ -52,6 +52,14 @@ def traffic(
     score_N = generator.beta(0.7, 6.0, count) * np.array(shifts)[partition_N]
     time_N = np.cumsum(generator.exponential(1000.0 / PER_SECOND, count)).astype(np.int64)
     return Traffic(score_N, partition_N, time_N)
+
+
+def interleaved(count: int, volumes: Sequence[int], shifts: Sequence[float]) -> Traffic:
+    """The same with partitions taking turns evenly, each as often as its volume says."""
+    turns = [(turn / volume, p) for p, volume in enumerate(volumes) for turn in range(volume)]
+    partition_N = np.resize(np.array([p for _, p in sorted(turns)]), count)
+    score_N = np.random.default_rng(0).beta(0.7, 6.0, count) * np.array(shifts)[partition_N]
+    return Traffic(score_N, partition_N, np.arange(count) * 1000 // PER_SECOND)
 
 
 class Fleet:
@@ -112,9 +120,8 @@ def play(
     return np.concatenate(parts)
 
 
-def shared(count: int) -> dict[str, float]:
-    """Four workers on shifted traffic of unequal volume against one controller for all of it."""
-    requests = traffic(count, VOLUMES, SHIFTS)
+def shared(requests: Traffic) -> dict[str, float]:
+    """Four workers, a partition each, against one controller for all of them."""
     passed_N = play(Fleet(4), requests, {0: ("abcd",)})
     alone_N = play(Fleet(4), requests, {0: ("aaaa",)})
     settled = slice(SPAN, None)
@@ -127,7 +134,7 @@ def shared(count: int) -> dict[str, float]:
 
 def elastic(count: int) -> float:
     """Window error in points while workers restart, partitions move, and 1 become 4, then 2."""
-    requests = traffic(count, (1, 2, 4, 8, 1, 2, 4, 8), (*SHIFTS, *reversed(SHIFTS)))
+    requests = interleaved(count, (1, 2, 4, 8, 1, 2, 4, 8), (*SHIFTS, *reversed(SHIFTS)))
     seconds = count // PER_SECOND
     changes: dict[int, tuple[Sequence[str], ...]] = {
         0: ("aaaaaaaa",),
@@ -141,5 +148,13 @@ def elastic(count: int) -> float:
 
 
 def measure(count: int) -> dict[str, object]:
-    """The fleet's figures, under the keys of ``rate.json``."""
-    return {"fleet": shared(count), "elastic_error_points": elastic(count)}
+    """The fleet's figures, under the keys of ``rate.json``.
+
+    Partitions take turns; with independent arrivals the mix of a window of 10,000 requests itself
+    varies, which no worker can know at the time.
+    """
+    return {
+        "fleet": shared(interleaved(count, VOLUMES, SHIFTS)),
+        "fleet_of_independent_arrivals": shared(arriving(count, VOLUMES, SHIFTS)),
+        "elastic_error_points": elastic(count),
+    }
