@@ -19,6 +19,7 @@ Thresholds are refreshed at fixed positions of the stream, never per call, and t
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -38,6 +39,7 @@ HIGHEST: Final = float(np.finfo(np.float32).max)
 LOWEST: Final = -HIGHEST
 """Threshold that everything reaches; NaN ranks here, below every number."""
 
+_BELOW_HIGHEST = np.nextafter(np.float32(HIGHEST), np.float32(0))
 _STEPS = 4
 _ONE = 1 << 32
 _GOLDEN = 2_654_435_769
@@ -61,10 +63,38 @@ class Admission:
 
 def rankable(values_N: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
     """Values as float32 that compare soundly: NaN below every number, infinities at the ends."""
-    below = np.nextafter(np.float32(HIGHEST), np.float32(0))
     with np.errstate(over="ignore"):
         values_N = np.asarray(values_N, np.float32)
-    return np.clip(np.where(np.isnan(values_N), np.float32(LOWEST), values_N), LOWEST, below)
+    return np.minimum(np.fmax(values_N, np.float32(LOWEST)), _BELOW_HIGHEST)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What each level of debt aims at, from -B on in steps of 1/4; arrays are shared, not written.
+
+    Attributes:
+        below_L: Share of the values that do not pass.
+        never_L: Whether nothing passes.
+        always_L: Whether everything does.
+    """
+
+    below_L: npt.NDArray[np.float64]
+    never_L: npt.NDArray[np.bool_]
+    always_L: npt.NDArray[np.bool_]
+
+
+@lru_cache(maxsize=1024)
+def _plan(share: float, ranked: float, bound: float, *, everything: bool) -> _Plan:
+    """The formula at the head of this module, at a pass share of which ``ranked`` is by value."""
+    owed_L = np.arange(-bound, bound + 2.0, 1.0 / _STEPS)
+    per_pass = math.pi / (2.0 * bound + 1.0)
+    angle_L = np.clip(owed_L, -bound, bound) * per_pass
+    share_L = ranked + share * (1.0 - share) * per_pass * np.tan(angle_L)
+    return _Plan(
+        1.0 - np.clip(share_L, 0.0, 1.0),
+        (owed_L <= -bound) | (share <= 0.0),
+        (owed_L >= bound) | everything,
+    )
 
 
 class ShareGate:
@@ -132,7 +162,7 @@ class ShareGate:
         rarer = RARE if varying else min(self._share, 1.0 - self._share)
         self._bound = math.ceil(max(1.0, slack * min(1.0, rarer / RARE)) * _STEPS) / _STEPS
         self._debt = min(max(self._debt, -self._bound), self._bound)
-        self._plan()
+        self._replan()
         self._refresh()
 
     def lend(self) -> None:
@@ -212,7 +242,7 @@ class ShareGate:
         if self._varying and self._told:
             self._share = round(min(self._owed / self._told, 1.0) * _ONE) / _ONE
             self._owed, self._told = 0.0, 0
-            self._plan()
+            self._replan()
         self._due += next_stretch
 
     def _admit_stretch(
@@ -312,22 +342,24 @@ class ShareGate:
 
     def _refresh(self) -> None:
         """Read the table of thresholds, one per level of debt, off the window."""
+        plan = self._plan
         values_M = np.sort(self._window.values())
         count = len(values_M)
         if count:
-            rank_L = self._below_L * count
+            rank_L = plan.below_L * count
             thresholds_L = values_M[np.minimum(rank_L.astype(np.intp), count - 1)]
             first_L = values_M.searchsorted(thresholds_L, "left")
             after_L = values_M.searchsorted(thresholds_L, "right")
             tie_shares_L = (after_L - rank_L) / (after_L - first_L)
             np.minimum(thresholds_L, np.float32(HIGHEST), out=thresholds_L)
         else:
-            tie_shares_L = np.zeros(len(self._below_L))
-            thresholds_L = np.where(self._below_L > 0.5, np.float32(HIGHEST), np.float32(LOWEST))
-        thresholds_L[self._never_L] = HIGHEST
-        thresholds_L[self._always_L] = LOWEST
-        tie_shares_L[self._always_L] = 1.0
-        self._use(thresholds_L, np.clip(tie_shares_L * _ONE, 0, _ONE).astype(np.uint64))
+            tie_shares_L = np.zeros(len(plan.below_L))
+            thresholds_L = np.where(plan.below_L > 0.5, np.float32(HIGHEST), np.float32(LOWEST))
+        thresholds_L[plan.never_L] = HIGHEST
+        thresholds_L[plan.always_L] = LOWEST
+        tie_shares_L[plan.always_L] = 1.0
+        tie_shares_L = np.minimum(np.maximum(tie_shares_L, 0.0), 1.0) * _ONE
+        self._use(thresholds_L, tie_shares_L.astype(np.uint64))
 
     def _use(
         self, thresholds_L: npt.NDArray[np.float32], tie_shares_L: npt.NDArray[np.uint64]
@@ -338,20 +370,11 @@ class ShareGate:
         self._thresholds: list[float] = thresholds_L.tolist()
         self._tie_shares: list[int] = tie_shares_L.tolist()
 
-    def _plan(self) -> None:
-        """What each level of debt aims at, by the formula at the head of this module."""
-        owed_L = np.arange(-self._bound, self._bound + 2.0, 1.0 / _STEPS)
-        per_pass = math.pi / (2.0 * self._bound + 1.0)
-        angle_L = np.clip(owed_L, -self._bound, self._bound) * per_pass
+    def _replan(self) -> None:
         granted = self._granted * self._share if self._varying else self._granted
         ranked = (self._share - granted) / (1.0 - granted) if granted < 1.0 else 0.0
-        variance = self._share * (1.0 - self._share)
-        share_L = ranked + variance * per_pass * np.tan(angle_L)
-        self._below_L = 1.0 - np.clip(share_L, 0.0, 1.0)
-        self._never_L = (owed_L <= -self._bound) | (self._share <= 0.0)
-        self._always_L = owed_L >= self._bound
-        if self._share >= 1.0 and not self._varying:
-            self._always_L[:] = True
+        everything = self._share >= 1.0 and not self._varying
+        self._plan = _plan(self._share, ranked, self._bound, everything=everything)
 
     @property
     def _aim(self) -> list[float]:
@@ -393,7 +416,7 @@ class ShareGate:
         self._owed, self._told = state["owed"]
         if self._varying and state["aim"][3]:
             self._share = state["aim"][0]
-            self._plan()
+            self._replan()
         if state["aim"] == self._aim:
             self._use(
                 np.array(state["thresholds"], np.float32), np.array(state["tie_shares"], np.uint64)

@@ -46,6 +46,10 @@ class ScenarioIndex:
     Args:
         names: The named scenarios; they are numbered from 1 in this order.
 
+    Attributes:
+        names: The same.
+        rows_K: Their rows.
+
     Raises:
         PolicyError: If two of them have the same row.
     """
@@ -53,9 +57,9 @@ class ScenarioIndex:
     def __init__(self, names: Iterable[str]) -> None:
         memo = RowMemo(_NAME, _ROWS, 0)
         self.names: Sequence[str] = tuple(names)
-        rows_K = np.array([memo.row_of(name) for name in self.names], np.int32)
-        order_K = np.argsort(rows_K, kind="stable")
-        self._rows_K = rows_K[order_K]
+        self.rows_K = np.array([memo.row_of(name) for name in self.names], np.int32)
+        order_K = np.argsort(self.rows_K, kind="stable")
+        self._rows_K = self.rows_K[order_K]
         self._numbers_K = order_K + 1
         twins = np.flatnonzero(np.diff(self._rows_K) == 0)
         if len(twins):

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench.rate import frontier, held
+from tests.bench.rate import capacity, fleet, frontier, held, scenarios
 from tests.bench.rate.bars import BARS, flatten
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -21,7 +21,13 @@ BEGIN, END = "<!-- frontier: written by make bench-rate -->\n", "<!-- end of fro
 
 def measure(count: int) -> dict[str, Any]:
     """Everything, under the keys of ``rate.json``."""
-    return {**held.measure(count), "frontier": frontier.frontier(count)}
+    return {
+        **held.measure(count),
+        **fleet.measure(count),
+        **capacity.measure(),
+        **scenarios.measure(),
+        "frontier": frontier.frontier(count),
+    }
 
 
 def show(figures: dict[str, Any]) -> None:
