@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from stream.policy.capacity import Reservoir, slack_within
-from stream.policy.gate import ShareGate, rankable
+from stream.policy.gate import ShareGate
+from stream.policy.levels import rankable
 from stream.policy.window import SlidingWindow
 
 

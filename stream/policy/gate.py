@@ -19,12 +19,12 @@ Thresholds are refreshed at fixed positions of the stream, never per call, and t
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from stream.policy.levels import LOWEST, ONE, STEPS, plan_levels, read_thresholds
 from stream.policy.window import SlidingWindow
 
 REFRESH: Final = 512
@@ -34,14 +34,6 @@ SPAN: Final = 10_000
 RARE: Final = 0.029
 """Where passes (or blocks, the rarer) are rarer than this share, the slack shrinks with them: at
 r = 0.99 a slack of 13 leaves 4.5, which is 4.5 % of the passes that a span owes."""
-HIGHEST: Final = float(np.finfo(np.float32).max)
-"""Threshold that nothing reaches, for a gate that must not pass more."""
-LOWEST: Final = -HIGHEST
-"""Threshold that everything reaches; NaN ranks here, below every number."""
-
-_BELOW_HIGHEST = np.nextafter(np.float32(HIGHEST), np.float32(0))
-_STEPS = 4
-_ONE = 1 << 32
 _GOLDEN = 2_654_435_769
 _COUNT = np.arange(REFRESH + 1, dtype=np.float64)
 
@@ -59,42 +51,6 @@ class Admission:
     passed_N: npt.NDArray[np.bool_]
     chosen_N: npt.NDArray[np.bool_]
     threshold_N: npt.NDArray[np.float32]
-
-
-def rankable(values_N: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
-    """Values as float32 that compare soundly: NaN below every number, infinities at the ends."""
-    with np.errstate(over="ignore"):
-        values_N = np.asarray(values_N, np.float32)
-    return np.minimum(np.fmax(values_N, np.float32(LOWEST)), _BELOW_HIGHEST)
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What each level of debt aims at, from -B on in steps of 1/4; arrays are shared, not written.
-
-    Attributes:
-        below_L: Share of the values that do not pass.
-        never_L: Whether nothing passes.
-        always_L: Whether everything does.
-    """
-
-    below_L: npt.NDArray[np.float64]
-    never_L: npt.NDArray[np.bool_]
-    always_L: npt.NDArray[np.bool_]
-
-
-@lru_cache(maxsize=1024)
-def _plan(share: float, ranked: float, bound: float, *, everything: bool) -> _Plan:
-    """The formula at the head of this module, at a pass share of which ``ranked`` is by value."""
-    owed_L = np.arange(-bound, bound + 2.0, 1.0 / _STEPS)
-    per_pass = math.pi / (2.0 * bound + 1.0)
-    angle_L = np.clip(owed_L, -bound, bound) * per_pass
-    share_L = ranked + share * (1.0 - share) * per_pass * np.tan(angle_L)
-    return _Plan(
-        1.0 - np.clip(share_L, 0.0, 1.0),
-        (owed_L <= -bound) | (share <= 0.0),
-        (owed_L >= bound) | everything,
-    )
 
 
 class ShareGate:
@@ -142,7 +98,7 @@ class ShareGate:
     @property
     def threshold(self) -> float:
         """The value that would be needed at no debt; NaN before anything was seen."""
-        return self._thresholds[round(self._bound * _STEPS)] if self._seen else math.nan
+        return self._thresholds[round(self._bound * STEPS)] if self._seen else math.nan
 
     def retarget(
         self, share: float, slack: float, granted: float = 0.0, *, varying: bool = False
@@ -158,9 +114,9 @@ class ShareGate:
         """
         self._varying = varying
         self._granted = granted
-        self._share = round(share * _ONE) / _ONE
+        self._share = round(share * ONE) / ONE
         rarer = RARE if varying else min(self._share, 1.0 - self._share)
-        self._bound = math.ceil(max(1.0, slack * min(1.0, rarer / RARE)) * _STEPS) / _STEPS
+        self._bound = math.ceil(max(1.0, slack * min(1.0, rarer / RARE)) * STEPS) / STEPS
         self._debt = min(max(self._debt, -self._bound), self._bound)
         self._replan()
         self._refresh()
@@ -196,7 +152,7 @@ class ShareGate:
         """Decide the next N values of the stream, in order.
 
         Args:
-            values_N: Rankable values (see :func:`rankable`); +inf passes without comparison.
+            values_N: Values as ``rankable`` makes them; +inf passes without comparison.
             times_N: Timestamps in milliseconds.
             granted_N: Values that pass whatever their rank; they count against what is owed.
             shares_N: What each value adds to the passes owed, multiples of 2^-32; for a gate
@@ -231,16 +187,16 @@ class ShareGate:
     ) -> npt.NDArray[np.float64]:
         """Steps by which what is owed has risen at each value since the stretch began."""
         if shares_N is None:
-            return self._share * _STEPS * _COUNT[1 : count + 1]
-        climb_N: npt.NDArray[np.float64] = np.cumsum(shares_N * _STEPS)
-        self._owed += float(climb_N[-1]) / _STEPS
+            return self._share * STEPS * _COUNT[1 : count + 1]
+        climb_N: npt.NDArray[np.float64] = np.cumsum(shares_N * STEPS)
+        self._owed += float(climb_N[-1]) / STEPS
         self._told += count
         return climb_N
 
     def _follow(self, next_stretch: int) -> None:
         """Plan the next stretch of positions; a share that varies is taken to be its last mean."""
         if self._varying and self._told:
-            self._share = round(min(self._owed / self._told, 1.0) * _ONE) / _ONE
+            self._share = round(min(self._owed / self._told, 1.0) * ONE) / ONE
             self._owed, self._told = 0.0, 0
             self._replan()
         self._due += next_stretch
@@ -264,7 +220,7 @@ class ShareGate:
             rows_N = self._walk(sure_N, climb_N, passed_N)
             threshold_N[:] = self._thresholds_L[rows_N]
             positions_N = np.arange(self._seen, self._seen + len(values_N), dtype=np.uint64)
-            ticket_N = (positions_N * np.uint64(_GOLDEN)) % np.uint64(_ONE)
+            ticket_N = (positions_N * np.uint64(_GOLDEN)) % np.uint64(ONE)
             tied_N = (values_N == threshold_N) & (ticket_N < self._tie_shares_L[rows_N])
             chosen_N[:] = (values_N > threshold_N) | tied_N
         self._seen += len(values_N)
@@ -286,7 +242,7 @@ class ShareGate:
         count = len(values_N)
         thresholds = self._thresholds
         ties = self._tie_shares
-        start = level = (self._debt - 0.5 + self._bound) * _STEPS
+        start = level = (self._debt - 0.5 + self._bound) * STEPS
         end = float(climb_N[-1])
         reach = int(start + end)
         indices: Iterable[int] = range(count)
@@ -302,15 +258,15 @@ class ShareGate:
             row = int(now) if now > 0.0 else 0
             threshold = thresholds[row]
             if value > threshold or (
-                value == threshold and (self._seen + index) * _GOLDEN % _ONE < ties[row]
+                value == threshold and (self._seen + index) * _GOLDEN % ONE < ties[row]
             ):
                 verdicts[index] = 1
-                level -= _STEPS
+                level -= STEPS
         passed_N[:] = np.frombuffer(verdicts, np.bool_)
         given_N = np.cumsum(passed_N)
         self._passed += int(given_N[-1])
-        self._debt = (level + end) / _STEPS + 0.5 - self._bound
-        rows_N = start + climb_N - _STEPS * (given_N - passed_N)
+        self._debt = (level + end) / STEPS + 0.5 - self._bound
+        rows_N = start + climb_N - STEPS * (given_N - passed_N)
         return np.maximum(rows_N, 0.0).astype(np.intp)
 
     def _walk_varying(
@@ -321,8 +277,8 @@ class ShareGate:
     ) -> npt.NDArray[np.intp]:
         """The same where a value may add more than one pass: what exceeds the bound is lost."""
         thresholds, ties = self._thresholds, self._tie_shares
-        top = 2.0 * self._bound * _STEPS
-        level = (self._debt - 0.5 + self._bound) * _STEPS
+        top = 2.0 * self._bound * STEPS
+        level = (self._debt - 0.5 + self._bound) * STEPS
         rises = np.diff(climb_N, prepend=0.0).tolist()
         rows = []
         for index, (value, rise) in enumerate(zip(values_N.tolist(), rises, strict=True)):
@@ -331,35 +287,18 @@ class ShareGate:
             rows.append(row)
             threshold = thresholds[row]
             passes = value > threshold or (
-                value == threshold and (self._seen + index) * _GOLDEN % _ONE < ties[row]
+                value == threshold and (self._seen + index) * _GOLDEN % ONE < ties[row]
             )
             passed_N[index] = passes
             if passes:
-                level -= _STEPS
+                level -= STEPS
         self._passed += int(np.count_nonzero(passed_N))
-        self._debt = level / _STEPS + 0.5 - self._bound
+        self._debt = level / STEPS + 0.5 - self._bound
         return np.array(rows, np.intp)
 
     def _refresh(self) -> None:
         """Read the table of thresholds, one per level of debt, off the window."""
-        plan = self._plan
-        values_M = np.sort(self._window.values())
-        count = len(values_M)
-        if count:
-            rank_L = plan.below_L * count
-            thresholds_L = values_M[np.minimum(rank_L.astype(np.intp), count - 1)]
-            first_L = values_M.searchsorted(thresholds_L, "left")
-            after_L = values_M.searchsorted(thresholds_L, "right")
-            tie_shares_L = (after_L - rank_L) / (after_L - first_L)
-            np.minimum(thresholds_L, np.float32(HIGHEST), out=thresholds_L)
-        else:
-            tie_shares_L = np.zeros(len(plan.below_L))
-            thresholds_L = np.where(plan.below_L > 0.5, np.float32(HIGHEST), np.float32(LOWEST))
-        thresholds_L[plan.never_L] = HIGHEST
-        thresholds_L[plan.always_L] = LOWEST
-        tie_shares_L[plan.always_L] = 1.0
-        tie_shares_L = np.minimum(np.maximum(tie_shares_L, 0.0), 1.0) * _ONE
-        self._use(thresholds_L, tie_shares_L.astype(np.uint64))
+        self._use(*read_thresholds(self._levels, self._window.values()))
 
     def _use(
         self, thresholds_L: npt.NDArray[np.float32], tie_shares_L: npt.NDArray[np.uint64]
@@ -374,7 +313,7 @@ class ShareGate:
         granted = self._granted * self._share if self._varying else self._granted
         ranked = (self._share - granted) / (1.0 - granted) if granted < 1.0 else 0.0
         everything = self._share >= 1.0 and not self._varying
-        self._plan = _plan(self._share, ranked, self._bound, everything=everything)
+        self._levels = plan_levels(self._share, ranked, self._bound, everything=everything)
 
     @property
     def _aim(self) -> list[float]:

@@ -26,6 +26,8 @@ from stream.policy.valuation import Valuation
 from stream.records import Reason
 
 SNAPSHOT_VERSION: Final = 2
+REPORTS: Final = 200
+"""States that a worker tells the fleet at a time; with full summaries 300 KB."""
 
 Floats32 = npt.NDArray[np.float32]
 
@@ -73,6 +75,7 @@ class Policy:
         self._scenarios: dict[str, Scenario] = {}
         self._own: frozenset[int] = frozenset()
         self._partitions = 0
+        self._turn = 0
         self._apply(self._steering.in_force)
 
     @property
@@ -214,12 +217,20 @@ class Policy:
     def report(self, elapsed_s: float) -> list[PartitionState]:
         """What to tell the fleet: the own partitions that had requests since the last report.
 
+        At most ``REPORTS`` states or so at a time: with more scenarios they take turns, after
+        ``*``, whose turn is always.
+
         Args:
             elapsed_s: Time since the last report.
         """
-        reports = []
         for scenario in self._scenarios.values():
-            reports += scenario.report(elapsed_s)
+            scenario.wait(elapsed_s)
+        reports = self._everything.report()
+        for _ in range(len(self._numbered) - 1):
+            if len(reports) >= REPORTS:
+                break
+            self._turn = self._turn % (len(self._numbered) - 1) + 1
+            reports += self._numbered[self._turn].report()
         return reports
 
     def snapshot(self) -> dict[str, Any]:

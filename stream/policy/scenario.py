@@ -42,6 +42,7 @@ class Scenario:
         self._per_second: dict[int, float] = {}
         self._own: frozenset[int] = frozenset()
         self._partitions = 0
+        self._elapsed_s = 0.0
         self._settings = settings
         self._pacing = self._new_pacing()
 
@@ -144,9 +145,14 @@ class Scenario:
         if self._started is not None:
             self._aim(self._started)
 
-    def report(self, elapsed_s: float) -> list[PartitionState]:
+    def wait(self, elapsed_s: float) -> None:
+        """Time goes by until the next report."""
+        self._elapsed_s += elapsed_s
+
+    def report(self) -> list[PartitionState]:
         """What to tell the fleet of each own partition that had requests since the last time."""
-        if not self._requests or self._started is None:
+        elapsed_s, self._elapsed_s = self._elapsed_s, 0.0
+        if not self._requests or self._started is None or elapsed_s <= 0.0:
             return []
         rewards_Q = self._started.sample(QUANTILES)
         states = []

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.policy.gate import HIGHEST, LOWEST, REFRESH, ShareGate, rankable
+from stream.policy.gate import REFRESH, ShareGate
+from stream.policy.levels import HIGHEST, LOWEST, rankable
 from stream.policy.window import SlidingWindow
 
 odd_floats = st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0, 0.25, 1e300, -1e300])
