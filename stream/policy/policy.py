@@ -13,8 +13,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from models.manifest import AutoEvidence
 from models.settings import EVERYTHING, PolicySettings, ScenarioSettings
 from models.tasks import TaskSet
+from stream.policy.confidence import follow
 from stream.policy.errors import PolicyError
 from stream.policy.exploration import draw
 from stream.policy.fleet import PartitionState
@@ -69,6 +71,8 @@ class Policy:
     """
 
     def __init__(self, settings: PolicySettings, tasks: TaskSet) -> None:
+        self._tasks = tasks
+        self._evidence: AutoEvidence | None = None
         self._seed = settings.seed
         self._window = settings.window
         self._steering = Steering(settings, tasks)
@@ -154,6 +158,18 @@ class Policy:
             made.passed_N[at], made.reason_N[at] = passed_N, reason_N
             made.threshold_N[at], made.propensity_N[at] = verdicts.threshold_N, propensity_N
         return made
+
+    def follow(self, evidence: AutoEvidence | None) -> None:
+        """Where the settings say ``auto``, pass directly from the next request on what paid.
+
+        Args:
+            evidence: Of the artifact that serves; without any nothing passes directly.
+
+        Raises:
+            PolicyError: If it names a task that is not there.
+        """
+        self._evidence = evidence
+        self._apply(self._steering.in_force)
 
     def steer(self, scenario: str, change: Change | None) -> None:
         """Put a change in force from the next request on; passes owed stay owed.
@@ -276,7 +292,8 @@ class Policy:
 
     def _apply(self, settings: Mapping[str, ScenarioSettings]) -> None:
         """Bring scenarios in line with the settings in force, and number them again."""
-        for name, in_force in settings.items():
+        for name, asked in settings.items():
+            in_force = follow(asked, self._evidence, self._tasks)
             valuation = self._steering.valuation(in_force)
             if name in self._scenarios:
                 self._scenarios[name].steer(in_force, valuation)

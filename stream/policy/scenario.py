@@ -190,7 +190,9 @@ class Scenario:
 
     def _target(self) -> Target:
         settings = self._settings
-        direct = settings.direct_share if self.valuation.passes_uncertain else 0.0
+        direct = 0.0
+        if self.valuation.passes_uncertain and settings.direct_share != "auto":
+            direct = settings.direct_share
         return Target(self.rate, settings.capacity, direct, settings.explore, settings.slack)
 
     def _new_pacing(self) -> Pacing | None:
