@@ -10,7 +10,7 @@ partition's passes due move with it to a new owner. Debts are independent, so th
 keeps slack in proportion to the square root of its part, and their sum varies as one's would.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -66,16 +66,18 @@ class FleetView:
         """Passes due on a partition, as last heard."""
         return self._states[partition].due if partition in self._states else 0.0
 
-    def aim(self, passes: float, own: Mapping[int, float], debt: float) -> Aim | None:
-        """This worker's part of a share of passes.
+    def aim(self, passes: float, own: Iterable[int], debt: float) -> Aim | None:
+        """This worker's part of a share of passes; None for all of it.
 
         Args:
             passes: The share of the fleet's requests to pass, inside (0, 1).
-            own: Passes due on each partition of this worker.
-            debt: What its controller owes by itself.
+            own: Partitions of this worker.
+            debt: What its controller owed by itself when it last told the fleet what is due.
         """
+        if not self._states:
+            return None
         part, share = self._split(passes, own)
-        due = sum(s.due for p, s in self._states.items() if p not in own) + sum(own.values())
+        due = sum(state.due for state in self._states.values())
         rarer = min(passes, 1.0 - passes)
         horizon = max(HORIZON, HORIZON_S * sum(s.per_second for s in self._states.values()))
         more = min(max((due - debt) / horizon, -LARGEST * rarer), LARGEST * rarer)

@@ -43,6 +43,7 @@ class Scenario:
         self._own: frozenset[int] = frozenset()
         self._partitions = 0
         self._elapsed_s = 0.0
+        self._told_debt = 0.0
         self._settings = settings
         self._pacing = self._new_pacing()
 
@@ -139,6 +140,7 @@ class Scenario:
     def forget_fleet(self) -> None:
         """Hold the target with the own requests only."""
         self._fleet = FleetView()
+        self._told_debt = 0.0
 
     def reconsider(self) -> None:
         """Tell the controller, if there is one, its part of the target as it is now."""
@@ -154,6 +156,7 @@ class Scenario:
         elapsed_s, self._elapsed_s = self._elapsed_s, 0.0
         if not self._requests or self._started is None or elapsed_s <= 0.0:
             return []
+        self._told_debt = self._started.debt
         rewards_Q = self._started.sample(QUANTILES)
         states = []
         for partition in sorted(self._own):
@@ -184,8 +187,7 @@ class Scenario:
         if target.capacity is not None:
             aim = self._fleet.limit(target.capacity, self._own, self._partitions)
         elif self._partitions and 0.0 < target.rate < 1.0:
-            due = {partition: self._due.get(partition, 0) / _ONE for partition in self._own}
-            aim = self._fleet.aim(1.0 - target.rate, due, controller.debt)
+            aim = self._fleet.aim(1.0 - target.rate, self._own, self._told_debt)
         controller.steer(target, aim)
 
     def _target(self) -> Target:

@@ -54,7 +54,7 @@ def test_better_traffic_passes_more() -> None:
     fleet = view(
         state(0, 10.0, list(np.linspace(0, 1, 100))), state(1, 10.0, list(np.linspace(1, 2, 100)))
     )
-    poor, rich = fleet.aim(0.5, {0: 0.0}, 0.0), fleet.aim(0.5, {1: 0.0}, 0.0)
+    poor, rich = fleet.aim(0.5, [0], 0.0), fleet.aim(0.5, [1], 0.0)
     assert poor is not None
     assert rich is not None
     assert (poor.passes, rich.passes) == pytest.approx((0.05, 0.95), abs=0.01)
@@ -63,13 +63,14 @@ def test_better_traffic_passes_more() -> None:
 def test_what_others_left_due_is_made_good_for() -> None:
     """Passes due on a silent partition raise the shares of those that are left."""
     rewards = list(np.linspace(0, 1, 100))
-    fleet = view(state(0, 100.0, rewards), state(1, 100.0, rewards, due=40.0))
+    fleet = view(state(0, 100.0, rewards, due=3.0), state(1, 100.0, rewards, due=40.0))
     fleet.silence(1)
-    aim = fleet.aim(0.4, {0: 3.0}, debt=3.0)
+    aim = fleet.aim(0.4, [0], debt=3.0)
     assert aim is not None
     assert aim.part == 1.0
     assert aim.passes == pytest.approx(0.4 + 40.0 / 2000.0)
-    assert view(state(0, 100.0, rewards)).aim(0.4, {0: 3.0}, debt=3.0) is None
+    assert view(state(0, 100.0, rewards, due=3.0)).aim(0.4, [0], debt=3.0) is None
+    assert FleetView().aim(0.4, [0], debt=3.0) is None
 
 
 def test_a_capacity_is_split_by_what_passes() -> None:
