@@ -128,8 +128,11 @@ class Manifest(_Part):
         label_rates: Share of positives per task in the training rows of its population.
         training: Which examples were learned from.
         metrics: Held-out metrics.
-        rescaling: Per task the factor that brought the teacher's uncertainty to the mean of the
-            labels for training (DAUM, section III-E); the student's graph divides it out.
+        uncertainty_target: What the student's uncertainty head learned of the teacher's standard
+            deviation; the graph ends with the inverse (:mod:`models.nets.scale`).
+        rescaling: Under ``mean`` per task the factor that brought the teacher's uncertainty to the
+            mean of the labels for training (DAUM, section III-E), which the graph divides out;
+            empty under another target.
         agreement: Largest difference between torch and onnxruntime on real rows at export.
         auto: Evidence on passing uncertain requests directly.
         config: Configuration of teacher, SWAG and student.
@@ -146,6 +149,7 @@ class Manifest(_Part):
     label_rates: dict[str, float]
     training: TrainingRange
     metrics: Metrics
+    uncertainty_target: Literal["mean", "log_variance", "rank", "quantile"] = "mean"
     rescaling: dict[str, float]
     agreement: float
     auto: AutoEvidence | None

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
 
 from models.artifact import write_artifact
 from models.examples import Examples, Paths
@@ -29,6 +28,7 @@ from models.manifest import (
 )
 from models.nets.embedding import FeatureLayout
 from models.nets.export import OPSET, check_agreement, export_student
+from models.nets.scale import MeanScale, UncertaintyScale
 from models.tasks import DEFAULT_TASKS, TaskSet
 from trainer.auto import judge_direct_passes
 from trainer.card import card_html
@@ -80,14 +80,14 @@ class Trained:
     Attributes:
         model: Content of ``student.onnx``.
         agreement: Largest difference between torch and onnxruntime.
-        rescaling_T: Factor on the uncertainty targets.
+        scale: Between the student's uncertainty head and the teacher's unit.
         teacher: Probabilities and uncertainties of the teacher, each (N, T).
         student: The same of the exported student.
     """
 
     model: bytes
     agreement: float
-    rescaling_T: Tensor
+    scale: UncertaintyScale
     teacher: tuple[Scores, Scores]
     student: tuple[Scores, Scores]
 
@@ -204,7 +204,7 @@ def _fit(
     ids_NC, newest = rows.everything.ids_KC, rows.held_out
     labels = _labels_file(kept, folder, devices)
     mean_NT, std_NT = label(teacher, ids_NC, len(job.tasks), labels, devices, bars)
-    student, rescaling_T = fit_student(
+    student = fit_student(
         layout,
         ids_NC[newest:],
         mean_NT[newest:],
@@ -212,16 +212,17 @@ def _fit(
         sizes=job.config.student,
         training=job.config.distillation,
         progress=bars,
+        hard_NT=rows.everything.targets_KT[newest:],
         devices=devices,
         saved=_state(kept, "student"),
     )
-    model = export_student(student, rescaling_T)
+    model = export_student(student)
     held_NC = ids_NC[:newest].numpy()
-    agreement, scores_NT, uncertainties_NT = check_agreement(student, rescaling_T, model, held_NC)
+    agreement, scores_NT, uncertainties_NT = check_agreement(student, model, held_NC)
     return Trained(
         model=model,
         agreement=agreement,
-        rescaling_T=rescaling_T,
+        scale=student.scale,
         teacher=(mean_NT[:newest].numpy(), std_NT[:newest].numpy()),
         student=(scores_NT, uncertainties_NT),
     )
@@ -273,7 +274,8 @@ def _manifest(rows: TrainingRows, trained: Trained, job: Job, created: datetime)
             held_out_rows=rows.held_out,
         ),
         metrics=_metrics(trained, rows.newest.targets_KT.numpy(), job.tasks),
-        rescaling=dict(zip(names, trained.rescaling_T.tolist(), strict=True)),
+        uncertainty_target=config.distillation.target,
+        rescaling=_rescaling(trained.scale, job.tasks),
         agreement=trained.agreement,
         auto=judge_direct_passes(
             *trained.student,
@@ -285,6 +287,12 @@ def _manifest(rows: TrainingRows, trained: Trained, job: Job, created: datetime)
         config=config.to_dict(),
         seed=job.seed,
     )
+
+
+def _rescaling(scale: UncertaintyScale, tasks: TaskSet) -> dict[str, float]:
+    if not isinstance(scale, MeanScale):
+        return {}
+    return dict(zip(tasks.names, scale.factor_T.tolist(), strict=True))
 
 
 def _metrics(trained: Trained, targets_NT: Scores, tasks: TaskSet) -> Metrics:
