@@ -2,10 +2,10 @@
 
 import json
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from models.nets.ple import PleConfig
 from models.nets.student import StudentConfig
+from models.nets.teacher import TeacherConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,11 @@ class TeacherTraining:
         rank: Deviations kept (K).
         scale: Factor on SWAG's covariance.
         samples: Weight sets drawn for mean and standard deviation (M).
+        spread_embeddings: Whether the embedding table takes part in the spread, or only in the
+            mean.
         weight_decay: AdamW's, on all weights.
+        task_weights: Of the tasks' losses: "equal", "learned" from each task's uncertainty, or one
+            number per task in their order.
     """
 
     batch: int = 256
@@ -34,7 +38,9 @@ class TeacherTraining:
     rank: int = 10
     scale: float = 0.5
     samples: int = 20
+    spread_embeddings: bool = True
     weight_decay: float = 0.05
+    task_weights: Literal["equal", "learned"] | tuple[float, ...] = "equal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +71,17 @@ class TrainConfig:
         held_out: Share of the rows, the newest ones, kept for the metrics.
         threads: Threads of torch. Sums depend on it in their last digits; one gives the same on
             machines with any number of cores.
+        net: Kind and sizes of the teacher.
+        teacher: Its training.
+        student: Sizes of the student.
+        distillation: Its training.
         auto_rate: Intercepted share at which passing by uncertainty is judged.
         auto_weights: Value of one positive per task for that judgement; 1 where not given.
     """
 
     held_out: float = 0.15
     threads: int = 1
-    ple: PleConfig = field(default_factory=PleConfig)
+    net: TeacherConfig = field(default_factory=TeacherConfig)
     teacher: TeacherTraining = field(default_factory=TeacherTraining)
     student: StudentConfig = field(default_factory=StudentConfig)
     distillation: StudentTraining = field(default_factory=StudentTraining)
@@ -84,7 +94,7 @@ class TrainConfig:
         """The same with an effort that suits a trial run."""
         return replace(
             self,
-            ple=PleConfig(embedding=4, expert=16, tower=8),
+            net=replace(self.net, embedding=4, expert=16, tower=8),
             teacher=TeacherTraining(
                 batch=128,
                 epochs=3,

@@ -1,28 +1,32 @@
-"""Fitting the teacher: PLE on the labels, then SWAG over the end of its training.
+"""Fitting nets on labels: the teacher with SWAG over the end of its training, and single nets.
 
-The learning rate decays well before the first snapshot and stays constant while they are taken:
-the average of the snapshots is better than any of them, their spread is the uncertainty.
+The teacher's learning rate decays well before the first snapshot and stays constant while they are
+taken: the average of the snapshots is better than any of them, their spread is the uncertainty. A
+single net takes as many steps with a rate that decays to zero.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from rich.progress import Progress
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.nets.embedding import FeatureLayout
-from models.nets.losses import masked_bce
-from models.nets.ple import Ple, PleConfig
-from models.nets.swag import SwagPosterior, Weights, predict_moments
+from models.nets.heads import LOGIT, Head
+from models.nets.losses import LearnedTaskWeights, TaskWeights
+from models.nets.swag import SwagPosterior, refuse_statistics
+from models.nets.teacher import TeacherConfig, TeacherNet, build_teacher
+from models.nets.weight_sets import Weights, predict_moments
 from trainer.config import TeacherTraining
 from trainer.fitting import cosine, run_steps, steps_per_epoch
 
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """A fitted teacher: its net and the M weight sets that it predicts with."""
+    """A fitted teacher: its net, at the mean of the snapshots, and the M sets it predicts with."""
 
-    net: Ple
+    net: TeacherNet
     posterior: SwagPosterior
     samples: list[Weights]
 
@@ -34,12 +38,29 @@ class Teacher:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Steps of a fit: ``decay`` with a falling rate, then snapshots ``gap`` steps apart."""
+
+    decay: int
+    gap: int
+    steps: int
+
+    @classmethod
+    def of(cls, rows: int, training: TeacherTraining) -> "Schedule":
+        """The schedule for so many rows."""
+        per_epoch = steps_per_epoch(rows, training.batch)
+        decay = training.epochs * per_epoch
+        gap = max(per_epoch // training.snapshots_per_epoch, 1)
+        return cls(decay, gap, decay + training.snapshots * gap)
+
+
 def fit_teacher(
     layout: FeatureLayout,
     ids_NC: Tensor,
     targets_NT: Tensor,
     *,
-    sizes: PleConfig,
+    config: TeacherConfig,
     training: TeacherTraining,
     seed: int,
     progress: Progress,
@@ -50,43 +71,137 @@ def fit_teacher(
         layout: Where the features lie.
         ids_NC: Feature ids of the labelled rows.
         targets_NT: Labels; NaN where masked or outside the task's population.
-        sizes: Sizes of the net.
+        config: Kind and sizes of the net.
         training: Schedule.
         seed: Seed of the weight sets; initial weights and batches come from torch's generator.
         progress: Where the bars are shown.
     """
-    net = Ple(layout, targets_NT.shape[1], sizes)
-    _start_at_base_rates(net, targets_NT)
-    posterior = SwagPosterior(training.rank, training.scale)
-    per_epoch = steps_per_epoch(len(ids_NC), training.batch)
-    decay_steps = training.epochs * per_epoch
-    gap = max(per_epoch // training.snapshots_per_epoch, 1)
-    steps = decay_steps + training.snapshots * gap
-    bar = progress.add_task("teacher", total=steps)
+    net = build_teacher(layout, targets_NT.shape[1], config)
+    net.start_at(LOGIT.start(base_rates(targets_NT)))
+    refuse_statistics(net)
+    posterior = SwagPosterior(
+        training.rank,
+        training.scale,
+        lambda name: training.spread_embeddings or not name.startswith("embedding."),
+    )
+    schedule = Schedule.of(len(ids_NC), training)
 
     def after_step(taken: int) -> None:
-        if taken > decay_steps and (taken - decay_steps) % gap == 0:
+        past = taken - schedule.decay
+        if past > 0 and past % schedule.gap == 0:
             posterior.collect(dict(net.named_parameters()))
-        progress.advance(bar)
 
-    run_steps(
+    _fit(
         net,
-        rows=len(ids_NC),
-        batch=training.batch,
-        steps=steps,
-        learning_rate=lambda step: cosine(
-            step, decay_steps, training.learning_rate, training.swag_learning_rate
+        ids_NC,
+        targets_NT,
+        head=LOGIT,
+        training=training,
+        rate=lambda step: cosine(
+            step, schedule.decay, training.learning_rate, training.swag_learning_rate
         ),
-        loss=lambda rows: masked_bce(net(ids_NC[rows]), targets_NT[rows]),
         after_step=after_step,
-        weight_decay=training.weight_decay,
+        progress=progress,
+        label="teacher",
     )
     net.load_state_dict(posterior.mean_weights(), strict=False)
     return Teacher(net, posterior, posterior.sample(training.samples, seed))
 
 
-@torch.no_grad()
-def _start_at_base_rates(net: Ple, targets_NT: Tensor) -> None:
-    """Let each task's first prediction be its base rate, so that rare tasks need not find it."""
-    rates_T = targets_NT.nanmean(0).nan_to_num(nan=0.5).clamp(1e-4, 1 - 1e-4)
-    net.tower_out.bias_E1O.copy_(rates_T.logit().view(-1, 1, 1))
+def fit_single(
+    net: TeacherNet,
+    ids_NC: Tensor,
+    targets_NT: Tensor,
+    *,
+    training: TeacherTraining,
+    progress: Progress,
+    label: str,
+    head: Head = LOGIT,
+) -> None:
+    """Train one net in place, over the teacher's number of steps, with a rate decaying to zero.
+
+    Args:
+        net: With its initial weights.
+        ids_NC: Feature ids of the labelled rows.
+        targets_NT: Labels; NaN where masked or outside the task's population.
+        training: Schedule; its snapshots count as steps only.
+        progress: Where the bar is shown.
+        label: What the bar says.
+        head: What the outputs mean.
+    """
+    steps = Schedule.of(len(ids_NC), training).steps
+    _fit(
+        net,
+        ids_NC,
+        targets_NT,
+        head=head,
+        training=training,
+        rate=lambda step: cosine(step, steps, training.learning_rate, 0.0),
+        after_step=lambda _: None,
+        progress=progress,
+        label=label,
+    )
+
+
+def base_rates(targets_NT: Tensor) -> Tensor:
+    """Share of positives per task among its unmasked rows, away from 0 and 1; shape (T,)."""
+    return targets_NT.nanmean(0).nan_to_num(nan=0.5).clamp(1e-4, 1 - 1e-4)
+
+
+def _fit(
+    net: TeacherNet,
+    ids_NC: Tensor,
+    targets_NT: Tensor,
+    *,
+    head: Head,
+    training: TeacherTraining,
+    rate: Callable[[int], float],
+    after_step: Callable[[int], None],
+    progress: Progress,
+    label: str,
+) -> None:
+    schedule = Schedule.of(len(ids_NC), training)
+    weights = _task_weights(training, targets_NT.shape[1])
+    bar = progress.add_task(label, total=schedule.steps)
+    taken = 0
+
+    def loss(rows: Tensor) -> Tensor:
+        annealing = min(taken / schedule.decay, 1.0)
+        losses_T = head.losses(net.outputs(ids_NC[rows]), targets_NT[rows], annealing)
+        total: Tensor = weights(losses_T)
+        return total
+
+    def stepped(steps: int) -> None:
+        nonlocal taken
+        taken = steps
+        after_step(steps)
+        progress.advance(bar)
+
+    run_steps(
+        nn.ModuleList([net, weights]),
+        rows=len(ids_NC),
+        batch=training.batch,
+        steps=schedule.steps,
+        learning_rate=rate,
+        loss=loss,
+        after_step=stepped,
+        weight_decay=training.weight_decay,
+    )
+
+
+def _task_weights(training: TeacherTraining, tasks: int) -> nn.Module:
+    """How the tasks' losses become one.
+
+    Raises:
+        ValueError: If the weights given are not one per task.
+    """
+    if training.task_weights == "learned":
+        return LearnedTaskWeights(tasks)
+    if training.task_weights == "equal":
+        return TaskWeights(torch.ones(tasks))
+    if len(training.task_weights) != tasks:
+        raise ValueError(
+            f"teacher.task_weights: {len(training.task_weights)} weights for {tasks} tasks; "
+            "give one per task"
+        )
+    return TaskWeights(torch.tensor(training.task_weights))

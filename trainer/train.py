@@ -153,7 +153,7 @@ def _fit(
         layout,
         ids_NC,
         targets_NT,
-        sizes=config.ple,
+        config=config.net,
         training=config.teacher,
         seed=seed,
         progress=bars,

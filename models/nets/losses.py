@@ -4,29 +4,79 @@ A target that is NaN does not count: its label is not mature yet, or its row lie
 task's population (:meth:`models.examples.Examples.targets` puts both there).
 """
 
+from collections.abc import Callable
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 
-def masked_bce(logits_NT: Tensor, targets_NT: Tensor, weights_T: Tensor | None = None) -> Tensor:
-    """Binary cross-entropy per task over its unmasked rows, then weighted over the tasks.
+def masked_mean(loss: Callable[[Tensor], Tensor], targets_NT: Tensor) -> Tensor:
+    """Mean loss per task over its unmasked rows, shape (T,).
 
     Args:
-        logits_NT: Predictions.
+        loss: Gives the losses (N, T) of targets without NaN.
         targets_NT: Labels or soft labels in [0, 1]; NaN where masked.
-        weights_T: Weight per task; 1 each by default.
 
     Returns:
-        A scalar, nats. Masked entries have exactly zero gradient; a task without unmasked rows
-        contributes nothing.
+        Masked entries have exactly zero gradient; a task without unmasked rows has loss 0.
     """
     known_NT = ~targets_NT.isnan()
-    targets_NT = torch.where(known_NT, targets_NT, torch.zeros_like(targets_NT))
-    losses_NT = functional.binary_cross_entropy_with_logits(logits_NT, targets_NT, reduction="none")
+    losses_NT = loss(torch.where(known_NT, targets_NT, torch.zeros_like(targets_NT)))
     losses_NT = torch.where(known_NT, losses_NT, torch.zeros_like(losses_NT))
-    losses_T = losses_NT.sum(0) / known_NT.sum(0).clamp(min=1)
-    return (losses_T if weights_T is None else losses_T * weights_T).sum()
+    return losses_NT.sum(0) / known_NT.sum(0).clamp(min=1)
+
+
+def bce_by_task(logits_NT: Tensor, targets_NT: Tensor) -> Tensor:
+    """Binary cross-entropy per task over its unmasked rows, nats, shape (T,)."""
+    return masked_mean(
+        lambda labels_NT: functional.binary_cross_entropy_with_logits(
+            logits_NT, labels_NT, reduction="none"
+        ),
+        targets_NT,
+    )
+
+
+def masked_bce(logits_NT: Tensor, targets_NT: Tensor) -> Tensor:
+    """Binary cross-entropy per task over its unmasked rows, summed over the tasks: a scalar."""
+    return bce_by_task(logits_NT, targets_NT).sum()
+
+
+class TaskWeights(nn.Module):
+    """Fixed weights of the tasks' losses.
+
+    Args:
+        weights_T: One weight per task.
+    """
+
+    weights_T: Tensor
+
+    def __init__(self, weights_T: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weights_T", weights_T)
+
+    def forward(self, losses_T: Tensor) -> Tensor:
+        """The weighted sum."""
+        return (losses_T * self.weights_T).sum()
+
+
+class LearnedTaskWeights(nn.Module):
+    """Weights from each task's uncertainty, learned beside the net (Kendall, Gal, Cipolla 2018).
+
+    Their equation 10 for classification, L / sigma^2 + log sigma, with s = log sigma^2 learned: a
+    task whose loss stays high weighs less, and s / 2 keeps the weights from vanishing.
+
+    Args:
+        tasks: T.
+    """
+
+    def __init__(self, tasks: int) -> None:
+        super().__init__()
+        self.log_variance_T = nn.Parameter(torch.zeros(tasks))
+
+    def forward(self, losses_T: Tensor) -> Tensor:
+        """The weighted sum and its regulariser."""
+        return ((-self.log_variance_T).exp() * losses_T + self.log_variance_T / 2).sum()
 
 
 def poisson_deviance(predicted_NT: Tensor, targets_NT: Tensor) -> Tensor:

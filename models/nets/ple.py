@@ -1,82 +1,60 @@
-"""The teacher: progressive layered extraction (Tang et al., RecSys 2020) with MLP experts.
+"""How the tasks share experts: one for all, or progressive layered extraction.
 
-Shared experts see every task's gradient, each task has an expert of its own, and a gate per task
-mixes the shared ones with its own before its tower (DAUM, eq. 28).
-
-N requests, I inputs, E experts, H expert width, T tasks, B = shared + 1 experts that a gate mixes,
-W tower width.
+N requests, I inputs, E experts, H expert width, T tasks, B = shared + 1 experts that a gate mixes.
 """
 
-import math
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from models.nets.embedding import FeatureEmbedding, FeatureLayout
 
+class SharedBottom(nn.Module):
+    """One expert that every task reads (Caruana 1997).
 
-@dataclass(frozen=True, slots=True)
-class PleConfig:
-    """Sizes of the teacher.
-
-    Attributes:
-        embedding: Width of a feature's vector.
-        shared_experts: Experts that all tasks share.
-        expert: Width of an expert's two layers (H).
-        tower: Width of a task's tower (W).
+    Args:
+        tasks: T.
+        make_experts: Makes the given number of experts side by side.
     """
 
-    embedding: int = 8
-    shared_experts: int = 3
-    expert: int = 32
-    tower: int = 16
-
-
-class ParallelLinear(nn.Module):
-    """E linear layers of one shape side by side, each on an input of its own."""
-
-    def __init__(self, count: int, inputs: int, outputs: int) -> None:
+    def __init__(self, tasks: int, make_experts: Callable[[int], nn.Module]) -> None:
         super().__init__()
-        bound = 1 / math.sqrt(inputs)
-        self.weight_EIO = nn.Parameter(torch.empty(count, inputs, outputs).uniform_(-bound, bound))
-        self.bias_E1O = nn.Parameter(torch.zeros(count, 1, outputs))
+        self.tasks = tasks
+        self.experts = make_experts(1)
 
-    def forward(self, x_ENI: Tensor) -> Tensor:
-        """Outputs of shape (E, N, O)."""
-        return torch.baddbmm(self.bias_E1O, x_ENI, self.weight_EIO)
+    def forward(self, x_NI: Tensor) -> Tensor:
+        """What each task reads, (T, N, H)."""
+        experts_1NH: Tensor = self.experts(x_NI)
+        return experts_1NH.expand(self.tasks, -1, -1)
 
 
 class Ple(nn.Module):
-    """Multi-task net: feature ids in, one logit per task out.
+    """Progressive layered extraction (Tang et al., RecSys 2020).
+
+    Shared experts see every task's gradient, each task has an expert of its own, and a gate per
+    task mixes the shared ones with its own: h_t = f_t(h_t, g_shared) (DAUM, eq. 28).
 
     Args:
-        layout: Where the features lie.
+        inputs: I.
         tasks: T.
-        config: Sizes.
+        shared: Experts that all tasks share.
+        make_experts: Makes the given number of experts side by side.
     """
 
-    def __init__(self, layout: FeatureLayout, tasks: int, config: PleConfig) -> None:
+    def __init__(
+        self, inputs: int, tasks: int, shared: int, make_experts: Callable[[int], nn.Module]
+    ) -> None:
         super().__init__()
         self.tasks = tasks
-        self.shared = config.shared_experts
-        self.width = config.expert
-        self.embedding = FeatureEmbedding(layout, config.embedding)
-        inputs, experts = self.embedding.out_width, self.shared + tasks
-        self.gates = nn.Linear(inputs, tasks * (self.shared + 1))
-        self.expert_in = nn.Linear(inputs, experts * self.width)
-        self.expert_out = ParallelLinear(experts, self.width, self.width)
-        self.tower_in = ParallelLinear(tasks, self.width, config.tower)
-        self.tower_out = ParallelLinear(tasks, config.tower, 1)
+        self.shared = shared
+        self.gates = nn.Linear(inputs, tasks * (shared + 1))
+        self.experts = make_experts(shared + tasks)
 
-    def forward(self, ids_NC: Tensor) -> Tensor:
-        """Logits of shape (N, T)."""
-        x_NI = self.embedding(ids_NC)
-        hidden_ENH = self.expert_in(x_NI).relu().unflatten(1, (-1, self.width)).transpose(0, 1)
-        experts_ENH = self.expert_out(hidden_ENH).relu()
+    def forward(self, x_NI: Tensor) -> Tensor:
+        """What each task reads, (T, N, H)."""
+        experts_ENH = self.experts(x_NI)
         gates_NTB = self.gates(x_NI).unflatten(1, (self.tasks, -1)).softmax(2)
         shared_TNH = torch.einsum("ntb,bnh->tnh", gates_NTB[:, :, :-1], experts_ENH[: self.shared])
         own_TNH = gates_NTB[:, :, -1].T.unsqueeze(2) * experts_ENH[self.shared :]
-        towers_TNW = self.tower_in(shared_TNH + own_TNH).relu()
-        logits_NT: Tensor = self.tower_out(towers_TNW).squeeze(2).T
-        return logits_NT
+        read_TNH: Tensor = shared_TNH + own_TNH
+        return read_TNH

@@ -6,17 +6,34 @@
 snapshots' deviations from the running mean at their time. (DAUM's Algorithm 1 leaves out K - 1 and
 uses another letter for each normal draw; equation 29 is the one that SWAG defines.)
 
-Q weights in all, M samples of them, K deviations, N requests, T tasks.
+It wraps any net that keeps no statistics of the data: a layer normalisation has none, and what a
+batch normalisation gathered for one weight set is wrong for another, so :func:`refuse_statistics`
+turns nets with one away.
+
+Q weights in all, P of them with a spread (the first P), M samples, K deviations.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-Weights = dict[str, Tensor]
+from models.nets.weight_sets import Weights
+
+
+def refuse_statistics(net: nn.Module) -> None:
+    """Check that a net's weights are all there is to average or sample.
+
+    Raises:
+        ValueError: If a module keeps running statistics of the data.
+    """
+    for name, buffer in net.named_buffers():
+        if name.rpartition(".")[2] in ("running_mean", "running_var") and buffer is not None:
+            raise ValueError(
+                f"swag: {name} holds statistics that fit one weight set only; use a layer "
+                "normalisation, or recompute them for every set"
+            )
 
 
 class SwagPosterior:
@@ -25,19 +42,27 @@ class SwagPosterior:
     Args:
         rank: Most deviations to keep (K).
         scale: Factor on the covariance; 1 is SWAG's own.
+        takes_part: Whether the weights of this name have a spread; those that have none are at
+            their mean in every sample.
 
     Raises:
         ValueError: If the rank cannot give a covariance.
     """
 
-    def __init__(self, rank: int, scale: float = 1.0) -> None:
+    def __init__(
+        self,
+        rank: int,
+        scale: float = 1.0,
+        takes_part: Callable[[str], bool] = lambda _: True,
+    ) -> None:
         if rank < 2:
             raise ValueError(f"swag rank: {rank} deviations give no covariance; use at least 2")
         self.scale = scale
         self.count = 0
+        self._takes_part = takes_part
         self._shapes: dict[str, torch.Size] = {}
         self._mean_Q = torch.zeros(0, dtype=torch.float64)
-        self._squares_Q = torch.zeros(0, dtype=torch.float64)
+        self._squares_P = torch.zeros(0, dtype=torch.float64)
         self._deviations: deque[Tensor] = deque(maxlen=rank)
 
     def collect(self, weights: Mapping[str, Tensor]) -> None:
@@ -46,32 +71,35 @@ class SwagPosterior:
         Raises:
             ValueError: If names or shapes differ from those of the first snapshot.
         """
-        shapes = {name: weight.shape for name, weight in weights.items()}
-        flat_Q = torch.cat([weight.detach().double().flatten() for weight in weights.values()])
+        names = sorted(weights, key=lambda name: not self._takes_part(name))
+        shapes = {name: weights[name].shape for name in names}
+        flat_Q = torch.cat([weights[name].detach().double().flatten() for name in names])
         if not self.count:
             self._shapes = shapes
-            self._mean_Q, self._squares_Q = torch.zeros_like(flat_Q), torch.zeros_like(flat_Q)
+            spread = sum(shapes[name].numel() for name in names if self._takes_part(name))
+            self._mean_Q, self._squares_P = torch.zeros_like(flat_Q), flat_Q.new_zeros(spread)
         elif shapes != self._shapes:
             raise ValueError("swag: a snapshot must have the names and shapes of the first one")
         self.count += 1
         before_Q = flat_Q - self._mean_Q
         self._mean_Q += before_Q / self.count
-        after_Q = flat_Q - self._mean_Q
-        self._squares_Q += before_Q * after_Q
-        self._deviations.append(after_Q.float())
+        spread = len(self._squares_P)
+        after_P = flat_Q[:spread] - self._mean_Q[:spread]
+        self._squares_P += before_Q[:spread] * after_P
+        self._deviations.append(after_P.float())
 
     @property
     def mean_Q(self) -> Tensor:
-        """Running mean of the snapshots, float64."""
+        """Running mean of the snapshots, float64; the weights with a spread come first."""
         return self._mean_Q
 
     @property
-    def diagonal_Q(self) -> Tensor:
-        """Variance of every weight over the snapshots, float64."""
-        return self._squares_Q / max(self.count, 1)
+    def diagonal_P(self) -> Tensor:
+        """Variance over the snapshots of every weight that takes part, float64."""
+        return self._squares_P / max(self.count, 1)
 
     @property
-    def deviations_QK(self) -> Tensor:
+    def deviations_PK(self) -> Tensor:
         """The last K snapshots minus the running mean at their time."""
         return torch.stack(list(self._deviations), dim=1)
 
@@ -92,53 +120,25 @@ class SwagPosterior:
         if self.count < 2:
             raise ValueError(f"swag: {self.count} snapshots give no covariance; collect at least 2")
         generator = torch.Generator().manual_seed(seed)
-        deviations_QK = self.deviations_QK
-        rank = deviations_QK.shape[1]
-        diagonal_Q = (self.diagonal_Q * (self.scale / 2)).sqrt().float()
+        deviations_PK = self.deviations_PK
+        spread, rank = deviations_PK.shape
+        diagonal_P = (self.diagonal_P * (self.scale / 2)).sqrt().float()
         low_rank_scale = (self.scale / (2 * (rank - 1))) ** 0.5
+        mean = self.mean_weights()
         samples = []
         for _ in range(count):
-            z1_Q = torch.randn(len(diagonal_Q), generator=generator)
+            z1_P = torch.randn(spread, generator=generator)
             z2_K = torch.randn(rank, generator=generator)
-            noise_Q = diagonal_Q * z1_Q + low_rank_scale * (deviations_QK @ z2_K)
-            samples.append(self._unflatten(self._mean_Q + noise_Q))
+            noise_P = diagonal_P * z1_P + low_rank_scale * (deviations_PK @ z2_K)
+            samples.append(mean | self._unflatten(self._mean_Q[:spread] + noise_P))
         return samples
 
     def _unflatten(self, flat_Q: Tensor) -> Weights:
-        sizes = [shape.numel() for shape in self._shapes.values()]
-        pieces = torch.split(flat_Q.float(), sizes)
-        return {
-            name: piece.view(shape)
-            for (name, shape), piece in zip(self._shapes.items(), pieces, strict=True)
-        }
-
-
-@torch.no_grad()
-def predict_moments(
-    net: nn.Module,
-    samples: Sequence[Weights],
-    ids_NC: Tensor,
-    batch: int = 8192,
-    on_batch: Callable[[int], None] = lambda _: None,
-) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of the probabilities over M weight sets (DAUM, Algorithm 1).
-
-    Args:
-        net: Gives logits of shape (N, T) for ids; its own weights are not used.
-        samples: The M weight sets; with one, the deviation is 0.
-        ids_NC: Feature ids.
-        batch: Rows per pass.
-        on_batch: Told the number of rows after each pass.
-
-    Returns:
-        ``mean_NT`` and ``std_NT`` (divisor M), float32.
-    """
-    means, stds = [], []
-    for ids_BC in torch.split(ids_NC, batch):
-        probabilities_MBT = torch.stack(
-            [functional_call(net, sample, (ids_BC,)).sigmoid() for sample in samples]
-        )
-        means.append(probabilities_MBT.mean(0))
-        stds.append(probabilities_MBT.std(0, correction=0))
-        on_batch(len(ids_BC))
-    return torch.cat(means), torch.cat(stds)
+        """Weights by name, as many as the numbers suffice for."""
+        weights: Weights = {}
+        for name, shape in self._shapes.items():
+            size = shape.numel()
+            if len(flat_Q) < size:
+                break
+            weights[name], flat_Q = flat_Q[:size].float().view(shape), flat_Q[size:]
+        return weights

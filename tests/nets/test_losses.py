@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from models.examples import Examples
-from models.nets.losses import masked_bce, poisson_deviance
+from models.nets.losses import TaskWeights, bce_by_task, masked_bce, poisson_deviance
 from models.tasks import Task, TaskSet
 
 TASKS = TaskSet(
@@ -54,7 +54,7 @@ def test_task_weights_scale_each_task() -> None:
     """The loss is linear in the task weights."""
     logits_NT, targets_NT = torch.randn(6, 2), torch.rand(6, 2)
     parts = [
-        masked_bce(logits_NT, targets_NT, torch.tensor(weights)).item()
+        TaskWeights(torch.tensor(weights))(bce_by_task(logits_NT, targets_NT)).item()
         for weights in ([1.0, 0.0], [0.0, 1.0], [2.0, 3.0])
     ]
     assert parts[2] == pytest.approx(2 * parts[0] + 3 * parts[1], rel=1e-6)

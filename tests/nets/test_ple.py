@@ -4,23 +4,24 @@ import numpy as np
 import torch
 
 from models.nets.embedding import FeatureLayout
-from models.nets.ple import Ple, PleConfig
+from models.nets.teacher import TeacherConfig, TeacherNet, build_teacher
 
 
-def reference(net: Ple, ids_NC: torch.Tensor) -> torch.Tensor:
+def reference(net: TeacherNet, ids_NC: torch.Tensor) -> torch.Tensor:
     """The same net written out expert by expert, task by task."""
     x = net.embedding(ids_NC)
-    width, shared, tasks = net.width, net.shared, net.tasks
+    ple, experts_net = net.backbone, net.backbone.experts
+    width, shared, tasks = experts_net.width, ple.shared, ple.tasks
     experts = []
     for e in range(shared + tasks):
         rows = slice(e * width, (e + 1) * width)
-        hidden = (x @ net.expert_in.weight[rows].T + net.expert_in.bias[rows]).relu()
-        out = net.expert_out
-        experts.append((hidden @ out.weight_EIO[e] + out.bias_E1O[e]).relu())
+        hidden = x @ experts_net.expert_in.weight[rows].T + experts_net.expert_in.bias[rows]
+        out = experts_net.expert_out
+        experts.append((hidden.relu() @ out.weight_EIO[e] + out.bias_E1O[e]).relu())
     logits = []
     for task in range(tasks):
         rows = slice(task * (shared + 1), (task + 1) * (shared + 1))
-        gate = (x @ net.gates.weight[rows].T + net.gates.bias[rows]).softmax(1)
+        gate = (x @ ple.gates.weight[rows].T + ple.gates.bias[rows]).softmax(1)
         mine = [*experts[:shared], experts[shared + task]]
         mixed = sum(gate[:, [k]] * expert for k, expert in enumerate(mine))
         tower = (mixed @ net.tower_in.weight_EIO[task] + net.tower_in.bias_E1O[task]).relu()
@@ -33,7 +34,7 @@ def test_the_batched_net_is_ple(
 ) -> None:
     """The batched products compute gates over shared experts and the task's own, then towers."""
     torch.manual_seed(0)
-    net = Ple(layout, tasks=4, config=PleConfig(embedding=5, expert=6, tower=3))
+    net = build_teacher(layout, 4, TeacherConfig(embedding=5, expert=6, tower=3))
     with torch.no_grad():
         net.embedding.table_RD.mul_(40)
     ids_NC = torch.from_numpy(random_ids(50)).long()
@@ -47,9 +48,9 @@ def test_a_tasks_own_expert_serves_that_task_only(
     layout: FeatureLayout, random_ids: Callable[[int], np.ndarray]
 ) -> None:
     """The gradient of one task reaches the shared experts and its own, no other task's."""
-    net = Ple(layout, tasks=3, config=PleConfig(embedding=4, expert=5, tower=3))
+    net = build_teacher(layout, 3, TeacherConfig(embedding=4, expert=5, tower=3))
     net(torch.from_numpy(random_ids(64)).long())[:, 1].sum().backward()
-    gradient = net.expert_out.weight_EIO.grad
+    gradient = net.backbone.experts.expert_out.weight_EIO.grad
     assert gradient is not None
     touched = [bool(gradient[expert].any()) for expert in range(6)]
     assert touched == [True, True, True, False, True, False]

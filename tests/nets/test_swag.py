@@ -3,7 +3,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.nets.swag import SwagPosterior, predict_moments
+from models.nets.swag import SwagPosterior
+from models.nets.weight_sets import predict_moments
 
 
 def trajectory(steps: int, mean: float = 0.0) -> list[dict[str, torch.Tensor]]:
@@ -41,9 +42,9 @@ def test_moments_are_numpys_at_every_step(mean: float) -> None:
         seen.append(flat(weights))
         deviations.append(seen[-1] - np.mean(seen, axis=0))
         np.testing.assert_allclose(posterior.mean_Q, np.mean(seen, axis=0), rtol=1e-12)
-        np.testing.assert_allclose(posterior.diagonal_Q, np.var(seen, axis=0), atol=1e-9)
+        np.testing.assert_allclose(posterior.diagonal_P, np.var(seen, axis=0), atol=1e-9)
         np.testing.assert_allclose(
-            posterior.deviations_QK, np.stack(deviations[-3:], axis=1), rtol=1e-4, atol=1e-6
+            posterior.deviations_PK, np.stack(deviations[-3:], axis=1), rtol=1e-4, atol=1e-6
         )
 
 
@@ -52,9 +53,9 @@ def test_samples_have_the_covariance_of_equation_29(scale: float) -> None:
     """Samples have mean w and covariance scale (diag / 2 + D D' / (2 (K - 1)))."""
     posterior = collected(8, rank=4, scale=scale)
     samples = np.stack([flat(sample) for sample in posterior.sample(20_000, seed=1)])
-    deviations = posterior.deviations_QK.double().numpy()
+    deviations = posterior.deviations_PK.double().numpy()
     expected = scale * (
-        np.diag(posterior.diagonal_Q.numpy()) / 2 + deviations @ deviations.T / (2 * 3)
+        np.diag(posterior.diagonal_P.numpy()) / 2 + deviations @ deviations.T / (2 * 3)
     )
     spread = np.sqrt(np.diag(expected))
     np.testing.assert_allclose(samples.mean(0), posterior.mean_Q, atol=0.03 * spread.max())

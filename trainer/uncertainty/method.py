@@ -46,7 +46,8 @@ class Prediction:
     @property
     def total_NT(self) -> Floats:
         """Both together (law of total variance)."""
-        return np.sqrt(self.epistemic_NT**2 + self.aleatoric_NT**2)
+        total_NT: Floats = np.sqrt(self.epistemic_NT**2 + self.aleatoric_NT**2)
+        return total_NT
 
 
 class Estimator(Protocol):

@@ -1,0 +1,118 @@
+"""Experts: E nets of one shape that read the same embedded request, computed together.
+
+Two kinds: an MLP, and a Transformer whose tokens are the request's features.
+
+N requests, F features, D embedding width, I = F * D, E experts, H expert width, A attention heads.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.nets.parallel import ParallelLinear
+
+
+class MlpExperts(nn.Module):
+    """E MLPs of two layers.
+
+    Args:
+        count: E.
+        inputs: I.
+        width: H.
+    """
+
+    def __init__(self, count: int, inputs: int, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.expert_in = nn.Linear(inputs, count * width)
+        self.expert_out = ParallelLinear(count, width, width)
+
+    def forward(self, x_NI: Tensor) -> Tensor:
+        """Outputs of shape (E, N, H)."""
+        hidden_ENH = self.expert_in(x_NI).relu().unflatten(1, (-1, self.width)).transpose(0, 1)
+        experts_ENH: Tensor = self.expert_out(hidden_ENH).relu()
+        return experts_ENH
+
+
+class TransformerExperts(nn.Module):
+    """E Transformers over the features as tokens; their outputs side by side give the expert's.
+
+    The read-out over all tokens, instead of their mean, is AutoInt's (Song et al., CIKM 2019).
+
+    Args:
+        count: E.
+        features: F.
+        embedding: D, a multiple of the heads.
+        width: H.
+        heads: A.
+        blocks: Transformer blocks.
+    """
+
+    def __init__(
+        self, count: int, features: int, embedding: int, width: int, heads: int, blocks: int
+    ) -> None:
+        super().__init__()
+        self.count, self.embedding = count, embedding
+        self.blocks = nn.ModuleList(
+            TransformerBlock(count, embedding, heads) for _ in range(blocks)
+        )
+        self.readout = ParallelLinear(count, features * embedding, width)
+
+    def forward(self, x_NI: Tensor) -> Tensor:
+        """Outputs of shape (E, N, H)."""
+        x_ENFD = x_NI.view(len(x_NI), -1, self.embedding).expand(self.count, -1, -1, -1)
+        for block in self.blocks:
+            x_ENFD = block(x_ENFD)
+        experts_ENH: Tensor = self.readout(x_ENFD.flatten(2)).relu()
+        return experts_ENH
+
+
+class TransformerBlock(nn.Module):
+    """E pre-norm Transformer blocks side by side: attention, then a feed-forward net.
+
+    Layer normalisation keeps no statistics of the data, so averaged or sampled weights need no
+    further pass over it.
+    """
+
+    def __init__(self, count: int, embedding: int, heads: int) -> None:
+        super().__init__()
+        if embedding % heads:
+            raise ValueError(
+                f"teacher: embedding {embedding} is not a multiple of {heads} attention heads"
+            )
+        self.heads, self.width = heads, embedding // heads
+        self.attention_norm = ParallelNorm(count, embedding)
+        self.attention_in = ParallelLinear(count, embedding, 3 * embedding)
+        self.attention_out = ParallelLinear(count, embedding, embedding)
+        self.feed_norm = ParallelNorm(count, embedding)
+        self.feed_in = ParallelLinear(count, embedding, 2 * embedding)
+        self.feed_out = ParallelLinear(count, 2 * embedding, embedding)
+
+    def forward(self, x_ENFD: Tensor) -> Tensor:
+        """The same shape."""
+        requests, features = x_ENFD.shape[1:3]
+        x_EKD = x_ENFD.flatten(1, 2)
+        qkv_EKD = self.attention_in(self.attention_norm(x_EKD))
+        q_ENAFd, k_ENAFd, v_ENAFd = qkv_EKD.view(
+            -1, requests, features, 3, self.heads, self.width
+        ).permute(3, 0, 1, 4, 2, 5)
+        mixed_ENAFd = functional.scaled_dot_product_attention(q_ENAFd, k_ENAFd, v_ENAFd)
+        mixed_EKD = mixed_ENAFd.transpose(2, 3).flatten(3).flatten(1, 2)
+        x_EKD = x_EKD + self.attention_out(mixed_EKD)
+        x_EKD = x_EKD + self.feed_out(self.feed_in(self.feed_norm(x_EKD)).relu())
+        out_ENFD: Tensor = x_EKD.view_as(x_ENFD)
+        return out_ENFD
+
+
+class ParallelNorm(nn.Module):
+    """E layer normalisations over the last axis."""
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.gain_E1D = nn.Parameter(torch.ones(count, 1, width))
+        self.shift_E1D = nn.Parameter(torch.zeros(count, 1, width))
+
+    def forward(self, x_EKD: Tensor) -> Tensor:
+        """The same shape."""
+        normal_EKD = functional.layer_norm(x_EKD, x_EKD.shape[-1:])
+        return normal_EKD * self.gain_E1D + self.shift_E1D

@@ -1,0 +1,55 @@
+"""Layers that lie side by side: E of one shape as one batched product, and dropout for them.
+
+N requests, E layers, I inputs, O outputs.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class ParallelLinear(nn.Module):
+    """E linear layers of one shape side by side, each on an input of its own."""
+
+    def __init__(self, count: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(inputs)
+        self.weight_EIO = nn.Parameter(torch.empty(count, inputs, outputs).uniform_(-bound, bound))
+        self.bias_E1O = nn.Parameter(torch.zeros(count, 1, outputs))
+
+    def forward(self, x_ENI: Tensor) -> Tensor:
+        """Outputs of shape (E, N, O)."""
+        return torch.baddbmm(self.bias_E1O, x_ENI, self.weight_EIO)
+
+
+class UnitDropout(nn.Module):
+    """Dropout of units in training; afterwards a mask over units that all requests share.
+
+    A mask that is held is a draw of the net, as a set of weights is (Gal & Ghahramani 2016), and
+    takes part in a weight set under its buffer's name. It starts as ones: nothing is dropped.
+
+    Args:
+        rate: Share of the units dropped.
+        count: E.
+        units: O.
+    """
+
+    keep_E1O: Tensor
+
+    def __init__(self, rate: float, count: int, units: int) -> None:
+        super().__init__()
+        self.rate = rate
+        self.register_buffer("keep_E1O", torch.ones(count, 1, units))
+
+    def forward(self, x_ENO: Tensor) -> Tensor:
+        """The same shape, some units zero and the rest scaled up."""
+        if self.training:
+            return functional.dropout(x_ENO, self.rate)
+        return x_ENO * self.keep_E1O
+
+    def draw(self, generator: torch.Generator) -> Tensor:
+        """A new mask: 0, or 1 / (1 - rate)."""
+        uniform_E1O = torch.rand(self.keep_E1O.shape, generator=generator)
+        return (uniform_E1O >= self.rate).float() / (1 - self.rate)

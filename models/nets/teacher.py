@@ -1,0 +1,138 @@
+"""The teacher: embedded features, experts, a tower per task, a head; chosen by its config.
+
+N requests, C columns of ids, T tasks, H expert width, W tower width, O outputs per task.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from models.nets.embedding import FeatureEmbedding, FeatureLayout
+from models.nets.experts import MlpExperts, TransformerExperts
+from models.nets.parallel import ParallelLinear, UnitDropout
+from models.nets.ple import Ple, SharedBottom
+
+TeacherKind = Literal["mlp", "transformer", "ple-mlp", "ple-transformer"]
+KINDS: tuple[TeacherKind, ...] = get_args(TeacherKind)
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherConfig:
+    """Kind and sizes of the teacher.
+
+    Attributes:
+        kind: "mlp" and "transformer" have one expert for all tasks, the "ple" ones gated experts.
+        embedding: Width of a feature's vector.
+        shared_experts: Experts that all tasks share (ple).
+        expert: Width of an expert (H): of both layers of an MLP, of a Transformer's read-out.
+        tower: Width of a task's tower (W).
+        heads: Attention heads (transformer).
+        blocks: Transformer blocks (transformer).
+        dropout: Share of units dropped in training, before and after the towers' first layer.
+    """
+
+    kind: TeacherKind = "ple-mlp"
+    embedding: int = 8
+    shared_experts: int = 3
+    expert: int = 32
+    tower: int = 16
+    heads: int = 2
+    blocks: int = 1
+    dropout: float = 0.0
+
+
+class TeacherNet(nn.Module):
+    """Multi-task net: feature ids in, O outputs per task out; the first is the logit.
+
+    Args:
+        embedding: Embeds the ids.
+        backbone: Gives (T, N, H) for embedded requests.
+        tasks: T.
+        config: Sizes.
+        outputs: O, more than one for the heads of :mod:`models.nets.heads`.
+    """
+
+    def __init__(
+        self,
+        embedding: FeatureEmbedding,
+        backbone: nn.Module,
+        tasks: int,
+        config: TeacherConfig,
+        outputs: int = 1,
+    ) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.backbone = backbone
+        self.tower_in = ParallelLinear(tasks, config.expert, config.tower)
+        self.tower_out = ParallelLinear(tasks, config.tower, outputs)
+        drop: Callable[[int], nn.Module] = (
+            partial(UnitDropout, config.dropout, tasks) if config.dropout else _keep_all
+        )
+        self.drop_experts = drop(config.expert)
+        self.drop_tower = drop(config.tower)
+
+    def hidden(self, ids_NC: Tensor) -> Tensor:
+        """What the last layer reads, (T, N, W)."""
+        experts_TNH = self.drop_experts(self.backbone(self.embedding(ids_NC)))
+        hidden_TNW: Tensor = self.drop_tower(self.tower_in(experts_TNH).relu())
+        return hidden_TNW
+
+    def outputs(self, ids_NC: Tensor) -> Tensor:
+        """All outputs, (N, T, O)."""
+        outputs_TNO: Tensor = self.tower_out(self.hidden(ids_NC))
+        return outputs_TNO.transpose(0, 1)
+
+    def forward(self, ids_NC: Tensor) -> Tensor:
+        """Logits of shape (N, T)."""
+        return self.outputs(ids_NC)[:, :, 0]
+
+    @torch.no_grad()
+    def start_at(self, outputs_TO: Tensor) -> None:
+        """Let every first output be about this, so that rare tasks need not find their rate."""
+        self.tower_out.bias_E1O.copy_(outputs_TO.unsqueeze(1))
+
+
+def build_teacher(
+    layout: FeatureLayout, tasks: int, config: TeacherConfig, outputs: int = 1
+) -> TeacherNet:
+    """A new net; its initial weights come from torch's generator.
+
+    Args:
+        layout: Where the features lie.
+        tasks: T.
+        config: Kind and sizes.
+        outputs: O.
+
+    Raises:
+        ValueError: If the kind is unknown, or the embedding no multiple of the attention heads.
+    """
+    embedding = FeatureEmbedding(layout, config.embedding)
+    inputs = embedding.out_width
+    make_experts: Callable[[int], nn.Module]
+    if config.kind in ("mlp", "ple-mlp"):
+        make_experts = partial(MlpExperts, inputs=inputs, width=config.expert)
+    elif config.kind in ("transformer", "ple-transformer"):
+        make_experts = partial(
+            TransformerExperts,
+            features=layout.features,
+            embedding=config.embedding,
+            width=config.expert,
+            heads=config.heads,
+            blocks=config.blocks,
+        )
+    else:
+        raise ValueError(f"teacher.kind: {config.kind!r} is unknown; use one of {', '.join(KINDS)}")
+    backbone: nn.Module = (
+        Ple(inputs, tasks, config.shared_experts, make_experts)
+        if config.kind.startswith("ple")
+        else SharedBottom(tasks, make_experts)
+    )
+    return TeacherNet(embedding, backbone, tasks, config, outputs)
+
+
+def _keep_all(_units: int) -> nn.Module:
+    return nn.Identity()

@@ -1,0 +1,122 @@
+"""What the methods share on one set of rows: everything is fitted at most once, on demand."""
+
+from functools import cached_property
+
+import numpy as np
+import torch
+from rich.progress import Progress
+from torch import Tensor
+
+from models.nets.embedding import FeatureLayout
+from models.nets.heads import LOGIT, Head
+from models.nets.teacher import TeacherConfig, TeacherNet, build_teacher
+from trainer.config import TeacherTraining
+from trainer.fitting import deterministic
+from trainer.teacher import Teacher, base_rates, fit_single, fit_teacher
+from trainer.uncertainty.method import Estimator, Rows
+from trainer.uncertainty.sampled import SampledEstimator
+
+
+class Lab:
+    """Labelled rows, and the nets fitted on them so far.
+
+    Args:
+        layout: Where the features lie.
+        rows: What is learned from.
+        teacher: Kind and sizes of every net.
+        training: Schedule of every net.
+        seed: Seed of everything random.
+        progress: Where bars are shown.
+    """
+
+    def __init__(
+        self,
+        layout: FeatureLayout,
+        rows: Rows,
+        *,
+        teacher: TeacherConfig,
+        training: TeacherTraining,
+        seed: int,
+        progress: Progress,
+    ) -> None:
+        self.layout = layout
+        self.rows = rows
+        self.config = teacher
+        self.training = training
+        self.seed = seed
+        self.progress = progress
+
+    @property
+    def tasks(self) -> int:
+        """T."""
+        return int(self.rows.targets_NT.shape[1])
+
+    def teacher(self) -> Teacher:
+        """The SWAG teacher, whose mean is the score of every method without one of its own."""
+        return self._teacher
+
+    def single(self) -> Estimator:
+        """One net with a decayed learning rate, no averaging; its epistemic spread is 0."""
+        return SampledEstimator(self.single_net, [dict(self.single_net.named_parameters())])
+
+    @cached_property
+    def single_net(self) -> TeacherNet:
+        """The net of :meth:`single`."""
+        return self.fit_net(0, "single net")
+
+    def fit_net(
+        self,
+        member: int,
+        label: str,
+        *,
+        config: TeacherConfig | None = None,
+        head: Head = LOGIT,
+        rows: Rows | None = None,
+    ) -> TeacherNet:
+        """Train one more net with a decayed learning rate.
+
+        Args:
+            member: Number that its seed depends on; the same one gives the same net.
+            label: What its bar says.
+            config: Kind and sizes, if not the lab's.
+            head: What its outputs mean.
+            rows: What it learns from, if not all.
+        """
+        ids_NC, targets_NT = tensors(rows or self.rows)
+        with deterministic(torch.get_num_threads(), self.seed_of("net", member)):
+            net = build_teacher(self.layout, self.tasks, config or self.config, head.size)
+            net.start_at(head.start(base_rates(targets_NT)))
+            fit_single(
+                net,
+                ids_NC,
+                targets_NT,
+                head=head,
+                training=self.training,
+                progress=self.progress,
+                label=label,
+            )
+        return net
+
+    def seed_of(self, what: str, number: int = 0) -> int:
+        """A seed for one part, independent of the others."""
+        words = np.random.SeedSequence([self.seed, number, *what.encode()]).generate_state(1)
+        return int(words[0])
+
+    @cached_property
+    def _teacher(self) -> Teacher:
+        ids_NC, targets_NT = tensors(self.rows)
+        with deterministic(torch.get_num_threads(), self.seed_of("teacher")):
+            return fit_teacher(
+                self.layout,
+                ids_NC,
+                targets_NT,
+                config=self.config,
+                training=self.training,
+                seed=self.seed_of("samples"),
+                progress=self.progress,
+            )
+
+
+def tensors(rows: Rows) -> tuple[Tensor, Tensor]:
+    """``ids_NC`` and ``targets_NT`` for torch, without a copy."""
+    return torch.from_numpy(rows.ids_NC), torch.from_numpy(rows.targets_NT)

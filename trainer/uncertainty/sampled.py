@@ -1,0 +1,31 @@
+"""Methods whose uncertainty is the spread of M weight sets of one net."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from models.nets.weight_sets import Weights, predict_moments
+from trainer.uncertainty.method import Ids, Prediction
+
+
+class SampledEstimator:
+    """Mean and spread of the probabilities over weight sets.
+
+    Args:
+        net: Gives logits for ids.
+        samples: The M weight sets.
+    """
+
+    def __init__(self, net: nn.Module, samples: Sequence[Weights]) -> None:
+        self.net = net
+        self.samples = samples
+
+    def predict(self, ids_NC: Ids) -> Prediction:
+        """Scores and spreads of these requests."""
+        mean_NT, std_NT = predict_moments(self.net, self.samples, torch.from_numpy(ids_NC))
+        mean, std = mean_NT.numpy(), std_NT.numpy()
+        # The law of total variance: the mean of p (1 - p) over the weight sets.
+        aleatoric_NT = np.sqrt(np.maximum(mean * (1 - mean) - std**2, 0))
+        return Prediction(mean, std, aleatoric_NT)
