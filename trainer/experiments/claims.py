@@ -106,7 +106,9 @@ def _averaging(results: Results, first: str, last: str, plan: Plan) -> Claim:
     checks = [
         Check(
             figure=f"average {area} over the tasks, SWAG's mean minus a single net ({kind})",
-            value=results.difference(f"table_1.{swag}.average.{area}", f"table_1.{kind}.average.{area}"),
+            value=results.difference(
+                f"table_1.{swag}.average.{area}", f"table_1.{kind}.average.{area}"
+            ),
             paper=paper,
         )
         for swag, kind, figures in (
@@ -122,7 +124,9 @@ def _averaging(results: Results, first: str, last: str, plan: Plan) -> Claim:
             paper=0.0003,
         )
     )
-    return _claim("averaging", "The mean of SWAG's samples predicts better than one net (Table I).", checks)
+    return _claim(
+        "averaging", "The mean of SWAG's samples predicts better than one net (Table I).", checks
+    )
 
 
 def _multi_objective(results: Results, first: str, last: str, plan: Plan) -> Claim:
@@ -141,7 +145,9 @@ def _multi_objective(results: Results, first: str, last: str, plan: Plan) -> Cla
         )
         for area, paper in figures.items()
     ]
-    return _claim("experts", "Gated experts (PLE) predict better than one shared net (Table I).", checks)
+    return _claim(
+        "experts", "Gated experts (PLE) predict better than one shared net (Table I).", checks
+    )
 
 
 def _residual(
@@ -334,7 +340,9 @@ def _accuracy_kept(results: Results, first: str, last: str, plan: Plan) -> Claim
                 bar=-0.002,
             )
         )
-    return _claim("distilled_accuracy", "The distilled model keeps accuracy (section IV-D).", checks)
+    return _claim(
+        "distilled_accuracy", "The distilled model keeps accuracy (section IV-D).", checks
+    )
 
 
 def _speed(results: Results, first: str, last: str, plan: Plan) -> Claim:
@@ -348,7 +356,9 @@ def _speed(results: Results, first: str, last: str, plan: Plan) -> Claim:
         )
         for kind in kinds
     ]
-    return _claim("distilled_speed", "The distilled model is about ten times as fast (section IV-D).", checks)
+    return _claim(
+        "distilled_speed", "The distilled model is about ten times as fast (section IV-D).", checks
+    )
 
 
 def _tail_kept(results: Results, first: str, last: str, plan: Plan) -> Claim:
@@ -380,4 +390,6 @@ def _indirect_kept(results: Results, first: str, last: str, plan: Plan) -> Claim
         value=difference,
         bar=-0.5,
     )
-    return _claim("distilled_passing", "The student passes deals as the teacher does (Figure 4).", [check])
+    return _claim(
+        "distilled_passing", "The student passes deals as the teacher does (Figure 4).", [check]
+    )

@@ -115,9 +115,7 @@ def auc(p_N: Floats, labels_N: Floats) -> Auc:
     labels_N, p_N = labels_N[known_N], p_N[known_N]
     if not 0 < labels_N.sum() < len(labels_N):
         return Auc(float("nan"), float("nan"))
-    return Auc(
-        float(roc_auc_score(labels_N, p_N)), float(average_precision_score(labels_N, p_N))
-    )
+    return Auc(float(roc_auc_score(labels_N, p_N)), float(average_precision_score(labels_N, p_N)))
 
 
 def residual(p_N: Floats, labels_N: Floats, u_N: Floats, ratio: float) -> Auc:

@@ -56,13 +56,13 @@ def _predictions(lab: Lab, world: World) -> Iterator[tuple[str, Prediction, Pred
     for name, method in METHODS.items():
         estimator = method(lab)
         yield name, estimator.predict(world.test.ids_NC), estimator.predict(world.valid.ids_NC)
+    if not hasattr(lab, "blend"):
+        return
     blend = lab.blend()
     yield BLEND, blend.predict(world.test.ids_NC), blend.predict(world.valid.ids_NC)
 
 
-def _judged(
-    bench: Bench, name: str, setting: str, found: Prediction, u_NT: Floats
-) -> Measured:
+def _judged(bench: Bench, name: str, setting: str, found: Prediction, u_NT: Floats) -> Measured:
     """All figures of one method."""
     measured = Measured()
     measured.add(f"error_finding.{setting}.{name}", judge.error_finding(bench, found, u_NT))
@@ -98,9 +98,7 @@ def _controls(bench: Bench, setting: str, swag: Prediction) -> Measured:
 def _lead(bench: Bench, found: Prediction, swag: Prediction) -> float:
     """Deals that a method's score keeps more than SWAG's mean does, in points of all deals."""
     kept = [
-        measures.kept(
-            measures.pass_fixed(score_N, score_N, bench.rate, 0.0), bench.value_N
-        )
+        measures.kept(measures.pass_fixed(score_N, score_N, bench.rate, 0.0), bench.value_N)
         for score_N in (bench.score(found), bench.score(swag))
     ]
     return 100 * (kept[0] - kept[1])
@@ -180,8 +178,6 @@ class _Chosen:
         found, source, share = self._pick
         score_N = bench.score(found)
         u_N = found.epistemic_NT[:, bench.tasks.index(source)].astype(np.float64)
-        passes = [
-            measures.pass_fixed(score_N, u_N, bench.rate, each) for each in (share, 0.0)
-        ]
+        passes = [measures.pass_fixed(score_N, u_N, bench.rate, each) for each in (share, 0.0)]
         with_u, alone = (measures.kept(each, bench.value_N) for each in passes)
         return 100 * (with_u - alone)

@@ -66,7 +66,7 @@ class Plan:
     snapshots: tuple[int, ...] = (3, 5, 10, 20)
     samples: tuple[int, ...] = (5, 10, 20, 50)
     scales: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0)
-    timing_rounds: int = 30
+    timing_rounds: int = 10
 
     @classmethod
     def full(cls, seeds: int, teacher: TeacherKind) -> "Plan":

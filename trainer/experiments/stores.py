@@ -133,7 +133,9 @@ class StoreSource:
 def _data_poor(files: Sequence[Path], count: int) -> npt.NDArray[np.bool_] | None:
     """The column ``data_poor``, in the order in which the examples are read."""
     paths = [
-        path for each in files for path in (sorted(each.glob("*.parquet")) if each.is_dir() else [each])
+        path
+        for each in files
+        for path in (sorted(each.glob("*.parquet")) if each.is_dir() else [each])
     ]
     if not all(POOR in pl.read_parquet_schema(path) for path in paths):
         return None

@@ -44,9 +44,7 @@ def judge_student(
     return student, measured
 
 
-def _distilled(
-    world: World, lab: Lab, plan: Plan
-) -> tuple[Prediction, tuple[Floats, Floats]]:
+def _distilled(world: World, lab: Lab, plan: Plan) -> tuple[Prediction, tuple[Floats, Floats]]:
     """The exported student on the test rows, and u of teacher and student on training rows."""
     ids_NC = np.concatenate([world.train.ids_NC, world.unlabelled_NC])
     taught = SampledEstimator(lab.teacher().net, lab.teacher().samples).predict(ids_NC)
@@ -72,7 +70,7 @@ def _distilled(
 
 
 def _fresh_sets(world: World, lab: Lab, plan: Plan) -> tuple[Floats, Floats]:
-    """u of the test rows by two sets of samples that nobody was taught by."""
+    """U of the test rows by two sets of samples that nobody was taught by."""
     teacher, count = lab.teacher(), plan.config.teacher.samples
     first, second = (
         SampledEstimator(
@@ -139,9 +137,7 @@ def _figures_3_and_4(bench: Bench, plan: Plan, student: Prediction) -> Measured:
     return measured
 
 
-def _figure_5(
-    student: Prediction, teacher: Prediction, train_u: tuple[Floats, Floats]
-) -> Measured:
+def _figure_5(student: Prediction, teacher: Prediction, train_u: tuple[Floats, Floats]) -> Measured:
     """Histograms of the first task's u, and how far apart they are (Kolmogorov-Smirnov)."""
     measured = Measured()
     test = (teacher.epistemic_NT[:, 0], student.epistemic_NT[:, 0])

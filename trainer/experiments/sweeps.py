@@ -20,8 +20,8 @@ from trainer.experiments.labs import bench_of, earlier_model, lab_of
 from trainer.experiments.plan import PAPER, Plan
 from trainer.experiments.raw import Measured
 from trainer.uncertainty import METHODS
-from trainer.uncertainty.method import Ids, Prediction, Rows
 from trainer.uncertainty.lab import Lab
+from trainer.uncertainty.method import Ids, Prediction, Rows
 from trainer.uncertainty.sampled import SampledEstimator
 
 BATCH = 512
@@ -56,9 +56,7 @@ def judge_kind(
     return measured
 
 
-def judge_shape(
-    source: Source, plan: Plan, name: str, seed: int, progress: Progress
-) -> Measured:
+def judge_shape(source: Source, plan: Plan, name: str, seed: int, progress: Progress) -> Measured:
     """What correlation between tasks and their sparsity do to uncertainty.
 
     Args:
@@ -75,10 +73,10 @@ def judge_shape(
     measured = Measured()
     truth_NT = world.test.p_true_NT
     if truth_NT is not None:
-        measured.add(
-            name, {"truth_correlation": spearman(truth_NT[:, first], bench.value_N)}
-        )
+        measured.add(name, {"truth_correlation": spearman(truth_NT[:, first], bench.value_N)})
     for method in SHAPE_METHODS:
+        if method not in METHODS:
+            continue
         found = METHODS[method](lab).predict(world.test.ids_NC)
         u_NT = found.epistemic_NT.astype(np.float64)
         passing = judge.passing(bench, found, u_NT)
@@ -126,9 +124,7 @@ def _sensitivity(bench: Bench, lab: Lab, samples: int, scale: float) -> dict[str
     before, teacher.posterior.scale = teacher.posterior.scale, scale
     sets = [teacher.posterior.sample(samples, lab.seed_of("sensitivity", n)) for n in (0, 1)]
     teacher.posterior.scale = before
-    found, other = (
-        SampledEstimator(teacher.net, each).predict(bench.part.ids_NC) for each in sets
-    )
+    found, other = (SampledEstimator(teacher.net, each).predict(bench.part.ids_NC) for each in sets)
     u_NT = found.epistemic_NT.astype(np.float64)
     errors = judge.error_finding(bench, found, u_NT)
     quality = judge.quality(bench, found)
@@ -194,9 +190,7 @@ def _seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def base_world(
-    source: Source, plan: Plan, seed: int, progress: Progress, rows: int
-) -> World:
+def base_world(source: Source, plan: Plan, seed: int, progress: Progress, rows: int) -> World:
     """The setting ``base`` with so many training rows."""
     fit = earlier_model(source.layout, source.tasks, plan, seed, progress)
     return source.world("base", seed, replace(plan.sizes, train=rows), fit, plan.rate)

@@ -33,6 +33,7 @@ class FunnelShape:
     rates_T: tuple[float, float, float, float] = RATES_T
     shared: float = 0.0
 
+
 MAIN: dict[str, float] = {
     "item": 0.1,
     "publisher": 0.2,
@@ -178,9 +179,7 @@ class Funnel:
         shape: Rates, and what the steps share.
     """
 
-    def __init__(
-        self, effects: Effects, later: Effects, sample: Scene, shape: FunnelShape
-    ) -> None:
+    def __init__(self, effects: Effects, later: Effects, sample: Scene, shape: FunnelShape) -> None:
         self._effects, self._later, self._shape = effects, later, shape
         self._bias_T, self._scale_T = np.zeros(STEPS), np.ones(STEPS)
         self._solve(_shrunk(self._logits(effects, sample), sample))
