@@ -60,17 +60,15 @@ class _Scale:
     def axes(self, x_label: str, y_label: str) -> str:
         bottom = HEIGHT - BOTTOM
         parts = [f"<path d='M{LEFT} {TOP}V{bottom}H{WIDTH - RIGHT}' stroke='#333' fill='none'/>"]
-        for value in _ticks(*self.xs):
-            parts.append(
-                f"<text x='{self.x(value):.1f}' y='{bottom + 14}' text-anchor='middle'>"
-                f"{value:.4g}</text>"
-            )
-        for value in _ticks(*self.ys):
-            parts.append(
-                f"<path d='M{LEFT} {self.y(value):.1f}H{WIDTH - RIGHT}' stroke='#e4e4e4'/>"
-                f"<text x='{LEFT - 4}' y='{self.y(value) + 4:.1f}' text-anchor='end'>"
-                f"{value:.4g}</text>"
-            )
+        parts += [
+            f"<text x='{self.x(value):.1f}' y='{bottom + 14}' text-anchor='middle'>{value:.4g}</text>"
+            for value in _ticks(*self.xs)
+        ]
+        parts += [
+            f"<path d='M{LEFT} {self.y(value):.1f}H{WIDTH - RIGHT}' stroke='#e4e4e4'/>"
+            f"<text x='{LEFT - 4}' y='{self.y(value) + 4:.1f}' text-anchor='end'>{value:.4g}</text>"
+            for value in _ticks(*self.ys)
+        ]
         middle = (LEFT + WIDTH - RIGHT) / 2
         parts.append(
             f"<text x='{middle}' y='{HEIGHT - 8}' text-anchor='middle'>{escape(x_label)}</text>"
@@ -87,7 +85,7 @@ def _drawn(line: Line, scale: _Scale, colour: str) -> str:
         if math.isfinite(y)
     ]
     out = (
-        f"<polyline points='{' '.join(points)}' fill='none' stroke='{colour}' stroke-width='1.6'/>"
+        f"<polyline points='{' '.join(points)}' fill='none' stroke='{colour}'/>"
     )
     if not line.low:
         return out

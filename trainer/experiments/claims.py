@@ -1,82 +1,19 @@
-"""The paper's claims, each decided by intervals and never by hand.
+"""The paper's claims, and the figures that each of them rests on (see ``checks.py``).
 
-A claim rests on checks: a figure (mostly a paired difference) and the bar it must exceed. All
-intervals above their bars: reproduced. One interval below its bar, or one that excludes even half of
-the effect that the paper reports while it does not exclude none: not reproduced. Else undecided.
+The first task of the funnel stands for the balanced one (click), the last for the sparse (deal).
 """
 
-from collections.abc import Callable, Sequence
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Callable
 
 from models.tasks import TaskSet
+from trainer.experiments.checks import Check, Claim, negated, shifted, verdict_of
 from trainer.experiments.plan import PAPER, Plan
 from trainer.experiments.results import Results
 from trainer.experiments.stats import Estimate
 
-Verdict = Literal["reproduced", "not reproduced", "undecided", "not measured"]
-
-
-class Check(BaseModel):
-    """One figure that a claim rests on.
-
-    Attributes:
-        figure: What it is.
-        value: Its estimate; None where it was not measured.
-        bar: What it must exceed.
-        paper: The paper's own figure, where it gives one.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    figure: str
-    value: Estimate | None
-    bar: float = 0.0
-    paper: float | None = None
-
-    @property
-    def verdict(self) -> Verdict:
-        """What this check alone says."""
-        if self.value is None:
-            return "not measured"
-        if self.value.low is None or self.value.high is None:
-            return "undecided"
-        if self.value.low > self.bar:
-            return "reproduced"
-        small = self.paper is not None and self.value.high < (self.bar + self.paper) / 2
-        return "not reproduced" if self.value.high < self.bar or small else "undecided"
-
-
-class Claim(BaseModel):
-    """A claim and what became of it.
-
-    Attributes:
-        name: Short name.
-        claim: What the paper says, in our words, and where.
-        verdict: What the evidence says.
-        evidence: The figures.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    claim: str
-    verdict: Verdict
-    evidence: list[Check]
-
-
-def verdict_of(checks: Sequence[Check]) -> Verdict:
-    """Of all checks together; those that were not measured decide nothing unless all were not."""
-    found = {check.verdict for check in checks if check.verdict != "not measured"}
-    for verdict in ("not reproduced", "undecided", "reproduced"):
-        if verdict in found:
-            return verdict  # type: ignore[return-value]
-    return "not measured"
-
 
 def judge_claims(results: Results, tasks: TaskSet, plan: Plan) -> list[Claim]:
-    """All claims; click and deal stand for the first and the last task."""
+    """All claims."""
     first, last = tasks.names[0], tasks.names[-1]
     makers: tuple[Callable[[Results, str, str, Plan], Claim], ...] = (
         _averaging,
@@ -160,21 +97,11 @@ def _residual(
             Check(
                 figure=f"residual auc_roc at the largest ratio minus at 0 ({kind})"
                 + (", negated" if sign < 0 else ""),
-                value=value if value is None or sign > 0 else _negated(value),
+                value=value if value is None or sign > 0 else negated(value),
                 paper=paper,
             )
         )
     return checks
-
-
-def _negated(value: Estimate) -> Estimate:
-    return Estimate(
-        mean=-value.mean,
-        low=None if value.high is None else -value.high,
-        high=None if value.low is None else -value.low,
-        p_value=value.p_value,
-        values={seed: -each for seed, each in value.values.items()},
-    )
 
 
 def _click_residual(results: Results, first: str, last: str, plan: Plan) -> Claim:
@@ -260,8 +187,8 @@ def _fixed(results: Results, first: str, last: str, plan: Plan) -> Claim:
     ]
     return _claim(
         "fixed_budget",
-        f"Direct passes by {first}'s u gain {last}s at an equal budget (what the claim of Figure 2c "
-        "must mean where (1 - r) is a promise).",
+        f"Direct passes by {first}'s u gain {last}s at an equal budget: what Figure 2c must mean "
+        "where the intercepted share r is a promise.",
         checks,
     )
 
@@ -271,22 +198,12 @@ def _sparse_fails(results: Results, first: str, last: str, plan: Plan) -> Claim:
     gain = _points(results, last, "growing")
     check = Check(
         figure=f"0.5 minus points of all {last}s over score alone by {last}'s u, growing budget",
-        value=None if gain is None else _shifted(_negated(gain), 0.5),
+        value=None if gain is None else shifted(negated(gain), 0.5),
     )
     return _claim(
         "sparse_uncertainty",
         f"Passing by {last}'s own u leaves the {last}s that pass nearly unchanged (Figure 2c).",
         [check],
-    )
-
-
-def _shifted(value: Estimate, by: float) -> Estimate:
-    return Estimate(
-        mean=value.mean + by,
-        low=None if value.low is None else value.low + by,
-        high=None if value.high is None else value.high + by,
-        p_value=None,
-        values={seed: each + by for seed, each in value.values.items()},
     )
 
 
@@ -336,7 +253,7 @@ def _accuracy_kept(results: Results, first: str, last: str, plan: Plan) -> Claim
         checks.append(
             Check(
                 figure=f"student's AUC-ROC minus the teacher's, {task}",
-                value=None if drop is None else _negated(drop),
+                value=None if drop is None else negated(drop),
                 bar=-0.002,
             )
         )
@@ -386,7 +303,7 @@ def _indirect_kept(results: Results, first: str, last: str, plan: Plan) -> Claim
     key = f"by_source.{first}.growing_points"
     difference = results.difference(f"passing.base.student.{key}", f"passing.base.swag.{key}")
     check = Check(
-        figure=f"points of {last}s by the student's {first} u minus by the teacher's, growing budget",
+        figure=f"points of {last}s by the student's u minus by the teacher's, growing budget",
         value=difference,
         bar=-0.5,
     )

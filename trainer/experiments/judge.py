@@ -8,7 +8,7 @@ import numpy as np
 from models.tasks import TaskSet
 from trainer.evaluate import calibration_error, spearman
 from trainer.experiments import measures
-from trainer.experiments.data import Floats, Part
+from trainer.experiments.data import Floats, Mask, Part
 from trainer.experiments.raw import Measured
 from trainer.uncertainty.controls import CONTROLS
 from trainer.uncertainty.method import Prediction
@@ -28,7 +28,6 @@ class Bench:
         rates_T: Base rate per task in training.
         rate: Intercepted share.
         share: Direct passes, as a share of all requests.
-        value_task: Whose events passing is meant to keep: the last of the funnel.
         seed: Of what is random among the controls.
     """
 
@@ -80,20 +79,26 @@ def error_finding(bench: Bench, prediction: Prediction, u_NT: Floats) -> dict[st
     for column, task in enumerate(bench.tasks.names):
         error_N = errors_NT[:, column]
         p_N = prediction.mean_NT[:, column].astype(np.float64)
-        for name, measure in {
-            "spearman": lambda u_N, e=error_N: spearman(u_N, e),
-            "within_bins": lambda u_N, e=error_N, p=p_N: measures.within_bins(u_N, e, p),
-            "worst_tenth_auroc": lambda u_N, e=error_N: measures.worst_auroc(u_N, e),
-            "poor_ratio": lambda u_N: measures.poor_ratio(u_N, poor_N),
-        }.items():
-            value, control = measure(u_NT[:, column]), measure(bernoulli_NT[:, column])
+        values, controls = (
+            _finds(each_NT[:, column], error_N, p_N, poor_N) for each_NT in (u_NT, bernoulli_NT)
+        )
+        for name, value in values.items():
             found |= {
                 f"{task}.{name}.value": value,
-                f"{task}.{name}.bernoulli": control,
-                f"{task}.{name}.gain": value - control,
+                f"{task}.{name}.bernoulli": controls[name],
+                f"{task}.{name}.gain": value - controls[name],
             }
         found[f"{task}.true_poor_ratio"] = measures.poor_ratio(error_N, poor_N)
     return found
+
+
+def _finds(u_N: Floats, error_N: Floats, p_N: Floats, poor_N: Mask) -> dict[str, float]:
+    return {
+        "spearman": spearman(u_N, error_N),
+        "within_bins": measures.within_bins(u_N, error_N, p_N),
+        "worst_tenth_auroc": measures.worst_auroc(u_N, error_N),
+        "poor_ratio": measures.poor_ratio(u_N, poor_N),
+    }
 
 
 def passing(bench: Bench, prediction: Prediction, u_NT: Floats) -> dict[str, float]:
@@ -124,7 +129,7 @@ def passing(bench: Bench, prediction: Prediction, u_NT: Floats) -> dict[str, flo
 
 
 def rejection(bench: Bench, prediction: Prediction, u_NT: Floats) -> dict[str, float]:
-    """Rejection by u, per task: against the labels' log-loss, and against the true squared error."""
+    """Rejection by u, per task: against the labels' log-loss and the true squared error."""
     targets_NT = bench.part.targets(bench.tasks).astype(np.float64)
     errors_NT = bench.true_errors(prediction)
     found: dict[str, float] = {}

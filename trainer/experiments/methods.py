@@ -34,7 +34,7 @@ def judge_setting(
     measured = Measured()
     for name, found, valid in _predictions(lab, world):
         measured.merge(_judged(bench, name, setting, found, found.epistemic_NT.astype(np.float64)))
-        chosen.consider(name, found, valid, world)
+        chosen.consider(found, valid, world)
         if name == SWAG:
             measured.merge(_controls(bench, setting, found))
             swag = found
@@ -46,7 +46,8 @@ def judge_setting(
         measured.merge(_paper(bench, plan, swag))
         measured.merge(_averaging(bench, lab, world, swag))
         student, fidelity = judge_student(world, lab, bench, plan, swag)
-        measured.merge(_judged(bench, STUDENT, setting, student, student.epistemic_NT * 1.0))
+        u_NT = student.epistemic_NT.astype(np.float64)
+        measured.merge(_judged(bench, STUDENT, setting, student, u_NT))
         measured.merge(fidelity)
     return measured
 
@@ -153,7 +154,7 @@ class _Chosen:
         self._gain = 0.0
         self._pick: tuple[Prediction, str, float] | None = None
 
-    def consider(self, name: str, found: Prediction, valid: Prediction, world: World) -> None:
+    def consider(self, found: Prediction, valid: Prediction, world: World) -> None:
         """Judge a method on the validation rows; the paper's value is deals alone."""
         weights = dict.fromkeys(world.tasks.names, 0.0) | {world.tasks.names[-1]: 1.0}
         evidence = judge_direct_passes(

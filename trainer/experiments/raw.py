@@ -5,7 +5,7 @@ an ``x`` that all seeds share.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -60,12 +60,16 @@ class RawStore:
         if not path.is_file():
             path.write_text(json.dumps({"plan": plan}) + "\n")
             return
-        lines = path.read_text().splitlines()
+        text = path.read_text()
+        if not text.endswith("\n"):  # a kill cut the last unit short: it is run again
+            text = text[: text.rfind("\n") + 1]
+            path.write_text(text)
+        lines = text.splitlines()
         if json.loads(lines[0])["plan"] != plan:
             raise ResultsError(
                 f"{path}: these results are of another plan; give another --out, or remove them"
             )
-        for line in _whole(lines[1:]):
+        for line in lines[1:]:
             found = json.loads(line)
             measured = Measured(found["figures"], found["curves"])
             self.done[found["unit"], found["seed"]] = measured
@@ -76,9 +80,3 @@ class RawStore:
         with self._path.open("a") as file:
             file.write(json.dumps({"unit": unit, "seed": seed, **asdict(measured)}) + "\n")
 
-
-def _whole(lines: list[str]) -> Iterator[str]:
-    """All lines but a last one that a kill cut short."""
-    for line in lines:
-        if line.endswith("}"):
-            yield line

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from models.tasks import TaskSet
 from trainer.experiments.bars import Bar, judge_bars
-from trainer.experiments.claims import Claim, judge_claims
+from trainer.experiments.checks import Claim
+from trainer.experiments.claims import judge_claims
 from trainer.experiments.plan import Plan
 from trainer.experiments.results import Results
 from trainer.experiments.stats import Curve, Estimate
@@ -206,15 +207,21 @@ class Report(Part):
     sensitivity: dict[str, dict[str, dict[str, Estimate]]]
 
 
+FIGURES = (
+    *("figure_2a", "figure_2b", "figure_2c", "figure_2c_fixed", "figure_2d"),
+    *("figure_3", "figure_4", "figure_4_fixed", "figure_5"),
+)
+TREES = (
+    *("passing", "student", "speed", "averaging", "distribution", "table_1", "paper_teacher"),
+    *("rejection", "rounds", "correlation", "sparsity", "sensitivity"),
+)
+
+
 def make_report(results: Results, about: About, tasks: TaskSet, plan: Plan) -> Report:
     """The report of what has been measured so far."""
     scoring = results.tree("scoring")
     found = results.tree("error_finding")
-    figures = {
-        name: results.curves(name)
-        for name in ("figure_2a", "figure_2b", "figure_2c", "figure_2c_fixed", "figure_2d")
-        + ("figure_3", "figure_4", "figure_4_fixed", "figure_5")
-    }
+    figures = {name: results.curves(name) for name in FIGURES}
     parts: dict[str, Any] = {
         "about": about,
         "bars": judge_bars(results, tasks, plan),
@@ -234,11 +241,7 @@ def make_report(results: Results, about: About, tasks: TaskSet, plan: Plan) -> R
         "quality": scoring,
         "rejection_curves": {task: results.curves(f"rejection_{task}") for task in tasks.names},
         "rounds_curves": results.curves("rounds"),
-        **{
-            name: results.tree(name)
-            for name in ("passing", "student", "speed", "averaging", "distribution", "table_1")
-            + ("paper_teacher", "rejection", "rounds", "correlation", "sparsity", "sensitivity")
-        },
+        **{name: results.tree(name) for name in TREES},
         **figures,
     }
     return Report.model_validate(parts)

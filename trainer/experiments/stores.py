@@ -79,7 +79,7 @@ class StoreSource:
     ) -> "StoreSource":
         """From examples in memory."""
         order_N = np.argsort(examples.ts_N, kind="stable")
-        known_N = ~np.isnan(examples.labels_NT).all(axis=1)[order_N]
+        known_N = np.asarray(~np.isnan(examples.labels_NT[order_N]).all(axis=1))
         everything = Part(
             examples.features_NC,
             examples.labels_NT,

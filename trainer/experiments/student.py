@@ -140,14 +140,15 @@ def _figures_3_and_4(bench: Bench, plan: Plan, student: Prediction) -> Measured:
 def _figure_5(student: Prediction, teacher: Prediction, train_u: tuple[Floats, Floats]) -> Measured:
     """Histograms of the first task's u, and how far apart they are (Kolmogorov-Smirnov)."""
     measured = Measured()
-    test = (teacher.epistemic_NT[:, 0], student.epistemic_NT[:, 0])
+    test = [each.epistemic_NT[:, 0].astype(np.float64) for each in (teacher, student)]
     train = (train_u[0][:, 0], train_u[1][:, 0])
     top = float(np.quantile(test[0], 0.995))
     edges_E = np.linspace(0, max(top, measures.TINY), BINS + 1)
-    for rows, pair in (("test", test), ("train", train)):
-        for name, u_N in zip(("teacher", "student"), pair, strict=True):
-            share_B = np.histogram(u_N, edges_E)[0] / len(u_N)
-            measured.draw(f"figure_5.{name}_{rows}", (edges_E[:-1] / edges_E[-1]), share_B)
+    drawn = {"teacher_test": test[0], "student_test": test[1]}
+    drawn |= {"teacher_train": train[0], "student_train": train[1]}
+    for name, u_N in drawn.items():
+        share_B = np.histogram(u_N, edges_E)[0] / len(u_N)
+        measured.draw(f"figure_5.{name}", edges_E[:-1] / edges_E[-1], share_B)
     measured.add("distribution", {"ks": measures.distance(*test)})
     tail = [u_N[u_N >= np.quantile(u_N, 0.9)] for u_N in test]
     measured.add("distribution", {"tail_ks": measures.distance(*tail)})

@@ -49,13 +49,19 @@ def tables(report: Report) -> Iterator[Table]:
 
 def _bars(report: Report) -> Table:
     rows = [
-        [bar.key, shown(bar.value, 4), f"{bar.sense} {bar.bar:g}", f"{bar.aim:.3g}", bar.verdict]
-        + ["yes" if bar.certain else "no", "yes" if bar.aim_reached else "no"]
+        [
+            *(bar.key, shown(bar.value, 4), f"{bar.sense} {bar.bar:g}", f"{bar.aim:.3g}"),
+            *(bar.verdict, _yes(bar.certain), _yes(bar.aim_reached)),
+        ]
         for bar in report.bars
     ]
     note = "Certain: the whole 95 % interval is on the same side of the bar as the mean."
     head = ["figure", "value", "bar", "aim", "verdict", "certain", "aim reached"]
     return Table("Bars", note, head, rows)
+
+
+def _yes(fact: bool) -> str:
+    return "yes" if fact else "no"
 
 
 def _claims(report: Report) -> Iterator[Table]:
