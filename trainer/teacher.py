@@ -16,7 +16,7 @@ from models.nets.embedding import FeatureLayout
 from models.nets.heads import LOGIT, Head
 from models.nets.losses import LearnedTaskWeights, TaskWeights
 from models.nets.swag import SwagPosterior, refuse_statistics
-from models.nets.teacher import TeacherConfig, TeacherNet, build_teacher
+from models.nets.teacher import OutputNet, TeacherConfig, TeacherNet, build_teacher
 from models.nets.weight_sets import Weights, predict_moments
 from trainer.config import TeacherTraining
 from trainer.fitting import cosine, run_steps, steps_per_epoch
@@ -109,7 +109,7 @@ def fit_teacher(
 
 
 def fit_single(
-    net: TeacherNet,
+    net: OutputNet,
     ids_NC: Tensor,
     targets_NT: Tensor,
     *,
@@ -149,7 +149,7 @@ def base_rates(targets_NT: Tensor) -> Tensor:
 
 
 def _fit(
-    net: TeacherNet,
+    net: OutputNet,
     ids_NC: Tensor,
     targets_NT: Tensor,
     *,

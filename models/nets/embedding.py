@@ -14,6 +14,7 @@ from torch.nn import functional
 from models.features import FeatureSpec
 
 INITIAL_STD = 0.05
+ORDERED_KINDS = ("numeric", "count", "time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class FeatureLayout:
         slots: The G columns of tag features.
         slot_missing: Per slot the id that means "no tag here".
         slot_feature: Per slot its tag feature, 0 to P - 1.
+        ordered: Columns whose ids are in the order of what they stand for: buckets of numbers,
+            counts, hours.
     """
 
     rows: int
@@ -35,6 +38,7 @@ class FeatureLayout:
     slots: tuple[int, ...]
     slot_missing: tuple[int, ...]
     slot_feature: tuple[int, ...]
+    ordered: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, spec: FeatureSpec) -> Self:
@@ -56,6 +60,9 @@ class FeatureLayout:
             slots=tuple(column for column, _, _ in slots),
             slot_missing=tuple(missing for _, missing, _ in slots),
             slot_feature=tuple(feature for _, _, feature in slots),
+            ordered=tuple(
+                feature.column for feature in spec.features if feature.kind in ORDERED_KINDS
+            ),
         )
 
     @property

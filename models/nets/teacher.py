@@ -45,8 +45,24 @@ class TeacherConfig:
     dropout: float = 0.0
 
 
-class TeacherNet(nn.Module):
-    """Multi-task net: feature ids in, O outputs per task out; the first is the logit.
+class OutputNet(nn.Module):
+    """What can be trained on labels: feature ids in, O outputs per task out."""
+
+    def outputs(self, ids_NC: Tensor) -> Tensor:
+        """All outputs, (N, T, O)."""
+        raise NotImplementedError
+
+    def start_at(self, outputs_TO: Tensor) -> None:
+        """Let every first output be about this, so that rare tasks need not find their rate."""
+        raise NotImplementedError
+
+    def forward(self, ids_NC: Tensor) -> Tensor:
+        """Logits of shape (N, T): the first output of every task."""
+        return self.outputs(ids_NC)[:, :, 0]
+
+
+class TeacherNet(OutputNet):
+    """Multi-task net of experts and towers.
 
     Args:
         embedding: Embeds the ids.
@@ -86,13 +102,9 @@ class TeacherNet(nn.Module):
         outputs_TNO: Tensor = self.tower_out(self.hidden(ids_NC))
         return outputs_TNO.transpose(0, 1)
 
-    def forward(self, ids_NC: Tensor) -> Tensor:
-        """Logits of shape (N, T)."""
-        return self.outputs(ids_NC)[:, :, 0]
-
     @torch.no_grad()
     def start_at(self, outputs_TO: Tensor) -> None:
-        """Let every first output be about this, so that rare tasks need not find their rate."""
+        """Set the last layer's bias."""
         self.tower_out.bias_E1O.copy_(outputs_TO.unsqueeze(1))
 
 

@@ -1,6 +1,8 @@
 """What the methods share on one set of rows: everything is fitted at most once, on demand."""
 
+from collections.abc import Callable
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -9,12 +11,17 @@ from torch import Tensor
 
 from models.nets.embedding import FeatureLayout
 from models.nets.heads import LOGIT, Head
-from models.nets.teacher import TeacherConfig, TeacherNet, build_teacher
+from models.nets.teacher import OutputNet, TeacherConfig, TeacherNet, build_teacher
+from models.nets.weight_sets import predict_moments
+from trainer.boosting import Boosting, fit_boosting
 from trainer.config import TeacherTraining
 from trainer.fitting import deterministic
 from trainer.teacher import Teacher, base_rates, fit_single, fit_teacher
-from trainer.uncertainty.method import Estimator, Rows
+from trainer.uncertainty.blend import BlendEstimator
+from trainer.uncertainty.method import Estimator, Floats, Ids, Rows
 from trainer.uncertainty.sampled import SampledEstimator
+
+Net = TypeVar("Net", bound=OutputNet)
 
 
 class Lab:
@@ -45,6 +52,7 @@ class Lab:
         self.training = training
         self.seed = seed
         self.progress = progress
+        self._last: tuple[Ids, Floats] | None = None
 
     @property
     def tasks(self) -> int:
@@ -62,29 +70,69 @@ class Lab:
     @cached_property
     def single_net(self) -> TeacherNet:
         """The net of :meth:`single`."""
-        return self.fit_net(0, "single net")
+        return self.fit_net("net")
+
+    def boosting(self) -> Boosting:
+        """Gradient boosting on the same rows."""
+        return self._boosting
+
+    def blend(self) -> Estimator:
+        """Mean of the teacher's and boosting's probabilities; their spread is the epistemic one."""
+        return BlendEstimator(self.scores, self.boosting())
+
+    def scores(self, ids_NC: Ids) -> Floats:
+        """The teacher's mean for these requests; those asked for last are remembered."""
+        if self._last is None or self._last[0] is not ids_NC:
+            teacher = self.teacher()
+            mean_NT, _ = predict_moments(teacher.net, teacher.samples, torch.from_numpy(ids_NC))
+            self._last = ids_NC, mean_NT.numpy()
+        return self._last[1]
 
     def fit_net(
         self,
-        member: int,
         label: str,
+        member: int = 0,
         *,
         config: TeacherConfig | None = None,
         head: Head = LOGIT,
         rows: Rows | None = None,
     ) -> TeacherNet:
-        """Train one more net with a decayed learning rate.
+        """Train one more net of the lab's kind; see :meth:`fit`.
 
         Args:
-            member: Number that its seed depends on; the same one gives the same net.
             label: What its bar says.
+            member: Number within its label.
             config: Kind and sizes, if not the lab's.
             head: What its outputs mean.
             rows: What it learns from, if not all.
         """
+
+        def make() -> TeacherNet:
+            return build_teacher(self.layout, self.tasks, config or self.config, head.size)
+
+        return self.fit(make, label, member, head=head, rows=rows)
+
+    def fit(
+        self,
+        make: Callable[[], Net],
+        label: str,
+        member: int = 0,
+        *,
+        head: Head = LOGIT,
+        rows: Rows | None = None,
+    ) -> Net:
+        """Train a net with a decayed learning rate, starting at the base rates.
+
+        Args:
+            make: Makes the net; its initial weights come from torch's generator.
+            label: What its bar says; its seed follows from it,
+            member: and from this number.
+            head: What its outputs mean.
+            rows: What it learns from, if not all.
+        """
         ids_NC, targets_NT = tensors(rows or self.rows)
-        with deterministic(torch.get_num_threads(), self.seed_of("net", member)):
-            net = build_teacher(self.layout, self.tasks, config or self.config, head.size)
+        with deterministic(torch.get_num_threads(), self.seed_of(label, member)):
+            net = make()
             net.start_at(head.start(base_rates(targets_NT)))
             fit_single(
                 net,
@@ -115,6 +163,15 @@ class Lab:
                 seed=self.seed_of("samples"),
                 progress=self.progress,
             )
+
+    @cached_property
+    def _boosting(self) -> Boosting:
+        return fit_boosting(
+            self.layout,
+            self.rows.ids_NC,
+            self.rows.targets_NT,
+            seed=self.seed_of("boosting"),
+        )
 
 
 def tensors(rows: Rows) -> tuple[Tensor, Tensor]:

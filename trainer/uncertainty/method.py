@@ -4,7 +4,7 @@ N requests, C columns of ids, T tasks. All spreads are standard deviations of pr
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,15 @@ class Prediction:
     mean_NT: Floats
     epistemic_NT: Floats
     aleatoric_NT: Floats
+
+    @classmethod
+    def of(cls, mean_NT: Floats, epistemic_NT: Floats) -> Self:
+        """Mean and epistemic spread of p; the law of total variance gives the aleatoric one.
+
+        E[p (1 - p)] = E[p] (1 - E[p]) - Var[p], not below 0.
+        """
+        aleatoric_NT: Floats = np.sqrt(np.maximum(mean_NT * (1 - mean_NT) - epistemic_NT**2, 0))
+        return cls(mean_NT, epistemic_NT, aleatoric_NT)
 
     @property
     def total_NT(self) -> Floats:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -25,7 +24,4 @@ class SampledEstimator:
     def predict(self, ids_NC: Ids) -> Prediction:
         """Scores and spreads of these requests."""
         mean_NT, std_NT = predict_moments(self.net, self.samples, torch.from_numpy(ids_NC))
-        mean, std = mean_NT.numpy(), std_NT.numpy()
-        # The law of total variance: the mean of p (1 - p) over the weight sets.
-        aleatoric_NT = np.sqrt(np.maximum(mean * (1 - mean) - std**2, 0))
-        return Prediction(mean, std, aleatoric_NT)
+        return Prediction.of(mean_NT.numpy(), std_NT.numpy())

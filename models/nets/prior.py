@@ -1,0 +1,49 @@
+"""A net with a randomised prior function (Osband, Aslanides, Cassirer 2018): f = net + scale prior.
+
+The prior is a random net of the same kind that is never trained.
+"""
+
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from models.nets.embedding import INITIAL_STD, FeatureLayout
+from models.nets.teacher import OutputNet, TeacherConfig, build_teacher
+
+PRIOR_STD: Final = 0.5
+"""Standard deviation of the prior's logit over requests."""
+
+
+class PriorNet(OutputNet):
+    """A trained net and a random one, added; logits only.
+
+    Args:
+        layout: Where the features lie.
+        tasks: T.
+        config: Kind and sizes of both.
+        ids_NC: Requests over which the prior is brought to mean 0 and its standard deviation.
+    """
+
+    def __init__(
+        self, layout: FeatureLayout, tasks: int, config: TeacherConfig, ids_NC: Tensor
+    ) -> None:
+        super().__init__()
+        self.net = build_teacher(layout, tasks, config)
+        self.prior = build_teacher(layout, tasks, config).requires_grad_(requires_grad=False)
+        with torch.no_grad():
+            self.prior.embedding.table_RD.div_(INITIAL_STD)
+            logits_NT = self.prior(ids_NC)
+            std_T11 = logits_NT.std(0).clamp(min=1e-6).view(-1, 1, 1)
+            self.prior.tower_out.weight_EIO.mul_(PRIOR_STD / std_T11)
+            self.prior.tower_out.bias_E1O.copy_(
+                -logits_NT.mean(0).view(-1, 1, 1) * PRIOR_STD / std_T11
+            )
+
+    def start_at(self, outputs_TO: Tensor) -> None:
+        """As :meth:`models.nets.teacher.TeacherNet.start_at`."""
+        self.net.start_at(outputs_TO)
+
+    def outputs(self, ids_NC: Tensor) -> Tensor:
+        """The sum of both, (N, T, 1)."""
+        return self.net.outputs(ids_NC) + self.prior.outputs(ids_NC)

@@ -1,0 +1,134 @@
+"""Gradient boosting beside the net: a model of another kind, which errs in other places.
+
+LightGBM, one booster per task on the rows of the task's population, one thread, deterministic.
+Ordered columns (buckets of numbers, counts, hours) are split by order, the others as categories.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+import lightgbm as lgb
+import numpy as np
+import numpy.typing as npt
+
+from models.nets.embedding import FeatureLayout
+
+Ids = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float32]
+
+MAX_ROUNDS: Final = 400
+PATIENCE: Final = 20
+JUDGED: Final = 0.1
+"""Share of the rows that says when to stop."""
+MIN_RARER: Final = 5
+"""Rows of the rarer class to learn from and to judge by; with fewer the start is kept."""
+PARAMETERS: Final[dict[str, Any]] = {
+    "objective": "binary",
+    "learning_rate": 0.05,
+    "num_leaves": 15,
+    "min_data_in_leaf": 50,
+    "feature_fraction": 0.5,
+    "lambda_l2": 5.0,
+    "num_threads": 1,
+    "deterministic": True,
+    "force_col_wise": True,
+    "verbosity": -1,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Boosting:
+    """Fitted boosters, and the logits they start from.
+
+    Attributes:
+        boosters: One per task; None where the labels were too few to learn anything.
+        lowest_C: Lowest id of every column, which ids are counted from.
+        start_T: Logits of the base rates; 0 where an offset was given.
+    """
+
+    boosters: tuple[lgb.Booster | None, ...]
+    lowest_C: Ids
+    start_T: Floats
+
+    def predict(self, ids_NC: Ids, offsets_NT: Floats | None = None) -> Floats:
+        """Probabilities (N, T), each on its task's own population.
+
+        Args:
+            ids_NC: Feature ids.
+            offsets_NT: Logits to correct, if it was fitted to correct some.
+        """
+        values_NC = ids_NC - self.lowest_C
+        logits_NT = np.zeros((len(ids_NC), len(self.boosters)))
+        for task, booster in enumerate(self.boosters):
+            if booster is not None:
+                logits_NT[:, task] = booster.predict(values_NC, raw_score=True)
+        logits_NT += self.start_T if offsets_NT is None else offsets_NT
+        scores_NT: Floats = (1 / (1 + np.exp(-logits_NT))).astype(np.float32)
+        return scores_NT
+
+
+def fit_boosting(
+    layout: FeatureLayout,
+    ids_NC: Ids,
+    targets_NT: Floats,
+    *,
+    seed: int,
+    offsets_NT: Floats | None = None,
+) -> Boosting:
+    """Fit a booster per task; a tenth of the rows, drawn by the seed, says when to stop.
+
+    Args:
+        layout: Where the features lie.
+        ids_NC: Feature ids.
+        targets_NT: Labels; NaN where masked or outside the task's population.
+        seed: Seed of everything random.
+        offsets_NT: Logits to start from: then the boosters learn what these get wrong.
+    """
+    lowest_C = ids_NC.min(axis=0)
+    judged_N = np.random.default_rng(seed).random(len(ids_NC)) < JUDGED
+    boosters: list[lgb.Booster | None] = []
+    starts: list[float] = []
+    for task, labels_N in enumerate(targets_NT.T):
+        start = _base_logit(labels_N) if offsets_NT is None else 0.0
+        start_N = np.full(len(labels_N), start) if offsets_NT is None else offsets_NT[:, task]
+        known_N = ~np.isnan(labels_N)
+        learned_N, held_N = known_N & ~judged_N, known_N & judged_N
+        if min(_rarer(labels_N[learned_N]), _rarer(labels_N[held_N])) < MIN_RARER:
+            boosters.append(None)
+        else:
+            learned, held = (
+                lgb.Dataset(
+                    (ids_NC[rows_N] - lowest_C).astype(np.float32),
+                    labels_N[rows_N],
+                    init_score=start_N[rows_N],
+                    categorical_feature=sorted(set(range(layout.columns)) - set(layout.ordered)),
+                )
+                for rows_N in (learned_N, held_N)
+            )
+            boosters.append(_fit(learned, held, seed))
+        starts.append(start)
+    return Boosting(tuple(boosters), lowest_C, np.array(starts, np.float32))
+
+
+def _fit(learned: lgb.Dataset, judged: lgb.Dataset, seed: int) -> lgb.Booster:
+    booster: lgb.Booster = lgb.train(
+        PARAMETERS | {"seed": seed % 2**31},
+        learned,
+        num_boost_round=MAX_ROUNDS,
+        valid_sets=[judged],
+        callbacks=[lgb.early_stopping(PATIENCE, verbose=False)],
+    )
+    return booster
+
+
+def _base_logit(labels_N: Floats) -> float:
+    known_K = labels_N[~np.isnan(labels_N)]
+    rate = float(np.clip(known_K.mean(), 1e-4, 1 - 1e-4)) if len(known_K) else 0.5
+    return math.log(rate / (1 - rate))
+
+
+def _rarer(labels_K: Floats) -> int:
+    """Rows of the rarer class."""
+    positives = int(labels_K.sum())
+    return min(positives, len(labels_K) - positives)

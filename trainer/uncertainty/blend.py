@@ -1,0 +1,27 @@
+"""The blend: net and boosting as one score."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from trainer.boosting import Boosting
+from trainer.uncertainty.method import Floats, Ids, Prediction
+
+
+class BlendEstimator:
+    """Mean and standard deviation of two probabilities.
+
+    Args:
+        net: Scores (N, T) of the net.
+        boosting: Has been fitted on the same rows.
+    """
+
+    def __init__(self, net: Callable[[Ids], Floats], boosting: Boosting) -> None:
+        self.net = net
+        self.boosting = boosting
+
+    def predict(self, ids_NC: Ids) -> Prediction:
+        """Scores and spreads of these requests."""
+        both_2NT = np.stack([self.net(ids_NC), self.boosting.predict(ids_NC)])
+        mean_NT: Floats = both_2NT.mean(axis=0)
+        return Prediction.of(mean_NT, both_2NT.std(axis=0))

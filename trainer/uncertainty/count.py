@@ -1,0 +1,52 @@
+"""Count-aware variance: a request is as unsure as its ids are rare among the training rows.
+
+Every id has one weight in the logit, with a normal prior of variance 1 / C, so that a request of
+ids never seen has a logit variance of 1. The training rows that hold the id tell about its weight
+
+    I(id) = sum of p (1 - p) over the rows of the task's population that hold it,
+
+its pseudo-count: the diagonal of the generalised Gauss-Newton matrix of a linear model on the ids.
+The logit of a request then has the variance
+
+    sum over its C ids of 1 / (C + I(id)),
+
+which the rarest ids make up, and u is the standard deviation of the sigmoid of that normal logit
+around the teacher's score.
+"""
+
+import numpy as np
+import torch
+
+from models.nets.logistic_normal import sigmoid_moments
+from trainer.uncertainty.lab import Lab
+from trainer.uncertainty.method import Estimator, Floats, Ids, Rows
+from trainer.uncertainty.shared_score import SharedScoreEstimator, logits
+
+
+def count(lab: Lab) -> Estimator:
+    """Standard deviation of the sigmoid of a logit whose variance falls with its ids' counts."""
+    information_RT = pseudo_counts(lab.rows, lab.scores(lab.rows.ids_NC), lab.layout.rows)
+    weight_variance_RT = 1 / (lab.layout.columns + information_RT)
+
+    def spread(ids_NC: Ids, mean_NT: Floats) -> Floats:
+        variance_NT = sum(weight_variance_RT[ids_N] for ids_N in ids_NC.T)
+        _, std_NT = sigmoid_moments(
+            torch.from_numpy(logits(mean_NT)), torch.as_tensor(variance_NT, dtype=torch.float32)
+        )
+        std: Floats = std_NT.numpy()
+        return std
+
+    return SharedScoreEstimator(lab, spread)
+
+
+def pseudo_counts(rows: Rows, scores_NT: Floats, table_rows: int) -> Floats:
+    """I(id) per id and task, (R, T)."""
+    noise_NT = np.where(np.isnan(rows.targets_NT), 0, scores_NT * (1 - scores_NT))
+    columns = rows.ids_NC.shape[1]
+    return np.stack(
+        [
+            np.bincount(rows.ids_NC.ravel(), np.repeat(noise_N, columns), table_rows)
+            for noise_N in noise_NT.T
+        ],
+        axis=1,
+    ).astype(np.float32)
