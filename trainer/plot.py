@@ -61,7 +61,8 @@ class _Scale:
         bottom = HEIGHT - BOTTOM
         parts = [f"<path d='M{LEFT} {TOP}V{bottom}H{WIDTH - RIGHT}' stroke='#333' fill='none'/>"]
         parts += [
-            f"<text x='{self.x(value):.1f}' y='{bottom + 14}' text-anchor='middle'>{value:.4g}</text>"
+            f"<text x='{self.x(value):.1f}' y='{bottom + 14}' "
+            f"text-anchor='middle'>{value:.4g}</text>"
             for value in _ticks(*self.xs)
         ]
         parts += [
@@ -84,9 +85,7 @@ def _drawn(line: Line, scale: _Scale, colour: str) -> str:
         for x, y in zip(line.x, line.y, strict=True)
         if math.isfinite(y)
     ]
-    out = (
-        f"<polyline points='{' '.join(points)}' fill='none' stroke='{colour}'/>"
-    )
+    out = f"<polyline points='{' '.join(points)}' fill='none' stroke='{colour}'/>"
     if not line.low:
         return out
     band = [

@@ -57,8 +57,6 @@ def _predictions(lab: Lab, world: World) -> Iterator[tuple[str, Prediction, Pred
     for name, method in METHODS.items():
         estimator = method(lab)
         yield name, estimator.predict(world.test.ids_NC), estimator.predict(world.valid.ids_NC)
-    if not hasattr(lab, "blend"):
-        return
     blend = lab.blend()
     yield BLEND, blend.predict(world.test.ids_NC), blend.predict(world.valid.ids_NC)
 

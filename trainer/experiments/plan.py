@@ -82,7 +82,7 @@ class Plan:
             config,
             net=replace(config.net, kind=teacher),
             teacher=replace(
-                config.teacher, epochs=2, snapshots=3, snapshots_per_epoch=3, samples=4
+                config.teacher, epochs=1, snapshots=3, snapshots_per_epoch=3, samples=4
             ),
             distillation=replace(config.distillation, epochs=1, min_steps=60),
         )
@@ -91,16 +91,16 @@ class Plan:
             seeds,
             transformer_seeds=2,
             config=config,
-            sizes=Sizes(train=2500, small=1200, unlabelled=1500, valid=1200, test=2000),
-            sweep_rows=1200,
-            rounds=2,
-            round_rows=600,
+            sizes=Sizes(train=1500, small=800, unlabelled=1000, valid=900, test=1000),
+            sweep_rows=800,
+            rounds=1,
+            round_rows=500,
             shared=(0.0, 0.9),
-            sparsity=(("dense", (0.61, 0.57, 0.2, 0.12)), ("as_is", RATES_T)),
+            sparsity=(("dense", (0.61, 0.57, 0.2, 0.12)),),
             snapshots=(2, 3),
             samples=(2, 4),
             scales=(0.5, 1.0),
-            timing_rounds=3,
+            timing_rounds=2,
         )
 
     def fingerprint(self, source: str) -> str:

@@ -79,4 +79,3 @@ class RawStore:
         self.done[unit, seed] = measured
         with self._path.open("a") as file:
             file.write(json.dumps({"unit": unit, "seed": seed, **asdict(measured)}) + "\n")
-

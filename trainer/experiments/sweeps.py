@@ -75,8 +75,6 @@ def judge_shape(source: Source, plan: Plan, name: str, seed: int, progress: Prog
     if truth_NT is not None:
         measured.add(name, {"truth_correlation": spearman(truth_NT[:, first], bench.value_N)})
     for method in SHAPE_METHODS:
-        if method not in METHODS:
-            continue
         found = METHODS[method](lab).predict(world.test.ids_NC)
         u_NT = found.epistemic_NT.astype(np.float64)
         passing = judge.passing(bench, found, u_NT)

@@ -153,8 +153,8 @@ def _passing(report: Report) -> Iterator[Table]:
         share, rate = report.about.direct_share, report.about.rate
         yield Table(
             f"Direct passes: {setting}",
-            f"Points of all {last}s gained over score alone at r = {rate:g}, {share:.0%} direct, by "
-            "the task whose u ranks; direct passes inside the budget, but for the column that "
+            f"Points of all {last}s gained over score alone at r = {rate:g}, {share:.0%} direct, "
+            "by the task whose u ranks; direct passes inside the budget, but for the column that "
             "grows it. Optimistic: rank by s + 0.5 u.",
             ["method", f"by {report.about.tasks[0]}"]
             + [f"by {task}" for task in report.about.tasks[1:]]

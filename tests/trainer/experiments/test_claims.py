@@ -4,7 +4,9 @@ from trainer.experiments.checks import Check, Verdict, verdict_of
 from trainer.experiments.stats import Estimate
 
 
-def check(low: float | None, high: float | None, bar: float = 0.0, paper: float | None = None) -> Check:
+def check(
+    low: float | None, high: float | None, bar: float = 0.0, paper: float | None = None
+) -> Check:
     mean = 0.0 if low is None or high is None else (low + high) / 2
     value = Estimate(mean=mean, low=low, high=high, p_value=None, values={1: mean})
     return Check(figure="a figure", value=value, bar=bar, paper=paper)
@@ -25,12 +27,12 @@ def check(low: float | None, high: float | None, bar: float = 0.0, paper: float 
     ],
 )
 def test_intervals_decide(found: Check, verdict: Verdict) -> None:
-    """An interval that holds the bar decides nothing, unless it excludes half the paper's effect."""
+    """An interval around the bar decides nothing, unless it excludes half the paper's effect."""
     assert found.verdict == verdict
 
 
 def test_a_claim_needs_all_its_checks() -> None:
-    """One refuted check refutes; one open check leaves open; what was not measured is no evidence."""
+    """One refuted check refutes, one open check leaves open; what was not measured is nothing."""
     yes, no, perhaps = check(0.1, 0.2), check(-0.2, -0.1), check(-0.1, 0.1)
     missing = Check(figure="never run", value=None)
     assert verdict_of([yes, yes, missing]) == "reproduced"
