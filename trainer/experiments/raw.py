@@ -71,8 +71,8 @@ class RawStore:
             )
         for line in lines[1:]:
             found = json.loads(line)
-            measured = Measured(found["figures"], found["curves"])
-            self.done[found["unit"], found["seed"]] = measured
+            curves = {key: (x, y) for key, (x, y) in found["curves"].items()}
+            self.done[found["unit"], found["seed"]] = Measured(found["figures"], curves)
 
     def put(self, unit: str, seed: int, measured: Measured) -> None:
         """Append a unit's results."""
