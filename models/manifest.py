@@ -16,6 +16,8 @@ MANIFEST_FILE: Final = "manifest.json"
 STUDENT_FILE: Final = "student.onnx"
 SPEC_FILE: Final = "features.toml"
 CARD_FILE: Final = "card.html"
+OWN: Final = "own"
+"""The source of uncertainty that is no single task: every task's own."""
 _FILE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
 
@@ -108,7 +110,7 @@ class AutoEvidence(_Part):
     rate: float
     weights: dict[str, float]
     source: str
-    direct_share: float
+    direct_share: float = Field(ge=0, le=1)
     table: tuple[AutoRow, ...]
 
 
@@ -126,8 +128,11 @@ class Manifest(_Part):
         label_rates: Share of positives per task in the training rows of its population.
         training: Which examples were learned from.
         metrics: Held-out metrics.
-        rescaling: Per task the factor that brought the teacher's uncertainty to the mean of the
-            labels for training (DAUM, section III-E); the student's graph divides it out.
+        uncertainty_target: What the student's uncertainty head learned of the teacher's standard
+            deviation; the graph ends with the inverse (:mod:`models.nets.scale`).
+        rescaling: Under ``mean`` per task the factor that brought the teacher's uncertainty to the
+            mean of the labels for training (DAUM, section III-E), which the graph divides out;
+            empty under another target.
         agreement: Largest difference between torch and onnxruntime on real rows at export.
         auto: Evidence on passing uncertain requests directly.
         config: Configuration of teacher, SWAG and student.
@@ -144,6 +149,7 @@ class Manifest(_Part):
     label_rates: dict[str, float]
     training: TrainingRange
     metrics: Metrics
+    uncertainty_target: Literal["mean", "log_variance", "rank", "quantile"] = "mean"
     rescaling: dict[str, float]
     agreement: float
     auto: AutoEvidence | None
@@ -170,7 +176,9 @@ class Manifest(_Part):
 
     @model_validator(mode="after")
     def _tasks_form_a_set(self) -> Self:
-        TaskSet(self.tasks)
+        names = TaskSet(self.tasks).names
+        if self.auto is not None and self.auto.source not in (OWN, *names):
+            raise ValueError(f"auto.source: {self.auto.source!r} is neither {OWN!r} nor a task")
         return self
 
     def to_bytes(self) -> bytes:

@@ -75,7 +75,7 @@ class WorkerSettings(Section):
     Attributes:
         guarantee: ``at-least-once``: a crash may repeat outputs, but loses none. ``exactly-once``:
             every request has one output, for readers of ``read_committed``; needs Apache Kafka.
-        max_chunk_records: Most requests decided at a time.
+        max_chunk_records: Most requests of one fetch.
         max_chunk_bytes: Most bytes fetched per partition at a time.
         max_buffer_bytes: No more is fetched while this much is in flight.
         max_value_bytes: Longer requests go to the dead-letter topic.
@@ -123,9 +123,10 @@ class PolicySettings(Section):
         kappa: Weight of u in ``optimistic``: t = s + kappa u.
         reference: Score to reach per task in ``probability-of-improvement``.
         direct_share: Share of *all* requests that ``pass-uncertain`` passes directly, counted
-            inside (1 - rate).
+            inside (1 - rate); ``auto`` takes what paid on the serving artifact's held-out rows,
+            none where nothing did.
         uncertainty_source: Which task's uncertainty serves which task (``daum``: cart and deal
-            take click's), or an own mapping.
+            take click's), or an own mapping; ``auto`` as for ``direct_share``.
         explore: Share eps of the would-be-blocked requests that pass with reason ``explore``.
         seed: Seed of every draw by request id.
         slack: Passes that may be owed or overdrawn at any time; the intercepted share of any n
@@ -142,8 +143,8 @@ class PolicySettings(Section):
     )
     kappa: float = Field(default=0.5, ge=0)
     reference: dict[str, float] = Field(default={})
-    direct_share: Share = 0.01
-    uncertainty_source: Literal["own", "daum"] | dict[str, str] = "daum"
+    direct_share: Share | Literal["auto"] = "auto"
+    uncertainty_source: Literal["auto", "own", "daum"] | dict[str, str] = "auto"
     explore: Share = 0.0
     seed: int = 0
     slack: float = Field(default=13.0, ge=1)

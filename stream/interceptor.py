@@ -48,6 +48,7 @@ class LoadedModel:
         self.version: str = artifact.manifest.version
         self.created_s: float = datetime.fromisoformat(artifact.manifest.created).timestamp()
         self.tasks: TaskSet = artifact.tasks
+        self.auto = artifact.manifest.auto
         self.spec_hash: str = artifact.spec.hash
         self.extractor: Extractor = artifact.spec.extractor()
         self.scorer = Scorer(artifact, threads=threads, batch=batch)
@@ -117,7 +118,19 @@ class Interceptor:
         self._metrics = metrics
         self._max_value_bytes = max_value_bytes
         self._no_features = Extractor(())
-        self.model: LoadedModel | None = None
+        self._model: LoadedModel | None = None
+
+    @property
+    def model(self) -> LoadedModel | None:
+        """What serves; None while everything passes."""
+        return self._model
+
+    @model.setter
+    def model(self, model: LoadedModel | None) -> None:
+        """Let another one serve; where the policy says ``auto``, it follows its evidence."""
+        self._model = model
+        if model is not None:
+            self._policy.follow(model.auto)
 
     def intercept(self, records: Sequence[FetchedRecord]) -> Intercepted:
         """Decide a chunk of at least one record, in offset order or in that of a merged history."""

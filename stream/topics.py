@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from typing import Final
+from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from models.errors import UserError
-from models.kafka import client_options
+from models.kafka import client_options, patiently
 from models.settings import KafkaSettings, TopicSettings
 
 #: How long new partitions may be without a leader.
@@ -48,10 +48,15 @@ async def ensure_topics(kafka: KafkaSettings, topics: TopicSettings) -> list[str
         await admin.close()
 
 
+async def _describe(admin: AIOKafkaAdminClient) -> list[dict[str, Any]]:
+    described: list[dict[str, Any]] = await admin.describe_topics()
+    return described
+
+
 async def _partition_counts(admin: AIOKafkaAdminClient) -> dict[str, int]:
     return {
         topic["topic"]: len(topic["partitions"])
-        for topic in await admin.describe_topics()
+        for topic in await patiently(_describe, admin)
         if topic["error_code"] == 0
     }
 
@@ -90,7 +95,7 @@ async def _until_led(admin: AIOKafkaAdminClient, names: list[str]) -> None:
     """Wait until every partition has a leader: before that, clients meet needless errors."""
     deadline = time.monotonic() + LEADER_S
     while True:
-        topics = {topic["topic"]: topic for topic in await admin.describe_topics()}
+        topics = {topic["topic"]: topic for topic in await patiently(_describe, admin)}
         unled = [
             name
             for name in names

@@ -7,10 +7,9 @@ best reward. The paper's experiments grow the budget instead, which flatters eve
 import numpy as np
 import numpy.typing as npt
 
-from models.manifest import AutoEvidence, AutoRow
+from models.manifest import OWN, AutoEvidence, AutoRow
 from models.tasks import TaskSet
 
-OWN = "own"
 SHARES = (0.01, 0.02, 0.05)
 
 

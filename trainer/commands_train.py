@@ -1,15 +1,18 @@
 """``weir train``: examples, simulated traffic or JD's requests to an artifact."""
 
+import os
 import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from models.errors import UserError
 from models.features import FeatureSpec
 from models.manifest import Manifest
 from models.tasks import TaskSet
@@ -46,13 +49,18 @@ def train(
     ] = None,
     spec: Annotated[str, typer.Option(help="Name or path of the feature spec.")] = "openrtb",
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes CUDA when it is there.")
+    ] = "auto",
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="Folder to save the state in, and to go on from after an interruption."),
+    ] = None,
     *,
     quick: Annotated[bool, typer.Option("--quick", help="Small models, little training.")] = False,
 ) -> None:
     """Train teacher and student, and write the artifact: student, spec, manifest, card."""
     # torch takes seconds to import, and other commands must never pay for it.
-    from models.artifact import ArtifactError  # noqa: PLC0415
-    from models.examples import ExampleError  # noqa: PLC0415
     from models.nets.export import ExportError  # noqa: PLC0415
     from trainer.config import TrainConfig  # noqa: PLC0415
     from trainer.train import train as train_artifact  # noqa: PLC0415
@@ -61,8 +69,8 @@ def train(
         raise typer.BadParameter("say what to learn from: --examples, --simulated or --jd")
     tasks: TaskSet = ctx.obj.task_set
     feature_spec = FeatureSpec.load(spec)
-    config = TrainConfig().quick() if quick else TrainConfig()
-    console = Console()
+    config = replace(TrainConfig().quick() if quick else TrainConfig(), device=device)
+    console = Console(quiet=int(os.environ.get("RANK", "0")) > 0)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         if simulated is not None:
@@ -81,8 +89,9 @@ def train(
                 created=datetime.now(UTC),
                 tasks=tasks,
                 unlabelled=unlabelled,
+                checkpoint=checkpoint,
             )
-        except (ExampleError, ExportError, ArtifactError) as error:
+        except (UserError, ExportError) as error:
             typer.secho(f"weir train: {error}", fg="red", err=True)
             raise typer.Exit(1) from error
     console.print(_summary(manifest))

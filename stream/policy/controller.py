@@ -124,6 +124,12 @@ class InterceptionController:
         self._direct.retarget(direct)
         self._reward.retarget(1.0 - rate, granted)
 
+    def redirect(self, direct_share: float) -> None:
+        """Pass another share directly from the next request on; the rate stays."""
+        if direct_share != self._direct_share:
+            self._direct_share = direct_share
+            self.retarget(self._rate)
+
     def snapshot(self) -> dict[str, Any]:
         """The state as JSON-able data."""
         return {"direct": self._direct.snapshot(), "reward": self._reward.snapshot()}

@@ -10,9 +10,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from models.manifest import AutoEvidence
 from models.settings import PolicySettings
 from models.tasks import TaskSet
-from stream.policy.confidence import Confidence
+from stream.policy.confidence import Confidence, follow
 from stream.policy.controller import InterceptionController
 from stream.policy.errors import PolicyError
 from stream.policy.exploration import draw
@@ -59,17 +60,19 @@ class Policy:
     """
 
     def __init__(self, settings: PolicySettings, tasks: TaskSet) -> None:
+        self._settings = settings
+        self._tasks = tasks
         self._seed = settings.seed
         self._confidence = Confidence(settings, tasks)
         self._reward = build_reward(settings.reward, settings.weights, tasks)
         self._controller = InterceptionController(
             settings.rate,
-            direct_share=settings.direct_share if self._confidence.passes_uncertain else 0.0,
             explore=settings.explore,
             slack=settings.slack,
             requests=settings.window.requests,
             seconds=settings.window.seconds,
         )
+        self.follow(None)
 
     @property
     def target(self) -> float:
@@ -117,6 +120,20 @@ class Policy:
         propensity_N = np.where(verdicts.passed_N, 1.0, 1.0 - explore)
         propensity_N[explored_N] = explore
         return Decisions(verdicts.passed_N, reason_N, reward_N, verdicts.threshold_N, propensity_N)
+
+    def follow(self, evidence: AutoEvidence | None) -> None:
+        """Where the settings say ``auto``, pass directly from the next request on what paid.
+
+        Args:
+            evidence: Of the artifact that serves; without any nothing passes directly.
+
+        Raises:
+            PolicyError: If it names a task that is not there.
+        """
+        settings = follow(self._settings, evidence, self._tasks)
+        self._confidence = Confidence(settings, self._tasks)
+        share = settings.direct_share if self._confidence.passes_uncertain else 0.0
+        self._controller.redirect(float(share))
 
     def retarget(self, rate: float) -> None:
         """Intercept another share from the next request on; passes owed stay owed."""

@@ -4,10 +4,13 @@ Two independent sets of M weight samples agree with each other only so far about
 no student can agree better with a set that it was not taught by.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
 from models.nets.export import check_agreement, export_student
+from trainer.config import StudentTraining
 from trainer.distill import fit_student
 from trainer.evaluate import spearman
 from trainer.experiments import judge, measures
@@ -44,29 +47,37 @@ def judge_student(
     return student, measured
 
 
-def _distilled(world: World, lab: Lab, plan: Plan) -> tuple[Prediction, tuple[Floats, Floats]]:
-    """The exported student on the test rows, and u of teacher and student on training rows."""
-    ids_NC = np.concatenate([world.train.ids_NC, world.unlabelled_NC])
-    taught = SampledEstimator(lab.teacher().net, lab.teacher().samples).predict(ids_NC)
+def distil(
+    lab: Lab, ids_NC: Ids, taught: Prediction, plan: Plan, training: StudentTraining
+) -> tuple[bytes, Callable[[Ids], Prediction]]:
+    """A student of ``taught``: its ONNX file, and what that file says of requests."""
     with deterministic(torch.get_num_threads(), lab.seed_of("student")):
-        student, rescaling_T = fit_student(
-            world.layout,
+        student = fit_student(
+            lab.layout,
             torch.from_numpy(ids_NC),
             torch.from_numpy(taught.mean_NT),
             torch.from_numpy(taught.epistemic_NT),
             sizes=plan.config.student,
-            training=plan.config.distillation,
+            training=training,
             progress=lab.progress,
         )
-    model = export_student(student, rescaling_T)
+    model = export_student(student)
 
     def predict(rows_NC: Ids) -> Prediction:
-        _, mean_NT, u_NT = check_agreement(student, rescaling_T, model, rows_NC)
+        _, mean_NT, u_NT = check_agreement(student, model, rows_NC)
         return Prediction(mean_NT, u_NT, np.sqrt(mean_NT * (1 - mean_NT)))
 
-    rows = len(world.train)
+    return model, predict
+
+
+def _distilled(world: World, lab: Lab, plan: Plan) -> tuple[Prediction, tuple[Floats, Floats]]:
+    """The student on the test rows, and u of teacher and student on the training rows."""
+    ids_NC = np.concatenate([world.train.ids_NC, world.unlabelled_NC])
+    taught = SampledEstimator(lab.teacher().net, lab.teacher().samples).predict(ids_NC)
+    _, predict = distil(lab, ids_NC, taught, plan, plan.config.distillation)
     train_u = predict(world.train.ids_NC).epistemic_NT.astype(np.float64)
-    return predict(world.test.ids_NC), (taught.epistemic_NT[:rows].astype(np.float64), train_u)
+    teacher_u = taught.epistemic_NT[: len(world.train)].astype(np.float64)
+    return predict(world.test.ids_NC), (teacher_u, train_u)
 
 
 def _fresh_sets(world: World, lab: Lab, plan: Plan) -> tuple[Floats, Floats]:

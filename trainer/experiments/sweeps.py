@@ -3,14 +3,12 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import onnxruntime as ort
-import torch
 from rich.progress import Progress
 
-from models.nets.export import export_student
-from models.nets.student import Student
 from models.nets.teacher import TeacherKind
 from trainer.evaluate import spearman
 from trainer.experiments import judge
@@ -19,9 +17,10 @@ from trainer.experiments.judge import Bench
 from trainer.experiments.labs import bench_of, earlier_model, lab_of
 from trainer.experiments.plan import PAPER, Plan
 from trainer.experiments.raw import Measured
+from trainer.experiments.student import distil
 from trainer.uncertainty import METHODS
 from trainer.uncertainty.lab import Lab
-from trainer.uncertainty.method import Ids, Prediction, Rows
+from trainer.uncertainty.method import Ids, Prediction
 from trainer.uncertainty.sampled import SampledEstimator
 
 BATCH = 512
@@ -145,24 +144,17 @@ def judge_speed(source: Source, plan: Plan, seed: int, progress: Progress) -> Me
     """
     world = base_world(source, plan, seed, progress, plan.sizes.small)
     ids_NC = np.resize(world.test.ids_NC, (BATCH, world.layout.columns))
-    torch.manual_seed(seed)
-    student = Student(world.layout, len(world.tasks), plan.config.student)
-    few = Rows(world.train.ids_NC[:BATCH], world.train.targets(world.tasks)[:BATCH])
-    passes = {"student": _onnx(export_student(student, torch.ones(len(world.tasks))), ids_NC)}
+    few = world.train.take(np.arange(min(BATCH, len(world.train))))
     kinds: tuple[TeacherKind, ...] = ("ple-mlp", PAPER)
+    passes: dict[str, Callable[[], object]] = {}
     for kind in kinds:
-        net = replace(plan.config.net, kind=kind)
-        lab = Lab(
-            world.layout,
-            few,
-            teacher=net,
-            training=plan.config.teacher,
-            seed=seed,
-            progress=progress,
-        )
+        lab = lab_of(world.layout, few, world.tasks, plan, seed, progress, kind=kind)
         estimator = METHODS["swag"](lab)
-        passes[kind] = lambda estimator=estimator: estimator.predict(ids_NC)  # type: ignore[misc]
-    times = {name: [] for name in passes}  # type: dict[str, list[float]]
+        passes[kind] = partial(estimator.predict, ids_NC)
+        barely = replace(plan.config.distillation, epochs=1, min_steps=1)
+        model, _ = distil(lab, few.ids_NC, estimator.predict(few.ids_NC), plan, barely)
+    passes["student"] = _onnx(model, ids_NC)
+    times: dict[str, list[float]] = {name: [] for name in passes}
     for _ in range(plan.timing_rounds):
         for name, run in passes.items():
             times[name].append(_seconds(run))
