@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 from rich.progress import Progress
 
-from trainer.auto import OWN, judge_direct_passes
+from models.manifest import OWN
+from trainer.auto import judge_direct_passes
 from trainer.experiments import judge, measures
 from trainer.experiments.data import Floats, Source, World
 from trainer.experiments.judge import Bench
