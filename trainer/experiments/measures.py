@@ -9,10 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import ks_2samp
+from scipy.stats import ks_2samp, rankdata
 from sklearn.metrics import average_precision_score, roc_auc_score
-
-from trainer.evaluate import spearman
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -53,7 +51,15 @@ def within_bins(u_N: Floats, error_N: Floats, p_N: Floats, bins: int = BINS) -> 
     nearly constant, so only what u knows beyond the score counts.
     """
     parts = np.array_split(np.argsort(p_N, kind="stable"), min(bins, max(len(p_N) // MIN_BIN, 1)))
-    return float(np.mean([spearman(u_N[part], error_N[part]) for part in parts]))
+    return float(np.mean([_rank_correlation(u_N[part], error_N[part]) for part in parts]))
+
+
+def _rank_correlation(a_K: Floats, b_K: Floats) -> float:
+    """As :func:`trainer.evaluate.spearman`, quicker on few rows."""
+    ranks_2K = rankdata(np.stack([a_K, b_K]), axis=1)
+    ranks_2K -= ranks_2K.mean(axis=1, keepdims=True)
+    spreads_2 = np.sqrt((ranks_2K**2).sum(axis=1))
+    return float((ranks_2K[0] @ ranks_2K[1]) / spreads_2.prod()) if spreads_2.all() else 0.0
 
 
 def worst_auroc(u_N: Floats, error_N: Floats, share: float = WORST) -> float:

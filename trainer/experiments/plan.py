@@ -24,6 +24,7 @@ class Plan:
         transformer_seeds: How many of them the kinds with Transformer experts get.
         config: Nets and training; its kind of teacher serves the wide sweeps.
         sizes: Rows of a world.
+        kind_rows: Training rows of Table I.
         sweep_rows: Training rows where shapes, sensitivity and rounds are swept.
         settings: Worlds in which every method is judged.
         kinds: Teachers of Table I.
@@ -47,6 +48,7 @@ class Plan:
     transformer_seeds: int = 3
     config: TrainConfig = field(default_factory=TrainConfig)
     sizes: Sizes = Sizes(train=100_000, small=20_000, unlabelled=200_000, valid=20_000, test=60_000)
+    kind_rows: int = 100_000
     sweep_rows: int = 50_000
     settings: tuple[str, ...] = SETTINGS
     kinds: tuple[TeacherKind, ...] = KINDS
@@ -92,7 +94,8 @@ class Plan:
             transformer_seeds=2,
             config=config,
             sizes=Sizes(train=1500, small=800, unlabelled=1000, valid=900, test=1000),
-            sweep_rows=800,
+            kind_rows=500,
+            sweep_rows=700,
             rounds=1,
             round_rows=500,
             shared=(0.0, 0.9),

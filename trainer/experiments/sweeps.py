@@ -32,7 +32,7 @@ def judge_kind(
     source: Source, plan: Plan, kind: TeacherKind, seed: int, progress: Progress
 ) -> Measured:
     """One column of Table I; for the paper's kind also DAUM (SWAG's mean) and Table II."""
-    world = base_world(source, plan, seed, progress, plan.sizes.train)
+    world = base_world(source, plan, seed, progress, plan.kind_rows)
     lab = lab_of(world.layout, world.train, world.tasks, plan, seed, progress, kind=kind)
     bench = bench_of(world, plan, seed)
     measured = Measured()
