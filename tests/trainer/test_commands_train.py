@@ -35,7 +35,7 @@ def test_exactly_one_source_is_needed(tmp_path: Path, sources: list[str]) -> Non
     """Without a source, or with two, the command says which options there are."""
     result = CliRunner().invoke(build_app(), ["train", "--out", str(tmp_path), *sources])
     assert result.exit_code == 2
-    assert "--examples, --simulated or --jd" in " ".join(result.output.split())
+    assert "--examples, --simulated, --jd or --csv" in " ".join(result.output.split())
 
 
 def test_bad_examples_end_the_command_with_their_fault(tmp_path: Path) -> None:
