@@ -30,7 +30,10 @@ def register(app: typer.Typer) -> None:
 def experiments(
     ctx: typer.Context,
     data: Annotated[
-        str, typer.Option(help="'simulated', a folder or file of examples, or a CSV file.")
+        str,
+        typer.Option(
+            help="'simulated', examples (Parquet: file or folder), a CSV file, or JD's slices."
+        ),
     ] = SIMULATED,
     spec: Annotated[
         str, typer.Option(help="Feature spec of the examples, or the spec of the CSV file.")
@@ -79,10 +82,13 @@ def experiments(
 
 def _source(data: str, spec: str, tasks: TaskSet) -> "Source":
     from trainer.experiments.simulated import SimulatedSource  # noqa: PLC0415
-    from trainer.experiments.stores import StoreSource  # noqa: PLC0415
+    from trainer.experiments.stores import StoreSource, jd_source  # noqa: PLC0415
+    from trainer.traffic.jd_slices import is_slice  # noqa: PLC0415
 
     if data == SIMULATED:
         return SimulatedSource(FeatureSpec.load(spec))
+    if is_slice(Path(data)):
+        return jd_source(Path(data))
     return StoreSource.read(Path(data), FeatureSpec.load(spec), tasks)
 
 

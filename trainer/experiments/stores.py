@@ -4,7 +4,6 @@ A seed is a split, drawn anew by request (or by group: all rows of a user on one
 ``drift`` splits by time instead: the newest rows are judged.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +16,9 @@ from models.features import FeatureSpec
 from models.nets.embedding import FeatureLayout
 from models.tasks import TaskSet
 from trainer.experiments.data import Fit, Part, Sizes, World, selected, with_rare_rows
+from trainer.tables import csv_examples
+from trainer.traffic.examples import extract
+from trainer.traffic.jd_slices import load_slice
 
 TEST: Final = 0.25
 VALID: Final = 0.1
@@ -55,16 +57,18 @@ class StoreSource:
         self._knows_poor = knows_poor
 
     @classmethod
-    def read(cls, paths: Path | Sequence[Path], spec: FeatureSpec, tasks: TaskSet) -> "StoreSource":
-        """Read Parquet files of examples, or folders of them.
+    def read(cls, path: Path, spec: FeatureSpec, tasks: TaskSet) -> "StoreSource":
+        """Read a Parquet file of examples, a folder of them, or a CSV file.
 
         Raises:
-            ExampleError: If they cannot be read (see :func:`models.examples.read_examples`).
+            ExampleError: If they cannot be read (see :func:`models.examples.read_examples` and
+                :func:`trainer.tables.csv_examples`).
         """
-        files = [paths] if isinstance(paths, Path) else list(paths)
-        examples = read_examples(files, spec, tasks)
-        poor_N = _data_poor(files, len(examples))
-        return cls.of(str(files[0]), examples, spec, tasks, poor_N=poor_N)
+        if path.suffix == ".csv":
+            return cls.of(str(path), csv_examples(path, spec, tasks), spec, tasks)
+        examples = read_examples(path, spec, tasks)
+        poor_N = _data_poor(path, len(examples))
+        return cls.of(str(path), examples, spec, tasks, poor_N=poor_N)
 
     @classmethod
     def of(
@@ -130,15 +134,28 @@ class StoreSource:
         ]
 
 
-def _data_poor(files: Sequence[Path], count: int) -> npt.NDArray[np.bool_] | None:
+def jd_source(folder: Path) -> StoreSource:
+    """Raw slices of JD's contest files, split by user; nobody knows their truth.
+
+    Raises:
+        JdError: If a file is missing.
+    """
+    requests, user_N = load_slice(folder)
+    spec = FeatureSpec.load("jd")
+    examples = Examples(
+        ts_N=requests.traffic.timestamps,
+        features_NC=extract(spec.extractor(), requests.traffic.values),
+        labels_NT=requests.labels().astype(np.float32),
+        propensity_N=np.ones(len(user_N)),
+    )
+    return StoreSource.of(str(folder), examples, spec, requests.tasks, group_N=user_N)
+
+
+def _data_poor(path: Path, count: int) -> npt.NDArray[np.bool_] | None:
     """The column ``data_poor``, in the order in which the examples are read."""
-    paths = [
-        path
-        for each in files
-        for path in (sorted(each.glob("*.parquet")) if each.is_dir() else [each])
-    ]
-    if not all(POOR in pl.read_parquet_schema(path) for path in paths):
+    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    if not all(POOR in pl.read_parquet_schema(file) for file in files):
         return None
-    column = pl.concat([pl.read_parquet(path, columns=[POOR])[POOR] for path in paths])
+    column = pl.concat([pl.read_parquet(file, columns=[POOR])[POOR] for file in files])
     poor_N = column.cast(pl.Boolean).fill_null(value=False).to_numpy()
     return poor_N if len(poor_N) == count else None
