@@ -115,7 +115,7 @@ def _click_residual(on: On) -> Claim:
     checks = _residual(on, f"{on.first}_by_{on.first}", 0.0193)
     return _claim(
         "residual_balanced",
-        f"Passing the most uncertain by {on.first}'s u raises {on.first}'s AUC on the rest (Table II).",
+        f"Passing by {on.first}'s own u raises {on.first}'s AUC on the rest (Table II).",
         checks,
     )
 
@@ -190,8 +190,8 @@ def _fixed(on: On) -> Claim:
     ]
     return _claim(
         "fixed_budget",
-        f"Direct passes by {on.first}'s u gain {on.last}s at an equal budget: what Figure 2c must mean "
-        "where the intercepted share r is a promise.",
+        f"Direct passes by {on.first}'s u gain {on.last}s at an equal budget: what Figure 2c must "
+        "mean where the intercepted share r is a promise.",
         checks,
     )
 
@@ -199,12 +199,12 @@ def _fixed(on: On) -> Claim:
 def _sparse_fails(on: On) -> Claim:
     gain = _points(on, on.last, "growing")
     check = Check(
-        figure=f"0.5 minus points of all {on.last}s over score alone by {on.last}'s u, growing budget",
+        figure=f"0.5 minus points of all {on.last}s over score alone, by its own u, growing",
         value=None if gain is None else shifted(negated(gain), 0.5),
     )
     return _claim(
         "sparse_uncertainty",
-        f"Passing by {on.last}'s own u leaves the {on.last}s that pass nearly unchanged (Figure 2c).",
+        f"Passing by {on.last}'s own u leaves the {on.last}s that pass nearly as many (Figure 2c).",
         [check],
     )
 
@@ -230,9 +230,8 @@ def _balanced_finds_errors(on: On) -> Claim:
 
 
 def _correlation(on: On) -> Claim:
-    weak, strong = (
-        f"{level:g}".replace(".", "_") for level in (on.plan.shared[0], on.plan.shared[-1])
-    )
+    levels = on.plan.shared[0], on.plan.shared[-1]
+    weak, strong = (f"{level:g}".replace(".", "_") for level in levels)
     check = Check(
         figure=f"points of all {on.last}s over score alone, strongly minus weakly correlated tasks",
         value=on.results.difference(
