@@ -23,8 +23,9 @@ async def ensure_topics(kafka: KafkaSettings, topics: TopicSettings) -> list[str
     """Create the topics that are missing.
 
     All have the partition count of the request topic (``kafka.partitions`` where that is created
-    too): a request's verdict goes to the partition of the same number. Only ``models`` has one
-    partition, and is compacted. From three replicas on, a write needs all of them but one.
+    too): a request's verdict goes to the partition of the same number. Only what every worker
+    reads in whole has one partition: ``models``, ``control`` and ``rate-state``, which are
+    compacted, and ``consumption``. From three replicas on, a write needs all of them but one.
 
     Returns:
         The names of those created.
@@ -87,7 +88,11 @@ def _new_topics(count: int, replication: int, topics: TopicSettings) -> list[New
     compacted = {"cleanup.policy": "compact", **kept}
     return [
         *(NewTopic(name, count, replication, topic_configs=kept) for name in names),
-        NewTopic(topics.models, 1, replication, topic_configs=compacted),
+        *(
+            NewTopic(name, 1, replication, topic_configs=compacted)
+            for name in (topics.models, topics.control, topics.rate_state)
+        ),
+        NewTopic(topics.consumption, 1, replication, topic_configs=kept),
     ]
 
 

@@ -29,7 +29,7 @@ FLOOR = 1e-6
 GAP = 1e-4
 """Least distance between knots; a steeper function would magnify rounding."""
 SQUARES = 0.1
-"""Weight of squared errors, which are in units of the target's own spread, beside cross-entropies."""
+"""Weight of squared errors (in units of the target's own spread) beside cross-entropies."""
 NORMAL_LIMIT = 1e-3
 """Ranks are kept this far from 0 and 1 before they become normal scores: within +-3.1."""
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.manifest import OWN, AutoEvidence
-from models.settings import PolicySettings
+from models.settings import ScenarioSettings
 from models.tasks import TaskSet
 from stream.policy.errors import PolicyError
 from stream.policy.reward import weigh
@@ -28,8 +28,8 @@ PRESETS: dict[str, dict[str, str]] = {
 
 
 def follow(
-    settings: PolicySettings, evidence: AutoEvidence | None, tasks: TaskSet
-) -> PolicySettings:
+    settings: ScenarioSettings, evidence: AutoEvidence | None, tasks: TaskSet
+) -> ScenarioSettings:
     """The settings with every ``auto`` replaced by what paid, or else by no direct passes.
 
     Args:
@@ -95,7 +95,7 @@ class Confidence:
         PolicyError: If the mapping, a reference or the weights cannot be used.
     """
 
-    def __init__(self, settings: PolicySettings, tasks: TaskSet) -> None:
+    def __init__(self, settings: ScenarioSettings, tasks: TaskSet) -> None:
         self._kind = settings.confidence
         self._kappa = np.float32(settings.kappa)
         self._columns = uncertainty_columns(settings.uncertainty_source, tasks)

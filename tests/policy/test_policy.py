@@ -93,7 +93,7 @@ def policy_after(values: dict[str, Any]) -> Policy:
 
 
 @pytest.mark.parametrize(
-    "state", [{}, {"version": 2}, {"version": 1}, {"version": 1, "controller": {"direct": 3}}]
+    "state", [{}, {"version": 1}, {"version": 2}, {"version": 2, "scenarios": {"*": {"direct": 3}}}]
 )
 def test_an_unusable_snapshot_leaves_the_policy_as_it_was(state: dict[str, Any]) -> None:
     """A foreign or damaged snapshot is refused, and the policy goes on undisturbed."""
@@ -217,7 +217,7 @@ def test_retargeting_changes_the_rate_from_the_next_request() -> None:
     """After retarget the intercepted share and ``target`` are the new ones."""
     subject = policy(rate=0.6)
     decide(subject, 0, 2000)
-    subject.retarget(0.9)
+    subject.steer("*", {"rate": 0.9})
     later = decide(subject, 2000)
     assert subject.target == 0.9
     assert 1 - later.passed_N.mean() == pytest.approx(0.9, abs=0.012)
