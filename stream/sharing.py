@@ -32,6 +32,8 @@ SILENT_S: Final = 5.0
 """A partition of which nothing was heard for so long has no requests."""
 ANSWER_S: Final = 5.0
 """A broker that takes longer counts as unavailable."""
+BEGIN_S: Final = 30.0
+"""Longest wait for everything that was said before."""
 AGAIN_S: Final = 5.0
 
 
@@ -85,7 +87,7 @@ class RateSharing(Service):  # type: ignore[misc]
         self._reader = TopicReader(settings.kafka, settings.topics.rate_state)
         self._producer = AIOKafkaProducer(**client_options(settings.kafka), acks="all")
         self._shared = True
-        await self._or_alone(self._begin())
+        await self._or_alone(self._begin(), BEGIN_S)
         if self._shared:
             self._metrics.fleet(shared=True)
             logger.info("the rate is held together with the fleet")
@@ -138,10 +140,10 @@ class RateSharing(Service):  # type: ignore[misc]
             del self._heard_s[scenario, partition]
             self._policy.silence(scenario, partition)
 
-    async def _or_alone(self, work: Awaitable[None]) -> None:
+    async def _or_alone(self, work: Awaitable[None], limit_s: float = ANSWER_S) -> None:
         """Do a step of the exchange; if it fails, hold the rate alone."""
         try:
-            await asyncio.wait_for(work, ANSWER_S)
+            await asyncio.wait_for(work, limit_s)
         except (KafkaError, TopicError, TimeoutError) as error:
             logger.error(  # noqa: TRY400 - the message says it all
                 "%s: not available (%s); this worker holds the rate by itself",
