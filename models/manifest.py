@@ -82,6 +82,7 @@ class AutoRow(_Part):
     """Value kept on held-out labels by one way of passing uncertain requests directly.
 
     Attributes:
+        method: What the uncertainty is of.
         source: Task whose uncertainty picks the direct passes; "own" blends every task's own.
         direct_share: Share of all requests passed directly, inside the pass budget.
         value: Kept share of all label value at this budget.
@@ -89,6 +90,7 @@ class AutoRow(_Part):
         gain_error: Standard error of ``gain``, rows taken as independent.
     """
 
+    method: str = "swag"
     source: str
     direct_share: float
     value: float
@@ -102,15 +104,19 @@ class AutoEvidence(_Part):
     Attributes:
         rate: Intercepted share at which all were compared.
         weights: Value of one positive of each task.
+        method: The pick; the first one when ``direct_share`` is 0.
         source: The pick; meaningless when ``direct_share`` is 0.
         direct_share: The pick; 0 when nothing beat score alone by two standard errors.
+        tested: The best of the table on rows that had no part in picking it.
         table: Everything that was compared.
     """
 
     rate: float
     weights: dict[str, float]
+    method: str = "swag"
     source: str
     direct_share: float = Field(ge=0, le=1)
+    tested: AutoRow | None = None
     table: tuple[AutoRow, ...]
 
 
@@ -134,7 +140,9 @@ class Manifest(_Part):
             mean of the labels for training (DAUM, section III-E), which the graph divides out;
             empty under another target.
         agreement: Largest difference between torch and onnxruntime on real rows at export.
-        auto: Evidence on passing uncertain requests directly.
+        auto: Evidence on passing uncertain requests directly, from what the student says.
+        methods: The same of every uncertainty method, before the student learned the picked one's;
+            None where the configuration named the method.
         config: Configuration of teacher, SWAG and student.
         seed: Seed of everything random.
     """
@@ -153,6 +161,7 @@ class Manifest(_Part):
     rescaling: dict[str, float]
     agreement: float
     auto: AutoEvidence | None
+    methods: AutoEvidence | None = None
     config: dict[str, Any]
     seed: int
 

@@ -117,6 +117,10 @@ class WindowSettings(Section):
     seconds: float | None = Field(default=None, gt=0)
 
 
+DEFAULT_WEIGHTS = {"click": 1.0, "online": 1.0, "cart": 5.0, "deal": 20.0}
+"""Those of the default tasks; other tasks need their own before anything is intercepted."""
+
+
 class ConsumptionSettings(Section):
     """How the consumption of a budget moves the rate (see ``stream/policy/pacing.py``).
 
@@ -165,9 +169,7 @@ class ScenarioSettings(Section):
     capacity: float | None = Field(default=None, gt=0)
     consumption: ConsumptionSettings | None = None
     reward: str = "weighted-sum"
-    weights: dict[str, float] = Field(
-        default={"click": 1.0, "online": 1.0, "cart": 5.0, "deal": 20.0}
-    )
+    weights: dict[str, float] = Field(default=DEFAULT_WEIGHTS)
     confidence: Literal["pass-uncertain", "optimistic", "probability-of-improvement", "score"] = (
         "pass-uncertain"
     )
@@ -287,7 +289,8 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _tasks_agree(self) -> Self:
         names = self.task_set.names
-        for task in self.policy.weights:
+        given = {} if self.policy.weights == DEFAULT_WEIGHTS else self.policy.weights
+        for task in given:
             if task not in names:
                 raise ValueError(
                     f"policy.weights: {task!r} is not a task; the tasks are {', '.join(names)}"

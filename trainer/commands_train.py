@@ -1,4 +1,4 @@
-"""``weir train``: examples, simulated traffic or JD's requests to an artifact."""
+"""``weir train``: examples, simulated traffic, JD's requests or a CSV file to an artifact."""
 
 import os
 import tempfile
@@ -43,6 +43,10 @@ def train(
     jd: Annotated[
         Path | None, typer.Option(help="Learn from the folder with JD's requests and events.")
     ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(help="Learn from a CSV file: columns of the spec, and label_<task> per task."),
+    ] = None,
     unlabelled: Annotated[
         list[Path] | None,
         typer.Option(help="Examples whose labels are ignored; only the student sees them."),
@@ -63,10 +67,11 @@ def train(
     # torch takes seconds to import, and other commands must never pay for it.
     from models.nets.export import ExportError  # noqa: PLC0415
     from trainer.config import TrainConfig  # noqa: PLC0415
+    from trainer.tables import write_csv_examples  # noqa: PLC0415
     from trainer.train import train as train_artifact  # noqa: PLC0415
 
-    if sum(source is not None for source in (examples, simulated, jd)) != 1:
-        raise typer.BadParameter("say what to learn from: --examples, --simulated or --jd")
+    if sum(source is not None for source in (examples, simulated, jd, csv)) != 1:
+        raise typer.BadParameter("say what to learn from: --examples, --simulated, --jd or --csv")
     tasks: TaskSet = ctx.obj.task_set
     feature_spec = FeatureSpec.load(spec)
     config = replace(TrainConfig().quick() if quick else TrainConfig(), device=device)
@@ -80,6 +85,9 @@ def train(
             with console.status(f"reading {jd}"):
                 examples = _read_jd(jd, tasks, feature_spec, folder)
         try:
+            if csv is not None:
+                examples = [folder / "table.parquet"]
+                write_csv_examples(csv, examples[0], feature_spec, tasks)
             manifest = train_artifact(
                 examples or [],
                 feature_spec,

@@ -2,12 +2,29 @@
 
 import json
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from models.nets.scale import Target
 from models.nets.student import StudentConfig
 from models.nets.teacher import TeacherConfig
 from trainer.devices import Choice
+
+Uncertainty = Literal[
+    "swag",
+    "mc_dropout",
+    "ensemble",
+    "gaussian",
+    "evidential",
+    "disagreement",
+    "deup",
+    "laplace",
+    "priors",
+    "count",
+    "auto",
+]
+"""Methods of :mod:`trainer.uncertainty`, or the one of them that pays best."""
+SWAG: Final = "swag"
+AUTO: Final = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +81,7 @@ class StudentTraining:
     epochs: int = 3
     min_steps: int = 1500
     learning_rate: float = 3e-3
-    target: Target = "mean"
+    target: Target = "quantile"
     uncertainty_weight: float = 1.0
     hard_weight: float = 0.0
 
@@ -82,6 +99,8 @@ class TrainConfig:
         teacher: Its training.
         student: Sizes of the student.
         distillation: Its training.
+        uncertainty: Method whose uncertainty the student learns; ``auto`` fits all of them and
+            takes the one that pays, or ``swag``.
         auto_rate: Intercepted share at which passing by uncertainty is judged.
         auto_weights: Value of one positive per task for that judgement; 1 where not given.
     """
@@ -93,6 +112,7 @@ class TrainConfig:
     teacher: TeacherTraining = field(default_factory=TeacherTraining)
     student: StudentConfig = field(default_factory=StudentConfig)
     distillation: StudentTraining = field(default_factory=StudentTraining)
+    uncertainty: Uncertainty = SWAG
     auto_rate: float = 0.6
     auto_weights: dict[str, float] = field(
         default_factory=lambda: {"click": 1.0, "online": 1.0, "cart": 5.0, "deal": 20.0}

@@ -114,7 +114,7 @@ def lay_out(
 ) -> TrainingRows:
     """Put all rows into flat files.
 
-    Memory: 33 bytes per row while the places are found, and one piece of 65,536 rows.
+    Memory: some 100 bytes per row while the places are found, and one piece of 65,536 rows.
 
     Args:
         examples: Parquet files or folders of them (see :mod:`models.examples`).

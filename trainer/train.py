@@ -21,6 +21,7 @@ from models.manifest import (
     CARD_FILE,
     SPEC_FILE,
     STUDENT_FILE,
+    AutoEvidence,
     Manifest,
     Metrics,
     TrainingRange,
@@ -33,11 +34,12 @@ from models.tasks import DEFAULT_TASKS, TaskSet
 from trainer.auto import judge_direct_passes
 from trainer.card import card_html
 from trainer.checkpoint import Checkpoint, StateFile
-from trainer.config import TrainConfig
+from trainer.config import AUTO, SWAG, TrainConfig
 from trainer.devices import Devices, open_devices
 from trainer.distill import fit_student
 from trainer.evaluate import evaluate, spearman
 from trainer.fitting import deterministic
+from trainer.labeller import choose_labeller
 from trainer.labels import label
 from trainer.rows import TrainingRows, counts, lay_out
 from trainer.teacher import fit_teacher
@@ -83,6 +85,7 @@ class Trained:
         scale: Between the student's uncertainty head and the teacher's unit.
         teacher: Probabilities and uncertainties of the teacher, each (N, T).
         student: The same of the exported student.
+        methods: How the uncertainty methods compared, if they did.
     """
 
     model: bytes
@@ -90,6 +93,7 @@ class Trained:
     scale: UncertaintyScale
     teacher: tuple[Scores, Scores]
     student: tuple[Scores, Scores]
+    methods: AutoEvidence | None
 
 
 def split_by_time(examples: Examples, held_out: float) -> tuple[Examples, Examples]:
@@ -203,7 +207,17 @@ def _fit(
     )
     ids_NC, newest = rows.everything.ids_KC, rows.held_out
     labels = _labels_file(kept, folder, devices)
-    mean_NT, std_NT = label(teacher, ids_NC, len(job.tasks), labels, devices, bars)
+    labeller, methods = choose_labeller(
+        teacher,
+        layout,
+        rows.teaching,
+        rows.newest,
+        tasks=job.tasks,
+        config=job.config,
+        seed=job.seed,
+        progress=bars,
+    )
+    mean_NT, std_NT = label(labeller, ids_NC, len(job.tasks), labels, devices, bars)
     student = fit_student(
         layout,
         ids_NC[newest:],
@@ -225,6 +239,7 @@ def _fit(
         scale=student.scale,
         teacher=(mean_NT[:newest].numpy(), std_NT[:newest].numpy()),
         student=(scores_NT, uncertainties_NT),
+        methods=methods,
     )
 
 
@@ -278,15 +293,24 @@ def _manifest(rows: TrainingRows, trained: Trained, job: Job, created: datetime)
         rescaling=_rescaling(trained.scale, job.tasks),
         agreement=trained.agreement,
         auto=judge_direct_passes(
-            *trained.student,
+            trained.student[0],
+            {_method(trained, config): trained.student[1]},
             rows.newest.labels_KT.numpy(),
             job.tasks,
             rate=config.auto_rate,
             weights=config.auto_weights,
         ),
+        methods=trained.methods,
         config=config.to_dict(),
         seed=job.seed,
     )
+
+
+def _method(trained: Trained, config: TrainConfig) -> str:
+    """Whose uncertainty the student learned."""
+    if config.uncertainty != AUTO:
+        return config.uncertainty
+    return SWAG if trained.methods is None else trained.methods.method
 
 
 def _rescaling(scale: UncertaintyScale, tasks: TaskSet) -> dict[str, float]:

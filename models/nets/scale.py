@@ -28,6 +28,8 @@ FLOOR = 1e-6
 """Smallest standard deviation that a logarithm is taken of."""
 GAP = 1e-4
 """Least distance between knots; a steeper function would magnify rounding."""
+SQUARES = 0.1
+"""Weight of squared errors (in units of the target's own spread) beside cross-entropies."""
 NORMAL_LIMIT = 1e-3
 """Ranks are kept this far from 0 and 1 before they become normal scores: within +-3.1."""
 
@@ -95,7 +97,7 @@ class LogVarianceScale(UncertaintyScale):
     def loss(self, raw_NT: Tensor, std_NT: Tensor) -> Tensor:
         """Squared error."""
         wanted_NT = (_log_variance(std_NT) - self.mean_T) / self.spread_T
-        return (raw_NT - wanted_NT).square().mean(0).sum()
+        return SQUARES * (raw_NT - wanted_NT).square().mean(0).sum()
 
     def forward(self, raw_NT: Tensor) -> Tensor:
         """Exponential of half the log-variance."""
@@ -191,7 +193,7 @@ class QuantileScale(PiecewiseScale):
     def loss(self, raw_NT: Tensor, std_NT: Tensor) -> Tensor:
         """Squared error."""
         wanted_NT = normal_scores(ranks(std_NT, self.quantiles_KT, self.knots_K))
-        return (raw_NT - wanted_NT).square().mean(0).sum()
+        return SQUARES * (raw_NT - wanted_NT).square().mean(0).sum()
 
     def matched(self, raw_NT: Tensor, std_NT: Tensor) -> Self:
         """Its own quantiles become the teacher's."""

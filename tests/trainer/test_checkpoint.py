@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +72,24 @@ def test_a_run_stopped_in_every_part_gives_the_same_artifact(
     assert run(examples, examples / "resumed") == plain
     assert load_artifact(examples / "resumed").manifest == plain
     assert not (examples / "checkpoint").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_run_gives_the_same_artifact(tmp_path: Path) -> None:
+    """SIGKILL after the first save, and the next run ends as one that nobody touched."""
+    saved = tmp_path / "checkpoint" / "teacher.safetensors"
+    script = [sys.executable, "-m", "tests.trainer.distributed_run", str(tmp_path)]
+    with subprocess.Popen(script, env={**os.environ, "PYTHONPATH": "."}) as process:
+        deadline = time.monotonic() + 200
+        while not saved.exists():
+            assert process.poll() is None, "the run ended before it saved anything"
+            assert time.monotonic() < deadline, "the run saved nothing in time"
+            time.sleep(0.01)
+        process.kill()
+    assert not (tmp_path / "artifact").exists()
+    resumed = run(tmp_path, tmp_path / "artifact")
+    assert not saved.exists()
+    assert resumed == run(tmp_path, tmp_path / "plain")
 
 
 def test_another_jobs_checkpoint_is_refused(examples: Path) -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,29 @@ def test_the_same_seed_gives_the_same_artifact(world: Path, tmp_path: Path) -> N
     assert again == load_artifact(world / "artifact").manifest
     other = run(world / "examples.parquet", tmp_path / "b", seed=1)
     assert other.files["student.onnx"] != again.files["student.onnx"]
+
+
+def test_method_and_target_are_configuration(world: Path, tmp_path: Path) -> None:
+    """The student learns another method's uncertainty, as ranks, and gives it in its unit."""
+    distillation = replace(CONFIG.distillation, target="rank", hard_weight=0.2)
+    manifest = train(
+        world / "examples.parquet",
+        SPEC,
+        tmp_path / "out",
+        replace(CONFIG, uncertainty="laplace", distillation=distillation),
+        0,
+        created=CREATED,
+        tasks=TASKS,
+        progress=Progress(disable=True),
+    )
+    assert manifest.auto is not None
+    assert {row.method for row in manifest.auto.table} == {"laplace"}
+    assert (manifest.uncertainty_target, manifest.rescaling) == ("rank", {})
+    _, uncertainties_NT = Scorer(load_artifact(tmp_path / "out")).score(fresh(world).features_NC)
+    assert uncertainties_NT.min() >= 0
+    assert uncertainties_NT.max() < 0.5
+    for task in TASKS.names:
+        assert manifest.metrics.uncertainty_spearman[task] > 0.5
 
 
 def test_rows_without_labels_join_the_unlabelled(world: Path, tmp_path: Path) -> None:
