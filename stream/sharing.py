@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
@@ -32,6 +33,8 @@ SILENT_S: Final = 5.0
 """A partition of which nothing was heard for so long has no requests."""
 ANSWER_S: Final = 5.0
 """A broker that takes longer counts as unavailable."""
+STOP_S: Final = 1.0
+"""Longest wait for the broker at each step of stopping."""
 BEGIN_S: Final = 30.0
 """Longest wait for everything that was said before."""
 AGAIN_S: Final = 5.0
@@ -69,7 +72,8 @@ class RateSharing(Service):  # type: ignore[misc]
     async def on_stop(self) -> None:
         """Leave the last state for the next owners."""
         if self._shared:
-            await self._or_alone(self._say())
+            await self._or_alone(self._say(), STOP_S)
+        if self._shared:
             await self._close()
 
     @Service.task  # type: ignore[untyped-decorator]
@@ -157,6 +161,9 @@ class RateSharing(Service):  # type: ignore[misc]
             await self._close()
 
     async def _close(self) -> None:
-        await self._producer.stop()
+        """Disconnect; a broker that is gone is not waited for."""
+        with suppress(KafkaError, TimeoutError):
+            await asyncio.wait_for(self._producer.stop(), STOP_S)
         if hasattr(self._reader, "consumer"):
-            await self._reader.__aexit__()
+            with suppress(KafkaError, TimeoutError):
+                await asyncio.wait_for(self._reader.__aexit__(), STOP_S)
