@@ -166,8 +166,8 @@ def _fit(
     taken = 0
 
     def loss(rows: Tensor) -> Tensor:
-        annealing = min(taken / schedule.decay, 1.0)
-        losses_T = head.losses(net.outputs(ids_NC[rows]), targets_NT[rows], annealing)
+        epochs = taken * training.batch / len(ids_NC)
+        losses_T = head.losses(net.outputs(ids_NC[rows]), targets_NT[rows], epochs)
         total: Tensor = weights(losses_T)
         return total
 
