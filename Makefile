@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 COMPILED := $(wildcard models/features/_*.[ch])
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test bench chaos check lint types imports format clean
+.PHONY: help demo test bench bench-rate chaos check lint types imports format clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,9 @@ test: $(VENV)/.test ## Everything the tests need, and all tests (ARGS="tests/pol
 
 bench: $(VENV)/.bench ## Weir against its peers on Apache Kafka; latency; memory (ARGS="--rounds 3")
 	@$(BIN)/python -m tests.bench.transport $(ARGS)
+
+bench-rate: $(VENV)/.test ## The rate controller on seeded traffic, beside naive ones; some minutes
+	@$(BIN)/python -m tests.bench.rate $(ARGS)
 
 chaos: $(VENV)/.test ## A million requests, 100 kill -9, then brokers too; most of an hour (ARGS="--seed 2")
 	@$(BIN)/python -m tests.chaos $(ARGS)

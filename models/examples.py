@@ -18,6 +18,7 @@ from models.features import FeatureSpec
 from models.tasks import ALL_REQUESTS, TaskSet
 
 DEFAULT_STREAM_ROWS: Final = 65_536
+Paths = str | Path | Sequence[str | Path]
 
 
 class ExampleError(UserError, ValueError):
@@ -78,17 +79,22 @@ class Examples:
 
     def targets(self, tasks: TaskSet) -> npt.NDArray[np.float32]:
         """Labels with every row outside a task's population masked as well, shape (N, T)."""
-        targets_NT = self.labels_NT.copy()
-        for column, task in enumerate(tasks):
-            if task.population != ALL_REQUESTS:
-                inside_N = self.labels_NT[:, tasks.index(task.population)] == 1
-                targets_NT[~inside_N, column] = np.nan
-        return targets_NT
+        return population_targets(self.labels_NT, tasks)
 
 
-def read_examples(
-    paths: str | Path | Sequence[str | Path], spec: FeatureSpec, tasks: TaskSet
-) -> Examples:
+def population_targets(
+    labels_NT: npt.NDArray[np.float32], tasks: TaskSet
+) -> npt.NDArray[np.float32]:
+    """Labels with every row outside a task's population masked as well, shape (N, T)."""
+    targets_NT = labels_NT.copy()
+    for column, task in enumerate(tasks):
+        if task.population != ALL_REQUESTS:
+            inside_N = labels_NT[:, tasks.index(task.population)] == 1
+            targets_NT[~inside_N, column] = np.nan
+    return targets_NT
+
+
+def read_examples(paths: Paths, spec: FeatureSpec, tasks: TaskSet) -> Examples:
     """Read whole files into memory.
 
     Args:
@@ -115,7 +121,7 @@ def read_examples(
 
 
 def stream_examples(
-    paths: str | Path | Sequence[str | Path],
+    paths: Paths,
     spec: FeatureSpec,
     tasks: TaskSet,
     rows: int = DEFAULT_STREAM_ROWS,
@@ -125,7 +131,7 @@ def stream_examples(
     Raises:
         ExampleError: As :func:`read_examples`.
     """
-    for path in _files(paths):
+    for path in example_files(paths):
         try:
             lazy = pl.scan_parquet(path)
             schema = lazy.collect_schema()
@@ -136,6 +142,25 @@ def stream_examples(
         for start in range(0, count, rows):
             frame = lazy.select(columns).slice(start, rows).collect()
             yield _arrays(path, frame, spec, tasks)
+
+
+def example_files(paths: Paths) -> list[Path]:
+    """The Parquet files that are meant: files as they are named, folders in name order.
+
+    Raises:
+        ExampleError: If there is none.
+    """
+    files: list[Path] = []
+    for path in [paths] if isinstance(paths, str | Path) else paths:
+        if Path(path).is_dir():
+            files += sorted(Path(path).glob("*.parquet"))
+        elif Path(path).is_file():
+            files.append(Path(path))
+        else:
+            raise ExampleError(f"{path}: there is no such file or folder")
+    if not files:
+        raise ExampleError(f"{_names(paths)}: there are no *.parquet files in it")
+    return files
 
 
 def _check_schema(path: Path, schema: dict[str, pl.DataType], tasks: TaskSet) -> list[str]:
@@ -205,19 +230,5 @@ def _floats(column: pl.Series) -> npt.NDArray[np.float64]:
     return column.cast(pl.Float64).fill_null(float("nan")).to_numpy().astype(np.float64)
 
 
-def _files(paths: str | Path | Sequence[str | Path]) -> list[Path]:
-    files: list[Path] = []
-    for path in [paths] if isinstance(paths, str | Path) else paths:
-        if Path(path).is_dir():
-            files += sorted(Path(path).glob("*.parquet"))
-        elif Path(path).is_file():
-            files.append(Path(path))
-        else:
-            raise ExampleError(f"{path}: there is no such file or folder")
-    if not files:
-        raise ExampleError(f"{_names(paths)}: there are no *.parquet files in it")
-    return files
-
-
-def _names(paths: str | Path | Sequence[str | Path]) -> str:
+def _names(paths: Paths) -> str:
     return str(paths) if isinstance(paths, str | Path) else ", ".join(str(path) for path in paths)

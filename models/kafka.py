@@ -84,14 +84,15 @@ async def ask(
     admin = AIOKafkaAdminClient(**options)
     try:
         await admin.start()
-        return await _patiently(question, admin)
+        return await patiently(question, admin)
     finally:
         await admin.close()
 
 
-async def _patiently(
+async def patiently(
     question: Callable[[AIOKafkaAdminClient], Awaitable[T]], admin: AIOKafkaAdminClient
 ) -> T:
+    """As :func:`ask`, of a client that is started."""
     for pause_s in PAUSES_S:
         try:
             return await question(admin)

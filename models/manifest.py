@@ -16,6 +16,8 @@ MANIFEST_FILE: Final = "manifest.json"
 STUDENT_FILE: Final = "student.onnx"
 SPEC_FILE: Final = "features.toml"
 CARD_FILE: Final = "card.html"
+OWN: Final = "own"
+"""The source of uncertainty that is no single task: every task's own."""
 _FILE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
 
@@ -80,6 +82,7 @@ class AutoRow(_Part):
     """Value kept on held-out labels by one way of passing uncertain requests directly.
 
     Attributes:
+        method: What the uncertainty is of.
         source: Task whose uncertainty picks the direct passes; "own" blends every task's own.
         direct_share: Share of all requests passed directly, inside the pass budget.
         value: Kept share of all label value at this budget.
@@ -87,6 +90,7 @@ class AutoRow(_Part):
         gain_error: Standard error of ``gain``, rows taken as independent.
     """
 
+    method: str = "swag"
     source: str
     direct_share: float
     value: float
@@ -100,15 +104,19 @@ class AutoEvidence(_Part):
     Attributes:
         rate: Intercepted share at which all were compared.
         weights: Value of one positive of each task.
+        method: The pick; the first one when ``direct_share`` is 0.
         source: The pick; meaningless when ``direct_share`` is 0.
         direct_share: The pick; 0 when nothing beat score alone by two standard errors.
+        tested: The best of the table on rows that had no part in picking it.
         table: Everything that was compared.
     """
 
     rate: float
     weights: dict[str, float]
+    method: str = "swag"
     source: str
-    direct_share: float
+    direct_share: float = Field(ge=0, le=1)
+    tested: AutoRow | None = None
     table: tuple[AutoRow, ...]
 
 
@@ -126,10 +134,15 @@ class Manifest(_Part):
         label_rates: Share of positives per task in the training rows of its population.
         training: Which examples were learned from.
         metrics: Held-out metrics.
-        rescaling: Per task the factor that brought the teacher's uncertainty to the mean of the
-            labels for training (DAUM, section III-E); the student's graph divides it out.
+        uncertainty_target: What the student's uncertainty head learned of the teacher's standard
+            deviation; the graph ends with the inverse (:mod:`models.nets.scale`).
+        rescaling: Under ``mean`` per task the factor that brought the teacher's uncertainty to the
+            mean of the labels for training (DAUM, section III-E), which the graph divides out;
+            empty under another target.
         agreement: Largest difference between torch and onnxruntime on real rows at export.
-        auto: Evidence on passing uncertain requests directly.
+        auto: Evidence on passing uncertain requests directly, from what the student says.
+        methods: The same of every uncertainty method, before the student learned the picked one's;
+            None where the configuration named the method.
         config: Configuration of teacher, SWAG and student.
         seed: Seed of everything random.
     """
@@ -144,9 +157,11 @@ class Manifest(_Part):
     label_rates: dict[str, float]
     training: TrainingRange
     metrics: Metrics
+    uncertainty_target: Literal["mean", "log_variance", "rank", "quantile"] = "mean"
     rescaling: dict[str, float]
     agreement: float
     auto: AutoEvidence | None
+    methods: AutoEvidence | None = None
     config: dict[str, Any]
     seed: int
 
@@ -170,7 +185,9 @@ class Manifest(_Part):
 
     @model_validator(mode="after")
     def _tasks_form_a_set(self) -> Self:
-        TaskSet(self.tasks)
+        names = TaskSet(self.tasks).names
+        if self.auto is not None and self.auto.source not in (OWN, *names):
+            raise ValueError(f"auto.source: {self.auto.source!r} is neither {OWN!r} nor a task")
         return self
 
     def to_bytes(self) -> bytes:

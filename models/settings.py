@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from contextvars import ContextVar, copy_context
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
@@ -27,6 +27,9 @@ from pydantic_settings import (
 
 from models.errors import UserError
 from models.tasks import DEFAULT_TASKS, Task, TaskSet
+
+EVERYTHING: Final = "*"
+"""Stands for all requests where a scenario is named, and for those of no named scenario."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -67,6 +70,9 @@ class TopicSettings(Section):
     joins: str = "feedback-joins"
     examples: str = "training-examples"
     models: str = "models"
+    control: str = "control"
+    consumption: str = "consumption"
+    rate_state: str = "rate-state"
 
 
 class WorkerSettings(Section):
@@ -75,7 +81,7 @@ class WorkerSettings(Section):
     Attributes:
         guarantee: ``at-least-once``: a crash may repeat outputs, but loses none. ``exactly-once``:
             every request has one output, for readers of ``read_committed``; needs Apache Kafka.
-        max_chunk_records: Most requests decided at a time.
+        max_chunk_records: Most requests of one fetch.
         max_chunk_bytes: Most bytes fetched per partition at a time.
         max_buffer_bytes: No more is fetched while this much is in flight.
         max_value_bytes: Longer requests go to the dead-letter topic.
@@ -111,11 +117,38 @@ class WindowSettings(Section):
     seconds: float | None = Field(default=None, gt=0)
 
 
-class PolicySettings(Section):
-    """What is intercepted.
+DEFAULT_WEIGHTS = {"click": 1.0, "online": 1.0, "cart": 5.0, "deal": 20.0}
+"""Those of the default tasks; other tasks need their own before anything is intercepted."""
+
+
+class ConsumptionSettings(Section):
+    """How the consumption of a budget moves the rate (see ``stream/policy/pacing.py``).
+
+    Attributes:
+        least: The lowest rate that it may ask for.
+        most: The highest.
+        gain: How much of the needed change of pace one report brings about.
+    """
+
+    least: Share = 0.0
+    most: Share = 1.0
+    gain: float = Field(default=0.5, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.least > self.most:
+            raise ValueError(f"consumption.least: {self.least:g} is above most ({self.most:g})")
+        return self
+
+
+class ScenarioSettings(Section):
+    """What is intercepted of one scenario; all of it can be changed while workers run.
 
     Attributes:
         rate: Target share r of requests to intercept (eq. 7).
+        capacity: The most requests per second that downstream takes; given, it stands for
+            ``rate``, and no more is intercepted than it needs.
+        consumption: Given, reports on the topic ``consumption`` move the rate, from ``rate`` on.
         reward: f (eq. 8): ``weighted-sum``, ``funnel-value``, or an arithmetic expression of the
             task names, such as ``deal * 20 + cart``.
         weights: Weight (weighted sum) or value (funnel) per task.
@@ -123,31 +156,53 @@ class PolicySettings(Section):
         kappa: Weight of u in ``optimistic``: t = s + kappa u.
         reference: Score to reach per task in ``probability-of-improvement``.
         direct_share: Share of *all* requests that ``pass-uncertain`` passes directly, counted
-            inside (1 - rate).
+            inside (1 - rate); ``auto`` takes what paid on the serving artifact's held-out rows,
+            none where nothing did.
         uncertainty_source: Which task's uncertainty serves which task (``daum``: cart and deal
-            take click's), or an own mapping.
+            take click's), or an own mapping; ``auto`` as for ``direct_share``.
         explore: Share eps of the would-be-blocked requests that pass with reason ``explore``.
-        seed: Seed of every draw by request id.
         slack: Passes that may be owed or overdrawn at any time; the intercepted share of any n
             requests is within (2 slack + 1) / n of the rate. More slack captures more reward.
     """
 
     rate: Share = 0.6
+    capacity: float | None = Field(default=None, gt=0)
+    consumption: ConsumptionSettings | None = None
     reward: str = "weighted-sum"
-    weights: dict[str, float] = Field(
-        default={"click": 1.0, "online": 1.0, "cart": 5.0, "deal": 20.0}
-    )
+    weights: dict[str, float] = Field(default=DEFAULT_WEIGHTS)
     confidence: Literal["pass-uncertain", "optimistic", "probability-of-improvement", "score"] = (
         "pass-uncertain"
     )
     kappa: float = Field(default=0.5, ge=0)
     reference: dict[str, float] = Field(default={})
-    direct_share: Share = 0.01
-    uncertainty_source: Literal["own", "daum"] | dict[str, str] = "daum"
+    direct_share: Share | Literal["auto"] = "auto"
+    uncertainty_source: Literal["auto", "own", "daum"] | dict[str, str] = "auto"
     explore: Share = 0.0
-    seed: int = 0
     slack: float = Field(default=13.0, ge=1)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.capacity is not None and self.consumption is not None:
+            raise ValueError("capacity and consumption: both set the rate; leave one out")
+        return self
+
+
+class PolicySettings(ScenarioSettings):
+    """What is intercepted.
+
+    Attributes:
+        seed: Seed of every draw by request id.
+        window: What thresholds are read off.
+        scenario_path: Where a request names its scenario, such as ``site.publisher.id``; empty
+            for one policy for all.
+        scenarios: What differs from the settings above, by scenario. All requests of scenarios
+            that neither this nor the topic ``control`` names are decided together.
+    """
+
+    seed: int = 0
     window: WindowSettings = WindowSettings()
+    scenario_path: str = ""
+    scenarios: dict[str, dict[str, Any]] = Field(default={})
 
 
 class ModelSettings(Section):
@@ -234,7 +289,8 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _tasks_agree(self) -> Self:
         names = self.task_set.names
-        for task in self.policy.weights:
+        given = {} if self.policy.weights == DEFAULT_WEIGHTS else self.policy.weights
+        for task in given:
             if task not in names:
                 raise ValueError(
                     f"policy.weights: {task!r} is not a task; the tasks are {', '.join(names)}"

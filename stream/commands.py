@@ -1,4 +1,4 @@
-"""Subcommands of `weir` on the bus: broker, topics, worker, verify, replay, demo."""
+"""Subcommands of `weir` on the bus: broker, topics, worker, verify, replay, demo; rate, policy."""
 
 import asyncio
 import json
@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from models.settings import Settings
+from stream import steering_commands
 from stream.kafka_security import Security
 
 #: With --rebuild traffic goes on until a rebuilt model serves; this many requests are the end.
@@ -31,6 +32,8 @@ def register(app: typer.Typer) -> None:
     """Add the subcommands to ``app``."""
     for command in (broker, topics, worker, verify, replay, demo):
         app.command()(command)
+    for group in (steering_commands.rate, steering_commands.policy):
+        app.add_typer(group)
 
 
 def broker(

@@ -22,6 +22,7 @@ from stream.events import Reject
 from stream.intake import Intake, take_in
 from stream.metrics import WorkerMetrics
 from stream.policy import Decisions, Policy
+from stream.policy.scenarios import scenario_feature
 from stream.records import DECISION_HEADER, REASON_LABELS, Decision, Reason, RejectCode
 from stream.transport import FetchedRecord, Record
 
@@ -42,14 +43,22 @@ class LoadedModel:
         artifact: A verified artifact.
         threads: Threads of one inference.
         batch: Requests per inference.
+        scenario_path: Where requests name their scenario, or empty.
     """
 
-    def __init__(self, artifact: Artifact, *, threads: int, batch: int) -> None:
+    def __init__(
+        self, artifact: Artifact, *, threads: int, batch: int, scenario_path: str = ""
+    ) -> None:
         self.version: str = artifact.manifest.version
         self.created_s: float = datetime.fromisoformat(artifact.manifest.created).timestamp()
         self.tasks: TaskSet = artifact.tasks
+        self.auto = artifact.manifest.auto
         self.spec_hash: str = artifact.spec.hash
-        self.extractor: Extractor = artifact.spec.extractor()
+        self.reads_scenario = bool(scenario_path)
+        features = artifact.spec.features
+        if scenario_path:
+            features = (*features, scenario_feature(scenario_path, artifact.spec.columns))
+        self.extractor = Extractor(features)
         self.scorer = Scorer(artifact, threads=threads, batch=batch)
         self.scorer.warm_up()
 
@@ -117,7 +126,19 @@ class Interceptor:
         self._metrics = metrics
         self._max_value_bytes = max_value_bytes
         self._no_features = Extractor(())
-        self.model: LoadedModel | None = None
+        self._model: LoadedModel | None = None
+
+    @property
+    def model(self) -> LoadedModel | None:
+        """What serves; None while everything passes."""
+        return self._model
+
+    @model.setter
+    def model(self, model: LoadedModel | None) -> None:
+        """Let another one serve; where the policy says ``auto``, it follows its evidence."""
+        self._model = model
+        if model is not None:
+            self._policy.follow(model.auto)
 
     def intercept(self, records: Sequence[FetchedRecord]) -> Intercepted:
         """Decide a chunk of at least one record, in offset order or in that of a merged history."""
@@ -126,7 +147,7 @@ class Interceptor:
             intake = take_in(extractor, [record.value for record in records], self._max_value_bytes)
         kept = [records[i] for i in intake.kept]
         rejected = [self._rejected(records[i], reject) for i, reject in intake.rejects]
-        scored = self._score(intake, [record.timestamp for record in kept])
+        scored = self._score(intake, kept)
         blocked: list[OutputRecord] = []
         passed_N = np.ones(len(kept), np.bool_) if scored is None else scored.decisions.passed_N
         with self._metrics.stage("route"):
@@ -147,17 +168,26 @@ class Interceptor:
             scored=scored,
         )
 
-    def _score(self, intake: Intake, timestamps: list[int]) -> Scored | None:
+    def _score(self, intake: Intake, records: Sequence[FetchedRecord]) -> Scored | None:
         model, metrics, policy = self.model, self._metrics, self._policy
         if model is None:
-            fail_open_N = np.full(len(timestamps), Reason.FAIL_OPEN, np.uint8)
-            metrics.verdicts(np.ones(len(timestamps), np.bool_), fail_open_N)
+            fail_open_N = np.full(len(records), Reason.FAIL_OPEN, np.uint8)
+            metrics.verdicts(np.ones(len(records), np.bool_), fail_open_N)
             return None
+        ids_NC, scenarios_N = intake.ids_NC, None
+        if model.reads_scenario:
+            scenarios_N = ids_NC[:, -1]
+            ids_NC = np.ascontiguousarray(ids_NC[:, :-1])
         with metrics.stage("score"):
-            scores_NT, uncertainties_NT = model.scorer.score(intake.ids_NC)
+            scores_NT, uncertainties_NT = model.scorer.score(ids_NC)
         with metrics.stage("decide"):
             decisions = policy.decide(
-                intake.hashes_N, np.array(timestamps, np.int64), scores_NT, uncertainties_NT
+                intake.hashes_N,
+                np.array([record.timestamp for record in records], np.int64),
+                scores_NT,
+                uncertainties_NT,
+                scenarios_N=scenarios_N,
+                partitions_N=np.array([record.partition for record in records], np.int64),
             )
             metrics.scored(model.tasks.names, scores_NT, uncertainties_NT)
             metrics.verdicts(decisions.passed_N, decisions.reason_N)

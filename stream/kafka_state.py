@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import for_code
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
     CompactArray,
@@ -18,9 +18,10 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
+from models.kafka import patiently
+
 T = TypeVar("T")
 _REQUEST_MS: Final = 5_000
-_PAUSES_S: Final = (0.0, 0.1, 0.2, 0.5, 1.0, 1.0, 1.0)
 _QUORUM_TOPIC: Final = "__cluster_metadata"
 
 
@@ -96,26 +97,12 @@ def _asked(
         admin = AIOKafkaAdminClient(**options, request_timeout_ms=_REQUEST_MS)
         try:
             await admin.start()
-            return await _patiently(ask, admin)
+            return await patiently(ask, admin)
         finally:
             await admin.close()
 
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, connected()).result()
-
-
-async def _patiently(
-    ask: Callable[[AIOKafkaAdminClient], Coroutine[Any, Any, T]], admin: AIOKafkaAdminClient
-) -> T:
-    """Each try asks a node at random, which may be one that is gone."""
-    for pause_s in _PAUSES_S:
-        try:
-            return await ask(admin)
-        except KafkaError as error:
-            if not error.retriable:
-                raise
-        await asyncio.sleep(pause_s)
-    return await ask(admin)
 
 
 _REPLICAS = CompactArray(("replica_id", Int32), ("log_end_offset", Int64), ("tags", TaggedFields))

@@ -135,6 +135,20 @@ class WorkerMetrics:
         self._refusals = Counter(
             "weir_model_refusals", "Artifacts refused, by code.", ["code"], registry=registry
         )
+        self._revision = Gauge(
+            "weir_control_revision",
+            "Offset of the newest message on the control topic that is in force; -1 for none.",
+            registry=registry,
+        )
+        self._revision.set(-1)
+        self._control_refusals = Counter(
+            "weir_control_refusals", "Control messages refused.", ["topic"], registry=registry
+        )
+        self._fleet_shared = Gauge(
+            "weir_fleet_shared",
+            "1 while the rate is held together with the fleet, 0 while alone.",
+            registry=registry,
+        )
         for stage in STAGES:
             self._stages.labels(stage)
         for code in RejectCode:
@@ -194,6 +208,18 @@ class WorkerMetrics:
         self._target.set(target)
         self._achieved.set(achieved)
         self._threshold.set(threshold)
+
+    def control_applied(self, revision: int) -> None:
+        """Show the newest control message in force."""
+        self._revision.set(revision)
+
+    def control_refused(self, topic: str) -> None:
+        """Count a message that was refused."""
+        self._control_refusals.labels(topic).inc()
+
+    def fleet(self, *, shared: bool) -> None:
+        """Show whether the rate is held together with the fleet."""
+        self._fleet_shared.set(shared)
 
     def lag(self, lag: Mapping[tuple[str, int], int | None]) -> None:
         """Show the lag of every assigned partition where it is known; revoked ones disappear."""

@@ -4,6 +4,7 @@ import asyncio
 import urllib.request
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -20,6 +21,8 @@ class WorkerSample:
     threshold: float = 0.0
     lag: float = 0.0
     model: str = ""
+    revision: float = -1.0
+    shared: float = 0.0
     chunk_buckets: dict[float, float] = field(default_factory=dict)
 
     def p99_ms(self) -> float:
@@ -119,20 +122,22 @@ def _metrics(text: str) -> Iterator[tuple[str, dict[str, str], float]]:
             yield metric.name, metric.labels, metric.value
 
 
+_GAUGES: Final = {
+    "weir_requests_total": "requests",
+    "weir_rate_achieved": "achieved",
+    "weir_rate_target": "target",
+    "weir_threshold": "threshold",
+    "weir_control_revision": "revision",
+    "weir_fleet_shared": "shared",
+}
+
+
 def _take(sample: WorkerSample, name: str, labels: dict[str, str], value: float) -> None:
     match name:
-        case "weir_requests_total":
-            sample.requests = value
         case "weir_verdicts_total" if labels["verdict"] == "pass":
             sample.passed += value
         case "weir_verdicts_total":
             sample.blocked += value
-        case "weir_rate_achieved":
-            sample.achieved = value
-        case "weir_rate_target":
-            sample.target = value
-        case "weir_threshold":
-            sample.threshold = value
         case "weir_consumer_lag":
             sample.lag += value
         case "weir_model_info":
@@ -140,5 +145,5 @@ def _take(sample: WorkerSample, name: str, labels: dict[str, str], value: float)
         case "weir_chunk_seconds_bucket":
             bound = float(labels["le"])
             sample.chunk_buckets[bound] = sample.chunk_buckets.get(bound, 0.0) + value
-        case _:
-            return
+        case _ if name in _GAUGES:
+            setattr(sample, _GAUGES[name], value)

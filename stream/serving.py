@@ -45,7 +45,10 @@ def load_model(
             f"{', '.join(tasks.names)}; retrain it or change [[tasks]]",
         )
     return LoadedModel(
-        artifact, threads=settings.worker.score_threads, batch=settings.worker.score_batch
+        artifact,
+        threads=settings.worker.score_threads,
+        batch=settings.worker.score_batch,
+        scenario_path=settings.policy.scenario_path,
     )
 
 

@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from typing import Final
+from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from models.errors import UserError
-from models.kafka import client_options
+from models.kafka import client_options, patiently
 from models.settings import KafkaSettings, TopicSettings
 
 #: How long new partitions may be without a leader.
@@ -23,8 +23,9 @@ async def ensure_topics(kafka: KafkaSettings, topics: TopicSettings) -> list[str
     """Create the topics that are missing.
 
     All have the partition count of the request topic (``kafka.partitions`` where that is created
-    too): a request's verdict goes to the partition of the same number. Only ``models`` has one
-    partition, and is compacted. From three replicas on, a write needs all of them but one.
+    too): a request's verdict goes to the partition of the same number. Only what every worker
+    reads in whole has one partition: ``models``, ``control`` and ``rate-state``, which are
+    compacted, and ``consumption``. From three replicas on, a write needs all of them but one.
 
     Returns:
         The names of those created.
@@ -48,10 +49,15 @@ async def ensure_topics(kafka: KafkaSettings, topics: TopicSettings) -> list[str
         await admin.close()
 
 
+async def _describe(admin: AIOKafkaAdminClient) -> list[dict[str, Any]]:
+    described: list[dict[str, Any]] = await admin.describe_topics()
+    return described
+
+
 async def _partition_counts(admin: AIOKafkaAdminClient) -> dict[str, int]:
     return {
         topic["topic"]: len(topic["partitions"])
-        for topic in await admin.describe_topics()
+        for topic in await patiently(_describe, admin)
         if topic["error_code"] == 0
     }
 
@@ -82,7 +88,11 @@ def _new_topics(count: int, replication: int, topics: TopicSettings) -> list[New
     compacted = {"cleanup.policy": "compact", **kept}
     return [
         *(NewTopic(name, count, replication, topic_configs=kept) for name in names),
-        NewTopic(topics.models, 1, replication, topic_configs=compacted),
+        *(
+            NewTopic(name, 1, replication, topic_configs=compacted)
+            for name in (topics.models, topics.control, topics.rate_state)
+        ),
+        NewTopic(topics.consumption, 1, replication, topic_configs=kept),
     ]
 
 
@@ -90,7 +100,7 @@ async def _until_led(admin: AIOKafkaAdminClient, names: list[str]) -> None:
     """Wait until every partition has a leader: before that, clients meet needless errors."""
     deadline = time.monotonic() + LEADER_S
     while True:
-        topics = {topic["topic"]: topic for topic in await admin.describe_topics()}
+        topics = {topic["topic"]: topic for topic in await patiently(_describe, admin)}
         unled = [
             name
             for name in names

@@ -20,10 +20,12 @@ from models.features.native import NATIVE
 from models.kafka import client_options
 from models.settings import Settings
 from stream.app import DisklessApp, faust_options, run_app
+from stream.control import ControlWatcher
 from stream.interceptor import Interceptor, LoadedModel, OutputRecord, source_offset
 from stream.metrics import WorkerMetrics
 from stream.policy import Policy
 from stream.serving import ModelWatcher
+from stream.sharing import RateSharing
 from stream.transport import (
     Chunk,
     ChunkSink,
@@ -40,7 +42,7 @@ from stream.transport import (
 
 logger = logging.getLogger(__name__)
 
-LAG_EVERY_S: Final = 1.0
+LAG_EVERY_S: Final = 0.5
 STEP: Final = 1024  # requests; some 15 ms of work
 TURNS: Final = 5  # of the event loop between two steps
 
@@ -58,19 +60,23 @@ class InterceptWorker(Service):  # type: ignore[misc]
         self._settings = settings
         self._app = app
         self.metrics = WorkerMetrics()
+        policy = Policy(settings.policy, settings.task_set)
         self._interceptor = Interceptor(
-            Policy(settings.policy, settings.task_set),
+            policy,
             self.metrics,
             max_value_bytes=settings.worker.max_value_bytes,
         )
         self.sink = MeteredSink(_sink(settings), self.metrics)
         self._watcher = ModelWatcher(settings, self._install, self.metrics)
+        self._control = ControlWatcher(settings, policy, self.metrics)
+        self._sharing = RateSharing(settings, policy, self.metrics)
 
     async def on_start(self) -> None:
-        """Connect, load a model, serve metrics: in that order, before the first request."""
+        """Connect, load model and policy, serve metrics: in that order, before any request."""
         await self.sink.inner.start()
         attach(self._app, self.sink, self._settings.worker.max_buffer_bytes)
-        await self.add_runtime_dependency(self._watcher)
+        for service in (self._watcher, self._control, self._sharing):
+            await self.add_runtime_dependency(service)
         worker = self._settings.worker
         _spare_the_collector()
         port = self.metrics.serve(worker.metrics_host, worker.metrics_port)
@@ -82,9 +88,12 @@ class InterceptWorker(Service):  # type: ignore[misc]
         await self.sink.inner.stop()
 
     @Service.task  # type: ignore[untyped-decorator]
-    async def _report_lag(self) -> None:
+    async def _watch_partitions(self) -> None:
         while not self.should_stop:
-            self.metrics.lag(consumer_lag(self._app))
+            lag = consumer_lag(self._app)
+            self.metrics.lag(lag)
+            requests = self._settings.topics.requests
+            self._sharing.own(frozenset(number for topic, number in lag if topic == requests))
             await self.sleep(LAG_EVERY_S)
 
     def _install(self, model: LoadedModel) -> None:

@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 import numpy.typing as npt
 
-from models.manifest import Manifest, TaskMetrics
+from models.manifest import AutoEvidence, Manifest, TaskMetrics
 from trainer.evaluate import calibration_bins
 
 WIDTH, HEIGHT, PAD = 240, 180, 26
@@ -81,12 +81,14 @@ def _figures(metrics: TaskMetrics) -> list[str]:
 
 
 def _auto_table(manifest: Manifest) -> str:
-    auto = manifest.auto
-    if auto is None:
-        return ""
+    parts = [_evidence(auto) for auto in (manifest.auto, manifest.methods) if auto is not None]
+    return "".join(parts)
+
+
+def _evidence(auto: AutoEvidence) -> str:
     rows = [
         [
-            row.source if row.direct_share else "score alone",
+            f"{row.method}: {row.source}" if row.direct_share else "score alone",
             f"{row.direct_share:.0%}",
             f"{row.value:.4f}",
             f"{100 * row.gain:+.2f} ± {100 * row.gain_error:.2f}",
@@ -94,10 +96,19 @@ def _auto_table(manifest: Manifest) -> str:
         for row in auto.table
     ]
     pick = f"{auto.direct_share:.0%} by {auto.source}" if auto.direct_share else "score alone"
+    tested = (
+        ""
+        if auto.tested is None
+        else (
+            f" The best of them, {auto.tested.direct_share:.0%} by {auto.tested.method}: "
+            f"{auto.tested.source}, on rows apart: {100 * auto.tested.gain:+.2f} ± "
+            f"{100 * auto.tested.gain_error:.2f} points."
+        )
+    )
     return (
         f"<h2>Passing uncertain requests directly</h2><p>Share of the held-out label value that "
         f"is kept when {auto.rate:.0%} of all requests are intercepted; direct passes are inside "
-        f"the same budget. What pays: <b>{escape(pick)}</b>.</p>"
+        f"the same budget. What pays: <b>{escape(pick)}</b>.{escape(tested)}</p>"
         + _table(["source of uncertainty", "direct share", "value kept", "gain, points"], rows)
     )
 

@@ -1,15 +1,18 @@
-"""``weir train``: examples, simulated traffic or JD's requests to an artifact."""
+"""``weir train``: examples, simulated traffic, JD's requests or a CSV file to an artifact."""
 
+import os
 import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from models.errors import UserError
 from models.features import FeatureSpec
 from models.manifest import Manifest
 from models.tasks import TaskSet
@@ -40,29 +43,39 @@ def train(
     jd: Annotated[
         Path | None, typer.Option(help="Learn from the folder with JD's requests and events.")
     ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(help="Learn from a CSV file: columns of the spec, and label_<task> per task."),
+    ] = None,
     unlabelled: Annotated[
         list[Path] | None,
         typer.Option(help="Examples whose labels are ignored; only the student sees them."),
     ] = None,
     spec: Annotated[str, typer.Option(help="Name or path of the feature spec.")] = "openrtb",
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes CUDA when it is there.")
+    ] = "auto",
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="Folder to save the state in, and to go on from after an interruption."),
+    ] = None,
     *,
     quick: Annotated[bool, typer.Option("--quick", help="Small models, little training.")] = False,
 ) -> None:
     """Train teacher and student, and write the artifact: student, spec, manifest, card."""
     # torch takes seconds to import, and other commands must never pay for it.
-    from models.artifact import ArtifactError  # noqa: PLC0415
-    from models.examples import ExampleError  # noqa: PLC0415
     from models.nets.export import ExportError  # noqa: PLC0415
     from trainer.config import TrainConfig  # noqa: PLC0415
+    from trainer.tables import write_csv_examples  # noqa: PLC0415
     from trainer.train import train as train_artifact  # noqa: PLC0415
 
-    if sum(source is not None for source in (examples, simulated, jd)) != 1:
-        raise typer.BadParameter("say what to learn from: --examples, --simulated or --jd")
+    if sum(source is not None for source in (examples, simulated, jd, csv)) != 1:
+        raise typer.BadParameter("say what to learn from: --examples, --simulated, --jd or --csv")
     tasks: TaskSet = ctx.obj.task_set
     feature_spec = FeatureSpec.load(spec)
-    config = TrainConfig().quick() if quick else TrainConfig()
-    console = Console()
+    config = replace(TrainConfig().quick() if quick else TrainConfig(), device=device)
+    console = Console(quiet=int(os.environ.get("RANK", "0")) > 0)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         if simulated is not None:
@@ -72,6 +85,9 @@ def train(
             with console.status(f"reading {jd}"):
                 examples = _read_jd(jd, tasks, feature_spec, folder)
         try:
+            if csv is not None:
+                examples = [folder / "table.parquet"]
+                write_csv_examples(csv, examples[0], feature_spec, tasks)
             manifest = train_artifact(
                 examples or [],
                 feature_spec,
@@ -81,8 +97,9 @@ def train(
                 created=datetime.now(UTC),
                 tasks=tasks,
                 unlabelled=unlabelled,
+                checkpoint=checkpoint,
             )
-        except (ExampleError, ExportError, ArtifactError) as error:
+        except (UserError, ExportError) as error:
             typer.secho(f"weir train: {error}", fg="red", err=True)
             raise typer.Exit(1) from error
     console.print(_summary(manifest))

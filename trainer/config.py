@@ -2,10 +2,29 @@
 
 import json
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
+from models.nets.scale import Target
 from models.nets.student import StudentConfig
 from models.nets.teacher import TeacherConfig
+from trainer.devices import Choice
+
+Uncertainty = Literal[
+    "swag",
+    "mc_dropout",
+    "ensemble",
+    "gaussian",
+    "evidential",
+    "disagreement",
+    "deup",
+    "laplace",
+    "priors",
+    "count",
+    "auto",
+]
+"""Methods of :mod:`trainer.uncertainty`, or the one of them that pays best."""
+SWAG: Final = "swag"
+AUTO: Final = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +72,18 @@ class StudentTraining:
         min_steps: Steps at least, so that few rows are seen more often: soft labels are hardly
             overfitted.
         learning_rate: Where the decay starts.
+        target: What the uncertainty head learns (:mod:`models.nets.scale`).
         uncertainty_weight: Weight of the uncertainty's loss beside that of the scores.
+        hard_weight: Share of the hard labels in the scores' labels, where they are known.
     """
 
     batch: int = 512
     epochs: int = 3
     min_steps: int = 1500
     learning_rate: float = 3e-3
+    target: Target = "quantile"
     uncertainty_weight: float = 1.0
+    hard_weight: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +94,25 @@ class TrainConfig:
         held_out: Share of the rows, the newest ones, kept for the metrics.
         threads: Threads of torch. Sums depend on it in their last digits; one gives the same on
             machines with any number of cores.
+        device: Where both are trained; "auto" takes CUDA when it is there.
         net: Kind and sizes of the teacher.
         teacher: Its training.
         student: Sizes of the student.
         distillation: Its training.
+        uncertainty: Method whose uncertainty the student learns; ``auto`` fits all of them and
+            takes the one that pays, or ``swag``.
         auto_rate: Intercepted share at which passing by uncertainty is judged.
         auto_weights: Value of one positive per task for that judgement; 1 where not given.
     """
 
     held_out: float = 0.15
     threads: int = 1
+    device: Choice = "auto"
     net: TeacherConfig = field(default_factory=TeacherConfig)
     teacher: TeacherTraining = field(default_factory=TeacherTraining)
     student: StudentConfig = field(default_factory=StudentConfig)
     distillation: StudentTraining = field(default_factory=StudentTraining)
+    uncertainty: Uncertainty = SWAG
     auto_rate: float = 0.6
     auto_weights: dict[str, float] = field(
         default_factory=lambda: {"click": 1.0, "online": 1.0, "cart": 5.0, "deal": 20.0}

@@ -1,18 +1,28 @@
-"""Fitting the student to the teacher: soft labels and uncertainties, no hard labels.
+"""Fitting the student to the teacher's labels: probabilities and uncertainties.
 
 The student sees the labelled rows and every unlabelled request there is: hard labels on rows that
 the teacher was trained on cost accuracy, soft labels on fresh requests cost almost none.
+
+N rows, B rows of a batch, K rows that a scale is read off, C columns of ids, T tasks.
 """
+
+from typing import Final
 
 import torch
 from rich.progress import Progress
 from torch import Tensor
 
 from models.nets.embedding import FeatureLayout
-from models.nets.losses import masked_bce, poisson_deviance
-from models.nets.student import Student, StudentConfig, mean_matching
+from models.nets.losses import masked_bce
+from models.nets.scale import build_scale
+from models.nets.student import Student, StudentConfig
+from trainer.checkpoint import StateFile
 from trainer.config import StudentTraining
-from trainer.fitting import cosine, run_steps, steps_per_epoch
+from trainer.devices import Devices
+from trainer.fitting import ONE_CPU, cosine, run_steps, steps_per_epoch
+
+SCALE_ROWS: Final = 65_536
+"""Rows that the scale of the uncertainties is read off, evenly spaced."""
 
 
 def fit_student(
@@ -24,7 +34,10 @@ def fit_student(
     sizes: StudentConfig,
     training: StudentTraining,
     progress: Progress,
-) -> tuple[Student, Tensor]:
+    hard_NT: Tensor | None = None,
+    devices: Devices = ONE_CPU,
+    saved: StateFile | None = None,
+) -> Student:
     """Distil the teacher.
 
     Args:
@@ -33,24 +46,31 @@ def fit_student(
         mean_NT: The teacher's probabilities for them.
         std_NT: The teacher's uncertainties.
         sizes: Sizes of the student.
-        training: Schedule.
+        training: Schedule, what the uncertainty head learns, and the weight of hard labels.
         progress: Where the bar is shown.
+        hard_NT: Labels in {0, 1}, NaN where unknown; not looked at when their weight is 0.
+        devices: Where it is trained.
+        saved: Where training goes on if it was interrupted.
 
     Returns:
-        The student and the factor per task that its uncertainties were multiplied with.
+        The student, on the processor; its uncertainties are in the teacher's unit.
     """
-    student = Student(layout, mean_NT.shape[1], sizes)
-    rescaling_T = mean_matching(std_NT, mean_NT.mean(0))
-    scaled_NT = std_NT * rescaling_T
-    _start_at_means(student, mean_NT, scaled_NT)
+    every = slice(None, None, -(-len(ids_NC) // SCALE_ROWS))
+    scale = build_scale(training.target, mean_NT[every], std_NT[every])
+    student = Student(layout, mean_NT.shape[1], sizes, scale)
+    _start_at_means(student, mean_NT[every], std_NT[every])
+    student.to(devices.device)
     epoch_steps = training.epochs * steps_per_epoch(len(ids_NC), training.batch)
     steps = max(epoch_steps, training.min_steps)
     bar = progress.add_task("student", total=steps)
 
-    def loss(rows: Tensor) -> Tensor:
-        logits_BT, uncertainties_BT = student(ids_NC[rows])
-        scores = masked_bce(logits_BT, mean_NT[rows])
-        uncertainties = poisson_deviance(uncertainties_BT, scaled_NT[rows])
+    def loss(rows_B: Tensor) -> Tensor:
+        logits_BT, raw_BT = student(devices.put(ids_NC[rows_B]))
+        soft_BT = mean_NT[rows_B]
+        if hard_NT is not None and training.hard_weight > 0:
+            soft_BT = mixed(soft_BT, hard_NT[rows_B], training.hard_weight)
+        scores = masked_bce(logits_BT, devices.put(soft_BT))
+        uncertainties = student.scale.loss(raw_BT, devices.put(std_NT[rows_B]))
         return scores + training.uncertainty_weight * uncertainties
 
     run_steps(
@@ -60,12 +80,26 @@ def fit_student(
         steps=steps,
         learning_rate=lambda step: cosine(step, steps, training.learning_rate, 0.0),
         loss=loss,
-        after_step=lambda _: progress.advance(bar),
+        after_step=lambda taken: progress.update(bar, completed=taken),
+        devices=devices,
+        saved=saved,
     )
-    return student, rescaling_T
+    student.cpu()
+    student.scale = scale.matched(_raw(student, ids_NC[every]), std_NT[every])
+    return student
+
+
+def mixed(soft_NT: Tensor, hard_NT: Tensor, weight: float) -> Tensor:
+    """Soft labels moved towards the hard ones by ``weight``, where these are known."""
+    return torch.where(hard_NT.isnan(), soft_NT, torch.lerp(soft_NT, hard_NT, weight))
 
 
 @torch.no_grad()
-def _start_at_means(student: Student, mean_NT: Tensor, scaled_NT: Tensor) -> None:
-    student.score.bias.copy_(mean_NT.mean(0).clamp(1e-4, 1 - 1e-4).logit())
-    student.uncertainty.bias.copy_(scaled_NT.mean(0).clamp(min=1e-4).expm1().log())
+def _raw(student: Student, ids_KC: Tensor) -> Tensor:
+    return torch.cat([student(ids_BC)[1] for ids_BC in torch.split(ids_KC, 8192)])
+
+
+@torch.no_grad()
+def _start_at_means(student: Student, mean_KT: Tensor, std_KT: Tensor) -> None:
+    student.score.bias.copy_(mean_KT.mean(0).clamp(1e-4, 1 - 1e-4).logit())
+    student.uncertainty.bias.copy_(student.scale.start(std_KT))

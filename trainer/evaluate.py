@@ -1,6 +1,7 @@
 """How good scores and uncertainties are on held-out rows, per task on its own population."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,13 +9,14 @@ import polars as pl
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from models.artifact import Artifact
-from models.examples import Examples
+from models.examples import population_targets
 from models.manifest import TaskMetrics
 from models.scorer import Scorer
 from models.tasks import TaskSet
 
 Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 CALIBRATION_BINS = 15
+PIECE = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +34,22 @@ class Evaluation:
     agreement: float
 
 
-def evaluate_artifact(artifact: Artifact, examples: Examples) -> Evaluation:
-    """Score examples with an artifact's student and compare with their labels."""
-    scores_NT, _ = Scorer(artifact).score(examples.features_NC)
-    targets_NT = examples.targets(artifact.tasks)
+def evaluate_artifact(
+    artifact: Artifact, ids_NC: npt.NDArray[np.integer[Any]], labels_NT: npt.NDArray[np.float32]
+) -> Evaluation:
+    """Score rows with an artifact's student, piece by piece, and compare with their labels.
+
+    Args:
+        artifact: What is judged.
+        ids_NC: Feature ids.
+        labels_NT: Whether the events happened; NaN where masked.
+    """
+    scorer, tasks = Scorer(artifact), artifact.tasks
+    pieces = (ids_NC[start : start + PIECE] for start in range(0, len(ids_NC), PIECE))
+    scores_NT = np.concatenate([scorer.score(ids_KC.astype(np.int32))[0] for ids_KC in pieces])
     return Evaluation(
         version=artifact.manifest.version,
-        tasks=evaluate(scores_NT, targets_NT, artifact.tasks),
+        tasks=evaluate(scores_NT, population_targets(labels_NT, tasks), tasks),
         agreement=artifact.manifest.agreement,
     )
 

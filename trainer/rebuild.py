@@ -7,19 +7,21 @@ memory nor its crash is the daemon's; job and result are JSON files.
 import logging
 import shutil
 import sys
+import tempfile
 from datetime import datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
+from rich.progress import Progress
 
 from models.artifact import Artifact, load_artifact
-from models.examples import read_examples
 from models.registry import Registry
 from models.tasks import Task, TaskSet
 from trainer.config import TrainConfig
 from trainer.evaluate import evaluate_artifact
 from trainer.gates import GateLimits, verdict
-from trainer.train import split_by_time, train
+from trainer.rows import lay_out
+from trainer.train import train
 
 logger = logging.getLogger(__name__)
 
@@ -94,10 +96,20 @@ def judge(
 ) -> RebuildResult:
     """Compare both on the newest rows, which the candidate has not learned; publish or refuse."""
     tasks = TaskSet(job.tasks)
-    _, newest = split_by_time(read_examples(job.examples, serving.spec, tasks), held_out)
-    figures = evaluate_artifact(candidate, newest)
-    comparable = serving.tasks.names == tasks.names
-    old = evaluate_artifact(serving, newest) if comparable else None
+    with tempfile.TemporaryDirectory() as folder, Progress(disable=True) as bars:
+        rows = lay_out(
+            job.examples,
+            None,
+            serving.spec,
+            tasks,
+            held_out=held_out,
+            folder=Path(folder),
+            progress=bars,
+        )
+        newest = (rows.newest.ids_KC.numpy(), rows.newest.labels_KT.numpy())
+        figures = evaluate_artifact(candidate, *newest)
+        comparable = serving.tasks.names == tasks.names
+        old = evaluate_artifact(serving, *newest) if comparable else None
     failed = [gate for gate in verdict(figures, old, job.limits) if not gate.passed]
     version = candidate.manifest.version
     published = None if failed else Registry(job.registry).publish(job.folder, version)

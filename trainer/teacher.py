@@ -18,8 +18,11 @@ from models.nets.losses import LearnedTaskWeights, TaskWeights
 from models.nets.swag import SwagPosterior, refuse_statistics
 from models.nets.teacher import OutputNet, TeacherConfig, TeacherNet, build_teacher
 from models.nets.weight_sets import Weights, predict_moments
+from trainer.checkpoint import StateFile
 from trainer.config import TeacherTraining
-from trainer.fitting import cosine, run_steps, steps_per_epoch
+from trainer.devices import Devices
+from trainer.fitting import ONE_CPU, Stateful, cosine, run_steps, steps_per_epoch
+from trainer.rows import counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +32,12 @@ class Teacher:
     net: TeacherNet
     posterior: SwagPosterior
     samples: list[Weights]
+    devices: Devices = ONE_CPU
 
-    def predict(self, ids_NC: Tensor, progress: Progress, what: str) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the probabilities, each (N, T)."""
-        bar = progress.add_task(f"teacher labels {what}", total=len(ids_NC))
-        return predict_moments(
-            self.net, self.samples, ids_NC, on_batch=lambda rows: progress.advance(bar, rows)
-        )
+    def predict(self, ids_NC: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the probabilities, each (N, T), on the processor."""
+        mean_NT, std_NT = predict_moments(self.net, self.samples, self.devices.put(ids_NC))
+        return mean_NT.cpu(), std_NT.cpu()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ def fit_teacher(
     training: TeacherTraining,
     seed: int,
     progress: Progress,
+    devices: Devices = ONE_CPU,
+    saved: StateFile | None = None,
 ) -> Teacher:
     """Train the teacher and draw its weight sets.
 
@@ -74,7 +78,9 @@ def fit_teacher(
         config: Kind and sizes of the net.
         training: Schedule.
         seed: Seed of the weight sets; initial weights and batches come from torch's generator.
-        progress: Where the bars are shown.
+        progress: Where the bar is shown.
+        devices: Where it is trained.
+        saved: Where training goes on if it was interrupted.
     """
     net = build_teacher(layout, targets_NT.shape[1], config)
     net.start_at(LOGIT.start(base_rates(targets_NT)))
@@ -89,7 +95,7 @@ def fit_teacher(
     def after_step(taken: int) -> None:
         past = taken - schedule.decay
         if past > 0 and past % schedule.gap == 0:
-            posterior.collect(dict(net.named_parameters()))
+            posterior.collect({name: weight.cpu() for name, weight in net.named_parameters()})
 
     _fit(
         net,
@@ -103,9 +109,13 @@ def fit_teacher(
         after_step=after_step,
         progress=progress,
         label="teacher",
+        devices=devices,
+        saved=saved,
+        besides=posterior,
     )
     net.load_state_dict(posterior.mean_weights(), strict=False)
-    return Teacher(net, posterior, posterior.sample(training.samples, seed))
+    samples = posterior.sample(training.samples, seed)
+    return Teacher(net, posterior, _moved(samples, devices), devices)
 
 
 def fit_single(
@@ -145,7 +155,14 @@ def fit_single(
 
 def base_rates(targets_NT: Tensor) -> Tensor:
     """Share of positives per task among its unmasked rows, away from 0 and 1; shape (T,)."""
-    return targets_NT.nanmean(0).nan_to_num(nan=0.5).clamp(1e-4, 1 - 1e-4)
+    known_T, positives_T = counts(targets_NT)
+    return (positives_T / known_T).nan_to_num(nan=0.5).clamp(1e-4, 1 - 1e-4)
+
+
+def _moved(samples: list[Weights], devices: Devices) -> list[Weights]:
+    """The sets on the device; what they share is moved once and stays shared."""
+    there = {id(weight): devices.put(weight) for sample in samples for weight in sample.values()}
+    return [{name: there[id(weight)] for name, weight in sample.items()} for sample in samples]
 
 
 def _fit(
@@ -159,26 +176,30 @@ def _fit(
     after_step: Callable[[int], None],
     progress: Progress,
     label: str,
+    devices: Devices = ONE_CPU,
+    saved: StateFile | None = None,
+    besides: Stateful | None = None,
 ) -> None:
     schedule = Schedule.of(len(ids_NC), training)
     weights = _task_weights(training, targets_NT.shape[1])
     bar = progress.add_task(label, total=schedule.steps)
     taken = 0
 
-    def loss(rows: Tensor) -> Tensor:
+    def loss(rows_B: Tensor) -> Tensor:
         epochs = taken * training.batch / len(ids_NC)
-        losses_T = head.losses(net.outputs(ids_NC[rows]), targets_NT[rows], epochs)
-        total: Tensor = weights(losses_T)
+        targets_BT = devices.put(targets_NT[rows_B])
+        losses_T = head.losses(net.outputs(devices.put(ids_NC[rows_B])), targets_BT, epochs)
+        total: Tensor = weights(losses_T * devices.weights(targets_BT))
         return total
 
     def stepped(steps: int) -> None:
         nonlocal taken
         taken = steps
         after_step(steps)
-        progress.advance(bar)
+        progress.update(bar, completed=steps)
 
     run_steps(
-        nn.ModuleList([net, weights]),
+        nn.ModuleList([net, weights]).to(devices.device),
         rows=len(ids_NC),
         batch=training.batch,
         steps=schedule.steps,
@@ -186,6 +207,9 @@ def _fit(
         loss=loss,
         after_step=stepped,
         weight_decay=training.weight_decay,
+        devices=devices,
+        saved=saved,
+        besides=besides,
     )
 
 

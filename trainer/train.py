@@ -1,28 +1,27 @@
 """From examples to an artifact: teacher, SWAG, student, export, metrics, manifest, card.
 
-The way through this file: read the examples, hold the newest slice out, fit the teacher on the
-rest, label everything with it, distil the student, export and check it, judge both on the held-out
-slice, write the folder.
+The way through this file: lay the rows out on disk with the newest slice apart, fit the teacher on
+the labelled ones, label everything with it, distil the student, export and check it, judge both on
+the held-out slice, write the folder.
 """
 
-from collections.abc import Sequence
+import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
 
 from models.artifact import write_artifact
-from models.examples import ExampleError, Examples, read_examples
+from models.examples import Examples, Paths
 from models.features import FeatureSpec
 from models.manifest import (
     CARD_FILE,
     SPEC_FILE,
     STUDENT_FILE,
+    AutoEvidence,
     Manifest,
     Metrics,
     TrainingRange,
@@ -30,32 +29,50 @@ from models.manifest import (
 )
 from models.nets.embedding import FeatureLayout
 from models.nets.export import OPSET, check_agreement, export_student
+from models.nets.scale import MeanScale, UncertaintyScale
 from models.tasks import DEFAULT_TASKS, TaskSet
 from trainer.auto import judge_direct_passes
 from trainer.card import card_html
-from trainer.config import TrainConfig
+from trainer.checkpoint import Checkpoint, StateFile
+from trainer.config import AUTO, SWAG, TrainConfig
+from trainer.devices import Devices, open_devices
 from trainer.distill import fit_student
 from trainer.evaluate import evaluate, spearman
 from trainer.fitting import deterministic
+from trainer.labeller import choose_labeller
+from trainer.labels import label
+from trainer.rows import TrainingRows, counts, lay_out
 from trainer.teacher import fit_teacher
 
 Scores = npt.NDArray[np.float32]
-Paths = str | Path | Sequence[str | Path]
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
-    """Rows by what they are for.
+class Job:
+    """What an artifact depends on, besides the kind of machine.
 
     Attributes:
-        labelled: Training rows with at least one label.
-        unlabelled_NC: Features of rows without any, for the student only.
-        held_out: The newest rows with at least one label.
+        spec: Feature spec of the examples.
+        tasks: What is learned.
+        config: How.
+        seed: Seed of everything random.
     """
 
-    labelled: Examples
-    unlabelled_NC: npt.NDArray[np.int32]
-    held_out: Examples
+    spec: FeatureSpec
+    tasks: TaskSet
+    config: TrainConfig
+    seed: int
+
+    def checkpoint(self, folder: Path, rows: TrainingRows, devices: Devices) -> Checkpoint:
+        """The checkpoint of this job on these rows."""
+        identity = {
+            **rows.digests,
+            "spec": self.spec.hash,
+            "tasks": [task.model_dump() for task in self.tasks],
+            "config": self.config.to_dict(),
+            "seed": self.seed,
+        }
+        return Checkpoint(folder, identity, writes=devices.first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +82,18 @@ class Trained:
     Attributes:
         model: Content of ``student.onnx``.
         agreement: Largest difference between torch and onnxruntime.
-        rescaling_T: Factor on the uncertainty targets.
+        scale: Between the student's uncertainty head and the teacher's unit.
         teacher: Probabilities and uncertainties of the teacher, each (N, T).
         student: The same of the exported student.
+        methods: How the uncertainty methods compared, if they did.
     """
 
     model: bytes
     agreement: float
-    rescaling_T: Tensor
+    scale: UncertaintyScale
     teacher: tuple[Scores, Scores]
     student: tuple[Scores, Scores]
+    methods: AutoEvidence | None
 
 
 def split_by_time(examples: Examples, held_out: float) -> tuple[Examples, Examples]:
@@ -95,10 +114,15 @@ def train(
     tasks: TaskSet = DEFAULT_TASKS,
     unlabelled: Paths | None = None,
     progress: Progress | None = None,
+    checkpoint: Path | None = None,
 ) -> Manifest:
     """Train teacher and student on examples and write the artifact.
 
     The same examples, configuration and seed give the same student on the same kind of machine.
+    Under `torchrun` all processes train together, and the first one writes.
+
+    Memory does not hold the rows: see :mod:`trainer.rows`, whose files lie in a temporary folder
+    (``TMPDIR``) meanwhile.
 
     Args:
         examples: Parquet files or folders of them (see :mod:`models.examples`).
@@ -111,120 +135,188 @@ def train(
         unlabelled: Further examples, whose labels are not looked at: the teacher labels them for
             the student. Rows of ``examples`` without any label are used in the same way.
         progress: Where bars are shown; the terminal by default.
+        checkpoint: Folder where the state is saved every half a minute. If a run of the same job
+            was interrupted, this one goes on from there. Removed at the end.
 
     Returns:
         The manifest that was written.
 
     Raises:
+        CheckpointError: If the checkpoint is another job's or damaged.
+        DeviceError: If the device that the configuration names is not there.
         ExampleError: If the examples cannot be read or a task has no positive or no negative.
         ExportError: If the exported student does not compute what the trained one does.
     """
-    read = read_examples(examples, spec, tasks)
-    pool_NC = None if unlabelled is None else read_examples(unlabelled, spec, tasks).features_NC
-    split = _split(read, pool_NC, config.held_out, tasks)
-    with deterministic(config.threads, seed), progress or default_progress() as bars:
-        trained = _fit(split, FeatureLayout.of(spec), config, seed, tasks, bars)
-    manifest = _manifest(split, trained, spec, config, seed, tasks, created)
-    card = card_html(manifest, *trained.student, split.held_out.targets(tasks)).encode()
-    manifest = manifest.model_copy(update={"files": manifest.files | {CARD_FILE: sha256(card)}})
-    contents = {STUDENT_FILE: trained.model, SPEC_FILE: spec.text.encode(), CARD_FILE: card}
-    write_artifact(Path(out_dir), manifest, contents)
+    job = Job(spec, tasks, config, seed)
+    with (
+        open_devices(config.device) as devices,
+        deterministic(config.threads, seed, devices),
+        progress or default_progress(shown=devices.first) as bars,
+        tempfile.TemporaryDirectory(prefix="weir-train-") as temporary,
+    ):
+        folder = Path(temporary)
+        rows = lay_out(
+            examples,
+            unlabelled,
+            spec,
+            tasks,
+            held_out=config.held_out,
+            folder=folder,
+            progress=bars,
+        )
+        kept = None if checkpoint is None else job.checkpoint(checkpoint, rows, devices)
+        trained = _fit(rows, job, devices, kept, folder, bars)
+        manifest = _manifest(rows, trained, job, created)
+        if devices.first:
+            manifest = _write(Path(out_dir), manifest, trained, rows, spec)
+        if kept is not None:
+            kept.remove()
     return manifest
 
 
-def default_progress() -> Progress:
+def default_progress(*, shown: bool = True) -> Progress:
     """Bars on the terminal, with the time left."""
     return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        disable=not shown,
     )
 
 
 def _fit(
-    split: Split,
-    layout: FeatureLayout,
-    config: TrainConfig,
-    seed: int,
-    tasks: TaskSet,
+    rows: TrainingRows,
+    job: Job,
+    devices: Devices,
+    kept: Checkpoint | None,
+    folder: Path,
     bars: Progress,
 ) -> Trained:
-    ids_NC = _ids(split.labelled.features_NC)
-    targets_NT = torch.from_numpy(split.labelled.targets(tasks))
+    layout = FeatureLayout.of(job.spec)
     teacher = fit_teacher(
         layout,
-        ids_NC,
-        targets_NT,
-        config=config.net,
-        training=config.teacher,
-        seed=seed,
+        rows.teaching.ids_KC,
+        rows.teaching.targets_KT,
+        config=job.config.net,
+        training=job.config.teacher,
+        seed=job.seed,
         progress=bars,
+        devices=devices,
+        saved=_state(kept, "teacher"),
     )
-    all_NC = torch.cat([ids_NC, _ids(split.unlabelled_NC)])
-    mean_NT, std_NT = teacher.predict(all_NC, bars, "training rows")
-    student, rescaling_T = fit_student(
+    ids_NC, newest = rows.everything.ids_KC, rows.held_out
+    labels = _labels_file(kept, folder, devices)
+    labeller, methods = choose_labeller(
+        teacher,
         layout,
-        all_NC,
-        mean_NT,
-        std_NT,
-        sizes=config.student,
-        training=config.distillation,
+        rows.teaching,
+        rows.newest,
+        tasks=job.tasks,
+        config=job.config,
+        seed=job.seed,
         progress=bars,
     )
-    held_NC = split.held_out.features_NC
-    held_mean_NT, held_std_NT = teacher.predict(_ids(held_NC), bars, "held-out rows")
-    model = export_student(student, rescaling_T)
-    agreement, scores_NT, uncertainties_NT = check_agreement(student, rescaling_T, model, held_NC)
+    mean_NT, std_NT = label(labeller, ids_NC, len(job.tasks), labels, devices, bars)
+    student = fit_student(
+        layout,
+        ids_NC[newest:],
+        mean_NT[newest:],
+        std_NT[newest:],
+        sizes=job.config.student,
+        training=job.config.distillation,
+        progress=bars,
+        hard_NT=rows.everything.targets_KT[newest:],
+        devices=devices,
+        saved=_state(kept, "student"),
+    )
+    model = export_student(student)
+    held_NC = ids_NC[:newest].numpy()
+    agreement, scores_NT, uncertainties_NT = check_agreement(student, model, held_NC)
     return Trained(
         model=model,
         agreement=agreement,
-        rescaling_T=rescaling_T,
-        teacher=(held_mean_NT.numpy(), held_std_NT.numpy()),
+        scale=student.scale,
+        teacher=(mean_NT[:newest].numpy(), std_NT[:newest].numpy()),
         student=(scores_NT, uncertainties_NT),
+        methods=methods,
     )
 
 
-def _manifest(
-    split: Split,
-    trained: Trained,
-    spec: FeatureSpec,
-    config: TrainConfig,
-    seed: int,
-    tasks: TaskSet,
-    created: datetime,
+def _state(kept: Checkpoint | None, name: str) -> StateFile | None:
+    return None if kept is None else kept.state(name)
+
+
+def _labels_file(kept: Checkpoint | None, folder: Path, devices: Devices) -> Path:
+    """Where this process keeps the teacher's labels: with the checkpoint, if it may write there."""
+    if kept is None:
+        return folder / "soft"
+    path = kept.file("labels")
+    return path if devices.first or path.exists() else folder / "soft"
+
+
+def _write(
+    out: Path, manifest: Manifest, trained: Trained, rows: TrainingRows, spec: FeatureSpec
 ) -> Manifest:
+    """Write the artifact; the manifest that it carries."""
+    card = card_html(manifest, *trained.student, rows.newest.targets_KT.numpy()).encode()
+    manifest = manifest.model_copy(update={"files": manifest.files | {CARD_FILE: sha256(card)}})
+    contents = {STUDENT_FILE: trained.model, SPEC_FILE: spec.text.encode(), CARD_FILE: card}
+    write_artifact(out, manifest, contents)
+    return manifest
+
+
+def _manifest(rows: TrainingRows, trained: Trained, job: Job, created: datetime) -> Manifest:
     """The manifest of all files but the card, which is made from it."""
-    labelled, held_out = split.labelled, split.held_out
-    ts_max = int(labelled.ts_N.max())
-    newest = datetime.fromtimestamp(ts_max / 1000, UTC).strftime("%Y%m%dT%H%M%S")
+    names, config = job.tasks.names, job.config
+    newest = datetime.fromtimestamp(rows.ts_max / 1000, UTC).strftime("%Y%m%dT%H%M%S")
     model_hash = sha256(trained.model)
-    rates_T: list[float] = np.nanmean(labelled.targets(tasks), axis=0).tolist()
+    known_T, positives_T = counts(rows.teaching.targets_KT)
+    rates_T: list[float] = (positives_T.double() / known_T).tolist()
     return Manifest(
         version=f"{newest}-{model_hash[:8]}",
         created=created.astimezone(UTC).isoformat(timespec="seconds"),
-        files={STUDENT_FILE: model_hash, SPEC_FILE: sha256(spec.text.encode())},
-        spec_hash=spec.hash,
+        files={STUDENT_FILE: model_hash, SPEC_FILE: sha256(job.spec.text.encode())},
+        spec_hash=job.spec.hash,
         opset=OPSET,
-        tasks=tuple(tasks),
-        label_rates=dict(zip(tasks.names, rates_T, strict=True)),
+        tasks=tuple(job.tasks),
+        label_rates=dict(zip(names, rates_T, strict=True)),
         training=TrainingRange(
-            ts_min=int(labelled.ts_N.min()),
-            ts_max=ts_max,
-            rows=len(labelled),
-            unlabelled_rows=len(split.unlabelled_NC),
-            held_out_rows=len(held_out),
+            ts_min=rows.ts_min,
+            ts_max=rows.ts_max,
+            rows=rows.labelled,
+            unlabelled_rows=rows.unlabelled,
+            held_out_rows=rows.held_out,
         ),
-        metrics=_metrics(trained, held_out.targets(tasks), tasks),
-        rescaling=dict(zip(tasks.names, trained.rescaling_T.tolist(), strict=True)),
+        metrics=_metrics(trained, rows.newest.targets_KT.numpy(), job.tasks),
+        uncertainty_target=config.distillation.target,
+        rescaling=_rescaling(trained.scale, job.tasks),
         agreement=trained.agreement,
         auto=judge_direct_passes(
-            *trained.student,
-            held_out.labels_NT,
-            tasks,
+            trained.student[0],
+            {_method(trained, config): trained.student[1]},
+            rows.newest.labels_KT.numpy(),
+            job.tasks,
             rate=config.auto_rate,
             weights=config.auto_weights,
         ),
+        methods=trained.methods,
         config=config.to_dict(),
-        seed=seed,
+        seed=job.seed,
     )
+
+
+def _method(trained: Trained, config: TrainConfig) -> str:
+    """Whose uncertainty the student learned."""
+    if config.uncertainty != AUTO:
+        return config.uncertainty
+    return SWAG if trained.methods is None else trained.methods.method
+
+
+def _rescaling(scale: UncertaintyScale, tasks: TaskSet) -> dict[str, float]:
+    if not isinstance(scale, MeanScale):
+        return {}
+    return dict(zip(tasks.names, scale.factor_T.tolist(), strict=True))
 
 
 def _metrics(trained: Trained, targets_NT: Scores, tasks: TaskSet) -> Metrics:
@@ -236,25 +328,3 @@ def _metrics(trained: Trained, targets_NT: Scores, tasks: TaskSet) -> Metrics:
             for column, name in enumerate(tasks.names)
         },
     )
-
-
-def _split(
-    examples: Examples, pool_NC: npt.NDArray[np.int32] | None, held_out: float, tasks: TaskSet
-) -> Split:
-    """Set rows apart by what they are for, and check that every task can be learned."""
-    known_N = ~np.isnan(examples.labels_NT).all(axis=1)
-    labelled, newest = split_by_time(examples.take(np.flatnonzero(known_N)), held_out)
-    targets_NT = labelled.targets(tasks)
-    for column, name in enumerate(tasks.names):
-        known = targets_NT[~np.isnan(targets_NT[:, column]), column]
-        if not 0 < known.sum() < len(known):
-            raise ExampleError(
-                f"label_{name}: {int(known.sum())} positives in {len(known)} rows of its "
-                "population; both classes are needed"
-            )
-    pools = [examples.features_NC[~known_N], *([] if pool_NC is None else [pool_NC])]
-    return Split(labelled=labelled, unlabelled_NC=np.concatenate(pools), held_out=newest)
-
-
-def _ids(features_NC: npt.NDArray[np.int32]) -> torch.Tensor:
-    return torch.from_numpy(features_NC).long()

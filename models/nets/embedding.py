@@ -108,7 +108,12 @@ class FeatureEmbedding(nn.Module):
         return self.layout.features * self.width
 
     def forward(self, ids_NC: Tensor) -> Tensor:
-        """Vectors of shape (N, F * D): first the single-valued features, then the pooled ones."""
+        """Vectors of shape (N, F * D): first the single-valued features, then the pooled ones.
+
+        Args:
+            ids_NC: Feature ids, of any integer type.
+        """
+        ids_NC = ids_NC.long()
         singles_NSD = functional.embedding(ids_NC[:, self.singles_S], self.table_RD)
         if not self.layout.slots:
             return singles_NSD.flatten(1)

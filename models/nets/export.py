@@ -2,11 +2,11 @@
 
 The graph is small enough to write out, which keeps it free of tracing and lets it be shaped for the
 runtime: the pooling of tags is a weight per slot, and the first layer's rows are repeated per slot,
-so that embedding and first layer are two look-ups and two matrix products. The uncertainties'
-rescaling is divided out inside the graph.
+so that embedding and first layer are one look-up and two matrix products. What the uncertainty head
+learned is brought back to the teacher's unit inside the graph.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +17,13 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from models.nets.embedding import FeatureEmbedding
+from models.nets.scale import LogVarianceScale, MeanScale, PiecewiseScale, RankScale
 from models.nets.student import Student
 
 OPSET: Final = 17
 IR_VERSION: Final = 8
 AGREEMENT_LIMIT: Final = 1e-5
+AGREEMENT_ROWS: Final = 8192
 Scores = npt.NDArray[np.float32]
 
 
@@ -45,25 +47,16 @@ class _Graph:
         return output
 
 
-def export_student(student: Student, rescaling_T: Tensor) -> bytes:
-    """Content of ``student.onnx``.
-
-    Args:
-        student: The trained student.
-        rescaling_T: Factor that the uncertainty targets were multiplied with.
-    """
+def export_student(student: Student) -> bytes:
+    """Content of ``student.onnx``."""
     graph = _Graph()
     layers = [layer for layer in student.hidden if isinstance(layer, nn.Linear)]
     x = graph.node("Relu", [_first_layer(graph, student.embedding, layers[0])], "hidden0")
     for number, layer in enumerate(layers[1:], start=1):
         x = graph.node("Relu", [_linear(graph, x, layer, f"linear{number}")], f"hidden{number}")
     graph.node("Sigmoid", [_linear(graph, x, student.score, "logits")], "scores")
-    scaled = graph.node(
-        "Softplus", [_linear(graph, x, student.uncertainty, "uncertainty")], "scaled"
-    )
-    rescaling = graph.constant("rescaling", rescaling_T.detach().numpy().astype(np.float32))
-    graph.node("Div", [scaled, rescaling], "uncertainties")
-    tasks, columns = len(rescaling_T), student.embedding.layout.columns
+    _uncertainties(graph, student.scale, _linear(graph, x, student.uncertainty, "raw"))
+    tasks, columns = student.score.out_features, student.embedding.layout.columns
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
@@ -84,11 +77,10 @@ def export_student(student: Student, rescaling_T: Tensor) -> bytes:
     return content
 
 
-@torch.no_grad()
 def check_agreement(
-    student: Student, rescaling_T: Tensor, model: bytes, ids_NC: npt.NDArray[np.int32]
+    student: Student, model: bytes, ids_NC: npt.NDArray[np.integer[Any]]
 ) -> tuple[float, Scores, Scores]:
-    """Compare torch and onnxruntime on real rows.
+    """Compare torch and onnxruntime on real rows, piece by piece.
 
     Returns:
         The largest absolute difference, and onnxruntime's ``scores_NT`` and ``uncertainties_NT``.
@@ -97,12 +89,13 @@ def check_agreement(
         ExportError: If the difference exceeds 1e-5.
     """
     session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
-    scores_NT, uncertainties_NT = session.run(["scores", "uncertainties"], {"ids": ids_NC})
-    logits_NT, scaled_NT = student(torch.from_numpy(ids_NC).long())
-    difference = max(
-        float(np.abs(scores_NT - logits_NT.sigmoid().numpy()).max()),
-        float(np.abs(uncertainties_NT - (scaled_NT / rescaling_T).numpy()).max()),
-    )
+    pieces, difference = [], 0.0
+    for start in range(0, len(ids_NC), AGREEMENT_ROWS):
+        ids_KC = ids_NC[start : start + AGREEMENT_ROWS].astype(np.int32)
+        pieces.append(session.run(["scores", "uncertainties"], {"ids": ids_KC}))
+        torch_2KT = torch.stack(student.predict(torch.from_numpy(ids_KC))).numpy()
+        difference = max(difference, float(np.abs(np.stack(pieces[-1]) - torch_2KT).max()))
+    scores_NT, uncertainties_NT = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
     if not difference <= AGREEMENT_LIMIT:
         raise ExportError(
             f"the exported student differs from torch by {difference:.2e}; "
@@ -112,33 +105,43 @@ def check_agreement(
 
 
 def _first_layer(graph: _Graph, embedding: FeatureEmbedding, layer: nn.Linear) -> str:
-    """Embedding and first layer: ids (N, C) to (N, H)."""
+    """Embedding and first layer: ids (N, C) to (N, H).
+
+    The vectors of all columns are looked up once and multiplied as they lie, with zero rows where
+    the tag slots are; the few slots are taken out, weighted, and multiplied on their own.
+    """
     layout, width = embedding.layout, embedding.width
-    table = graph.constant("table", _array(embedding.table_RD))
     weight_FDH = _array(layer.weight).T.reshape(layout.features, width, -1)
-    hidden = weight_FDH.shape[2]
-    out = graph.constant("linear0_bias", _array(layer.bias))
-    if layout.singles:
-        count = len(layout.singles)
-        columns = graph.constant("single_columns", np.array(layout.singles, np.int64))
-        ids = graph.node("Gather", ["ids", columns], "single_ids", axis=1)
-        vectors = graph.node("Gather", [table, ids], "single_vectors")
-        shape = graph.constant("single_shape", np.array([-1, count * width], np.int64))
-        flat = graph.node("Reshape", [vectors, shape], "single_flat")
-        weight = graph.constant("single_weight", weight_FDH[:count].reshape(-1, hidden))
-        out = graph.node("Gemm", [flat, weight, out], "single_linear")
-    if layout.slots:
-        flat = _pooled_slots(graph, embedding, table)
-        rows_G = len(layout.singles) + np.array(layout.slot_feature, np.int64)
-        weight = graph.constant("slot_weight", weight_FDH[rows_G].reshape(-1, hidden))
-        out = graph.node("Gemm", [flat, weight, out], "slot_linear")
-    return out
-
-
-def _pooled_slots(graph: _Graph, embedding: FeatureEmbedding, table: str) -> str:
-    """Vectors of the G tag slots (N, G * D), each divided by its feature's number of tags."""
-    layout = embedding.layout
+    weight_CDH = np.zeros((layout.columns, *weight_FDH.shape[1:]), np.float32)
+    weight_CDH[list(layout.singles)] = weight_FDH[: len(layout.singles)]
+    table = graph.constant("table", _array(embedding.table_RD))
+    bias = graph.constant("linear0_bias", _array(layer.bias))
+    vectors = graph.node("Gather", [table, "ids"], "vectors")
+    out = _multiplied(graph, vectors, weight_CDH, bias)
+    if not layout.slots:
+        return out
     columns = graph.constant("slot_columns", np.array(layout.slots, np.int64))
+    slots = graph.node("Gather", [vectors, columns], "slot_vectors", axis=1)
+    factors = _slot_factors(graph, embedding, columns)
+    weighted = graph.node("Mul", [slots, factors], "slot_weighted")
+    rows_G = len(layout.singles) + np.array(layout.slot_feature, np.int64)
+    return _multiplied(graph, weighted, weight_FDH[rows_G], out)
+
+
+def _multiplied(
+    graph: _Graph, vectors: str, weight_KDH: npt.NDArray[np.float32], added: str
+) -> str:
+    """Vectors (N, K, D) times weights, plus ``added``: (N, H)."""
+    flat_KDH = weight_KDH.reshape(-1, weight_KDH.shape[2])
+    shape = graph.constant(f"{vectors}_shape", np.array([-1, len(flat_KDH)], np.int64))
+    flat = graph.node("Reshape", [vectors, shape], f"{vectors}_flat")
+    weight = graph.constant(f"{vectors}_weight", flat_KDH)
+    return graph.node("Gemm", [flat, weight, added], f"{vectors}_linear")
+
+
+def _slot_factors(graph: _Graph, embedding: FeatureEmbedding, columns: str) -> str:
+    """One over the number of tags of a slot's feature (N, G, 1); 0 where no tag is in the slot."""
+    layout = embedding.layout
     ids = graph.node("Gather", ["ids", columns], "slot_ids", axis=1)
     missing = graph.constant("slot_missing", np.array(layout.slot_missing, np.int32))
     absent = graph.node("Equal", [ids, missing], "slot_absent")
@@ -151,12 +154,42 @@ def _pooled_slots(graph: _Graph, embedding: FeatureEmbedding, table: str) -> str
     one = graph.constant("one", np.array(1, np.float32))
     share = graph.node("Div", [present, graph.node("Max", [tags, one], "slot_count")], "share")
     last = graph.constant("last_axis", np.array([2], np.int64))
-    factor = graph.node("Unsqueeze", [share, last], "slot_factor")
-    vectors = graph.node("Gather", [table, ids], "slot_vectors")
-    weighted = graph.node("Mul", [vectors, factor], "slot_weighted")
-    size = len(layout.slots) * embedding.width
-    shape = graph.constant("slot_shape", np.array([-1, size], np.int64))
-    return graph.node("Reshape", [weighted, shape], "slot_flat")
+    return graph.node("Unsqueeze", [share, last], "slot_factor")
+
+
+def _uncertainties(graph: _Graph, scale: nn.Module, raw: str) -> None:
+    """From the head's raw outputs to standard deviations; as the scale's ``forward``."""
+    match scale:
+        case MeanScale():
+            factor = graph.constant("factor", _array(scale.factor_T))
+            graph.node("Div", [graph.node("Softplus", [raw], "scaled"), factor], "uncertainties")
+        case LogVarianceScale():
+            half_spread = graph.constant("half_spread", _array(scale.spread_T / 2))
+            half_mean = graph.constant("half_mean", _array(scale.mean_T / 2))
+            centred = graph.node("Mul", [raw, half_spread], "centred")
+            graph.node("Exp", [graph.node("Add", [centred, half_mean], "log_u")], "uncertainties")
+        case PiecewiseScale():
+            ranked = isinstance(scale, RankScale)
+            _piecewise(graph, scale, graph.node("Sigmoid", [raw], "ranks") if ranked else raw)
+        case _:
+            raise ExportError(f"{type(scale).__name__}: there is no graph for this scale")
+
+
+def _piecewise(graph: _Graph, scale: PiecewiseScale, x: str) -> None:
+    axis = graph.constant("knot_axis", np.array([2], np.int64))
+    start = graph.constant("knot_start", _array(scale.start_TK))
+    slope = graph.constant("knot_slope", _array(scale.slope_TK))
+    least = graph.constant("knot_least", np.array(0, np.float32))
+    most = graph.constant("knot_most", _array(scale.most_K))
+    rise = graph.constant("knot_rise", _array(scale.rise_TK))
+    first = graph.constant("knot_first", _array(scale.first_T))
+    beyond = graph.node("Sub", [graph.node("Unsqueeze", [x, axis], "x"), start], "knot_beyond")
+    share = graph.node("Mul", [beyond, slope], "knot_steps")
+    share = graph.node("Max", [share, least], "knot_positive")
+    share = graph.node("Min", [share, most], "knot_share")
+    risen = graph.node("Mul", [share, rise], "knot_risen")
+    total = graph.node("ReduceSum", [risen, axis], "knot_sum", keepdims=0)
+    graph.node("Add", [total, first], "uncertainties")
 
 
 def _linear(graph: _Graph, x: str, layer: nn.Linear, name: str) -> str:

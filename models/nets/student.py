@@ -1,7 +1,7 @@
 """The student: one pass, a probability and an uncertainty per task (DAUM, section III-E).
 
-A small MLP over its own embedding. The uncertainty head learns the teacher's standard deviation
-times a factor per task that brings its mean to that of the labels; the export divides by it again.
+A small MLP over its own embedding. What the uncertainty head learns, and how that becomes the
+teacher's unit again, is its scale (:mod:`models.nets.scale`).
 """
 
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from models.nets.embedding import FeatureEmbedding, FeatureLayout
+from models.nets.scale import UncertaintyScale
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +28,18 @@ class StudentConfig:
 
 
 class Student(nn.Module):
-    """Multi-task net: feature ids in, one logit and one uncertainty per task out.
+    """Multi-task net: feature ids in, one probability and one uncertainty per task out.
 
     Args:
         layout: Where the features lie.
         tasks: T.
         config: Sizes.
+        scale: Between the uncertainty head and the teacher's unit.
     """
 
-    def __init__(self, layout: FeatureLayout, tasks: int, config: StudentConfig) -> None:
+    def __init__(
+        self, layout: FeatureLayout, tasks: int, config: StudentConfig, scale: UncertaintyScale
+    ) -> None:
         super().__init__()
         self.embedding = FeatureEmbedding(layout, config.embedding)
         widths = [self.embedding.out_width, *config.hidden]
@@ -45,18 +48,17 @@ class Student(nn.Module):
         )
         self.score = nn.Linear(widths[-1], tasks)
         self.uncertainty = nn.Linear(widths[-1], tasks)
+        self.scale = scale
 
     def forward(self, ids_NC: Tensor) -> tuple[Tensor, Tensor]:
-        """``logits_NT`` and ``uncertainties_NT`` >= 0, the latter in the rescaled unit."""
+        """``logits_NT`` and the uncertainty head's raw outputs, ``raw_NT``."""
         x_NH = self.embedding(ids_NC)
         for layer in self.hidden:
             x_NH = layer(x_NH).relu()
-        return self.score(x_NH), functional.softplus(self.uncertainty(x_NH))
+        return self.score(x_NH), self.uncertainty(x_NH)
 
-
-def mean_matching(uncertainties_NT: Tensor, labels_T: Tensor) -> Tensor:
-    """Factor per task that brings the mean uncertainty to the mean label; 1 where it cannot."""
-    means_T = uncertainties_NT.double().mean(0)
-    usable_T = (means_T > 0) & (labels_T > 0)
-    ratio_T = labels_T.double() / means_T.clamp(min=torch.finfo(torch.float64).tiny)
-    return torch.where(usable_T, ratio_T, torch.ones_like(ratio_T)).float()
+    @torch.no_grad()
+    def predict(self, ids_NC: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities, and standard deviations of these in the teacher's unit, each (N, T)."""
+        logits_NT, raw_NT = self(ids_NC)
+        return logits_NT.sigmoid(), self.scale(raw_NT)

@@ -13,6 +13,7 @@ turns nets with one away.
 Q weights in all, P of them with a spread (the first P), M samples, K deviations.
 """
 
+import json
 from collections import deque
 from collections.abc import Callable, Mapping
 
@@ -87,6 +88,29 @@ class SwagPosterior:
         after_P = flat_Q[:spread] - self._mean_Q[:spread]
         self._squares_P += before_Q[:spread] * after_P
         self._deviations.append(after_P.float())
+
+    def state_dict(self) -> Weights:
+        """Everything collected so far; empty before the first snapshot."""
+        if not self.count:
+            return {}
+        shapes = json.dumps({name: list(shape) for name, shape in self._shapes.items()})
+        return {
+            "shapes": torch.tensor(list(shapes.encode()), dtype=torch.uint8),
+            "count": torch.tensor(self.count),
+            "mean_Q": self._mean_Q,
+            "squares_P": self._squares_P,
+            "deviations_KP": torch.stack(list(self._deviations)),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        if not state:
+            return
+        shapes = json.loads(bytes(state["shapes"].tolist()))
+        self._shapes = {name: torch.Size(shape) for name, shape in shapes.items()}
+        self.count = int(state["count"])
+        self._mean_Q, self._squares_P = state["mean_Q"].clone(), state["squares_P"].clone()
+        self._deviations.extend(state["deviations_KP"])
 
     @property
     def mean_Q(self) -> Tensor:

@@ -10,24 +10,48 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from models.settings import PolicySettings
+from models.manifest import OWN, AutoEvidence
+from models.settings import ScenarioSettings
 from models.tasks import TaskSet
 from stream.policy.errors import PolicyError
 from stream.policy.reward import weigh
 
 PRESETS: dict[str, dict[str, str]] = {
+    "auto": {},
     "own": {},
     "daum": {"cart": "click", "deal": "click"},
 }
-"""Named mappings task -> task whose uncertainty serves it; tasks not listed use their own."""
+"""Named mappings task -> task whose uncertainty serves it; tasks not listed use their own.
+
+``auto`` is ``own`` until an artifact gives evidence (:func:`follow`).
+"""
+
+
+def follow(
+    settings: ScenarioSettings, evidence: AutoEvidence | None, tasks: TaskSet
+) -> ScenarioSettings:
+    """The settings with every ``auto`` replaced by what paid, or else by no direct passes.
+
+    Args:
+        settings: As they are configured.
+        evidence: The serving artifact's; None where it has none.
+        tasks: The tasks of the student.
+    """
+    source: str | dict[str, str] = OWN
+    if evidence is not None and evidence.source != OWN:
+        source = dict.fromkeys(tasks.names, evidence.source)
+    share = 0.0 if evidence is None else evidence.direct_share
+    picked = {"uncertainty_source": source, "direct_share": share}
+    update = {key: value for key, value in picked.items() if getattr(settings, key) == "auto"}
+    return settings.model_copy(update=update)
 
 
 def uncertainty_columns(source: str | Mapping[str, str], tasks: TaskSet) -> npt.NDArray[np.intp]:
     """Column of the uncertainty that serves each task, shape (T,).
 
     Args:
-        source: ``own``, ``daum`` (cart and deal take click's, where the tasks have them), or a
-            mapping task -> task; a task that a mapping does not name keeps its own.
+        source: ``own`` or ``auto``, ``daum`` (cart and deal take click's, where the tasks have
+            them), or a mapping task -> task; a task that a mapping does not name keeps its own.
         tasks: The tasks of the student.
 
     Raises:
@@ -71,7 +95,7 @@ class Confidence:
         PolicyError: If the mapping, a reference or the weights cannot be used.
     """
 
-    def __init__(self, settings: PolicySettings, tasks: TaskSet) -> None:
+    def __init__(self, settings: ScenarioSettings, tasks: TaskSet) -> None:
         self._kind = settings.confidence
         self._kappa = np.float32(settings.kappa)
         self._columns = uncertainty_columns(settings.uncertainty_source, tasks)

@@ -24,23 +24,18 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from stream.policy.levels import LOWEST, ONE, STEPS, plan_levels, read_thresholds
 from stream.policy.window import SlidingWindow
 
 REFRESH: Final = 512
 """Requests between two refreshes of the threshold; at the start 1, 2, 4, ... up to this."""
 SPAN: Final = 10_000
 """Consecutive requests over which the rate is promised."""
-SLACK_OF_SPAN: Final = 0.045
-"""The debt never exceeds this part of the passes (or blocks, the rarer) that a span owes."""
-HIGHEST: Final = float(np.finfo(np.float32).max)
-"""Threshold that nothing reaches, for a gate that must not pass more."""
-LOWEST: Final = -HIGHEST
-"""Threshold that everything reaches; NaN ranks here, below every number."""
-
-_STEPS = 4
-_ONE = 1 << 32
+RARE: Final = 0.029
+"""Where passes (or blocks, the rarer) are rarer than this share, the slack shrinks with them: at
+r = 0.99 a slack of 13 leaves 4.5, which is 4.5 % of the passes that a span owes."""
 _GOLDEN = 2_654_435_769
-_COUNT = np.arange(REFRESH, dtype=np.float64)
+_COUNT = np.arange(REFRESH + 1, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +53,6 @@ class Admission:
     threshold_N: npt.NDArray[np.float32]
 
 
-def rankable(values_N: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
-    """Values as float32 that compare soundly: NaN below every number, infinities at the ends."""
-    below = np.nextafter(np.float32(HIGHEST), np.float32(0))
-    with np.errstate(over="ignore"):
-        values_N = np.asarray(values_N, np.float32)
-    return np.clip(np.where(np.isnan(values_N), np.float32(LOWEST), values_N), LOWEST, below)
-
-
 class ShareGate:
     """Lets ``share`` of a stream through, the highest values first.
 
@@ -73,7 +60,7 @@ class ShareGate:
 
     Args:
         share: q, the share of all values that pass, in [0, 1]; 0 and 1 are exact.
-        slack: B, the passes that may be owed or overdrawn at any time (see ``SLACK_OF_SPAN``).
+        slack: B, the passes that may be owed or overdrawn at any time (see ``RARE``).
         window: The window that thresholds are quantiles of.
         granted: Share of the values that are granted a pass whatever their rank.
     """
@@ -82,13 +69,13 @@ class ShareGate:
         self, share: float, slack: float, window: SlidingWindow, granted: float = 0.0
     ) -> None:
         self._window = window
-        self._slack = slack
         self._seen = 0
+        self._owed, self._told = 0.0, 0
         self._passed = 0
         self._debt = 0.0
         self._due = 1
         self._marks: list[tuple[int, int]] = [(0, 0)]
-        self.retarget(share, granted)
+        self.retarget(share, slack, granted)
 
     @property
     def share(self) -> float:
@@ -111,31 +98,65 @@ class ShareGate:
     @property
     def threshold(self) -> float:
         """The value that would be needed at no debt; NaN before anything was seen."""
-        return self._thresholds[round(self._bound * _STEPS)] if self._seen else math.nan
+        return self._thresholds[round(self._bound * STEPS)] if self._seen else math.nan
 
-    def retarget(self, share: float, granted: float = 0.0) -> None:
-        """Let another share through from the next value on; what is owed stays owed."""
-        self._share = round(share * _ONE) / _ONE
-        rarer = min(self._share, 1.0 - self._share)
-        bound = max(1.0, min(self._slack, SLACK_OF_SPAN * SPAN * rarer))
-        self._bound = math.ceil(bound * _STEPS) / _STEPS
+    def retarget(
+        self, share: float, slack: float, granted: float = 0.0, *, varying: bool = False
+    ) -> None:
+        """Let another share through from the next value on; what is owed stays owed.
+
+        Args:
+            share: q, from now on; the share to begin with where it varies.
+            slack: B, the passes that may be owed or overdrawn at any time.
+            granted: Share of the values that are granted a pass whatever their rank; where the
+                share varies, that share's part of it.
+            varying: Whether :meth:`admit` is told what each value adds to what is owed.
+        """
+        self._varying = varying
+        self._granted = granted
+        self._share = round(share * ONE) / ONE
+        rarer = RARE if varying else min(self._share, 1.0 - self._share)
+        self._bound = math.ceil(max(1.0, slack * min(1.0, rarer / RARE)) * STEPS) / STEPS
         self._debt = min(max(self._debt, -self._bound), self._bound)
-        self._ranked = (self._share - granted) / (1.0 - granted) if granted < 1.0 else 0.0
-        self._plan()
+        self._replan()
         self._refresh()
+
+    def lend(self) -> None:
+        """Begin with as many passes owed as may be, so that nothing is denied at first."""
+        self._debt = self._bound + 0.5
+
+    def seed(self, values_M: npt.NDArray[np.float32], time: int) -> None:
+        """Begin with a window that was seen elsewhere, instead of an empty one.
+
+        Args:
+            values_M: Rankable values, in an order that leaves any stretch of them representative.
+            time: What counts as their timestamp, in milliseconds.
+        """
+        self._window.append(values_M, np.full(len(values_M), time, np.int64))
+        self._refresh()
+
+    def sample(self, count: int) -> npt.NDArray[np.float32]:
+        """At most ``count`` evenly spaced quantiles of the window, rising; none if it is empty."""
+        values_M = np.sort(self._window.values())
+        if len(values_M) <= count:
+            return values_M
+        return values_M[((np.arange(count) + 0.5) / count * len(values_M)).astype(np.intp)]
 
     def admit(
         self,
         values_N: npt.NDArray[np.float32],
         times_N: npt.NDArray[np.int64],
         granted_N: npt.NDArray[np.bool_] | None = None,
+        shares_N: npt.NDArray[np.float64] | None = None,
     ) -> Admission:
         """Decide the next N values of the stream, in order.
 
         Args:
-            values_N: Rankable values (see :func:`rankable`); +inf passes without comparison.
+            values_N: Values as ``rankable`` makes them; +inf passes without comparison.
             times_N: Timestamps in milliseconds.
             granted_N: Values that pass whatever their rank; they count against what is owed.
+            shares_N: What each value adds to the passes owed, multiples of 2^-32; for a gate
+                whose share varies.
 
         Returns:
             Arrays of shape (N,).
@@ -149,20 +170,41 @@ class ShareGate:
             stop = min(count, start + self._due - self._seen)
             part = slice(start, stop)
             granted = None if granted_N is None else granted_N[part]
+            climb_N = self._climb(stop - start, None if shares_N is None else shares_N[part])
             self._admit_stretch(
-                values_N[part], granted, passed_N[part], chosen_N[part], threshold_N[part]
+                values_N[part], climb_N, granted, passed_N[part], chosen_N[part], threshold_N[part]
             )
             self._window.append(values_N[part], times_N[part])
             if self._seen == self._due:
-                self._due += min(self._due, REFRESH)
+                self._follow(min(self._due, REFRESH))
                 self._mark()
                 self._refresh()
             start = stop
         return Admission(passed_N, chosen_N, threshold_N)
 
+    def _climb(
+        self, count: int, shares_N: npt.NDArray[np.float64] | None
+    ) -> npt.NDArray[np.float64]:
+        """Steps by which what is owed has risen at each value since the stretch began."""
+        if shares_N is None:
+            return self._share * STEPS * _COUNT[1 : count + 1]
+        climb_N: npt.NDArray[np.float64] = np.cumsum(shares_N * STEPS)
+        self._owed += float(climb_N[-1]) / STEPS
+        self._told += count
+        return climb_N
+
+    def _follow(self, next_stretch: int) -> None:
+        """Plan the next stretch of positions; a share that varies is taken to be its last mean."""
+        if self._varying and self._told:
+            self._share = round(min(self._owed / self._told, 1.0) * ONE) / ONE
+            self._owed, self._told = 0.0, 0
+            self._replan()
+        self._due += next_stretch
+
     def _admit_stretch(
         self,
         values_N: npt.NDArray[np.float32],
+        climb_N: npt.NDArray[np.float64],
         granted_N: npt.NDArray[np.bool_] | None,
         passed_N: npt.NDArray[np.bool_],
         chosen_N: npt.NDArray[np.bool_],
@@ -170,20 +212,24 @@ class ShareGate:
     ) -> None:
         """Decide values that share one table of thresholds, into the three last arrays."""
         if granted_N is None:
-            rows_N = self._walk(values_N, passed_N)
+            rows_N = self._walk(values_N, climb_N, passed_N)
             threshold_N[:] = self._thresholds_L[rows_N]
             chosen_N[:] = passed_N
         else:
-            rows_N = self._walk(np.where(granted_N, np.float32(np.inf), values_N), passed_N)
+            sure_N = np.where(granted_N, np.float32(np.inf), values_N)
+            rows_N = self._walk(sure_N, climb_N, passed_N)
             threshold_N[:] = self._thresholds_L[rows_N]
             positions_N = np.arange(self._seen, self._seen + len(values_N), dtype=np.uint64)
-            ticket_N = (positions_N * np.uint64(_GOLDEN)) % np.uint64(_ONE)
+            ticket_N = (positions_N * np.uint64(_GOLDEN)) % np.uint64(ONE)
             tied_N = (values_N == threshold_N) & (ticket_N < self._tie_shares_L[rows_N])
             chosen_N[:] = (values_N > threshold_N) | tied_N
         self._seen += len(values_N)
 
     def _walk(
-        self, values_N: npt.NDArray[np.float32], passed_N: npt.NDArray[np.bool_]
+        self,
+        values_N: npt.NDArray[np.float32],
+        climb_N: npt.NDArray[np.float64],
+        passed_N: npt.NDArray[np.bool_],
     ) -> npt.NDArray[np.intp]:
         """Fill ``passed_N`` and return each value's row in the table: the loop per request.
 
@@ -191,55 +237,68 @@ class ShareGate:
         only rises until a pass, so values below the least threshold that the stretch can reach
         are blocked without being looked at.
         """
+        if self._varying:
+            return self._walk_varying(values_N, climb_N, passed_N)
         count = len(values_N)
         thresholds = self._thresholds
         ties = self._tie_shares
-        rise = self._share * _STEPS
-        start = (self._debt - 0.5 + self._bound) * _STEPS + rise
-        reach = int(start + rise * count)
+        start = level = (self._debt - 0.5 + self._bound) * STEPS
+        end = float(climb_N[-1])
+        reach = int(start + end)
         indices: Iterable[int] = range(count)
         if 0 <= reach < len(thresholds) and thresholds[reach] > LOWEST:
             near_K = np.flatnonzero(values_N >= self._thresholds_L[reach])
             indices = near_K.tolist()
-            values = values_N[near_K].tolist()
+            values, climbs = values_N[near_K].tolist(), climb_N[near_K].tolist()
         else:
-            values = values_N.tolist()
+            values, climbs = values_N.tolist(), climb_N.tolist()
         verdicts = bytearray(count)
-        level = start
-        for index, value in zip(indices, values, strict=True):
-            now = level + rise * index
+        for index, value, climb in zip(indices, values, climbs, strict=True):
+            now = level + climb
             row = int(now) if now > 0.0 else 0
             threshold = thresholds[row]
             if value > threshold or (
-                value == threshold and (self._seen + index) * _GOLDEN % _ONE < ties[row]
+                value == threshold and (self._seen + index) * _GOLDEN % ONE < ties[row]
             ):
                 verdicts[index] = 1
-                level -= _STEPS
+                level -= STEPS
         passed_N[:] = np.frombuffer(verdicts, np.bool_)
         given_N = np.cumsum(passed_N)
         self._passed += int(given_N[-1])
-        self._debt = (level + rise * (count - 1)) / _STEPS + 0.5 - self._bound
-        rows_N = start + rise * _COUNT[:count] - _STEPS * (given_N - passed_N)
+        self._debt = (level + end) / STEPS + 0.5 - self._bound
+        rows_N = start + climb_N - STEPS * (given_N - passed_N)
         return np.maximum(rows_N, 0.0).astype(np.intp)
+
+    def _walk_varying(
+        self,
+        values_N: npt.NDArray[np.float32],
+        climb_N: npt.NDArray[np.float64],
+        passed_N: npt.NDArray[np.bool_],
+    ) -> npt.NDArray[np.intp]:
+        """The same where a value may add more than one pass: what exceeds the bound is lost."""
+        thresholds, ties = self._thresholds, self._tie_shares
+        top = 2.0 * self._bound * STEPS
+        level = (self._debt - 0.5 + self._bound) * STEPS
+        rises = np.diff(climb_N, prepend=0.0).tolist()
+        rows = []
+        for index, (value, rise) in enumerate(zip(values_N.tolist(), rises, strict=True)):
+            level = min(level + rise, top)
+            row = int(level) if level > 0.0 else 0
+            rows.append(row)
+            threshold = thresholds[row]
+            passes = value > threshold or (
+                value == threshold and (self._seen + index) * _GOLDEN % ONE < ties[row]
+            )
+            passed_N[index] = passes
+            if passes:
+                level -= STEPS
+        self._passed += int(np.count_nonzero(passed_N))
+        self._debt = level / STEPS + 0.5 - self._bound
+        return np.array(rows, np.intp)
 
     def _refresh(self) -> None:
         """Read the table of thresholds, one per level of debt, off the window."""
-        values_M = np.sort(self._window.values())
-        count = len(values_M)
-        if count:
-            rank_L = self._below_L * count
-            thresholds_L = values_M[np.minimum(rank_L.astype(np.intp), count - 1)]
-            first_L = values_M.searchsorted(thresholds_L, "left")
-            after_L = values_M.searchsorted(thresholds_L, "right")
-            tie_shares_L = (after_L - rank_L) / (after_L - first_L)
-            np.minimum(thresholds_L, np.float32(HIGHEST), out=thresholds_L)
-        else:
-            tie_shares_L = np.zeros(len(self._below_L))
-            thresholds_L = np.where(self._below_L > 0.5, np.float32(HIGHEST), np.float32(LOWEST))
-        thresholds_L[self._never_L] = HIGHEST
-        thresholds_L[self._always_L] = LOWEST
-        tie_shares_L[self._always_L] = 1.0
-        self._use(thresholds_L, np.clip(tie_shares_L * _ONE, 0, _ONE).astype(np.uint64))
+        self._use(*read_thresholds(self._levels, self._window.values()))
 
     def _use(
         self, thresholds_L: npt.NDArray[np.float32], tie_shares_L: npt.NDArray[np.uint64]
@@ -250,16 +309,15 @@ class ShareGate:
         self._thresholds: list[float] = thresholds_L.tolist()
         self._tie_shares: list[int] = tie_shares_L.tolist()
 
-    def _plan(self) -> None:
-        """What each level of debt aims at, by the formula at the head of this module."""
-        owed_L = np.arange(-self._bound, self._bound + 2.0, 1.0 / _STEPS)
-        per_pass = math.pi / (2.0 * self._bound + 1.0)
-        angle_L = np.clip(owed_L, -self._bound, self._bound) * per_pass
-        variance = self._share * (1.0 - self._share)
-        share_L = self._ranked + variance * per_pass * np.tan(angle_L)
-        self._below_L = 1.0 - np.clip(share_L, 0.0, 1.0)
-        self._never_L = (owed_L <= -self._bound) | (self._share <= 0.0)
-        self._always_L = (owed_L >= self._bound) | (self._share >= 1.0)
+    def _replan(self) -> None:
+        granted = self._granted * self._share if self._varying else self._granted
+        ranked = (self._share - granted) / (1.0 - granted) if granted < 1.0 else 0.0
+        everything = self._share >= 1.0 and not self._varying
+        self._levels = plan_levels(self._share, ranked, self._bound, everything=everything)
+
+    @property
+    def _aim(self) -> list[float]:
+        return [self._share, self._granted, self._bound, float(self._varying)]
 
     def _mark(self) -> None:
         """Remember the counts here, and forget those that lie more than a span back."""
@@ -272,10 +330,11 @@ class ShareGate:
         return {
             "seen": self._seen,
             "passed": self._passed,
+            "owed": [self._owed, self._told],
             "debt": self._debt,
             "due": self._due,
             "marks": [list(mark) for mark in self._marks],
-            "aim": [self._share, self._ranked, self._bound],
+            "aim": self._aim,
             "thresholds": self._thresholds,
             "tie_shares": self._tie_shares,
             "window": self._window.snapshot(),
@@ -293,7 +352,11 @@ class ShareGate:
         self._due = state["due"]
         self._marks = [(seen, passed) for seen, passed in state["marks"]]
         self._debt = state["debt"]
-        if state["aim"] == [self._share, self._ranked, self._bound]:
+        self._owed, self._told = state["owed"]
+        if self._varying and state["aim"][3]:
+            self._share = state["aim"][0]
+            self._replan()
+        if state["aim"] == self._aim:
             self._use(
                 np.array(state["thresholds"], np.float32), np.array(state["tie_shares"], np.uint64)
             )

@@ -1,25 +1,37 @@
 """The policy: from scores and uncertainties to decisions, t = h(s, u), e = f(t), pass or block.
 
-Composes confidence (eq. 9), reward (eq. 8), the interception-rate controller (eq. 7) and
-exploration. It is the last step before routing; worker and replay both call it.
+Composes valuation (eq. 8, 9), the interception-rate controller of each scenario (eq. 7),
+exploration, steering, and this worker's part of the fleet. It is the last step before routing;
+worker and replay both call it. It does no I/O: changes, reports and what other workers saw are
+told to it, between two calls.
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from models.settings import PolicySettings
+from models.manifest import AutoEvidence
+from models.settings import EVERYTHING, PolicySettings, ScenarioSettings
 from models.tasks import TaskSet
-from stream.policy.confidence import Confidence
-from stream.policy.controller import InterceptionController
+from stream.policy.confidence import follow
 from stream.policy.errors import PolicyError
 from stream.policy.exploration import draw
-from stream.policy.reward import build_reward
+from stream.policy.fleet import PartitionState
+from stream.policy.pacing import Spending
+from stream.policy.scenario import Scenario
+from stream.policy.scenarios import ScenarioIndex
+from stream.policy.steering import Change, Steering
+from stream.policy.valuation import Valuation
 from stream.records import Reason
 
-SNAPSHOT_VERSION: Final = 1
+SNAPSHOT_VERSION: Final = 2
+REPORTS: Final = 200
+"""States that a worker tells the fleet at a time; with full summaries 300 KB."""
+
+Floats32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +54,13 @@ class Decisions:
 
     passed_N: npt.NDArray[np.bool_]
     reason_N: npt.NDArray[np.uint8]
-    reward_N: npt.NDArray[np.float32]
-    threshold_N: npt.NDArray[np.float32]
+    reward_N: Floats32
+    threshold_N: Floats32
     propensity_N: npt.NDArray[np.float64]
 
 
 class Policy:
-    """Decides a stream of requests; holds the controller's state.
+    """Decides a stream of requests; holds the controllers' state.
 
     Args:
         settings: What to intercept.
@@ -59,39 +71,53 @@ class Policy:
     """
 
     def __init__(self, settings: PolicySettings, tasks: TaskSet) -> None:
+        self._tasks = tasks
+        self._evidence: AutoEvidence | None = None
         self._seed = settings.seed
-        self._confidence = Confidence(settings, tasks)
-        self._reward = build_reward(settings.reward, settings.weights, tasks)
-        self._controller = InterceptionController(
-            settings.rate,
-            direct_share=settings.direct_share if self._confidence.passes_uncertain else 0.0,
-            explore=settings.explore,
-            slack=settings.slack,
-            requests=settings.window.requests,
-            seconds=settings.window.seconds,
-        )
+        self._window = settings.window
+        self._steering = Steering(settings, tasks)
+        self._scenarios: dict[str, Scenario] = {}
+        self._own: frozenset[int] = frozenset()
+        self._partitions = 0
+        self._turn = 0
+        self._apply(self._steering.in_force)
 
     @property
     def target(self) -> float:
-        """r, the share of requests to intercept."""
-        return self._controller.rate
+        """R of the scenario ``*``, the share of requests to intercept."""
+        return self._everything.rate
 
     @property
     def achieved(self) -> float:
-        """Share intercepted of the last 10,000 requests (fewer at the start; NaN before any)."""
-        return self._controller.achieved
+        """Share intercepted of the last 10,000 requests of ``*`` (fewer at the start; NaN before).
+
+        Requests of named scenarios are not among them.
+        """
+        return self._everything.controller.achieved
 
     @property
     def threshold(self) -> float:
-        """The reward needed to pass when nothing is owed; NaN before the first request."""
-        return self._controller.threshold
+        """The reward needed to pass in ``*`` when nothing is owed; NaN before the first request."""
+        return self._everything.controller.threshold
+
+    @property
+    def in_force(self) -> Mapping[str, ScenarioSettings]:
+        """The settings in force for ``*`` and for every named scenario."""
+        return self._steering.in_force
+
+    def live(self, scenario: str) -> Change:
+        """What was said live of one scenario."""
+        return self._steering.live(scenario)
 
     def decide(
         self,
         hashes_N: npt.NDArray[np.uint64],
         timestamps_N: npt.NDArray[np.int64],
-        scores_NT: npt.NDArray[np.float32],
-        uncertainties_NT: npt.NDArray[np.float32],
+        scores_NT: Floats32,
+        uncertainties_NT: Floats32,
+        *,
+        scenarios_N: npt.NDArray[np.int32] | None = None,
+        partitions_N: npt.NDArray[np.int64] | None = None,
     ) -> Decisions:
         """Decide the next N requests of the stream, in order.
 
@@ -100,34 +126,144 @@ class Policy:
             timestamps_N: The records' timestamps in milliseconds, int64.
             scores_NT: Probabilities, each on its task's own population, float32.
             uncertainties_NT: Standard deviations of those probabilities, float32.
+            scenarios_N: Rows of the scenario feature; None where there is none.
+            partitions_N: Where each request came from; None where nobody shares it.
 
         Returns:
             The decisions.
         """
-        reward_N = self._reward(self._confidence(scores_NT, uncertainties_NT))
-        explore = self._controller.explore
-        granted_N = draw(hashes_N, self._seed) < explore if explore > 0.0 else None
-        verdicts = self._controller.decide(
-            reward_N, self._confidence.direct(uncertainties_NT), timestamps_N, granted_N
+        rows = self._rows_by_scenario(scenarios_N)
+        reward_N, uncertainty_N = self._value(rows, scores_NT, uncertainties_NT)
+        exploring = any(scenario.explores for scenario, _ in rows)
+        draws_N = draw(hashes_N, self._seed) if exploring else None
+        made = Decisions(
+            np.empty(len(hashes_N), np.bool_),
+            np.empty(len(hashes_N), np.uint8),
+            reward_N,
+            np.empty(len(hashes_N), np.float32),
+            np.empty(len(hashes_N), np.float64),
         )
-        explored_N = verdicts.passed_N & ~verdicts.chosen_N
-        reason_N = np.full(len(reward_N), Reason.SCORE, np.uint8)
-        reason_N[verdicts.direct_N] = Reason.UNCERTAIN
-        reason_N[explored_N] = Reason.EXPLORE
-        propensity_N = np.where(verdicts.passed_N, 1.0, 1.0 - explore)
-        propensity_N[explored_N] = explore
-        return Decisions(verdicts.passed_N, reason_N, reward_N, verdicts.threshold_N, propensity_N)
+        for scenario, at in rows:
+            draws = None if draws_N is None else draws_N[at]
+            verdicts = scenario.decide(reward_N[at], uncertainty_N[at], timestamps_N[at], draws)
+            passed_N = verdicts.passed_N
+            if partitions_N is not None:
+                scenario.account(partitions_N[at], passed_N)
+            explored_N = passed_N & ~verdicts.chosen_N
+            reason_N = np.full(len(passed_N), Reason.SCORE, np.uint8)
+            reason_N[verdicts.direct_N] = Reason.UNCERTAIN
+            reason_N[explored_N] = Reason.EXPLORE
+            propensity_N = np.where(passed_N, 1.0, 1.0 - verdicts.explore_N)
+            propensity_N[explored_N] = verdicts.explore_N[explored_N]
+            made.passed_N[at], made.reason_N[at] = passed_N, reason_N
+            made.threshold_N[at], made.propensity_N[at] = verdicts.threshold_N, propensity_N
+        return made
 
-    def retarget(self, rate: float) -> None:
-        """Intercept another share from the next request on; passes owed stay owed."""
-        self._controller.retarget(rate)
+    def follow(self, evidence: AutoEvidence | None) -> None:
+        """Where the settings say ``auto``, pass directly from the next request on what paid.
+
+        Args:
+            evidence: Of the artifact that serves; without any nothing passes directly.
+
+        Raises:
+            PolicyError: If it names a task that is not there.
+        """
+        self._evidence = evidence
+        self._apply(self._steering.in_force)
+
+    def steer(self, scenario: str, change: Change | None) -> None:
+        """Put a change in force from the next request on; passes owed stay owed.
+
+        Args:
+            scenario: Whose settings change; ``*`` for all.
+            change: What is said of it live, in place of what was said before; None takes it back.
+
+        Raises:
+            PolicyError: If it cannot be; everything stays as it was.
+        """
+        names = [name for name in self._steering.in_force if name != EVERYTHING]
+        if scenario != EVERYTHING and scenario not in names:
+            ScenarioIndex([*names, scenario])
+        self._steering.change(scenario, change)
+        in_force = self._steering.in_force
+        if scenario == EVERYTHING or scenario not in in_force:
+            self._apply(in_force)
+        else:
+            self._apply({scenario: in_force[scenario]})
+
+    def spend(self, scenario: str, spending: Spending) -> None:
+        """Take in a report on a budget; one of ``*`` counts for all scenarios without their own."""
+        for name, found in self._scenarios.items():
+            if name == scenario or (scenario == EVERYTHING and not found.reported):
+                found.spend(spending, own=name == scenario)
+
+    def own(self, partitions: Collection[int], of: int) -> None:
+        """These partitions are this worker's from now on, of so many."""
+        self._own, self._partitions = frozenset(partitions), of
+        for scenario in self._scenarios.values():
+            scenario.own(self._own, of)
+
+    def merge(self, states: Collection[PartitionState]) -> None:
+        """Take in what workers said of their partitions, this one's own words included.
+
+        Scenarios without a name here are passed over.
+        """
+        touched = {}
+        for state in states:
+            scenario = self._scenarios.get(state.scenario)
+            if scenario is not None:
+                scenario.merge(state)
+                touched[state.scenario] = scenario
+        for scenario in touched.values():
+            scenario.reconsider()
+
+    def silence(self, scenario: str, partition: int) -> None:
+        """Nobody has said anything of a partition lately."""
+        found = self._scenarios.get(scenario)
+        if found is not None:
+            found.silence(partition)
+            found.reconsider()
+
+    def alone(self) -> None:
+        """Forget the fleet, and hold every target with the own requests only."""
+        for scenario in self._scenarios.values():
+            scenario.forget_fleet()
+            scenario.reconsider()
+
+    def report(self, elapsed_s: float) -> list[PartitionState]:
+        """What to tell the fleet: the own partitions that had requests since the last report.
+
+        At most ``REPORTS`` states or so at a time: with more scenarios they take turns, after
+        ``*``, whose turn is always.
+
+        Args:
+            elapsed_s: Time since the last report.
+        """
+        for scenario in self._scenarios.values():
+            scenario.wait(elapsed_s)
+        reports = self._everything.report()
+        for _ in range(len(self._numbered) - 1):
+            if len(reports) >= REPORTS:
+                break
+            self._turn = self._turn % (len(self._numbered) - 1) + 1
+            reports += self._numbered[self._turn].report()
+        return reports
 
     def snapshot(self) -> dict[str, Any]:
         """The state as JSON-able data; settings are not part of it."""
-        return {"version": SNAPSHOT_VERSION, "controller": self._controller.snapshot()}
+        return {
+            "version": SNAPSHOT_VERSION,
+            "scenarios": {
+                name: scenario.snapshot()
+                for name, scenario in self._scenarios.items()
+                if scenario.started
+            },
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue exactly where the policy of a :meth:`snapshot` stood.
+
+        Scenarios that have no name here are left out.
 
         Raises:
             PolicyError: If the snapshot is of another version, or damaged; the policy then goes
@@ -138,9 +274,66 @@ class Policy:
                 f"policy snapshot: version {SNAPSHOT_VERSION} expected, "
                 f"{state.get('version')!r} found; start without it"
             )
-        before = self._controller.snapshot()
+        before = self.snapshot()
         try:
-            self._controller.restore(state["controller"])
-        except (KeyError, TypeError, ValueError) as error:
-            self._controller.restore(before)
+            self._restore(state["scenarios"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            self._restore(before["scenarios"])
             raise PolicyError(f"policy snapshot: damaged ({error!r}); start without it") from error
+
+    def _restore(self, scenarios: dict[str, Any]) -> None:
+        for name, held in scenarios.items():
+            if name in self._scenarios:
+                self._scenarios[name].restore(held)
+
+    @property
+    def _everything(self) -> Scenario:
+        return self._scenarios[EVERYTHING]
+
+    def _apply(self, settings: Mapping[str, ScenarioSettings]) -> None:
+        """Bring scenarios in line with the settings in force, and number them again."""
+        for name, asked in settings.items():
+            in_force = follow(asked, self._evidence, self._tasks)
+            valuation = self._steering.valuation(in_force)
+            if name in self._scenarios:
+                self._scenarios[name].steer(in_force, valuation)
+            else:
+                self._scenarios[name] = Scenario(name, in_force, valuation, self._window)
+                self._scenarios[name].own(self._own, self._partitions)
+        for name in [name for name in self._scenarios if name not in self._steering.in_force]:
+            del self._scenarios[name]
+        named = [name for name in self._scenarios if name != EVERYTHING]
+        self._index = ScenarioIndex(named)
+        self._numbered = [self._everything, *(self._scenarios[name] for name in named)]
+
+    def _rows_by_scenario(
+        self, scenarios_N: npt.NDArray[np.int32] | None
+    ) -> list[tuple[Scenario, Any]]:
+        """Each scenario that has requests, and which ones those are."""
+        if scenarios_N is None or len(self._numbered) == 1:
+            return [(self._everything, slice(None))]
+        number_N = self._index.numbers(scenarios_N)
+        order_N = np.argsort(number_N, kind="stable")
+        first_K = np.flatnonzero(np.diff(number_N[order_N], prepend=-1))
+        ends = [*first_K[1:].tolist(), len(order_N)]
+        return [
+            (self._numbered[number_N[order_N[first]]], order_N[first:end])
+            for first, end in zip(first_K.tolist(), ends, strict=True)
+        ]
+
+    @staticmethod
+    def _value(
+        rows: list[tuple[Scenario, Any]], scores_NT: Floats32, uncertainties_NT: Floats32
+    ) -> tuple[Floats32, Floats32]:
+        """Rewards and uncertainties to rank by, once for all scenarios that value alike."""
+        groups: dict[int, tuple[Valuation, list[Any]]] = {}
+        for scenario, at in rows:
+            groups.setdefault(id(scenario.valuation), (scenario.valuation, []))[1].append(at)
+        if len(groups) == 1:
+            return rows[0][0].valuation(scores_NT, uncertainties_NT)
+        reward_N = np.empty(len(scores_NT), np.float32)
+        uncertainty_N = np.empty(len(scores_NT), np.float32)
+        for valuation, parts in groups.values():
+            at = np.concatenate(parts)
+            reward_N[at], uncertainty_N[at] = valuation(scores_NT[at], uncertainties_NT[at])
+        return reward_N, uncertainty_N

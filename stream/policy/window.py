@@ -17,7 +17,8 @@ FEWEST: Final = 64
 class SlidingWindow:
     """The last ``requests`` values, optionally no older than ``seconds``.
 
-    Memory: two times N values of 4 bytes, and as many times of 8 bytes when ``seconds`` is set.
+    Memory: two times N values of 4 bytes, and as many times of 8 bytes when ``seconds`` is set; it
+    is taken as values come, so a window that sees few stays small.
 
     Args:
         requests: N, the most values held.
@@ -27,8 +28,8 @@ class SlidingWindow:
     def __init__(self, requests: int, seconds: float | None = None) -> None:
         self.requests = requests
         self._age_ms = None if seconds is None else round(seconds * 1000)
-        self._values = np.empty(2 * requests, np.float32)
-        self._times = np.empty(0 if seconds is None else 2 * requests, np.int64)
+        self._values = np.empty(0, np.float32)
+        self._times = np.empty(0, np.int64)
         self._end = 0
         self._clock: int | None = None
 
@@ -43,6 +44,8 @@ class SlidingWindow:
         count = len(values_N)
         if count == 0:
             return
+        if self._end + count > len(self._values) and len(self._values) < 2 * self.requests:
+            self._grow(self._end + count)
         if self._end + count > len(self._values):
             kept = self.requests - count
             self._values[:kept] = self._values[self._end - kept : self._end]
@@ -57,6 +60,13 @@ class SlidingWindow:
             self._times[self._end : self._end + count] = clock_N[-count:]
             self._clock = int(clock_N[-1])
         self._end += count
+
+    def _grow(self, wanted: int) -> None:
+        """Make room for ``wanted`` values, doubling, up to two windows."""
+        size = min(2 * self.requests, max(2 * FEWEST, 2 * wanted))
+        self._values = np.resize(self._values, size) if self._end else np.empty(size, np.float32)
+        if self._age_ms is not None:
+            self._times = np.resize(self._times, size) if self._end else np.empty(size, np.int64)
 
     def values(self) -> npt.NDArray[np.float32]:
         """The values in the window, in the order of the stream: float32 of shape (M,), M <= N."""

@@ -193,9 +193,7 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
             while True:
                 if consumer._closed or fetcher._closed:
                     raise ConsumerStoppedError
-                drained: dict[Any, list[Any]] = {}
-                for tp in wanted:  # one by one: the limit is one of chunks, not of them all
-                    drained |= await fetcher.fetched_records({tp}, 0, max_records)
+                drained = await fetcher.fetched_records(wanted, 0, max_records)
                 if drained:
                     return self._note(consumer, drained)
                 left = deadline - monotonic()

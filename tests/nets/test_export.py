@@ -8,48 +8,57 @@ import torch
 
 from models.nets.embedding import FeatureLayout
 from models.nets.export import OPSET, ExportError, check_agreement, export_student
-from models.nets.student import Student, StudentConfig, mean_matching
+from models.nets.scale import Target, build_scale
+from models.nets.student import Student, StudentConfig
 from models.onnxfile import inspect_onnx
 
-RESCALING = torch.tensor([4.0, 0.5, 20.0])
+TARGETS = ("mean", "log_variance", "rank", "quantile")
 
 
-def student(layout: FeatureLayout, *hidden: int) -> Student:
+def student(layout: FeatureLayout, *hidden: int, target: Target = "mean") -> Student:
+    """A student at random, whose outputs spread, for a teacher unsure by 0.01 to 0.06."""
     torch.manual_seed(1)
-    net = Student(layout, 3, StudentConfig(embedding=5, hidden=hidden))
+    std_NT = 0.01 + 0.05 * torch.rand(2000, 3) ** 3
+    scale = build_scale(target, torch.rand(2000, 3), std_NT)
+    net = Student(layout, 3, StudentConfig(embedding=5, hidden=hidden), scale)
     with torch.no_grad():
         net.embedding.table_RD.mul_(40)
     return net
 
 
-@pytest.mark.parametrize("hidden", [(16,), (16, 8), (16, 8, 4)])
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("hidden", [(16,), (16, 8, 4)])
 def test_onnx_computes_what_torch_does(
-    layout: FeatureLayout, random_ids: Callable[[int], np.ndarray], hidden: tuple[int, ...]
+    layout: FeatureLayout,
+    random_ids: Callable[[int], np.ndarray],
+    hidden: tuple[int, ...],
+    target: Target,
 ) -> None:
     """Scores, and uncertainties back in the teacher's units, agree for any number of rows."""
-    net = student(layout, *hidden)
-    model = export_student(net, RESCALING)
+    net = student(layout, *hidden, target=target)
+    model = export_student(net)
     session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
     for rows in (1, 2, 300):
         ids_NC = random_ids(rows)
         scores_NT, uncertainties_NT = session.run(["scores", "uncertainties"], {"ids": ids_NC})
-        with torch.no_grad():
-            logits_NT, scaled_NT = net(torch.from_numpy(ids_NC).long())
-        np.testing.assert_allclose(scores_NT, logits_NT.sigmoid(), atol=1e-6)
-        np.testing.assert_allclose(uncertainties_NT, scaled_NT / RESCALING, atol=1e-6)
-        if rows > 1:
+        expected_NT, expected_u_NT = net.predict(torch.from_numpy(ids_NC))
+        np.testing.assert_allclose(scores_NT, expected_NT, atol=1e-6)
+        np.testing.assert_allclose(uncertainties_NT, expected_u_NT, atol=1e-6)
+        if rows > 2:
             assert scores_NT.std(0).min() > 1e-3
-    difference, scores_NT, _ = check_agreement(net, RESCALING, model, random_ids(300))
+            assert uncertainties_NT.std(0).min() > 1e-4
+    difference, scores_NT, _ = check_agreement(net, model, random_ids(300))
     assert difference < 1e-5
     assert scores_NT.shape == (300, 3)
 
 
 def test_the_file_is_one_and_standard(layout: FeatureLayout) -> None:
     """The opset is the stated one, and what a worker checks holds."""
-    model = export_student(student(layout, 8), RESCALING)
-    assert inspect_onnx(model).opset == OPSET
-    parsed = onnx.load_from_string(model)
-    assert [entry.domain for entry in parsed.opset_import] == [""]
+    for target in TARGETS:
+        model = export_student(student(layout, 8, target=target))
+        assert inspect_onnx(model).opset == OPSET
+        parsed = onnx.load_from_string(model)
+        assert [entry.domain for entry in parsed.opset_import] == [""]
 
 
 def test_disagreement_is_an_error(
@@ -57,15 +66,8 @@ def test_disagreement_is_an_error(
 ) -> None:
     """A student that changed after its export is not the exported one."""
     net = student(layout, 8)
-    model = export_student(net, RESCALING)
+    model = export_student(net)
     with torch.no_grad():
         net.score.bias.add_(0.01)
     with pytest.raises(ExportError, match="differs from torch"):
-        check_agreement(net, RESCALING, model, random_ids(50))
-
-
-def test_mean_matching_brings_uncertainty_to_the_labels_mean() -> None:
-    """Scaled uncertainties have the labels' mean per task; constant zeros stay as they are."""
-    uncertainties_NT = torch.tensor([[0.01, 0.0], [0.03, 0.0]])
-    factor_T = mean_matching(uncertainties_NT, torch.tensor([0.6, 0.02]))
-    np.testing.assert_allclose(factor_T, [30.0, 1.0], rtol=1e-6)
+        check_agreement(net, model, random_ids(50))

@@ -39,7 +39,8 @@ def test_t_never_decreases_in_s_nor_in_u(
 
 def test_optimistic_adds_the_uncertainty_of_the_source() -> None:
     """Under daum, cart and deal gain kappa times click's uncertainty, the others their own."""
-    h = Confidence(PolicySettings(confidence="optimistic", kappa=2.0), DEFAULT_TASKS)
+    settings = PolicySettings(confidence="optimistic", kappa=2.0, uncertainty_source="daum")
+    h = Confidence(settings, DEFAULT_TASKS)
     t = h(row([0.1, 0.2, 0.3, 0.4]), row([0.01, 0.02, 0.5, 0.5]))
     assert t[0] == pytest.approx([0.12, 0.24, 0.32, 0.42])
 
@@ -95,5 +96,5 @@ def test_unusable_settings_are_named(kind: dict[str, Any], message: str) -> None
 
 def test_an_unknown_preset_is_named() -> None:
     """A preset that does not exist is refused with those that do."""
-    with pytest.raises(PolicyError, match="'paper' is not known; use own, daum"):
+    with pytest.raises(PolicyError, match="'paper' is not known; use auto, own, daum"):
         uncertainty_columns("paper", DEFAULT_TASKS)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.policy.gate import HIGHEST, LOWEST, REFRESH, ShareGate, rankable
+from stream.policy.gate import REFRESH, ShareGate
+from stream.policy.levels import HIGHEST, LOWEST, rankable
 from stream.policy.window import SlidingWindow
 
 odd_floats = st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0, 0.25, 1e300, -1e300])
@@ -109,7 +110,7 @@ def test_retargeting_holds_the_new_share_at_once() -> None:
     values = np.random.default_rng(4).random(4000)
     subject = gate(0.4, slack=5.0)
     passes(subject, values[:2000])
-    subject.retarget(0.1)
+    subject.retarget(0.1, 5.0)
     gone = np.cumsum(passes(subject, values[2000:]))
     assert np.abs(gone - 0.1 * np.arange(1, 2001)).max() <= 11.0
     assert subject.share == pytest.approx(0.1)

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.manifest import AutoEvidence
 from models.settings import PolicySettings, WindowSettings
 from models.tasks import DEFAULT_TASKS
 from stream.policy import Decisions, Policy, PolicyError
+from stream.policy.confidence import follow
 from stream.policy.exploration import draw
 from stream.records import Reason
 
@@ -91,7 +93,7 @@ def policy_after(values: dict[str, Any]) -> Policy:
 
 
 @pytest.mark.parametrize(
-    "state", [{}, {"version": 2}, {"version": 1}, {"version": 1, "controller": {"direct": 3}}]
+    "state", [{}, {"version": 1}, {"version": 2}, {"version": 2, "scenarios": {"*": {"direct": 3}}}]
 )
 def test_an_unusable_snapshot_leaves_the_policy_as_it_was(state: dict[str, Any]) -> None:
     """A foreign or damaged snapshot is refused, and the policy goes on undisturbed."""
@@ -119,6 +121,34 @@ def test_the_rate_counts_every_reason_to_pass() -> None:
     blocked_by_score = 0.7 / 0.9
     assert shares[Reason.EXPLORE] == pytest.approx(0.1 * blocked_by_score, abs=0.015)
     assert (decisions.reason_N[~decisions.passed_N] == Reason.SCORE).all()
+
+
+def test_auto_passes_directly_what_paid_for_the_serving_artifact() -> None:
+    """Without evidence nothing passes directly; with it, its share by its source, from then on."""
+    paid = AutoEvidence(rate=0.6, weights={}, source="cart", direct_share=0.1, table=())
+    subject = policy()
+    before = decide(subject, 0, COUNT // 2)
+    assert not (before.reason_N == Reason.UNCERTAIN).any()
+    subject.follow(paid)
+    after = decide(subject, COUNT // 2)
+    direct_N = after.reason_N == Reason.UNCERTAIN
+    assert direct_N.mean() == pytest.approx(0.1, abs=0.02)
+    cart_N = UNCERTAINTIES[COUNT // 2 :, 2]
+    assert cart_N[direct_N].mean() > 0.9
+    assert 1 - after.passed_N.mean() == pytest.approx(0.6, abs=0.02)
+    subject.follow(None)
+    assert not (decide(subject).reason_N == Reason.UNCERTAIN).any()
+
+
+def test_settings_that_say_more_than_auto_are_kept() -> None:
+    """A share or a source that is configured is not replaced by the artifact's."""
+    paid = AutoEvidence(rate=0.6, weights={}, source="cart", direct_share=0.1, table=())
+    for values, share, source in (
+        ({"direct_share": 0.02}, 0.02, dict.fromkeys(DEFAULT_TASKS.names, "cart")),
+        ({"uncertainty_source": "daum"}, 0.1, "daum"),
+    ):
+        kept = follow(PolicySettings(**values), paid, DEFAULT_TASKS)
+        assert (kept.direct_share, kept.uncertainty_source) == (share, source)
 
 
 def test_the_most_uncertain_pass_directly() -> None:
@@ -187,7 +217,7 @@ def test_retargeting_changes_the_rate_from_the_next_request() -> None:
     """After retarget the intercepted share and ``target`` are the new ones."""
     subject = policy(rate=0.6)
     decide(subject, 0, 2000)
-    subject.retarget(0.9)
+    subject.steer("*", {"rate": 0.9})
     later = decide(subject, 2000)
     assert subject.target == 0.9
     assert 1 - later.passed_N.mean() == pytest.approx(0.9, abs=0.012)

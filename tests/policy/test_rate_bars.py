@@ -1,27 +1,19 @@
-"""The rate bars on streams short enough for every run; ``tests/bench/rate.py`` runs them long."""
-
-import importlib.util
-from pathlib import Path
-from types import ModuleType
+"""The rate bars on streams short enough for every run; `make bench-rate` runs them long."""
 
 import pytest
 
-from stream.policy.controller import InterceptionController
+from tests.bench.rate import held
+from tests.bench.rate.traffic import (
+    RATE,
+    Weir,
+    long_run_error,
+    reward_percent,
+    run,
+    scores,
+    window_error,
+)
 
 COUNT = 120_000
-
-
-def _load() -> ModuleType:
-    path = Path(__file__).resolve().parents[1] / "bench" / "rate.py"
-    spec = importlib.util.spec_from_file_location("bench_rate", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-bench = _load()
 
 
 @pytest.mark.parametrize(
@@ -38,35 +30,35 @@ bench = _load()
 )
 def test_every_window_holds_the_rate_and_catches_the_reward(case: str, least_reward: float) -> None:
     """Window error at most 0.30 points, reward at least the bar, long-run error at most 0.02."""
-    score_N = bench.scores(case, COUNT)
-    passed_N = bench.decide(score_N, InterceptionController(bench.RATE))
-    assert bench.window_error(passed_N, bench.RATE) <= 0.30
-    assert bench.reward_percent(passed_N, score_N, bench.RATE) >= least_reward - 1e-9
-    assert bench.long_run_error(passed_N, bench.RATE) <= 0.02
+    score_N = scores(case, COUNT)
+    passed_N = run(Weir(), score_N)
+    assert window_error(passed_N, RATE) <= 0.30
+    assert reward_percent(passed_N, score_N, RATE) >= least_reward - 1e-9
+    assert long_run_error(passed_N, RATE) <= 0.02
 
 
 def test_an_adversarial_order_cannot_move_the_rate() -> None:
     """Values that rise within every block leave every window and the long run in bounds."""
-    passed_N = bench.decide(bench.scores("adversarial", COUNT), InterceptionController(bench.RATE))
-    assert bench.window_error(passed_N, bench.RATE) <= 0.30
-    assert bench.long_run_error(passed_N, bench.RATE) <= 0.02
+    passed_N = run(Weir(), scores("adversarial", COUNT))
+    assert window_error(passed_N, RATE) <= 0.30
+    assert long_run_error(passed_N, RATE) <= 0.02
 
 
 def test_a_step_and_a_new_target_are_settled_within_one_window() -> None:
     """From one window after the change, every window is within 0.30 points."""
-    assert all(error <= 0.30 for error in bench.changes(COUNT).values())
+    assert all(error <= 0.30 for error in held.changes(COUNT).values())
 
 
 def test_a_rate_of_99_percent_passes_the_few_that_are_owed() -> None:
     """Passes in every window within 10 % of the 100 owed, catching 98 % of the reward."""
-    figures = bench.tight(COUNT)
+    figures = held.tight(COUNT)
     assert figures["window_percent"] <= 10.0
     assert figures["reward_percent"] >= 98.0
 
 
 def test_direct_passes_leave_the_rate_where_it_was() -> None:
     """With a budget for uncertain requests, every window still holds the rate."""
-    controller = InterceptionController(bench.RATE, direct_share=0.05)
-    passed_N = bench.decide(bench.scores("fast", COUNT), controller)
-    assert bench.window_error(passed_N, bench.RATE) <= 0.30
-    assert abs(controller.achieved - bench.RATE) <= 0.003
+    subject = Weir(direct_share=0.05)
+    passed_N = run(subject, scores("fast", COUNT))
+    assert window_error(passed_N, RATE) <= 0.30
+    assert abs(subject.controller.achieved - RATE) <= 0.003

@@ -26,6 +26,7 @@ def tiny(settings: Settings, artifact: Path) -> Settings:
         "rate": 0.4,
         "weights": {"click": 1.0, "online": 3.0},
         "uncertainty_source": "own",
+        "direct_share": 0.05,
         "explore": 0.05,
     }
     tasks = [task.model_dump() for task in TASKS]

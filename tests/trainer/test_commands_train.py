@@ -30,12 +30,23 @@ def test_a_quick_run_on_simulated_traffic_gives_an_artifact(tmp_path: Path) -> N
     assert click > 0.55
 
 
+def test_a_strange_checkpoint_is_refused(tmp_path: Path) -> None:
+    """A checkpoint of another job ends the command with the way out, and nothing is trained."""
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "job.json").write_text('{"seed": 4}')
+    command = ["train", "--simulated", "1000", "--checkpoint", str(tmp_path / "checkpoint")]
+    result = CliRunner().invoke(build_app(), [*command, "--out", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert "belongs to another job" in " ".join(result.output.split())
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("sources", [[], ["--simulated", "1000", "--examples", "x.parquet"]])
 def test_exactly_one_source_is_needed(tmp_path: Path, sources: list[str]) -> None:
     """Without a source, or with two, the command says which options there are."""
     result = CliRunner().invoke(build_app(), ["train", "--out", str(tmp_path), *sources])
     assert result.exit_code == 2
-    assert "--examples, --simulated or --jd" in " ".join(result.output.split())
+    assert "--examples, --simulated, --jd or --csv" in " ".join(result.output.split())
 
 
 def test_bad_examples_end_the_command_with_their_fault(tmp_path: Path) -> None:

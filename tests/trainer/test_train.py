@@ -1,4 +1,4 @@
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,85 +7,16 @@ import pytest
 from rich.progress import Progress
 
 from models.artifact import load_artifact
-from models.examples import ExampleError, Examples, example_schema, read_examples
-from models.features import FeatureSpec
+from models.examples import ExampleError, Examples, read_examples
 from models.manifest import Manifest
 from models.scorer import Scorer
-from models.tasks import Task, TaskSet
-from trainer.config import StudentTraining, TeacherTraining, TrainConfig
+from tests.trainer.small_world import CONFIG, CREATED, SPEC, TASKS, frame
 from trainer.evaluate import evaluate_artifact
 from trainer.fitting import cosine
 from trainer.gates import verdict
 from trainer.train import split_by_time, train
 
-SPEC = FeatureSpec.parse(
-    """
-schema = "openrtb-2"
-
-[[feature]]
-name = "site"
-kind = "categorical"
-path = "site.id"
-size = 12
-
-[[feature]]
-name = "segments"
-kind = "tags"
-path = "user.data[*].segment[*].id"
-size = 12
-slots = 2
-
-[[feature]]
-name = "app"
-kind = "categorical"
-path = "app.id"
-size = 12
-""",
-    "test",
-)
-TASKS = TaskSet(
-    [
-        Task(name="click", window_s=60),
-        Task(name="online", population="click", window_s=60),
-        Task(name="deal", window_s=60),
-    ]
-)
-CONFIG = TrainConfig(
-    teacher=TeacherTraining(batch=64, epochs=4, snapshots=5, samples=8),
-    distillation=StudentTraining(batch=128, epochs=6, min_steps=0),
-)
-CREATED = datetime(2024, 5, 1, tzinfo=UTC)
 ROWS = 6000
-
-
-def frame(rows: int, seed: int, labelled: bool = True) -> pl.DataFrame:
-    """Requests whose site decides about clicks, and whose app decides about what follows.
-
-    Online is drawn the other way round outside its population, so that a model which learns
-    from those rows gets it wrong.
-    """
-    rng = np.random.default_rng(seed)
-    ids_NC = rng.integers(0, 12, (rows, 4))
-    good_site, good_app = ids_NC[:, 0] % 2 == 0, ids_NC[:, 3] % 2 == 0
-    click = rng.random(rows) < np.where(good_site, 0.8, 0.2)
-    online = rng.random(rows) < np.where(good_app == click, 0.85, 0.15)
-    deal = click & (rng.random(rows) < np.where(good_app, 0.5, 0.05))
-    labels = {"label_click": click, "label_online": online, "label_deal": deal}
-    return pl.DataFrame(
-        {
-            "request_id": [f"r{n}" for n in range(rows)],
-            "ts": rng.permutation(rows) * 1000,
-            "spec": [SPEC.hash] * rows,
-            "features": (ids_NC + np.array([0, 12, 12, 24])).tolist(),
-            **{name: label.astype(int) if labelled else None for name, label in labels.items()},
-            "model": "",
-            "reason": "score",
-            "e": None,
-            "threshold": None,
-            "propensity": 1.0,
-        },
-        schema=example_schema(TASKS),
-    )
 
 
 def run(examples: Path, out: Path, seed: int = 0, unlabelled: Path | None = None) -> Manifest:
@@ -174,6 +105,29 @@ def test_the_same_seed_gives_the_same_artifact(world: Path, tmp_path: Path) -> N
     assert other.files["student.onnx"] != again.files["student.onnx"]
 
 
+def test_method_and_target_are_configuration(world: Path, tmp_path: Path) -> None:
+    """The student learns another method's uncertainty, as ranks, and gives it in its unit."""
+    distillation = replace(CONFIG.distillation, target="rank", hard_weight=0.2)
+    manifest = train(
+        world / "examples.parquet",
+        SPEC,
+        tmp_path / "out",
+        replace(CONFIG, uncertainty="laplace", distillation=distillation),
+        0,
+        created=CREATED,
+        tasks=TASKS,
+        progress=Progress(disable=True),
+    )
+    assert manifest.auto is not None
+    assert {row.method for row in manifest.auto.table} == {"laplace"}
+    assert (manifest.uncertainty_target, manifest.rescaling) == ("rank", {})
+    _, uncertainties_NT = Scorer(load_artifact(tmp_path / "out")).score(fresh(world).features_NC)
+    assert uncertainties_NT.min() >= 0
+    assert uncertainties_NT.max() < 0.5
+    for task in TASKS.names:
+        assert manifest.metrics.uncertainty_spearman[task] > 0.5
+
+
 def test_rows_without_labels_join_the_unlabelled(world: Path, tmp_path: Path) -> None:
     """Fully masked rows among the examples are for the student, and change no target."""
     both = [pl.read_parquet(world / f"{name}.parquet") for name in ("examples", "pool")]
@@ -197,16 +151,17 @@ def test_a_retrained_model_passes_the_gates_and_an_untrained_one_fails(
     world: Path, tmp_path: Path
 ) -> None:
     """On the same fresh rows a second seed is as good as the first; shuffled labels are not."""
-    serving = evaluate_artifact(load_artifact(world / "artifact"), fresh(world))
+    rows = (fresh(world).features_NC, fresh(world).labels_NT)
+    serving = evaluate_artifact(load_artifact(world / "artifact"), *rows)
     run(world / "examples.parquet", tmp_path / "good", seed=4, unlabelled=world / "pool.parquet")
-    good = evaluate_artifact(load_artifact(tmp_path / "good"), fresh(world))
+    good = evaluate_artifact(load_artifact(tmp_path / "good"), *rows)
     assert all(result.passed for result in verdict(good, serving))
     shuffled = pl.read_parquet(world / "examples.parquet").with_columns(
         pl.col("features").shuffle(seed=0)
     )
     shuffled.write_parquet(tmp_path / "shuffled.parquet")
     run(tmp_path / "shuffled.parquet", tmp_path / "bad")
-    bad = evaluate_artifact(load_artifact(tmp_path / "bad"), fresh(world))
+    bad = evaluate_artifact(load_artifact(tmp_path / "bad"), *rows)
     assert not all(result.passed for result in verdict(bad, serving))
 
 

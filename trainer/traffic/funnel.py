@@ -19,6 +19,21 @@ RATES_T = (0.61, 0.57, 0.064, 0.023)
 ORACLE_AUC_T = (0.828, 0.744, 0.812, 0.819)
 """AUC-ROC of the true probabilities; a good model stays a little below."""
 
+
+@dataclass(frozen=True, slots=True)
+class FunnelShape:
+    """How the tasks of a funnel hang together.
+
+    Attributes:
+        rates_T: Share of positives per task, each on its own population.
+        shared: Cosine with which the first step's logit goes into those of all later steps: 0
+            leaves them what they are, 1 makes all steps agree on what is worthwhile.
+    """
+
+    rates_T: tuple[float, float, float, float] = RATES_T
+    shared: float = 0.0
+
+
 MAIN: dict[str, float] = {
     "item": 0.1,
     "publisher": 0.2,
@@ -161,21 +176,29 @@ class Funnel:
         effects: What makes requests differ.
         later: The effects that drift turns them into.
         sample: A scene of at least 20,000 requests to solve scales and base rates on.
+        shape: Rates, and what the steps share.
     """
 
-    def __init__(self, effects: Effects, later: Effects, sample: Scene) -> None:
-        self._effects, self._later = effects, later
+    def __init__(self, effects: Effects, later: Effects, sample: Scene, shape: FunnelShape) -> None:
+        self._effects, self._later, self._shape = effects, later, shape
         self._bias_T, self._scale_T = np.zeros(STEPS), np.ones(STEPS)
-        self._solve(_shrunk(effects.logits(sample), sample))
+        self._solve(_shrunk(self._logits(effects, sample), sample))
 
     def truth(self, scene: Scene, turn_N: Floats) -> Truth:
         """Probabilities of a scene whose effects drift has turned by ``turn_N`` radians, (N,)."""
-        z_NT = self._effects.logits(scene)
+        z_NT = self._logits(self._effects, scene)
         if turn_N.any():
             turn_N1 = turn_N[:, None]
-            z_NT = np.cos(turn_N1) * z_NT + np.sin(turn_N1) * self._later.logits(scene)
+            later_NT = self._logits(self._later, scene)
+            z_NT = np.cos(turn_N1) * z_NT + np.sin(turn_N1) * later_NT
         step_NT = _sigmoid(self._bias_T + self._scale_T * _shrunk(z_NT, scene))
         return Truth(step_NT, _on_populations(step_NT))
+
+    def _logits(self, effects: Effects, scene: Scene) -> Floats:
+        z_NT, shared = effects.logits(scene), self._shape.shared
+        if shared:
+            z_NT[:, 1:] = shared * z_NT[:, :1] + np.sqrt(1 - shared**2) * z_NT[:, 1:]
+        return z_NT
 
     def _solve(self, z_NT: Floats) -> None:
         reached_N = np.ones(len(z_NT))
@@ -183,7 +206,8 @@ class Funnel:
             low, high = 0.0, 6.0
             for _ in range(24):
                 scale = (low + high) / 2
-                bias = _bias(scale * z_NT[:, step], reached_N, step)
+                rate = self._shape.rates_T[step]
+                bias = _bias(scale * z_NT[:, step], reached_N, step, rate)
                 p_N = _sigmoid(bias + scale * z_NT[:, step])
                 auc = _auc(p_N, reached_N, step)
                 low, high = (scale, high) if auc < ORACLE_AUC_T[step] else (low, scale)
@@ -211,8 +235,8 @@ def _auc(p_N: Floats, reached_N: Floats, step: int) -> float:
     return expected_auc(p_N, reached_N) if step == 1 else expected_auc(p_N * reached_N)
 
 
-def _bias(logit_N: Floats, weight_N: Floats, step: int) -> float:
-    target = RATES_T[step] * (weight_N.sum() if step == 1 else len(weight_N))
+def _bias(logit_N: Floats, weight_N: Floats, step: int, rate: float) -> float:
+    target = rate * (weight_N.sum() if step == 1 else len(weight_N))
     low, high = -15.0, 15.0
     for _ in range(30):
         middle = (low + high) / 2

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.tasks import DEFAULT_TASKS
-from trainer.traffic.funnel import STEPS, Effects, Funnel
+from trainer.traffic.funnel import STEPS, Effects, Funnel, FunnelShape
 from trainer.traffic.requests import Renderer
 from trainer.traffic.traffic import Traffic
 from trainer.traffic.world import DAY_MS, Floats, Ints, World
@@ -34,16 +34,23 @@ class Simulator:
         drift: Radians per simulated day by which what makes requests worthwhile turns away from
             what it was; at pi / 2 in total nothing learned at the start holds any more.
         requests_per_day: How many requests fill a simulated day.
+        shape: How the tasks of the funnel hang together.
     """
 
-    def __init__(self, seed: int, drift: float = 0.0, requests_per_day: int = 200_000) -> None:
+    def __init__(
+        self,
+        seed: int,
+        drift: float = 0.0,
+        requests_per_day: int = 200_000,
+        shape: FunnelShape = FunnelShape(),  # noqa: B008
+    ) -> None:
         self.tasks = DEFAULT_TASKS
         self._seed, self._drift, self._per_day = seed, drift, requests_per_day
         world = World(seed)
         self._world, self._renderer = world, Renderer(world)
         rng = np.random.default_rng(np.random.SeedSequence([seed, 2]))
         sample = world.scene(rng, self._times(rng.integers(0, 7 * requests_per_day, SAMPLE)))
-        self._funnel = Funnel(Effects(rng, sample), Effects(rng, sample), sample)
+        self._funnel = Funnel(Effects(rng, sample), Effects(rng, sample), sample, shape)
         self._kept: tuple[int, Traffic] | None = None
 
     def batch(self, start: int, count: int) -> Traffic:

@@ -4,13 +4,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from models.kafka import client_options
+from models.kafka import client_options, patiently
 from models.settings import Settings
 from stream.topics import ensure_topics
 from tests.bench.transport.contender import ContenderError, Running
@@ -138,9 +138,15 @@ class Outputs:
 
     async def committed(self) -> dict[int, int]:
         """The group's committed offset of each input partition, where it has one."""
-        found = await self._admin.list_consumer_group_offsets(
-            self.settings.kafka.group, partitions=self._input_partitions
-        )
+
+        async def offsets(admin: AIOKafkaAdminClient) -> dict[TopicPartition, Any]:
+            group, partitions = self.settings.kafka.group, self._input_partitions
+            told: dict[TopicPartition, Any] = await admin.list_consumer_group_offsets(
+                group, partitions=partitions
+            )
+            return told
+
+        found = await patiently(offsets, self._admin)  # a broker's first group waits for its topic
         return {tp.partition: at.offset for tp, at in found.items() if at.offset >= 0}
 
 

@@ -29,6 +29,7 @@ class Loop:
                 "auto.offset.reset": "earliest",
                 "max.partition.fetch.bytes": worker.max_chunk_bytes,
                 "queued.min.messages": 10 * worker.max_chunk_records,
+                "fetch.queue.backoff.ms": 10,
             }
         )
         self._producer = Producer(

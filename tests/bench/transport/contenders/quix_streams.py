@@ -82,6 +82,7 @@ def main() -> None:
             consumer_extra_config={
                 "max.partition.fetch.bytes": worker.max_chunk_bytes,
                 "queued.min.messages": 10 * worker.max_chunk_records,
+                "fetch.queue.backoff.ms": 10,
             },
             producer_extra_config={
                 "acks": "all",

@@ -1,0 +1,77 @@
+"""Reads and writes the topic ``control`` from outside the workers, as `weir rate|policy` do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+
+from models.kafka import client_options
+from models.settings import EVERYTHING, Settings
+from stream.control_records import read_change, read_scenario, write_change
+from stream.policy import Policy, PolicyError
+from stream.policy.steering import overlay
+from stream.reading import read_topic
+from stream.records import RecordError
+
+
+@dataclass(frozen=True)
+class InForce:
+    """What workers with these settings have in force.
+
+    Attributes:
+        policy: With everything applied that was said live.
+        revision: Offset of the newest message in force; -1 for none.
+    """
+
+    policy: Policy
+    revision: int
+
+    def settings(self, scenario: str) -> dict[str, Any]:
+        """Settings of one scenario; those of ``*`` where it has no name."""
+        found = self.policy.in_force
+        return found.get(scenario, found[EVERYTHING]).model_dump()
+
+
+async def read_control(settings: Settings) -> InForce:
+    """Read everything said so far, as a worker does.
+
+    Raises:
+        TopicError: If there is no such topic.
+        PolicyError: If the settings themselves cannot be used.
+    """
+    policy = Policy(settings.policy, settings.task_set)
+    revision = -1
+    async for record in read_topic(settings.kafka, settings.topics.control):
+        try:
+            policy.steer(read_scenario(record.key), read_change(record.value))
+        except (RecordError, PolicyError):
+            continue  # refused by the workers too
+        revision = record.offset
+    return InForce(policy, revision)
+
+
+async def write_control(
+    settings: Settings, scenario: str, addition: Mapping[str, Any] | None
+) -> int:
+    """Lay ``addition`` over what was said live of a scenario, and say that; None takes it all back.
+
+    Returns:
+        The revision: workers show it once it is in force.
+
+    Raises:
+        TopicError: If there is no such topic.
+        PolicyError: If workers with these settings would refuse it; nothing is written then.
+    """
+    found = await read_control(settings)
+    change = None if addition is None else overlay(found.policy.live(scenario), addition)
+    found.policy.steer(scenario, change)
+    producer = AIOKafkaProducer(**client_options(settings.kafka), acks="all")
+    async with producer:
+        sent = await producer.send_and_wait(
+            settings.topics.control,
+            write_change(change),
+            key=scenario.encode(),
+            partition=0,
+        )
+    return int(sent.offset)

@@ -1,0 +1,87 @@
+"""Capacity: passes accrue by the clock, at most Q a second, instead of by the request.
+
+Credit flows into a reservoir at Q per second of the records' own time and out of it, into what the
+gate owes, in proportion to its level: share = level / depth per request. So the share follows
+Q / (requests per second) within ``depth`` requests without anybody estimating it. Where traffic is
+below Q the reservoir overflows into what the gate owes, up to its slack B, and nothing is
+intercepted. What flowed out never exceeds what flowed in, so passes in any t seconds are at most
+Q t + depth + 2 B + 1.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+DEPTH_S: Final = 0.03
+"""Seconds of Q that the reservoir holds: 0.3 % of what any ten seconds may pass."""
+SLACK_S: Final = 0.05
+"""Seconds of Q that the gate may owe or overdraw; at small Q this is less than its slack."""
+
+MOST: Final = 1000.0
+"""The most that one request adds; more than any slack holds."""
+
+_ONE: Final = 1 << 32
+
+
+def slack_within(per_second: float, slack: float) -> float:
+    """The slack B of a gate under a capacity of ``per_second``."""
+    return max(1.0, min(slack, SLACK_S * per_second))
+
+
+class Reservoir:
+    """Credit for passes, by the records' own clock.
+
+    Args:
+        per_second: Q, the passes that accrue per second.
+    """
+
+    def __init__(self, per_second: float) -> None:
+        self._clock: int | None = None
+        self._level = self._depth = 1.0
+        self.resize(per_second)
+        self._level = self._depth
+
+    def resize(self, per_second: float) -> None:
+        """Accrue ``per_second`` from the next request on."""
+        self._per_ms = per_second / 1000.0
+        self._depth = max(1.0, DEPTH_S * per_second)
+        self._level = min(self._level, self._depth)
+
+    def draw(self, times_N: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """What each of the next N requests adds to the passes owed, float64.
+
+        Args:
+            times_N: Timestamps in milliseconds; a late one does not turn the clock back.
+
+        Returns:
+            Shares of shape (N,), multiples of 2^-32.
+        """
+        level, depth, per_ms, clock = self._level, self._depth, self._per_ms, self._clock
+        shares = []
+        for time in times_N.tolist():
+            spilt = 0.0
+            if clock is None:
+                clock = time
+            elif time > clock:
+                level += (time - clock) * per_ms
+                spilt, level = max(0.0, level - depth), min(level, depth)
+                clock = time
+            share = level / depth
+            level -= share
+            shares.append(int(min(share + spilt, MOST) * _ONE) / _ONE)
+        self._level, self._clock = level, clock
+        return np.array(shares, np.float64)
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state as JSON-able data."""
+        return {"level": self._level, "clock": self._clock}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a :meth:`snapshot`, at this reservoir's own Q.
+
+        Raises:
+            KeyError: If the state lacks a part.
+        """
+        self._level = min(state["level"], self._depth)
+        self._clock = state["clock"]

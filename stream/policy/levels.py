@@ -1,0 +1,91 @@
+"""Levels of debt and the thresholds that belong to them: the table that a gate decides by.
+
+What each level aims at follows from the target alone, and gates with the same target share it;
+the thresholds are read off a window of values.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+HIGHEST: Final = float(np.finfo(np.float32).max)
+"""Threshold that nothing reaches, for a gate that must not pass more."""
+LOWEST: Final = -HIGHEST
+"""Threshold that everything reaches; NaN ranks here, below every number."""
+STEPS: Final = 4
+"""Levels per pass owed."""
+ONE: Final = 1 << 32
+"""Shares are counted in parts of this."""
+
+_BELOW_HIGHEST: Final = np.nextafter(np.float32(HIGHEST), np.float32(0))
+
+
+def rankable(values_N: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
+    """Values as float32 that compare soundly: NaN below every number, infinities at the ends."""
+    with np.errstate(over="ignore"):
+        values_N = np.asarray(values_N, np.float32)
+    ranked_N: npt.NDArray[np.float32] = np.fmax(values_N, np.float32(LOWEST))
+    return np.minimum(ranked_N, _BELOW_HIGHEST, out=ranked_N)
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """What each level of debt aims at, from -B on in steps of 1/4; arrays are shared, not written.
+
+    Attributes:
+        below_L: Share of the values that do not pass.
+        never_L: Whether nothing passes.
+        always_L: Whether everything does.
+    """
+
+    below_L: npt.NDArray[np.float64]
+    never_L: npt.NDArray[np.bool_]
+    always_L: npt.NDArray[np.bool_]
+
+
+@lru_cache(maxsize=1024)
+def plan_levels(share: float, ranked: float, bound: float, *, everything: bool) -> Levels:
+    """The formula of :mod:`stream.policy.gate`.
+
+    Args:
+        share: q, the share that passes.
+        ranked: The part of it that passes by value.
+        bound: B.
+        everything: Whether all values pass whatever is owed.
+    """
+    owed_L = np.arange(-bound, bound + 2.0, 1.0 / STEPS)
+    per_pass = math.pi / (2.0 * bound + 1.0)
+    angle_L = np.clip(owed_L, -bound, bound) * per_pass
+    share_L = ranked + share * (1.0 - share) * per_pass * np.tan(angle_L)
+    return Levels(
+        1.0 - np.clip(share_L, 0.0, 1.0),
+        (owed_L <= -bound) | (share <= 0.0),
+        (owed_L >= bound) | everything,
+    )
+
+
+def read_thresholds(
+    levels: Levels, values_M: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint64]]:
+    """The threshold of each level, and which share of the values equal to it pass, of ``ONE``."""
+    values_M = np.sort(values_M)
+    count = len(values_M)
+    if count:
+        rank_L = levels.below_L * count
+        thresholds_L = values_M[np.minimum(rank_L.astype(np.intp), count - 1)]
+        first_L = values_M.searchsorted(thresholds_L, "left")
+        after_L = values_M.searchsorted(thresholds_L, "right")
+        tie_shares_L = (after_L - rank_L) / (after_L - first_L)
+        np.minimum(thresholds_L, np.float32(HIGHEST), out=thresholds_L)
+    else:
+        tie_shares_L = np.zeros(len(levels.below_L))
+        thresholds_L = np.where(levels.below_L > 0.5, np.float32(HIGHEST), np.float32(LOWEST))
+    thresholds_L[levels.never_L] = HIGHEST
+    thresholds_L[levels.always_L] = LOWEST
+    tie_shares_L[levels.always_L] = 1.0
+    shares_L = np.minimum(np.maximum(tie_shares_L, 0.0), 1.0) * ONE
+    return thresholds_L, shares_L.astype(np.uint64)

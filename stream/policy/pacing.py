@@ -1,0 +1,84 @@
+"""Pacing: reports on a budget drive the rate, "r dynamically changes with consumption".
+
+The law. At each report let w = (budget - spent) / (end - now) be the pace that is left to spend,
+and v the pace of spending since the report before. Spending goes with the share that passes, so
+the share that would spend at w is p w / v; the share moves towards it on a logarithmic scale,
+
+    p <- clip(p (w / v)^gain, 1 - most, 1 - least),    (w / v)^gain within [1/2, 2]
+
+and r = 1 - p. It is an integral law of the relative error of the pace: it comes to rest only where
+v = w, and since w counts what is left, what was overspent is made up for by the end. Anti-windup:
+the state is p itself, clipped to its bounds, so nothing accumulates while a bound holds. A spent
+budget asks for ``most`` at once; time without spending raises p by at most a factor of 2.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from models.settings import ConsumptionSettings
+
+STRIDE: Final = 2.0
+"""The greatest factor by which one report moves the share that passes."""
+FLOOR: Final = 1e-4
+"""A share of passes from which it can rise again where the bounds allow none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """A report on a budget; amounts in any currency, times in milliseconds since the epoch.
+
+    Attributes:
+        budget: What may be spent from ``start`` to ``end``.
+        spent: What was spent of it by ``ts``.
+        start: When the budget begins.
+        end: When it ends.
+        ts: When this was so.
+    """
+
+    budget: float
+    spent: float
+    start: int
+    end: int
+    ts: int
+
+
+class Pacing:
+    """The rate that a budget asks for, moved by each report.
+
+    Args:
+        settings: Bounds and gain.
+        rate: r before the first report.
+    """
+
+    def __init__(self, settings: ConsumptionSettings, rate: float) -> None:
+        self._settings = settings
+        self._passes = self._bounded(1.0 - rate)
+        self._last: Spending | None = None
+
+    @property
+    def rate(self) -> float:
+        """r, the share to intercept."""
+        return 1.0 - self._passes
+
+    def report(self, now: Spending) -> None:
+        """Take in a report; one that is not newer than the last is ignored."""
+        last = self._last
+        if last is None or (last.start, last.end) != (now.start, now.end):
+            last = Spending(now.budget, 0.0, now.start, now.end, now.start)
+        if now.ts <= last.ts:
+            return
+        self._last = now
+        left, remains = now.budget - now.spent, now.end - now.ts
+        if left <= 0.0:
+            self._passes = self._bounded(0.0)
+            return
+        if remains <= 0:
+            return
+        wanted = left / remains
+        pace = max(0.0, now.spent - last.spent) / (now.ts - last.ts)
+        factor = STRIDE if pace <= 0.0 else (wanted / pace) ** self._settings.gain
+        passes = max(self._passes, FLOOR) * min(max(factor, 1.0 / STRIDE), STRIDE)
+        self._passes = self._bounded(passes)
+
+    def _bounded(self, passes: float) -> float:
+        return min(max(passes, 1.0 - self._settings.most), 1.0 - self._settings.least)

@@ -1,0 +1,204 @@
+"""One scenario: its settings in force, its controller, its pacing, and its part of the fleet."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.settings import ScenarioSettings, WindowSettings
+from stream.policy.controller import InterceptionController, Target, Verdicts
+from stream.policy.fleet import QUANTILES, FleetView, PartitionState
+from stream.policy.pacing import Pacing, Spending
+from stream.policy.valuation import Valuation
+
+_ONE = 1 << 32
+
+
+class Scenario:
+    """Decides the requests of one scenario.
+
+    Its controller's memory grows with the requests seen, up to the window's length, so that a
+    scenario with few requests costs little and keeps what it owes for as long as it takes.
+
+    Args:
+        name: Its name, or ``*``.
+        settings: Those in force.
+        valuation: What its requests are worth.
+        window: What thresholds are read off.
+    """
+
+    def __init__(
+        self, name: str, settings: ScenarioSettings, valuation: Valuation, window: WindowSettings
+    ) -> None:
+        self.name = name
+        self.valuation = valuation
+        self._fleet = FleetView()
+        self.reported = False
+        self._window = window
+        self._started: InterceptionController | None = None
+        self._seeded = False
+        self._due: dict[int, int] = {}
+        self._requests: dict[int, int] = {}
+        self._per_second: dict[int, float] = {}
+        self._own: frozenset[int] = frozenset()
+        self._partitions = 0
+        self._elapsed_s = 0.0
+        self._told_debt = 0.0
+        self._settings = settings
+        self._pacing = self._new_pacing()
+
+    @property
+    def rate(self) -> float:
+        """r, the share to intercept, as settings or pacing have it."""
+        return self._pacing.rate if self._pacing is not None else self._settings.rate
+
+    @property
+    def explores(self) -> bool:
+        """Whether draws are needed."""
+        return self._settings.explore > 0.0
+
+    @property
+    def started(self) -> bool:
+        """Whether it has ever had a request."""
+        return self._started is not None
+
+    @property
+    def controller(self) -> InterceptionController:
+        """Its controller, made when it is needed first."""
+        if self._started is None:
+            window = self._window
+            self._started = InterceptionController(
+                self._target(), requests=window.requests, seconds=window.seconds
+            )
+        return self._started
+
+    def decide(
+        self,
+        reward_N: npt.NDArray[np.float32],
+        uncertainty_N: npt.NDArray[np.float32],
+        timestamps_N: npt.NDArray[np.int64],
+        draws_N: npt.NDArray[np.float64] | None,
+    ) -> Verdicts:
+        """Decide its next requests; see :meth:`InterceptionController.decide`."""
+        if not self._seeded and len(timestamps_N):
+            self._seeded = True
+            seeds_M = self._fleet.seeds(self._own)
+            if len(seeds_M):
+                self.controller.seed(seeds_M, int(timestamps_N[0]))
+            self._aim(self.controller)
+        return self.controller.decide(reward_N, uncertainty_N, timestamps_N, draws_N)
+
+    def account(self, partitions_N: npt.NDArray[np.int64], passed_N: npt.NDArray[np.bool_]) -> None:
+        """Keep the books of each partition: passes due are exact, in units of 2^-32."""
+        owed = round((1.0 - self.rate) * _ONE) if self._settings.capacity is None else 0
+        counts_P = np.bincount(partitions_N)
+        given_P = np.bincount(partitions_N[passed_N], minlength=len(counts_P))
+        for partition in np.flatnonzero(counts_P).tolist():
+            requests, passes = int(counts_P[partition]), int(given_P[partition])
+            self._requests[partition] = self._requests.get(partition, 0) + requests
+            if owed:
+                due = owed * requests - passes * _ONE
+                self._due[partition] = self._due.get(partition, 0) + due
+
+    def steer(self, settings: ScenarioSettings, valuation: Valuation) -> None:
+        """Hold other settings from the next request on."""
+        before, self._settings, self.valuation = self._settings, settings, valuation
+        if (before.consumption, before.rate) != (settings.consumption, settings.rate):
+            self._pacing = self._new_pacing()
+        self.reconsider()
+
+    def spend(self, spending: Spending, *, own: bool) -> None:
+        """Take in a report on the scenario's budget, or on that of all."""
+        self.reported |= own
+        if self._pacing is not None:
+            self._pacing.report(spending)
+            self.reconsider()
+
+    def own(self, partitions: frozenset[int], of: int) -> None:
+        """These partitions, of so many, are this worker's; what is due there comes with them."""
+        for partition in partitions - self._own:
+            due = round(self._fleet.due(partition) * _ONE)
+            self._due[partition] = self._due.get(partition, 0) + due
+        for books in (self._due, self._requests, self._per_second):
+            for partition in [p for p in books if p not in partitions]:
+                del books[partition]
+        self._own, self._partitions = partitions, of
+        self.reconsider()
+
+    def merge(self, state: PartitionState) -> None:
+        """Take in what a worker said; :meth:`reconsider` makes use of it.
+
+        That goes for this worker's own words too, once they are read back: so all workers split
+        the target by the same states, and their parts add up to it.
+        """
+        self._fleet.merge(state)
+
+    def silence(self, partition: int) -> None:
+        """Nobody has said anything of a partition lately."""
+        self._fleet.silence(partition)
+
+    def forget_fleet(self) -> None:
+        """Hold the target with the own requests only."""
+        self._fleet = FleetView()
+        self._told_debt = 0.0
+
+    def reconsider(self) -> None:
+        """Tell the controller, if there is one, its part of the target as it is now."""
+        if self._started is not None:
+            self._aim(self._started)
+
+    def wait(self, elapsed_s: float) -> None:
+        """Time goes by until the next report."""
+        self._elapsed_s += elapsed_s
+
+    def report(self) -> list[PartitionState]:
+        """What to tell the fleet of each own partition that had requests since the last time."""
+        elapsed_s, self._elapsed_s = self._elapsed_s, 0.0
+        if not self._requests or self._started is None or elapsed_s <= 0.0:
+            return []
+        self._told_debt = self._started.debt
+        rewards_Q = self._started.sample(QUANTILES)
+        states = []
+        for partition in sorted(self._own):
+            speed = self._requests.get(partition, 0) / elapsed_s
+            before = self._per_second.get(partition, speed)
+            self._per_second[partition] = (speed + before) / 2.0
+            due = self._due.get(partition, 0) / _ONE
+            per_second = self._per_second[partition]
+            states.append(PartitionState(self.name, partition, due, per_second, rewards_Q))
+        self._requests.clear()
+        return states
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state as JSON-able data."""
+        return {"controller": self.controller.snapshot()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a :meth:`snapshot`.
+
+        Raises:
+            KeyError: If the state lacks a part.
+        """
+        self._seeded = True
+        self.controller.restore(state["controller"])
+
+    def _aim(self, controller: InterceptionController) -> None:
+        target, aim = self._target(), None
+        if target.capacity is not None:
+            aim = self._fleet.limit(target.capacity, self._own, self._partitions)
+        elif self._partitions and 0.0 < target.rate < 1.0:
+            aim = self._fleet.aim(1.0 - target.rate, self._own, self._told_debt)
+        controller.steer(target, aim)
+
+    def _target(self) -> Target:
+        settings = self._settings
+        direct = 0.0
+        if self.valuation.passes_uncertain and settings.direct_share != "auto":
+            direct = settings.direct_share
+        return Target(self.rate, settings.capacity, direct, settings.explore, settings.slack)
+
+    def _new_pacing(self) -> Pacing | None:
+        settings = self._settings
+        if settings.consumption is None:
+            return None
+        return Pacing(settings.consumption, settings.rate)

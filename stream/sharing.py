@@ -1,0 +1,160 @@
+"""The fleet's side of the policy: says on ``rate-state`` what this worker sees, and reads the rest.
+
+About once a second a worker writes the states of its own partitions and takes in all that was
+written, its own included. The topic is compacted by partition and scenario, so a partition's new
+owner, or a worker that starts, finds what is due there and what rewards to expect. While the
+topic cannot be used the worker holds every target by itself, and says so in log and metrics.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable
+from typing import Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from mode import Service
+
+from models.kafka import client_options, topic_partitions
+from models.settings import Settings
+from stream.control_records import read_state, write_state
+from stream.metrics import WorkerMetrics
+from stream.policy import Policy
+from stream.reading import TopicReader
+from stream.records import RecordError
+from stream.topics import TopicError
+
+logger = logging.getLogger(__name__)
+
+EVERY_S: Final = 1.0
+SILENT_S: Final = 5.0
+"""A partition of which nothing was heard for so long has no requests."""
+ANSWER_S: Final = 5.0
+"""A broker that takes longer counts as unavailable."""
+AGAIN_S: Final = 5.0
+
+
+class RateSharing(Service):  # type: ignore[misc]
+    """Makes this worker's policy one of a fleet.
+
+    Args:
+        settings: Brokers and topics.
+        policy: What holds the rates.
+        metrics: Where it is shown whether the fleet's state is shared.
+    """
+
+    def __init__(self, settings: Settings, policy: Policy, metrics: WorkerMetrics) -> None:
+        super().__init__()
+        self._settings = settings
+        self._policy = policy
+        self._metrics = metrics
+        self._own: frozenset[int] = frozenset()
+        self._reported_s = time.monotonic()
+        self._heard_s: dict[tuple[str, int], float] = {}
+        self._shared = False
+
+    def own(self, partitions: frozenset[int]) -> None:
+        """These partitions of the requests are this worker's now."""
+        if partitions != self._own and self._shared:
+            self._policy.own(partitions, self._partitions)
+        self._own = partitions
+
+    async def on_start(self) -> None:
+        """Read what the fleet knows, if the topic is there."""
+        await self._open()
+
+    async def on_stop(self) -> None:
+        """Leave the last state for the next owners."""
+        if self._shared:
+            await self._or_alone(self._say())
+            await self._close()
+
+    @Service.task  # type: ignore[untyped-decorator]
+    async def _share(self) -> None:
+        while not self.should_stop:
+            if self._shared:
+                await self._or_alone(self._exchange())
+            else:
+                await self.sleep(AGAIN_S)
+                await self._open()
+
+    async def _open(self) -> None:
+        """Connect and read everything; without success the policy stays alone."""
+        settings = self._settings
+        self._reader = TopicReader(settings.kafka, settings.topics.rate_state)
+        self._producer = AIOKafkaProducer(**client_options(settings.kafka), acks="all")
+        self._shared = True
+        await self._or_alone(self._begin())
+        if self._shared:
+            self._metrics.fleet(shared=True)
+            logger.info("the rate is held together with the fleet")
+
+    async def _begin(self) -> None:
+        requests = self._settings.topics.requests
+        found = await topic_partitions(self._settings.kafka, requests)
+        self._partitions = len(found[requests])
+        await self._producer.start()
+        await self._reader.__aenter__()
+        while not all([await self._reader.at_end(tp) for tp in self._reader.partitions]):
+            await self._hear()
+        self._policy.own(self._own, self._partitions)
+
+    async def _exchange(self) -> None:
+        await self._hear()
+        if time.monotonic() - self._reported_s >= EVERY_S:
+            await self._say()
+            self._forget_the_silent()
+
+    async def _hear(self) -> None:
+        """Take in what was said; returns after half a second without anything."""
+        states = []
+        for records in (await self._reader.fetch(self._reader.partitions)).values():
+            for record in records:
+                try:
+                    state = read_state(record.key, record.value)
+                except RecordError as error:
+                    where = f"{record.topic}[{record.partition}]@{record.offset}"
+                    logger.warning("%s: ignored: %s", where, error)
+                    continue
+                states.append(state)
+                self._heard_s[state.scenario, state.partition] = time.monotonic()
+        self._policy.merge(states)
+
+    async def _say(self) -> None:
+        now_s = time.monotonic()
+        states = self._policy.report(now_s - self._reported_s)
+        self._reported_s = now_s
+        sent = []
+        for state in states:
+            key, value = write_state(state)
+            topic = self._settings.topics.rate_state
+            sent.append(await self._producer.send(topic, value, key=key, partition=0))
+        await asyncio.gather(*sent)
+
+    def _forget_the_silent(self) -> None:
+        oldest_s = time.monotonic() - SILENT_S
+        for scenario, partition in [at for at, when in self._heard_s.items() if when < oldest_s]:
+            del self._heard_s[scenario, partition]
+            self._policy.silence(scenario, partition)
+
+    async def _or_alone(self, work: Awaitable[None]) -> None:
+        """Do a step of the exchange; if it fails, hold the rate alone."""
+        try:
+            await asyncio.wait_for(work, ANSWER_S)
+        except (KafkaError, TopicError, TimeoutError) as error:
+            logger.error(  # noqa: TRY400 - the message says it all
+                "%s: not available (%s); this worker holds the rate by itself",
+                self._settings.topics.rate_state,
+                error or type(error).__name__,
+            )
+            self._shared = False
+            self._heard_s.clear()
+            self._metrics.fleet(shared=False)
+            self._policy.alone()
+            await self._close()
+
+    async def _close(self) -> None:
+        await self._producer.stop()
+        if hasattr(self._reader, "consumer"):
+            await self._reader.__aexit__()

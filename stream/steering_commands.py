@@ -1,0 +1,112 @@
+"""Subcommands `weir rate` and `weir policy`: look at and change what running workers do."""
+
+import asyncio
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from models.settings import EVERYTHING, ConsumptionSettings, Settings
+
+rate = typer.Typer(
+    name="rate", help="The interception rate of running workers.", no_args_is_help=True
+)
+policy = typer.Typer(name="policy", help="The policy of running workers.", no_args_is_help=True)
+
+Scenario = Annotated[str, typer.Option(help="Whose; * is for all.")]
+_RATE_KEYS = ("rate", "capacity", "consumption")
+
+
+@rate.command("get")
+def rate_get(ctx: typer.Context, scenario: Scenario = EVERYTHING) -> None:
+    """Show the rate in force, and how it is set."""
+    revision, found = _in_force(ctx.obj, scenario)
+    _show({"revision": revision, **{key: found[key] for key in _RATE_KEYS}})
+
+
+@rate.command("set")
+def rate_set(
+    ctx: typer.Context,
+    fixed: Annotated[float | None, typer.Argument(help="Share to intercept.")] = None,
+    scenario: Scenario = EVERYTHING,
+    capacity: Annotated[
+        float | None, typer.Option(help="Pass at most so many requests per second instead.")
+    ] = None,
+    least: Annotated[float, typer.Option(help="With --consumption, the lowest rate.")] = 0.0,
+    most: Annotated[float, typer.Option(help="With --consumption, the highest rate.")] = 1.0,
+    *,
+    consumption: Annotated[
+        bool, typer.Option("--consumption", help="Let reports on the budget drive it instead.")
+    ] = False,
+) -> None:
+    """Say r: a fixed share, by downstream capacity, or by consumption."""
+    if (fixed is not None) + (capacity is not None) + consumption != 1:
+        raise typer.BadParameter("give one of RATE, --capacity and --consumption")
+    said: dict[str, Any] = {"capacity": capacity, "consumption": None}
+    if fixed is not None:
+        said["rate"] = fixed
+    if consumption:
+        said["consumption"] = ConsumptionSettings.model_construct(
+            least=least, most=most
+        ).model_dump()
+    _say(ctx.obj, scenario, said)
+
+
+@policy.command("get")
+def policy_get(ctx: typer.Context, scenario: Scenario = EVERYTHING) -> None:
+    """Show the whole policy in force."""
+    revision, found = _in_force(ctx.obj, scenario)
+    _show({"revision": revision, **found})
+
+
+@policy.command("set")
+def policy_set(
+    ctx: typer.Context,
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="KEY=VALUE, such as weights.deal=30 explore=0.01.")
+    ] = None,
+    scenario: Scenario = EVERYTHING,
+    *,
+    reset: Annotated[
+        bool, typer.Option("--reset", help="Take back what was said live of the scenario.")
+    ] = False,
+) -> None:
+    """Change settings of the policy while workers run."""
+    if reset == bool(settings):
+        raise typer.BadParameter("give either KEY=VALUE or --reset")
+    _say(ctx.obj, scenario, None if reset else _tree(settings or []))
+
+
+def _tree(texts: list[str]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for text in texts:
+        key, sign, value = text.partition("=")
+        if not sign:
+            raise typer.BadParameter(f"{text}: write it as KEY=VALUE, e.g. explore=0.01")
+        *tables, name = key.split(".")
+        table = tree
+        for part in tables:
+            table = table.setdefault(part, {})
+        try:
+            table[name] = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            table[name] = value
+    return tree
+
+
+def _in_force(settings: Settings, scenario: str) -> tuple[int, dict[str, Any]]:
+    from stream.control_client import read_control  # noqa: PLC0415
+
+    found = asyncio.run(read_control(settings))
+    return found.revision, found.settings(scenario)
+
+
+def _say(settings: Settings, scenario: str, said: dict[str, Any] | None) -> None:
+    from stream.control_client import write_control  # noqa: PLC0415
+
+    revision = asyncio.run(write_control(settings, scenario, said))
+    _show({"revision": revision, "scenario": scenario, "said": said})
+
+
+def _show(found: dict[str, Any]) -> None:
+    typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))

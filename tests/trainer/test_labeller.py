@@ -1,0 +1,72 @@
+from typing import get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.tasks import Task, TaskSet
+from trainer.config import AUTO, TrainConfig, Uncertainty
+from trainer.labeller import MethodLabeller, compare
+from trainer.rows import Part
+from trainer.uncertainty import METHODS
+from trainer.uncertainty.method import Prediction
+
+TASKS = TaskSet([Task(name="deal", window_s=1)])
+ROWS = 4000
+
+
+class Said:
+    """A labeller or a method that says of row n what it was given for row n."""
+
+    def __init__(self, mean_N: np.ndarray, u_N: np.ndarray) -> None:
+        self.mean_N1 = mean_N.astype(np.float32)[:, None]
+        self.u_N1 = u_N.astype(np.float32)[:, None]
+
+    def predict(self, ids_N1: Tensor) -> tuple[Tensor, Tensor]:
+        rows = ids_N1[:, 0].numpy()
+        return torch.from_numpy(self.mean_N1[rows]), torch.from_numpy(self.u_N1[rows])
+
+
+class Method:
+    """The same as a method."""
+
+    def __init__(self, said: Said) -> None:
+        self.said = said
+
+    def predict(self, ids_N1: np.ndarray) -> Prediction:
+        mean, u = self.said.predict(torch.from_numpy(ids_N1))
+        return Prediction(mean.numpy(), u.numpy(), u.numpy())
+
+
+def test_scores_are_the_teachers_and_uncertainty_the_methods() -> None:
+    """Another method changes how unsure the labels are, not what they say."""
+    rng = np.random.default_rng(1)
+    teacher, method = (Said(rng.random(10), rng.random(10)) for _ in range(2))
+    mean_NT, u_NT = MethodLabeller(teacher, Method(method)).predict(torch.arange(10).unsqueeze(1))
+    np.testing.assert_array_equal(mean_NT, teacher.mean_N1)
+    np.testing.assert_array_equal(u_NT, method.u_N1)
+
+
+def test_all_methods_are_compared_on_the_teachers_scores() -> None:
+    """A method that marks the good requests which the teacher ranks last is the pick."""
+    rng = np.random.default_rng(2)
+    truth_N = rng.random(ROWS)
+    missed_N = rng.random(ROWS) < 0.1
+    truth_N[missed_N] = 0.95
+    scores_N = np.where(missed_N, 0.01, truth_N)
+    labels_N1 = torch.from_numpy((rng.random(ROWS) < truth_N).astype(np.float32)).unsqueeze(1)
+    newest = Part(torch.arange(ROWS).unsqueeze(1), labels_N1, labels_N1)
+    labellers = {
+        "swag": Said(scores_N, rng.random(ROWS)),
+        "knowing": Said(scores_N, missed_N),
+    }
+    evidence = compare(labellers, newest, TASKS, TrainConfig())
+    assert evidence is not None
+    assert (evidence.method, evidence.direct_share) == ("knowing", 0.05)
+    assert {row.method for row in evidence.table} == {"swag", "knowing"}
+
+
+def test_the_configuration_knows_every_method() -> None:
+    """What may be configured are the methods there are, and auto."""
+    assert set(METHODS) <= set(get_args(Uncertainty))
+    assert AUTO in get_args(Uncertainty)

@@ -1,0 +1,121 @@
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from rich.progress import Progress
+
+from models.examples import ExampleError, example_schema, read_examples
+from models.features import FeatureSpec
+from models.tasks import Task, TaskSet
+from trainer.rows import TrainingRows, lay_out
+from trainer.train import split_by_time
+
+SPEC = FeatureSpec.parse(
+    """
+schema = "openrtb-2"
+
+[[feature]]
+name = "site"
+kind = "categorical"
+path = "site.id"
+size = 50
+
+[[feature]]
+name = "app"
+kind = "categorical"
+path = "app.id"
+size = 40
+""",
+    "test",
+)
+TASKS = TaskSet(
+    [Task(name="click", window_s=60), Task(name="online", population="click", window_s=60)]
+)
+
+
+def frame(rows: int, seed: int) -> pl.DataFrame:
+    """Rows with equal times, and with one, both or no label."""
+    rng = np.random.default_rng(seed)
+    ids_NC = rng.integers(0, 40, (rows, 2)) + np.array([0, 50])
+    labels_NT = rng.choice([0, 1, np.nan], (rows, 2))
+    return pl.DataFrame(
+        {
+            "request_id": [f"r{n}" for n in range(rows)],
+            "ts": rng.integers(0, rows // 3 + 1, rows),
+            "spec": [SPEC.hash] * rows,
+            "features": ids_NC.tolist(),
+            "label_click": pl.Series(labels_NT[:, 0]).fill_nan(None).cast(pl.Int8),
+            "label_online": pl.Series(labels_NT[:, 1]).fill_nan(None).cast(pl.Int8),
+            "model": "",
+            "reason": "score",
+            "e": None,
+            "threshold": None,
+            "propensity": 1.0,
+        },
+        schema=example_schema(TASKS),
+    )
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    (tmp_path / "store").mkdir()
+    for number, rows in enumerate((300, 1, 500)):
+        frame(rows, number).write_parquet(tmp_path / "store" / f"part-{number}.parquet")
+    frame(90, 9).write_parquet(tmp_path / "pool.parquet")
+    return tmp_path
+
+
+def laid_out(folder: Path, name: str = "rows") -> TrainingRows:
+    (folder / name).mkdir()
+    return lay_out(
+        folder / "store",
+        folder / "pool.parquet",
+        SPEC,
+        TASKS,
+        held_out=0.2,
+        folder=folder / name,
+        progress=Progress(disable=True),
+    )
+
+
+def test_rows_on_disk_are_those_that_memory_would_hold(stored: Path) -> None:
+    """Every part has the rows, order, labels and targets of a split in memory."""
+    read = read_examples(stored / "store", SPEC, TASKS)
+    pool = read_examples(stored / "pool.parquet", SPEC, TASKS)
+    known_N = ~np.isnan(read.labels_NT).all(axis=1)
+    older, newest = split_by_time(read.take(np.flatnonzero(known_N)), 0.2)
+    rows = laid_out(stored)
+    for part, wanted in ((rows.newest, newest), (rows.teaching, older)):
+        np.testing.assert_array_equal(part.ids_KC.numpy(), wanted.features_NC)
+        np.testing.assert_array_equal(part.labels_KT.numpy(), wanted.labels_NT)
+        np.testing.assert_array_equal(part.targets_KT.numpy(), wanted.targets(TASKS))
+    rest = rows.everything.slice(rows.held_out + rows.labelled, len(rows.everything))
+    np.testing.assert_array_equal(
+        rest.ids_KC.numpy(), np.concatenate([read.features_NC[~known_N], pool.features_NC])
+    )
+    assert rest.targets_KT.isnan().all()
+    assert rest.labels_KT.isnan().all()
+    assert rows.unlabelled == len(rest)
+    assert (rows.ts_min, rows.ts_max) == (older.ts_N.min(), older.ts_N.max())
+    assert rows.everything.ids_KC.dtype == torch.int16
+
+
+def test_digests_tell_contents_apart(stored: Path) -> None:
+    """The same rows have the same digests wherever they lie; one other label is another digest."""
+    first = laid_out(stored, "a").digests
+    assert laid_out(stored, "b").digests == first
+    path = stored / "store" / "part-1.parquet"
+    pl.read_parquet(path).with_columns(ts=pl.col("ts") + 1).write_parquet(path)
+    changed = laid_out(stored, "c").digests
+    assert changed["examples"] != first["examples"]
+    assert changed["unlabelled"] == first["unlabelled"]
+
+
+def test_an_empty_store_is_named(stored: Path) -> None:
+    """Files without a row are an error that names the first of them."""
+    for path in (stored / "store").iterdir():
+        pl.read_parquet(path).clear().write_parquet(path)
+    with pytest.raises(ExampleError, match=r"part-0\.parquet: there are no examples"):
+        laid_out(stored)

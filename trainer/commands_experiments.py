@@ -1,0 +1,132 @@
+"""``weir experiments``: the evidence behind the filter, as report.json, report.html, report.md."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from models.errors import UserError
+from models.features import FeatureSpec
+from models.tasks import TaskSet
+
+if TYPE_CHECKING:
+    from trainer.experiments.data import Source
+    from trainer.experiments.plan import Plan
+    from trainer.experiments.raw import RawStore
+    from trainer.experiments.report import Report
+
+SIMULATED = "simulated"
+FULL_SEEDS, QUICK_SEEDS = 5, 2
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``experiments`` to the command line."""
+    app.command()(experiments)
+
+
+def experiments(
+    ctx: typer.Context,
+    data: Annotated[
+        str,
+        typer.Option(
+            help="'simulated', examples (Parquet: file or folder), a CSV file, or JD's slices."
+        ),
+    ] = SIMULATED,
+    spec: Annotated[
+        str, typer.Option(help="Feature spec of the examples, or the spec of the CSV file.")
+    ] = "openrtb",
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Seeds 1 to N; a finished run can be given more.")
+    ] = None,
+    teacher: Annotated[
+        str, typer.Option(help="Teacher of the sweeps: mlp, transformer, ple-mlp, ple-transformer.")
+    ] = "ple-mlp",
+    out: Annotated[
+        Path, typer.Option(help="Folder of the report; an interrupted run goes on there.")
+    ] = Path("var/experiments"),
+    *,
+    quick: Annotated[bool, typer.Option("--quick", help="Everything once over, tiny.")] = False,
+) -> None:
+    """Run the experiments and write the report; units that are done already are not run again."""
+    # torch takes seconds to import, and other commands must never pay for it.
+    from models.nets.teacher import KINDS  # noqa: PLC0415
+    from trainer.experiments.plan import Plan  # noqa: PLC0415
+    from trainer.experiments.raw import RawStore  # noqa: PLC0415
+    from trainer.experiments.runs import run, units  # noqa: PLC0415
+    from trainer.train import default_progress  # noqa: PLC0415
+
+    kinds = {kind: kind for kind in KINDS}
+    if teacher not in kinds:
+        raise typer.BadParameter(f"--teacher: {teacher!r} is none of {', '.join(KINDS)}")
+    preset = Plan.quick if quick else Plan.full
+    plan = preset(seeds or (QUICK_SEEDS if quick else FULL_SEEDS), kinds[teacher])
+    console = Console()
+    try:
+        source = _source(data, spec, ctx.obj.task_set)
+        simulated = FeatureSpec.load(spec if data == SIMULATED else "openrtb")
+        store = RawStore(out / "raw.jsonl", plan.fingerprint(source.name))
+        with default_progress() as progress:
+            run(list(units(source, plan, simulated)), store, progress)
+        command = f"weir experiments --data {data} --seeds {plan.seeds} --teacher {teacher}"
+        report = _report(source, plan, store, command + " --quick" * quick)
+    except UserError as error:
+        typer.secho(f"weir experiments: {error}", fg="red", err=True)
+        raise typer.Exit(1) from error
+    _write(report, out)
+    console.print(_summary(report))
+    console.print(f"wrote {out}/report.json, report.html, report.md")
+
+
+def _source(data: str, spec: str, tasks: TaskSet) -> "Source":
+    from trainer.experiments.simulated import SimulatedSource  # noqa: PLC0415
+    from trainer.experiments.stores import StoreSource, jd_source  # noqa: PLC0415
+    from trainer.traffic.jd_slices import is_slice  # noqa: PLC0415
+
+    if data == SIMULATED:
+        return SimulatedSource(FeatureSpec.load(spec))
+    if is_slice(Path(data)):
+        return jd_source(Path(data))
+    return StoreSource.read(Path(data), FeatureSpec.load(spec), tasks)
+
+
+def _report(source: "Source", plan: "Plan", store: "RawStore", command: str) -> "Report":
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from trainer.experiments.report import About, make_report  # noqa: PLC0415
+    from trainer.experiments.results import Results  # noqa: PLC0415
+
+    seeds = sorted({seed for _, seed in store.done})
+    about = About(
+        command=command,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        preset=plan.preset,
+        source=source.name,
+        teacher=plan.config.net.kind,
+        seeds=seeds,
+        rate=plan.rate,
+        direct_share=plan.share,
+        tasks=list(source.tasks.names),
+        plan=asdict(plan),
+        notes=[],
+    )
+    return make_report(Results(store.done), about, source.tasks, plan)
+
+
+def _write(report: "Report", out: Path) -> None:
+    from trainer.experiments.pages import html_page, markdown_page  # noqa: PLC0415
+
+    (out / "report.json").write_text(report.model_dump_json(indent=1))
+    (out / "report.html").write_text(html_page(report))
+    (out / "report.md").write_text(markdown_page(report))
+
+
+def _summary(report: "Report") -> Table:
+    """The bars, as the terminal shows them."""
+    table = Table("figure", "value", "bar", "verdict")
+    for bar in report.bars:
+        value = "-" if bar.value is None else f"{bar.value.mean:.4f}"
+        table.add_row(bar.key, value, f"{bar.sense} {bar.bar:g}", bar.verdict)
+    return table

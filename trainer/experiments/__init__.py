@@ -1,0 +1,1 @@
+"""The evidence: the paper's tables and figures, what they lack, and what they leave undecided."""

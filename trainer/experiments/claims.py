@@ -1,0 +1,312 @@
+"""The paper's claims, and the figures that each of them rests on (see ``checks.py``).
+
+The first task of the funnel stands for the balanced one (click), the last for the sparse (deal).
+"""
+
+from collections.abc import Callable
+
+from models.tasks import TaskSet
+from trainer.experiments.checks import Check, Claim, negated, shifted, verdict_of
+from trainer.experiments.plan import PAPER, Plan
+from trainer.experiments.results import Results
+from trainer.experiments.stats import Estimate
+
+
+def judge_claims(results: Results, tasks: TaskSet, plan: Plan) -> list[Claim]:
+    """All claims."""
+    first, last = tasks.names[0], tasks.names[-1]
+    makers: tuple[Callable[[Results, str, str, Plan], Claim], ...] = (
+        _averaging,
+        _multi_objective,
+        _click_residual,
+        _deal_residual,
+        _shared_residual,
+        _growing,
+        _fixed,
+        _sparse_fails,
+        _balanced_finds_errors,
+        _correlation,
+        _accuracy_kept,
+        _speed,
+        _tail_kept,
+        _indirect_kept,
+    )
+    return [make(results, first, last, plan) for make in makers]
+
+
+def _claim(name: str, text: str, checks: list[Check]) -> Claim:
+    return Claim(name=name, claim=text, verdict=verdict_of(checks), evidence=checks)
+
+
+def _averaging(results: Results, first: str, last: str, plan: Plan) -> Claim:
+    del last, plan
+    checks = [
+        Check(
+            figure=f"average {area} over the tasks, SWAG's mean minus a single net ({kind})",
+            value=results.difference(
+                f"table_1.{swag}.average.{area}", f"table_1.{kind}.average.{area}"
+            ),
+            paper=paper,
+        )
+        for swag, kind, figures in (
+            ("daum", PAPER, {"auc_roc": 0.0010, "auc_pr": 0.0006}),
+            ("ple-mlp-swag", "ple-mlp", {"auc_roc": None, "auc_pr": None}),
+        )
+        for area, paper in figures.items()
+    ]
+    checks.append(
+        Check(
+            figure=f"{first} auc_pr, SWAG's mean minus a single net (sweeps)",
+            value=results.figure(f"averaging.{first}_auc_pr_gain"),
+            paper=0.0003,
+        )
+    )
+    return _claim(
+        "averaging", "The mean of SWAG's samples predicts better than one net (Table I).", checks
+    )
+
+
+def _multi_objective(results: Results, first: str, last: str, plan: Plan) -> Claim:
+    del first, last, plan
+    checks = [
+        Check(
+            figure=f"average {area} over the tasks, {ple} minus {plain}",
+            value=results.difference(
+                f"table_1.{ple}.average.{area}", f"table_1.{plain}.average.{area}"
+            ),
+            paper=paper,
+        )
+        for ple, plain, figures in (
+            ("ple-mlp", "mlp", {"auc_roc": 0.0035, "auc_pr": 0.0011}),
+            (PAPER, "transformer", {"auc_roc": 0.0023, "auc_pr": 0.0016}),
+        )
+        for area, paper in figures.items()
+    ]
+    return _claim(
+        "experts", "Gated experts (PLE) predict better than one shared net (Table I).", checks
+    )
+
+
+def _residual(
+    results: Results, experiment: str, plan: Plan, paper: float, sign: float = 1.0
+) -> list[Check]:
+    checks = []
+    for kind in dict.fromkeys((plan.config.net.kind, PAPER)):
+        value = results.figure(f"table_2.{kind}.swag.{experiment}.auc_roc_gain")
+        checks.append(
+            Check(
+                figure=f"residual auc_roc at the largest ratio minus at 0 ({kind})"
+                + (", negated" if sign < 0 else ""),
+                value=value if value is None or sign > 0 else negated(value),
+                paper=paper,
+            )
+        )
+    return checks
+
+
+def _click_residual(results: Results, first: str, last: str, plan: Plan) -> Claim:
+    del last
+    checks = _residual(results, f"{first}_by_{first}", plan, 0.0193)
+    return _claim(
+        "residual_balanced",
+        f"Passing the most uncertain by {first}'s u raises {first}'s AUC on the rest (Table II).",
+        checks,
+    )
+
+
+def _deal_residual(results: Results, first: str, last: str, plan: Plan) -> Claim:
+    del first
+    checks = _residual(results, f"{last}_by_{last}", plan, 0.0072, -1.0)
+    return _claim(
+        "residual_sparse",
+        f"Passing by {last}'s own u lowers {last}'s AUC on the rest (Table II).",
+        checks,
+    )
+
+
+def _shared_residual(results: Results, first: str, last: str, plan: Plan) -> Claim:
+    checks = _residual(results, f"{last}_by_{first}", plan, 0.0010)
+    checks += [
+        Check(
+            figure=f"the same gain minus that of {last}'s own u ({kind})",
+            value=results.difference(
+                f"table_2.{kind}.swag.{last}_by_{first}.auc_roc_gain",
+                f"table_2.{kind}.swag.{last}_by_{last}.auc_roc_gain",
+            ),
+            paper=0.0082,
+        )
+        for kind in dict.fromkeys((plan.config.net.kind, PAPER))
+    ]
+    return _claim(
+        "residual_shared",
+        f"Passing by {first}'s u helps {last}'s AUC on the rest (Table II).",
+        checks,
+    )
+
+
+def _points(results: Results, source: str, way: str, other: str | None = None) -> Estimate | None:
+    key = f"passing.base.swag.by_source.{source}.{way}_points"
+    if other is None:
+        return results.figure(key)
+    return results.difference(key, f"passing.base.swag.by_source.{other}.{way}_points")
+
+
+def _growing(results: Results, first: str, last: str, plan: Plan) -> Claim:
+    del plan
+    checks = [
+        Check(
+            figure=f"points of all {last}s over score alone, budget grows by direct passes",
+            value=_points(results, first, "growing"),
+        ),
+        Check(
+            figure=f"the same minus that of {last}'s own u",
+            value=_points(results, first, "growing", last),
+        ),
+    ]
+    return _claim(
+        "growing_budget",
+        f"More {last}s pass as the ratio of direct passes by {first}'s u grows (Figure 2c).",
+        checks,
+    )
+
+
+def _fixed(results: Results, first: str, last: str, plan: Plan) -> Claim:
+    del plan
+    checks = [
+        Check(
+            figure=f"points of all {last}s over score alone, direct passes inside the budget",
+            value=_points(results, first, "fixed"),
+        ),
+        Check(
+            figure="the same minus direct passes at random",
+            value=results.difference(
+                f"passing.base.swag.by_source.{first}.fixed_points",
+                f"passing.base.random.by_source.{first}.fixed_points",
+            ),
+        ),
+    ]
+    return _claim(
+        "fixed_budget",
+        f"Direct passes by {first}'s u gain {last}s at an equal budget: what Figure 2c must mean "
+        "where the intercepted share r is a promise.",
+        checks,
+    )
+
+
+def _sparse_fails(results: Results, first: str, last: str, plan: Plan) -> Claim:
+    del first, plan
+    gain = _points(results, last, "growing")
+    check = Check(
+        figure=f"0.5 minus points of all {last}s over score alone by {last}'s u, growing budget",
+        value=None if gain is None else shifted(negated(gain), 0.5),
+    )
+    return _claim(
+        "sparse_uncertainty",
+        f"Passing by {last}'s own u leaves the {last}s that pass nearly unchanged (Figure 2c).",
+        [check],
+    )
+
+
+def _balanced_finds_errors(results: Results, first: str, last: str, plan: Plan) -> Claim:
+    del last, plan
+    key = f"error_finding.base.swag.{first}"
+    checks = [
+        Check(
+            figure="rank correlation with the true error within bins of p, minus p(1-p)'s",
+            value=results.figure(f"{key}.within_bins.gain"),
+        ),
+        Check(
+            figure="AUROC of the worst tenth, minus p(1-p)'s",
+            value=results.figure(f"{key}.worst_tenth_auroc.gain"),
+        ),
+    ]
+    return _claim(
+        "accurate_uncertainty",
+        f"{first}'s u says where the model is wrong, beyond what the probability says (sections "
+        "III-B, IV-C).",
+        checks,
+    )
+
+
+def _correlation(results: Results, first: str, last: str, plan: Plan) -> Claim:
+    del first
+    weak, strong = (f"{level:g}".replace(".", "_") for level in (plan.shared[0], plan.shared[-1]))
+    check = Check(
+        figure=f"points of all {last}s over score alone, strongly minus weakly correlated tasks",
+        value=results.difference(
+            f"correlation.{strong}.swag.deals_vs_score_points",
+            f"correlation.{weak}.swag.deals_vs_score_points",
+        ),
+    )
+    return _claim(
+        "correlation",
+        "Sharing uncertainty works the better the stronger tasks correlate (section III-D).",
+        [check],
+    )
+
+
+def _accuracy_kept(results: Results, first: str, last: str, plan: Plan) -> Claim:
+    del first, last, plan
+    checks = []
+    for task in results.names("student"):
+        drop = results.figure(f"student.{task}.auc_drop")
+        checks.append(
+            Check(
+                figure=f"student's AUC-ROC minus the teacher's, {task}",
+                value=None if drop is None else negated(drop),
+                bar=-0.002,
+            )
+        )
+    return _claim(
+        "distilled_accuracy", "The distilled model keeps accuracy (section IV-D).", checks
+    )
+
+
+def _speed(results: Results, first: str, last: str, plan: Plan) -> Claim:
+    del first, last
+    kinds = ("ple_mlp", "ple_transformer")
+    checks = [
+        Check(
+            figure=f"cost of {plan.config.teacher.samples} samples over the student's ({kind})",
+            value=results.figure(f"speed.teacher_over_student.{kind}"),
+            bar=10.0,
+        )
+        for kind in kinds
+    ]
+    return _claim(
+        "distilled_speed", "The distilled model is about ten times as fast (section IV-D).", checks
+    )
+
+
+def _tail_kept(results: Results, first: str, last: str, plan: Plan) -> Claim:
+    del last, plan
+    checks = [
+        Check(
+            figure="overlap of the most uncertain tenth, as a share of what two sets reach",
+            value=results.figure(f"student.{first}.tail_overlap_of_ceiling"),
+            bar=0.85,
+        ),
+        Check(
+            figure="that overlap minus the one of the student's p(1-p)",
+            value=results.figure(f"student.{first}.tail_overlap_gain"),
+        ),
+    ]
+    return _claim(
+        "distilled_tail",
+        "The student's uncertainties are the teacher's, above all the large ones (Figure 5).",
+        checks,
+    )
+
+
+def _indirect_kept(results: Results, first: str, last: str, plan: Plan) -> Claim:
+    del plan
+    key = f"by_source.{first}.growing_points"
+    difference = results.difference(f"passing.base.student.{key}", f"passing.base.swag.{key}")
+    check = Check(
+        figure=f"points of {last}s by the student's u minus by the teacher's, growing budget",
+        value=difference,
+        bar=-0.5,
+    )
+    return _claim(
+        "distilled_passing", "The student passes deals as the teacher does (Figure 4).", [check]
+    )

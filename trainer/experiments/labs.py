@@ -1,0 +1,69 @@
+"""From a world to what is fitted on it, and to the bench that judges it."""
+
+from dataclasses import replace
+
+import numpy as np
+from rich.progress import Progress
+
+from models.nets.embedding import FeatureLayout
+from models.nets.teacher import TeacherKind
+from models.tasks import TaskSet
+from trainer.config import TeacherTraining
+from trainer.experiments.data import Fit, Floats, Part, Score, World
+from trainer.experiments.judge import Bench
+from trainer.experiments.plan import Plan
+from trainer.uncertainty.lab import Lab
+from trainer.uncertainty.method import Ids
+
+
+def lab_of(
+    layout: FeatureLayout,
+    part: Part,
+    tasks: TaskSet,
+    plan: Plan,
+    seed: int,
+    progress: Progress,
+    *,
+    kind: TeacherKind | None = None,
+    training: TeacherTraining | None = None,
+) -> Lab:
+    """What the methods share on these rows; kind and training are the plan's by default."""
+    return Lab(
+        layout,
+        part.rows(tasks),
+        teacher=replace(plan.config.net, kind=kind or plan.config.net.kind),
+        training=training or plan.config.teacher,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def bench_of(world: World, plan: Plan, seed: int, *, part: Part | None = None) -> Bench:
+    """Judges on the test rows, or on ``part``."""
+    rates_T = np.nanmean(world.train.targets(world.tasks).astype(np.float64), axis=0)
+    return Bench(
+        tasks=world.tasks,
+        part=world.test if part is None else part,
+        rates_T=rates_T,
+        rate=plan.rate,
+        share=plan.share,
+        seed=seed,
+    )
+
+
+def earlier_model(
+    layout: FeatureLayout, tasks: TaskSet, plan: Plan, seed: int, progress: Progress
+) -> Fit:
+    """Fits what filtered the traffic before: one net, ranking by the weighted sum of its scores."""
+    weights_T = np.array([plan.config.auto_weights.get(name, 1.0) for name in tasks.names])
+
+    def fit(part: Part) -> Score:
+        single = lab_of(layout, part, tasks, plan, seed + 7919, progress).single()
+
+        def score(ids_NC: Ids) -> Floats:
+            over_all_NT = tasks.on_all_requests(single.predict(ids_NC).mean_NT)
+            return np.asarray(over_all_NT @ weights_T, np.float64)
+
+        return score
+
+    return fit

@@ -1,0 +1,168 @@
+"""What is measured, as pure functions of arrays: error finding, passing, residuals, rejection.
+
+N requests; ``p`` the model's probabilities of one task, ``u`` their uncertainties, ``error`` the
+true error |p - p_true|, ``value`` what a request is worth downstream (deals, or their true
+probability). Equal values rank in the order of the rows.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import ks_2samp, rankdata
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+BINS = 50
+"""Bins of equal count and nearly equal p. With fewer, an error that grows with p still shows in the
+widest of them: a u that is p itself reaches 0.10 with 20 bins and 0.04 with 50."""
+MIN_BIN = 20
+WORST = 0.1
+TINY = 1e-12
+
+
+class Auc(NamedTuple):
+    """Both areas; not a number where the rows hold one class only."""
+
+    roc: float
+    pr: float
+
+
+class Passed(NamedTuple):
+    """Who passes: directly for uncertainty, and for the score."""
+
+    direct_N: Mask
+    scored_N: Mask
+
+
+def top(values_N: Floats, count: int) -> Mask:
+    """Mask of the ``count`` largest values."""
+    chosen_N = np.zeros(len(values_N), np.bool_)
+    chosen_N[np.argsort(-values_N, kind="stable")[:count]] = True
+    return chosen_N
+
+
+def within_bins(u_N: Floats, error_N: Floats, p_N: Floats, bins: int = BINS) -> float:
+    """Rank correlation of u and error, averaged over bins of nearly equal p.
+
+    Over all requests u can correlate with the error because both follow p. Within a bin p is
+    nearly constant, so only what u knows beyond the score counts.
+    """
+    parts = np.array_split(np.argsort(p_N, kind="stable"), min(bins, max(len(p_N) // MIN_BIN, 1)))
+    return float(np.mean([_rank_correlation(u_N[part], error_N[part]) for part in parts]))
+
+
+def _rank_correlation(a_K: Floats, b_K: Floats) -> float:
+    """As :func:`trainer.evaluate.spearman`, quicker on few rows."""
+    ranks_2K = rankdata(np.stack([a_K, b_K]), axis=1)
+    ranks_2K -= ranks_2K.mean(axis=1, keepdims=True)
+    spreads_2 = np.sqrt((ranks_2K**2).sum(axis=1))
+    return float((ranks_2K[0] @ ranks_2K[1]) / spreads_2.prod()) if spreads_2.all() else 0.0
+
+
+def worst_auroc(u_N: Floats, error_N: Floats, share: float = WORST) -> float:
+    """AUC-ROC with which u finds the ``share`` of requests with the largest error."""
+    worst_N = top(error_N, max(round(share * len(error_N)), 1))
+    return float(roc_auc_score(worst_N, u_N))
+
+
+def poor_ratio(values_N: Floats, poor_N: Mask) -> float:
+    """Mean in data-poor segments over the mean elsewhere; NaN where one of them is empty or 0."""
+    if poor_N.all() or not poor_N.any() or values_N[~poor_N].mean() == 0:
+        return float("nan")
+    return float(values_N[poor_N].mean() / values_N[~poor_N].mean())
+
+
+def overlap(a_N: Floats, b_N: Floats, share: float = WORST) -> float:
+    """Share that the ``share`` largest of ``a`` and of ``b`` have in common."""
+    count = max(round(share * len(a_N)), 1)
+    return float((top(a_N, count) & top(b_N, count)).sum() / count)
+
+
+def pass_fixed(score_N: Floats, u_N: Floats, rate: float, share: float) -> Passed:
+    """Direct passes take the place of the next best by score: (1 - rate) N pass, whatever share."""
+    budget = round((1 - rate) * len(score_N))
+    direct_N = top(u_N, min(round(share * len(u_N)), budget))
+    rest_N = np.where(direct_N, -np.inf, score_N)
+    return Passed(direct_N, top(rest_N, budget - int(direct_N.sum())))
+
+
+def pass_growing(score_N: Floats, u_N: Floats, rate: float, share: float) -> Passed:
+    """The paper's way: the score's threshold stays, and direct passes come on top."""
+    direct_N = top(u_N, round(share * len(u_N)))
+    return Passed(direct_N, top(score_N, round((1 - rate) * len(score_N))) & ~direct_N)
+
+
+def kept(passed: Passed, value_N: Floats) -> float:
+    """Share of all value that passes."""
+    return float(value_N[passed.direct_N | passed.scored_N].sum() / max(value_N.sum(), TINY))
+
+
+def deals_by_direct_deals(
+    score_N: Floats, u_N: Floats, value_N: Floats, rate: float, direct_share: float
+) -> float:
+    """Share of the remaining deals that the score passes, after a share of all passed directly.
+
+    Directly pass in order of u until ``direct_share`` of all deals went that way (Figure 2d); then
+    of the deals among the rest, how many are above the score's threshold.
+    """
+    order_N = np.argsort(-u_N, kind="stable")
+    reached_N = np.cumsum(value_N[order_N]) / max(value_N.sum(), TINY)
+    count = int(np.searchsorted(reached_N, direct_share)) + 1 if direct_share else 0
+    direct_N = top(u_N, count)
+    scored_N = top(score_N, round((1 - rate) * len(score_N))) & ~direct_N
+    rest = float(value_N[~direct_N].sum())
+    return float(value_N[scored_N].sum() / rest) if rest else float("nan")
+
+
+def auc(p_N: Floats, labels_N: Floats) -> Auc:
+    """AUC-ROC and AUC-PR over the rows whose label is not NaN."""
+    known_N = ~np.isnan(labels_N)
+    labels_N, p_N = labels_N[known_N], p_N[known_N]
+    if not 0 < labels_N.sum() < len(labels_N):
+        return Auc(float("nan"), float("nan"))
+    return Auc(float(roc_auc_score(labels_N, p_N)), float(average_precision_score(labels_N, p_N)))
+
+
+def residual(p_N: Floats, labels_N: Floats, u_N: Floats, ratio: float) -> Auc:
+    """How well the score does on what remains once the most uncertain ``ratio`` passed (Table II).
+
+    Rows without a label take no part, neither in the ratio nor in the areas.
+    """
+    known_N = ~np.isnan(labels_N)
+    p_N, labels_N, u_N = p_N[known_N], labels_N[known_N], u_N[known_N]
+    rest_N = ~top(u_N, round(ratio * len(u_N)))
+    return auc(p_N[rest_N], labels_N[rest_N])
+
+
+def log_loss_of(p_N: Floats, labels_N: Floats) -> Floats:
+    """Cross-entropy of each request, nats."""
+    p_N = np.clip(p_N, 1e-7, 1 - 1e-7)
+    return -(labels_N * np.log(p_N) + (1 - labels_N) * np.log(1 - p_N))
+
+
+def rejection_curve(u_N: Floats, risk_N: Floats) -> Floats:
+    """Mean risk of the n requests that u trusts most, for n = 1 to N."""
+    trusted_N = risk_N[np.argsort(u_N, kind="stable")]
+    return np.asarray(np.cumsum(trusted_N) / np.arange(1, len(trusted_N) + 1))
+
+
+def aurc(u_N: Floats, risk_N: Floats) -> float:
+    """Area under the risk-coverage curve (Geifman et al. 2019); smaller is better."""
+    return float(rejection_curve(u_N, risk_N).mean())
+
+
+def rejection_ratio(u_N: Floats, risk_N: Floats) -> float:
+    """Prediction-rejection ratio (Malinin et al. 2020): 1 rejects as the risk itself, 0 as chance.
+
+    A random order has the mean risk at every coverage.
+    """
+    chance, best = float(risk_N.mean()), aurc(risk_N, risk_N)
+    return (chance - aurc(u_N, risk_N)) / (chance - best) if chance > best else 0.0
+
+
+def distance(a_N: npt.NDArray[np.floating], b_N: npt.NDArray[np.floating]) -> float:
+    """Largest distance between two distribution functions (Kolmogorov-Smirnov)."""
+    return float(ks_2samp(a_N, b_N, method="asymp").statistic)

@@ -1,0 +1,183 @@
+"""A unit of work: every uncertainty method, judged in one setting under one seed."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from rich.progress import Progress
+
+from models.manifest import OWN
+from trainer.auto import judge_direct_passes
+from trainer.experiments import judge, measures
+from trainer.experiments.data import Floats, Source, World
+from trainer.experiments.judge import Bench
+from trainer.experiments.labs import bench_of, earlier_model, lab_of
+from trainer.experiments.plan import Plan
+from trainer.experiments.raw import Measured
+from trainer.experiments.student import judge_student
+from trainer.uncertainty import METHODS
+from trainer.uncertainty.lab import Lab
+from trainer.uncertainty.method import Prediction
+
+SWAG = "swag"
+STUDENT = "student"
+BLEND = "blend"
+
+
+def judge_setting(
+    source: Source, plan: Plan, setting: str, seed: int, progress: Progress
+) -> Measured:
+    """Every method in one setting; in ``base`` the figures, the student and the averaging too."""
+    earlier = earlier_model(source.layout, source.tasks, plan, seed, progress)
+    world = source.world(setting, seed, plan.sizes, earlier, plan.rate)
+    lab = lab_of(world.layout, world.train, world.tasks, plan, seed, progress)
+    bench = bench_of(world, plan, seed)
+    chosen = _Chosen(plan)
+    measured = Measured()
+    for name, found, valid in _predictions(lab, world):
+        measured.merge(_judged(bench, name, setting, found, found.epistemic_NT.astype(np.float64)))
+        chosen.consider(found, valid, world)
+        if name == SWAG:
+            measured.merge(_controls(bench, setting, found))
+            swag = found
+        measured.add(
+            f"scoring.{setting}.{name}", {"deals_vs_swag_points": _lead(bench, found, swag)}
+        )
+    measured.add(f"passing.{setting}.auto", {"deals_vs_score_points": chosen.points(bench)})
+    if setting == "base":
+        measured.merge(_paper(bench, plan, swag))
+        measured.merge(_averaging(bench, lab, world, swag))
+        student, fidelity = judge_student(world, lab, bench, plan, swag)
+        u_NT = student.epistemic_NT.astype(np.float64)
+        measured.merge(_judged(bench, STUDENT, setting, student, u_NT))
+        measured.merge(fidelity)
+    return measured
+
+
+def _predictions(lab: Lab, world: World) -> Iterator[tuple[str, Prediction, Prediction]]:
+    """Per method: what it says of the test and of the validation rows; SWAG first."""
+    for name, method in METHODS.items():
+        estimator = method(lab)
+        yield name, estimator.predict(world.test.ids_NC), estimator.predict(world.valid.ids_NC)
+    blend = lab.blend()
+    yield BLEND, blend.predict(world.test.ids_NC), blend.predict(world.valid.ids_NC)
+
+
+def _judged(bench: Bench, name: str, setting: str, found: Prediction, u_NT: Floats) -> Measured:
+    """All figures of one method."""
+    measured = Measured()
+    measured.add(f"error_finding.{setting}.{name}", judge.error_finding(bench, found, u_NT))
+    measured.add(f"passing.{setting}.{name}", judge.passing(bench, found, u_NT))
+    measured.add(f"rejection.{setting}.{name}", judge.rejection(bench, found, u_NT))
+    measured.add(f"scoring.{setting}.{name}", judge.quality(bench, found))
+    if setting == "base":
+        coverage = np.linspace(0.02, 1, judge.CURVE_POINTS)
+        for task, risks in judge.rejection_curves(bench, found, u_NT).items():
+            measured.draw(f"rejection_{task}.{name}", coverage, risks)
+    return measured
+
+
+def _controls(bench: Bench, setting: str, swag: Prediction) -> Measured:
+    """What needs no method, on SWAG's scores: p (1 - p), base rate, random, and two oracles.
+
+    ``oracle`` ranks by the truth of what is to be kept, ``oracle_error`` by the true error.
+    """
+    measured = Measured()
+    rankings = bench.controls(swag)
+    errors_NT = bench.true_errors(swag)
+    if errors_NT is not None:
+        rankings["oracle_error"] = errors_NT
+    rankings["oracle"] = np.repeat(bench.value_N[:, None], len(bench.tasks), axis=1)
+    for name, u_NT in rankings.items():
+        measured.add(f"passing.{setting}.{name}", judge.passing(bench, swag, u_NT))
+        if name != "oracle":
+            measured.add(f"error_finding.{setting}.{name}", judge.error_finding(bench, swag, u_NT))
+            measured.add(f"rejection.{setting}.{name}", judge.rejection(bench, swag, u_NT))
+    return measured
+
+
+def _lead(bench: Bench, found: Prediction, swag: Prediction) -> float:
+    """Deals that a method's score keeps more than SWAG's mean does, in points of all deals."""
+    kept = [
+        measures.kept(measures.pass_fixed(score_N, score_N, bench.rate, 0.0), bench.value_N)
+        for score_N in (bench.score(found), bench.score(swag))
+    ]
+    return 100 * (kept[0] - kept[1])
+
+
+def _paper(bench: Bench, plan: Plan, swag: Prediction) -> Measured:
+    """Table II and Figure 2 of the sweeps' teacher, with controls."""
+    measured = Measured()
+    controls = bench.controls(swag)
+    ratios = {"balanced": plan.balanced_ratios, "sparse": plan.sparse_ratios}
+    rankings = {SWAG: swag.epistemic_NT.astype(np.float64), **controls}
+    for name in (SWAG, "bernoulli", "random"):
+        table = judge.table_2(bench, swag, rankings[name], ratios)
+        measured.merge(_under(f"table_2.{plan.config.net.kind}.{name}", table))
+    sources = {
+        task: swag.epistemic_NT[:, column].astype(np.float64)
+        for column, task in enumerate(bench.tasks.names)
+    }
+    sources["bernoulli"] = controls["bernoulli"][:, 0]
+    sources["random"] = controls["random"][:, 0]
+    sources["oracle"] = bench.value_N
+    measured.merge(judge.figure_2(bench, bench.score(swag), sources, plan.ratios))
+    return measured
+
+
+def _averaging(bench: Bench, lab: Lab, world: World, swag: Prediction) -> Measured:
+    """SWAG's mean against one net with a decayed learning rate."""
+    single = lab.single().predict(world.test.ids_NC)
+    averaged, alone = judge.quality(bench, swag), judge.quality(bench, single)
+    measured = Measured()
+    for task in bench.tasks.names:
+        for area in ("auc_roc", "auc_pr"):
+            key = f"{task}.{area}"
+            gain = averaged[key] - alone[key]
+            measured.add("averaging", {f"{task}_{area}_gain": gain})
+    return measured
+
+
+def _under(prefix: str, measured: Measured) -> Measured:
+    """The same results under longer keys."""
+    return Measured(
+        {f"{prefix}.{key}": value for key, value in measured.figures.items()},
+        {f"{prefix}.{key}": points for key, points in measured.curves.items()},
+    )
+
+
+class _Chosen:
+    """The policy that validation data pick: a method, a source and a direct share, or none."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._gain = 0.0
+        self._pick: tuple[Prediction, str, float] | None = None
+
+    def consider(self, found: Prediction, valid: Prediction, world: World) -> None:
+        """Judge a method on the validation rows; the paper's value is deals alone."""
+        weights = dict.fromkeys(world.tasks.names, 0.0) | {world.tasks.names[-1]: 1.0}
+        evidence = judge_direct_passes(
+            valid.mean_NT,
+            valid.epistemic_NT,
+            world.valid.labels_NT,
+            world.tasks,
+            rate=self._plan.rate,
+            weights=weights,
+        )
+        if evidence is None or not evidence.direct_share:
+            return
+        best = max(row.gain for row in evidence.table)
+        if best > self._gain:
+            source = world.tasks.names[-1] if evidence.source == OWN else evidence.source
+            self._gain, self._pick = best, (found, source, evidence.direct_share)
+
+    def points(self, bench: Bench) -> float:
+        """What the pick gains on the test rows over its own score alone."""
+        if self._pick is None:
+            return 0.0
+        found, source, share = self._pick
+        score_N = bench.score(found)
+        u_N = found.epistemic_NT[:, bench.tasks.index(source)].astype(np.float64)
+        passes = [measures.pass_fixed(score_N, u_N, bench.rate, each) for each in (share, 0.0)]
+        with_u, alone = (measures.kept(each, bench.value_N) for each in passes)
+        return 100 * (with_u - alone)

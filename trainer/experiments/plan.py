@@ -1,0 +1,112 @@
+"""How much is run: the full plan, and a quick one that touches everything."""
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final
+
+from models.nets.teacher import KINDS, TeacherKind
+from trainer.config import TrainConfig
+from trainer.experiments.data import SETTINGS, Sizes
+from trainer.traffic.funnel import RATES_T
+
+Rates = tuple[float, float, float, float]
+PAPER: Final[TeacherKind] = "ple-transformer"
+"""The paper's teacher."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run does.
+
+    Attributes:
+        preset: ``full`` or ``quick``.
+        seeds: How many; a seed is a world and everything random in training.
+        transformer_seeds: How many of them the kinds with Transformer experts get.
+        config: Nets and training; its kind of teacher serves the wide sweeps.
+        sizes: Rows of a world.
+        kind_rows: Training rows of Table I.
+        sweep_rows: Training rows where shapes, sensitivity and rounds are swept.
+        settings: Worlds in which every method is judged.
+        kinds: Teachers of Table I.
+        rate: Intercepted share r.
+        share: Direct passes, as a share of all requests.
+        balanced_ratios: Passing ratios of Table II for the balanced task.
+        sparse_ratios: The same for the sparse one.
+        ratios: Passing ratios of Figures 2 to 4.
+        rounds: Rounds of select-and-retrain.
+        round_rows: Requests of a round.
+        shared: Strengths of correlation between tasks (see ``FunnelShape``).
+        sparsity: Base rates per level.
+        snapshots: k of the sensitivity.
+        samples: M of the sensitivity.
+        scales: Covariance scales of the sensitivity.
+        timing_rounds: Rounds in which teacher and student take turns.
+    """
+
+    preset: str
+    seeds: int
+    transformer_seeds: int = 3
+    config: TrainConfig = field(default_factory=TrainConfig)
+    sizes: Sizes = Sizes(train=100_000, small=20_000, unlabelled=200_000, valid=20_000, test=60_000)
+    kind_rows: int = 100_000
+    sweep_rows: int = 50_000
+    settings: tuple[str, ...] = SETTINGS
+    kinds: tuple[TeacherKind, ...] = KINDS
+    rate: float = 0.8
+    share: float = 0.05
+    balanced_ratios: tuple[float, ...] = (0.0, 0.05, 0.1, 0.15, 0.2)
+    sparse_ratios: tuple[float, ...] = (0.0, 0.005, 0.01, 0.015, 0.02)
+    ratios: tuple[float, ...] = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2)
+    rounds: int = 4
+    round_rows: int = 50_000
+    shared: tuple[float, ...] = (0.0, 0.5, 0.9)
+    sparsity: tuple[tuple[str, Rates], ...] = (
+        ("dense", (0.61, 0.57, 0.2, 0.12)),
+        ("as_is", RATES_T),
+        ("sparse", (0.15, 0.57, 0.016, 0.006)),
+    )
+    snapshots: tuple[int, ...] = (3, 5, 10, 20)
+    samples: tuple[int, ...] = (5, 10, 20, 50)
+    scales: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0)
+    timing_rounds: int = 10
+
+    @classmethod
+    def full(cls, seeds: int, teacher: TeacherKind) -> "Plan":
+        """The plan behind docs/experiments.md."""
+        config = TrainConfig()
+        return cls("full", seeds, config=replace(config, net=replace(config.net, kind=teacher)))
+
+    @classmethod
+    def quick(cls, seeds: int, teacher: TeacherKind) -> "Plan":
+        """Everything once over, on few rows: its figures mean nothing."""
+        config = TrainConfig().quick()
+        config = replace(
+            config,
+            net=replace(config.net, kind=teacher),
+            teacher=replace(
+                config.teacher, epochs=1, snapshots=3, snapshots_per_epoch=3, samples=4
+            ),
+            distillation=replace(config.distillation, epochs=1, min_steps=60),
+        )
+        return cls(
+            "quick",
+            seeds,
+            transformer_seeds=2,
+            config=config,
+            sizes=Sizes(train=1500, small=800, unlabelled=1000, valid=900, test=1000),
+            kind_rows=500,
+            sweep_rows=700,
+            rounds=1,
+            round_rows=500,
+            shared=(0.0, 0.9),
+            sparsity=(("dense", (0.61, 0.57, 0.2, 0.12)),),
+            snapshots=(2, 3),
+            samples=(2, 4),
+            scales=(0.5, 1.0),
+            timing_rounds=2,
+        )
+
+    def fingerprint(self, source: str) -> str:
+        """What shapes a unit's results besides its seed; seeds may be added later."""
+        values: dict[str, Any] = asdict(replace(self, seeds=0, transformer_seeds=0))
+        return json.dumps({"source": source, **values}, sort_keys=True)

@@ -1,0 +1,81 @@
+"""Raw results: what one unit of work measured, kept as JSON lines so that runs resume.
+
+A figure's key is a path with dots, and its place in the report; a curve is a list of values along
+an ``x`` that all seeds share.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from models.errors import UserError
+
+
+class ResultsError(UserError, ValueError):
+    """Raw results that do not belong to this run; names file and remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one unit found, under one seed.
+
+    Attributes:
+        figures: One number per key; NaN where there is none.
+        curves: ``x`` and ``y`` per key.
+    """
+
+    figures: dict[str, float] = field(default_factory=dict)
+    curves: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
+
+    def add(self, prefix: str, figures: dict[str, float]) -> None:
+        """Take in figures under ``prefix``."""
+        self.figures.update({f"{prefix}.{key}": float(value) for key, value in figures.items()})
+
+    def draw(self, key: str, x: Iterable[float], y: Iterable[float]) -> None:
+        """Take in a curve."""
+        self.curves[key] = ([float(value) for value in x], [float(value) for value in y])
+
+    def merge(self, other: "Measured") -> None:
+        """Take in all of another one."""
+        self.figures.update(other.figures)
+        self.curves.update(other.curves)
+
+
+class RawStore:
+    """Results of finished units in a file; a unit is there completely or not at all.
+
+    Args:
+        path: The file; its first line says what the run was, so that nothing is mixed up.
+        plan: What shapes the results besides unit and seed.
+
+    Raises:
+        ResultsError: If the file is of another plan.
+    """
+
+    def __init__(self, path: Path, plan: str) -> None:
+        self._path = path
+        self.done: dict[tuple[str, int], Measured] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.is_file():
+            path.write_text(json.dumps({"plan": plan}) + "\n")
+            return
+        text = path.read_text()
+        if not text.endswith("\n"):  # a kill cut the last unit short: it is run again
+            text = text[: text.rfind("\n") + 1]
+            path.write_text(text)
+        lines = text.splitlines()
+        if json.loads(lines[0])["plan"] != plan:
+            raise ResultsError(
+                f"{path}: these results are of another plan; give another --out, or remove them"
+            )
+        for line in lines[1:]:
+            found = json.loads(line)
+            curves = {key: (x, y) for key, (x, y) in found["curves"].items()}
+            self.done[found["unit"], found["seed"]] = Measured(found["figures"], curves)
+
+    def put(self, unit: str, seed: int, measured: Measured) -> None:
+        """Append a unit's results."""
+        self.done[unit, seed] = measured
+        with self._path.open("a") as file:
+            file.write(json.dumps({"unit": unit, "seed": seed, **asdict(measured)}) + "\n")

@@ -1,0 +1,272 @@
+"""The report: what stands in report.json, typed, and how it is made of raw results.
+
+``Report.model_json_schema()`` is its JSON schema. Estimates carry their 95 % interval and every
+seed's value. A figure that could not be computed (one class only, nobody knows the truth) is left
+out; a part that was not run is empty.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from models.tasks import TaskSet
+from trainer.experiments.bars import Bar, judge_bars
+from trainer.experiments.checks import Claim
+from trainer.experiments.claims import judge_claims
+from trainer.experiments.plan import Plan
+from trainer.experiments.results import Results
+from trainer.experiments.stats import Curve, Estimate
+
+Figure = dict[str, Curve]
+"""Curves by name."""
+
+
+class Part(BaseModel):
+    """A part of the report."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class About(Part):
+    """How the report came about.
+
+    Attributes:
+        command: What was typed.
+        created: When, ISO 8601.
+        preset: ``full`` or ``quick``; a quick run's figures mean nothing.
+        source: The data.
+        teacher: Kind of the sweeps' teacher.
+        seeds: The seeds.
+        rate: Intercepted share r.
+        direct_share: Direct passes, as a share of all requests.
+        tasks: The tasks; the last one is what passing is to keep.
+        plan: Everything else that shaped the figures.
+        notes: What was left out, and why.
+    """
+
+    command: str
+    created: str
+    preset: str
+    source: str
+    teacher: str
+    seeds: list[int]
+    rate: float
+    direct_share: float
+    tasks: list[str]
+    plan: dict[str, Any]
+    notes: list[str]
+
+
+class Against(Part):
+    """A figure of u, the same of p (1 - p), and their paired difference."""
+
+    value: Estimate | None = None
+    bernoulli: Estimate | None = None
+    gain: Estimate | None = None
+
+
+class ErrorFinding(Part):
+    """How well u finds the model's own errors |p - p_true|.
+
+    Attributes:
+        spearman: Rank correlation over all requests.
+        within_bins: The same within bins of equal p, averaged.
+        worst_tenth_auroc: AUC-ROC for the tenth with the largest errors.
+        poor_ratio: Mean u in data-poor segments over the mean elsewhere.
+        true_poor_ratio: The same ratio of the true error.
+    """
+
+    spearman: Against = Against()
+    within_bins: Against = Against()
+    worst_tenth_auroc: Against = Against()
+    poor_ratio: Against = Against()
+    true_poor_ratio: Estimate | None = None
+
+
+class SourcePassing(Part):
+    """Direct passes by one task's u, in points of all events of the last task.
+
+    Attributes:
+        fixed_points: Gain over score alone when direct passes are inside the budget.
+        growing_points: Gain when they come on top, as in the paper.
+        passed_share: Share of requests that passed with the growing budget.
+    """
+
+    fixed_points: Estimate
+    growing_points: Estimate
+    passed_share: Estimate
+
+
+class Passing(Part):
+    """One method's direct passes.
+
+    Attributes:
+        deals_vs_score_points: Gain at equal budget by the first task's u (for ``auto``: by what
+            validation data picked, 0 where that was nothing), in points of all deals.
+        kept_by_score: Share of deals that this method's score alone keeps.
+        optimistic_points: Gain of ranking by s + 0.5 u, no direct passes.
+        by_source: By the task whose u ranks.
+    """
+
+    deals_vs_score_points: Estimate
+    kept_by_score: Estimate | None = None
+    optimistic_points: Estimate | None = None
+    by_source: dict[str, SourcePassing] = {}
+
+
+class Student(Part):
+    """The student of one task, against the ceiling that the teacher's own sampling sets."""
+
+    auc_drop: Estimate | None = None
+    spearman: Estimate | None = None
+    spearman_ceiling: Estimate | None = None
+    spearman_of_ceiling: Estimate | None = None
+    tail_overlap: Estimate | None = None
+    tail_overlap_ceiling: Estimate | None = None
+    tail_overlap_of_ceiling: Estimate | None = None
+    tail_overlap_bernoulli: Estimate | None = None
+    tail_overlap_gain: Estimate | None = None
+
+
+class Areas(Part):
+    """AUC-ROC and AUC-PR."""
+
+    auc_roc: Estimate | None = None
+    auc_pr: Estimate | None = None
+
+
+class Residual(Part):
+    """One third of Table II: areas along the passing ratio, and the last minus the first."""
+
+    auc_roc: Curve
+    auc_pr: Curve
+    auc_roc_gain: Estimate | None = None
+    auc_pr_gain: Estimate | None = None
+
+
+class Rejection(Part):
+    """Rejecting by u: areas under risk-coverage, and the prediction-rejection ratio.
+
+    Risk is the labels' log-loss; ``true_`` the squared distance from the true probability.
+    """
+
+    aurc: Estimate | None = None
+    rejection_ratio: Estimate | None = None
+    true_aurc: Estimate | None = None
+    true_rejection_ratio: Estimate | None = None
+
+
+class Quality(Part):
+    """One method's scores of one task, calibration included."""
+
+    auc_roc: Estimate | None = None
+    auc_pr: Estimate | None = None
+    log_loss: Estimate | None = None
+    ece: Estimate | None = None
+    true_error: Estimate | None = None
+
+
+Tree = dict[str, Any]
+ByTask = dict[str, ErrorFinding]
+
+
+class Report(Part):
+    """Everything; see the module."""
+
+    about: About
+    bars: list[Bar]
+    claims: list[Claim]
+    error_finding: dict[str, ByTask]
+    error_finding_settings: dict[str, dict[str, ByTask]]
+    passing: dict[str, dict[str, Passing]]
+    student: dict[str, Student]
+    speed: Tree
+    averaging: dict[str, Estimate]
+    distribution: dict[str, Estimate]
+    table_1: dict[str, dict[str, Areas]]
+    table_1_daum_minus: dict[str, dict[str, Areas]]
+    table_2: dict[str, dict[str, dict[str, Residual]]]
+    figure_2a: Figure
+    figure_2b: Figure
+    figure_2c: Figure
+    figure_2c_fixed: Figure
+    figure_2d: Figure
+    figure_3: Figure
+    figure_4: Figure
+    figure_4_fixed: Figure
+    figure_5: Figure
+    paper_teacher: Tree
+    scores: dict[str, dict[str, Estimate]]
+    quality: dict[str, dict[str, dict[str, Quality]]]
+    rejection: dict[str, dict[str, dict[str, Rejection]]]
+    rejection_curves: dict[str, Figure]
+    rounds: dict[str, dict[str, Estimate]]
+    rounds_curves: Figure
+    correlation: Tree
+    sparsity: Tree
+    sensitivity: dict[str, dict[str, dict[str, Estimate]]]
+
+
+FIGURES = (
+    *("figure_2a", "figure_2b", "figure_2c", "figure_2c_fixed", "figure_2d"),
+    *("figure_3", "figure_4", "figure_4_fixed", "figure_5"),
+)
+TREES = (
+    *("passing", "student", "speed", "averaging", "distribution", "table_1", "paper_teacher"),
+    *("rejection", "rounds", "correlation", "sparsity", "sensitivity"),
+)
+
+
+def make_report(results: Results, about: About, tasks: TaskSet, plan: Plan) -> Report:
+    """The report of what has been measured so far."""
+    scoring = results.tree("scoring")
+    found = results.tree("error_finding")
+    figures = {name: results.curves(name) for name in FIGURES}
+    parts: dict[str, Any] = {
+        "about": about,
+        "bars": judge_bars(results, tasks, plan),
+        "claims": judge_claims(results, tasks, plan),
+        "error_finding": found.get("base", {}),
+        "error_finding_settings": found,
+        "table_1_daum_minus": _daum_minus(results),
+        "table_2": _table_2(results),
+        "scores": {
+            setting: {
+                name: each.pop("deals_vs_swag_points")
+                for name, each in methods.items()
+                if "deals_vs_swag_points" in each
+            }
+            for setting, methods in scoring.items()
+        },
+        "quality": scoring,
+        "rejection_curves": {task: results.curves(f"rejection_{task}") for task in tasks.names},
+        "rounds_curves": results.curves("rounds"),
+        **{name: results.tree(name) for name in TREES},
+        **figures,
+    }
+    return Report.model_validate(parts)
+
+
+def _table_2(results: Results) -> Tree:
+    tree = results.curve_tree("table_2")
+    for kind, methods in results.tree("table_2").items():
+        for method, experiments in methods.items():
+            for experiment, gains in experiments.items():
+                tree[kind][method][experiment] |= gains
+    return tree
+
+
+def _daum_minus(results: Results) -> Tree:
+    """Table I as paired differences: DAUM minus every other model."""
+    found: Tree = {}
+    for model in results.names("table_1"):
+        if model == "daum":
+            continue
+        for task in results.names(f"table_1.{model}"):
+            for area in ("auc_roc", "auc_pr"):
+                value = results.difference(
+                    f"table_1.daum.{task}.{area}", f"table_1.{model}.{task}.{area}"
+                )
+                if value is not None:
+                    found.setdefault(model, {}).setdefault(task, {})[area] = value
+    return found

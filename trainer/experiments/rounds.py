@@ -1,0 +1,120 @@
+"""Rounds of select-and-retrain: what passes is what the next model learns from.
+
+Everyone starts with the same model, fitted on requests that nobody selected. In each round a policy
+lets 1 - r of the next requests pass, only those get labels, and the model is fitted anew on all
+labels so far. Exploration is paid for inside the budget; it should earn its keep here if anywhere.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from rich.progress import Progress
+
+from trainer.experiments import judge, measures
+from trainer.experiments.data import Floats, Mask, Part, Source, World, joined
+from trainer.experiments.judge import Bench
+from trainer.experiments.labs import bench_of, lab_of
+from trainer.experiments.plan import Plan
+from trainer.experiments.raw import Measured
+from trainer.experiments.sweeps import base_world
+from trainer.uncertainty import METHODS
+from trainer.uncertainty.lab import Lab
+from trainer.uncertainty.method import Prediction
+
+Pick = Callable[[Bench, Floats, Prediction], Floats]
+"""Bench of a round, score and prediction -> what direct passes are ranked by, (N,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A policy of the rounds.
+
+    Attributes:
+        method: Whose scores and uncertainties it uses.
+        pick: What direct passes are ranked by; None passes by score alone.
+        share: Direct passes; None is the plan's, 1 the whole budget.
+    """
+
+    method: str
+    pick: Pick | None = None
+    share: float | None = None
+
+
+def _random(bench: Bench, _score_N: Floats, found: Prediction) -> Floats:
+    return bench.controls(found)["random"][:, 0]
+
+
+def _first_task(_bench: Bench, _score_N: Floats, found: Prediction) -> Floats:
+    return found.epistemic_NT[:, 0].astype(np.float64)
+
+
+ARMS = {
+    "score": Arm("swag"),
+    "explore": Arm("swag", _random),
+    "swag": Arm("swag", _first_task),
+    "disagreement": Arm("disagreement", _first_task),
+    "unselected": Arm("swag", _random, 1.0),
+}
+"""``unselected`` labels a random 1 - r: what learning would have without any selection."""
+
+
+def judge_rounds(source: Source, plan: Plan, seed: int, progress: Progress) -> Measured:
+    """All arms on the same stream; figures against ``score``, paired within the seed."""
+    rows = plan.sizes.small + plan.rounds * plan.round_rows
+    world = base_world(source, plan, seed, progress, rows)
+    measured = Measured()
+    found: dict[str, dict[str, float]] = {}
+    for name, arm in ARMS.items():
+        curve, found[name] = _play(world, arm, plan, seed, progress)
+        measured.draw(f"rounds.{name}", range(len(curve)), curve)
+    for name, figures in found.items():
+        gains = {f"{key}_points": figures[key] - found["score"][key] for key in figures}
+        measured.add(f"rounds.{name}", figures | gains)
+    return measured
+
+
+def _play(
+    world: World, arm: Arm, plan: Plan, seed: int, progress: Progress
+) -> tuple[list[float], dict[str, float]]:
+    """Share of the test's deals that the model keeps before and after each round; and figures.
+
+    Figures: ``model`` the last of these, ``stream`` the share of deals that passed in the rounds,
+    direct passes and all; ``auc`` the first task's AUC-ROC; all times 100.
+    """
+    start, stop = plan.sizes.small, len(world.train)
+    chunks_K = np.array_split(np.arange(start, stop), plan.rounds)
+    labelled = [world.train.take(np.arange(start))]
+    kept, passed, worth = [], 0.0, 0.0
+    for number, chunk_K in enumerate([*chunks_K, None]):
+        lab = _lab(world, labelled, plan, seed, progress)
+        model = METHODS[arm.method](lab)
+        bench = bench_of(world, plan, seed)
+        prediction = model.predict(world.test.ids_NC)
+        score_N = bench.score(prediction)
+        by_score = measures.pass_fixed(score_N, score_N, plan.rate, 0.0)
+        kept.append(measures.kept(by_score, bench.value_N))
+        if chunk_K is None:
+            break
+        chunk = world.train.take(chunk_K)
+        of_round = bench_of(world, plan, seed + number, part=chunk)
+        passes_N = _passes(of_round, model.predict(chunk.ids_NC), arm, plan)
+        passed += float(of_round.value_N[passes_N].sum())
+        worth += float(of_round.value_N.sum())
+        labelled.append(chunk.take(np.flatnonzero(passes_N)))
+    auc = judge.quality(bench, prediction)[f"{world.tasks.names[0]}.auc_roc"]
+    stream = 100 * passed / max(worth, measures.TINY)
+    return kept, {"model": 100 * kept[-1], "stream": stream, "auc": 100 * auc}
+
+
+def _lab(world: World, labelled: list[Part], plan: Plan, seed: int, progress: Progress) -> Lab:
+    return lab_of(world.layout, joined(labelled), world.tasks, plan, seed, progress)
+
+
+def _passes(bench: Bench, prediction: Prediction, arm: Arm, plan: Plan) -> Mask:
+    score_N = bench.score(prediction)
+    if arm.pick is None:
+        return measures.pass_fixed(score_N, score_N, plan.rate, 0.0).scored_N
+    share = plan.share if arm.share is None else arm.share
+    passed = measures.pass_fixed(score_N, arm.pick(bench, score_N, prediction), plan.rate, share)
+    return np.asarray(passed.direct_N | passed.scored_N)

@@ -1,0 +1,81 @@
+"""Which units a run consists of, and running those that are not done yet."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from rich.progress import Progress
+
+from models.features import FeatureSpec
+from trainer.experiments.data import Source
+from trainer.experiments.methods import judge_setting
+from trainer.experiments.plan import Plan
+from trainer.experiments.raw import Measured, RawStore
+from trainer.experiments.rounds import judge_rounds
+from trainer.experiments.simulated import SimulatedSource
+from trainer.experiments.sweeps import judge_kind, judge_sensitivity, judge_shape, judge_speed
+from trainer.traffic.funnel import RATES_T, FunnelShape
+
+Work = Callable[[Progress], Measured]
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What is done in one go, and kept when it is done."""
+
+    name: str
+    seed: int
+    work: Work
+
+
+def units(source: Source, plan: Plan, spec: FeatureSpec) -> Iterator[Unit]:
+    """All units of a run, seed by seed, what decides most first.
+
+    Args:
+        source: The data; the funnel's shape varies only in simulated ones.
+        plan: How much.
+        spec: Features of the simulated worlds.
+    """
+    for seed in range(1, plan.seeds + 1):
+        for setting in plan.settings:
+            yield Unit(
+                f"setting/{setting}", seed, partial(judge_setting, source, plan, setting, seed)
+            )
+        for kind in plan.kinds:
+            if seed <= plan.transformer_seeds or "transformer" not in kind:
+                yield Unit(f"kind/{kind}", seed, partial(judge_kind, source, plan, kind, seed))
+        yield Unit("rounds", seed, partial(judge_rounds, source, plan, seed))
+        yield Unit("sensitivity", seed, partial(judge_sensitivity, source, plan, seed))
+        yield Unit("speed", seed, partial(judge_speed, source, plan, seed))
+        if source.name == SimulatedSource.name:
+            yield from _shapes(plan, spec, seed)
+
+
+def _shapes(plan: Plan, spec: FeatureSpec, seed: int) -> Iterator[Unit]:
+    shapes = {
+        f"correlation.{level:g}".replace("0.", "0_"): FunnelShape(RATES_T, level)
+        for level in plan.shared
+    }
+    shapes |= {f"sparsity.{name}": FunnelShape(rates_T) for name, rates_T in plan.sparsity}
+    for name, shape in shapes.items():
+        source = SimulatedSource(spec, shape)
+        yield Unit(name, seed, partial(judge_shape, source, plan, name, seed))
+
+
+def run(todo: list[Unit], store: RawStore, progress: Progress) -> None:
+    """Run the units that the store lacks, one after the other, on one thread."""
+    left = [unit for unit in todo if (unit.name, unit.seed) not in store.done]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    bar = progress.add_task("experiments", total=len(left))
+    try:
+        for unit in left:
+            progress.update(bar, description=f"experiments: {unit.name}, seed {unit.seed}")
+            before = set(progress.task_ids)
+            store.put(unit.name, unit.seed, unit.work(progress))
+            for task in set(progress.task_ids) - before:
+                progress.remove_task(task)
+            progress.advance(bar)
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,103 @@
+"""Worlds of the simulator: another seed is another market with other effects.
+
+Training rows come in stretches spread over the stream's second week, test rows over its third, so
+that every hour and weekday is among them.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from models.features import FeatureSpec
+from models.nets.embedding import FeatureLayout
+from models.tasks import DEFAULT_TASKS, TaskSet
+from trainer.experiments.data import Fit, Part, Score, Sizes, World, joined, selected
+from trainer.traffic.examples import extract
+from trainer.traffic.funnel import FunnelShape
+from trainer.traffic.simulator import Simulator
+
+WEEK: Final = 1_400_000
+"""Requests of a simulated week."""
+DAYS: Final = 7
+STRETCHES: Final = 28
+MIN_STRETCH: Final = 1024
+STEP: Final = WEEK // STRETCHES
+TURN: Final = 0.5
+"""Radians by which effects have turned when the test rows of ``drift`` begin: cosine 0.88."""
+TRAIN, UNLABELLED, VALID = 0, 12_000, 40_000
+"""Where in the quarter of a day of each stretch the rows of a purpose begin."""
+
+
+class SimulatedSource:
+    """Simulated traffic.
+
+    Args:
+        spec: Extracts the features.
+        shape: How the funnel's tasks hang together.
+    """
+
+    name = "simulated"
+
+    def __init__(self, spec: FeatureSpec, shape: FunnelShape = FunnelShape()) -> None:  # noqa: B008
+        self.tasks: TaskSet = DEFAULT_TASKS
+        self.layout = FeatureLayout.of(spec)
+        self._extractor = spec.extractor()
+        self._shape = shape
+        self._seed = -1
+        self._simulators: dict[float, Simulator] = {}
+        self._parts: dict[tuple[float, int, int], Part] = {}
+
+    def world(self, setting: str, seed: int, sizes: Sizes, fit: Fit, rate: float) -> World:
+        """One world (see :class:`trainer.experiments.data.Source`).
+
+        Raises:
+            ValueError: If there are more rows than the simulated week has room for.
+        """
+        if max(sizes.train, sizes.small) > STRETCHES * UNLABELLED:
+            raise ValueError(f"experiments: at most {STRETCHES * UNLABELLED} training rows")
+        if seed != self._seed:
+            self._seed, self._simulators, self._parts = seed, {}, {}
+        if setting == "selected":
+            train = self._passed(sizes, fit(self._part(WEEK + TRAIN, sizes.small)), rate)
+        else:
+            train = self._part(WEEK + TRAIN, sizes.small if setting == "small" else sizes.train)
+        drift = TURN / (2 * DAYS) if setting == "drift" else 0.0
+        return World(
+            tasks=self.tasks,
+            layout=self.layout,
+            train=train,
+            unlabelled_NC=self._part(WEEK + UNLABELLED, sizes.unlabelled).ids_NC,
+            valid=self._part(WEEK + VALID, sizes.valid),
+            test=self._part(2 * WEEK, sizes.test, drift),
+        )
+
+    def _passed(self, sizes: Sizes, score: Score, rate: float) -> Part:
+        """As many rows as ``sizes.train`` that the policy let pass, out of the week before."""
+        stretches = _stretches(0, round(sizes.train / (1 - rate)))
+        return joined([selected(self._read(*each, 0.0), score, rate) for each in stretches])
+
+    def _part(self, start: int, count: int, drift: float = 0.0) -> Part:
+        key = (drift, start, count)
+        if key not in self._parts:
+            self._parts[key] = joined(
+                [self._read(first, size, drift) for first, size in _stretches(start, count)]
+            )
+        return self._parts[key]
+
+    def _read(self, start: int, count: int, drift: float) -> Part:
+        if drift not in self._simulators:
+            self._simulators[drift] = Simulator(self._seed, drift, shape=self._shape)
+        traffic = self._simulators[drift].batch(start, count)
+        return Part(
+            extract(self._extractor, traffic.values),
+            traffic.reached.astype(np.float32),
+            traffic.p_true,
+            traffic.data_poor,
+        )
+
+
+def _stretches(start: int, count: int) -> list[tuple[int, int]]:
+    """First request and size of the stretches of ``count`` requests over the week from start."""
+    number = max(min(STRETCHES, count // MIN_STRETCH), 1)
+    sizes = np.diff(np.linspace(0, count, number + 1).astype(int)).tolist()
+    return [(start + k * (WEEK // number), size) for k, size in enumerate(sizes)]

@@ -1,0 +1,166 @@
+"""The student against the ceiling that the teacher's own sampling sets, and Figures 3 to 5.
+
+Two independent sets of M weight samples agree with each other only so far about who is uncertain;
+no student can agree better with a set that it was not taught by.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from models.nets.export import check_agreement, export_student
+from trainer.config import StudentTraining
+from trainer.distill import fit_student
+from trainer.evaluate import spearman
+from trainer.experiments import judge, measures
+from trainer.experiments.data import Floats, World
+from trainer.experiments.judge import Bench
+from trainer.experiments.plan import Plan
+from trainer.experiments.raw import Measured
+from trainer.fitting import deterministic
+from trainer.uncertainty.lab import Lab
+from trainer.uncertainty.method import Ids, Prediction
+from trainer.uncertainty.sampled import SampledEstimator
+
+BINS = 40
+"""Of Figure 5's histograms."""
+
+
+def judge_student(
+    world: World, lab: Lab, bench: Bench, plan: Plan, teacher: Prediction
+) -> tuple[Prediction, Measured]:
+    """Distil the lab's SWAG teacher and compare; returns the exported student's predictions.
+
+    Args:
+        world: Where.
+        lab: Whose teacher it learns from.
+        bench: The test rows.
+        plan: Schedule.
+        teacher: What the taught set of samples says of the test rows.
+    """
+    student, train_u_NT = _distilled(world, lab, plan)
+    measured = Measured()
+    measured.merge(_fidelity(bench, student, teacher, _fresh_sets(world, lab, plan)))
+    measured.merge(_figures_3_and_4(bench, plan, student))
+    measured.merge(_figure_5(student, teacher, train_u_NT))
+    return student, measured
+
+
+def distil(
+    lab: Lab, ids_NC: Ids, taught: Prediction, plan: Plan, training: StudentTraining
+) -> tuple[bytes, Callable[[Ids], Prediction]]:
+    """A student of ``taught``: its ONNX file, and what that file says of requests."""
+    with deterministic(torch.get_num_threads(), lab.seed_of("student")):
+        student = fit_student(
+            lab.layout,
+            torch.from_numpy(ids_NC),
+            torch.from_numpy(taught.mean_NT),
+            torch.from_numpy(taught.epistemic_NT),
+            sizes=plan.config.student,
+            training=training,
+            progress=lab.progress,
+        )
+    model = export_student(student)
+
+    def predict(rows_NC: Ids) -> Prediction:
+        _, mean_NT, u_NT = check_agreement(student, model, rows_NC)
+        return Prediction(mean_NT, u_NT, np.sqrt(mean_NT * (1 - mean_NT)))
+
+    return model, predict
+
+
+def _distilled(world: World, lab: Lab, plan: Plan) -> tuple[Prediction, tuple[Floats, Floats]]:
+    """The student on the test rows, and u of teacher and student on the training rows."""
+    ids_NC = np.concatenate([world.train.ids_NC, world.unlabelled_NC])
+    taught = SampledEstimator(lab.teacher().net, lab.teacher().samples).predict(ids_NC)
+    _, predict = distil(lab, ids_NC, taught, plan, plan.config.distillation)
+    train_u = predict(world.train.ids_NC).epistemic_NT.astype(np.float64)
+    teacher_u = taught.epistemic_NT[: len(world.train)].astype(np.float64)
+    return predict(world.test.ids_NC), (teacher_u, train_u)
+
+
+def _fresh_sets(world: World, lab: Lab, plan: Plan) -> tuple[Floats, Floats]:
+    """U of the test rows by two sets of samples that nobody was taught by."""
+    teacher, count = lab.teacher(), plan.config.teacher.samples
+    first, second = (
+        SampledEstimator(
+            teacher.net, teacher.posterior.sample(count, lab.seed_of("fresh samples", number))
+        ).predict(world.test.ids_NC)
+        for number in (1, 2)
+    )
+    return first.epistemic_NT.astype(np.float64), second.epistemic_NT.astype(np.float64)
+
+
+def _fidelity(
+    bench: Bench, student: Prediction, teacher: Prediction, fresh: tuple[Floats, Floats]
+) -> Measured:
+    targets_NT = bench.part.targets(bench.tasks).astype(np.float64)
+    measured = Measured()
+    for column, task in enumerate(bench.tasks.names):
+        roc_t, roc_s = (
+            measures.auc(each.mean_NT[:, column].astype(np.float64), targets_NT[:, column]).roc
+            for each in (teacher, student)
+        )
+        u_N = student.epistemic_NT[:, column].astype(np.float64)
+        p_N = student.mean_NT[:, column].astype(np.float64)
+        a_N, b_N = (each_NT[:, column] for each_NT in fresh)
+        rank = (spearman(u_N, a_N) + spearman(u_N, b_N)) / 2
+        tail = (measures.overlap(u_N, a_N) + measures.overlap(u_N, b_N)) / 2
+        bernoulli_N = p_N * (1 - p_N)
+        own = (measures.overlap(bernoulli_N, a_N) + measures.overlap(bernoulli_N, b_N)) / 2
+        ceiling, tail_ceiling = spearman(a_N, b_N), measures.overlap(a_N, b_N)
+        measured.add(
+            f"student.{task}",
+            {
+                "auc_drop": roc_t - roc_s,
+                "spearman": rank,
+                "spearman_ceiling": ceiling,
+                "spearman_of_ceiling": rank / ceiling if ceiling else float("nan"),
+                "tail_overlap": tail,
+                "tail_overlap_ceiling": tail_ceiling,
+                "tail_overlap_of_ceiling": tail / tail_ceiling if tail_ceiling else float("nan"),
+                "tail_overlap_bernoulli": own,
+                "tail_overlap_gain": tail - own,
+            },
+        )
+    return measured
+
+
+def _figures_3_and_4(bench: Bench, plan: Plan, student: Prediction) -> Measured:
+    """Residual areas of the student's click, and deals passed by the student's uncertainties."""
+    measured = Measured()
+    u_NT = student.epistemic_NT.astype(np.float64)
+    controls = bench.controls(student)
+    first = bench.tasks.names[0]
+    labels_N = bench.part.targets(bench.tasks)[:, 0].astype(np.float64)
+    p_N = student.mean_NT[:, 0].astype(np.float64)
+    for name, by_N in (("student", u_NT[:, 0]), ("bernoulli", controls["bernoulli"][:, 0])):
+        areas = [measures.residual(p_N, labels_N, by_N, ratio) for ratio in plan.ratios]
+        measured.draw(f"figure_3.{first}_auc_roc_{name}", plan.ratios, [a.roc for a in areas])
+        measured.draw(f"figure_3.{first}_auc_pr_{name}", plan.ratios, [a.pr for a in areas])
+    sources = {task: u_NT[:, column] for column, task in enumerate(bench.tasks.names)}
+    sources["random"] = controls["random"][:, 0]
+    drawn = judge.figure_2(bench, bench.score(student), sources, plan.ratios)
+    for key, (x, y) in drawn.curves.items():
+        if key.startswith("figure_2c"):
+            measured.draw(key.replace("figure_2c", "figure_4", 1), x, y)
+    return measured
+
+
+def _figure_5(student: Prediction, teacher: Prediction, train_u: tuple[Floats, Floats]) -> Measured:
+    """Histograms of the first task's u, and how far apart they are (Kolmogorov-Smirnov)."""
+    measured = Measured()
+    test = [each.epistemic_NT[:, 0].astype(np.float64) for each in (teacher, student)]
+    train = (train_u[0][:, 0], train_u[1][:, 0])
+    top = float(np.quantile(test[0], 0.995))
+    edges_E = np.linspace(0, max(top, measures.TINY), BINS + 1)
+    drawn = {"teacher_test": test[0], "student_test": test[1]}
+    drawn |= {"teacher_train": train[0], "student_train": train[1]}
+    for name, u_N in drawn.items():
+        share_B = np.histogram(u_N, edges_E)[0] / len(u_N)
+        measured.draw(f"figure_5.{name}", edges_E[:-1] / edges_E[-1], share_B)
+    measured.add("distribution", {"ks": measures.distance(*test)})
+    tail = [u_N[u_N >= np.quantile(u_N, 0.9)] for u_N in test]
+    measured.add("distribution", {"tail_ks": measures.distance(*tail)})
+    return measured

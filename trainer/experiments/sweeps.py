@@ -1,0 +1,195 @@
+"""Units of work beside the settings: Table I, speed, the funnel's shape, SWAG's own parameters."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import onnxruntime as ort
+from rich.progress import Progress
+
+from models.nets.teacher import TeacherKind
+from trainer.evaluate import spearman
+from trainer.experiments import judge
+from trainer.experiments.data import Source, World
+from trainer.experiments.judge import Bench
+from trainer.experiments.labs import bench_of, earlier_model, lab_of
+from trainer.experiments.plan import PAPER, Plan
+from trainer.experiments.raw import Measured
+from trainer.experiments.student import distil
+from trainer.uncertainty import METHODS
+from trainer.uncertainty.lab import Lab
+from trainer.uncertainty.method import Ids, Prediction
+from trainer.uncertainty.sampled import SampledEstimator
+
+BATCH = 512
+"""Requests per pass where time is taken, as in the worker and in the paper."""
+SHAPE_METHODS = ("swag", "disagreement")
+
+
+def judge_kind(
+    source: Source, plan: Plan, kind: TeacherKind, seed: int, progress: Progress
+) -> Measured:
+    """One column of Table I; for the paper's kind also DAUM (SWAG's mean) and Table II."""
+    world = base_world(source, plan, seed, progress, plan.kind_rows)
+    lab = lab_of(world.layout, world.train, world.tasks, plan, seed, progress, kind=kind)
+    bench = bench_of(world, plan, seed)
+    measured = Measured()
+    single = lab.single().predict(world.test.ids_NC)
+    measured.add(f"table_1.{kind}", _areas(bench, single))
+    if not kind.startswith("ple"):
+        return measured
+    swag = METHODS["swag"](lab).predict(world.test.ids_NC)
+    name = "daum" if kind == PAPER else f"{kind}-swag"
+    measured.add(f"table_1.{name}", _areas(bench, swag))
+    if kind == PAPER:
+        u_NT = swag.epistemic_NT.astype(np.float64)
+        ratios = {"balanced": plan.balanced_ratios, "sparse": plan.sparse_ratios}
+        found = judge.table_2(bench, swag, u_NT, ratios)
+        measured.add(f"table_2.{kind}.swag", found.figures)
+        for key, points in found.curves.items():
+            measured.draw(f"table_2.{kind}.swag.{key}", *points)
+        measured.add(f"paper_teacher.passing.{kind}", judge.passing(bench, swag, u_NT))
+        measured.add(f"paper_teacher.error_finding.{kind}", judge.error_finding(bench, swag, u_NT))
+    return measured
+
+
+def judge_shape(source: Source, plan: Plan, name: str, seed: int, progress: Progress) -> Measured:
+    """What correlation between tasks and their sparsity do to uncertainty.
+
+    Args:
+        source: Simulated traffic of that shape.
+        plan: Sizes and schedules.
+        name: What the report calls the shape.
+        seed: Of the world.
+        progress: Where bars are shown.
+    """
+    world = base_world(source, plan, seed, progress, plan.sweep_rows)
+    lab = lab_of(world.layout, world.train, world.tasks, plan, seed, progress)
+    bench = bench_of(world, plan, seed)
+    first, last = 0, len(world.tasks) - 1
+    measured = Measured()
+    truth_NT = world.test.p_true_NT
+    if truth_NT is not None:
+        measured.add(name, {"truth_correlation": spearman(truth_NT[:, first], bench.value_N)})
+    for method in SHAPE_METHODS:
+        found = METHODS[method](lab).predict(world.test.ids_NC)
+        u_NT = found.epistemic_NT.astype(np.float64)
+        passing = judge.passing(bench, found, u_NT)
+        errors = judge.error_finding(bench, found, u_NT)
+        figures = {
+            "uncertainty_correlation": spearman(u_NT[:, first], u_NT[:, last]),
+            "deals_vs_score_points": passing["deals_vs_score_points"],
+            "own_source_points": passing[f"by_source.{bench.value_task}.fixed_points"],
+        }
+        for task in (world.tasks.names[first], bench.value_task):
+            for key in ("within_bins.value", "within_bins.gain"):
+                figures[f"{task}.{key}"] = errors.get(f"{task}.{key}", float("nan"))
+        measured.add(f"{name}.{method}", figures)
+    return measured
+
+
+def judge_sensitivity(source: Source, plan: Plan, seed: int, progress: Progress) -> Measured:
+    """SWAG over the number of snapshots k, of samples M, and the covariance scale."""
+    world = base_world(source, plan, seed, progress, plan.sweep_rows)
+    bench = bench_of(world, plan, seed)
+    training = plan.config.teacher
+    measured = Measured()
+
+    def lab_with(snapshots: int) -> Lab:
+        changed = replace(training, snapshots=snapshots, rank=snapshots)
+        return lab_of(
+            world.layout, world.train, world.tasks, plan, seed, progress, training=changed
+        )
+
+    for snapshots in plan.snapshots:
+        figures = _sensitivity(bench, lab_with(snapshots), training.samples, training.scale)
+        measured.add(f"sensitivity.snapshots.{snapshots}", figures)
+    lab = lab_with(training.snapshots)
+    for samples in plan.samples:
+        figures = _sensitivity(bench, lab, samples, training.scale)
+        measured.add(f"sensitivity.samples.{samples}", figures)
+    for scale in plan.scales:
+        figures = _sensitivity(bench, lab, training.samples, scale)
+        measured.add(f"sensitivity.scale.{scale:g}".replace("0.", "0_"), figures)
+    return measured
+
+
+def _sensitivity(bench: Bench, lab: Lab, samples: int, scale: float) -> dict[str, float]:
+    teacher = lab.teacher()
+    before, teacher.posterior.scale = teacher.posterior.scale, scale
+    sets = [teacher.posterior.sample(samples, lab.seed_of("sensitivity", n)) for n in (0, 1)]
+    teacher.posterior.scale = before
+    found, other = (SampledEstimator(teacher.net, each).predict(bench.part.ids_NC) for each in sets)
+    u_NT = found.epistemic_NT.astype(np.float64)
+    errors = judge.error_finding(bench, found, u_NT)
+    quality = judge.quality(bench, found)
+    first, last = bench.tasks.names[0], bench.value_task
+    return {
+        "auc_pr": quality[f"{first}.auc_pr"],
+        "mean_u": float(u_NT[:, 0].mean()),
+        "ceiling": spearman(u_NT[:, 0], other.epistemic_NT[:, 0]),
+        "within_bins": errors.get(f"{first}.within_bins.value", float("nan")),
+        "within_bins_last": errors.get(f"{last}.within_bins.value", float("nan")),
+        "deals_vs_score_points": judge.passing(bench, found, u_NT)["deals_vs_score_points"],
+    }
+
+
+def judge_speed(source: Source, plan: Plan, seed: int, progress: Progress) -> Measured:
+    """Microseconds per request of the student, and of M samples of two teachers, in turns.
+
+    Weights do not change the time, so the nets are barely trained. The student runs in
+    onnxruntime, the teachers in torch; all on one thread, 512 requests at a time.
+    """
+    world = base_world(source, plan, seed, progress, plan.sizes.small)
+    ids_NC = np.resize(world.test.ids_NC, (BATCH, world.layout.columns))
+    few = world.train.take(np.arange(min(BATCH, len(world.train))))
+    kinds: tuple[TeacherKind, ...] = ("ple-mlp", PAPER)
+    passes: dict[str, Callable[[], object]] = {}
+    for kind in kinds:
+        lab = lab_of(world.layout, few, world.tasks, plan, seed, progress, kind=kind)
+        estimator = METHODS["swag"](lab)
+        passes[kind] = partial(estimator.predict, ids_NC)
+        barely = replace(plan.config.distillation, epochs=1, min_steps=1)
+        model, _ = distil(lab, few.ids_NC, estimator.predict(few.ids_NC), plan, barely)
+    passes["student"] = _onnx(model, ids_NC)
+    times: dict[str, list[float]] = {name: [] for name in passes}
+    for _ in range(plan.timing_rounds):
+        for name, run in passes.items():
+            times[name].append(_seconds(run))
+    us = {name: 1e6 * float(np.median(each)) / BATCH for name, each in times.items()}
+    measured = Measured()
+    measured.add("speed", {f"{name.replace('-', '_')}_us": value for name, value in us.items()})
+    for kind in kinds:
+        key = f"teacher_over_student.{kind.replace('-', '_')}"
+        measured.add("speed", {key: us[kind] / us["student"]})
+    return measured
+
+
+def _onnx(model: bytes, ids_NC: Ids) -> Callable[[], object]:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return lambda: session.run(["scores", "uncertainties"], {"ids": ids_NC})
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def base_world(source: Source, plan: Plan, seed: int, progress: Progress, rows: int) -> World:
+    """The setting ``base`` with so many training rows."""
+    fit = earlier_model(source.layout, source.tasks, plan, seed, progress)
+    return source.world("base", seed, replace(plan.sizes, train=rows), fit, plan.rate)
+
+
+def _areas(bench: Bench, prediction: Prediction) -> dict[str, float]:
+    quality = judge.quality(bench, prediction)
+    areas = {key: value for key, value in quality.items() if key.endswith(("auc_roc", "auc_pr"))}
+    for area in ("auc_roc", "auc_pr"):
+        values = [areas[f"{task}.{area}"] for task in bench.tasks.names]
+        areas[f"average.{area}"] = float(np.mean(values))
+    return areas

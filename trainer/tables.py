@@ -1,0 +1,161 @@
+"""A CSV file as examples: flat columns instead of requests.
+
+A feature's path is the name of a column. Besides these there are
+
+- ``label_<task>`` per task: 1 or 0 (true and false count too), empty where it is not known;
+- ``ts``, optional: time in milliseconds; without it the rows are in order of time already;
+- ``p_true_<task>``, optional, for all tasks or none: true probabilities where they are known.
+
+Values are texts without surrounding blanks; an empty one is missing. Files are read whole.
+"""
+
+import csv
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from models.examples import ExampleError, Examples, example_schema
+from models.features import FeatureSpec
+from models.tasks import TaskSet
+
+EXTRACT: Final = 8192
+TRUTH: Final = {"1": 1, "0": 0, "true": 1, "false": 0, "1.0": 1, "0.0": 0}
+FIRST_LINE: Final = 2
+"""The line of the first row, under the header."""
+
+
+def csv_examples(path: str | Path, spec: FeatureSpec, tasks: TaskSet) -> Examples:
+    """Read a CSV file into arrays.
+
+    Args:
+        path: The file; its first line names the columns.
+        spec: Its features' paths are columns.
+        tasks: Each has a column ``label_<task>``.
+
+    Raises:
+        ExampleError: Naming the file, and the column or line that is wrong.
+    """
+    path = Path(path)
+    frame = _read(path)
+    _check_columns(path, frame.columns, spec, tasks)
+    ts = pl.Series(range(len(frame)), dtype=pl.Int64)
+    if "ts" in frame.columns:
+        ts = _numbers(path, frame["ts"], pl.Int64)
+    labels = [_labels(path, frame[f"label_{name}"]) for name in tasks.names]
+    truths = [
+        _numbers(path, frame[name], pl.Float64).to_numpy()
+        for name in _truths(tasks)
+        if name in frame.columns
+    ]
+    return Examples(
+        ts_N=ts.to_numpy().astype(np.int64),
+        features_NC=_features(frame, spec),
+        labels_NT=np.stack(labels, axis=1),
+        propensity_N=np.ones(len(frame)),
+        p_true_NT=np.stack(truths, axis=1) if truths else None,
+    )
+
+
+def write_csv_examples(path: str | Path, out: Path, spec: FeatureSpec, tasks: TaskSet) -> None:
+    """The same as an example store, a Parquet file.
+
+    Raises:
+        ExampleError: As :func:`csv_examples`.
+    """
+    examples = csv_examples(path, spec, tasks)
+    schema = example_schema(tasks, p_true=examples.p_true_NT is not None)
+    count = len(examples)
+    columns: dict[str, pl.Series | Sequence[object]] = dict.fromkeys(schema, [None] * count)
+    columns |= {
+        "request_id": [str(number) for number in range(count)],
+        "ts": pl.Series(examples.ts_N),
+        "spec": [spec.hash] * count,
+        "features": pl.Series(examples.features_NC).arr.to_list(),
+        "model": [""] * count,
+        "reason": [""] * count,
+        "propensity": pl.Series(examples.propensity_N),
+    }
+    for column, name in enumerate(tasks.names):
+        label_N = pl.Series(examples.labels_NT[:, column]).fill_nan(None)
+        columns[f"label_{name}"] = label_N.cast(pl.Int8)
+        if examples.p_true_NT is not None:
+            columns[f"p_true_{name}"] = pl.Series(examples.p_true_NT[:, column])
+    pl.DataFrame(columns, schema).write_parquet(out)
+
+
+def _read(path: Path) -> pl.DataFrame:
+    try:
+        frame = pl.read_csv(path, infer_schema=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise ExampleError(f"{path}{_ragged(path)}: not a readable CSV file: {error}") from error
+    if not len(frame):
+        raise ExampleError(f"{path}: there are no rows in it")
+    stripped = pl.all().str.strip_chars()
+    return frame.rename(str.strip).select(pl.when(stripped != "").then(stripped).name.keep())
+
+
+def _ragged(path: Path) -> str:
+    """`` line N`` of the first row that has not as many fields as the header, if there is one."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.reader(file)
+            width = len(next(rows, []))
+            for row in rows:
+                if len(row) != width:
+                    return f" line {rows.line_num}: {len(row)} fields under {width} columns"
+    except (OSError, UnicodeDecodeError, csv.Error):
+        pass
+    return ""
+
+
+def _check_columns(path: Path, columns: list[str], spec: FeatureSpec, tasks: TaskSet) -> None:
+    paths = {str(feature.path): feature.name for feature in spec.features if feature.path}
+    wanted = {name: f"feature {feature!r} of {spec.source}" for name, feature in paths.items()}
+    wanted |= {f"label_{name}": f"task {name!r}" for name in tasks.names}
+    truths = _truths(tasks)
+    if any(name in columns for name in truths):
+        wanted |= dict.fromkeys(truths, "the truth of each task, which one has")
+    for name, needed_by in wanted.items():
+        if name not in columns:
+            near = difflib.get_close_matches(name, columns, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(columns)}"
+            raise ExampleError(f"{path}: the column {name!r} is missing ({needed_by}); {hint}")
+
+
+def _truths(tasks: TaskSet) -> list[str]:
+    return [f"p_true_{name}" for name in tasks.names]
+
+
+def _features(frame: pl.DataFrame, spec: FeatureSpec) -> npt.NDArray[np.int32]:
+    extractor = spec.extractor()
+    pieces = frame.iter_slices(EXTRACT)
+    return np.concatenate([extractor.extract(piece.to_dicts()) for piece in pieces])
+
+
+def _labels(path: Path, column: pl.Series) -> npt.NDArray[np.float32]:
+    values = column.str.to_lowercase().replace_strict(TRUTH, default=None, return_dtype=pl.Float32)
+    _refuse(path, column, values, "1, 0 or nothing fits")
+    return values.fill_null(float("nan")).to_numpy().astype(np.float32)
+
+
+def _numbers(path: Path, column: pl.Series, kind: type[pl.DataType]) -> pl.Series:
+    values = column.cast(kind, strict=False)
+    _refuse(path, column, values, "a number is needed", empty=False)
+    return values
+
+
+def _refuse(
+    path: Path, column: pl.Series, values: pl.Series, fits: str, *, empty: bool = True
+) -> None:
+    """Name the first value that could not be read."""
+    wrong = values.is_null() & column.is_not_null() if empty else values.is_null()
+    if wrong.any():
+        row = wrong.arg_max() or 0
+        raise ExampleError(
+            f"{path} line {row + FIRST_LINE}: {column.name} is {column[row] or ''!r}; {fits}"
+        )
