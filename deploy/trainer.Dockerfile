@@ -13,6 +13,10 @@ COPY trainer trainer
 RUN /opt/weir/bin/pip install --no-cache-dir --no-deps --force-reinstall .
 
 FROM python:3.11-slim
+# What LightGBM's threads need.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libgomp1 \
+    && rm -rf /var/lib/apt/lists/*
 # A volume that is mounted over these folders for the first time takes their owner.
 RUN groupadd --gid 10001 weir \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/weir \

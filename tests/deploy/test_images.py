@@ -24,7 +24,7 @@ from packaging.requirements import Requirement
 from stream.metrics import WorkerMetrics
 
 #: What only training needs.
-HEAVY = {"torch", "scikit-learn", "onnx", "weir"}
+HEAVY = {"torch", "scikit-learn", "lightgbm", "onnx", "weir"}
 
 image = pytest.mark.parametrize("dockerfile", DOCKERFILES.values(), ids=DOCKERFILES)
 

@@ -1,54 +1,8 @@
-"""A tiny funnel whose truth is known, and a lab on it."""
-
-from dataclasses import dataclass
-
-import numpy as np
 import pytest
-from rich.progress import Progress
 
-from models.nets.embedding import FeatureLayout
-from models.nets.teacher import TeacherConfig
-from trainer.config import TeacherTraining
+from tests.trainer.uncertainty.tiny_funnel import make_lab, make_world
 from trainer.uncertainty.lab import Lab
-from trainer.uncertainty.method import Floats, Ids, Rows
-
-LAYOUT = FeatureLayout(
-    rows=36, columns=4, singles=(0, 1), slots=(2, 3), slot_missing=(24, 24), slot_feature=(0, 0)
-)
-NET = TeacherConfig(embedding=4, expert=16, tower=8)
-TRAINING = TeacherTraining(
-    batch=64, epochs=6, learning_rate=5e-3, swag_learning_rate=1e-3, snapshots=5, samples=6
-)
-
-
-@dataclass(frozen=True)
-class World:
-    """Requests with two tasks; the second is learned among the positives of the first."""
-
-    rows: Rows
-    truth_NT: Floats
-
-
-def make_world(rows: int, seed: int) -> World:
-    rng = np.random.default_rng(seed)
-    ids_NC = (rng.integers(0, 12, (rows, 4)) + np.array([0, 12, 24, 24])).astype(np.int32)
-    truth_NT = np.stack(
-        [np.where(ids_NC[:, 0] % 2, 0.2, 0.8), np.where(ids_NC[:, 1] % 2, 0.1, 0.6)], axis=1
-    ).astype(np.float32)
-    targets_NT = (rng.random((rows, 2)) < truth_NT).astype(np.float32)
-    targets_NT[targets_NT[:, 0] == 0, 1] = np.nan
-    return World(Rows(ids_NC, targets_NT), truth_NT)
-
-
-def make_lab(seed: int = 0, net: TeacherConfig = NET) -> Lab:
-    return Lab(
-        LAYOUT,
-        make_world(1500, 1).rows,
-        teacher=net,
-        training=TRAINING,
-        seed=seed,
-        progress=Progress(disable=True),
-    )
+from trainer.uncertainty.method import Floats, Ids
 
 
 @pytest.fixture(scope="session")

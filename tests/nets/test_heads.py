@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Beta, kl_divergence
+
+from models.nets.heads import EVIDENTIAL, GAUSSIAN, LOGIT, Head, _divergence_from_uniform, vacuity
+from models.nets.logistic_normal import log_sigmoid_mean, sigmoid_moments
+
+HEADS = pytest.mark.parametrize("head", [LOGIT, GAUSSIAN, EVIDENTIAL])
+NAN = float("nan")
+
+
+@HEADS
+def test_a_head_starts_at_the_base_rates(head: Head) -> None:
+    """The first prediction of every task is near its base rate, common or rare."""
+    rates_T = torch.tensor([0.6, 0.02])
+    outputs_NTO = head.start(rates_T).unsqueeze(0)
+    assert outputs_NTO.shape == (1, 2, head.size)
+    mean_NT, std_NT = head.moments(outputs_NTO)
+    torch.testing.assert_close(mean_NT[0], rates_T, rtol=0.15, atol=0)
+    assert std_NT.max() <= 0.5
+
+
+@HEADS
+def test_masked_labels_have_no_gradient(head: Head) -> None:
+    """What is masked leaves outputs untouched, exactly; what is known moves them."""
+    outputs_NTO = torch.randn(3, 2, head.size, requires_grad=True)
+    targets_NT = torch.tensor([[1.0, NAN], [NAN, 0.0], [NAN, NAN]])
+    head.losses(outputs_NTO, targets_NT, 5.0).sum().backward()
+    gradient_NTO = outputs_NTO.grad
+    assert gradient_NTO is not None
+    np.testing.assert_array_equal((gradient_NTO != 0).any(2), ~targets_NT.isnan())
+
+
+def test_moments_of_a_logistic_normal() -> None:
+    """Quadrature gives what many draws do, for narrow and wide logits."""
+    generator = torch.Generator().manual_seed(1)
+    for mean, std in ((-4.0, 0.3), (0.0, 1.0), (1.0, 3.0)):
+        draws = (mean + std * torch.randn(400_000, generator=generator)).sigmoid()
+        place, variance = torch.tensor([mean]), torch.tensor([std**2])
+        first, second = sigmoid_moments(place, variance)
+        assert first.item() == pytest.approx(draws.mean().item(), abs=2e-3)
+        assert second.item() == pytest.approx(draws.std().item(), abs=2e-3)
+        assert log_sigmoid_mean(place, variance).exp().item() == pytest.approx(first.item(), 1e-4)
+
+
+def test_vacuity_and_spread_fall_with_evidence() -> None:
+    """The same probability from more evidence is surer."""
+    alphas_N = torch.tensor([2.0, 5.0, 50.0])
+    outputs_NTO = (alphas_N - 1).expm1().log().view(3, 1, 1).expand(3, 1, 2)
+    mean_NT, std_NT = EVIDENTIAL.moments(outputs_NTO)
+    torch.testing.assert_close(mean_NT, torch.full((3, 1), 0.5))
+    torch.testing.assert_close(vacuity(outputs_NTO)[:, 0], 1 / alphas_N)
+    torch.testing.assert_close(std_NT[:, 0], Beta(alphas_N, alphas_N).variance.sqrt())
+
+
+def test_the_divergence_is_the_betas() -> None:
+    """KL(Beta(a, b) || Beta(1, 1)) is torch's."""
+    alpha_NT2 = torch.tensor([[[3.0, 1.0]], [[2.5, 7.0]], [[1.0, 1.0]]])
+    expected_N = kl_divergence(Beta(alpha_NT2[:, 0, 0], alpha_NT2[:, 0, 1]), Beta(1.0, 1.0))
+    torch.testing.assert_close(
+        _divergence_from_uniform(alpha_NT2)[:, 0], expected_N, atol=1e-5, rtol=1e-5
+    )
