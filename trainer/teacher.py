@@ -186,9 +186,9 @@ def _fit(
     taken = 0
 
     def loss(rows_B: Tensor) -> Tensor:
-        annealing = min(taken / schedule.decay, 1.0)
+        epochs = taken * training.batch / len(ids_NC)
         targets_BT = devices.put(targets_NT[rows_B])
-        losses_T = head.losses(net.outputs(devices.put(ids_NC[rows_B])), targets_BT, annealing)
+        losses_T = head.losses(net.outputs(devices.put(ids_NC[rows_B])), targets_BT, epochs)
         total: Tensor = weights(losses_T * devices.weights(targets_BT))
         return total
 

@@ -90,14 +90,15 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x_ENFD: Tensor) -> Tensor:
         """The same shape."""
-        requests, features = x_ENFD.shape[1:3]
+        features = x_ENFD.shape[2]
         x_EKD = x_ENFD.flatten(1, 2)
         qkv_EKD = self.attention_in(self.attention_norm(x_EKD))
-        q_ENAFd, k_ENAFd, v_ENAFd = qkv_EKD.view(
-            -1, requests, features, 3, self.heads, self.width
-        ).permute(3, 0, 1, 4, 2, 5)
-        mixed_ENAFd = functional.scaled_dot_product_attention(q_ENAFd, k_ENAFd, v_ENAFd)
-        mixed_EKD = mixed_ENAFd.transpose(2, 3).flatten(3).flatten(1, 2)
+        # Experts and requests as one axis: with more than four, torch leaves its fused attention.
+        q_BAFd, k_BAFd, v_BAFd = qkv_EKD.view(-1, features, 3, self.heads, self.width).permute(
+            2, 0, 3, 1, 4
+        )
+        mixed_BAFd = functional.scaled_dot_product_attention(q_BAFd, k_BAFd, v_BAFd)
+        mixed_EKD = mixed_BAFd.transpose(1, 2).reshape(x_EKD.shape)
         x_EKD = x_EKD + self.attention_out(mixed_EKD)
         x_EKD = x_EKD + self.feed_out(self.feed_in(self.feed_norm(x_EKD)).relu())
         out_ENFD: Tensor = x_EKD.view_as(x_ENFD)

@@ -15,6 +15,7 @@ from models.nets.losses import bce_by_task, masked_mean
 
 START_VARIANCE = 0.25
 START_EVIDENCE = 1.25
+ANNEALING_EPOCHS = 10
 
 
 class Head(Protocol):
@@ -26,13 +27,13 @@ class Head(Protocol):
     def start(self, rates_T: Tensor) -> Tensor:
         """Outputs (T, O) that say the base rates."""
 
-    def losses(self, outputs_NTO: Tensor, targets_NT: Tensor, annealing: float) -> Tensor:
+    def losses(self, outputs_NTO: Tensor, targets_NT: Tensor, epochs: float) -> Tensor:
         """Loss per task, (T,).
 
         Args:
             outputs_NTO: The net's outputs.
             targets_NT: Labels; NaN where masked.
-            annealing: From 0 at the start of training to 1.
+            epochs: Epochs trained so far.
         """
 
     def moments(self, outputs_NTO: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,7 +49,7 @@ class LogitHead:
         """The base rates' logits."""
         return rates_T.logit().unsqueeze(1)
 
-    def losses(self, outputs_NTO: Tensor, targets_NT: Tensor, annealing: float) -> Tensor:  # noqa: ARG002
+    def losses(self, outputs_NTO: Tensor, targets_NT: Tensor, epochs: float) -> Tensor:  # noqa: ARG002
         """Cross-entropy."""
         return bce_by_task(outputs_NTO[:, :, 0], targets_NT)
 
@@ -74,7 +75,7 @@ class GaussianHead:
         variance_T = torch.full_like(rates_T, math.log(START_VARIANCE))
         return torch.stack([rates_T.logit(), variance_T], dim=1)
 
-    def losses(self, outputs_NTO: Tensor, targets_NT: Tensor, annealing: float) -> Tensor:  # noqa: ARG002
+    def losses(self, outputs_NTO: Tensor, targets_NT: Tensor, epochs: float) -> Tensor:  # noqa: ARG002
         """Cross-entropy of the mean probability."""
         mean_NT, variance_NT = outputs_NTO[:, :, 0], outputs_NTO[:, :, 1].exp()
         happened_NT = log_sigmoid_mean(mean_NT, variance_NT)
@@ -93,7 +94,8 @@ class EvidentialHead:
 
     alpha = softplus(output) + 1 for both classes, S their sum, p = alpha_1 / S. The loss is their
     equation 5, the expected squared error (y - p)^2 + p (1 - p) / (S + 1) of both classes, plus
-    annealed the divergence from the uniform Beta after the evidence for the truth is taken away.
+    the divergence from the uniform Beta after the evidence for the truth is taken away, whose
+    weight grows to 1 over ten epochs.
     """
 
     size = 2
@@ -104,17 +106,18 @@ class EvidentialHead:
         evidence_T2 = START_EVIDENCE * both_T2 / both_T2.amin(1, keepdim=True) - 1
         return evidence_T2.expm1().log()
 
-    def losses(self, outputs_NTO: Tensor, targets_NT: Tensor, annealing: float) -> Tensor:
+    def losses(self, outputs_NTO: Tensor, targets_NT: Tensor, epochs: float) -> Tensor:
         """Expected squared error and annealed divergence."""
         alpha_NT2 = functional.softplus(outputs_NTO) + 1
         total_NT = alpha_NT2.sum(2)
         mean_NT = alpha_NT2[:, :, 0] / total_NT
+        weight = min(1.0, epochs / ANNEALING_EPOCHS)
 
         def loss(labels_NT: Tensor) -> Tensor:
             error_NT = (labels_NT - mean_NT) ** 2 + mean_NT * (1 - mean_NT) / (total_NT + 1)
             both_NT2 = torch.stack([labels_NT, 1 - labels_NT], dim=2)
             misleading_NT2 = both_NT2 + (1 - both_NT2) * alpha_NT2
-            return 2 * error_NT + annealing * _divergence_from_uniform(misleading_NT2)
+            return 2 * error_NT + weight * _divergence_from_uniform(misleading_NT2)
 
         return masked_mean(loss, targets_NT)
 

@@ -40,7 +40,7 @@ class TeacherConfig:
     shared_experts: int = 3
     expert: int = 32
     tower: int = 16
-    heads: int = 2
+    heads: int = 1
     blocks: int = 1
     dropout: float = 0.0
 

@@ -3,8 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.nets.swag import SwagPosterior
-from models.nets.weight_sets import predict_moments
+from models.nets.swag import SwagPosterior, refuse_statistics
 
 
 def trajectory(steps: int, mean: float = 0.0) -> list[dict[str, torch.Tensor]]:
@@ -92,19 +91,27 @@ def test_too_little_to_know_a_covariance_is_an_error() -> None:
         posterior.collect({"a": torch.zeros(2, 2)})
 
 
-@pytest.mark.parametrize("batch", [1, 4, 100])
-def test_moments_of_probabilities_over_weight_sets(batch: int) -> None:
-    """Mean and deviation (divisor M) of the samples' probabilities, whatever the batch."""
-    net = nn.Linear(2, 1)
-    samples = [
-        {"weight": torch.tensor([[slope, 0.0]]), "bias": torch.tensor([0.5])}
-        for slope in (-1.0, 0.0, 2.0)
-    ]
-    x_NI = torch.tensor([[float(n), 1.0] for n in range(9)])
-    mean_NT, std_NT = predict_moments(net, samples, x_NI, batch=batch)
-    probabilities = np.array(
-        [1 / (1 + np.exp(-(slope * np.arange(9) + 0.5))) for slope in (-1.0, 0.0, 2.0)]
-    )
-    np.testing.assert_allclose(mean_NT[:, 0], probabilities.mean(0), atol=1e-6)
-    np.testing.assert_allclose(std_NT[:, 0], probabilities.std(0), atol=1e-6)
-    assert std_NT[0, 0] == pytest.approx(0.0, abs=1e-6)
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+def test_weights_that_take_no_part_are_at_their_mean(scale: float) -> None:
+    """With a choice of weights the others are the mean, and the chosen keep equation 29."""
+    posterior = SwagPosterior(4, scale, takes_part=lambda name: name == "b")
+    everything = collected(8, rank=4, scale=scale)
+    for weights in trajectory(8):
+        posterior.collect(weights)
+    mean = everything.mean_weights()
+    for name, weight in posterior.mean_weights().items():
+        torch.testing.assert_close(weight, mean[name])
+    samples = posterior.sample(20_000, seed=1)
+    assert all(sample["a"] is samples[0]["a"] for sample in samples)
+    torch.testing.assert_close(samples[0]["a"], mean["a"])
+    deviations_1K = everything.deviations_PK[4:].double()
+    variance = scale * (everything.diagonal_P[4] / 2 + deviations_1K.square().sum() / (2 * 3))
+    drawn = torch.cat([sample["b"] for sample in samples]).double()
+    assert drawn.var().item() == pytest.approx(variance.item(), rel=0.04)
+
+
+def test_running_statistics_are_refused() -> None:
+    """A batch normalisation fits one weight set only; a layer normalisation is welcome."""
+    refuse_statistics(nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)))
+    with pytest.raises(ValueError, match="running_mean holds statistics"):
+        refuse_statistics(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)))
