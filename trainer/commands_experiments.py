@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 SIMULATED = "simulated"
 FULL_SEEDS, QUICK_SEEDS = 5, 2
+NO_TRUTH = (
+    "Nobody knows the true probabilities of these rows: error finding is left out, and events are "
+    "counted as they happened; so is what the oracle ranks by."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -112,7 +116,9 @@ def _report(source: "Source", plan: "Plan", store: "RawStore", command: str) -> 
     from trainer.experiments.report import About, make_report  # noqa: PLC0415
     from trainer.experiments.results import Results  # noqa: PLC0415
 
+    results = Results(store.done)
     seeds = sorted({seed for _, seed in store.done})
+    notes = [] if results.names("error_finding") else [NO_TRUTH]
     about = About(
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -124,9 +130,9 @@ def _report(source: "Source", plan: "Plan", store: "RawStore", command: str) -> 
         direct_share=plan.share,
         tasks=list(source.tasks.names),
         plan=asdict(plan),
-        notes=[],
+        notes=notes,
     )
-    return make_report(Results(store.done), about, source.tasks, plan)
+    return make_report(results, about, source.tasks, plan)
 
 
 def _write(report: "Report", out: Path) -> None:

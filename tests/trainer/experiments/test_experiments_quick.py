@@ -10,6 +10,8 @@ from trainer.experiments.data import SETTINGS
 from trainer.experiments.report import Report
 from trainer.uncertainty import METHODS
 
+pytestmark = pytest.mark.timeout(900)
+"""The fixture's run takes two minutes on a machine that does nothing else."""
 TASKS = ("click", "online", "cart", "deal")
 FIGURES = ("2a", "2b", "2c", "2c_fixed", "2d", "3", "4", "4_fixed", "5")
 
