@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
@@ -32,6 +33,10 @@ SILENT_S: Final = 5.0
 """A partition of which nothing was heard for so long has no requests."""
 ANSWER_S: Final = 5.0
 """A broker that takes longer counts as unavailable."""
+STOP_S: Final = 1.0
+"""Longest wait for the broker at each step of stopping."""
+BEGIN_S: Final = 30.0
+"""Longest wait for everything that was said before."""
 AGAIN_S: Final = 5.0
 
 
@@ -67,7 +72,8 @@ class RateSharing(Service):  # type: ignore[misc]
     async def on_stop(self) -> None:
         """Leave the last state for the next owners."""
         if self._shared:
-            await self._or_alone(self._say())
+            await self._or_alone(self._say(), STOP_S)
+        if self._shared:
             await self._close()
 
     @Service.task  # type: ignore[untyped-decorator]
@@ -85,7 +91,7 @@ class RateSharing(Service):  # type: ignore[misc]
         self._reader = TopicReader(settings.kafka, settings.topics.rate_state)
         self._producer = AIOKafkaProducer(**client_options(settings.kafka), acks="all")
         self._shared = True
-        await self._or_alone(self._begin())
+        await self._or_alone(self._begin(), BEGIN_S)
         if self._shared:
             self._metrics.fleet(shared=True)
             logger.info("the rate is held together with the fleet")
@@ -138,10 +144,10 @@ class RateSharing(Service):  # type: ignore[misc]
             del self._heard_s[scenario, partition]
             self._policy.silence(scenario, partition)
 
-    async def _or_alone(self, work: Awaitable[None]) -> None:
+    async def _or_alone(self, work: Awaitable[None], limit_s: float = ANSWER_S) -> None:
         """Do a step of the exchange; if it fails, hold the rate alone."""
         try:
-            await asyncio.wait_for(work, ANSWER_S)
+            await asyncio.wait_for(work, limit_s)
         except (KafkaError, TopicError, TimeoutError) as error:
             logger.error(  # noqa: TRY400 - the message says it all
                 "%s: not available (%s); this worker holds the rate by itself",
@@ -155,6 +161,9 @@ class RateSharing(Service):  # type: ignore[misc]
             await self._close()
 
     async def _close(self) -> None:
-        await self._producer.stop()
+        """Disconnect; a broker that is gone is not waited for."""
+        with suppress(KafkaError, TimeoutError):
+            await asyncio.wait_for(self._producer.stop(), STOP_S)
         if hasattr(self._reader, "consumer"):
-            await self._reader.__aexit__()
+            with suppress(KafkaError, TimeoutError):
+                await asyncio.wait_for(self._reader.__aexit__(), STOP_S)

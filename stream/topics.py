@@ -13,6 +13,8 @@ from models.settings import KafkaSettings, TopicSettings
 
 #: How long new partitions may be without a leader.
 LEADER_S: Final = 30.0
+#: A topic that is written every second and read whole: compacted soon, so that it stays short.
+BRIEF: Final = {"segment.ms": "600000", "min.cleanable.dirty.ratio": "0.1"}
 
 
 class TopicError(UserError, RuntimeError):
@@ -88,10 +90,9 @@ def _new_topics(count: int, replication: int, topics: TopicSettings) -> list[New
     compacted = {"cleanup.policy": "compact", **kept}
     return [
         *(NewTopic(name, count, replication, topic_configs=kept) for name in names),
-        *(
-            NewTopic(name, 1, replication, topic_configs=compacted)
-            for name in (topics.models, topics.control, topics.rate_state)
-        ),
+        NewTopic(topics.models, 1, replication, topic_configs=compacted),
+        NewTopic(topics.control, 1, replication, topic_configs=compacted),
+        NewTopic(topics.rate_state, 1, replication, topic_configs=compacted | BRIEF),
         NewTopic(topics.consumption, 1, replication, topic_configs=kept),
     ]
 

@@ -1,5 +1,6 @@
 """``weir experiments``: the evidence behind the filter, as report.json, report.html, report.md."""
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -47,6 +48,9 @@ def experiments(
     out: Annotated[
         Path, typer.Option(help="Folder of the report; an interrupted run goes on there.")
     ] = Path("var/experiments"),
+    part: Annotated[
+        str, typer.Option(help="I/K: every K-th unit only, for K processes in the same folder.")
+    ] = "1/1",
     *,
     quick: Annotated[bool, typer.Option("--quick", help="Everything once over, tiny.")] = False,
 ) -> None:
@@ -67,9 +71,11 @@ def experiments(
     try:
         source = _source(data, spec, ctx.obj.task_set)
         simulated = FeatureSpec.load(spec if data == SIMULATED else "openrtb")
-        store = RawStore(out / "raw.jsonl", plan.fingerprint(source.name))
+        number, parts = _part(part)
+        name = "raw" if parts == 1 else f"raw-{number}"
+        store = RawStore(out, plan.fingerprint(source.name), name)
         with default_progress() as progress:
-            run(list(units(source, plan, simulated)), store, progress)
+            run(list(units(source, plan, simulated))[number - 1 :: parts], store, progress)
         command = f"weir experiments --data {data} --seeds {plan.seeds} --teacher {teacher}"
         report = _report(source, plan, store, command + " --quick" * quick)
     except UserError as error:
@@ -78,6 +84,14 @@ def experiments(
     _write(report, out)
     console.print(_summary(report))
     console.print(f"wrote {out}/report.json, report.html, report.md")
+
+
+def _part(text: str) -> tuple[int, int]:
+    """Number of the part, from 1, and how many there are."""
+    found = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)
+    if found is None or int(found[1]) > int(found[2]):
+        raise typer.BadParameter(f"--part: {text!r} is not I/K with I from 1 to K, such as 1/2")
+    return int(found[1]), int(found[2])
 
 
 def _source(data: str, spec: str, tasks: TaskSet) -> "Source":

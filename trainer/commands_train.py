@@ -71,7 +71,7 @@ def train(
     from trainer.train import train as train_artifact  # noqa: PLC0415
 
     if sum(source is not None for source in (examples, simulated, jd, csv)) != 1:
-        raise typer.BadParameter("say what to learn from: --examples, --simulated, --jd or --csv")
+        raise typer.BadParameter("give one of --examples, --simulated, --jd or --csv")
     tasks: TaskSet = ctx.obj.task_set
     feature_spec = FeatureSpec.load(spec)
     config = replace(TrainConfig().quick() if quick else TrainConfig(), device=device)

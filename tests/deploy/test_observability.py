@@ -52,6 +52,7 @@ def worker() -> Exported:
     metrics.lag({("bid-requests", 0): 1})
     metrics.model(ServingModel("v1", 0.0))
     metrics.refused("hash-mismatch")
+    metrics.control_refused("control")
     return samples(metrics.registry)
 
 

@@ -8,7 +8,7 @@ from models.nets.scale import Target, build_scale, mean_matching
 TARGETS = ("mean", "log_variance", "rank", "quantile")
 
 
-def skewed(rows: int = 4000) -> Tensor:
+def skewed(rows: int = 1000) -> Tensor:
     """Standard deviations of two tasks, one of them with a long tail."""
     torch.manual_seed(3)
     return torch.stack([0.02 * torch.rand(rows), (torch.randn(rows) - 5).exp()], dim=1)
@@ -18,8 +18,8 @@ def learned(target: Target, std_NT: Tensor) -> Tensor:
     """What the head gives once its loss is as small as it gets, back in the teacher's unit."""
     scale = build_scale(target, torch.rand(len(std_NT), 2), std_NT)
     raw_NT = scale.start(std_NT).repeat(len(std_NT), 1).requires_grad_()
-    optimizer = torch.optim.Adam([raw_NT], lr=0.1)
-    for _ in range(600):
+    optimizer = torch.optim.Adam([raw_NT], lr=0.2)
+    for _ in range(250):
         optimizer.zero_grad()
         (len(std_NT) * scale.loss(raw_NT, std_NT)).backward()
         optimizer.step()
@@ -41,7 +41,7 @@ def test_what_is_learned_exactly_comes_back_as_it_was(target: Target) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_way_back_never_turns_the_order_round(target: Target) -> None:
     """A larger raw output never means a smaller uncertainty, and none is negative."""
-    scale = build_scale(target, torch.rand(4000, 2), skewed())
+    scale = build_scale(target, torch.rand(1000, 2), skewed())
     back_NT = scale(torch.linspace(-6, 6, 500).unsqueeze(1).expand(-1, 2))
     assert (back_NT.diff(dim=0) >= 0).all()
     assert (back_NT >= 0).all()
@@ -51,12 +51,12 @@ def test_the_way_back_never_turns_the_order_round(target: Target) -> None:
 def test_matching_gives_the_teachers_distribution() -> None:
     """Whatever a head makes of the ranks, its own quantiles become the teacher's."""
     std_NT = skewed()
-    scale = build_scale("quantile", torch.rand(4000, 2), std_NT)
-    raw_NT = 0.3 * torch.randn(4000, 2) - 1
+    scale = build_scale("quantile", torch.rand(1000, 2), std_NT)
+    raw_NT = 0.3 * torch.randn(1000, 2) - 1
     back_NT = scale.matched(raw_NT, std_NT)(raw_NT)
     for share in (0.1, 0.5, 0.9, 0.99):
         wanted_T, found_T = std_NT.quantile(share, 0), back_NT.quantile(share, 0)
-        np.testing.assert_allclose(found_T, wanted_T, rtol=0.05)
+        np.testing.assert_allclose(found_T, wanted_T, rtol=0.1)
 
 
 def test_constant_uncertainty_is_no_error() -> None:

@@ -4,6 +4,7 @@ The first task of the funnel stands for the balanced one (click), the last for t
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from models.tasks import TaskSet
 from trainer.experiments.checks import Check, Claim, negated, shifted, verdict_of
@@ -12,10 +13,20 @@ from trainer.experiments.results import Results
 from trainer.experiments.stats import Estimate
 
 
+@dataclass(frozen=True, slots=True)
+class On:
+    """What claims are judged on: figures, the balanced and the sparse task, and the plan."""
+
+    results: Results
+    first: str
+    last: str
+    plan: Plan
+
+
 def judge_claims(results: Results, tasks: TaskSet, plan: Plan) -> list[Claim]:
     """All claims."""
-    first, last = tasks.names[0], tasks.names[-1]
-    makers: tuple[Callable[[Results, str, str, Plan], Claim], ...] = (
+    on = On(results, tasks.names[0], tasks.names[-1], plan)
+    makers: tuple[Callable[[On], Claim], ...] = (
         _averaging,
         _multi_objective,
         _click_residual,
@@ -31,19 +42,18 @@ def judge_claims(results: Results, tasks: TaskSet, plan: Plan) -> list[Claim]:
         _tail_kept,
         _indirect_kept,
     )
-    return [make(results, first, last, plan) for make in makers]
+    return [make(on) for make in makers]
 
 
 def _claim(name: str, text: str, checks: list[Check]) -> Claim:
     return Claim(name=name, claim=text, verdict=verdict_of(checks), evidence=checks)
 
 
-def _averaging(results: Results, first: str, last: str, plan: Plan) -> Claim:
-    del last, plan
+def _averaging(on: On) -> Claim:
     checks = [
         Check(
             figure=f"average {area} over the tasks, SWAG's mean minus a single net ({kind})",
-            value=results.difference(
+            value=on.results.difference(
                 f"table_1.{swag}.average.{area}", f"table_1.{kind}.average.{area}"
             ),
             paper=paper,
@@ -56,8 +66,8 @@ def _averaging(results: Results, first: str, last: str, plan: Plan) -> Claim:
     ]
     checks.append(
         Check(
-            figure=f"{first} auc_pr, SWAG's mean minus a single net (sweeps)",
-            value=results.figure(f"averaging.{first}_auc_pr_gain"),
+            figure=f"{on.first} auc_pr, SWAG's mean minus a single net (sweeps)",
+            value=on.results.figure(f"averaging.{on.first}_auc_pr_gain"),
             paper=0.0003,
         )
     )
@@ -66,12 +76,11 @@ def _averaging(results: Results, first: str, last: str, plan: Plan) -> Claim:
     )
 
 
-def _multi_objective(results: Results, first: str, last: str, plan: Plan) -> Claim:
-    del first, last, plan
+def _multi_objective(on: On) -> Claim:
     checks = [
         Check(
             figure=f"average {area} over the tasks, {ple} minus {plain}",
-            value=results.difference(
+            value=on.results.difference(
                 f"table_1.{ple}.average.{area}", f"table_1.{plain}.average.{area}"
             ),
             paper=paper,
@@ -87,12 +96,10 @@ def _multi_objective(results: Results, first: str, last: str, plan: Plan) -> Cla
     )
 
 
-def _residual(
-    results: Results, experiment: str, plan: Plan, paper: float, sign: float = 1.0
-) -> list[Check]:
+def _residual(on: On, experiment: str, paper: float, sign: float = 1.0) -> list[Check]:
     checks = []
-    for kind in dict.fromkeys((plan.config.net.kind, PAPER)):
-        value = results.figure(f"table_2.{kind}.swag.{experiment}.auc_roc_gain")
+    for kind in dict.fromkeys((on.plan.config.net.kind, PAPER)):
+        value = on.results.figure(f"table_2.{kind}.swag.{experiment}.auc_roc_gain")
         checks.append(
             Check(
                 figure=f"residual auc_roc at the largest ratio minus at 0 ({kind})"
@@ -104,136 +111,130 @@ def _residual(
     return checks
 
 
-def _click_residual(results: Results, first: str, last: str, plan: Plan) -> Claim:
-    del last
-    checks = _residual(results, f"{first}_by_{first}", plan, 0.0193)
+def _click_residual(on: On) -> Claim:
+    checks = _residual(on, f"{on.first}_by_{on.first}", 0.0193)
     return _claim(
         "residual_balanced",
-        f"Passing the most uncertain by {first}'s u raises {first}'s AUC on the rest (Table II).",
+        f"Passing by {on.first}'s own u raises {on.first}'s AUC on the rest (Table II).",
         checks,
     )
 
 
-def _deal_residual(results: Results, first: str, last: str, plan: Plan) -> Claim:
-    del first
-    checks = _residual(results, f"{last}_by_{last}", plan, 0.0072, -1.0)
+def _deal_residual(on: On) -> Claim:
+    checks = _residual(on, f"{on.last}_by_{on.last}", 0.0072, -1.0)
     return _claim(
         "residual_sparse",
-        f"Passing by {last}'s own u lowers {last}'s AUC on the rest (Table II).",
+        f"Passing by {on.last}'s own u lowers {on.last}'s AUC on the rest (Table II).",
         checks,
     )
 
 
-def _shared_residual(results: Results, first: str, last: str, plan: Plan) -> Claim:
-    checks = _residual(results, f"{last}_by_{first}", plan, 0.0010)
+def _shared_residual(on: On) -> Claim:
+    checks = _residual(on, f"{on.last}_by_{on.first}", 0.0010)
     checks += [
         Check(
-            figure=f"the same gain minus that of {last}'s own u ({kind})",
-            value=results.difference(
-                f"table_2.{kind}.swag.{last}_by_{first}.auc_roc_gain",
-                f"table_2.{kind}.swag.{last}_by_{last}.auc_roc_gain",
+            figure=f"the same gain minus that of {on.last}'s own u ({kind})",
+            value=on.results.difference(
+                f"table_2.{kind}.swag.{on.last}_by_{on.first}.auc_roc_gain",
+                f"table_2.{kind}.swag.{on.last}_by_{on.last}.auc_roc_gain",
             ),
             paper=0.0082,
         )
-        for kind in dict.fromkeys((plan.config.net.kind, PAPER))
+        for kind in dict.fromkeys((on.plan.config.net.kind, PAPER))
     ]
     return _claim(
         "residual_shared",
-        f"Passing by {first}'s u helps {last}'s AUC on the rest (Table II).",
+        f"Passing by {on.first}'s u helps {on.last}'s AUC on the rest (Table II).",
         checks,
     )
 
 
-def _points(results: Results, source: str, way: str, other: str | None = None) -> Estimate | None:
+def _points(on: On, source: str, way: str, other: str | None = None) -> Estimate | None:
     key = f"passing.base.swag.by_source.{source}.{way}_points"
     if other is None:
-        return results.figure(key)
-    return results.difference(key, f"passing.base.swag.by_source.{other}.{way}_points")
+        return on.results.figure(key)
+    return on.results.difference(key, f"passing.base.swag.by_source.{other}.{way}_points")
 
 
-def _growing(results: Results, first: str, last: str, plan: Plan) -> Claim:
-    del plan
+def _growing(on: On) -> Claim:
     checks = [
         Check(
-            figure=f"points of all {last}s over score alone, budget grows by direct passes",
-            value=_points(results, first, "growing"),
+            figure=f"points of all {on.last}s over score alone, budget grows by direct passes",
+            value=_points(on, on.first, "growing"),
         ),
         Check(
-            figure=f"the same minus that of {last}'s own u",
-            value=_points(results, first, "growing", last),
+            figure=f"the same minus that of {on.last}'s own u",
+            value=_points(on, on.first, "growing", on.last),
         ),
     ]
     return _claim(
         "growing_budget",
-        f"More {last}s pass as the ratio of direct passes by {first}'s u grows (Figure 2c).",
+        f"More {on.last}s pass as the ratio of direct passes by {on.first}'s u grows (Figure 2c).",
         checks,
     )
 
 
-def _fixed(results: Results, first: str, last: str, plan: Plan) -> Claim:
-    del plan
+def _fixed(on: On) -> Claim:
     checks = [
         Check(
-            figure=f"points of all {last}s over score alone, direct passes inside the budget",
-            value=_points(results, first, "fixed"),
+            figure=f"points of all {on.last}s over score alone, direct passes inside the budget",
+            value=_points(on, on.first, "fixed"),
         ),
         Check(
             figure="the same minus direct passes at random",
-            value=results.difference(
-                f"passing.base.swag.by_source.{first}.fixed_points",
-                f"passing.base.random.by_source.{first}.fixed_points",
+            value=on.results.difference(
+                f"passing.base.swag.by_source.{on.first}.fixed_points",
+                f"passing.base.random.by_source.{on.first}.fixed_points",
             ),
         ),
     ]
     return _claim(
         "fixed_budget",
-        f"Direct passes by {first}'s u gain {last}s at an equal budget: what Figure 2c must mean "
-        "where the intercepted share r is a promise.",
+        f"Direct passes by {on.first}'s u gain {on.last}s at an equal budget: what Figure 2c must "
+        "mean where the intercepted share r is a promise.",
         checks,
     )
 
 
-def _sparse_fails(results: Results, first: str, last: str, plan: Plan) -> Claim:
-    del first, plan
-    gain = _points(results, last, "growing")
+def _sparse_fails(on: On) -> Claim:
+    gain = _points(on, on.last, "growing")
     check = Check(
-        figure=f"0.5 minus points of all {last}s over score alone by {last}'s u, growing budget",
+        figure=f"0.5 minus points of all {on.last}s over score alone, by its own u, growing",
         value=None if gain is None else shifted(negated(gain), 0.5),
     )
     return _claim(
         "sparse_uncertainty",
-        f"Passing by {last}'s own u leaves the {last}s that pass nearly unchanged (Figure 2c).",
+        f"Passing by {on.last}'s own u leaves the {on.last}s that pass nearly as many (Figure 2c).",
         [check],
     )
 
 
-def _balanced_finds_errors(results: Results, first: str, last: str, plan: Plan) -> Claim:
-    del last, plan
-    key = f"error_finding.base.swag.{first}"
+def _balanced_finds_errors(on: On) -> Claim:
+    key = f"error_finding.base.swag.{on.first}"
     checks = [
         Check(
             figure="rank correlation with the true error within bins of p, minus p(1-p)'s",
-            value=results.figure(f"{key}.within_bins.gain"),
+            value=on.results.figure(f"{key}.within_bins.gain"),
         ),
         Check(
             figure="AUROC of the worst tenth, minus p(1-p)'s",
-            value=results.figure(f"{key}.worst_tenth_auroc.gain"),
+            value=on.results.figure(f"{key}.worst_tenth_auroc.gain"),
         ),
     ]
     return _claim(
         "accurate_uncertainty",
-        f"{first}'s u says where the model is wrong, beyond what the probability says (sections "
+        f"{on.first}'s u says where the model is wrong, beyond what the probability says (sections "
         "III-B, IV-C).",
         checks,
     )
 
 
-def _correlation(results: Results, first: str, last: str, plan: Plan) -> Claim:
-    del first
-    weak, strong = (f"{level:g}".replace(".", "_") for level in (plan.shared[0], plan.shared[-1]))
+def _correlation(on: On) -> Claim:
+    levels = on.plan.shared[0], on.plan.shared[-1]
+    weak, strong = (f"{level:g}".replace(".", "_") for level in levels)
     check = Check(
-        figure=f"points of all {last}s over score alone, strongly minus weakly correlated tasks",
-        value=results.difference(
+        figure=f"points of all {on.last}s over score alone, strongly minus weakly correlated tasks",
+        value=on.results.difference(
             f"correlation.{strong}.swag.deals_vs_score_points",
             f"correlation.{weak}.swag.deals_vs_score_points",
         ),
@@ -245,11 +246,10 @@ def _correlation(results: Results, first: str, last: str, plan: Plan) -> Claim:
     )
 
 
-def _accuracy_kept(results: Results, first: str, last: str, plan: Plan) -> Claim:
-    del first, last, plan
+def _accuracy_kept(on: On) -> Claim:
     checks = []
-    for task in results.names("student"):
-        drop = results.figure(f"student.{task}.auc_drop")
+    for task in on.results.names("student"):
+        drop = on.results.figure(f"student.{task}.auc_drop")
         checks.append(
             Check(
                 figure=f"student's AUC-ROC minus the teacher's, {task}",
@@ -262,13 +262,12 @@ def _accuracy_kept(results: Results, first: str, last: str, plan: Plan) -> Claim
     )
 
 
-def _speed(results: Results, first: str, last: str, plan: Plan) -> Claim:
-    del first, last
+def _speed(on: On) -> Claim:
     kinds = ("ple_mlp", "ple_transformer")
     checks = [
         Check(
-            figure=f"cost of {plan.config.teacher.samples} samples over the student's ({kind})",
-            value=results.figure(f"speed.teacher_over_student.{kind}"),
+            figure=f"cost of {on.plan.config.teacher.samples} samples over the student's ({kind})",
+            value=on.results.figure(f"speed.teacher_over_student.{kind}"),
             bar=10.0,
         )
         for kind in kinds
@@ -278,17 +277,16 @@ def _speed(results: Results, first: str, last: str, plan: Plan) -> Claim:
     )
 
 
-def _tail_kept(results: Results, first: str, last: str, plan: Plan) -> Claim:
-    del last, plan
+def _tail_kept(on: On) -> Claim:
     checks = [
         Check(
             figure="overlap of the most uncertain tenth, as a share of what two sets reach",
-            value=results.figure(f"student.{first}.tail_overlap_of_ceiling"),
+            value=on.results.figure(f"student.{on.first}.tail_overlap_of_ceiling"),
             bar=0.85,
         ),
         Check(
             figure="that overlap minus the one of the student's p(1-p)",
-            value=results.figure(f"student.{first}.tail_overlap_gain"),
+            value=on.results.figure(f"student.{on.first}.tail_overlap_gain"),
         ),
     ]
     return _claim(
@@ -298,12 +296,11 @@ def _tail_kept(results: Results, first: str, last: str, plan: Plan) -> Claim:
     )
 
 
-def _indirect_kept(results: Results, first: str, last: str, plan: Plan) -> Claim:
-    del plan
-    key = f"by_source.{first}.growing_points"
-    difference = results.difference(f"passing.base.student.{key}", f"passing.base.swag.{key}")
+def _indirect_kept(on: On) -> Claim:
+    key = f"by_source.{on.first}.growing_points"
+    difference = on.results.difference(f"passing.base.student.{key}", f"passing.base.swag.{key}")
     check = Check(
-        figure=f"points of {last}s by the student's u minus by the teacher's, growing budget",
+        figure=f"points of {on.last}s by the student's u minus by the teacher's, growing budget",
         value=difference,
         bar=-0.5,
     )

@@ -21,6 +21,7 @@ from trainer.uncertainty.method import Prediction
 SWAG = "swag"
 STUDENT = "student"
 BLEND = "blend"
+Predictions = dict[str, Prediction]
 
 
 def judge_setting(
@@ -31,19 +32,22 @@ def judge_setting(
     world = source.world(setting, seed, plan.sizes, earlier, plan.rate)
     lab = lab_of(world.layout, world.train, world.tasks, plan, seed, progress)
     bench = bench_of(world, plan, seed)
-    chosen = _Chosen(plan)
     measured = Measured()
+    on_test: Predictions = {}
+    on_valid: Predictions = {}
     for name, found, valid in _predictions(lab, world):
         measured.merge(_judged(bench, name, setting, found, found.epistemic_NT.astype(np.float64)))
-        chosen.consider(found, valid, world)
+        on_test[name], on_valid[name] = found, valid
         if name == SWAG:
             measured.merge(_controls(bench, setting, found))
-            swag = found
         measured.add(
-            f"scoring.{setting}.{name}", {"deals_vs_swag_points": _lead(bench, found, swag)}
+            f"scoring.{setting}.{name}",
+            {"deals_vs_swag_points": _lead(bench, found, on_test[SWAG])},
         )
-    measured.add(f"passing.{setting}.auto", {"deals_vs_score_points": chosen.points(bench)})
+    auto = _auto_points(bench, plan, world, on_test, on_valid)
+    measured.add(f"passing.{setting}.auto", {"deals_vs_score_points": auto})
     if setting == "base":
+        swag = on_test[SWAG]
         measured.merge(_paper(bench, plan, swag))
         measured.merge(_averaging(bench, lab, world, swag))
         student, fidelity = judge_student(world, lab, bench, plan, swag)
@@ -145,39 +149,29 @@ def _under(prefix: str, measured: Measured) -> Measured:
     )
 
 
-class _Chosen:
-    """The policy that validation data pick: a method, a source and a direct share, or none."""
+def _auto_points(
+    bench: Bench, plan: Plan, world: World, on_test: Predictions, on_valid: Predictions
+) -> float:
+    """What direct passes gain on the test rows when validation rows pick method, source and share.
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._gain = 0.0
-        self._pick: tuple[Prediction, str, float] | None = None
-
-    def consider(self, found: Prediction, valid: Prediction, world: World) -> None:
-        """Judge a method on the validation rows; the paper's value is deals alone."""
-        weights = dict.fromkeys(world.tasks.names, 0.0) | {world.tasks.names[-1]: 1.0}
-        evidence = judge_direct_passes(
-            valid.mean_NT,
-            valid.epistemic_NT,
-            world.valid.labels_NT,
-            world.tasks,
-            rate=self._plan.rate,
-            weights=weights,
-        )
-        if evidence is None or not evidence.direct_share:
-            return
-        best = max(row.gain for row in evidence.table)
-        if best > self._gain:
-            source = world.tasks.names[-1] if evidence.source == OWN else evidence.source
-            self._gain, self._pick = best, (found, source, evidence.direct_share)
-
-    def points(self, bench: Bench) -> float:
-        """What the pick gains on the test rows over its own score alone."""
-        if self._pick is None:
-            return 0.0
-        found, source, share = self._pick
-        score_N = bench.score(found)
-        u_N = found.epistemic_NT[:, bench.tasks.index(source)].astype(np.float64)
-        passes = [measures.pass_fixed(score_N, u_N, bench.rate, each) for each in (share, 0.0)]
-        with_u, alone = (measures.kept(each, bench.value_N) for each in passes)
-        return 100 * (with_u - alone)
+    Over the score alone of SWAG's mean, which is what an artifact serves; 0 where nothing pays.
+    """
+    weights = dict.fromkeys(world.tasks.names, 0.0) | {bench.value_task: 1.0}
+    evidence = judge_direct_passes(
+        on_valid[SWAG].mean_NT,
+        {name: found.epistemic_NT for name, found in on_valid.items()},
+        world.valid.labels_NT,
+        world.tasks,
+        rate=plan.rate,
+        weights=weights,
+    )
+    if evidence is None or not evidence.direct_share:
+        return 0.0
+    source = bench.value_task if evidence.source == OWN else evidence.source
+    u_NT = on_test[evidence.method].epistemic_NT.astype(np.float64)
+    score_N, u_N = bench.score(on_test[SWAG]), u_NT[:, world.tasks.index(source)]
+    with_u, alone = (
+        measures.kept(measures.pass_fixed(score_N, u_N, plan.rate, share), bench.value_N)
+        for share in (evidence.direct_share, 0.0)
+    )
+    return 100 * (with_u - alone)

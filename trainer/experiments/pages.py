@@ -5,7 +5,8 @@ from html import escape
 
 from trainer.experiments.report import Report
 from trainer.experiments.stats import Curve
-from trainer.experiments.tables import Table, tables
+from trainer.experiments.table import Table
+from trainer.experiments.tables import tables
 from trainer.plot import Line, line_plot
 
 STYLE = """

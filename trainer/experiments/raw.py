@@ -43,33 +43,38 @@ class Measured:
 
 
 class RawStore:
-    """Results of finished units in a file; a unit is there completely or not at all.
+    """Results of finished units in a folder; a unit is there completely or not at all.
+
+    Every process that runs units appends to a file of its own, and reads those of all others.
 
     Args:
-        path: The file; its first line says what the run was, so that nothing is mixed up.
-        plan: What shapes the results besides unit and seed.
+        folder: Where the files are; made if it is not there.
+        plan: What shapes the results besides unit and seed; each file's first line says it.
+        part: Name of the file to append to.
 
     Raises:
-        ResultsError: If the file is of another plan.
+        ResultsError: If a file is of another plan.
     """
 
-    def __init__(self, path: Path, plan: str) -> None:
-        self._path = path
+    def __init__(self, folder: Path, plan: str, part: str = "raw") -> None:
+        self._path = folder / f"{part}.jsonl"
         self.done: dict[tuple[str, int], Measured] = {}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.is_file():
-            path.write_text(json.dumps({"plan": plan}) + "\n")
-            return
+        folder.mkdir(parents=True, exist_ok=True)
+        if self._path.is_file():
+            _drop_unfinished(self._path)
+        else:
+            self._path.write_text(json.dumps({"plan": plan}) + "\n")
+        for path in sorted(folder.glob("raw*.jsonl")):
+            self._read(path, plan)
+
+    def _read(self, path: Path, plan: str) -> None:
         text = path.read_text()
-        if not text.endswith("\n"):  # a kill cut the last unit short: it is run again
-            text = text[: text.rfind("\n") + 1]
-            path.write_text(text)
-        lines = text.splitlines()
-        if json.loads(lines[0])["plan"] != plan:
+        first, *lines = text[: text.rfind("\n")].split("\n")
+        if json.loads(first)["plan"] != plan:
             raise ResultsError(
                 f"{path}: these results are of another plan; give another --out, or remove them"
             )
-        for line in lines[1:]:
+        for line in lines:
             found = json.loads(line)
             curves = {key: (x, y) for key, (x, y) in found["curves"].items()}
             self.done[found["unit"], found["seed"]] = Measured(found["figures"], curves)
@@ -79,3 +84,10 @@ class RawStore:
         self.done[unit, seed] = measured
         with self._path.open("a") as file:
             file.write(json.dumps({"unit": unit, "seed": seed, **asdict(measured)}) + "\n")
+
+
+def _drop_unfinished(path: Path) -> None:
+    """Cut off a last line that a kill cut short: its unit is run again."""
+    text = path.read_text()
+    if not text.endswith("\n"):
+        path.write_text(text[: text.rfind("\n") + 1])
