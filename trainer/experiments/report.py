@@ -166,8 +166,24 @@ class Quality(Part):
     true_error: Estimate | None = None
 
 
+class Speed(Part):
+    """Microseconds per request, and the M-sample teachers' over the student's."""
+
+    student_us: Estimate | None = None
+    ple_mlp_us: Estimate | None = None
+    ple_transformer_us: Estimate | None = None
+    teacher_over_student: dict[str, Estimate] = {}
+
+
 Tree = dict[str, Any]
 ByTask = dict[str, ErrorFinding]
+
+
+class PaperTeacher(Part):
+    """Passing and error finding of SWAG over the paper's teacher, by kind."""
+
+    passing: dict[str, Passing] = {}
+    error_finding: dict[str, ByTask] = {}
 
 
 class Report(Part):
@@ -180,7 +196,7 @@ class Report(Part):
     error_finding_settings: dict[str, dict[str, ByTask]]
     passing: dict[str, dict[str, Passing]]
     student: dict[str, Student]
-    speed: Tree
+    speed: Speed
     averaging: dict[str, Estimate]
     distribution: dict[str, Estimate]
     table_1: dict[str, dict[str, Areas]]
@@ -195,7 +211,7 @@ class Report(Part):
     figure_4: Figure
     figure_4_fixed: Figure
     figure_5: Figure
-    paper_teacher: Tree
+    paper_teacher: PaperTeacher
     scores: dict[str, dict[str, Estimate]]
     quality: dict[str, dict[str, dict[str, Quality]]]
     rejection: dict[str, dict[str, dict[str, Rejection]]]

@@ -139,7 +139,7 @@ def _student(report: Report) -> Table:
 
 def _speed(report: Report) -> Table:
     rows = []
-    for name, value in report.speed.items():
+    for name, value in report.speed:
         pairs = value.items() if isinstance(value, dict) else [("", value)]
         rows += [[f"{name} {kind}".strip(), shown(each, 2)] for kind, each in pairs]
     note = "One thread, 512 requests a pass: microseconds per request, and ratios."
