@@ -63,7 +63,7 @@ def experiments(
     from models.nets.teacher import KINDS  # noqa: PLC0415
     from trainer.experiments.plan import Plan  # noqa: PLC0415
     from trainer.experiments.raw import RawStore  # noqa: PLC0415
-    from trainer.experiments.runs import run, units  # noqa: PLC0415
+    from trainer.experiments.runs import run, share_of, units  # noqa: PLC0415
     from trainer.train import default_progress  # noqa: PLC0415
 
     kinds = {kind: kind for kind in KINDS}
@@ -79,7 +79,8 @@ def experiments(
         name = "raw" if parts == 1 else f"raw-{number}"
         store = RawStore(out, plan.fingerprint(source.name), name)
         with default_progress() as progress:
-            run(list(units(source, plan, simulated))[number - 1 :: parts], store, progress)
+            todo = share_of(units(source, plan, simulated), number, parts)
+            run(todo, store, progress)
         command = f"weir experiments --data {data} --seeds {plan.seeds} --teacher {teacher}"
         report = _report(source, plan, store, command + " --quick" * quick)
     except UserError as error:

@@ -16,6 +16,7 @@ Uncertainty = Literal[
     "gaussian",
     "evidential",
     "disagreement",
+    "confirmed",
     "deup",
     "laplace",
     "priors",

@@ -14,7 +14,6 @@ from torch.nn import functional
 from models.features import FeatureSpec
 
 INITIAL_STD = 0.05
-ORDERED_KINDS = ("numeric", "count", "time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +27,6 @@ class FeatureLayout:
         slots: The G columns of tag features.
         slot_missing: Per slot the id that means "no tag here".
         slot_feature: Per slot its tag feature, 0 to P - 1.
-        ordered: Columns whose ids are in the order of what they stand for: buckets of numbers,
-            counts, hours.
     """
 
     rows: int
@@ -38,7 +35,6 @@ class FeatureLayout:
     slots: tuple[int, ...]
     slot_missing: tuple[int, ...]
     slot_feature: tuple[int, ...]
-    ordered: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, spec: FeatureSpec) -> Self:
@@ -60,9 +56,6 @@ class FeatureLayout:
             slots=tuple(column for column, _, _ in slots),
             slot_missing=tuple(missing for _, missing, _ in slots),
             slot_feature=tuple(feature for _, _, feature in slots),
-            ordered=tuple(
-                feature.column for feature in spec.features if feature.kind in ORDERED_KINDS
-            ),
         )
 
     @property

@@ -17,8 +17,9 @@ from models.nets.experts import TransformerBlock
 Weights = dict[str, Tensor]
 Run = Callable[[Tensor], Tensor]
 
-BATCH = 2048
-"""Rows per pass of one weight set after the other."""
+BATCH = 128
+"""Rows per pass of one weight set after the other: what a Transformer's experts make of them stays
+in the processor's cache (279 us per request against 449 with 2,048; MLP experts do not care)."""
 BATCHED_BATCH, BATCHED_SETS = 256, 20
 """Rows and weight sets per batched call; memory grows with their product."""
 

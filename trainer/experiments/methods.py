@@ -1,6 +1,7 @@
-"""A unit of work: every uncertainty method, judged in one setting under one seed."""
+"""A unit of work: every uncertainty method, judged in some settings under one seed."""
 
-from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from rich.progress import Progress
@@ -8,34 +9,67 @@ from rich.progress import Progress
 from models.manifest import OWN
 from trainer.auto import judge_direct_passes
 from trainer.experiments import judge, measures
-from trainer.experiments.data import Floats, Source, World
+from trainer.experiments.data import Floats, Part, Source, World
 from trainer.experiments.judge import Bench
 from trainer.experiments.labs import bench_of, earlier_model, lab_of
 from trainer.experiments.plan import Plan
 from trainer.experiments.raw import Measured
-from trainer.experiments.student import judge_student
+from trainer.experiments.student import judge_students
 from trainer.uncertainty import METHODS
 from trainer.uncertainty.lab import Lab
-from trainer.uncertainty.method import Prediction
+from trainer.uncertainty.method import Estimator, Prediction
 
 SWAG = "swag"
-STUDENT = "student"
+CONFIRMED = "confirmed"
 BLEND = "blend"
 Predictions = dict[str, Prediction]
 
 
-def judge_setting(
-    source: Source, plan: Plan, setting: str, seed: int, progress: Progress
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Every method fitted on some rows.
+
+    Attributes:
+        train: The rows.
+        lab: What the methods share.
+        estimators: By name; SWAG first, the blend of two scores last.
+    """
+
+    train: Part
+    lab: Lab
+    estimators: dict[str, Estimator]
+
+    @classmethod
+    def on(cls, train: Part, lab: Lab) -> Self:
+        """Fit all methods."""
+        estimators = {name: method(lab) for name, method in METHODS.items()}
+        return cls(train, lab, estimators | {BLEND: lab.blend()})
+
+
+def judge_settings(
+    source: Source, plan: Plan, settings: tuple[str, ...], seed: int, progress: Progress
 ) -> Measured:
-    """Every method in one setting; in ``base`` the figures, the student and the averaging too."""
+    """Every method in these settings; those that learn from the same rows share what is fitted."""
     earlier = earlier_model(source.layout, source.tasks, plan, seed, progress)
-    world = source.world(setting, seed, plan.sizes, earlier, plan.rate)
-    lab = lab_of(world.layout, world.train, world.tasks, plan, seed, progress)
-    bench = bench_of(world, plan, seed)
+    measured = Measured()
+    fitted: Fitted | None = None
+    for setting in settings:
+        world = source.world(setting, seed, plan.sizes, earlier, plan.rate)
+        if fitted is None or world.train is not fitted.train:
+            lab = lab_of(world.layout, world.train, world.tasks, plan, seed, progress)
+            fitted = Fitted.on(world.train, lab)
+        measured.merge(_judge_setting(world, fitted, plan, setting, seed))
+    return measured
+
+
+def _judge_setting(world: World, fitted: Fitted, plan: Plan, setting: str, seed: int) -> Measured:
+    """One setting; in ``base`` the figures, the students and the averaging too."""
+    lab, bench = fitted.lab, bench_of(world, plan, seed)
     measured = Measured()
     on_test: Predictions = {}
     on_valid: Predictions = {}
-    for name, found, valid in _predictions(lab, world):
+    for name, estimator in fitted.estimators.items():
+        found, valid = estimator.predict(world.test.ids_NC), estimator.predict(world.valid.ids_NC)
         measured.merge(_judged(bench, name, setting, found, found.epistemic_NT.astype(np.float64)))
         on_test[name], on_valid[name] = found, valid
         if name == SWAG:
@@ -50,20 +84,14 @@ def judge_setting(
         swag = on_test[SWAG]
         measured.merge(_paper(bench, plan, swag))
         measured.merge(_averaging(bench, lab, world, swag))
-        student, fidelity = judge_student(world, lab, bench, plan, swag)
-        u_NT = student.epistemic_NT.astype(np.float64)
-        measured.merge(_judged(bench, STUDENT, setting, student, u_NT))
+        students, fidelity = judge_students(
+            world, lab, bench, plan, swag, {CONFIRMED: fitted.estimators[CONFIRMED]}
+        )
+        for name, student in students.items():
+            u_NT = student.epistemic_NT.astype(np.float64)
+            measured.merge(_judged(bench, name, setting, student, u_NT))
         measured.merge(fidelity)
     return measured
-
-
-def _predictions(lab: Lab, world: World) -> Iterator[tuple[str, Prediction, Prediction]]:
-    """Per method: what it says of the test and of the validation rows; SWAG first."""
-    for name, method in METHODS.items():
-        estimator = method(lab)
-        yield name, estimator.predict(world.test.ids_NC), estimator.predict(world.valid.ids_NC)
-    blend = lab.blend()
-    yield BLEND, blend.predict(world.test.ids_NC), blend.predict(world.valid.ids_NC)
 
 
 def _judged(bench: Bench, name: str, setting: str, found: Prediction, u_NT: Floats) -> Measured:

@@ -47,9 +47,9 @@ class Plan:
     seeds: int
     transformer_seeds: int = 3
     config: TrainConfig = field(default_factory=TrainConfig)
-    sizes: Sizes = Sizes(train=100_000, small=20_000, unlabelled=200_000, valid=20_000, test=60_000)
-    kind_rows: int = 100_000
-    sweep_rows: int = 50_000
+    sizes: Sizes = Sizes(train=100_000, small=20_000, unlabelled=200_000, valid=20_000, test=40_000)
+    kind_rows: int = 40_000
+    sweep_rows: int = 30_000
     settings: tuple[str, ...] = SETTINGS
     kinds: tuple[TeacherKind, ...] = KINDS
     rate: float = 0.8
@@ -58,7 +58,7 @@ class Plan:
     sparse_ratios: tuple[float, ...] = (0.0, 0.005, 0.01, 0.015, 0.02)
     ratios: tuple[float, ...] = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2)
     rounds: int = 4
-    round_rows: int = 50_000
+    round_rows: int = 30_000
     shared: tuple[float, ...] = (0.0, 0.5, 0.9)
     sparsity: tuple[tuple[str, Rates], ...] = (
         ("dense", (0.61, 0.57, 0.2, 0.12)),

@@ -53,7 +53,7 @@ ARMS = {
     "score": Arm("swag"),
     "explore": Arm("swag", _random),
     "swag": Arm("swag", _first_task),
-    "disagreement": Arm("disagreement", _first_task),
+    "confirmed": Arm("confirmed", _first_task),
     "unselected": Arm("swag", _random, 1.0),
 }
 """``unselected`` labels a random 1 - r: what learning would have without any selection."""

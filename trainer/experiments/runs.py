@@ -1,15 +1,16 @@
 """Which units a run consists of, and running those that are not done yet."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import torch
 from rich.progress import Progress
 
 from models.features import FeatureSpec
 from trainer.experiments.data import Source
-from trainer.experiments.methods import judge_setting
+from trainer.experiments.methods import judge_settings
 from trainer.experiments.plan import Plan
 from trainer.experiments.raw import Measured, RawStore
 from trainer.experiments.rounds import judge_rounds
@@ -18,6 +19,8 @@ from trainer.experiments.sweeps import judge_kind, judge_sensitivity, judge_shap
 from trainer.traffic.funnel import RATES_T, FunnelShape
 
 Work = Callable[[Progress], Measured]
+SETTINGS_TOGETHER: Final = (("base", "drift"), ("selected",), ("small",))
+"""Simulated, the settings of a group learn from the same rows, so their models are fitted once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +41,9 @@ def units(source: Source, plan: Plan, spec: FeatureSpec) -> Iterator[Unit]:
         spec: Features of the simulated worlds.
     """
     for seed in range(1, plan.seeds + 1):
-        for setting in plan.settings:
-            yield Unit(
-                f"setting/{setting}", seed, partial(judge_setting, source, plan, setting, seed)
-            )
+        for together in SETTINGS_TOGETHER:
+            name = f"settings/{'+'.join(together)}"
+            yield Unit(name, seed, partial(judge_settings, source, plan, together, seed))
         for kind in plan.kinds:
             if seed <= plan.transformer_seeds or "transformer" not in kind:
                 yield Unit(f"kind/{kind}", seed, partial(judge_kind, source, plan, kind, seed))
@@ -61,6 +63,11 @@ def _shapes(plan: Plan, spec: FeatureSpec, seed: int) -> Iterator[Unit]:
     for name, shape in shapes.items():
         source = SimulatedSource(spec, shape)
         yield Unit(name, seed, partial(judge_shape, source, plan, name, seed))
+
+
+def share_of(todo: Iterable[Unit], number: int, parts: int) -> list[Unit]:
+    """The units of part ``number``, from 1; a seed's long units go to another part every time."""
+    return [unit for index, unit in enumerate(todo) if (index + unit.seed) % parts == number - 1]
 
 
 def run(todo: list[Unit], store: RawStore, progress: Progress) -> None:

@@ -4,7 +4,7 @@ Two independent sets of M weight samples agree with each other only so far about
 no student can agree better with a set that it was not taught by.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -20,31 +20,53 @@ from trainer.experiments.plan import Plan
 from trainer.experiments.raw import Measured
 from trainer.fitting import deterministic
 from trainer.uncertainty.lab import Lab
-from trainer.uncertainty.method import Ids, Prediction
+from trainer.uncertainty.method import Estimator, Ids, Prediction
 from trainer.uncertainty.sampled import SampledEstimator
 
 BINS = 40
 """Of Figure 5's histograms."""
 
 
-def judge_student(
-    world: World, lab: Lab, bench: Bench, plan: Plan, teacher: Prediction
-) -> tuple[Prediction, Measured]:
-    """Distil the lab's SWAG teacher and compare; returns the exported student's predictions.
+def judge_students(
+    world: World,
+    lab: Lab,
+    bench: Bench,
+    plan: Plan,
+    teacher: Prediction,
+    others: Mapping[str, Estimator],
+) -> tuple[dict[str, Prediction], Measured]:
+    """Distil the lab's SWAG teacher and compare; then the teacher with other uncertainties.
 
     Args:
         world: Where.
-        lab: Whose teacher it learns from.
+        lab: Whose teacher they learn from.
         bench: The test rows.
         plan: Schedule.
         teacher: What the taught set of samples says of the test rows.
+        others: Methods whose uncertainty another student learns, beside the teacher's score.
+
+    Returns:
+        What the exported students say of the test rows, ``student`` and one ``student_NAME`` per
+        other method; and how well the first one does.
     """
-    student, train_u_NT = _distilled(world, lab, plan)
+    ids_NC = np.concatenate([world.train.ids_NC, world.unlabelled_NC])
+    taught = SampledEstimator(lab.teacher().net, lab.teacher().samples).predict(ids_NC)
+    _, predict = distil(lab, ids_NC, taught, plan, plan.config.distillation)
+    student = predict(world.test.ids_NC)
+    train_u_NT = (
+        taught.epistemic_NT[: len(world.train)].astype(np.float64),
+        predict(world.train.ids_NC).epistemic_NT.astype(np.float64),
+    )
+    students = {"student": student}
+    for name, method in others.items():
+        also = Prediction.of(taught.mean_NT, method.predict(ids_NC).epistemic_NT)
+        _, predict = distil(lab, ids_NC, also, plan, plan.config.distillation)
+        students[f"student_{name}"] = predict(world.test.ids_NC)
     measured = Measured()
     measured.merge(_fidelity(bench, student, teacher, _fresh_sets(world, lab, plan)))
     measured.merge(_figures_3_and_4(bench, plan, student))
     measured.merge(_figure_5(student, teacher, train_u_NT))
-    return student, measured
+    return students, measured
 
 
 def distil(
@@ -68,16 +90,6 @@ def distil(
         return Prediction(mean_NT, u_NT, np.sqrt(mean_NT * (1 - mean_NT)))
 
     return model, predict
-
-
-def _distilled(world: World, lab: Lab, plan: Plan) -> tuple[Prediction, tuple[Floats, Floats]]:
-    """The student on the test rows, and u of teacher and student on the training rows."""
-    ids_NC = np.concatenate([world.train.ids_NC, world.unlabelled_NC])
-    taught = SampledEstimator(lab.teacher().net, lab.teacher().samples).predict(ids_NC)
-    _, predict = distil(lab, ids_NC, taught, plan, plan.config.distillation)
-    train_u = predict(world.train.ids_NC).epistemic_NT.astype(np.float64)
-    teacher_u = taught.epistemic_NT[: len(world.train)].astype(np.float64)
-    return predict(world.test.ids_NC), (teacher_u, train_u)
 
 
 def _fresh_sets(world: World, lab: Lab, plan: Plan) -> tuple[Floats, Floats]:

@@ -25,7 +25,7 @@ from trainer.uncertainty.sampled import SampledEstimator
 
 BATCH = 512
 """Requests per pass where time is taken, as in the worker and in the paper."""
-SHAPE_METHODS = ("swag", "disagreement")
+SHAPE_METHODS = ("swag", "confirmed")
 
 
 def judge_kind(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Protocol
 
+from trainer.uncertainty.confirmed import confirmed
 from trainer.uncertainty.count import count
 from trainer.uncertainty.deup import deup
 from trainer.uncertainty.disagreement import disagreement
@@ -31,6 +32,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "gaussian": gaussian,
         "evidential": evidential,
         "disagreement": disagreement,
+        "confirmed": confirmed,
         "deup": deup,
         "laplace": laplace,
         "priors": priors,

@@ -14,29 +14,32 @@ which the rarest ids make up, and u is the standard deviation of the sigmoid of 
 around the teacher's score.
 """
 
-import numpy as np
-import torch
+from collections.abc import Callable
 
-from models.nets.logistic_normal import sigmoid_moments
+import numpy as np
+
 from trainer.uncertainty.lab import Lab
 from trainer.uncertainty.method import Estimator, Floats, Ids, Rows
-from trainer.uncertainty.shared_score import SharedScoreEstimator, logits
+from trainer.uncertainty.shared_score import SharedScoreEstimator, spread_of
 
 
 def count(lab: Lab) -> Estimator:
     """Standard deviation of the sigmoid of a logit whose variance falls with its ids' counts."""
+    spread = logit_spread(lab)
+    return SharedScoreEstimator(lab, lambda ids_NC, mean_NT: spread_of(mean_NT, spread(ids_NC)))
+
+
+def logit_spread(lab: Lab) -> Callable[[Ids], Floats]:
+    """Standard deviation (N, T) of the logit of requests, by their ids alone."""
     information_RT = pseudo_counts(lab.rows, lab.scores(lab.rows.ids_NC), lab.layout.rows)
     weight_variance_RT = 1 / (lab.layout.columns + information_RT)
 
-    def spread(ids_NC: Ids, mean_NT: Floats) -> Floats:
+    def spread(ids_NC: Ids) -> Floats:
         variance_NT = sum(weight_variance_RT[ids_N] for ids_N in ids_NC.T)
-        _, std_NT = sigmoid_moments(
-            torch.from_numpy(logits(mean_NT)), torch.as_tensor(variance_NT, dtype=torch.float32)
-        )
-        std: Floats = std_NT.numpy()
+        std: Floats = np.sqrt(variance_NT)
         return std
 
-    return SharedScoreEstimator(lab, spread)
+    return spread
 
 
 def pseudo_counts(rows: Rows, scores_NT: Floats, table_rows: int) -> Floats:

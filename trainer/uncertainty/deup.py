@@ -11,30 +11,21 @@ q directly: boosting that starts from the logit of the held-out score and correc
 noise, both with the learned q, leaves (q - p)^2, and u = |q - p|.
 """
 
-from typing import Final
-
 import numpy as np
-import torch
 
-from models.nets.weight_sets import predict_moments
 from trainer.boosting import fit_boosting
 from trainer.uncertainty.lab import Lab
-from trainer.uncertainty.method import Estimator, Floats, Ids, Rows
+from trainer.uncertainty.method import Estimator, Floats, Ids
 from trainer.uncertainty.shared_score import SharedScoreEstimator, logits
-
-FOLDS: Final = 3
 
 
 def deup(lab: Lab) -> Estimator:
     """|q - p|, with q learned as a correction of scores for rows that were not trained on."""
-    seed = lab.seed_of("deup")
-    held_out_NT = _held_out_scores(lab, np.random.default_rng(seed))
     correction = fit_boosting(
-        lab.layout,
         lab.rows.ids_NC,
         lab.rows.targets_NT,
-        seed=seed,
-        offsets_NT=logits(held_out_NT),
+        seed=lab.seed_of("deup"),
+        offsets_NT=logits(lab.held_out().net_NT),
     )
 
     def spread(ids_NC: Ids, mean_NT: Floats) -> Floats:
@@ -44,16 +35,3 @@ def deup(lab: Lab) -> Estimator:
         return error_NT.clip(max=0.5)
 
     return SharedScoreEstimator(lab, spread)
-
-
-def _held_out_scores(lab: Lab, rng: np.random.Generator) -> Floats:
-    """Scores of all rows, each by a net that was trained on the other folds."""
-    fold_N = rng.permutation(len(lab.rows)) % FOLDS
-    scores_NT = np.zeros_like(lab.rows.targets_NT)
-    for fold in range(FOLDS):
-        others = Rows(lab.rows.ids_NC[fold_N != fold], lab.rows.targets_NT[fold_N != fold])
-        net = lab.fit_net("fold net", fold, rows=others)
-        ids_NC = torch.from_numpy(lab.rows.ids_NC[fold_N == fold])
-        mean_NT, _ = predict_moments(net, [dict(net.named_parameters())], ids_NC)
-        scores_NT[fold_N == fold] = mean_NT.numpy()
-    return scores_NT

@@ -1,22 +1,38 @@
-"""Models of different kinds: where they disagree, and what they say together."""
+"""Models of different kinds: where they disagree.
+
+Nets of one kind share most of their error, which no spread among them can see; boosting errs
+elsewhere. One difference says little about one request, since two models that are both wrong may
+agree by chance. Its mean over requests alike says how far apart the two kinds are there:
+
+    H(x) = E[ |logit b - logit p| | x ],    p the net's score, b boosting's,
+
+learned from the training rows, each scored by models that were fitted without it.
+"""
 
 import numpy as np
 
 from trainer.uncertainty.lab import Lab
 from trainer.uncertainty.method import Estimator, Floats, Ids
-from trainer.uncertainty.shared_score import SharedScoreEstimator
+from trainer.uncertainty.shared_score import SharedScoreEstimator, logits, spread_of
+from trainer.uncertainty.smoothing import Smoother, fit_smoother
 
 
 def disagreement(lab: Lab) -> Estimator:
-    """Half of |net - boosting|: the standard deviation of the two, around the net's score.
-
-    Nets of one kind share most of their error, which no spread among them can see; boosting errs
-    elsewhere.
-    """
-    boosting = lab.boosting()
+    """Half of H as the spread of the logit: the standard deviation of two that are H apart."""
+    distance = mean_distance(lab)
 
     def spread(ids_NC: Ids, mean_NT: Floats) -> Floats:
-        half_NT: Floats = np.abs(mean_NT - boosting.predict(ids_NC)) / 2
-        return half_NT
+        return spread_of(mean_NT, distance.predict(ids_NC) / np.float32(2))
 
     return SharedScoreEstimator(lab, spread)
+
+
+def mean_distance(lab: Lab) -> Smoother:
+    """H of every task."""
+    return fit_smoother(lab.rows.ids_NC, np.abs(differences(lab)), lab.seed_of("disagreement"))
+
+
+def differences(lab: Lab) -> Floats:
+    """Boosting's logit minus the net's, (N, T), on rows that neither was fitted on."""
+    held = lab.held_out()
+    return logits(held.boosting_NT) - logits(held.net_NT)

@@ -1,8 +1,10 @@
 """What the methods share on one set of rows: everything is fitted at most once, on demand."""
 
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +24,22 @@ from trainer.uncertainty.method import Estimator, Floats, Ids, Rows
 from trainer.uncertainty.sampled import SampledEstimator
 
 Net = TypeVar("Net", bound=OutputNet)
+FOLDS: Final = 3
+REMEMBERED: Final = 4
+"""Arrays of requests whose scores are kept: a lab's own rows, those to choose and to judge on."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Scores of labelled rows, each by models of two kinds that learned from the other folds.
+
+    Attributes:
+        net_NT: By one net with a decayed learning rate.
+        boosting_NT: By gradient boosting.
+    """
+
+    net_NT: Floats
+    boosting_NT: Floats
 
 
 class Lab:
@@ -52,7 +70,7 @@ class Lab:
         self.training = training
         self.seed = seed
         self.progress = progress
-        self._last: tuple[Ids, Floats] | None = None
+        self._scored: deque[tuple[Ids, Floats]] = deque(maxlen=REMEMBERED)
 
     @property
     def tasks(self) -> int:
@@ -80,13 +98,19 @@ class Lab:
         """Mean of the teacher's and boosting's probabilities; their spread is the epistemic one."""
         return BlendEstimator(self.scores, self.boosting())
 
+    def held_out(self) -> HeldOut:
+        """Scores of the lab's own rows by models that were fitted without them."""
+        return self._held_out
+
     def scores(self, ids_NC: Ids) -> Floats:
-        """The teacher's mean for these requests; those asked for last are remembered."""
-        if self._last is None or self._last[0] is not ids_NC:
-            teacher = self.teacher()
-            mean_NT, _ = predict_moments(teacher.net, teacher.samples, torch.from_numpy(ids_NC))
-            self._last = ids_NC, mean_NT.numpy()
-        return self._last[1]
+        """The teacher's mean for these requests; the same arrays are not scored again soon."""
+        for known_NC, mean_NT in self._scored:
+            if known_NC is ids_NC:
+                return mean_NT
+        teacher = self.teacher()
+        mean_NT = predict_moments(teacher.net, teacher.samples, torch.from_numpy(ids_NC))[0].numpy()
+        self._scored.append((ids_NC, mean_NT))
+        return mean_NT
 
     def fit_net(
         self,
@@ -166,12 +190,28 @@ class Lab:
 
     @cached_property
     def _boosting(self) -> Boosting:
-        return fit_boosting(
-            self.layout,
-            self.rows.ids_NC,
-            self.rows.targets_NT,
-            seed=self.seed_of("boosting"),
-        )
+        return fit_boosting(self.rows.ids_NC, self.rows.targets_NT, seed=self.seed_of("boosting"))
+
+    @cached_property
+    def _held_out(self) -> HeldOut:
+        rows = self.rows
+        rng = np.random.default_rng(self.seed_of("folds"))
+        fold_N = rng.permutation(len(rows)) % FOLDS
+        held = HeldOut(np.zeros_like(rows.targets_NT), np.zeros_like(rows.targets_NT))
+        for fold in range(FOLDS):
+            out_N = fold_N == fold
+            others = Rows(rows.ids_NC[~out_N], rows.targets_NT[~out_N])
+            net = self.fit_net("fold net", fold, rows=others)
+            ids_NC = rows.ids_NC[out_N]
+            mean_NT, _ = predict_moments(
+                net, [dict(net.named_parameters())], torch.from_numpy(ids_NC)
+            )
+            held.net_NT[out_N] = mean_NT.numpy()
+            boosting = fit_boosting(
+                others.ids_NC, others.targets_NT, seed=self.seed_of("fold boosting", fold)
+            )
+            held.boosting_NT[out_N] = boosting.predict(ids_NC)
+        return held
 
 
 def tensors(rows: Rows) -> tuple[Tensor, Tensor]:

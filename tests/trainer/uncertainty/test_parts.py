@@ -83,12 +83,12 @@ def test_a_seed_decides_everything(fresh_ids: Ids) -> None:
 def test_boosting_learns_and_corrects(fresh_ids: Ids, fresh_truth: Floats) -> None:
     """It finds the truth by itself, and mends scores that are wrong for a group of requests."""
     rows = make_world(4000, 5).rows
-    alone = fit_boosting(LAYOUT, rows.ids_NC, rows.targets_NT, seed=1)
+    alone = fit_boosting(rows.ids_NC, rows.targets_NT, seed=1)
     assert np.abs(alone.predict(fresh_ids) - fresh_truth).mean(axis=0).max() < 0.1
-    again = fit_boosting(LAYOUT, rows.ids_NC, rows.targets_NT, seed=1)
+    again = fit_boosting(rows.ids_NC, rows.targets_NT, seed=1)
     np.testing.assert_array_equal(alone.predict(fresh_ids), again.predict(fresh_ids))
     wrong_NT = np.zeros_like(rows.targets_NT)
-    mended = fit_boosting(LAYOUT, rows.ids_NC, rows.targets_NT, seed=1, offsets_NT=wrong_NT)
+    mended = fit_boosting(rows.ids_NC, rows.targets_NT, seed=1, offsets_NT=wrong_NT)
     scores_NT = mended.predict(fresh_ids, np.zeros_like(fresh_truth))
     assert np.abs(scores_NT - fresh_truth).mean(axis=0).max() < 0.1
 

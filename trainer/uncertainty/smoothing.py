@@ -1,0 +1,54 @@
+"""Conditional means of something positive, learned by boosting: what noise leaves of a spread."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import lightgbm as lgb
+import numpy as np
+
+from trainer.uncertainty.method import Floats, Ids
+
+ROUNDS: Final = 150
+SMALLEST: Final = 0.01
+"""Least prediction, in means: a sum of trees may fall below what only positive values had."""
+PARAMETERS: Final[dict[str, Any]] = {
+    "objective": "regression",
+    "learning_rate": 0.1,
+    "num_leaves": 8,
+    "min_data_in_leaf": 200,
+    "feature_fraction": 0.5,
+    "lambda_l2": 10.0,
+    "num_threads": 1,
+    "deterministic": True,
+    "force_col_wise": True,
+    "verbosity": -1,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Smoother:
+    """A booster per task.
+
+    Attributes:
+        boosters: Give the conditional mean.
+        least_T: Least prediction.
+    """
+
+    boosters: tuple[lgb.Booster, ...]
+    least_T: Floats
+
+    def predict(self, ids_NC: Ids) -> Floats:
+        """Conditional means (N, T), above 0."""
+        means_NT = np.stack([booster.predict(ids_NC) for booster in self.boosters], axis=1)
+        held_NT: Floats = np.maximum(means_NT, self.least_T).astype(np.float32)
+        return held_NT
+
+
+def fit_smoother(ids_NC: Ids, values_NT: Floats, seed: int) -> Smoother:
+    """Learn the mean of ``values_NT``, none of them negative, given the ids."""
+    boosters = []
+    for values_N in values_NT.T:
+        rows = lgb.Dataset(ids_NC.astype(np.float32), values_N)
+        boosters.append(lgb.train(PARAMETERS | {"seed": seed % 2**31}, rows, ROUNDS))
+    least_T = np.maximum(SMALLEST * values_NT.mean(axis=0), 1e-6).astype(np.float32)
+    return Smoother(tuple(boosters), least_T)
