@@ -48,7 +48,7 @@ def fit_smoother(ids_NC: Ids, values_NT: Floats, seed: int) -> Smoother:
     """Learn the mean of ``values_NT``, none of them negative, given the ids."""
     boosters = []
     for values_N in values_NT.T:
-        rows = lgb.Dataset(ids_NC.astype(np.float32), values_N)
+        rows = lgb.Dataset(ids_NC.astype(np.float32), np.ascontiguousarray(values_N))
         boosters.append(lgb.train(PARAMETERS | {"seed": seed % 2**31}, rows, ROUNDS))
     least_T = np.maximum(SMALLEST * values_NT.mean(axis=0), 1e-6).astype(np.float32)
     return Smoother(tuple(boosters), least_T)
