@@ -137,11 +137,14 @@ def _report(source: "Source", plan: "Plan", store: "RawStore", command: str) -> 
 
 
 def _write(report: "Report", out: Path) -> None:
-    from trainer.experiments.pages import html_page, markdown_page  # noqa: PLC0415
+    from trainer.experiments.pages import html_page, markdown_page, plots  # noqa: PLC0415
 
     (out / "report.json").write_text(report.model_dump_json(indent=1))
     (out / "report.html").write_text(html_page(report))
     (out / "report.md").write_text(markdown_page(report))
+    for plot in plots(report):
+        (out / plot.file).parent.mkdir(exist_ok=True)
+        (out / plot.file).write_text(plot.svg)
 
 
 def _summary(report: "Report") -> Table:

@@ -1,4 +1,4 @@
-"""Plots as inline SVG, so that a page with them is one file: curves with intervals.
+"""Plots as SVG, for files of their own and inline in a page: curves with intervals.
 
 Coordinates are data values; axes span what is drawn and are labelled at four round values.
 """
@@ -12,6 +12,8 @@ WIDTH, HEIGHT = 380, 250
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 12, 40
 COLOURS = ("#0063c3", "#d1495b", "#2e8b57", "#b07d12", "#7b4fb5", "#008c95", "#666", "#c2185b")
 TICKS = 4
+LETTER, LINE = 6.2, 14
+"""Mean width of a letter, and height of a line, of the legend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Line:
 
 
 def line_plot(lines: Mapping[str, Line], x_label: str, y_label: str) -> str:
-    """One plot with a legend below it; what cannot be drawn (no finite point) is left out."""
+    """One SVG with a legend below the plot; what cannot be drawn (no finite point) is left out."""
     drawn = {name: line for name, line in lines.items() if any(map(math.isfinite, line.y))}
     if not drawn:
         return ""
@@ -34,12 +36,26 @@ def line_plot(lines: Mapping[str, Line], x_label: str, y_label: str) -> str:
     parts = [scale.axes(x_label, y_label)]
     for number, line in enumerate(drawn.values()):
         parts.append(_drawn(line, scale, COLOURS[number % len(COLOURS)]))
-    legend = " ".join(
-        f"<span style='color:{COLOURS[number % len(COLOURS)]}'>&#9632; {escape(name)}</span>"
-        for number, name in enumerate(drawn)
+    legend, bottom = _legend(list(drawn))
+    return (
+        f"<svg xmlns='http://www.w3.org/2000/svg' width='{WIDTH}' height='{bottom}' "
+        f"font-family='sans-serif' font-size='11' role='img'>"
+        f"<rect width='100%' height='100%' fill='white'/>{''.join(parts)}{legend}</svg>"
     )
-    svg = f"<svg width='{WIDTH}' height='{HEIGHT}' font-size='11' role='img'>{''.join(parts)}</svg>"
-    return f"{svg}<div style='font-size:12px;max-width:{WIDTH}px'>{legend}</div>"
+
+
+def _legend(names: Sequence[str]) -> tuple[str, int]:
+    """Names in their curves' colours, in lines as wide as the plot; and where they end."""
+    parts, x, y = [], LEFT, HEIGHT + LINE
+    for number, name in enumerate(names):
+        text = f"\N{BLACK SQUARE} {name}"
+        width = round(LETTER * len(text)) + LINE
+        if x > LEFT and x + width > WIDTH:
+            x, y = LEFT, y + LINE
+        colour = COLOURS[number % len(COLOURS)]
+        parts.append(f"<text x='{x}' y='{y}' fill='{colour}'>{escape(text)}</text>")
+        x += width
+    return "".join(parts), y + LINE
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
-"""The report for people: report.html (one file, plots included) and report.md (tables only)."""
+"""The report for people: report.html (one file, plots included), report.md and its plots."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from html import escape
 
 from trainer.experiments.report import Report
@@ -40,23 +41,28 @@ PLOTS: tuple[tuple[str, str, str, str], ...] = (
 def html_page(report: Report) -> str:
     """The page."""
     about = report.about
+    figures = [
+        f"<figure><figcaption>{escape(plot.title)}</figcaption>{plot.svg}</figure>"
+        for plot in plots(report)
+    ]
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>Weir experiments</title>"
         f"<style>{STYLE}</style><h1>Experiments: {escape(about.source)}, {about.preset}</h1>",
         f"<p>{escape(_about(report))}</p>",
         *(f"<p>{escape(note)}</p>" for note in about.notes),
         "<h2>Figures</h2>",
-        *_plots(report),
+        *figures,
         *(_html(table) for table in tables(report) if table.rows),
     ]
     return "\n".join(parts) + "</html>\n"
 
 
 def markdown_page(report: Report) -> str:
-    """The tables."""
+    """The tables, and references to the plots as files of the folder ``plots``."""
     parts = [f"# Experiments: {report.about.source}, {report.about.preset}", _about(report)]
     parts += report.about.notes
     parts += [_markdown(table) for table in tables(report) if table.rows]
+    parts += ["## Figures", *(f"**{p.title}**\n\n![{p.title}]({p.file})" for p in plots(report))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -70,17 +76,46 @@ def _about(report: Report) -> str:
     )
 
 
-def _plots(report: Report) -> Iterator[str]:
-    for name, title, x_label, y_label in PLOTS:
-        yield _figure(title, getattr(report, name), x_label, y_label)
-    for task, curves in report.rejection_curves.items():
-        yield _figure(f"Rejection: {task}", curves, "share kept, most trusted first", "mean risk")
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """One figure.
+
+    Attributes:
+        name: What it shows, fit for a file.
+        title: The same for people.
+        svg: The plot, legend included.
+    """
+
+    name: str
+    title: str
+    svg: str
+
+    @property
+    def file(self) -> str:
+        """Where it stands beside the report."""
+        return f"plots/{self.name}.svg"
 
 
-def _figure(title: str, curves: Mapping[str, Curve], x_label: str, y_label: str) -> str:
+def plots(report: Report) -> list[Plot]:
+    """All figures that can be drawn."""
+    drawn = [(name, title, getattr(report, name), x, y) for name, title, x, y in PLOTS]
+    drawn += [
+        (
+            f"rejection_{task}",
+            f"Rejection: {task}",
+            curves,
+            "share kept, most trusted first",
+            "risk",
+        )
+        for task, curves in report.rejection_curves.items()
+    ]
+    found = [Plot(name, title, _svg(curves, x, y)) for name, title, curves, x, y in drawn]
+    return [plot for plot in found if plot.svg]
+
+
+def _svg(curves: Mapping[str, Curve], x_label: str, y_label: str) -> str:
     lines = {name: Line(each.x, each.mean, each.low, each.high) for name, each in curves.items()}
-    plot = line_plot(lines, x_label, y_label)
-    return f"<figure><figcaption>{escape(title)}</figcaption>{plot}</figure>" if plot else ""
+    return line_plot(lines, x_label, y_label)
 
 
 def _html(table: Table) -> str:

@@ -1,6 +1,7 @@
 import json
 import re
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 from typer.testing import CliRunner
@@ -38,7 +39,7 @@ def test_every_key_is_there(report: Report) -> None:
         expected = {*METHODS, "blend", "auto", "bernoulli", "base_rate", "random", "oracle"}
         assert expected <= set(methods)
         assert all(each.deals_vs_score_points.low is not None for each in methods.values())
-    for name in (*METHODS, "blend", "student", "bernoulli", "oracle_error"):
+    for name in (*METHODS, "blend", "student", "student_confirmed", "bernoulli", "oracle_error"):
         assert set(report.error_finding[name]) == set(TASKS)
         assert report.error_finding[name]["click"].within_bins.gain is not None
     assert set(report.error_finding_settings) == set(SETTINGS)
@@ -96,6 +97,10 @@ def test_the_pages_show_what_the_report_says(out: Path, report: Report) -> None:
     html, markdown = ((out / f"report.{kind}").read_text() for kind in ("html", "md"))
     assert html.count("<svg") >= len(FIGURES) + len(TASKS)
     assert not re.search(r"(src|href)=", html)
+    pictures = re.findall(r"!\[.*?\]\((plots/\w+\.svg)\)", markdown)
+    assert len(pictures) == html.count("<svg")
+    for picture in pictures:
+        assert ET.parse(out / picture).getroot().tag.endswith("svg")
     for claim in report.claims:
         assert f"| {claim.name} |" in markdown
         assert f">{claim.name}</td>" in html

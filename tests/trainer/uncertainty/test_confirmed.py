@@ -16,7 +16,7 @@ WRONG = 3
 
 
 def products(rng: np.random.Generator, rows: int, *, wrong: bool) -> tuple[Ids, np.ndarray]:
-    """Products d (y - p) / s of a score of one half; d has one size everywhere, a meaning in one segment.
+    """Products d (y - p) / s of a score of one half; d means something in one segment only.
 
     There the second opinion is right and the score is not; elsewhere the score is right and the
     second opinion is off by as much, at random.
