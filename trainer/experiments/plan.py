@@ -21,11 +21,13 @@ class Plan:
     Attributes:
         preset: ``full`` or ``quick``.
         seeds: How many; a seed is a world and everything random in training.
-        transformer_seeds: How many of them the kinds with Transformer experts get.
+        transformer_seeds: How many of them the kinds with Transformer experts get,
+        shape_seeds: and the rounds and the worlds of other shapes.
         config: Nets and training; its kind of teacher serves the wide sweeps.
         sizes: Rows of a world.
         kind_rows: Training rows of Table I.
-        sweep_rows: Training rows where shapes, sensitivity and rounds are swept.
+        sweep_rows: Training rows where shapes and sensitivity are swept.
+        sweep_test: Test rows there, in the rounds, and of Table I.
         settings: Worlds in which every method is judged.
         kinds: Teachers of Table I.
         rate: Intercepted share r.
@@ -46,10 +48,12 @@ class Plan:
     preset: str
     seeds: int
     transformer_seeds: int = 3
+    shape_seeds: int = 3
     config: TrainConfig = field(default_factory=TrainConfig)
     sizes: Sizes = Sizes(train=100_000, small=20_000, unlabelled=200_000, valid=20_000, test=40_000)
-    kind_rows: int = 40_000
-    sweep_rows: int = 30_000
+    kind_rows: int = 30_000
+    sweep_rows: int = 20_000
+    sweep_test: int = 20_000
     settings: tuple[str, ...] = SETTINGS
     kinds: tuple[TeacherKind, ...] = KINDS
     rate: float = 0.8
@@ -57,8 +61,8 @@ class Plan:
     balanced_ratios: tuple[float, ...] = (0.0, 0.05, 0.1, 0.15, 0.2)
     sparse_ratios: tuple[float, ...] = (0.0, 0.005, 0.01, 0.015, 0.02)
     ratios: tuple[float, ...] = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2)
-    rounds: int = 4
-    round_rows: int = 30_000
+    rounds: int = 3
+    round_rows: int = 20_000
     shared: tuple[float, ...] = (0.0, 0.5, 0.9)
     sparsity: tuple[tuple[str, Rates], ...] = (
         ("dense", (0.61, 0.57, 0.2, 0.12)),
@@ -92,10 +96,12 @@ class Plan:
             "quick",
             seeds,
             transformer_seeds=2,
+            shape_seeds=2,
             config=config,
             sizes=Sizes(train=1500, small=800, unlabelled=1000, valid=900, test=1000),
             kind_rows=500,
             sweep_rows=700,
+            sweep_test=1000,
             rounds=1,
             round_rows=500,
             shared=(0.0, 0.9),
@@ -108,5 +114,5 @@ class Plan:
 
     def fingerprint(self, source: str) -> str:
         """What shapes a unit's results besides its seed; seeds may be added later."""
-        values: dict[str, Any] = asdict(replace(self, seeds=0, transformer_seeds=0))
+        values: dict[str, Any] = asdict(replace(self, seeds=0, transformer_seeds=0, shape_seeds=0))
         return json.dumps({"source": source, **values}, sort_keys=True)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Final
 
 import torch
@@ -33,23 +34,27 @@ class Unit:
 
 
 def units(source: Source, plan: Plan, spec: FeatureSpec) -> Iterator[Unit]:
-    """All units of a run, seed by seed, what decides most first.
+    """All units of a run, what decides most first, each for all its seeds.
 
     Args:
         source: The data; the funnel's shape varies only in simulated ones.
         plan: How much.
         spec: Features of the simulated worlds.
     """
-    for seed in range(1, plan.seeds + 1):
-        for together in SETTINGS_TOGETHER:
-            name = f"settings/{'+'.join(together)}"
+    seeds = range(1, plan.seeds + 1)
+    for together in SETTINGS_TOGETHER:
+        name = f"settings/{'+'.join(together)}"
+        for seed in seeds:
             yield Unit(name, seed, partial(judge_settings, source, plan, together, seed))
-        for kind in plan.kinds:
+    for kind in plan.kinds:
+        for seed in seeds:
             if seed <= plan.transformer_seeds or "transformer" not in kind:
                 yield Unit(f"kind/{kind}", seed, partial(judge_kind, source, plan, kind, seed))
-        yield Unit("rounds", seed, partial(judge_rounds, source, plan, seed))
-        yield Unit("sensitivity", seed, partial(judge_sensitivity, source, plan, seed))
+    for seed in seeds:
         yield Unit("speed", seed, partial(judge_speed, source, plan, seed))
+        yield Unit("sensitivity", seed, partial(judge_sensitivity, source, plan, seed))
+    for seed in seeds[: plan.shape_seeds]:
+        yield Unit("rounds", seed, partial(judge_rounds, source, plan, seed))
         if source.name == SimulatedSource.name:
             yield from _shapes(plan, spec, seed)
 
@@ -66,8 +71,8 @@ def _shapes(plan: Plan, spec: FeatureSpec, seed: int) -> Iterator[Unit]:
 
 
 def share_of(todo: Iterable[Unit], number: int, parts: int) -> list[Unit]:
-    """The units of part ``number``, from 1; a seed's long units go to another part every time."""
-    return [unit for index, unit in enumerate(todo) if (index + unit.seed) % parts == number - 1]
+    """The units of part ``number``, from 1: every ``parts``-th, so that long ones are spread."""
+    return list(islice(todo, number - 1, None, parts))
 
 
 def run(todo: list[Unit], store: RawStore, progress: Progress) -> None:

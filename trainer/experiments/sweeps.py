@@ -181,9 +181,11 @@ def _seconds(run: Callable[[], object]) -> float:
 
 
 def base_world(source: Source, plan: Plan, seed: int, progress: Progress, rows: int) -> World:
-    """The setting ``base`` with so many training rows."""
+    """The setting ``base`` with so many training rows, and the sweeps' test rows."""
     fit = earlier_model(source.layout, source.tasks, plan, seed, progress)
-    return source.world("base", seed, replace(plan.sizes, train=rows), fit, plan.rate)
+    return source.world(
+        "base", seed, replace(plan.sizes, train=rows, test=plan.sweep_test), fit, plan.rate
+    )
 
 
 def _areas(bench: Bench, prediction: Prediction) -> dict[str, float]:
