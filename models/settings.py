@@ -250,7 +250,11 @@ _FILE: ContextVar[Path | None] = ContextVar("weir_settings_file")
 
 
 class Settings(BaseSettings):
-    """All settings; :func:`load_settings` reads them from file, environment and flags."""
+    """All settings; :func:`load_settings` reads them from file, environment and flags.
+
+    ``training`` holds what differs from the defaults of ``trainer.config.TrainConfig``, which the
+    trainer validates: a worker knows nothing of nets.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="WEIR_", env_nested_delimiter="__", extra="forbid", frozen=True
@@ -263,6 +267,7 @@ class Settings(BaseSettings):
     model: ModelSettings = ModelSettings()
     feedback: FeedbackSettings = FeedbackSettings()
     trainer: TrainerSettings = TrainerSettings()
+    training: dict[str, Any] = Field(default={})
     tasks: tuple[Task, ...] = tuple(DEFAULT_TASKS)
 
     @classmethod

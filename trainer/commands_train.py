@@ -2,10 +2,9 @@
 
 import os
 import tempfile
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -15,6 +14,7 @@ from rich.table import Table
 from models.errors import UserError
 from models.features import FeatureSpec
 from models.manifest import Manifest
+from models.settings import SettingsError
 from models.tasks import TaskSet
 
 WEEK = 1_400_000
@@ -53,9 +53,17 @@ def train(
     ] = None,
     spec: Annotated[str, typer.Option(help="Name or path of the feature spec.")] = "openrtb",
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    teacher: Annotated[
+        str | None,
+        typer.Option(help="Kind: mlp, transformer, ple-mlp, ple-transformer. [training.net] kind"),
+    ] = None,
+    uncertainty: Annotated[
+        str | None,
+        typer.Option(help="Method that the student's u is learned from. [training] uncertainty"),
+    ] = None,
     device: Annotated[
-        Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes CUDA when it is there.")
-    ] = "auto",
+        str | None, typer.Option(help="auto (CUDA when it is there), cpu, cuda. [training] device")
+    ] = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(help="Folder to save the state in, and to go on from after an interruption."),
@@ -74,7 +82,14 @@ def train(
         raise typer.BadParameter("give one of --examples, --simulated, --jd or --csv")
     tasks: TaskSet = ctx.obj.task_set
     feature_spec = FeatureSpec.load(spec)
-    config = replace(TrainConfig().quick() if quick else TrainConfig(), device=device)
+    flags = {"uncertainty": uncertainty, "device": device}
+    training = ctx.obj.training | {key: value for key, value in flags.items() if value is not None}
+    if teacher is not None:
+        training["net"] = training.get("net", {}) | {"kind": teacher}
+    try:
+        config = TrainConfig.of(training, quick=quick)
+    except SettingsError as error:
+        raise typer.BadParameter(str(error)) from error
     console = Console(quiet=int(os.environ.get("RANK", "0")) > 0)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

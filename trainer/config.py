@@ -1,12 +1,17 @@
 """How much is trained, and how: one frozen tree, stored in the manifest of what it made."""
 
+import difflib
 import json
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Final, Literal, Self
+
+from pydantic import TypeAdapter, ValidationError
 
 from models.nets.scale import Target
 from models.nets.student import StudentConfig
 from models.nets.teacher import TeacherConfig
+from models.settings import SettingsError
 from trainer.devices import Choice
 
 Uncertainty = Literal[
@@ -136,7 +141,45 @@ class TrainConfig:
             distillation=replace(self.distillation, batch=256, epochs=2, min_steps=300),
         )
 
+    @classmethod
+    def of(cls, training: Mapping[str, Any], *, quick: bool = False) -> Self:
+        """The configuration that the settings' table ``training`` describes.
+
+        Args:
+            training: What differs from the defaults, nested as this class is.
+            quick: Start from :meth:`quick`.
+
+        Raises:
+            SettingsError: If a key is unknown or a value does not fit; one line per fault.
+        """
+        start = cls().quick() if quick else cls()
+        try:
+            return TypeAdapter(cls).validate_python(_merged(start, training, "training"))
+        except ValidationError as error:
+            lines = []
+            for fault in error.errors():
+                key = ".".join(["training", *map(str, fault["loc"])])
+                lines.append(f"{key}: {fault['msg']} (found {fault['input']!r})")
+            raise SettingsError("\n".join(lines)) from error
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON values, as the manifest stores them."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return values
+
+
+def _merged(start: Any, tree: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The fields of a dataclass as a tree, with those of ``tree`` in their place."""
+    known = {each.name: getattr(start, each.name) for each in fields(start)}
+    merged = {
+        name: _merged(value, {}, path) if is_dataclass(value) else value
+        for name, value in known.items()
+    }
+    for name, value in tree.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+            raise SettingsError(f"{path}.{name}: unknown key; {hint}")
+        nested = is_dataclass(known[name]) and isinstance(value, Mapping)
+        merged[name] = _merged(known[name], value, f"{path}.{name}") if nested else value
+    return merged

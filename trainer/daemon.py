@@ -22,6 +22,7 @@ from models.artifact import load_artifact
 from models.kafka import client_options, topic_partitions
 from models.settings import Settings
 from stream.records import ModelAnnouncement, RecordError, TrainingExample
+from trainer.config import TrainConfig
 from trainer.gates import GateLimits
 from trainer.rebuild import RebuildJob, RebuildResult
 from trainer.store import ExampleStore
@@ -42,12 +43,16 @@ class TrainerDaemon:
         settings: All settings.
         clock: Seconds since the epoch.
         limits: Limits of the gates.
+
+    Raises:
+        SettingsError: If ``settings.training`` is no training configuration.
     """
 
     def __init__(
         self, settings: Settings, clock: Clock = time.time, limits: GateLimits = DEFAULT_LIMITS
     ) -> None:
         self._settings = settings
+        self._config = TrainConfig.of(settings.training, quick=settings.trainer.quick)
         self._clock = clock
         self._limits = limits
         self._store = ExampleStore(settings.trainer.store, settings.task_set)
@@ -166,7 +171,7 @@ class TrainerDaemon:
             tasks=self._settings.tasks,
             folder=folder / "candidate",
             registry=self._settings.model.registry,
-            quick=self._settings.trainer.quick,
+            config=self._config,
             seed=self._settings.trainer.seed,
             created=created,
             limits=self._limits,

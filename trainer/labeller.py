@@ -22,9 +22,11 @@ from trainer.auto import judge_direct_passes
 from trainer.config import AUTO, SWAG, TrainConfig
 from trainer.labels import PIECE, Labeller
 from trainer.rows import Part
+from trainer.teacher import Teacher
 from trainer.uncertainty import METHODS
 from trainer.uncertainty.lab import Lab
 from trainer.uncertainty.method import Estimator, Rows
+from trainer.uncertainty.shared_score import SharedScoreEstimator
 
 Scores = npt.NDArray[np.float32]
 
@@ -39,11 +41,14 @@ class MethodLabeller:
     def predict(self, ids_NC: Tensor) -> tuple[Tensor, Tensor]:
         """Probabilities and their epistemic standard deviations, each (N, T)."""
         mean_NT, _ = self.teacher.predict(ids_NC)
+        if isinstance(self.method, SharedScoreEstimator):
+            # The teacher's score is at hand: no need to find it again.
+            return mean_NT, torch.from_numpy(self.method.spread(ids_NC.numpy(), mean_NT.numpy()))
         return mean_NT, torch.from_numpy(self.method.predict(ids_NC.numpy()).epistemic_NT)
 
 
 def choose_labeller(
-    teacher: Labeller,
+    teacher: Teacher,
     layout: FeatureLayout,
     teaching: Part,
     newest: Part,
@@ -72,7 +77,13 @@ def choose_labeller(
         return teacher, None
     rows = Rows(teaching.ids_KC.numpy(), teaching.targets_KT.numpy())
     lab = Lab(
-        layout, rows, teacher=config.net, training=config.teacher, seed=seed, progress=progress
+        layout,
+        rows,
+        teacher=config.net,
+        training=config.teacher,
+        seed=seed,
+        progress=progress,
+        fitted=teacher.on_cpu(),
     )
     if config.uncertainty != AUTO:
         return MethodLabeller(teacher, METHODS[config.uncertainty](lab)), None

@@ -39,7 +39,7 @@ class RebuildJob(_Message):
         tasks: What is learned.
         folder: Where the candidate is built, and stays if it is refused.
         registry: Where it is published.
-        quick: Effort of a trial run.
+        config: How it is trained.
         seed: Seed of everything random.
         created: Time that the manifest states, ISO 8601.
         limits: The gates' limits.
@@ -50,7 +50,7 @@ class RebuildJob(_Message):
     tasks: tuple[Task, ...]
     folder: Path
     registry: str
-    quick: bool
+    config: TrainConfig
     seed: int
     created: datetime
     limits: GateLimits = GateLimits()
@@ -84,11 +84,16 @@ def rebuild(job: RebuildJob) -> RebuildResult:
     """
     serving = load_artifact(job.serving)
     tasks = TaskSet(job.tasks)
-    config = TrainConfig().quick() if job.quick else TrainConfig()
     train(
-        job.examples, serving.spec, job.folder, config, job.seed, created=job.created, tasks=tasks
+        job.examples,
+        serving.spec,
+        job.folder,
+        job.config,
+        job.seed,
+        created=job.created,
+        tasks=tasks,
     )
-    return judge(job, serving, load_artifact(job.folder), config.held_out)
+    return judge(job, serving, load_artifact(job.folder), job.config.held_out)
 
 
 def judge(

@@ -6,6 +6,7 @@ single net takes as many steps with a rate that decays to zero.
 """
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +34,13 @@ class Teacher:
     posterior: SwagPosterior
     samples: list[Weights]
     devices: Devices = ONE_CPU
+
+    def on_cpu(self) -> "Teacher":
+        """The same teacher on the processor: itself, if it is there already."""
+        if self.devices.device.type == "cpu":
+            return self
+        samples = [{name: weight.cpu() for name, weight in each.items()} for each in self.samples]
+        return Teacher(deepcopy(self.net).cpu(), self.posterior, samples)
 
     def predict(self, ids_NC: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the probabilities, each (N, T), on the processor."""

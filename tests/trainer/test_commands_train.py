@@ -30,6 +30,20 @@ def test_a_quick_run_on_simulated_traffic_gives_an_artifact(tmp_path: Path) -> N
     assert click > 0.55
 
 
+def test_teacher_and_uncertainty_are_options(tmp_path: Path) -> None:
+    """Both stand in the manifest; one that does not exist is refused before anything is read."""
+    out = tmp_path / "artifact"
+    command = ["train", "--simulated", "2000", "--quick", "--teacher", "mlp", "--out", str(out)]
+    wrong = CliRunner().invoke(build_app(), [*command, "--uncertainty", "confirmd"])
+    assert wrong.exit_code == 2
+    assert not out.exists()
+    result = CliRunner().invoke(build_app(), [*command, "--uncertainty", "confirmed"])
+    assert result.exit_code == 0, result.output
+    config = load_artifact(out).manifest.config
+    assert config["net"]["kind"] == "mlp"
+    assert config["uncertainty"] == "confirmed"
+
+
 def test_a_strange_checkpoint_is_refused(tmp_path: Path) -> None:
     """A checkpoint of another job ends the command with the way out, and nothing is trained."""
     (tmp_path / "checkpoint").mkdir()

@@ -10,6 +10,7 @@ from trainer.labeller import MethodLabeller, compare
 from trainer.rows import Part
 from trainer.uncertainty import METHODS
 from trainer.uncertainty.method import Prediction
+from trainer.uncertainty.shared_score import SharedScoreEstimator
 
 TASKS = TaskSet([Task(name="deal", window_s=1)])
 ROWS = 4000
@@ -45,6 +46,20 @@ def test_scores_are_the_teachers_and_uncertainty_the_methods() -> None:
     mean_NT, u_NT = MethodLabeller(teacher, Method(method)).predict(torch.arange(10).unsqueeze(1))
     np.testing.assert_array_equal(mean_NT, teacher.mean_N1)
     np.testing.assert_array_equal(u_NT, method.u_N1)
+
+
+def test_methods_that_share_the_score_are_asked_for_the_spread_alone() -> None:
+    """They spread around the score that the teacher has just given, and find none again."""
+
+    class Lab:
+        def scores(self, _ids: np.ndarray) -> np.ndarray:
+            raise AssertionError("the score was found twice")
+
+    rng = np.random.default_rng(1)
+    teacher = Said(rng.random(10), rng.random(10))
+    method = SharedScoreEstimator(Lab(), lambda _, mean_NT: mean_NT / 2)
+    mean_NT, u_NT = MethodLabeller(teacher, method).predict(torch.arange(10).unsqueeze(1))
+    np.testing.assert_array_equal(u_NT, mean_NT / 2)
 
 
 def test_all_methods_are_compared_on_the_teachers_scores() -> None:

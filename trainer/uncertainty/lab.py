@@ -52,6 +52,7 @@ class Lab:
         training: Schedule of every net.
         seed: Seed of everything random.
         progress: Where bars are shown.
+        fitted: The SWAG teacher of these rows, on the processor, if there is one already.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Lab:
         training: TeacherTraining,
         seed: int,
         progress: Progress,
+        fitted: Teacher | None = None,
     ) -> None:
         self.layout = layout
         self.rows = rows
@@ -70,6 +72,7 @@ class Lab:
         self.training = training
         self.seed = seed
         self.progress = progress
+        self._fitted = fitted
         self._scored: deque[tuple[Ids, Floats]] = deque(maxlen=REMEMBERED)
 
     @property
@@ -176,6 +179,8 @@ class Lab:
 
     @cached_property
     def _teacher(self) -> Teacher:
+        if self._fitted is not None:
+            return self._fitted
         ids_NC, targets_NT = tensors(self.rows)
         with deterministic(torch.get_num_threads(), self.seed_of("teacher")):
             return fit_teacher(
