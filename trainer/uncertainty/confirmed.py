@@ -30,10 +30,10 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.uncertainty.count import logit_spread
-from trainer.uncertainty.disagreement import differences, mean_distance
 from trainer.uncertainty.lab import Lab
+from trainer.uncertainty.log_odds import spread_of
 from trainer.uncertainty.method import Estimator, Floats, Ids
-from trainer.uncertainty.shared_score import SharedScoreEstimator, spread_of
+from trainer.uncertainty.shared_score import SharedScoreEstimator
 from trainer.uncertainty.smoothing import PARAMETERS, SMALLEST
 
 Doubles = npt.NDArray[np.float64]
@@ -70,13 +70,13 @@ class Confirmed:
 def confirmed(lab: Lab) -> Estimator:
     """Spread of the logit: mean disagreement, rarity of the ids and, where known, G, pooled."""
     ids_NC = lab.rows.ids_NC
-    difference_NT = differences(lab).astype(np.float64)
+    difference_NT = lab.held_out().difference_NT.astype(np.float64)
     products_NT, noise_NT = confirmations(lab, difference_NT)
     found = [
         fit_confirmed(ids_NC, products_N, lab.seed_of("confirmed", task))
         for task, products_N in enumerate(products_NT.T)
     ]
-    distance, rarity = mean_distance(lab), logit_spread(lab)
+    distance, rarity = lab.distance(), logit_spread(lab)
 
     def risk(ids_NC: Ids) -> Doubles:
         """Relative spread of the logit, (N, T), on a logarithmic scale."""

@@ -19,8 +19,9 @@ from collections.abc import Callable
 import numpy as np
 
 from trainer.uncertainty.lab import Lab
+from trainer.uncertainty.log_odds import spread_of
 from trainer.uncertainty.method import Estimator, Floats, Ids, Rows
-from trainer.uncertainty.shared_score import SharedScoreEstimator, spread_of
+from trainer.uncertainty.shared_score import SharedScoreEstimator
 
 
 def count(lab: Lab) -> Estimator:

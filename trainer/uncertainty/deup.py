@@ -15,8 +15,9 @@ import numpy as np
 
 from trainer.boosting import fit_boosting
 from trainer.uncertainty.lab import Lab
+from trainer.uncertainty.log_odds import logits
 from trainer.uncertainty.method import Estimator, Floats, Ids
-from trainer.uncertainty.shared_score import SharedScoreEstimator, logits
+from trainer.uncertainty.shared_score import SharedScoreEstimator
 
 
 def deup(lab: Lab) -> Estimator:

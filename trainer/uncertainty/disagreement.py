@@ -12,27 +12,16 @@ learned from the training rows, each scored by models that were fitted without i
 import numpy as np
 
 from trainer.uncertainty.lab import Lab
+from trainer.uncertainty.log_odds import spread_of
 from trainer.uncertainty.method import Estimator, Floats, Ids
-from trainer.uncertainty.shared_score import SharedScoreEstimator, logits, spread_of
-from trainer.uncertainty.smoothing import Smoother, fit_smoother
+from trainer.uncertainty.shared_score import SharedScoreEstimator
 
 
 def disagreement(lab: Lab) -> Estimator:
     """Half of H as the spread of the logit: the standard deviation of two that are H apart."""
-    distance = mean_distance(lab)
+    distance = lab.distance()
 
     def spread(ids_NC: Ids, mean_NT: Floats) -> Floats:
         return spread_of(mean_NT, distance.predict(ids_NC) / np.float32(2))
 
     return SharedScoreEstimator(lab, spread)
-
-
-def mean_distance(lab: Lab) -> Smoother:
-    """H of every task."""
-    return fit_smoother(lab.rows.ids_NC, np.abs(differences(lab)), lab.seed_of("disagreement"))
-
-
-def differences(lab: Lab) -> Floats:
-    """Boosting's logit minus the net's, (N, T), on rows that neither was fitted on."""
-    held = lab.held_out()
-    return logits(held.boosting_NT) - logits(held.net_NT)

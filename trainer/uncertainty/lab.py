@@ -20,8 +20,10 @@ from trainer.config import TeacherTraining
 from trainer.fitting import deterministic
 from trainer.teacher import Teacher, base_rates, fit_single, fit_teacher
 from trainer.uncertainty.blend import BlendEstimator
+from trainer.uncertainty.log_odds import logits
 from trainer.uncertainty.method import Estimator, Floats, Ids, Rows
 from trainer.uncertainty.sampled import SampledEstimator
+from trainer.uncertainty.smoothing import Smoother, fit_smoother
 
 Net = TypeVar("Net", bound=OutputNet)
 FOLDS: Final = 3
@@ -40,6 +42,11 @@ class HeldOut:
 
     net_NT: Floats
     boosting_NT: Floats
+
+    @property
+    def difference_NT(self) -> Floats:
+        """How far boosting's logit is above the net's."""
+        return logits(self.boosting_NT) - logits(self.net_NT)
 
 
 class Lab:
@@ -104,6 +111,10 @@ class Lab:
     def held_out(self) -> HeldOut:
         """Scores of the lab's own rows by models that were fitted without them."""
         return self._held_out
+
+    def distance(self) -> Smoother:
+        """Mean distance of the two held-out logits, given a request: H of ``disagreement.py``."""
+        return self._distance
 
     def scores(self, ids_NC: Ids) -> Floats:
         """The teacher's mean for these requests; the same arrays are not scored again soon."""
@@ -196,6 +207,11 @@ class Lab:
     @cached_property
     def _boosting(self) -> Boosting:
         return fit_boosting(self.rows.ids_NC, self.rows.targets_NT, seed=self.seed_of("boosting"))
+
+    @cached_property
+    def _distance(self) -> Smoother:
+        apart_NT = np.abs(self.held_out().difference_NT)
+        return fit_smoother(self.rows.ids_NC, apart_NT, self.seed_of("disagreement"))
 
     @cached_property
     def _held_out(self) -> HeldOut:

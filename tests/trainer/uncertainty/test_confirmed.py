@@ -6,7 +6,7 @@ from rich.progress import Progress
 
 from tests.trainer.uncertainty.tiny_funnel import LAYOUT, NET, TRAINING, make_lab, make_world
 from trainer.uncertainty.confirmed import confirmations, confirmed, fit_confirmed
-from trainer.uncertainty.disagreement import differences, disagreement
+from trainer.uncertainty.disagreement import disagreement
 from trainer.uncertainty.lab import Lab
 from trainer.uncertainty.method import Floats, Ids, Rows
 from trainer.uncertainty.smoothing import fit_smoother
@@ -66,7 +66,7 @@ def test_unknown_labels_take_no_part() -> None:
 def test_products_are_the_error_times_the_difference_on_average(lab: Lab) -> None:
     """Their mean is that of d (q - p) / s with the true q, within four standard errors."""
     world = make_world(3000, 1)
-    difference_NT = differences(lab).astype(np.float64)
+    difference_NT = lab.held_out().difference_NT.astype(np.float64)
     products_NT, noise_NT = confirmations(lab, difference_NT)
     errors_NT = world.truth_NT - lab.held_out().net_NT.astype(np.float64)
     noise_free_NT = difference_NT * errors_NT / noise_NT
@@ -117,7 +117,7 @@ def test_disagreement_is_half_the_distance_of_the_logits(lab: Lab, fresh_ids: Id
     """Spread over p (1 - p) is about half the mean distance of net and boosting there."""
     found = disagreement(lab).predict(fresh_ids)
     logit_spread_NT = found.epistemic_NT / (found.mean_NT * (1 - found.mean_NT))
-    half_T = np.abs(differences(lab)).mean(axis=0) / 2
+    half_T = np.abs(lab.held_out().difference_NT).mean(axis=0) / 2
     np.testing.assert_allclose(logit_spread_NT.mean(axis=0), half_T, rtol=0.25)
 
 
