@@ -18,9 +18,11 @@ from trainer.experiments.student import judge_students
 from trainer.uncertainty import METHODS
 from trainer.uncertainty.lab import Lab
 from trainer.uncertainty.method import Estimator, Prediction
+from trainer.uncertainty.shared_score import SharedScoreEstimator
 
 SWAG = "swag"
-CONFIRMED = "confirmed"
+TAUGHT = ("confirmed",)
+"""Methods with a student of their own, beside SWAG's: around the same scores."""
 BLEND = "blend"
 Predictions = dict[str, Prediction]
 
@@ -84,9 +86,12 @@ def _judge_setting(world: World, fitted: Fitted, plan: Plan, setting: str, seed:
         swag = on_test[SWAG]
         measured.merge(_paper(bench, plan, swag))
         measured.merge(_averaging(bench, lab, world, swag))
-        students, fidelity = judge_students(
-            world, lab, bench, plan, swag, {CONFIRMED: fitted.estimators[CONFIRMED]}
-        )
+        others = {
+            name: each.spread
+            for name, each in fitted.estimators.items()
+            if name in TAUGHT and isinstance(each, SharedScoreEstimator)
+        }
+        students, fidelity = judge_students(world, lab, bench, plan, swag, others)
         for name, student in students.items():
             u_NT = student.epistemic_NT.astype(np.float64)
             measured.merge(_judged(bench, name, setting, student, u_NT))

@@ -20,8 +20,9 @@ from trainer.experiments.plan import Plan
 from trainer.experiments.raw import Measured
 from trainer.fitting import deterministic
 from trainer.uncertainty.lab import Lab
-from trainer.uncertainty.method import Estimator, Ids, Prediction
+from trainer.uncertainty.method import Ids, Prediction
 from trainer.uncertainty.sampled import SampledEstimator
+from trainer.uncertainty.shared_score import Spread
 
 BINS = 40
 """Of Figure 5's histograms."""
@@ -33,7 +34,7 @@ def judge_students(
     bench: Bench,
     plan: Plan,
     teacher: Prediction,
-    others: Mapping[str, Estimator],
+    others: Mapping[str, Spread],
 ) -> tuple[dict[str, Prediction], Measured]:
     """Distil the lab's SWAG teacher and compare; then the teacher with other uncertainties.
 
@@ -43,7 +44,7 @@ def judge_students(
         bench: The test rows.
         plan: Schedule.
         teacher: What the taught set of samples says of the test rows.
-        others: Methods whose uncertainty another student learns, beside the teacher's score.
+        others: Other uncertainties around the teacher's score, each for a student of its own.
 
     Returns:
         What the exported students say of the test rows, ``student`` and one ``student_NAME`` per
@@ -58,8 +59,8 @@ def judge_students(
         predict(world.train.ids_NC).epistemic_NT.astype(np.float64),
     )
     students = {"student": student}
-    for name, method in others.items():
-        also = Prediction.of(taught.mean_NT, method.predict(ids_NC).epistemic_NT)
+    for name, spread in others.items():
+        also = Prediction.of(taught.mean_NT, spread(ids_NC, taught.mean_NT))
         _, predict = distil(lab, ids_NC, also, plan, plan.config.distillation)
         students[f"student_{name}"] = predict(world.test.ids_NC)
     measured = Measured()
