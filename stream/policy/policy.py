@@ -27,7 +27,7 @@ from stream.policy.steering import Change, Steering
 from stream.policy.valuation import Valuation
 from stream.records import Reason
 
-SNAPSHOT_VERSION: Final = 2
+SNAPSHOT_VERSION: Final = 3
 REPORTS: Final = 200
 """States that a worker tells the fleet at a time; with full summaries 300 KB."""
 
