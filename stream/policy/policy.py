@@ -65,12 +65,14 @@ class Policy:
     Args:
         settings: What to intercept.
         tasks: The tasks of the student, in the order of its columns.
+        worker: Who speaks to the fleet; no two speak under one name, even one after the other.
 
     Raises:
         PolicyError: Naming the key and the fix; an ExpressionError also the column.
     """
 
-    def __init__(self, settings: PolicySettings, tasks: TaskSet) -> None:
+    def __init__(self, settings: PolicySettings, tasks: TaskSet, worker: str = "") -> None:
+        self._worker = worker
         self._tasks = tasks
         self._evidence: AutoEvidence | None = None
         self._seed = settings.seed
@@ -148,7 +150,7 @@ class Policy:
             verdicts = scenario.decide(reward_N[at], uncertainty_N[at], timestamps_N[at], draws)
             passed_N = verdicts.passed_N
             if partitions_N is not None:
-                scenario.account(partitions_N[at], passed_N)
+                scenario.account(partitions_N[at], timestamps_N[at], passed_N)
             explored_N = passed_N & ~verdicts.chosen_N
             reason_N = np.full(len(passed_N), Reason.SCORE, np.uint8)
             reason_N[verdicts.direct_N] = Reason.UNCERTAIN
@@ -298,7 +300,9 @@ class Policy:
             if name in self._scenarios:
                 self._scenarios[name].steer(in_force, valuation)
             else:
-                self._scenarios[name] = Scenario(name, in_force, valuation, self._window)
+                self._scenarios[name] = Scenario(
+                    name, in_force, valuation, self._window, self._worker
+                )
                 self._scenarios[name].own(self._own, self._partitions)
         for name in [name for name in self._scenarios if name not in self._steering.in_force]:
             del self._scenarios[name]

@@ -70,13 +70,15 @@ class Fleet:
         self._partitions = partitions
         self._workers: dict[str, Policy] = {}
         self._owners: list[str] = []
+        self._born = 0
         self._topic: dict[int, PartitionState] = {}
 
     def assign(self, owners: Sequence[str], anew: Sequence[str] = ()) -> None:
         """Give each partition to a worker; those in ``anew`` have lost their memory."""
         for name in set(owners):
             if name not in self._workers or name in anew:
-                self._workers[name] = Policy(SETTINGS, TASKS)
+                self._born += 1
+                self._workers[name] = Policy(SETTINGS, TASKS, worker=f"{name}-{self._born}")
                 self._workers[name].merge(list(self._topic.values()))
         self._workers = {name: self._workers[name] for name in set(owners)}
         self._owners = list(owners)
