@@ -105,11 +105,11 @@ class WorkerSettings(Section):
 class WindowSettings(Section):
     """The sliding window that thresholds are read off.
 
-    Short ones follow drift, long ones rank the rare best (a high rate) more finely; neither
-    moves the rate, which is held by what is owed.
+    Long ones rank the rare best (a high rate) more finely; while scores drift, only the newest
+    part counts. Neither moves the rate, which is held by what is owed.
 
     Attributes:
-        requests: N, the last requests held; memory is 48 N bytes at most.
+        requests: N, the last requests held; memory is 56 N bytes at most.
         seconds: T, the greatest age in it; None for no limit.
     """
 

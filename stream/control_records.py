@@ -67,7 +67,13 @@ def write_spending(spending: Spending) -> bytes:
 def write_state(state: PartitionState) -> tuple[bytes, bytes]:
     """Key and value of a record on ``rate-state``."""
     rewards = base64.b64encode(state.rewards_Q.astype("<f4").tobytes()).decode()
-    value = {"due": state.due, "per_second": state.per_second, "rewards": rewards}
+    value = {
+        "due": state.due,
+        "per_second": state.per_second,
+        "rewards": rewards,
+        "worker": state.worker,
+        "tenure": state.tenure,
+    }
     return f"{state.partition}:{state.scenario}".encode(), orjson.dumps(value)
 
 
@@ -89,7 +95,13 @@ def read_state(key: bytes | None, value: bytes | None) -> PartitionState:
     if np.isnan(rewards_Q).any():
         raise RecordError("rate-state.rewards: not all are numbers")
     due, per_second = (_number(doc, name, "rate-state") for name in ("due", "per_second"))
-    return PartitionState(scenario, int(number), due, per_second, rewards_Q)
+    worker = doc.get("worker")
+    if not isinstance(worker, str):
+        raise RecordError(f"rate-state.worker: a text is expected, {worker!r} found")
+    tenure = doc.get("tenure")
+    if isinstance(tenure, bool) or not isinstance(tenure, int):
+        raise RecordError(f"rate-state.tenure: an integer is expected, {tenure!r} found")
+    return PartitionState(scenario, int(number), due, per_second, rewards_Q, worker, tenure)
 
 
 def _object(value: bytes | None, what: str) -> dict[str, Any]:

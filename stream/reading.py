@@ -30,6 +30,7 @@ class TopicReader:
 
     def __init__(self, kafka: KafkaSettings, topic: str) -> None:
         self._kafka = kafka
+        self._open = False
         self.topic = topic
 
     async def __aenter__(self) -> Self:
@@ -49,6 +50,7 @@ class TopicReader:
             enable_auto_commit=False,
             isolation_level="read_committed",
         )
+        self._open = True
         await self.consumer.start()
         self.consumer.assign(self.partitions)
         await self.consumer.seek_to_beginning(*self.partitions)
@@ -58,8 +60,9 @@ class TopicReader:
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
-        """Disconnect."""
-        await self.consumer.stop()
+        """Disconnect, if it ever connected."""
+        if self._open:
+            await self.consumer.stop()
 
     async def from_time(self, start_ms: int) -> None:
         """Stand at or before the first record of each partition with this timestamp or later."""

@@ -30,7 +30,8 @@ logger = logging.getLogger(__name__)
 
 EVERY_S: Final = 1.0
 SILENT_S: Final = 5.0
-"""A partition of which nothing was heard for so long has no requests."""
+"""A partition of which nothing was heard for so long has no requests, beyond the time that the
+group takes to give those of a dead worker to another."""
 ANSWER_S: Final = 5.0
 """A broker that takes longer counts as unavailable."""
 STOP_S: Final = 1.0
@@ -139,7 +140,8 @@ class RateSharing(Service):  # type: ignore[misc]
         await asyncio.gather(*sent)
 
     def _forget_the_silent(self) -> None:
-        oldest_s = time.monotonic() - SILENT_S
+        silent_s = SILENT_S + self._settings.kafka.session_timeout_s
+        oldest_s = time.monotonic() - silent_s
         for scenario, partition in [at for at, when in self._heard_s.items() if when < oldest_s]:
             del self._heard_s[scenario, partition]
             self._policy.silence(scenario, partition)
@@ -164,6 +166,5 @@ class RateSharing(Service):  # type: ignore[misc]
         """Disconnect; a broker that is gone is not waited for."""
         with suppress(KafkaError, TimeoutError):
             await asyncio.wait_for(self._producer.stop(), STOP_S)
-        if hasattr(self._reader, "consumer"):
-            with suppress(KafkaError, TimeoutError):
-                await asyncio.wait_for(self._reader.__aexit__(), STOP_S)
+        with suppress(KafkaError, TimeoutError):
+            await asyncio.wait_for(self._reader.__aexit__(), STOP_S)

@@ -8,6 +8,7 @@ import asyncio
 import gc
 import logging
 import time
+import uuid
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from typing import Final
@@ -60,7 +61,7 @@ class InterceptWorker(Service):  # type: ignore[misc]
         self._settings = settings
         self._app = app
         self.metrics = WorkerMetrics()
-        policy = Policy(settings.policy, settings.task_set)
+        policy = Policy(settings.policy, settings.task_set, worker=uuid.uuid4().hex)
         self._interceptor = Interceptor(
             policy,
             self.metrics,

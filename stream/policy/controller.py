@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from stream.policy.capacity import Reservoir, slack_within
 from stream.policy.gate import ShareGate
-from stream.policy.levels import rankable
+from stream.policy.levels import ONE, rankable
 from stream.policy.window import SlidingWindow
 
 
@@ -78,7 +78,7 @@ class Verdicts:
 class InterceptionController:
     """Turns rewards and uncertainties into verdicts whose intercepted share is r.
 
-    Memory: 2 N values per gate for a window of N requests, taken as they come (see
+    Memory: 3 N values per gate for a window of N requests, taken as they come (see
     ``SlidingWindow``, ``ShareGate``).
 
     Args:
@@ -231,7 +231,8 @@ class InterceptionController:
         else:
             self._reservoir.resize(per_second)
         slack = slack_within(per_second, slack)
-        self._direct_share, self._explore = self._target.direct_share, self._target.explore
+        self._direct_share = round(self._target.direct_share * ONE) / ONE
+        self._explore = self._target.explore
         self._direct.retarget(self._direct_share, slack, varying=True)
         share = self._reward.share
         self._reward.retarget(share, slack, self._explore, varying=True)

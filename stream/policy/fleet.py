@@ -38,6 +38,8 @@ class PartitionState:
         due: Passes owed so far less passes given.
         per_second: Requests per second; 0 where nobody has seen any lately.
         rewards_Q: Quantiles of their owner's rewards, rising, float32 of shape (Q,).
+        worker: Who says so.
+        tenure: Number of that worker's ownership of the partition, one more than the one before.
     """
 
     scenario: str
@@ -45,6 +47,8 @@ class PartitionState:
     due: float
     per_second: float
     rewards_Q: npt.NDArray[np.float32]
+    worker: str
+    tenure: int
 
 
 class FleetView:
@@ -54,17 +58,19 @@ class FleetView:
         self._states: dict[int, PartitionState] = {}
 
     def merge(self, state: PartitionState) -> None:
-        """Take in what a worker said of a partition."""
-        self._states[state.partition] = state
+        """Take in what a worker said of a partition; an owner before the last is not heard."""
+        known = self._states.get(state.partition)
+        if known is None or state.tenure >= known.tenure:
+            self._states[state.partition] = state
 
     def silence(self, partition: int) -> None:
         """Nobody sees requests of a partition any more; what is due there stays due."""
         if partition in self._states:
             self._states[partition] = replace(self._states[partition], per_second=0.0)
 
-    def due(self, partition: int) -> float:
-        """Passes due on a partition, as last heard."""
-        return self._states[partition].due if partition in self._states else 0.0
+    def heard(self, partition: int) -> PartitionState | None:
+        """What was last heard of a partition."""
+        return self._states.get(partition)
 
     def aim(self, passes: float, own: Iterable[int], debt: float) -> Aim | None:
         """This worker's part of a share of passes; None for all of it.

@@ -3,39 +3,39 @@
 The gate keeps a *debt*: the passes owed so far less the passes given. The wanted pass share is
 the target plus a correction by the debt, and the threshold is that quantile of a sliding window:
 
-    share(D) = q + q (1 - q) (pi / 2B) tan(pi D / 2B),        |D| <= B
+    share(D) = q + q (1 - q) (pi / 2E) tan(pi d / 2E),        |D| <= B,   E = min(B, 30),
 
-This correction is the cheapest one, to second order in lost value, that keeps the debt's
-diffusion (variance q (1 - q) per request) inside +-B: the drift of a Brownian motion conditioned
-to stay in an interval (Doob's transform by the ground state cos(pi D / 2B)). At the bound the
-gate gives or denies outright, so the error over any W requests is at most (2 B + 1) / W. Equal
-values pass in the proportion that their place in the ranking asks for, spread over the stream
-by a golden-ratio sequence of positions.
+where d is the part of D within E of the bound: D itself while B <= 30. This correction is the
+cheapest one, to second order in lost value, that keeps the debt's diffusion (variance q (1 - q)
+per request) inside +-E: the drift of a Brownian motion conditioned to stay in an interval (Doob's
+transform by the ground state cos(pi d / 2E)). With more slack a debt may stand: to pay it back
+costs reward, and buys nothing until the bound is near. At the bound the gate gives or denies
+outright, so the error over any W requests is at most (2 B + 1) / W.
 
 Thresholds are refreshed at fixed positions of the stream, never per call, and the debt is exact
 (the share is a multiple of 2^-32): decisions do not depend on how the stream was cut.
 """
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from stream.policy.levels import LOWEST, ONE, STEPS, plan_levels, read_thresholds
+from stream.policy.levels import ONE, STEPS, plan_levels
+from stream.policy.table import ThresholdTable
 from stream.policy.window import SlidingWindow
 
-REFRESH: Final = 512
+REFRESH: Final = 128
 """Requests between two refreshes of the threshold; at the start 1, 2, 4, ... up to this."""
 SPAN: Final = 10_000
 """Consecutive requests over which the rate is promised."""
 RARE: Final = 0.029
 """Where passes (or blocks, the rarer) are rarer than this share, the slack shrinks with them: at
 r = 0.99 a slack of 13 leaves 4.5, which is 4.5 % of the passes that a span owes."""
-_GOLDEN = 2_654_435_769
-_COUNT = np.arange(REFRESH + 1, dtype=np.float64)
+_SURE: Final = np.float32(np.inf)
+_COUNT: Final = np.arange(REFRESH + 1, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,8 @@ class Admission:
 class ShareGate:
     """Lets ``share`` of a stream through, the highest values first.
 
-    Memory: the window, a table of at most 8 ``slack`` + 2 thresholds, and SPAN / REFRESH counts.
+    Memory: the window and its values once more in order, a table of at most 8 ``slack`` + 8
+    thresholds, and SPAN / REFRESH counts.
 
     Args:
         share: q, the share of all values that pass, in [0, 1]; 0 and 1 are exact.
@@ -98,7 +99,7 @@ class ShareGate:
     @property
     def threshold(self) -> float:
         """The value that would be needed at no debt; NaN before anything was seen."""
-        return self._thresholds[round(self._bound * STEPS)] if self._seen else math.nan
+        return self._table.thresholds[round(self._bound * STEPS)] if self._seen else math.nan
 
     def retarget(
         self, share: float, slack: float, granted: float = 0.0, *, varying: bool = False
@@ -211,103 +212,22 @@ class ShareGate:
         threshold_N: npt.NDArray[np.float32],
     ) -> None:
         """Decide values that share one table of thresholds, into the three last arrays."""
+        sure_N = values_N if granted_N is None else np.where(granted_N, _SURE, values_N)
+        start = (self._debt - 0.5 + self._bound) * STEPS
+        top = 2.0 * self._bound * STEPS if self._varying else math.inf
+        rows_N, level = self._table.walk(sure_N, climb_N, start, top, self._seen, passed_N)
+        self._debt = level / STEPS + 0.5 - self._bound
+        threshold_N[:] = self._table.thresholds_L[rows_N]
         if granted_N is None:
-            rows_N = self._walk(values_N, climb_N, passed_N)
-            threshold_N[:] = self._thresholds_L[rows_N]
             chosen_N[:] = passed_N
         else:
-            sure_N = np.where(granted_N, np.float32(np.inf), values_N)
-            rows_N = self._walk(sure_N, climb_N, passed_N)
-            threshold_N[:] = self._thresholds_L[rows_N]
-            positions_N = np.arange(self._seen, self._seen + len(values_N), dtype=np.uint64)
-            ticket_N = (positions_N * np.uint64(_GOLDEN)) % np.uint64(ONE)
-            tied_N = (values_N == threshold_N) & (ticket_N < self._tie_shares_L[rows_N])
-            chosen_N[:] = (values_N > threshold_N) | tied_N
+            chosen_N[:] = self._table.chooses(values_N, rows_N, self._seen)
+        self._passed += int(np.count_nonzero(passed_N))
         self._seen += len(values_N)
 
-    def _walk(
-        self,
-        values_N: npt.NDArray[np.float32],
-        climb_N: npt.NDArray[np.float64],
-        passed_N: npt.NDArray[np.bool_],
-    ) -> npt.NDArray[np.intp]:
-        """Fill ``passed_N`` and return each value's row in the table: the loop per request.
-
-        The row is D - 1/2 + B in steps of 1/4, D being the debt with this value's share added. It
-        only rises until a pass, so values below the least threshold that the stretch can reach
-        are blocked without being looked at.
-        """
-        if self._varying:
-            return self._walk_varying(values_N, climb_N, passed_N)
-        count = len(values_N)
-        thresholds = self._thresholds
-        ties = self._tie_shares
-        start = level = (self._debt - 0.5 + self._bound) * STEPS
-        end = float(climb_N[-1])
-        reach = int(start + end)
-        indices: Iterable[int] = range(count)
-        if 0 <= reach < len(thresholds) and thresholds[reach] > LOWEST:
-            near_K = np.flatnonzero(values_N >= self._thresholds_L[reach])
-            indices = near_K.tolist()
-            values, climbs = values_N[near_K].tolist(), climb_N[near_K].tolist()
-        else:
-            values, climbs = values_N.tolist(), climb_N.tolist()
-        verdicts = bytearray(count)
-        for index, value, climb in zip(indices, values, climbs, strict=True):
-            now = level + climb
-            row = int(now) if now > 0.0 else 0
-            threshold = thresholds[row]
-            if value > threshold or (
-                value == threshold and (self._seen + index) * _GOLDEN % ONE < ties[row]
-            ):
-                verdicts[index] = 1
-                level -= STEPS
-        passed_N[:] = np.frombuffer(verdicts, np.bool_)
-        given_N = np.cumsum(passed_N)
-        self._passed += int(given_N[-1])
-        self._debt = (level + end) / STEPS + 0.5 - self._bound
-        rows_N = start + climb_N - STEPS * (given_N - passed_N)
-        return np.maximum(rows_N, 0.0).astype(np.intp)
-
-    def _walk_varying(
-        self,
-        values_N: npt.NDArray[np.float32],
-        climb_N: npt.NDArray[np.float64],
-        passed_N: npt.NDArray[np.bool_],
-    ) -> npt.NDArray[np.intp]:
-        """The same where a value may add more than one pass: what exceeds the bound is lost."""
-        thresholds, ties = self._thresholds, self._tie_shares
-        top = 2.0 * self._bound * STEPS
-        level = (self._debt - 0.5 + self._bound) * STEPS
-        rises = np.diff(climb_N, prepend=0.0).tolist()
-        rows = []
-        for index, (value, rise) in enumerate(zip(values_N.tolist(), rises, strict=True)):
-            level = min(level + rise, top)
-            row = int(level) if level > 0.0 else 0
-            rows.append(row)
-            threshold = thresholds[row]
-            passes = value > threshold or (
-                value == threshold and (self._seen + index) * _GOLDEN % ONE < ties[row]
-            )
-            passed_N[index] = passes
-            if passes:
-                level -= STEPS
-        self._passed += int(np.count_nonzero(passed_N))
-        self._debt = level / STEPS + 0.5 - self._bound
-        return np.array(rows, np.intp)
-
     def _refresh(self) -> None:
-        """Read the table of thresholds, one per level of debt, off the window."""
-        self._use(*read_thresholds(self._levels, self._window.values()))
-
-    def _use(
-        self, thresholds_L: npt.NDArray[np.float32], tie_shares_L: npt.NDArray[np.uint64]
-    ) -> None:
-        """Decide by this table from now on; lists beside the arrays, for the loop."""
-        self._thresholds_L = thresholds_L
-        self._tie_shares_L = tie_shares_L
-        self._thresholds: list[float] = thresholds_L.tolist()
-        self._tie_shares: list[int] = tie_shares_L.tolist()
+        """Read the table of thresholds off the window."""
+        self._table = ThresholdTable.read(self._levels, self._window.recent(self._share))
 
     def _replan(self) -> None:
         granted = self._granted * self._share if self._varying else self._granted
@@ -335,8 +255,8 @@ class ShareGate:
             "due": self._due,
             "marks": [list(mark) for mark in self._marks],
             "aim": self._aim,
-            "thresholds": self._thresholds,
-            "tie_shares": self._tie_shares,
+            "thresholds": self._table.thresholds,
+            "tie_shares": self._table.tie_shares,
             "window": self._window.snapshot(),
         }
 
@@ -357,7 +277,7 @@ class ShareGate:
             self._share = state["aim"][0]
             self._replan()
         if state["aim"] == self._aim:
-            self._use(
+            self._table = ThresholdTable(
                 np.array(state["thresholds"], np.float32), np.array(state["tie_shares"], np.uint64)
             )
         else:

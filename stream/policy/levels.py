@@ -1,7 +1,6 @@
-"""Levels of debt and the thresholds that belong to them: the table that a gate decides by.
+"""Levels of debt, and which share of the values is to pass at each of them.
 
-What each level aims at follows from the target alone, and gates with the same target share it;
-the thresholds are read off a window of values.
+What each level aims at follows from the target alone, and gates with the same target share it.
 """
 
 import math
@@ -18,6 +17,8 @@ LOWEST: Final = -HIGHEST
 """Threshold that everything reaches; NaN ranks here, below every number."""
 STEPS: Final = 4
 """Levels per pass owed."""
+EDGE: Final = 30.0
+"""Passes before the bound within which a debt is leant against; up to there it may stand."""
 ONE: Final = 1 << 32
 """Shares are counted in parts of this."""
 
@@ -58,34 +59,13 @@ def plan_levels(share: float, ranked: float, bound: float, *, everything: bool) 
         everything: Whether all values pass whatever is owed.
     """
     owed_L = np.arange(-bound, bound + 2.0, 1.0 / STEPS)
-    per_pass = math.pi / (2.0 * bound + 1.0)
-    angle_L = np.clip(owed_L, -bound, bound) * per_pass
+    edge = min(bound, EDGE)
+    per_pass = math.pi / (2.0 * edge + 1.0)
+    beyond_L = np.clip(np.abs(owed_L), bound - edge, bound) - (bound - edge)
+    angle_L = np.sign(owed_L) * beyond_L * per_pass
     share_L = ranked + share * (1.0 - share) * per_pass * np.tan(angle_L)
     return Levels(
         1.0 - np.clip(share_L, 0.0, 1.0),
         (owed_L <= -bound) | (share <= 0.0),
         (owed_L >= bound) | everything,
     )
-
-
-def read_thresholds(
-    levels: Levels, values_M: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint64]]:
-    """The threshold of each level, and which share of the values equal to it pass, of ``ONE``."""
-    values_M = np.sort(values_M)
-    count = len(values_M)
-    if count:
-        rank_L = levels.below_L * count
-        thresholds_L = values_M[np.minimum(rank_L.astype(np.intp), count - 1)]
-        first_L = values_M.searchsorted(thresholds_L, "left")
-        after_L = values_M.searchsorted(thresholds_L, "right")
-        tie_shares_L = (after_L - rank_L) / (after_L - first_L)
-        np.minimum(thresholds_L, np.float32(HIGHEST), out=thresholds_L)
-    else:
-        tie_shares_L = np.zeros(len(levels.below_L))
-        thresholds_L = np.where(levels.below_L > 0.5, np.float32(HIGHEST), np.float32(LOWEST))
-    thresholds_L[levels.never_L] = HIGHEST
-    thresholds_L[levels.always_L] = LOWEST
-    tie_shares_L[levels.always_L] = 1.0
-    shares_L = np.minimum(np.maximum(tie_shares_L, 0.0), 1.0) * ONE
-    return thresholds_L, shares_L.astype(np.uint64)

@@ -20,14 +20,14 @@ from stream.policy.confidence import follow
 from stream.policy.errors import PolicyError
 from stream.policy.exploration import draw
 from stream.policy.fleet import PartitionState
+from stream.policy.grouping import ScenariosByRow, value
 from stream.policy.pacing import Spending
 from stream.policy.scenario import Scenario
 from stream.policy.scenarios import ScenarioIndex
 from stream.policy.steering import Change, Steering
-from stream.policy.valuation import Valuation
 from stream.records import Reason
 
-SNAPSHOT_VERSION: Final = 2
+SNAPSHOT_VERSION: Final = 3
 REPORTS: Final = 200
 """States that a worker tells the fleet at a time; with full summaries 300 KB."""
 
@@ -65,12 +65,14 @@ class Policy:
     Args:
         settings: What to intercept.
         tasks: The tasks of the student, in the order of its columns.
+        worker: Who speaks to the fleet; no two speak under one name, even one after the other.
 
     Raises:
         PolicyError: Naming the key and the fix; an ExpressionError also the column.
     """
 
-    def __init__(self, settings: PolicySettings, tasks: TaskSet) -> None:
+    def __init__(self, settings: PolicySettings, tasks: TaskSet, worker: str = "") -> None:
+        self._worker = worker
         self._tasks = tasks
         self._evidence: AutoEvidence | None = None
         self._seed = settings.seed
@@ -79,7 +81,7 @@ class Policy:
         self._scenarios: dict[str, Scenario] = {}
         self._own: frozenset[int] = frozenset()
         self._partitions = 0
-        self._turn = 0
+        self._turn = -1
         self._apply(self._steering.in_force)
 
     @property
@@ -132,8 +134,8 @@ class Policy:
         Returns:
             The decisions.
         """
-        rows = self._rows_by_scenario(scenarios_N)
-        reward_N, uncertainty_N = self._value(rows, scores_NT, uncertainties_NT)
+        rows = self._scenarios_by_row.split(scenarios_N)
+        reward_N, uncertainty_N = value(rows, scores_NT, uncertainties_NT)
         exploring = any(scenario.explores for scenario, _ in rows)
         draws_N = draw(hashes_N, self._seed) if exploring else None
         made = Decisions(
@@ -148,7 +150,7 @@ class Policy:
             verdicts = scenario.decide(reward_N[at], uncertainty_N[at], timestamps_N[at], draws)
             passed_N = verdicts.passed_N
             if partitions_N is not None:
-                scenario.account(partitions_N[at], passed_N)
+                scenario.account(partitions_N[at], timestamps_N[at], passed_N)
             explored_N = passed_N & ~verdicts.chosen_N
             reason_N = np.full(len(passed_N), Reason.SCORE, np.uint8)
             reason_N[verdicts.direct_N] = Reason.UNCERTAIN
@@ -242,11 +244,12 @@ class Policy:
         for scenario in self._scenarios.values():
             scenario.wait(elapsed_s)
         reports = self._everything.report()
-        for _ in range(len(self._numbered) - 1):
+        named = self._scenarios_by_row.named
+        for _ in named:
             if len(reports) >= REPORTS:
                 break
-            self._turn = self._turn % (len(self._numbered) - 1) + 1
-            reports += self._numbered[self._turn].report()
+            self._turn = (self._turn + 1) % len(named)
+            reports += named[self._turn].report()
         return reports
 
     def snapshot(self) -> dict[str, Any]:
@@ -298,42 +301,11 @@ class Policy:
             if name in self._scenarios:
                 self._scenarios[name].steer(in_force, valuation)
             else:
-                self._scenarios[name] = Scenario(name, in_force, valuation, self._window)
+                self._scenarios[name] = Scenario(
+                    name, in_force, valuation, self._window, self._worker
+                )
                 self._scenarios[name].own(self._own, self._partitions)
         for name in [name for name in self._scenarios if name not in self._steering.in_force]:
             del self._scenarios[name]
-        named = [name for name in self._scenarios if name != EVERYTHING]
-        self._index = ScenarioIndex(named)
-        self._numbered = [self._everything, *(self._scenarios[name] for name in named)]
-
-    def _rows_by_scenario(
-        self, scenarios_N: npt.NDArray[np.int32] | None
-    ) -> list[tuple[Scenario, Any]]:
-        """Each scenario that has requests, and which ones those are."""
-        if scenarios_N is None or len(self._numbered) == 1:
-            return [(self._everything, slice(None))]
-        number_N = self._index.numbers(scenarios_N)
-        order_N = np.argsort(number_N, kind="stable")
-        first_K = np.flatnonzero(np.diff(number_N[order_N], prepend=-1))
-        ends = [*first_K[1:].tolist(), len(order_N)]
-        return [
-            (self._numbered[number_N[order_N[first]]], order_N[first:end])
-            for first, end in zip(first_K.tolist(), ends, strict=True)
-        ]
-
-    @staticmethod
-    def _value(
-        rows: list[tuple[Scenario, Any]], scores_NT: Floats32, uncertainties_NT: Floats32
-    ) -> tuple[Floats32, Floats32]:
-        """Rewards and uncertainties to rank by, once for all scenarios that value alike."""
-        groups: dict[int, tuple[Valuation, list[Any]]] = {}
-        for scenario, at in rows:
-            groups.setdefault(id(scenario.valuation), (scenario.valuation, []))[1].append(at)
-        if len(groups) == 1:
-            return rows[0][0].valuation(scores_NT, uncertainties_NT)
-        reward_N = np.empty(len(scores_NT), np.float32)
-        uncertainty_N = np.empty(len(scores_NT), np.float32)
-        for valuation, parts in groups.values():
-            at = np.concatenate(parts)
-            reward_N[at], uncertainty_N[at] = valuation(scores_NT[at], uncertainties_NT[at])
-        return reward_N, uncertainty_N
+        named = [found for name, found in self._scenarios.items() if name != EVERYTHING]
+        self._scenarios_by_row = ScenariosByRow(self._everything, named)

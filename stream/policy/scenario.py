@@ -6,12 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from models.settings import ScenarioSettings, WindowSettings
+from stream.policy.books import PartitionBooks
 from stream.policy.controller import InterceptionController, Target, Verdicts
 from stream.policy.fleet import QUANTILES, FleetView, PartitionState
 from stream.policy.pacing import Pacing, Spending
 from stream.policy.valuation import Valuation
-
-_ONE = 1 << 32
 
 
 class Scenario:
@@ -25,21 +24,26 @@ class Scenario:
         settings: Those in force.
         valuation: What its requests are worth.
         window: What thresholds are read off.
+        worker: Who speaks to the fleet.
     """
 
     def __init__(
-        self, name: str, settings: ScenarioSettings, valuation: Valuation, window: WindowSettings
+        self,
+        name: str,
+        settings: ScenarioSettings,
+        valuation: Valuation,
+        window: WindowSettings,
+        worker: str,
     ) -> None:
         self.name = name
+        self._worker = worker
         self.valuation = valuation
         self._fleet = FleetView()
         self.reported = False
         self._window = window
         self._started: InterceptionController | None = None
         self._seeded = False
-        self._due: dict[int, int] = {}
-        self._requests: dict[int, int] = {}
-        self._per_second: dict[int, float] = {}
+        self._books = PartitionBooks()
         self._own: frozenset[int] = frozenset()
         self._partitions = 0
         self._elapsed_s = 0.0
@@ -88,17 +92,15 @@ class Scenario:
             self._aim(self.controller)
         return self.controller.decide(reward_N, uncertainty_N, timestamps_N, draws_N)
 
-    def account(self, partitions_N: npt.NDArray[np.int64], passed_N: npt.NDArray[np.bool_]) -> None:
-        """Keep the books of each partition: passes due are exact, in units of 2^-32."""
-        owed = round((1.0 - self.rate) * _ONE) if self._settings.capacity is None else 0
-        counts_P = np.bincount(partitions_N)
-        given_P = np.bincount(partitions_N[passed_N], minlength=len(counts_P))
-        for partition in np.flatnonzero(counts_P).tolist():
-            requests, passes = int(counts_P[partition]), int(given_P[partition])
-            self._requests[partition] = self._requests.get(partition, 0) + requests
-            if owed:
-                due = owed * requests - passes * _ONE
-                self._due[partition] = self._due.get(partition, 0) + due
+    def account(
+        self,
+        partitions_N: npt.NDArray[np.int64],
+        timestamps_N: npt.NDArray[np.int64],
+        passed_N: npt.NDArray[np.bool_],
+    ) -> None:
+        """Keep the books of each partition."""
+        share = 1.0 - self.rate if self._settings.capacity is None else 0.0
+        self._books.account(partitions_N, timestamps_N, passed_N, share)
 
     def steer(self, settings: ScenarioSettings, valuation: Valuation) -> None:
         """Hold other settings from the next request on."""
@@ -116,12 +118,7 @@ class Scenario:
 
     def own(self, partitions: frozenset[int], of: int) -> None:
         """These partitions, of so many, are this worker's; what is due there comes with them."""
-        for partition in partitions - self._own:
-            due = round(self._fleet.due(partition) * _ONE)
-            self._due[partition] = self._due.get(partition, 0) + due
-        for books in (self._due, self._requests, self._per_second):
-            for partition in [p for p in books if p not in partitions]:
-                del books[partition]
+        self._books.own(partitions, self._fleet.heard)
         self._own, self._partitions = partitions, of
         self.reconsider()
 
@@ -132,6 +129,8 @@ class Scenario:
         the target by the same states, and their parts add up to it.
         """
         self._fleet.merge(state)
+        if state.worker != self._worker:
+            self._books.hear(state.partition, state.due, state.tenure)
 
     def silence(self, partition: int) -> None:
         """Nobody has said anything of a partition lately."""
@@ -152,22 +151,20 @@ class Scenario:
         self._elapsed_s += elapsed_s
 
     def report(self) -> list[PartitionState]:
-        """What to tell the fleet of each own partition that had requests since the last time."""
+        """What to tell the fleet of the partitions that had requests since the last time."""
         elapsed_s, self._elapsed_s = self._elapsed_s, 0.0
-        if not self._requests or self._started is None or elapsed_s <= 0.0:
+        entries = self._books.report(elapsed_s) if elapsed_s > 0.0 else []
+        if not entries or self._started is None:
             return []
         self._told_debt = self._started.debt
         rewards_Q = self._started.sample(QUANTILES)
-        states = []
-        for partition in sorted(self._own):
-            speed = self._requests.get(partition, 0) / elapsed_s
-            before = self._per_second.get(partition, speed)
-            self._per_second[partition] = (speed + before) / 2.0
-            due = self._due.get(partition, 0) / _ONE
-            per_second = self._per_second[partition]
-            states.append(PartitionState(self.name, partition, due, per_second, rewards_Q))
-        self._requests.clear()
-        return states
+        return [
+            PartitionState(
+                self.name, entry.partition, entry.due, entry.per_second, rewards_Q,
+                self._worker, entry.tenure,
+            )
+            for entry in entries
+        ]  # fmt: skip
 
     def snapshot(self) -> dict[str, Any]:
         """The state as JSON-able data."""

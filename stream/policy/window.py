@@ -77,6 +77,29 @@ class SlidingWindow:
             start = max(start, min(start + fresh, self._end - FEWEST))
         return self._values[start : self._end]
 
+    def recent(self, share: float) -> npt.NDArray[np.float32]:
+        """The part of the window that the newest requests agree with, rising: float32 (M,).
+
+        While of the newest quarter another share lies above the quantile asked for than of all of
+        it, by more than two standard deviations, the older half is left out. So a window that is
+        long enough to rank finely follows a change as a short one does.
+
+        Args:
+            share: Which quantile: the one that this share of the values reaches.
+        """
+        values_M = self.values()
+        while True:
+            rising_M = np.sort(values_M)
+            count, newest = len(values_M), len(values_M) // 4
+            if newest < FEWEST:
+                return rising_M
+            quantile = rising_M[min(count - 1, int((1.0 - share) * count))]
+            above = 1.0 - rising_M.searchsorted(quantile) / count
+            off = np.count_nonzero(values_M[-newest:] >= quantile) / newest - above
+            if off * off * newest <= 4.0 * above * (1.0 - above):
+                return rising_M
+            values_M = values_M[count // 2 :]
+
     def snapshot(self) -> dict[str, Any]:
         """The state as JSON-able data; arrays as base64 of their little-endian bytes."""
         start = max(0, self._end - self.requests)

@@ -80,6 +80,14 @@ def test_decisions_under_a_capacity_do_not_depend_on_the_cutting(cuts: list[int]
     assert np.array_equal(np.concatenate([head_N, tail_N]), whole_N)
 
 
+def test_what_is_owed_is_exact_for_direct_passes_too() -> None:
+    """No share of a direct pass is rounded on the way, or its sums would depend on the cutting."""
+    controller = InterceptionController(Target(0.0, capacity=900.0, direct_share=0.05))
+    run(controller, REWARDS, [0, COUNT])
+    for gate in (controller._direct, controller._reward):
+        assert (gate.debt * 2**32).is_integer()
+
+
 def test_what_flows_out_never_exceeds_what_flowed_in() -> None:
     """The shares of any stretch add up to at most Q t and the reservoir's depth."""
     reservoir = Reservoir(200.0)

@@ -14,7 +14,7 @@ COUNT = 150_000
 def state(
     partition: int, per_second: float, rewards: list[float], due: float = 0.0
 ) -> PartitionState:
-    return PartitionState("*", partition, due, per_second, np.array(rewards, np.float32))
+    return PartitionState("*", partition, due, per_second, np.array(rewards, np.float32), "w", 3)
 
 
 def view(*states: PartitionState) -> FleetView:

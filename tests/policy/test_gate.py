@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.policy.gate import REFRESH, ShareGate
-from stream.policy.levels import HIGHEST, LOWEST, rankable
+from stream.policy.levels import HIGHEST, LOWEST, plan_levels, rankable
 from stream.policy.window import SlidingWindow
 
 odd_floats = st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0, 0.25, 1e300, -1e300])
@@ -56,16 +56,52 @@ def test_equal_values_pass_evenly(share: float) -> None:
         assert np.abs(gone[length:] - gone[:-length] - owed).max() <= 3.0
 
 
-def test_the_threshold_is_the_exact_quantile_of_the_window_at_every_refresh() -> None:
-    """At each refresh the threshold equals numpy's order statistic of the last N values."""
+def test_the_threshold_is_the_exact_quantile_of_what_is_recent_at_every_refresh() -> None:
+    """At each refresh the threshold equals numpy's order statistic of the values that count."""
     values = np.random.default_rng(1).normal(size=6000).astype(np.float32)
-    subject = gate(0.3, requests=700)
+    subject, window = gate(0.3, requests=700), SlidingWindow(700)
     at = 0
-    for stop in [1, 2, 4, 8, 16, 32, 64, 128, 256, *range(REFRESH, 6000, REFRESH)]:
+    for stop in [1, 2, 4, 8, 16, 32, 64, *range(REFRESH, 6000, REFRESH)]:
         subject.admit(values[at:stop], np.arange(at, stop))
+        window.append(values[at:stop], np.arange(at, stop))
         at = stop
-        ordered = np.sort(values[:stop][-700:])
-        assert subject.threshold == ordered[int(0.7 * len(ordered))]
+        ordered = window.recent(subject.share)
+        assert subject.threshold == np.sort(ordered)[int((1 - subject.share) * len(ordered))]
+    assert at == 46 * REFRESH
+
+
+def test_a_debt_may_stand_until_the_bound_is_near() -> None:
+    """With much slack the share leans only within the last passes before the bound."""
+    plan = plan_levels(0.4, 0.4, 100.0, everything=False)
+    owed_L = np.arange(-100.0, 102.0, 0.25)
+    free_L = np.abs(owed_L) <= 70.0
+    assert plan.below_L[free_L] == pytest.approx(0.6)
+    assert (np.diff(plan.below_L[(owed_L >= 70.0) & (owed_L <= 95.0)]) < 0).all()
+    assert (np.diff(plan.below_L[(owed_L >= -95.0) & (owed_L <= -70.0)]) < 0).all()
+    assert plan_levels(0.4, 0.4, 13.0, everything=False).below_L[4 * 12] > 0.6
+
+
+@given(
+    slack=st.floats(1.0, 20.0),
+    shares=st.lists(st.floats(0.0, 30.0), min_size=1, max_size=200),
+)
+def test_what_exceeds_the_bound_is_lost_where_the_share_varies(
+    slack: float, shares: list[float]
+) -> None:
+    """Values that each add some passes decide as a count, one by one, of what is owed does."""
+    told = np.floor(np.array(shares) * 2**32) / 2**32
+    values = np.random.default_rng(len(shares)).random(len(shares)).astype(np.float32)
+    subject = gate(0.5, slack)
+    subject.retarget(0.5, slack, varying=True)
+    owed, bound = 0.0, math.ceil(slack * 4) / 4
+    for value, share in zip(values, told, strict=True):
+        one = subject.admit(np.array([value]), np.zeros(1, np.int64), None, np.array([share]))
+        owed = min(owed + share, bound + 0.5) - float(one.passed_N[0])
+        assert subject.debt == owed
+    whole = gate(0.5, slack)
+    whole.retarget(0.5, slack, varying=True)
+    whole.admit(values, np.zeros(len(values), np.int64), None, told)
+    assert whole.debt == owed
 
 
 def test_higher_values_pass_when_nothing_else_differs() -> None:

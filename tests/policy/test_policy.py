@@ -93,7 +93,7 @@ def policy_after(values: dict[str, Any]) -> Policy:
 
 
 @pytest.mark.parametrize(
-    "state", [{}, {"version": 1}, {"version": 2}, {"version": 2, "scenarios": {"*": {"direct": 3}}}]
+    "state", [{}, {"version": 2}, {"version": 3}, {"version": 3, "scenarios": {"*": {"direct": 3}}}]
 )
 def test_an_unusable_snapshot_leaves_the_policy_as_it_was(state: dict[str, Any]) -> None:
     """A foreign or damaged snapshot is refused, and the policy goes on undisturbed."""

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.bench.rate import held
+from tests.bench.rate.frontier import KINDS, OWN, frontier, leads
 from tests.bench.rate.traffic import (
     RATE,
     Weir,
@@ -54,6 +55,15 @@ def test_a_rate_of_99_percent_passes_the_few_that_are_owed() -> None:
     figures = held.tight(COUNT)
     assert figures["window_percent"] <= 10.0
     assert figures["reward_percent"] >= 98.0
+
+
+def test_no_naive_controller_is_as_near_the_rate_and_captures_as_much() -> None:
+    """At a naive one's window error Weir is ahead of it, and by its own share at r itself too."""
+    kinds = ("P-square (requests until anew)", "t-digest (window)", *OWN)
+    points = frontier(COUNT, {kind: KINDS[kind] for kind in kinds})
+    assert min(leads(points, "reward_percent").values()) > 0.5
+    at_r = [p for p in points if p["controller"] != OWN[-1]]
+    assert min(leads(at_r, "own_share_reward_percent", within=5.0).values()) > 0.0
 
 
 def test_direct_passes_leave_the_rate_where_it_was() -> None:

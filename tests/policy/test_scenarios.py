@@ -87,6 +87,15 @@ def test_decisions_do_not_depend_on_the_cutting(cuts: list[int]) -> None:
         assert np.array_equal(one, other, equal_nan=True), column.name
 
 
+def test_no_requests_are_no_decisions() -> None:
+    """An empty step is decided like any other."""
+    policy, none = Policy(PolicySettings(**SETTINGS), DEFAULT_TASKS), slice(0, 0)
+    made = policy.decide(
+        HASHES[none], TIMES[none], SCORES[none], UNCERTAINTIES[none], scenarios_N=ROWS[none]
+    )
+    assert len(made.passed_N) == len(made.reward_N) == 0
+
+
 def test_every_scenario_decides_as_it_would_alone() -> None:
     """A scenario's decisions are those of a policy with its settings that sees its requests."""
     policy = Policy(PolicySettings(**SETTINGS), DEFAULT_TASKS)

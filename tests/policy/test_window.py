@@ -40,6 +40,32 @@ def test_age_is_measured_by_the_streams_own_clock(sizes: list[int], steps: list[
         assert np.array_equal(window.values(), stream[at - kept : at])
 
 
+def test_what_the_newest_values_contradict_is_left_out() -> None:
+    """Of equal and of steady values the whole window counts; after a step soon only what is new."""
+    generator = np.random.default_rng(0)
+    steady, window = generator.random(3000).astype(np.float32), SlidingWindow(1000)
+    window.append(steady, np.zeros(3000, np.int64))
+    assert np.array_equal(window.recent(0.3), np.sort(steady[-1000:]))
+    stepped = generator.random(400).astype(np.float32) + 2.0
+    window.append(stepped, np.zeros(400, np.int64))
+    recent = window.recent(0.3)
+    assert len(recent) == 250
+    assert recent.min() >= 2.0
+    window.append(np.full(1000, 0.25, np.float32), np.zeros(1000, np.int64))
+    assert len(window.recent(0.3)) == 1000
+
+
+@given(share=st.floats(0.0, 1.0), values=st.lists(st.floats(-1, 1, width=32), max_size=900))
+def test_what_is_recent_is_the_tail_of_the_window(share: float, values: list[float]) -> None:
+    """Whatever the values, they are the newest half, quarter or eighth of the window, or all."""
+    window = SlidingWindow(900)
+    stream = np.array(values, np.float32)
+    window.append(stream, np.zeros(len(stream), np.int64))
+    recent = window.recent(share)
+    assert np.array_equal(recent, np.sort(stream[len(stream) - len(recent) :]))
+    assert len(recent) >= min(len(stream), 2 * FEWEST)
+
+
 def test_a_restored_window_goes_on_as_the_original() -> None:
     """A snapshot survives JSON and carries values, times and clock."""
     generator = np.random.default_rng(0)

@@ -149,7 +149,7 @@ async def test_scenarios_hold_rates_of_their_own_and_reports_drive_one(
 async def test_two_workers_hold_the_rate_together_and_leave_their_state(
     tiny: Settings, tmp_path: Path
 ) -> None:
-    """Both share their states, the fleet's rate holds, and a worker without the topic says so."""
+    """Both share their states, and the rate; both take a change; one without the topic says so."""
     async with AsyncExitStack() as stack:
         fleet = [
             await stack.enter_async_context(worker(tiny, tmp_path, name)) for name in ("a", "b")
@@ -164,6 +164,11 @@ async def test_two_workers_hold_the_rate_together_and_leave_their_state(
                 await asyncio.sleep(0.1)
             await asyncio.sleep(1.0)  # the time between two exchanges, for the exchange to matter
         assert all(sample is not None and sample.shared for sample in samples)
+        revision = await write_control(tiny, "*", {"rate": 0.6})
+        said_s = time.monotonic()
+        for child, port in fleet:
+            await until(child, port, lambda sample: sample.revision == revision)
+        assert time.monotonic() - said_s <= APPLIED_S
     assert await blocked_share(tiny, 0) == pytest.approx(0.5, abs=0.01)
     states = {}
     async for record in read_topic(tiny.kafka, tiny.topics.rate_state):

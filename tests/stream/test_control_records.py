@@ -31,11 +31,14 @@ def test_a_state_comes_back_as_it_was(
     scenario: str, partition: int, due: float, per_second: float, rewards: list[float]
 ) -> None:
     """Any scenario name, colons included, and any rewards, infinities included, survive."""
-    state = PartitionState(scenario, partition, due, per_second, np.array(rewards, np.float32))
+    state = PartitionState(
+        scenario, partition, due, per_second, np.array(rewards, np.float32), "w", 3
+    )
     found = read_state(*write_state(state))
     assert (found.scenario, found.partition) == (scenario, partition)
     assert (found.due, found.per_second) == (due, per_second)
     assert np.array_equal(found.rewards_Q, state.rewards_Q)
+    assert (found.worker, found.tenure) == ("w", 3)
 
 
 @given(amounts, amounts, moments, st.integers(1, 2**40), moments)
@@ -67,6 +70,8 @@ def test_a_change_and_its_taking_back_come_back() -> None:
         (b"0:*", b'{"rewards":"AAAAAA=="}', "due"),
         (b"0:*", b'{"rewards":"","due":true,"per_second":1}', "due"),
         (b"0:*", b'{"rewards":"AADAfw==","due":1,"per_second":1}', "not all are numbers"),
+        (b"0:*", b'{"rewards":"","due":1,"per_second":1}', "worker: a text"),
+        (b"0:*", b'{"rewards":"","due":1,"per_second":1,"worker":"w"}', "tenure: an integer"),
     ],
 )
 def test_a_damaged_state_is_named(key: bytes | None, value: bytes, message: str) -> None:

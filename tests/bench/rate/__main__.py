@@ -21,12 +21,16 @@ BEGIN, END = "<!-- frontier: written by make bench-rate -->\n", "<!-- end of fro
 
 def measure(count: int) -> dict[str, Any]:
     """Everything, under the keys of ``rate.json``."""
+    points, own = frontier.frontier(count), "own_share_reward_percent"
     return {
         **held.measure(count),
         **fleet.measure(count),
         **capacity.measure(),
         **scenarios.measure(),
-        "frontier": frontier.frontier(count),
+        "frontier_lead_percent": frontier.leads(points, "reward_percent"),
+        "frontier_lead_at_own_share_percent": frontier.leads(points, own),
+        "frontier_lead_at_own_share_percent_within_5_points": frontier.leads(points, own, 5.0),
+        "frontier": points,
     }
 
 

@@ -23,6 +23,7 @@ SETTINGS: Final = PolicySettings(
     rate=RATE, weights={"value": 1.0}, confidence="score", uncertainty_source="own"
 )
 PER_SECOND: Final = 3_000
+SPEEDS: Final = (300, 1_000, PER_SECOND, 10_000)
 VOLUMES: Final = (1, 2, 4, 8)
 SHIFTS: Final = (0.6, 0.85, 1.15, 1.6)
 
@@ -43,14 +44,14 @@ class Traffic:
 
 
 def arriving(
-    count: int, volumes: Sequence[float], shifts: Sequence[float], seed: int = 0
+    count: int, volumes: Sequence[float], shifts: Sequence[float], per_second: int = PER_SECOND
 ) -> Traffic:
     """Beta(0.7, 6) scores, scaled by each partition's shift; Poisson arrivals."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     parts = np.array(volumes, float) / sum(volumes)
     partition_N = generator.choice(len(volumes), count, p=parts)
     score_N = generator.beta(0.7, 6.0, count) * np.array(shifts)[partition_N]
-    time_N = np.cumsum(generator.exponential(1000.0 / PER_SECOND, count)).astype(np.int64)
+    time_N = np.cumsum(generator.exponential(1000.0 / per_second, count)).astype(np.int64)
     return Traffic(score_N, partition_N, time_N)
 
 
@@ -69,13 +70,15 @@ class Fleet:
         self._partitions = partitions
         self._workers: dict[str, Policy] = {}
         self._owners: list[str] = []
+        self._born = 0
         self._topic: dict[int, PartitionState] = {}
 
     def assign(self, owners: Sequence[str], anew: Sequence[str] = ()) -> None:
         """Give each partition to a worker; those in ``anew`` have lost their memory."""
         for name in set(owners):
             if name not in self._workers or name in anew:
-                self._workers[name] = Policy(SETTINGS, TASKS)
+                self._born += 1
+                self._workers[name] = Policy(SETTINGS, TASKS, worker=f"{name}-{self._born}")
                 self._workers[name].merge(list(self._topic.values()))
         self._workers = {name: self._workers[name] for name in set(owners)}
         self._owners = list(owners)
@@ -147,14 +150,37 @@ def elastic(count: int) -> float:
     return window_error(play(Fleet(8), requests, changes), RATE)
 
 
+def mix_error(requests: Traffic) -> float:
+    """Window error in points if every partition passed exactly its share of the long run.
+
+    That share is what lies above the common threshold; what is left is the mix of a window of
+    10,000 requests, which varies by itself.
+    """
+    passes_N = requests.score_N > np.quantile(requests.score_N, RATE)
+    seen_P = np.bincount(requests.partition_N)
+    share_P = np.bincount(requests.partition_N, passes_N) / seen_P
+    gone_N = np.concatenate([[0.0], np.cumsum(share_P[requests.partition_N[SPAN:]])])
+    mean_N = (gone_N[SPAN:] - gone_N[:-SPAN]) / SPAN
+    return float(100 * np.abs(mean_N - passes_N.mean()).max())
+
+
 def measure(count: int) -> dict[str, object]:
     """The fleet's figures, under the keys of ``rate.json``.
 
-    Partitions take turns; with independent arrivals the mix of a window of 10,000 requests itself
-    varies, which no worker can know at the time.
+    Partitions take turns. With independent arrivals the mix of a window itself varies, which
+    workers learn of a second later: the more requests come in a second, the more it matters.
     """
+    independent = {speed: arriving(count, VOLUMES, SHIFTS, speed) for speed in SPEEDS}
+    found = {speed: shared(requests) for speed, requests in independent.items()}
     return {
-        "fleet": shared(interleaved(count, VOLUMES, SHIFTS)),
-        "fleet_of_independent_arrivals": shared(arriving(count, VOLUMES, SHIFTS)),
+        "fleet": {
+            **shared(interleaved(count, VOLUMES, SHIFTS)),
+            "independent_rate_error_points": found[PER_SECOND]["rate_error_points"],
+            "independent_reward_percent": found[PER_SECOND]["reward_percent"],
+            "independent_mix_error_points": mix_error(independent[PER_SECOND]),
+        },
+        "fleet_independent_error_points_at_per_second": {
+            str(speed): one["rate_error_points"] for speed, one in found.items()
+        },
         "elastic_error_points": elastic(count),
     }

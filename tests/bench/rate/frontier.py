@@ -1,7 +1,9 @@
 """Weir beside the naive controllers: worst window error against reward, a table and a plot.
 
 Every controller is run over the five drifting cases with several values of the one setting that
-it has; a point is the worst window error of the cases and the mean reward captured in them.
+it has; a point is the worst window error of the cases and the mean reward captured in them. Who
+passes more than its share captures more; so beside it stand how far the share of the whole run is
+off, and the reward against an oracle that passes this run's own share in every tumbling window.
 """
 
 import math
@@ -15,14 +17,25 @@ from tests.bench.rate.traffic import (
     REWARDED,
     Controller,
     Weir,
+    long_run_error,
     reward_percent,
     run,
     scores,
     window_error,
 )
 
-KINDS: Final[Mapping[str, tuple[Callable[[float], Controller], tuple[float, ...]]]] = {
-    "Weir (slack)": (lambda slack: Weir(slack=slack), (3, 5, 7, 10, 13, 20, 40, 80, 160, 640)),
+Kinds = Mapping[str, tuple[Callable[[float], Controller], tuple[float, ...]]]
+
+KINDS: Final[Kinds] = {
+    "Weir (slack)": (lambda slack: Weir(slack=slack), (3, 5, 7, 10, 13, 20, 40, 60, 85, 160)),
+    "Weir (window, slack 1,000)": (
+        lambda n: Weir(slack=1_000.0, window=int(n)),
+        (1_000, 2_000, 5_000),
+    ),
+    "Weir (points less intercepted)": (
+        lambda points: Weir(RATE - points / 100),
+        (0.1, 0.3, 1, 3, 10, 30),
+    ),
     "fixed threshold (requests read)": (lambda n: Fixed(RATE, int(n)), (1_000, 10_000, 50_000)),
     "P-square (requests until anew)": (
         lambda n: PSquare(RATE, int(n)),
@@ -32,39 +45,68 @@ KINDS: Final[Mapping[str, tuple[Callable[[float], Controller], tuple[float, ...]
     "PID (gain)": (lambda gain: PID(RATE, gain), (0.005, 0.01, 0.02, 0.04, 0.08)),
     "random thinning (seed)": (lambda seed: Thinning(RATE, int(seed)), (0,)),
 }
-COLOURS: Final = ("#06c", "#999", "#b80", "#080", "#c33", "#808")
-WIDTH, HEIGHT, MARGIN = 640, 400, 56
+OWN: Final = tuple(kind for kind in KINDS if kind.startswith("Weir"))
+COLOURS: Final = ("#06c", "#4ae", "#039", "#999", "#b80", "#080", "#c33", "#808")
+WIDTH, HEIGHT, MARGIN = 640, 440, 56
 
 
-def frontier(count: int) -> list[dict[str, Any]]:
-    """A point per controller and setting; the error in points, the reward in percent."""
+def frontier(count: int, kinds: Kinds = KINDS) -> list[dict[str, Any]]:
+    """A point per controller and setting; errors in points, rewards in percent."""
     traffic = {case: scores(case, count) for case in REWARDED}
     points = []
-    for kind, (make, settings) in KINDS.items():
+    for kind, (make, settings) in kinds.items():
         for setting in settings:
             runs = {case: run(make(setting), score_N) for case, score_N in traffic.items()}
             rewards = [reward_percent(runs[case], traffic[case], RATE) for case in runs]
+            fair = [reward_percent(r, traffic[case], 1 - r.mean()) for case, r in runs.items()]
             points.append(
                 {
                     "controller": kind,
                     "setting": setting,
                     "window_error_points": max(window_error(r, RATE) for r in runs.values()),
+                    "long_run_error_points": max(long_run_error(r, RATE) for r in runs.values()),
                     "reward_percent": sum(rewards) / len(rewards),
+                    "own_share_reward_percent": sum(fair) / len(fair),
                 }
             )
     return points
 
 
+def leads(points: list[dict[str, Any]], reward: str, within: float = math.inf) -> dict[str, float]:
+    """By how much the best of Weir's points at no larger window error is ahead, in percent.
+
+    Args:
+        points: The frontier.
+        reward: Which of the two rewards counts.
+        within: Window errors in points beyond which nobody is compared.
+
+    Returns:
+        By naive controller, the least lead over its settings.
+    """
+    found: dict[str, float] = {}
+    for naive in (point for point in points if point["controller"] not in OWN):
+        error = naive["window_error_points"]
+        if error > within:
+            continue
+        inside = [p for p in points if p["window_error_points"] <= error]
+        best = max(p[reward] for p in inside if p["controller"] in OWN)
+        kind = naive["controller"]
+        found[kind] = min(found.get(kind, math.inf), best - naive[reward])
+    return found
+
+
 def markdown(points: list[dict[str, Any]]) -> str:
     """The points as a table for the docs."""
     lines = [
-        "| controller | setting | worst window error, points | reward captured, % |",
-        "| --- | --- | --- | --- |",
+        "| controller | setting | worst window error, points | reward captured, % | "
+        "long-run error, points | reward at its own share, % |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for point in points:
         lines.append(
             f"| {point['controller']} | {point['setting']:,g} | "
-            f"{point['window_error_points']:.2f} | {point['reward_percent']:.1f} |"
+            f"{point['window_error_points']:.2f} | {point['reward_percent']:.2f} | "
+            f"{point['long_run_error_points']:.3f} | {point['own_share_reward_percent']:.2f} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -77,7 +119,7 @@ def draw(points: list[dict[str, Any]], path: Path) -> None:
         x = _x(error)
         shapes.append(_line(x, MARGIN / 2, x, HEIGHT - MARGIN))
         shapes.append(_text(x, HEIGHT - MARGIN + 16, f"{error:g}", "middle"))
-    for reward in (50, 70, 80, 90, 95, 98, 99, 99.5, 99.9):
+    for reward in (50, 80, 95, 98, 99, 99.5, 100, 100.5, 102, 105, 110, 120):
         y = _y(reward)
         shapes.append(_line(MARGIN, y, WIDTH - 8, y))
         shapes.append(_text(MARGIN - 4, y + 4, f"{reward:g}", "end"))
@@ -88,9 +130,9 @@ def draw(points: list[dict[str, Any]], path: Path) -> None:
         shapes.append(f'<polyline points="{corners}" fill="none" stroke="{colour}"/>')
         shapes += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in at]
     for row, (kind, colour) in enumerate(zip(KINDS, COLOURS, strict=True)):
-        y = HEIGHT - MARGIN - 100 + 16 * row
-        shapes.append(f'<circle cx="{MARGIN + 12}" cy="{y - 4}" r="4" fill="{colour}"/>')
-        shapes.append(_text(MARGIN + 22, y, kind, "start"))
+        y = HEIGHT - MARGIN - 128 + 16 * row
+        shapes.append(f'<circle cx="{WIDTH - 232}" cy="{y - 4}" r="4" fill="{colour}"/>')
+        shapes.append(_text(WIDTH - 222, y, kind, "start"))
     path.write_text(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
         f'font-family="sans-serif" font-size="12">\n<rect width="{WIDTH}" height="{HEIGHT}" '
@@ -104,10 +146,10 @@ def _x(error: float) -> float:
 
 
 def _y(reward: float) -> float:
-    """The share lost, on a logarithmic axis: 99.95 % at the top, 40 % at the bottom."""
-    low, high = math.log(0.05), math.log(60)
-    lost = math.log(min(max(100 - reward, 0.05), 60))
-    return MARGIN / 2 + (HEIGHT - 1.5 * MARGIN) * (lost - low) / (high - low)
+    """Finest about 100 %, coarser the further off: 120 % at the top, 50 % at the bottom."""
+    low, high = math.asinh((50 - 100) / 0.3), math.asinh((120 - 100) / 0.3)
+    part = (math.asinh((min(max(reward, 50), 120) - 100) / 0.3) - low) / (high - low)
+    return HEIGHT - MARGIN - (HEIGHT - 1.5 * MARGIN) * part
 
 
 def _line(x1: float, y1: float, x2: float, y2: float) -> str:

@@ -34,10 +34,15 @@ class Weir:
     """Weir's own controller, in the shape of the naive ones."""
 
     def __init__(
-        self, rate: float = RATE, *, slack: float = 13.0, direct_share: float = 0.0
+        self,
+        rate: float = RATE,
+        *,
+        slack: float = 13.0,
+        window: int = 1_000,
+        direct_share: float = 0.0,
     ) -> None:
         target = Target(rate, direct_share=direct_share, slack=slack)
-        self.controller = InterceptionController(target)
+        self.controller = InterceptionController(target, requests=window)
         self._seen = 0
 
     def passes(self, score_N: Floats) -> Bools:

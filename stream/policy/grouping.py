@@ -1,0 +1,73 @@
+"""Which requests of a step are whose, and what they are worth: grouped by scenario, in order."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stream.policy.scenario import Scenario
+from stream.policy.scenarios import ScenarioIndex
+from stream.policy.valuation import Valuation
+
+Floats32 = npt.NDArray[np.float32]
+Rows = list[tuple[Scenario, Any]]
+"""Scenarios that have requests, each with what indexes them."""
+
+
+class ScenariosByRow:
+    """Splits requests by the rows of their scenario feature.
+
+    Args:
+        everything: The scenario of all that have no name.
+        named: Those that have one.
+
+    Attributes:
+        named: The same.
+    """
+
+    def __init__(self, everything: Scenario, named: Sequence[Scenario]) -> None:
+        self.named = tuple(named)
+        self._numbered = (everything, *named)
+        self._index = ScenarioIndex(scenario.name for scenario in named)
+
+    def split(self, scenarios_N: npt.NDArray[np.int32] | None) -> Rows:
+        """Each scenario that has requests, and which ones those are.
+
+        Args:
+            scenarios_N: Rows of the scenario feature; None where there is none.
+        """
+        if scenarios_N is None or not self.named:
+            return [(self._numbered[0], slice(None))]
+        number_N = self._index.numbers(scenarios_N)
+        order_N = np.argsort(number_N, kind="stable")
+        first_K = np.flatnonzero(np.diff(number_N[order_N], prepend=-1))
+        ends = [*first_K[1:].tolist(), len(order_N)]
+        return [
+            (self._numbered[number_N[order_N[first]]], order_N[first:end])
+            for first, end in zip(first_K.tolist(), ends, strict=True)
+        ]
+
+
+def value(rows: Rows, scores_NT: Floats32, uncertainties_NT: Floats32) -> tuple[Floats32, Floats32]:
+    """Rewards and uncertainties to rank by, once for all scenarios that value alike.
+
+    Args:
+        rows: What :meth:`ScenariosByRow.split` gave.
+        scores_NT: Probabilities, each on its task's own population.
+        uncertainties_NT: Standard deviations of those probabilities.
+
+    Returns:
+        Two arrays of shape (N,).
+    """
+    groups: dict[int, tuple[Valuation, list[Any]]] = {}
+    for scenario, at in rows:
+        groups.setdefault(id(scenario.valuation), (scenario.valuation, []))[1].append(at)
+    if len(groups) == 1:
+        return rows[0][0].valuation(scores_NT, uncertainties_NT)
+    reward_N = np.empty(len(scores_NT), np.float32)
+    uncertainty_N = np.empty(len(scores_NT), np.float32)
+    for valuation, parts in groups.values():
+        at = np.concatenate(parts)
+        reward_N[at], uncertainty_N[at] = valuation(scores_NT[at], uncertainties_NT[at])
+    return reward_N, uncertainty_N

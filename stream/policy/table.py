@@ -1,0 +1,152 @@
+"""The table that a gate decides by: a threshold per level of debt, and the walk through it."""
+
+from collections.abc import Callable, Iterable
+from functools import cached_property, partial
+from typing import Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from stream.policy.levels import HIGHEST, LOWEST, ONE, STEPS, Levels
+
+_GOLDEN: Final = 2_654_435_769
+
+
+class ThresholdTable:
+    """Thresholds by level of debt, and which share of the values equal to them passes.
+
+    Equal values pass in the proportion that their place in the ranking asks for, spread over the
+    stream by a golden-ratio sequence of positions.
+
+    Args:
+        thresholds_L: The threshold of each level, float32.
+        tie_shares_L: Of the values equal to it the part that passes, in units of 1 / ``ONE``; or
+            what finds out, for where no value is equal nobody needs to know.
+    """
+
+    def __init__(
+        self,
+        thresholds_L: npt.NDArray[np.float32],
+        tie_shares_L: npt.NDArray[np.uint64] | Callable[[], npt.NDArray[np.uint64]],
+    ) -> None:
+        self.thresholds_L = thresholds_L
+        self.thresholds: list[float] = thresholds_L.tolist()
+        self._tie_shares_L = tie_shares_L
+
+    @classmethod
+    def read(cls, levels: Levels, values_M: npt.NDArray[np.float32]) -> Self:
+        """Read the thresholds of these levels off values.
+
+        Args:
+            levels: What each level aims at.
+            values_M: Rankable values, rising.
+        """
+        count = len(values_M)
+        if count:
+            rank_L = (levels.below_L * count).astype(np.intp)
+            thresholds_L = values_M[np.minimum(rank_L, count - 1)]
+            np.minimum(thresholds_L, np.float32(HIGHEST), out=thresholds_L)
+        else:
+            nothing_L = levels.below_L > 0.5
+            thresholds_L = np.where(nothing_L, np.float32(HIGHEST), np.float32(LOWEST))
+        thresholds_L[levels.never_L] = HIGHEST
+        thresholds_L[levels.always_L] = LOWEST
+        return cls(thresholds_L, partial(_tie_shares, levels, values_M, thresholds_L))
+
+    @cached_property
+    def tie_shares_L(self) -> npt.NDArray[np.uint64]:
+        """Of the values equal to each threshold the part that passes, in units of 1 / ``ONE``."""
+        return self._tie_shares_L() if callable(self._tie_shares_L) else self._tie_shares_L
+
+    @cached_property
+    def tie_shares(self) -> list[int]:
+        """The same as a list."""
+        shares: list[int] = self.tie_shares_L.tolist()
+        return shares
+
+    def walk(
+        self,
+        values_N: npt.NDArray[np.float32],
+        climb_N: npt.NDArray[np.float64],
+        start: float,
+        top: float,
+        position: int,
+        passed_N: npt.NDArray[np.bool_],
+    ) -> tuple[npt.NDArray[np.intp], float]:
+        """Decide a stretch of values into ``passed_N``: the loop per request.
+
+        The row of a value is the level of debt with this value's share added. It only rises until
+        a pass, so values below the least threshold that the stretch can reach are blocked without
+        being looked at.
+
+        Args:
+            values_N: Values as ``rankable`` makes them; +inf passes without comparison.
+            climb_N: Steps by which the level has risen at each value since the stretch began.
+            start: The level before the stretch.
+            top: The highest level; what would rise beyond is lost.
+            position: Position of the first value in the stream.
+            passed_N: Filled with whether each passes.
+
+        Returns:
+            Each value's row, and the level after the stretch.
+        """
+        thresholds = self.thresholds
+        level, end = start, float(climb_N[-1])
+        indices: Iterable[int] = range(len(values_N))
+        near_N, near_climb_N = values_N, climb_N
+        if (
+            0.0 <= start + end <= min(top, len(thresholds) - 1)
+            and thresholds[int(start + end)] > LOWEST
+        ):
+            near_K = np.flatnonzero(values_N >= self.thresholds_L[int(start + end)])
+            indices, near_N, near_climb_N = near_K.tolist(), values_N[near_K], climb_N[near_K]
+        verdicts = bytearray(len(values_N))
+        losses: list[tuple[int, float]] = []
+        for index, value, climb in zip(
+            indices, near_N.tolist(), near_climb_N.tolist(), strict=True
+        ):
+            now = level + climb
+            if now > top:
+                losses.append((index, now - top))
+                level -= now - top
+                now = top
+            row = int(now) if now > 0.0 else 0
+            threshold = thresholds[row]
+            if value > threshold or (
+                value == threshold and (position + index) * _GOLDEN % ONE < self.tie_shares[row]
+            ):
+                verdicts[index] = 1
+                level -= STEPS
+        passed_N[:] = np.frombuffer(verdicts, np.bool_)
+        rows_N = start + climb_N - STEPS * (np.cumsum(passed_N) - passed_N)
+        for index, lost in losses:
+            rows_N[index:] -= lost
+        return np.maximum(rows_N, 0.0).astype(np.intp), level + end
+
+    def chooses(
+        self,
+        values_N: npt.NDArray[np.float32],
+        rows_N: npt.NDArray[np.intp],
+        position: int,
+    ) -> npt.NDArray[np.bool_]:
+        """Whether each value would pass by itself at its row of a :meth:`walk`."""
+        positions_N = np.arange(position, position + len(values_N), dtype=np.uint64)
+        ticket_N = (positions_N * np.uint64(_GOLDEN)) % np.uint64(ONE)
+        threshold_N = self.thresholds_L[rows_N]
+        tied_N = (values_N == threshold_N) & (ticket_N < self.tie_shares_L[rows_N])
+        chosen_N: npt.NDArray[np.bool_] = (values_N > threshold_N) | tied_N
+        return chosen_N
+
+
+def _tie_shares(
+    levels: Levels, values_M: npt.NDArray[np.float32], thresholds_L: npt.NDArray[np.float32]
+) -> npt.NDArray[np.uint64]:
+    """Of the values equal to each threshold the part that ranks high enough to pass."""
+    count = len(values_M)
+    first_L = values_M.searchsorted(thresholds_L, "left")
+    after_L = values_M.searchsorted(thresholds_L, "right")
+    equal_L = np.maximum(after_L - first_L, 1)
+    shares_L = np.clip((after_L - levels.below_L * count) / equal_L, 0.0, 1.0)
+    shares_L[levels.always_L] = 1.0
+    units_L: npt.NDArray[np.uint64] = (shares_L * ONE).astype(np.uint64)
+    return units_L
