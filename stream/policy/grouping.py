@@ -39,6 +39,8 @@ class ScenariosByRow:
         """
         if scenarios_N is None or not self.named:
             return [(self._numbered[0], slice(None))]
+        if not len(scenarios_N):
+            return []
         number_N = self._index.numbers(scenarios_N)
         order_N = np.argsort(number_N, kind="stable")
         first_K = np.flatnonzero(np.diff(number_N[order_N], prepend=-1))
