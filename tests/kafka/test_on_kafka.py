@@ -9,6 +9,11 @@ from tests.feedback.test_feedback_app import (  # noqa: F401
     hasty_settings,
     test_labels_are_right_across_a_kill,
 )
+from tests.stream.test_elastic import (  # noqa: F401
+    same_traffic,
+    test_scaling_out_and_in_leaves_no_bump_and_exact_books,
+    tiny,
+)
 from tests.stream.test_replay import (  # noqa: F401
     test_a_topic_is_read_between_two_moments,
     test_file_and_topic_give_the_same_decisions_at_any_chunk_size,
