@@ -23,16 +23,19 @@ JUDGED: Final = 0.1
 """Share of the rows that says when to stop."""
 MIN_RARER: Final = 5
 """Rows of the rarer class to learn from and to judge by; with fewer the start is kept."""
-PARAMETERS: Final[dict[str, Any]] = {
+ENGINE: Final[dict[str, Any]] = {
+    "num_threads": 1,
+    "deterministic": True,
+    "force_col_wise": True,
+    "verbosity": -1,
+}
+"""How LightGBM runs, whatever it learns."""
+PARAMETERS: Final[dict[str, Any]] = ENGINE | {
     "learning_rate": 0.1,
     "num_leaves": 16,
     "min_data_in_leaf": 100,
     "feature_fraction": 0.2,
     "lambda_l2": 20.0,
-    "num_threads": 1,
-    "deterministic": True,
-    "force_col_wise": True,
-    "verbosity": -1,
 }
 
 

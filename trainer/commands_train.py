@@ -84,9 +84,10 @@ def train(
     feature_spec = FeatureSpec.load(spec)
     flags = {"uncertainty": uncertainty, "device": device}
     training = ctx.obj.training | {key: value for key, value in flags.items() if value is not None}
-    if teacher is not None:
-        training["net"] = training.get("net", {}) | {"kind": teacher}
     try:
+        if teacher is not None:
+            TrainConfig.of(training, quick=quick)
+            training["net"] = training.get("net", {}) | {"kind": teacher}
         config = TrainConfig.of(training, quick=quick)
     except SettingsError as error:
         raise typer.BadParameter(str(error)) from error

@@ -6,22 +6,19 @@ from typing import Any, Final
 import lightgbm as lgb
 import numpy as np
 
+from trainer.boosting import ENGINE
 from trainer.uncertainty.method import Floats, Ids
 
 ROUNDS: Final = 150
 SMALLEST: Final = 0.01
 """Least prediction, in means: a sum of trees may fall below what only positive values had."""
-PARAMETERS: Final[dict[str, Any]] = {
+PARAMETERS: Final[dict[str, Any]] = ENGINE | {
     "objective": "regression",
     "learning_rate": 0.1,
     "num_leaves": 8,
     "min_data_in_leaf": 200,
     "feature_fraction": 0.5,
     "lambda_l2": 10.0,
-    "num_threads": 1,
-    "deterministic": True,
-    "force_col_wise": True,
-    "verbosity": -1,
 }
 
 
