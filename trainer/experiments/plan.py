@@ -48,7 +48,7 @@ class Plan:
     preset: str
     seeds: int
     transformer_seeds: int = 3
-    shape_seeds: int = 3
+    shape_seeds: int = 5
     config: TrainConfig = field(default_factory=TrainConfig)
     sizes: Sizes = Sizes(train=100_000, small=20_000, unlabelled=200_000, valid=20_000, test=40_000)
     kind_rows: int = 30_000
