@@ -152,5 +152,5 @@ def _summary(report: "Report") -> Table:
     table = Table("figure", "value", "bar", "verdict")
     for bar in report.bars:
         value = "-" if bar.value is None else f"{bar.value.mean:.4f}"
-        table.add_row(bar.key, value, f"{bar.sense} {bar.bar:g}", bar.verdict)
+        table.add_row(bar.key, value, bar.asked, bar.verdict)
     return table

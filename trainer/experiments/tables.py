@@ -29,7 +29,7 @@ def tables(report: Report) -> Iterator[Table]:
 def _bars(report: Report) -> Table:
     rows = [
         [
-            *(bar.key, shown(bar.value, 4), f"{bar.sense} {bar.bar:g}", f"{bar.aim:.3g}"),
+            *(bar.key, shown(bar.value, 4), bar.asked, f"{bar.aim:.3g}"),
             *(bar.verdict, _yes(bar.certain), _yes(bar.aim_reached)),
         ]
         for bar in report.bars
