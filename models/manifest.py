@@ -52,7 +52,8 @@ class Metrics(_Part):
     Attributes:
         teacher: The mean of the SWAG samples.
         student: What serves.
-        uncertainty_spearman: Rank correlation of the student's u with the teacher's.
+        uncertainty_spearman: Rank correlation of the student's u with the teacher's, whose sets of
+            samples take turns (at most what two sets reach with each other, or a little more).
     """
 
     teacher: dict[str, TaskMetrics]

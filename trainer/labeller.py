@@ -46,6 +46,10 @@ class MethodLabeller:
             return mean_NT, torch.from_numpy(self.method.spread(ids_NC.numpy(), mean_NT.numpy()))
         return mean_NT, torch.from_numpy(self.method.predict(ids_NC.numpy()).epistemic_NT)
 
+    def redrawn(self, number: int) -> "MethodLabeller":
+        """Scores by other weight sets; the method stays as it was fitted."""
+        return MethodLabeller(self.teacher.redrawn(number), self.method)
+
 
 def choose_labeller(
     teacher: Teacher,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from rich.progress import Progress
 from torch import Tensor, nn
@@ -28,19 +29,41 @@ from trainer.rows import counts
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """A fitted teacher: its net, at the mean of the snapshots, and the M sets it predicts with."""
+    """A fitted teacher.
+
+    Attributes:
+        net: At the mean of the snapshots.
+        posterior: What weight sets are drawn from.
+        samples: The M sets that it predicts with.
+        seed: What they were drawn with.
+        devices: Where it predicts.
+    """
 
     net: TeacherNet
     posterior: SwagPosterior
     samples: list[Weights]
+    seed: int
     devices: Devices = ONE_CPU
+
+    @classmethod
+    def drawn(
+        cls, net: TeacherNet, posterior: SwagPosterior, count: int, seed: int, devices: Devices
+    ) -> "Teacher":
+        """A teacher with ``count`` sets, on the device."""
+        samples = _moved(posterior.sample(count, seed), devices)
+        return cls(net, posterior, samples, seed, devices)
+
+    def redrawn(self, number: int) -> "Teacher":
+        """The same teacher with as many other sets, which follow from seed and number."""
+        seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
+        return self.drawn(self.net, self.posterior, len(self.samples), seed, self.devices)
 
     def on_cpu(self) -> "Teacher":
         """The same teacher on the processor: itself, if it is there already."""
         if self.devices.device.type == "cpu":
             return self
         samples = [{name: weight.cpu() for name, weight in each.items()} for each in self.samples]
-        return Teacher(deepcopy(self.net).cpu(), self.posterior, samples)
+        return Teacher(deepcopy(self.net).cpu(), self.posterior, samples, self.seed)
 
     def predict(self, ids_NC: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the probabilities, each (N, T), on the processor."""
@@ -122,8 +145,7 @@ def fit_teacher(
         besides=posterior,
     )
     net.load_state_dict(posterior.mean_weights(), strict=False)
-    samples = posterior.sample(training.samples, seed)
-    return Teacher(net, posterior, _moved(samples, devices), devices)
+    return Teacher.drawn(net, posterior, training.samples, seed, devices)
 
 
 def fit_single(

@@ -27,6 +27,9 @@ class Said:
         rows = ids_N1[:, 0].numpy()
         return torch.from_numpy(self.mean_N1[rows]), torch.from_numpy(self.u_N1[rows])
 
+    def redrawn(self, number: int) -> "Said":
+        return Said(self.mean_N1[:, 0] + number, self.u_N1[:, 0])
+
 
 class Method:
     """The same as a method."""
@@ -45,6 +48,16 @@ def test_scores_are_the_teachers_and_uncertainty_the_methods() -> None:
     teacher, method = (Said(rng.random(10), rng.random(10)) for _ in range(2))
     mean_NT, u_NT = MethodLabeller(teacher, Method(method)).predict(torch.arange(10).unsqueeze(1))
     np.testing.assert_array_equal(mean_NT, teacher.mean_N1)
+    np.testing.assert_array_equal(u_NT, method.u_N1)
+
+
+def test_other_samples_change_the_scores_alone() -> None:
+    """A method is fitted once; only the teacher draws."""
+    rng = np.random.default_rng(1)
+    teacher, method = (Said(rng.random(10), rng.random(10)) for _ in range(2))
+    labeller = MethodLabeller(teacher, Method(method)).redrawn(3)
+    mean_NT, u_NT = labeller.predict(torch.arange(10).unsqueeze(1))
+    np.testing.assert_array_equal(mean_NT, teacher.mean_N1 + 3)
     np.testing.assert_array_equal(u_NT, method.u_N1)
 
 

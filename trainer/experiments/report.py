@@ -123,6 +123,8 @@ class Student(Part):
     spearman_of_ceiling: Estimate | None = None
     tail_overlap: Estimate | None = None
     tail_overlap_ceiling: Estimate | None = None
+    tail_overlap_ceiling_low: Estimate | None = None
+    tail_overlap_ceiling_high: Estimate | None = None
     tail_overlap_of_ceiling: Estimate | None = None
     tail_overlap_bernoulli: Estimate | None = None
     tail_overlap_gain: Estimate | None = None

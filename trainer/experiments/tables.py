@@ -123,6 +123,7 @@ def _student(report: Report) -> Table:
             shown(each.spearman_of_ceiling),
             shown(each.tail_overlap),
             shown(each.tail_overlap_ceiling),
+            f"{shown(each.tail_overlap_ceiling_low)} to {shown(each.tail_overlap_ceiling_high)}",
             shown(each.tail_overlap_of_ceiling),
             shown(each.tail_overlap_gain, signed=True),
         ]
@@ -130,9 +131,13 @@ def _student(report: Report) -> Table:
     ]
     return Table(
         "Student",
-        "Against an independent set of teacher samples; the ceiling is what two such sets reach "
-        "with each other. Gain: overlap of the most uncertain tenth minus p(1-p)'s.",
-        ["task", "AUC drop", "Spearman", "ceiling", "of it", "tail", "ceiling", "of it", "gain"],
+        "Against independent sets of teacher samples; the ceiling is what two such sets reach with "
+        "each other, pairs being the least and the most that two of them reach. Gain: overlap of "
+        "the most uncertain tenth minus p(1-p)'s.",
+        [
+            *("task", "AUC drop", "Spearman", "ceiling", "of it"),
+            *("tail", "ceiling", "pairs", "of it", "gain"),
+        ],
         rows,
     )
 

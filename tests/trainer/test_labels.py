@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.progress import Progress
+from torch import Tensor
+
+from trainer import labels
+from trainer.fitting import ONE_CPU
+from trainer.labels import IN_TURN, PIECE, label, pieces_of
+
+BARS = Progress(disable=True)
+
+
+class Numbered:
+    """Says of a row its own number, and as its uncertainty that of the set that labelled it."""
+
+    def __init__(self, number: int = -1) -> None:
+        self.number = number
+
+    def predict(self, ids_N1: Tensor) -> tuple[Tensor, Tensor]:
+        return ids_N1.float(), torch.full(ids_N1.shape, float(self.number))
+
+    def redrawn(self, number: int) -> "Numbered":
+        return Numbered(number)
+
+
+@given(st.integers(0, 3 * IN_TURN * PIECE))
+def test_pieces_hold_every_row_once(count: int) -> None:
+    """Whatever their number, and none is longer than a piece."""
+    times_N = np.zeros(count, np.int64)
+    for piece in pieces_of(count):
+        times_N[piece] += 1
+        assert len(range(count)[piece]) <= PIECE
+    assert (times_N == 1).all()
+
+
+@pytest.mark.parametrize("count", [1, 7, 100, 1000])
+def test_neighbours_are_labelled_by_different_sets(
+    count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each row gets its own label, from a set that shares no row with its neighbours'."""
+    monkeypatch.setattr(labels, "PIECE", 16)
+    ids_N1 = torch.arange(count).unsqueeze(1)
+    mean_N1, set_N1 = label(Numbered(), ids_N1, 1, tmp_path / "labels", ONE_CPU, BARS)
+    torch.testing.assert_close(mean_N1, ids_N1.float())
+    sets_N = set_N1[:, 0].numpy()
+    assert (sets_N >= 0).all()
+    assert (np.diff(sets_N) != 0).all()
+    assert len(np.unique(sets_N)) == min(count, IN_TURN * -(-count // (IN_TURN * 16)))
+
+
+def test_finished_labels_are_taken_as_they_are(tmp_path: Path) -> None:
+    """A run that goes on does not label again."""
+    ids_N1 = torch.arange(10).unsqueeze(1)
+    first_N1, _ = label(Numbered(), ids_N1, 1, tmp_path / "labels", ONE_CPU, BARS)
+    again_N1, _ = label(Numbered(), ids_N1 + 5, 1, tmp_path / "labels", ONE_CPU, BARS)
+    torch.testing.assert_close(again_N1, first_N1)
