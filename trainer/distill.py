@@ -20,6 +20,7 @@ from trainer.checkpoint import StateFile
 from trainer.config import StudentTraining
 from trainer.devices import Devices
 from trainer.fitting import ONE_CPU, cosine, run_steps, steps_per_epoch
+from trainer.labels import IN_TURN
 
 SCALE_ROWS: Final = 65_536
 """Rows that the scale of the uncertainties is read off, evenly spaced."""
@@ -60,8 +61,7 @@ def fit_student(
     student = Student(layout, mean_NT.shape[1], sizes, scale)
     _start_at_means(student, mean_NT[every], std_NT[every])
     student.to(devices.device)
-    epoch_steps = training.epochs * steps_per_epoch(len(ids_NC), training.batch)
-    steps = max(epoch_steps, training.min_steps)
+    steps = max(_steps_of_epochs(len(ids_NC), training), training.min_steps)
     bar = progress.add_task("student", total=steps)
 
     def loss(rows_B: Tensor) -> Tensor:
@@ -89,9 +89,18 @@ def fit_student(
     return student
 
 
+def sets_per_row(rows: int, training: StudentTraining) -> int:
+    """How many sets of samples should label each row: more where few rows are seen more often."""
+    return min(max(training.min_steps // _steps_of_epochs(rows, training), 1), IN_TURN)
+
+
 def mixed(soft_NT: Tensor, hard_NT: Tensor, weight: float) -> Tensor:
     """Soft labels moved towards the hard ones by ``weight``, where these are known."""
     return torch.where(hard_NT.isnan(), soft_NT, torch.lerp(soft_NT, hard_NT, weight))
+
+
+def _steps_of_epochs(rows: int, training: StudentTraining) -> int:
+    return training.epochs * steps_per_epoch(rows, training.batch)
 
 
 @torch.no_grad()

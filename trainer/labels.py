@@ -3,7 +3,8 @@
 M weight samples know the spread only so well: two sets of 20 share between a tenth and nine tenths
 of their most uncertain tenth. A student that was taught by one set learns that set's luck. So rows
 in turn are labelled by different sets, at no cost: what the student cannot tell from the features
-averages out, and it comes nearer to the posterior's own spread than any set does.
+averages out, and it comes nearer to the posterior's own spread than any set does. Few rows, which
+the student sees so often that it knows them by heart, are labelled by several sets each.
 
 Several processes label a share each. A finished file stays with the checkpoint, since labelling
 takes as long as a good part of the training.
@@ -11,7 +12,7 @@ takes as long as a good part of the training.
 N rows, K of a piece, T tasks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -40,7 +41,14 @@ class Labeller(Protocol):
 
 
 def label(
-    teacher: Labeller, ids_NC: Tensor, tasks: int, path: Path, devices: Devices, progress: Progress
+    teacher: Labeller,
+    ids_NC: Tensor,
+    tasks: int,
+    path: Path,
+    *,
+    sets: int,
+    devices: Devices,
+    progress: Progress,
 ) -> tuple[Tensor, Tensor]:
     """Label all rows.
 
@@ -49,6 +57,8 @@ def label(
         ids_NC: Feature ids of all rows.
         tasks: T.
         path: Where the labels are kept; finished ones that are there are taken as they are.
+        sets: How many sets label each row, which gets the mean of what they say; at most
+            ``IN_TURN``.
         devices: Who takes part.
         progress: Where the bar is shown.
 
@@ -64,7 +74,8 @@ def label(
         for first in range(0, len(pieces), devices.count):
             number = first + devices.rank
             own = pieces[number] if number < len(pieces) else slice(0)
-            found = devices.gather(_piece(teacher.redrawn(number), ids_NC[own], tasks))
+            labellers = (teacher.redrawn(number * sets + which) for which in range(sets))
+            found = devices.gather(_piece(labellers, ids_NC[own], tasks))
             for piece, found_2KT in zip(pieces[first:], found, strict=False):
                 there_2KT = labels_2NT[:, piece]
                 there_2KT[:] = found_2KT[:, : there_2KT.shape[1]].numpy()
@@ -83,9 +94,10 @@ def pieces_of(rows: int) -> Iterator[slice]:
         yield from (slice(start + turn, stop, IN_TURN) for turn in range(IN_TURN))
 
 
-def _piece(teacher: Labeller, ids_KC: Tensor, tasks: int) -> Tensor:
+def _piece(labellers: Iterable[Labeller], ids_KC: Tensor, tasks: int) -> Tensor:
     """Labels (2, PIECE, T); rows beyond the last one are 0, so that all pieces have one shape."""
     labels = torch.zeros(2, PIECE, tasks)
     if len(ids_KC):
-        labels[:, : len(ids_KC)] = torch.stack(teacher.predict(ids_KC))
+        said = [torch.stack(labeller.predict(ids_KC)) for labeller in labellers]
+        labels[:, : len(ids_KC)] = torch.stack(said).mean(0)
     return labels

@@ -36,7 +36,7 @@ from trainer.card import card_html
 from trainer.checkpoint import Checkpoint, StateFile
 from trainer.config import AUTO, SWAG, TrainConfig
 from trainer.devices import Devices, open_devices
-from trainer.distill import fit_student
+from trainer.distill import fit_student, sets_per_row
 from trainer.evaluate import evaluate, spearman
 from trainer.fitting import deterministic
 from trainer.labeller import choose_labeller
@@ -217,7 +217,15 @@ def _fit(
         seed=job.seed,
         progress=bars,
     )
-    mean_NT, std_NT = label(labeller, ids_NC, len(job.tasks), labels, devices, bars)
+    mean_NT, std_NT = label(
+        labeller,
+        ids_NC,
+        len(job.tasks),
+        labels,
+        sets=sets_per_row(len(ids_NC) - newest, job.config.distillation),
+        devices=devices,
+        progress=bars,
+    )
     student = fit_student(
         layout,
         ids_NC[newest:],

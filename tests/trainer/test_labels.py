@@ -28,6 +28,11 @@ class Numbered:
         return Numbered(number)
 
 
+def labelled(ids_N1: Tensor, folder: Path, sets: int = 1) -> tuple[Tensor, Tensor]:
+    path = folder / "labels"
+    return label(Numbered(), ids_N1, 1, path, sets=sets, devices=ONE_CPU, progress=BARS)
+
+
 @given(st.integers(0, 3 * IN_TURN * PIECE))
 def test_pieces_hold_every_row_once(count: int) -> None:
     """Whatever their number, and none is longer than a piece."""
@@ -45,7 +50,7 @@ def test_neighbours_are_labelled_by_different_sets(
     """Each row gets its own label, from a set that shares no row with its neighbours'."""
     monkeypatch.setattr(labels, "PIECE", 16)
     ids_N1 = torch.arange(count).unsqueeze(1)
-    mean_N1, set_N1 = label(Numbered(), ids_N1, 1, tmp_path / "labels", ONE_CPU, BARS)
+    mean_N1, set_N1 = labelled(ids_N1, tmp_path)
     torch.testing.assert_close(mean_N1, ids_N1.float())
     sets_N = set_N1[:, 0].numpy()
     assert (sets_N >= 0).all()
@@ -53,9 +58,17 @@ def test_neighbours_are_labelled_by_different_sets(
     assert len(np.unique(sets_N)) == min(count, IN_TURN * -(-count // (IN_TURN * 16)))
 
 
+def test_rows_that_are_labelled_more_than_once_get_the_mean(tmp_path: Path) -> None:
+    """By sets of their own: the first piece by 0, 1 and 2, the next one by 3, 4 and 5."""
+    ids_N1 = torch.arange(20).unsqueeze(1)
+    mean_N1, set_N1 = labelled(ids_N1, tmp_path, sets=3)
+    torch.testing.assert_close(mean_N1, ids_N1.float())
+    assert set_N1[:, 0].tolist() == [1.0 + 3 * (row % IN_TURN) for row in range(20)]
+
+
 def test_finished_labels_are_taken_as_they_are(tmp_path: Path) -> None:
     """A run that goes on does not label again."""
     ids_N1 = torch.arange(10).unsqueeze(1)
-    first_N1, _ = label(Numbered(), ids_N1, 1, tmp_path / "labels", ONE_CPU, BARS)
-    again_N1, _ = label(Numbered(), ids_N1 + 5, 1, tmp_path / "labels", ONE_CPU, BARS)
+    first_N1, _ = labelled(ids_N1, tmp_path)
+    again_N1, _ = labelled(ids_N1 + 5, tmp_path)
     torch.testing.assert_close(again_N1, first_N1)

@@ -17,7 +17,7 @@ import torch
 
 from models.nets.export import check_agreement, export_student
 from trainer.config import StudentTraining
-from trainer.distill import fit_student
+from trainer.distill import fit_student, sets_per_row
 from trainer.evaluate import spearman
 from trainer.experiments import judge, measures
 from trainer.experiments.data import Floats, World
@@ -60,7 +60,7 @@ def judge_students(
         other method; and how well the first one does.
     """
     ids_NC = np.concatenate([world.train.ids_NC, world.unlabelled_NC])
-    taught = _labelled(lab, ids_NC)
+    taught = _labelled(lab, ids_NC, plan.config.distillation)
     _, predict = distil(lab, ids_NC, taught, plan, plan.config.distillation)
     student = predict(world.test.ids_NC)
     train_u_NT = (
@@ -102,12 +102,20 @@ def distil(
     return model, predict
 
 
-def _labelled(lab: Lab, ids_NC: Ids) -> Prediction:
+def _labelled(lab: Lab, ids_NC: Ids, training: StudentTraining) -> Prediction:
     """What a student learns, as in training: sets of samples take turns."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "labels"
         rows = torch.from_numpy(ids_NC)
-        labels = label(lab.teacher(), rows, lab.tasks, path, ONE_CPU, lab.progress)
+        labels = label(
+            lab.teacher(),
+            rows,
+            lab.tasks,
+            path,
+            sets=sets_per_row(len(rows), training),
+            devices=ONE_CPU,
+            progress=lab.progress,
+        )
         mean_NT, std_NT = (each_NT.numpy().copy() for each_NT in labels)
     return Prediction.of(mean_NT, std_NT)
 
