@@ -2,9 +2,10 @@
 
 import os
 import tempfile
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -16,6 +17,9 @@ from models.features import FeatureSpec
 from models.manifest import Manifest
 from models.settings import SettingsError
 from models.tasks import TaskSet
+
+if TYPE_CHECKING:
+    from trainer.config import TrainConfig
 
 WEEK = 1_400_000
 """Simulated requests in a week. Learning starts in the second, which no demonstration publishes."""
@@ -74,36 +78,26 @@ def train(
     """Train teacher and student, and write the artifact: student, spec, manifest, card."""
     # torch takes seconds to import, and other commands must never pay for it.
     from models.nets.export import ExportError  # noqa: PLC0415
-    from trainer.config import TrainConfig  # noqa: PLC0415
-    from trainer.tables import write_csv_examples  # noqa: PLC0415
     from trainer.train import train as train_artifact  # noqa: PLC0415
 
     if sum(source is not None for source in (examples, simulated, jd, csv)) != 1:
         raise typer.BadParameter("give one of --examples, --simulated, --jd or --csv")
+    flags = {"uncertainty": uncertainty, "device": device}
+    config = _config(ctx.obj.training, flags, teacher, quick=quick)
     tasks: TaskSet = ctx.obj.task_set
     feature_spec = FeatureSpec.load(spec)
-    flags = {"uncertainty": uncertainty, "device": device}
-    training = ctx.obj.training | {key: value for key, value in flags.items() if value is not None}
-    try:
-        if teacher is not None:
-            TrainConfig.of(training, quick=quick)
-            training["net"] = training.get("net", {}) | {"kind": teacher}
-        config = TrainConfig.of(training, quick=quick)
-    except SettingsError as error:
-        raise typer.BadParameter(str(error)) from error
     console = Console(quiet=int(os.environ.get("RANK", "0")) > 0)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        if simulated is not None:
-            with console.status(f"simulating {2 * simulated:,} requests"):
-                examples, unlabelled = _simulate(simulated, seed, feature_spec, folder)
-        if jd is not None:
-            with console.status(f"reading {jd}"):
-                examples = _read_jd(jd, tasks, feature_spec, folder)
         try:
-            if csv is not None:
-                examples = [folder / "table.parquet"]
-                write_csv_examples(csv, examples[0], feature_spec, tasks)
+            if simulated is not None:
+                with console.status(f"simulating {2 * simulated:,} requests"):
+                    examples, unlabelled = _simulate(simulated, seed, feature_spec, folder)
+            elif jd is not None:
+                with console.status(f"reading {jd}"):
+                    examples = _read_jd(jd, tasks, feature_spec, folder)
+            elif csv is not None:
+                examples = _read_csv(csv, tasks, feature_spec, folder)
             manifest = train_artifact(
                 examples or [],
                 feature_spec,
@@ -120,6 +114,31 @@ def train(
             raise typer.Exit(1) from error
     console.print(_summary(manifest))
     console.print(f"wrote {out}, version {manifest.version}")
+
+
+def _config(
+    training: Mapping[str, Any],
+    flags: Mapping[str, str | None],
+    teacher: str | None,
+    *,
+    quick: bool,
+) -> "TrainConfig":
+    """The settings' table with the options in their place.
+
+    Raises:
+        typer.BadParameter: If a key is unknown or a value does not fit.
+    """
+    from trainer.config import TrainConfig  # noqa: PLC0415
+
+    given = {**training, **{key: value for key, value in flags.items() if value is not None}}
+    try:
+        config = TrainConfig.of(given, quick=quick)
+        if teacher is None:
+            return config
+        net = {**given.get("net", {}), "kind": teacher}
+        return TrainConfig.of({**given, "net": net}, quick=quick)
+    except SettingsError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def _simulate(
@@ -148,6 +167,14 @@ def _read_jd(source: Path, tasks: TaskSet, spec: FeatureSpec, folder: Path) -> l
 
     path = folder / "jd.parquet"
     write_jd_examples(JdRequests.load(source, tasks), path, spec)
+    return [path]
+
+
+def _read_csv(source: Path, tasks: TaskSet, spec: FeatureSpec, folder: Path) -> list[Path]:
+    from trainer.tables import write_csv_examples  # noqa: PLC0415
+
+    path = folder / "table.parquet"
+    write_csv_examples(source, path, spec, tasks)
     return [path]
 
 
