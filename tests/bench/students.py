@@ -1,6 +1,6 @@
 """Students compared: what the uncertainty head learns, and how large the net is.
 
-    python tests/bench/students.py [--rows N] [--seed S] [--targets] [--sizes]
+    python tests/bench/students.py [--rows N] [--seed S] [--targets] [--sizes] [--plot F]
 
 A teacher learns from simulated requests and labels as many others again; students learn from both
 and are judged on fresh ones, against five sets of the teacher's samples that nobody was taught by:
@@ -37,6 +37,7 @@ from trainer.evaluate import evaluate, spearman
 from trainer.experiments.measures import overlap
 from trainer.fitting import ONE_CPU, deterministic
 from trainer.labels import label
+from trainer.plot import Line, line_plot
 from trainer.teacher import fit_teacher
 from trainer.traffic.examples import write_examples
 from trainer.traffic.simulator import Simulator
@@ -123,12 +124,30 @@ def build_world(rows: int, seed: int, folder: Path) -> World:
     )
 
 
-def judge(world: World, student: Student) -> str:
-    """Drop in AUC-ROC, and of the ceilings: Spearman of u, overlap of the most uncertain tenth."""
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """A student's figures for one task.
+
+    Attributes:
+        drop: In AUC-ROC.
+        order: Spearman of u, of its ceiling.
+        tail: Overlap of the most uncertain tenth, of its ceiling.
+    """
+
+    drop: float
+    order: float
+    tail: float
+
+    def __str__(self) -> str:
+        return f"{self.drop:+.4f} {self.order:.3f} {self.tail:.3f}"
+
+
+def judge(world: World, student: Student) -> dict[str, Figures]:
+    """By task."""
     scores_NT, u_NT = (part.numpy() for part in student.predict(torch.from_numpy(world.fresh_NC)))
     own = evaluate(scores_NT, world.fresh_targets_NT, DEFAULT_TASKS)
     teachers = evaluate(world.fresh_mean_NT, world.fresh_targets_NT, DEFAULT_TASKS)
-    cells = []
+    found = {}
     for column, name in enumerate(DEFAULT_TASKS.names):
         sets = [u_NT[:, column] for u_NT in world.fresh_sets]
         drop = (teachers[name].auc_roc or 0.0) - (own[name].auc_roc or 0.0)
@@ -137,8 +156,8 @@ def judge(world: World, student: Student) -> str:
             / fmean(agreement(*pair) for pair in combinations(sets, 2))
             for agreement in (spearman, overlap)
         ]
-        cells.append(f"{drop:+.4f} {shares[0]:.3f} {shares[1]:.3f}")
-    return " | ".join(cells)
+        found[name] = Figures(drop, *shares)
+    return found
 
 
 def microseconds(models: dict[str, bytes], ids_NC: npt.NDArray[np.int32]) -> dict[str, float]:
@@ -166,12 +185,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--targets", action="store_true")
     parser.add_argument("--sizes", action="store_true")
+    parser.add_argument("--plot", type=Path, help="SVG of the trade-off to write")
     asked = parser.parse_args()
     plans = [
         (StudentConfig(), StudentTraining(target=target)) for target in TARGETS if asked.targets
     ]
     plans += [(sizes, StudentTraining()) for sizes in SIZES if asked.sizes]
     models: dict[str, bytes] = {}
+    figures: dict[str, dict[str, Figures]] = {}
     with tempfile.TemporaryDirectory() as folder, deterministic(1, asked.seed):
         world = build_world(asked.rows, asked.seed, Path(folder))
         print(f"per task ({', '.join(DEFAULT_TASKS.names)}): AUC drop; of ceiling: Spearman, tail")
@@ -186,10 +207,24 @@ def main() -> None:
                 progress=Progress(disable=True),
             )
             name = f"{training.target} {sizes.embedding} {sizes.hidden}"
-            print(f"{name:24} | {judge(world, student)}", flush=True)
+            figures[name] = judge(world, student)
+            print(f"{name:24} | {' | '.join(map(str, figures[name].values()))}", flush=True)
             models[name] = export_student(student)
-    for name, spent in microseconds(models, world.fresh_NC).items():
+    times = microseconds(models, world.fresh_NC)
+    for name, spent in times.items():
         print(f"{name:24} | {spent:.2f} us")
+    if asked.plot is not None:
+        asked.plot.write_text(trade_off(times, figures))
+
+
+def trade_off(times: dict[str, float], figures: dict[str, dict[str, Figures]]) -> str:
+    """The tail's overlap over the time per request, as SVG."""
+    names = sorted(times, key=times.__getitem__)
+    x = [times[name] for name in names]
+    lines = {
+        task: Line(x, [figures[name][task].tail for name in names]) for task in DEFAULT_TASKS.names
+    }
+    return line_plot(lines, "CPU us per request", "most uncertain tenth, of its ceiling")
 
 
 if __name__ == "__main__":
