@@ -61,8 +61,7 @@ ARMS = {
 
 def judge_rounds(source: Source, plan: Plan, seed: int, progress: Progress) -> Measured:
     """All arms on the same stream; figures against ``score``, paired within the seed."""
-    rows = plan.sizes.small + plan.rounds * plan.round_rows
-    world = base_world(source, plan, seed, progress, rows)
+    world = base_world(source, plan, seed, progress, _rows(plan))
     measured = Measured()
     found: dict[str, dict[str, float]] = {}
     for name, arm in ARMS.items():
@@ -82,7 +81,8 @@ def _play(
     Figures: ``model`` the last of these, ``stream`` the share of deals that passed in the rounds,
     direct passes and all; ``auc`` the first task's AUC-ROC; all times 100.
     """
-    start, stop = plan.sizes.small, len(world.train)
+    stop = len(world.train)
+    start = round(stop * plan.sizes.small / _rows(plan))
     chunks_K = np.array_split(np.arange(start, stop), plan.rounds)
     labelled = [world.train.take(np.arange(start))]
     kept, passed, worth = [], 0.0, 0.0
@@ -105,6 +105,11 @@ def _play(
     auc = judge.quality(bench, prediction)[f"{world.tasks.names[0]}.auc_roc"]
     stream = 100 * passed / max(worth, measures.TINY)
     return kept, {"model": 100 * kept[-1], "stream": stream, "auc": 100 * auc}
+
+
+def _rows(plan: Plan) -> int:
+    """Requests of all rounds, and those before the first; a smaller store is divided likewise."""
+    return plan.sizes.small + plan.rounds * plan.round_rows
 
 
 def _lab(world: World, labelled: list[Part], plan: Plan, seed: int, progress: Progress) -> Lab:

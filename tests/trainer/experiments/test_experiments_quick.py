@@ -104,3 +104,19 @@ def test_the_pages_show_what_the_report_says(out: Path, report: Report) -> None:
     for claim in report.claims:
         assert f"| {claim.name} |" in markdown
         assert f">{claim.name}</td>" in html
+
+
+@pytest.mark.slow
+def test_a_small_store_from_elsewhere_is_enough(tmp_path: Path) -> None:
+    """Fewer rows than the plan would have: sweeps and rounds take what is there, truth included."""
+    store, out = tmp_path / "store.parquet", tmp_path / "out"
+    simulate = ["simulate", "--requests", "1200", "--examples", str(store)]
+    assert CliRunner().invoke(build_app(), simulate).exit_code == 0
+    command = ["experiments", "--data", str(store), "--quick", "--seeds", "1", "--out", str(out)]
+    result = CliRunner().invoke(build_app(), command)
+    assert result.exit_code == 0, result.output
+    report = Report.model_validate_json((out / "report.json").read_text())
+    assert report.about.source == str(store)
+    assert set(report.rounds) == {"score", "explore", "swag", "confirmed", "unselected"}
+    assert report.error_finding["oracle_error"]["click"].within_bins.value.mean > 0.9
+    assert not report.correlation
