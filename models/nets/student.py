@@ -23,8 +23,8 @@ class StudentConfig:
         hidden: Widths of the hidden layers.
     """
 
-    embedding: int = 4
-    hidden: tuple[int, ...] = (64, 32)
+    embedding: int = 6
+    hidden: tuple[int, ...] = (96, 48)
 
 
 class Student(nn.Module):
