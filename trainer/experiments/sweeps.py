@@ -25,6 +25,7 @@ from trainer.uncertainty.sampled import SampledEstimator
 
 BATCH = 512
 """Requests per pass where time is taken, as in the worker and in the paper."""
+TURN_S = 0.05
 SHAPE_METHODS = ("swag", "confirmed")
 
 
@@ -140,7 +141,8 @@ def judge_speed(source: Source, plan: Plan, seed: int, progress: Progress) -> Me
     """Microseconds per request of the student, and of M samples of two teachers, in turns.
 
     Weights do not change the time, so the nets are barely trained. The student runs in
-    onnxruntime, the teachers in torch; all on one thread, 512 requests at a time.
+    onnxruntime, the teachers in torch; all on one thread, 512 requests at a time, at a steady pace:
+    a turn is as many passes as fill ``TURN_S``, after one that is not timed.
     """
     world = base_world(source, plan, seed, progress, plan.sizes.small)
     ids_NC = np.resize(world.test.ids_NC, (BATCH, world.layout.columns))
@@ -175,9 +177,13 @@ def _onnx(model: bytes, ids_NC: Ids) -> Callable[[], object]:
 
 
 def _seconds(run: Callable[[], object]) -> float:
-    started = time.perf_counter()
+    """Of a pass, by the mean of a turn."""
     run()
-    return time.perf_counter() - started
+    passes, started = 0, time.perf_counter()
+    while (spent := time.perf_counter() - started) < TURN_S:
+        run()
+        passes += 1
+    return spent / passes
 
 
 def base_world(source: Source, plan: Plan, seed: int, progress: Progress, rows: int) -> World:
