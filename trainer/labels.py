@@ -1,6 +1,6 @@
 """The teacher labels every row: mean and standard deviation of its probabilities, kept on disk.
 
-M weight samples know the spread only so well: two sets of 20 share between a tenth and nine tenths
+M weight samples know the spread only so well: two sets of 20 share as little as a tenth
 of their most uncertain tenth. A student that was taught by one set learns that set's luck. So rows
 in turn are labelled by different sets, at no cost: what the student cannot tell from the features
 averages out, and it comes nearer to the posterior's own spread than any set does. Few rows, which
