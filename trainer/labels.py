@@ -1,10 +1,11 @@
 """The teacher labels every row: mean and standard deviation of its probabilities, kept on disk.
 
-M weight samples know the spread only so well: two sets of 20 share as little as a tenth
-of their most uncertain tenth. A student that was taught by one set learns that set's luck. So rows
-in turn are labelled by different sets, at no cost: what the student cannot tell from the features
-averages out, and it comes nearer to the posterior's own spread than any set does. Few rows, which
-the student sees so often that it knows them by heart, are labelled by several sets each.
+M weight samples know the spread only so well: two sets of 20 share as little as a tenth of their
+most uncertain tenth. A student that was taught by one set learns that set's luck. So rows in turn
+are labelled by different sets, for no more than it takes to draw them: what the student cannot
+tell from the features averages out, and it comes nearer to the posterior's own spread than any set
+does. Few rows, which the student sees so often that it knows them by heart, are labelled by
+several sets each.
 
 Several processes label a share each. A finished file stays with the checkpoint, since labelling
 takes as long as a good part of the training.

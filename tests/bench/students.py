@@ -14,9 +14,7 @@ import argparse
 import tempfile
 import time
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +32,7 @@ from models.tasks import DEFAULT_TASKS
 from trainer.config import StudentTraining, TrainConfig
 from trainer.distill import fit_student, sets_per_row
 from trainer.evaluate import evaluate, spearman
-from trainer.experiments.measures import overlap
+from trainer.experiments.measures import agreement, overlap
 from trainer.fitting import ONE_CPU, deterministic
 from trainer.labels import label
 from trainer.plot import Line, line_plot
@@ -151,12 +149,10 @@ def judge(world: World, student: Student) -> dict[str, Figures]:
     for column, name in enumerate(DEFAULT_TASKS.names):
         sets = [u_NT[:, column] for u_NT in world.fresh_sets]
         drop = (teachers[name].auc_roc or 0.0) - (own[name].auc_roc or 0.0)
-        shares = [
-            fmean(agreement(u_NT[:, column], each_N) for each_N in sets)
-            / fmean(agreement(*pair) for pair in combinations(sets, 2))
-            for agreement in (spearman, overlap)
-        ]
-        found[name] = Figures(drop, *shares)
+        order, tail = (
+            agreement(measure, u_NT[:, column], sets).of_ceiling for measure in (spearman, overlap)
+        )
+        found[name] = Figures(drop, order, tail)
     return found
 
 

@@ -102,20 +102,17 @@ def _error_finding(results: Results, tasks: TaskSet) -> Iterator[Bar]:
     best = best_method(results, first)
     if best is None:
         return
-    bars = (
-        ("within_bins.value", 0.12, 0.20),
-        ("within_bins.gain", 0.0, 0.0),
-        ("poor_ratio.value", 1.3, None),
-        ("worst_tenth_auroc.gain", -0.03, 0.0),
-    )
     for task in (first, last):
         inner, key = f"error_finding.base.{best}.{task}", f"error_finding.{best}.{task}"
         true = results.figure(f"{inner}.true_poor_ratio")
-        for name, bar, aim in bars:
-            wanted = aim if aim is not None else NEAR_TRUTH * true.mean if true else bar
-            limit = bar if task == first else None
-            value = results.figure(f"{inner}.{name}")
-            yield _judged(f"{key}.{name}", value, "at least", limit, wanted)
+        for name, bar, aim in (
+            ("within_bins.value", 0.12, 0.20),
+            ("within_bins.gain", 0.0, 0.0),
+            ("poor_ratio.value", 1.3, NEAR_TRUTH * true.mean if true else 1.3),
+            ("worst_tenth_auroc.gain", -0.03, 0.0),
+        ):
+            value, limit = results.figure(f"{inner}.{name}"), bar if task == first else None
+            yield _judged(f"{key}.{name}", value, "at least", limit, aim)
 
 
 def _bar(results: Results, key: str, sense: Sense, bar: float, aim: float) -> Bar:

@@ -5,6 +5,9 @@ true error |p - p_true|, ``value`` what a request is worth downstream (deals, or
 probability). Equal values rank in the order of the rows.
 """
 
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +38,27 @@ class Passed(NamedTuple):
 
     direct_N: Mask
     scored_N: Mask
+
+
+class Agreement(NamedTuple):
+    """Agreement with sets of weight samples, and what the sets reach with each other.
+
+    Attributes:
+        value: Mean over the sets.
+        ceiling: Mean over the sets' pairs,
+        low: and the least
+        high: and the most that a pair reaches.
+    """
+
+    value: float
+    ceiling: float
+    low: float
+    high: float
+
+    @property
+    def of_ceiling(self) -> float:
+        """Value over ceiling; NaN without a ceiling."""
+        return self.value / self.ceiling if self.ceiling else float("nan")
 
 
 def top(values_N: Floats, count: int) -> Mask:
@@ -79,6 +103,21 @@ def overlap(a_N: Floats, b_N: Floats, share: float = WORST) -> float:
     """Share that the ``share`` largest of ``a`` and of ``b`` have in common."""
     count = max(round(share * len(a_N)), 1)
     return float((top(a_N, count) & top(b_N, count)).sum() / count)
+
+
+def agreement(
+    measure: Callable[[Floats, Floats], float], u_N: Floats, sets: Sequence[Floats]
+) -> Agreement:
+    """How ``u_N`` agrees with independent sets of weight samples.
+
+    Args:
+        measure: Of two uncertainties, such as their rank correlation or :func:`overlap`.
+        u_N: Uncertainties of requests.
+        sets: The same by each set of samples, at least two sets, each (N,).
+    """
+    pairs = [measure(*pair) for pair in combinations(sets, 2)]
+    value = fmean(measure(u_N, each_N) for each_N in sets)
+    return Agreement(value, fmean(pairs), min(pairs), max(pairs))
 
 
 def pass_fixed(score_N: Floats, u_N: Floats, rate: float, share: float) -> Passed:

@@ -8,9 +8,7 @@ what they have in common.
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from itertools import combinations
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 import torch
@@ -144,27 +142,23 @@ def _fidelity(
         u_N = student.epistemic_NT[:, column].astype(np.float64)
         p_N = student.mean_NT[:, column].astype(np.float64)
         sets = [each_NT[:, column] for each_NT in fresh]
-        pairs = list(combinations(sets, 2))
-        rank = fmean(spearman(u_N, each_N) for each_N in sets)
-        ceiling = fmean(spearman(*pair) for pair in pairs)
-        tail = fmean(measures.overlap(u_N, each_N) for each_N in sets)
-        own = fmean(measures.overlap(p_N * (1 - p_N), each_N) for each_N in sets)
-        overlaps = [measures.overlap(*pair) for pair in pairs]
-        tail_ceiling = fmean(overlaps)
+        rank = measures.agreement(spearman, u_N, sets)
+        tail = measures.agreement(measures.overlap, u_N, sets)
+        own = measures.agreement(measures.overlap, p_N * (1 - p_N), sets)
         measured.add(
             f"student.{task}",
             {
                 "auc_drop": roc_t - roc_s,
-                "spearman": rank,
-                "spearman_ceiling": ceiling,
-                "spearman_of_ceiling": rank / ceiling if ceiling else float("nan"),
-                "tail_overlap": tail,
-                "tail_overlap_ceiling": tail_ceiling,
-                "tail_overlap_ceiling_low": min(overlaps),
-                "tail_overlap_ceiling_high": max(overlaps),
-                "tail_overlap_of_ceiling": tail / tail_ceiling if tail_ceiling else float("nan"),
-                "tail_overlap_bernoulli": own,
-                "tail_overlap_gain": tail - own,
+                "spearman": rank.value,
+                "spearman_ceiling": rank.ceiling,
+                "spearman_of_ceiling": rank.of_ceiling,
+                "tail_overlap": tail.value,
+                "tail_overlap_ceiling": tail.ceiling,
+                "tail_overlap_ceiling_low": tail.low,
+                "tail_overlap_ceiling_high": tail.high,
+                "tail_overlap_of_ceiling": tail.of_ceiling,
+                "tail_overlap_bernoulli": own.value,
+                "tail_overlap_gain": tail.value - own.value,
             },
         )
     return measured

@@ -26,6 +26,7 @@ from trainer.uncertainty.sampled import SampledEstimator
 BATCH = 512
 """Requests per pass where time is taken, as in the worker and in the paper."""
 TURN_S = 0.05
+"""Seconds that a turn of timed passes takes at least."""
 SHAPE_METHODS = ("swag", "confirmed")
 
 

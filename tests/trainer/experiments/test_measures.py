@@ -132,3 +132,19 @@ def test_ratios_and_overlaps() -> None:
     assert measures.overlap(a_N, a_N) == 1.0
     assert measures.overlap(a_N, -a_N) == 0.0
     assert measures.overlap(a_N, np.where(a_N == 19, -1, a_N)) == 0.5
+
+
+def test_agreement_with_sets_beside_what_they_reach_with_each_other() -> None:
+    """The mean over sets, and over their pairs; what knows the sets' common part is above these."""
+    rng = np.random.default_rng(3)
+    common_N = rng.random(4000)
+    sets = [common_N + rng.normal(0, 0.3, 4000) for _ in range(4)]
+    pairs = [measures.overlap(sets[i], sets[j]) for i in range(4) for j in range(i)]
+    own = measures.agreement(measures.overlap, sets[0], sets[1:])
+    assert own.value == pytest.approx(np.mean([measures.overlap(sets[0], x) for x in sets[1:]]))
+    found = measures.agreement(measures.overlap, common_N, sets)
+    assert found.ceiling == pytest.approx(np.mean(pairs))
+    assert (found.low, found.high) == (min(pairs), max(pairs))
+    assert found.of_ceiling == pytest.approx(found.value / found.ceiling)
+    assert found.of_ceiling > 1.1
+    assert np.isnan(measures.agreement(lambda _a, _b: 0.0, common_N, sets).of_ceiling)
