@@ -61,7 +61,7 @@ class TeacherTraining:
 
     batch: int = 256
     epochs: int = 2
-    min_steps: int = 1500
+    min_steps: int = 900
     steps: int | None = None
     learning_rate: float = 7e-4
     swag_learning_rate: float = 1.5e-4

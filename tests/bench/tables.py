@@ -30,13 +30,14 @@ from trainer.evaluate import evaluate
 from trainer.tables import write_csv_examples
 from trainer.train import train
 
-COLUMNS = (
-    "age class_of_worker industry occupation education wage_per_hour enrolled marital "
-    "major_industry major_occupation race hispanic sex labor_union unemployment employment gains "
-    "losses dividends tax_filer region state household summary weight msa reg within same_house "
-    "sunbelt persons under_18 father mother self citizenship business veterans_form veterans "
-    "weeks year income"
-).split()
+COLUMNS = [
+    "age", "class_of_worker", "industry", "occupation", "education", "wage_per_hour", "enrolled",
+    "marital", "major_industry", "major_occupation", "race", "hispanic", "sex", "labor_union",
+    "unemployment", "employment", "gains", "losses", "dividends", "tax_filer", "region", "state",
+    "household", "summary", "weight", "msa", "reg", "within", "same_house", "sunbelt", "persons",
+    "under_18", "father", "mother", "self", "citizenship", "business", "veterans_form",
+    "veterans", "weeks", "year", "income",
+]  # fmt: skip
 NUMERIC = {
     "age": "linear = { low = 0, high = 90, buckets = 30 }",
     "wage_per_hour": "log = { low = 1, high = 10000, buckets = 16 }",

@@ -26,6 +26,8 @@ EARLIER: Final = 0.25
 """Share of the training rows that the earlier model of ``selected`` learned from."""
 POOR: Final = "data_poor"
 
+logger = logging.getLogger(__name__)
+
 
 class StoreSource:
     """Rows of a store, split anew for every seed.
@@ -65,7 +67,8 @@ class StoreSource:
                 :func:`trainer.tables.csv_examples`).
         """
         if path.suffix == ".csv":
-            return cls.of(str(path), csv_examples(path, spec, tasks), spec, tasks)
+            examples = csv_examples(path, spec, tasks, seed=0, warn=logger.warning)
+            return cls.of(str(path), examples, spec, tasks)
         examples = read_examples(path, spec, tasks)
         poor_N = _data_poor(path, len(examples))
         return cls.of(str(path), examples, spec, tasks, poor_N=poor_N)
