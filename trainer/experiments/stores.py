@@ -4,6 +4,7 @@ A seed is a split, drawn anew by request (or by group: all rows of a user on one
 ``drift`` splits by time instead: the newest rows are judged.
 """
 
+import logging
 from pathlib import Path
 from typing import Final
 
