@@ -99,8 +99,8 @@ def check_features(
             constant.append(feature.name)
     if constant:
         warn(
-            f"{path}: the same in every row, so that nothing can be learned from it: "
-            f"{', '.join(constant)}"
+            f"{path}: the same id in every row, so that nothing can be learned from it (one value "
+            f"only, or a size so small that all values share a row): {', '.join(constant)}"
         )
 
 

@@ -233,4 +233,4 @@ def test_a_column_that_never_changes_is_named(tmp_path: Path) -> None:
     """Nothing can be learned from it."""
     warnings: list[str] = []
     read(table(tmp_path / "t.csv", 30, education=["x"] * 30), warnings=warnings)
-    assert ["same in every row" in text and "education" in text for text in warnings] == [True]
+    assert ["same id in every row" in text and "education" in text for text in warnings] == [True]
