@@ -10,13 +10,11 @@ has not passed its trial in a child process (:mod:`models.trial`), and all of it
 that the end of the process does not wait for.
 """
 
-import asyncio
 import logging
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 from mode import Service
 
@@ -31,6 +29,7 @@ from models.registry import Registry
 from models.scorer import ScoringError
 from models.settings import Settings
 from models.tasks import TaskSet
+from models.threads import in_daemon_thread
 from models.trial import Ids, hold_trial
 from stream.candidates import Candidate, Candidates
 from stream.interceptor import LoadedModel
@@ -40,7 +39,6 @@ from stream.records import ModelAnnouncement
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
 Recent = tuple[str, Ids]
 START_S: Final = 60.0
 """How long a worker waits at its start for an announced artifact before others are good enough."""
@@ -233,34 +231,3 @@ class ModelWatcher(Service):  # type: ignore[misc]
             self._metrics.refusals.refuse(*candidate.place, error.message, consequence)
         else:
             logger.error("%s: %s", consequence, error.message)
-
-
-async def in_daemon_thread(function: Callable[[], T]) -> T:
-    """What ``function`` returns or raises, run in a thread that the process does not wait for.
-
-    The threads of ``asyncio.to_thread`` are waited for at the end of the process.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]
-
-    def body() -> None:
-        result, fault = None, None
-        try:
-            result = function()
-        except Exception as error:  # noqa: BLE001 - raised again by who waits
-            fault = error
-        try:
-            loop.call_soon_threadsafe(settle, result, fault)
-        except RuntimeError:
-            logger.debug("an artifact was loaded too late: the loop is closed")
-
-    threading.Thread(target=body, name="weir-model", daemon=True).start()
-    return await future
