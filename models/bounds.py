@@ -77,8 +77,9 @@ MAX_TRIAL_CPU_S: Final = 10
 MAX_TRIAL_BYTES: Final = 384 << 20
 #: Processor time per request of a full batch, us: 4 are usual, and ten times as much is too slow.
 MAX_REQUEST_US: Final = 200.0
-#: Announcements that a worker goes back through at its start, newest first, until one can serve.
-MAX_ANNOUNCEMENTS: Final = 4
+#: Announcements from below the registry that a worker goes back through, newest first, until one
+#: can serve; that many bad ones in a row hide a good one.
+MAX_ANNOUNCEMENTS: Final = 64
 #: Wait before an artifact that could not be read is tried again; it doubles up to the second.
 RETRY_S: Final = (0.5, 60.0)
 

@@ -10,10 +10,11 @@ the names below the registry count, and the manifest must have the announced has
 import logging
 import os
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
+from typing import Any, Final
 
 import fsspec
-from fsspec.implementations.local import LocalFileSystem
 from pydantic import ValidationError
 
 from models.artifact import (
@@ -30,6 +31,8 @@ from models.manifest import MANIFEST_FILE, Manifest, is_name, sha256
 
 logger = logging.getLogger(__name__)
 
+FILE: Final = "file://"
+
 
 class RegistryError(UserError, RuntimeError):
     """A version that cannot be published or found."""
@@ -44,8 +47,16 @@ class Registry:
 
     def __init__(self, url: str | Path) -> None:
         self.url = str(url).rstrip("/")
-        self._fs, self._root = fsspec.core.url_to_fs(self.url)
-        self._root = self._root.rstrip("/")
+        local = "://" not in self.url or self.url.startswith(FILE)
+        self._path = self.url.removeprefix(FILE) if local and "::" not in self.url else None
+
+    @cached_property
+    def _fs(self) -> Any:
+        return fsspec.core.url_to_fs(self.url)[0]
+
+    @cached_property
+    def _root(self) -> str:
+        return str(fsspec.core.url_to_fs(self.url)[1]).rstrip("/")
 
     def publish(self, folder: str | Path, version: str) -> str:
         """Copy a verified artifact into the registry and return its URL.
@@ -88,7 +99,7 @@ class Registry:
             ArtifactError: With a code for what is wrong: ``outside-registry`` if the URL does not
                 lie below this registry, otherwise as :func:`models.artifact.fetch_artifact`.
         """
-        return fetch_artifact(self.below(url), manifest_sha256, root=self._root)
+        return fetch_artifact(self.below(url), manifest_sha256, root=self._path)
 
     def below(self, url: str) -> str:
         """The URL of a folder below this registry, made of the registry's own and checked names.
@@ -109,11 +120,10 @@ class Registry:
     def _spellings(self) -> Iterable[str]:
         """How the registry's folder may be written: as configured, or absolute."""
         yield self.url
-        if isinstance(self._fs, LocalFileSystem):
-            path = self.url.removeprefix("file://")
-            for way in (os.path.normpath(path), self._root, os.path.realpath(self._root)):
-                yield way
-                yield f"file://{way}"
+        if self._path:
+            for way in (os.path.normpath, os.path.abspath, os.path.realpath):
+                yield way(self._path)
+                yield FILE + way(self._path)
 
     def versions(self) -> list[str]:
         """Published versions, oldest first (by creation time, then name).

@@ -139,6 +139,7 @@ class ModelWatcher(Service):  # type: ignore[misc]
         self._install = install
         self._metrics = metrics
         self._recent = recent
+        self._registry = Registry(settings.model.registry)
         self._candidates = Candidates(settings.model.artifact)
         self._serving: _Served | None = None
         self._before: _Served | None = None
@@ -178,7 +179,16 @@ class ModelWatcher(Service):  # type: ignore[misc]
                 with self._metrics.refusals.guard(record, "announcement ignored"):
                     announcement = ModelAnnouncement.from_bytes(record.value)
                     place = (record.topic, record.partition, record.offset)
-                    self._candidates.announce(Candidate.announced(announcement, place))
+                    self._announced(Candidate.announced(announcement, place))
+
+    def _announced(self, candidate: Candidate) -> None:
+        """Keep an announcement; one of what lies outside the registry takes no good one's place."""
+        try:
+            self._registry.below(candidate.url)
+        except ArtifactError as error:
+            self._refuse(candidate, error)
+        else:
+            self._candidates.announce(candidate)
 
     async def _try(self, candidate: Candidate) -> None:
         """Load a candidate beside the serving model and swap, or refuse it and keep the old one."""

@@ -35,6 +35,21 @@ def test_the_newest_announcement_comes_first() -> None:
     assert candidates.next(None, 1e9) is configured
 
 
+def test_only_the_newest_announcements_are_kept() -> None:
+    """With more than that many, the oldest are forgotten, and what serves may be among them."""
+    candidates = Candidates("configured")
+    made = [announced(number) for number in range(MAX_ANNOUNCEMENTS + 1)]
+    for candidate in made:
+        candidates.announce(candidate)
+    for candidate in reversed(made[1:]):
+        assert candidates.next(made[0], 0.0) is candidate
+        candidate.refuse(ArtifactFault.BAD_MODEL, 0.0)
+    assert candidates.next(made[0], 1e9) is None
+    configured = candidates.next(None, 0.0)
+    assert configured is not None
+    assert configured.place is None
+
+
 def test_what_may_pass_is_tried_again_less_and_less_often() -> None:
     """The wait doubles up to a bound; the same fault is reported once."""
     candidate = announced(1)
