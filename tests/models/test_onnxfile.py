@@ -83,7 +83,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "no such size": (lambda m: m.graph.initializer[0].dims.append(0), "a dimension"),
     "huge": (lambda m: m.graph.initializer[0].dims.append(2**60), "a dimension"),
     "overflowing": (lambda m: m.graph.initializer[0].dims.extend([2**24] * 2), "bytes of data"),
-    "not finite": (lambda m: constant(m, np.array([np.inf], np.float32)), "is not finite"),
+    "not a number": (lambda m: constant(m, np.array([np.nan], np.float32)), "is not a number"),
     "doubled constant": (lambda m: constant(m, np.ones(1, np.float32), "tenth"), "given twice"),
     "the input's name": (lambda m: constant(m, np.ones(1, np.float32), "ids"), "input's name"),
     "odd name": (lambda m: constant(m, np.ones(1, np.float32), "../x"), "letters"),
