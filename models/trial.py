@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -45,6 +46,8 @@ ALONE_TOLERANCE: Final = 1e-4
 """Absolute and relative; sums of a batch are rounded in another order than those of one."""
 TIMED: Final = 3
 """Full batches that are timed; the fastest counts, for others disturb a machine."""
+COPIES: Final = 5
+"""Of the student's file while it is read, written anew and laid out by the runtime."""
 SAMPLE: Final = b'{"id":"1","imp":[{"id":"1"}],"site":{"id":"s"},"user":{"id":"u"},"tmax":100}'
 _VARIABLES: Final = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR")
 _ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -238,7 +241,7 @@ def _time(scorer: Scorer, ids_NC: Ids) -> float:
     return time.thread_time() - start
 
 
-def _bound() -> None:
+def _bound(model_bytes: int) -> None:
     """Limit this process, from here on: time, memory, files."""
     limits = {
         resource.RLIMIT_CPU: MAX_TRIAL_CPU_S,
@@ -248,7 +251,9 @@ def _bound() -> None:
     }
     if sys.platform == "linux":  # elsewhere address space is not counted
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        limits[resource.RLIMIT_AS] = used + MAX_TRIAL_BYTES
+        limits[resource.RLIMIT_AS] = used + MAX_TRIAL_BYTES + COPIES * model_bytes
+        with suppress(OSError):  # if memory runs out, this process goes first, not the worker
+            Path("/proc/self/oom_score_adj").write_text("1000")
     for kind, limit in limits.items():
         resource.setrlimit(kind, (limit, limit))
     signal.alarm(int(MAX_TRIAL_S))
@@ -276,7 +281,7 @@ def _judge(job: Job) -> Verdict:
 def main() -> None:
     """Try the artifact on standard input; the verdict goes to standard output."""
     job = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Job)
-    _bound()
+    _bound(len(job.contents[STUDENT_FILE]))
     sys.stdout.buffer.write(msgspec.msgpack.encode(_judge(job)))
 
 
