@@ -73,8 +73,8 @@ MAX_TRIAL_S: Final = 60.0
 #: Processor time of a trial; it takes 0.3 s.
 MAX_TRIAL_CPU_S: Final = 10
 #: Memory of a trial beyond that of the libraries and of five times the student's file, which is
-#: read, written anew and laid out: the tensors of 512 requests take 40 MiB. The child counts as part
-#: of the worker where memory is limited.
+#: read, written anew and laid out: the tensors of 512 requests take 40 MiB. The child counts as a
+#: part of the worker where memory is limited.
 MAX_TRIAL_BYTES: Final = 128 << 20
 #: Processor time per request of a full batch, us: 4 are usual, and ten times as much is too slow.
 MAX_REQUEST_US: Final = 200.0
