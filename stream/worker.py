@@ -62,13 +62,16 @@ class InterceptWorker(Service):  # type: ignore[misc]
         self._app = app
         self.metrics = WorkerMetrics()
         policy = Policy(settings.policy, settings.task_set, worker=uuid.uuid4().hex)
+        self._watcher = ModelWatcher(
+            settings, self._install, self.metrics, lambda: self._interceptor.recent
+        )
         self._interceptor = Interceptor(
             policy,
             self.metrics,
             max_value_bytes=settings.worker.max_value_bytes,
+            on_failure=self._watcher.failed,
         )
         self.sink = MeteredSink(_sink(settings), self.metrics)
-        self._watcher = ModelWatcher(settings, self._install, self.metrics)
         self._control = ControlWatcher(settings, policy, self.metrics)
         self._sharing = RateSharing(settings, policy, self.metrics)
 

@@ -28,8 +28,9 @@ from models.manifest import (
     sha256,
 )
 from models.nets.embedding import FeatureLayout
-from models.nets.export import OPSET, check_agreement, export_student
+from models.nets.export import check_agreement, export_student
 from models.nets.scale import MeanScale, UncertaintyScale
+from models.onnxfile import OPSET
 from models.tasks import DEFAULT_TASKS, TaskSet
 from trainer.auto import judge_direct_passes
 from trainer.card import card_html
