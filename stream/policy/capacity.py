@@ -8,7 +8,7 @@ intercepted. What flowed out never exceeds what flowed in, so passes in any t se
 Q t + depth + 2 B + 1.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -72,16 +72,3 @@ class Reservoir:
             shares.append(int(min(share + spilt, MOST) * _ONE) / _ONE)
         self._level, self._clock = level, clock
         return np.array(shares, np.float64)
-
-    def snapshot(self) -> dict[str, Any]:
-        """The state as JSON-able data."""
-        return {"level": self._level, "clock": self._clock}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a :meth:`snapshot`, at this reservoir's own Q.
-
-        Raises:
-            KeyError: If the state lacks a part.
-        """
-        self._level = min(state["level"], self._depth)
-        self._clock = state["clock"]

@@ -187,27 +187,6 @@ class InterceptionController:
         """At most ``count`` evenly spaced quantiles of the window's rewards, rising."""
         return self._reward.sample(count)
 
-    def snapshot(self) -> dict[str, Any]:
-        """The state as JSON-able data."""
-        held = {"direct": self._direct.snapshot(), "reward": self._reward.snapshot()}
-        if self._reservoir is not None:
-            held["reservoir"] = self._reservoir.snapshot()
-        return held
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue exactly where the controller of a :meth:`snapshot` stood.
-
-        The target stays this controller's own; under another target than the snapshot's the
-        thresholds are read anew off the restored window.
-
-        Raises:
-            KeyError: If the state lacks a part.
-        """
-        self._direct.restore(state["direct"])
-        self._reward.restore(state["reward"])
-        if self._reservoir is not None and "reservoir" in state:
-            self._reservoir.restore(state["reservoir"])
-
     def _retarget(self) -> None:
         target, aim = self._target, self._aim
         slack = target.slack if aim is None else target.slack * 0.75 * math.sqrt(aim.part)

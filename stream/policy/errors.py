@@ -1,10 +1,10 @@
-"""What the policy raises when its settings or its snapshot cannot be used."""
+"""What the policy raises when its settings cannot be used."""
 
 from models.errors import UserError
 
 
 class PolicyError(UserError, ValueError):
-    """Names the key of the settings (or the snapshot), what is wrong with it, and the fix."""
+    """Names the key of the settings, what is wrong with it, and the fix."""
 
 
 class ExpressionError(PolicyError):

@@ -8,7 +8,7 @@ told to it, between two calls.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,6 @@ from models.manifest import AutoEvidence
 from models.settings import EVERYTHING, PolicySettings, ScenarioSettings
 from models.tasks import TaskSet
 from stream.policy.confidence import follow
-from stream.policy.errors import PolicyError
 from stream.policy.exploration import draw
 from stream.policy.fleet import PartitionState
 from stream.policy.grouping import ScenariosByRow, value
@@ -27,7 +26,6 @@ from stream.policy.scenarios import ScenarioIndex
 from stream.policy.steering import Change, Steering
 from stream.records import Reason
 
-SNAPSHOT_VERSION: Final = 3
 REPORTS: Final = 200
 """States that a worker tells the fleet at a time; with full summaries 300 KB."""
 
@@ -251,43 +249,6 @@ class Policy:
             self._turn = (self._turn + 1) % len(named)
             reports += named[self._turn].report()
         return reports
-
-    def snapshot(self) -> dict[str, Any]:
-        """The state as JSON-able data; settings are not part of it."""
-        return {
-            "version": SNAPSHOT_VERSION,
-            "scenarios": {
-                name: scenario.snapshot()
-                for name, scenario in self._scenarios.items()
-                if scenario.started
-            },
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue exactly where the policy of a :meth:`snapshot` stood.
-
-        Scenarios that have no name here are left out.
-
-        Raises:
-            PolicyError: If the snapshot is of another version, or damaged; the policy then goes
-                on as it was.
-        """
-        if state.get("version") != SNAPSHOT_VERSION:
-            raise PolicyError(
-                f"policy snapshot: version {SNAPSHOT_VERSION} expected, "
-                f"{state.get('version')!r} found; start without it"
-            )
-        before = self.snapshot()
-        try:
-            self._restore(state["scenarios"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            self._restore(before["scenarios"])
-            raise PolicyError(f"policy snapshot: damaged ({error!r}); start without it") from error
-
-    def _restore(self, scenarios: dict[str, Any]) -> None:
-        for name, held in scenarios.items():
-            if name in self._scenarios:
-                self._scenarios[name].restore(held)
 
     @property
     def _everything(self) -> Scenario:

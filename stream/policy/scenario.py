@@ -1,7 +1,5 @@
 """One scenario: its settings in force, its controller, its pacing, and its part of the fleet."""
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -60,11 +58,6 @@ class Scenario:
     def explores(self) -> bool:
         """Whether draws are needed."""
         return self._settings.explore > 0.0
-
-    @property
-    def started(self) -> bool:
-        """Whether it has ever had a request."""
-        return self._started is not None
 
     @property
     def controller(self) -> InterceptionController:
@@ -165,19 +158,6 @@ class Scenario:
             )
             for entry in entries
         ]  # fmt: skip
-
-    def snapshot(self) -> dict[str, Any]:
-        """The state as JSON-able data."""
-        return {"controller": self.controller.snapshot()}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a :meth:`snapshot`.
-
-        Raises:
-            KeyError: If the state lacks a part.
-        """
-        self._seeded = True
-        self.controller.restore(state["controller"])
 
     def _aim(self, controller: InterceptionController) -> None:
         target, aim = self._target(), None

@@ -20,14 +20,14 @@ class ThresholdTable:
 
     Args:
         thresholds_L: The threshold of each level, float32.
-        tie_shares_L: Of the values equal to it the part that passes, in units of 1 / ``ONE``; or
-            what finds out, for where no value is equal nobody needs to know.
+        tie_shares_L: Finds out which part of the values equal to it passes, in units of
+            1 / ``ONE``; where no value is equal nobody needs to know.
     """
 
     def __init__(
         self,
         thresholds_L: npt.NDArray[np.float32],
-        tie_shares_L: npt.NDArray[np.uint64] | Callable[[], npt.NDArray[np.uint64]],
+        tie_shares_L: Callable[[], npt.NDArray[np.uint64]],
     ) -> None:
         self.thresholds_L = thresholds_L
         self.thresholds: list[float] = thresholds_L.tolist()
@@ -56,7 +56,7 @@ class ThresholdTable:
     @cached_property
     def tie_shares_L(self) -> npt.NDArray[np.uint64]:
         """Of the values equal to each threshold the part that passes, in units of 1 / ``ONE``."""
-        return self._tie_shares_L() if callable(self._tie_shares_L) else self._tie_shares_L
+        return self._tie_shares_L()
 
     @cached_property
     def tie_shares(self) -> list[int]:

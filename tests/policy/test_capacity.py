@@ -67,17 +67,11 @@ def test_traffic_of_twice_the_capacity_is_cut_to_it_and_the_better_half_passes()
 @settings(deadline=None, max_examples=25)
 @given(cuts=st.lists(st.integers(0, COUNT), max_size=20))
 def test_decisions_under_a_capacity_do_not_depend_on_the_cutting(cuts: list[int]) -> None:
-    """Any cutting gives the verdicts of one call; a restored controller goes on exactly."""
+    """Any cutting gives the verdicts of one call."""
     target = Target(0.0, capacity=120.0, direct_share=0.05)
     whole_N = run(InterceptionController(target), REWARDS, [0, COUNT])
     edges = [0, *sorted(cuts), COUNT]
     assert np.array_equal(run(InterceptionController(target), REWARDS, edges), whole_N)
-    middle = edges[len(edges) // 2]
-    first, second = InterceptionController(target), InterceptionController(target)
-    head_N = run(first, REWARDS, [0, middle]) if middle else np.zeros(0, np.bool_)
-    second.restore(first.snapshot())
-    tail_N = run(second, REWARDS, [middle, COUNT]) if middle < COUNT else np.zeros(0, np.bool_)
-    assert np.array_equal(np.concatenate([head_N, tail_N]), whole_N)
 
 
 def test_what_is_owed_is_exact_for_direct_passes_too() -> None:
