@@ -1,6 +1,6 @@
 """Capacity: passes accrue by the clock, at most Q a second, instead of by the request.
 
-Credit flows into a reservoir at Q per second of the records' own time and out of it, into what the
+Credit flows into a reservoir at Q per second of the stream's time and out of it, into what the
 gate owes, in proportion to its level: share = level / depth per request. So the share follows
 Q / (requests per second) within ``depth`` requests without anybody estimating it. Where traffic is
 below Q the reservoir overflows into what the gate owes, up to its slack B, and nothing is
@@ -30,7 +30,7 @@ def slack_within(per_second: float, slack: float) -> float:
 
 
 class Reservoir:
-    """Credit for passes, by the records' own clock.
+    """Credit for passes, by the stream's clock.
 
     Args:
         per_second: Q, the passes that accrue per second.
@@ -52,7 +52,7 @@ class Reservoir:
         """What each of the next N requests adds to the passes owed, float64.
 
         Args:
-            times_N: Timestamps in milliseconds; a late one does not turn the clock back.
+            times_N: The stream's time at each, in milliseconds.
 
         Returns:
             Shares of shape (N,), multiples of 2^-32.

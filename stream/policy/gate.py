@@ -131,7 +131,7 @@ class ShareGate:
 
         Args:
             values_M: Rankable values, in an order that leaves any stretch of them representative.
-            time: What counts as their timestamp, in milliseconds.
+            time: What counts as their time, in milliseconds.
         """
         self._window.append(values_M, np.full(len(values_M), time, np.int64))
         self._refresh()
@@ -154,7 +154,7 @@ class ShareGate:
 
         Args:
             values_N: Values as ``rankable`` makes them; +inf passes without comparison.
-            times_N: Timestamps in milliseconds.
+            times_N: The stream's time at each, in milliseconds.
             granted_N: Values that pass whatever their rank; they count against what is owed.
             shares_N: What each value adds to the passes owed, multiples of 2^-32; for a gate
                 whose share varies.

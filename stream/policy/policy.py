@@ -16,6 +16,7 @@ import numpy.typing as npt
 from models.manifest import AutoEvidence
 from models.settings import EVERYTHING, PolicySettings, ScenarioSettings
 from models.tasks import TaskSet
+from stream.policy.clock import StreamClock
 from stream.policy.confidence import follow
 from stream.policy.exploration import draw
 from stream.policy.fleet import PartitionState
@@ -76,6 +77,7 @@ class Policy:
         self._seed = settings.seed
         self._window = settings.window
         self._steering = Steering(settings, tasks)
+        self._clock = StreamClock()
         self._scenarios: dict[str, Scenario] = {}
         self._own: frozenset[int] = frozenset()
         self._partitions = 0
@@ -101,6 +103,11 @@ class Policy:
         return self._everything.controller.threshold
 
     @property
+    def distrusted_stamps(self) -> int:
+        """Timestamps so far that the stream's clock did not follow."""
+        return self._clock.distrusted
+
+    @property
     def in_force(self) -> Mapping[str, ScenarioSettings]:
         """The settings in force for ``*`` and for every named scenario."""
         return self._steering.in_force
@@ -118,20 +125,24 @@ class Policy:
         *,
         scenarios_N: npt.NDArray[np.int32] | None = None,
         partitions_N: npt.NDArray[np.int64] | None = None,
+        now_ms: int | None = None,
     ) -> Decisions:
         """Decide the next N requests of the stream, in order.
 
         Args:
             hashes_N: xxh3_64 of the request ids, uint64.
-            timestamps_N: The records' timestamps in milliseconds, int64.
+            timestamps_N: The records' timestamps, int64; see :mod:`stream.policy.clock`.
             scores_NT: Probabilities, each on its task's own population, float32.
             uncertainties_NT: Standard deviations of those probabilities, float32.
             scenarios_N: Rows of the scenario feature; None where there is none.
             partitions_N: Where each request came from; None where nobody shares it.
+            now_ms: What the wall clock shows, in milliseconds since the epoch, while requests are
+                read as they come; None for a history in its order.
 
         Returns:
             The decisions.
         """
+        time_N, partition_time_N = self._clock.read(timestamps_N, partitions_N, now_ms)
         rows = self._scenarios_by_row.split(scenarios_N)
         reward_N, uncertainty_N = value(rows, scores_NT, uncertainties_NT)
         exploring = any(scenario.explores for scenario, _ in rows)
@@ -145,10 +156,10 @@ class Policy:
         )
         for scenario, at in rows:
             draws = None if draws_N is None else draws_N[at]
-            verdicts = scenario.decide(reward_N[at], uncertainty_N[at], timestamps_N[at], draws)
+            verdicts = scenario.decide(reward_N[at], uncertainty_N[at], time_N[at], draws)
             passed_N = verdicts.passed_N
             if partitions_N is not None:
-                scenario.account(partitions_N[at], timestamps_N[at], passed_N)
+                scenario.account(partitions_N[at], partition_time_N[at], passed_N)
             explored_N = passed_N & ~verdicts.chosen_N
             reason_N = np.full(len(passed_N), Reason.SCORE, np.uint8)
             reason_N[verdicts.direct_N] = Reason.UNCERTAIN

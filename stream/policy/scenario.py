@@ -73,27 +73,27 @@ class Scenario:
         self,
         reward_N: npt.NDArray[np.float32],
         uncertainty_N: npt.NDArray[np.float32],
-        timestamps_N: npt.NDArray[np.int64],
+        times_N: npt.NDArray[np.int64],
         draws_N: npt.NDArray[np.float64] | None,
     ) -> Verdicts:
         """Decide its next requests; see :meth:`InterceptionController.decide`."""
-        if not self._seeded and len(timestamps_N):
+        if not self._seeded and len(times_N):
             self._seeded = True
             seeds_M = self._fleet.seeds(self._own)
             if len(seeds_M):
-                self.controller.seed(seeds_M, int(timestamps_N[0]))
+                self.controller.seed(seeds_M, int(times_N[0]))
             self._aim(self.controller)
-        return self.controller.decide(reward_N, uncertainty_N, timestamps_N, draws_N)
+        return self.controller.decide(reward_N, uncertainty_N, times_N, draws_N)
 
     def account(
         self,
         partitions_N: npt.NDArray[np.int64],
-        timestamps_N: npt.NDArray[np.int64],
+        times_N: npt.NDArray[np.int64],
         passed_N: npt.NDArray[np.bool_],
     ) -> None:
         """Keep the books of each partition."""
         share = 1.0 - self.rate if self._settings.capacity is None else 0.0
-        self._books.account(partitions_N, timestamps_N, passed_N, share)
+        self._books.account(partitions_N, times_N, passed_N, share)
 
     def steer(self, settings: ScenarioSettings, valuation: Valuation) -> None:
         """Hold other settings from the next request on."""

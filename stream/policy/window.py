@@ -1,7 +1,6 @@
 """The sliding window: the last N values of a stream, none of them older than T seconds.
 
-Its clock is the stream's own: the greatest timestamp seen so far, so that a late record neither
-turns time back nor is thrown out of the window before it was in.
+Time is the stream's (:mod:`stream.policy.clock`), which late stamps do not turn back.
 """
 
 from typing import Final
@@ -37,7 +36,7 @@ class SlidingWindow:
 
         Args:
             values_N: The values, float32 of shape (N,).
-            times_N: Their timestamps in milliseconds, int64 of shape (N,).
+            times_N: The stream's time at each, in milliseconds, int64 of shape (N,).
         """
         values_N = values_N[-self.requests :]
         count = len(values_N)

@@ -14,6 +14,7 @@ from models.features import Extractor
 from models.settings import PolicySettings
 from models.tasks import DEFAULT_TASKS
 from stream.policy import Decisions, Policy, PolicyError
+from stream.policy.clock import StreamClock
 from stream.policy.pacing import Spending
 from stream.policy.scenarios import ScenarioIndex, scenario_feature
 from stream.records import Reason
@@ -98,7 +99,11 @@ def test_no_requests_are_no_decisions() -> None:
 
 
 def test_every_scenario_decides_as_it_would_alone() -> None:
-    """A scenario's decisions are those of a policy with its settings that sees its requests."""
+    """A scenario's decisions are those of a policy with its settings that sees its requests.
+
+    Time is that of the whole stream.
+    """
+    time_N = StreamClock().read(TIMES)[0] + 1
     policy = Policy(PolicySettings(**SETTINGS), DEFAULT_TASKS)
     both = policy.decide(HASHES, TIMES, SCORES, UNCERTAINTIES, scenarios_N=ROWS)
     for name in ("strict", "capped", "explored"):
@@ -106,7 +111,7 @@ def test_every_scenario_decides_as_it_would_alone() -> None:
         own = PolicySettings(**{"rate": 0.6, **SETTINGS["scenarios"][name]}).model_dump()
         weights = PolicySettings().weights | own["weights"]
         alone = Policy(PolicySettings(**{**own, "weights": weights}), DEFAULT_TASKS)
-        expected = alone.decide(HASHES[at], TIMES[at], SCORES[at], UNCERTAINTIES[at])
+        expected = alone.decide(HASHES[at], time_N[at], SCORES[at], UNCERTAINTIES[at])
         for column in fields(Decisions):
             found = getattr(both, column.name)[at]
             assert np.array_equal(found, getattr(expected, column.name)), (name, column.name)
