@@ -227,7 +227,7 @@ class ShareGate:
 
     def _refresh(self) -> None:
         """Read the table of thresholds off the window."""
-        self._table = ThresholdTable.read(self._levels, self._window.recent(self._share))
+        self._table = ThresholdTable(self._levels, self._window.recent(self._share))
 
     def _replan(self) -> None:
         granted = self._granted * self._share if self._varying else self._granted

@@ -13,17 +13,17 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from models.manifest import AutoEvidence
+from models.manifest import OWN, AutoEvidence
 from models.settings import EVERYTHING, PolicySettings, ScenarioSettings
 from models.tasks import TaskSet
 from stream.policy.clock import StreamClock
 from stream.policy.confidence import follow
+from stream.policy.errors import PolicyError
 from stream.policy.exploration import draw
 from stream.policy.fleet import PartitionState
 from stream.policy.grouping import ScenariosByRow, value
 from stream.policy.pacing import Spending
 from stream.policy.scenario import Scenario
-from stream.policy.scenarios import ScenarioIndex
 from stream.policy.steering import Change, Steering
 from stream.records import Reason
 
@@ -82,7 +82,8 @@ class Policy:
         self._own: frozenset[int] = frozenset()
         self._partitions = 0
         self._turn = -1
-        self._apply(self._steering.in_force)
+        self._stale = dict.fromkeys(self._steering.names)
+        self._settle()
 
     @property
     def target(self) -> float:
@@ -111,6 +112,10 @@ class Policy:
     def in_force(self) -> Mapping[str, ScenarioSettings]:
         """The settings in force for ``*`` and for every named scenario."""
         return self._steering.in_force
+
+    def knows(self, scenario: str) -> bool:
+        """Whether it is ``*`` or a scenario that has a name."""
+        return self._steering.of(scenario) is not None
 
     def live(self, scenario: str) -> Change:
         """What was said live of one scenario."""
@@ -142,6 +147,7 @@ class Policy:
         Returns:
             The decisions.
         """
+        self._settle()
         time_N, partition_time_N = self._clock.read(timestamps_N, partitions_N, now_ms)
         rows = self._scenarios_by_row.split(scenarios_N)
         reward_N, uncertainty_N = value(rows, scores_NT, uncertainties_NT)
@@ -179,8 +185,13 @@ class Policy:
         Raises:
             PolicyError: If it names a task that is not there.
         """
+        if evidence is not None and evidence.source not in {OWN, *self._tasks.names}:
+            raise PolicyError(
+                f"auto evidence: {evidence.source!r} is not a task; the tasks are "
+                f"{', '.join(self._tasks.names)}"
+            )
         self._evidence = evidence
-        self._apply(self._steering.in_force)
+        self._stale |= dict.fromkeys(self._steering.names)
 
     def steer(self, scenario: str, change: Change | None) -> None:
         """Put a change in force from the next request on; passes owed stay owed.
@@ -192,24 +203,25 @@ class Policy:
         Raises:
             PolicyError: If it cannot be; everything stays as it was.
         """
-        names = [name for name in self._steering.in_force if name != EVERYTHING]
-        if scenario != EVERYTHING and scenario not in names:
-            ScenarioIndex([*names, scenario])
         self._steering.change(scenario, change)
-        in_force = self._steering.in_force
-        if scenario == EVERYTHING or scenario not in in_force:
-            self._apply(in_force)
-        else:
-            self._apply({scenario: in_force[scenario]})
+        if scenario == EVERYTHING:
+            self._stale |= dict.fromkeys(self._steering.names)
+        self._stale[scenario] = None
 
     def spend(self, scenario: str, spending: Spending) -> None:
         """Take in a report on a budget; one of ``*`` counts for all scenarios without their own."""
-        for name, found in self._scenarios.items():
-            if name == scenario or (scenario == EVERYTHING and not found.reported):
-                found.spend(spending, own=name == scenario)
+        self._settle()
+        own = self._scenarios.get(scenario)
+        if own is not None:
+            own.spend(spending, own=True)
+        if scenario == EVERYTHING:
+            for found in self._paced:
+                if not found.reported:
+                    found.spend(spending, own=False)
 
     def own(self, partitions: Collection[int], of: int) -> None:
         """These partitions are this worker's from now on, of so many."""
+        self._settle()
         self._own, self._partitions = frozenset(partitions), of
         for scenario in self._scenarios.values():
             scenario.own(self._own, of)
@@ -219,6 +231,7 @@ class Policy:
 
         Scenarios without a name here are passed over.
         """
+        self._settle()
         touched = {}
         for state in states:
             scenario = self._scenarios.get(state.scenario)
@@ -250,6 +263,7 @@ class Policy:
         Args:
             elapsed_s: Time since the last report.
         """
+        self._settle()
         for scenario in self._scenarios.values():
             scenario.wait(elapsed_s)
         reports = self._everything.report()
@@ -263,21 +277,34 @@ class Policy:
 
     @property
     def _everything(self) -> Scenario:
+        self._settle()
         return self._scenarios[EVERYTHING]
 
-    def _apply(self, settings: Mapping[str, ScenarioSettings]) -> None:
-        """Bring scenarios in line with the settings in force, and number them again."""
-        for name, asked in settings.items():
+    def _settle(self) -> None:
+        """Bring scenarios in line with the settings in force.
+
+        Changes only note whose settings they change: so many changes between two calls cost one
+        pass over the scenarios, and only where names came or went are these numbered again.
+        """
+        if not self._stale:
+            return
+        stale, self._stale = self._stale, {}
+        renamed = False
+        for name in stale:
+            asked, known = self._steering.of(name), self._scenarios.get(name)
+            if asked is None:
+                renamed |= self._scenarios.pop(name, None) is not None
+                continue
             in_force = follow(asked, self._evidence, self._tasks)
             valuation = self._steering.valuation(in_force)
-            if name in self._scenarios:
-                self._scenarios[name].steer(in_force, valuation)
-            else:
-                self._scenarios[name] = Scenario(
-                    name, in_force, valuation, self._window, self._worker
-                )
-                self._scenarios[name].own(self._own, self._partitions)
-        for name in [name for name in self._scenarios if name not in self._steering.in_force]:
-            del self._scenarios[name]
-        named = [found for name, found in self._scenarios.items() if name != EVERYTHING]
-        self._scenarios_by_row = ScenariosByRow(self._everything, named)
+            if known is not None:
+                known.steer(in_force, valuation)
+                continue
+            renamed = True
+            made = Scenario(name, in_force, valuation, self._window, self._worker)
+            made.own(self._own, self._partitions)
+            self._scenarios[name] = made
+        self._paced = [found for found in self._scenarios.values() if found.paced]
+        if renamed:
+            named = [found for name, found in self._scenarios.items() if name != EVERYTHING]
+            self._scenarios_by_row = ScenariosByRow(self._everything, named)

@@ -55,6 +55,11 @@ class Scenario:
         return self._pacing.rate if self._pacing is not None else self._settings.rate
 
     @property
+    def paced(self) -> bool:
+        """Whether reports on a budget move its rate."""
+        return self._pacing is not None
+
+    @property
     def explores(self) -> bool:
         """Whether draws are needed."""
         return self._settings.explore > 0.0
