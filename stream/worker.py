@@ -117,7 +117,8 @@ class InterceptWorker(Service):  # type: ignore[misc]
         fates: tuple[str, str, str] = (topics.passed, topics.blocked, topics.rejected)
         made: list[dict[str, list[OutputRecord]]] = [{fate: [] for fate in fates} for _ in chunks]
         for start in range(0, len(records), STEP):
-            result = self._interceptor.intercept(records[start : start + STEP])
+            now_ms = time.time_ns() // 1_000_000
+            result = self._interceptor.intercept(records[start : start + STEP], now_ms)
             for fate, outputs, at in (
                 (topics.passed, result.passed, result.passed_at),
                 (topics.blocked, result.blocked, result.blocked_at),
