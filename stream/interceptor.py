@@ -144,10 +144,12 @@ class Interceptor:
         """Decide a chunk of at least one record, in offset order or in that of a merged history."""
         with self._metrics.stage("read"):
             extractor = self._no_features if self.model is None else self.model.extractor
-            intake = take_in(extractor, [record.value for record in records], self._max_value_bytes)
+            values = [record.value for record in records]
+            times_N = np.array([record.timestamp for record in records], np.int64)
+            intake = take_in(extractor, values, times_N, self._max_value_bytes)
         kept = [records[i] for i in intake.kept]
         rejected = [self._rejected(records[i], reject) for i, reject in intake.rejects]
-        scored = self._score(intake, kept)
+        scored = self._score(intake, kept, times_N[intake.kept])
         blocked: list[OutputRecord] = []
         passed_N = np.ones(len(kept), np.bool_) if scored is None else scored.decisions.passed_N
         with self._metrics.stage("route"):
@@ -168,7 +170,9 @@ class Interceptor:
             scored=scored,
         )
 
-    def _score(self, intake: Intake, records: Sequence[FetchedRecord]) -> Scored | None:
+    def _score(
+        self, intake: Intake, records: Sequence[FetchedRecord], times_N: npt.NDArray[np.int64]
+    ) -> Scored | None:
         model, metrics, policy = self.model, self._metrics, self._policy
         if model is None:
             fail_open_N = np.full(len(records), Reason.FAIL_OPEN, np.uint8)
@@ -183,7 +187,7 @@ class Interceptor:
         with metrics.stage("decide"):
             decisions = policy.decide(
                 intake.hashes_N,
-                np.array([record.timestamp for record in records], np.int64),
+                times_N,
                 scores_NT,
                 uncertainties_NT,
                 scenarios_N=scenarios_N,

@@ -54,7 +54,7 @@ def csv_examples(path: str | Path, spec: FeatureSpec, tasks: TaskSet) -> Example
     ]
     return Examples(
         ts_N=ts.to_numpy().astype(np.int64),
-        features_NC=_features(frame, spec),
+        features_NC=_features(frame, spec, ts.to_numpy().astype(np.int64)),
         labels_NT=np.stack(labels, axis=1),
         propensity_N=np.ones(len(frame)),
         p_true_NT=np.stack(truths, axis=1) if truths else None,
@@ -114,8 +114,11 @@ def _ragged(path: Path) -> str:
 
 
 def _check_columns(path: Path, columns: list[str], spec: FeatureSpec, tasks: TaskSet) -> None:
-    paths = {str(feature.path): feature.name for feature in spec.features if feature.path}
-    wanted = {name: f"feature {feature!r} of {spec.source}" for name, feature in paths.items()}
+    wanted = {
+        str(feature.places[0].path): f"feature {feature.name!r} of {spec.source}"
+        for feature in spec.features
+        if feature.places and not any(str(place.path) in columns for place in feature.places)
+    }
     wanted |= {f"label_{name}": f"task {name!r}" for name in tasks.names}
     truths = _truths(tasks)
     if any(name in columns for name in truths):
@@ -131,10 +134,16 @@ def _truths(tasks: TaskSet) -> list[str]:
     return [f"p_true_{name}" for name in tasks.names]
 
 
-def _features(frame: pl.DataFrame, spec: FeatureSpec) -> npt.NDArray[np.int32]:
+def _features(
+    frame: pl.DataFrame, spec: FeatureSpec, ts_N: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int32]:
     extractor = spec.extractor()
-    pieces = frame.iter_slices(EXTRACT)
-    return np.concatenate([extractor.extract(piece.to_dicts()) for piece in pieces])
+    return np.concatenate(
+        [
+            extractor.extract(frame[first : first + EXTRACT].to_dicts(), ts_N[first:][:EXTRACT])
+            for first in range(0, len(frame), EXTRACT)
+        ]
+    )
 
 
 def _labels(path: Path, column: pl.Series) -> npt.NDArray[np.float32]:
