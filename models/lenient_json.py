@@ -1,6 +1,6 @@
-"""JSON as exchanges write it: strict, but for halves of surrogate pairs.
+r"""JSON as exchanges write it: strict, but for halves of surrogate pairs.
 
-Whoever cuts a text to a length may cut an emoji in two, and writes ``"\\ud83d"``: an escape that
+Whoever cuts a text to a length may cut an emoji in two, and writes ``"\ud83d"``: an escape that
 says no character. orjson refuses it wherever it stands; here it counts as U+FFFD, the character
 that stands for what cannot be read. All else is as strict as orjson.
 """

@@ -44,6 +44,7 @@ typedef struct {
     uint64_t demands;
     Text identity;
     int depth;
+    int unsure; /* whether something was found no JSON that may be some */
     char said[32];
 } Scan;
 
@@ -431,6 +432,7 @@ read_value(Scan *scan, const uint8_t *p, const Node *node)
 {
     Value value;
     if ((p = read_scalar(p, &value)) == NULL) {
+        scan->unsure |= value.type == NUMBER; /* it may be finite */
         return NULL;
     }
     if (node != NULL) {
@@ -451,6 +453,7 @@ read_value(Scan *scan, const uint8_t *p, const Node *node)
         return p;
     }
     if (++scan->depth > DEEPEST) {
+        scan->unsure = 1;
         return NULL;
     }
     p = value.type == OBJECT ? read_object(scan, p, node) : read_list(scan, p, node);
@@ -469,15 +472,18 @@ read_inside(Scan *scan, const Text *text, const Node *node)
         memcpy(inner, said.at, said.size);
     }
     memset(inner + said.size, 0, PAD);
-    const uint8_t *p = skip_blank(inner);
-    if (*p != '{') {
+    const uint8_t *first = skip_blank(inner), *end;
+    if (*first != '{') {
         return 0; /* nothing that has fields, be it JSON or not */
     }
-    if (++scan->depth > DEEPEST || (p = read_object(scan, p, node)) == NULL) {
-        return -1;
+    int depth = scan->depth;
+    scan->unsure = 0;
+    end = read_value(scan, first, NULL); /* before anything is done with what may be no JSON */
+    scan->depth = depth;
+    if (end == NULL || skip_blank(end) != inner + said.size) {
+        return scan->unsure ? -1 : 0;
     }
-    scan->depth--;
-    return skip_blank(p) == inner + said.size ? 0 : -1;
+    return read_object(scan, first, node) == NULL ? -1 : 0;
 }
 
 /* --- Requests -------------------------------------------------------------------------------- */

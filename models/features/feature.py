@@ -68,4 +68,3 @@ class Feature:
     record_time: bool = False
     zeros_missing: bool = False
     parts: tuple[str, ...] = ()
-

@@ -38,7 +38,7 @@ class PathError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """Where a value lies: names, indices, :data:`EACH` and :data:`INSIDE`, from the request down."""
+    """Where a value lies: names, indices, :data:`EACH`, :data:`INSIDE`, from the request down."""
 
     steps: tuple[Step, ...]
 

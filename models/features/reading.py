@@ -55,21 +55,13 @@ class FeatureReader:
         name = self._table["name"]
         match kind:
             case "categorical":
-                zeros = self._table.get("zeros_missing", False)
-                if not isinstance(zeros, bool):
-                    self._fail("zeros_missing", f"must be true or false, not {zeros!r}")
-                places = self._places(stars=True)
-                size = self._size()
-                return Feature(
-                    name, kind, size, column, offset, places=places, zeros_missing=zeros
-                )
+                return self._categorical(name, column, offset)
             case "tags":
                 return self._tags(name, column, offset)
             case "numeric" | "count":
                 places = self._places(stars=True, plus=kind == "numeric")
-                for place in places if kind == "count" else ():
-                    if place.path.steps[-1] != EACH:
-                        self._fail("path", f"counts the elements of a list: write {place}[*]")
+                if kind == "count":
+                    self._check_counted(places)
                 edges = self._boundaries()
                 size = len(edges) + 2
                 return Feature(name, kind, size, column, offset, places=places, boundaries=edges)
@@ -83,6 +75,20 @@ class FeatureReader:
         if kind not in get_args(Kind):
             self._fail("kind", f"{kind!r} is unknown; the kinds are {', '.join(get_args(Kind))}")
         return cast("Kind", kind)
+
+    def _categorical(self, name: str, column: int, offset: int) -> Feature:
+        zeros = self._table.get("zeros_missing", False)
+        if not isinstance(zeros, bool):
+            self._fail("zeros_missing", f"must be true or false, not {zeros!r}")
+        places, size = self._places(stars=True), self._size()
+        return Feature(
+            name, "categorical", size, column, offset, places=places, zeros_missing=zeros
+        )
+
+    def _check_counted(self, places: Sequence[Place]) -> None:
+        for place in places:
+            if place.path.steps[-1] != EACH:
+                self._fail("path", f"counts the elements of a list: write {place}[*]")
 
     def _tags(self, name: str, column: int, offset: int) -> Feature:
         split = self._table.get("split", "")

@@ -37,7 +37,9 @@ def scenario_feature(path: str, column: int) -> Feature:
         raise PolicyError(f"policy.scenario_path: {error}") from error
     if parsed.stars:
         raise PolicyError(f"policy.scenario_path: {path!r} reaches many values; use [0], not [*]")
-    return Feature(_NAME, "categorical", size=_ROWS, column=column, offset=0, places=(Place(parsed),))
+    return Feature(
+        _NAME, "categorical", size=_ROWS, column=column, offset=0, places=(Place(parsed),)
+    )
 
 
 class ScenarioIndex:

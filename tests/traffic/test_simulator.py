@@ -68,7 +68,7 @@ def test_requests_are_bid_requests_of_the_usual_size(traffic: Traffic) -> None:
 
 def test_every_feature_is_filled_and_varies(traffic: Traffic) -> None:
     """Each of the 108 features is there in some requests, and not the same in all of them."""
-    ids_NC = extract(SPEC.extractor(), traffic.values[:10_000])
+    ids_NC = extract(SPEC.extractor(), traffic.values[:10_000], traffic.timestamps[:10_000])
     assert len(SPEC.features) == 108
     for feature in SPEC.features:
         rows = ids_NC[:, feature.column : feature.column + feature.slots] - feature.offset
@@ -108,7 +108,7 @@ def test_the_best_possible_model_is_a_little_better_than_the_papers(seed: int) -
 
 def test_a_simple_model_learns_most_of_it(traffic: Traffic) -> None:
     """A logistic regression comes near the oracle, not above it, and errs where data are few."""
-    ids_NC = extract(SPEC.extractor(), traffic.values)
+    ids_NC = extract(SPEC.extractor(), traffic.values, traffic.timestamps)
     count, columns = ids_NC.shape
     pointers = np.arange(0, ids_NC.size + 1, columns)
     data = np.ones(ids_NC.size, np.float32)

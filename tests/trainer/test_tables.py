@@ -92,7 +92,7 @@ def test_rows_become_examples(tmp_path: Path) -> None:
         ",,0,,0.75,1\n"
     )
     examples = csv_examples(path, SPEC, TASKS)
-    wanted_NC = SPEC.extractor().extract([{"age": 39, "education": "bachelor"}, {}])
+    wanted_NC = SPEC.extractor().extract([{"age": 39, "education": "bachelor"}, {}], np.arange(2))
     np.testing.assert_array_equal(examples.features_NC, wanted_NC)
     np.testing.assert_array_equal(examples.labels_NT, [[1, 1], [0, np.nan]])
     np.testing.assert_array_equal(examples.p_true_NT, [[0.5, 0.25], [0.75, 1]])
