@@ -182,11 +182,11 @@ class Interceptor:
 
     def intercept(self, records: Sequence[FetchedRecord], now_ms: int | None = None) -> Intercepted:
         """Decide a chunk of at least one record, in offset order or in that of a merged history."""
-        values = [record.value for record in records]
+        values, times_N = [record.value for record in records], stamps(records)
         while True:
             model = self._model
             try:
-                intake, opinions = self._read(model, values)
+                intake, opinions = self._read(model, values, times_N)
                 break
             except Exception as error:
                 if model is None:
@@ -194,7 +194,7 @@ class Interceptor:
                 self.model = self._on_failure(model, error)
         kept = [records[i] for i in intake.kept]
         rejected = [self._rejected(records[i], reject) for i, reject in intake.rejects]
-        scored = self._decide(model, opinions, intake, kept, now_ms)
+        scored = self._decide(model, opinions, intake, kept, times_N[intake.kept], now_ms)
         blocked: list[OutputRecord] = []
         passed_N = np.ones(len(kept), np.bool_) if scored is None else scored.decisions.passed_N
         with self._metrics.stage("route"):
@@ -216,12 +216,15 @@ class Interceptor:
         )
 
     def _read(
-        self, model: LoadedModel | None, values: Sequence[bytes | None]
+        self,
+        model: LoadedModel | None,
+        values: Sequence[bytes | None],
+        times_N: npt.NDArray[np.int64],
     ) -> tuple[Intake, Opinions | None]:
         """What the serving model makes of a chunk's values; changes nothing, so may be repeated."""
         with self._metrics.stage("read"):
             extractor = self._no_features if model is None else model.extractor
-            intake = take_in(extractor, values, self._max_value_bytes)
+            intake = take_in(extractor, values, times_N, self._max_value_bytes)
         if model is None:
             return intake, None
         ids_NC, scenarios_N = intake.ids_NC, None
@@ -240,6 +243,7 @@ class Interceptor:
         opinions: Opinions | None,
         intake: Intake,
         records: Sequence[FetchedRecord],
+        times_N: npt.NDArray[np.int64],
         now_ms: int | None,
     ) -> Scored | None:
         metrics, policy = self._metrics, self._policy
@@ -251,7 +255,7 @@ class Interceptor:
         with metrics.stage("decide"):
             decisions = policy.decide(
                 intake.hashes_N,
-                stamps(records),
+                times_N,
                 scores_NT,
                 uncertainties_NT,
                 scenarios_N=scenarios_N,

@@ -89,12 +89,14 @@ def check_features(
     """
     constant = []
     for feature in spec.features:
-        if feature.path is None:
+        columns = [str(place.path) for place in feature.places if str(place.path) in frame.columns]
+        if not columns:
             continue
         ids_NS = features_NC[:, feature.column : feature.column + feature.slots]
-        written_N = frame[str(feature.path)].is_not_null().to_numpy()
+        written = frame.select(pl.coalesce(columns)).to_series()
+        written_N = written.is_not_null().to_numpy()
         unread_N = written_N & (ids_NS == feature.offset).all(axis=1)
-        _check_read(path, frame[str(feature.path)], feature, written_N, unread_N, warn)
+        _check_read(path, written, feature, written_N, unread_N, warn)
         if len(frame) > 1 and (ids_NS == ids_NS[0]).all():
             constant.append(feature.name)
     if constant:

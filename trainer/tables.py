@@ -64,14 +64,13 @@ def csv_examples(
         for name in _truths(tasks)
         if name in frame.columns
     ]
-    features_NC = _features(frame, spec)
-    check_features(path, frame, features_NC, spec, warn)
+    ts_N = np.arange(len(frame), dtype=np.int64)
+    order_N = np.random.default_rng(seed).permutation(len(frame))
     if "ts" in frame.columns:
         ts_N = in_milliseconds(path, _numbers(path, frame["ts"], pl.Int64).to_numpy(), warn)
         order_N = np.argsort(ts_N, kind="stable")
-    else:
-        ts_N = np.arange(len(frame), dtype=np.int64)
-        order_N = np.random.default_rng(seed).permutation(len(frame))
+    features_NC = _features(frame, spec, ts_N)
+    check_features(path, frame, features_NC, spec, warn)
     made = Examples(
         ts_N=np.sort(ts_N),
         features_NC=features_NC[order_N],
@@ -147,8 +146,11 @@ def _ragged(path: Path) -> str:
 
 
 def _check_columns(path: Path, columns: list[str], spec: FeatureSpec, tasks: TaskSet) -> None:
-    paths = {str(feature.path): feature.name for feature in spec.features if feature.path}
-    wanted = {name: f"feature {feature!r} of {spec.source}" for name, feature in paths.items()}
+    wanted = {
+        str(feature.places[0].path): f"feature {feature.name!r} of {spec.source}"
+        for feature in spec.features
+        if feature.places and not any(str(place.path) in columns for place in feature.places)
+    }
     wanted |= {f"label_{name}": f"task {name!r}" for name in tasks.names}
     truths = _truths(tasks)
     if any(name in columns for name in truths):
@@ -164,10 +166,16 @@ def _truths(tasks: TaskSet) -> list[str]:
     return [f"p_true_{name}" for name in tasks.names]
 
 
-def _features(frame: pl.DataFrame, spec: FeatureSpec) -> npt.NDArray[np.int32]:
+def _features(
+    frame: pl.DataFrame, spec: FeatureSpec, ts_N: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int32]:
     extractor = spec.extractor()
-    pieces = frame.iter_slices(EXTRACT)
-    return np.concatenate([extractor.extract(piece.to_dicts()) for piece in pieces])
+    return np.concatenate(
+        [
+            extractor.extract(frame[first : first + EXTRACT].to_dicts(), ts_N[first:][:EXTRACT])
+            for first in range(0, len(frame), EXTRACT)
+        ]
+    )
 
 
 def _labels(path: Path, column: pl.Series) -> npt.NDArray[np.float32]:

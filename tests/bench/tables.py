@@ -131,7 +131,7 @@ def main() -> None:
     frame = read(options.rows)
     spec = spec_of(frame)
     features = [name for name in COLUMNS if name not in NO_FEATURES]
-    ids_NC = spec.extractor().extract(frame.select(features).to_dicts())
+    ids_NC = spec.extractor().extract(frame.select(features).to_dicts(), np.arange(len(frame)))
     labels_NT = frame.select("label_income", "label_never_married").to_numpy().astype(np.float32)
     for size, seed in product(options.sizes, range(options.seeds)):
         order_N = np.random.default_rng(seed).permutation(len(frame))

@@ -36,7 +36,7 @@ def rows(count: int, seed: int) -> tuple[Tensor, Tensor]:
     logit_N = sum(effects[column][values_NC[:, column]] for column in range(3)) - 1.0
     labels_N = rng.random(count) < 1 / (1 + np.exp(-np.asarray(logit_N)))
     texts = [{f"c{n}": str(value) for n, value in enumerate(row)} for row in values_NC.tolist()]
-    ids_NC = torch.from_numpy(SPEC.extractor().extract(texts))
+    ids_NC = torch.from_numpy(SPEC.extractor().extract(texts, np.arange(count)))
     return ids_NC, torch.from_numpy(labels_N.astype(np.float32)).unsqueeze(1)
 
 

@@ -116,7 +116,7 @@ def test_rows_become_examples(tmp_path: Path) -> None:
         "0,,,0,,0.75,1\n"
     )
     examples = read(path)
-    wanted_NC = SPEC.extractor().extract([{}, {"age": 39, "education": "bachelor"}])
+    wanted_NC = SPEC.extractor().extract([{}, {"age": 39, "education": "bachelor"}], np.arange(2))
     np.testing.assert_array_equal(examples.features_NC, wanted_NC)
     np.testing.assert_array_equal(examples.labels_NT, [[0, np.nan], [1, 1]])
     np.testing.assert_array_equal(examples.p_true_NT, [[0.75, 1], [0.5, 0.25]])
@@ -215,7 +215,7 @@ def test_null_markers_are_missing(marker: str, tmp_path: Path) -> None:
     """What other programs write for a missing value is missing, in features and labels."""
     path = table(tmp_path / "t.csv", 2, ts=[0, 1], age=[marker, "39"], label_income=["1", marker])
     examples = read(path)
-    wanted_NC = SPEC.extractor().extract([{}, {"age": 39}])
+    wanted_NC = SPEC.extractor().extract([{}, {"age": 39}], np.arange(2))
     np.testing.assert_array_equal(examples.features_NC[:, 0], wanted_NC[:, 0])
     assert np.isnan(examples.labels_NT[:, 0]).tolist() == [False, True]
 

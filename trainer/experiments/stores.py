@@ -148,7 +148,7 @@ def jd_source(folder: Path) -> StoreSource:
     spec = FeatureSpec.load("jd")
     examples = Examples(
         ts_N=requests.traffic.timestamps,
-        features_NC=extract(spec.extractor(), requests.traffic.values),
+        features_NC=extract(spec.extractor(), requests.traffic.values, requests.traffic.timestamps),
         labels_NT=requests.labels().astype(np.float32),
         propensity_N=np.ones(len(user_N)),
     )
