@@ -1,4 +1,4 @@
-"""A partition that has work and makes no progress is told; one that goes on, or has none, is not."""
+"""A partition that has work and makes no progress is told; one that goes on or rests is not."""
 
 import asyncio
 import logging
