@@ -20,8 +20,10 @@ from deployment import (
     pod_specs,
 )
 from packaging.requirements import Requirement
+from prometheus_client import CollectorRegistry
 
-from stream.metrics import WorkerMetrics
+from models.health import Health
+from models.probes import serve
 
 #: What only training needs.
 HEAVY = {"torch", "scikit-learn", "lightgbm", "onnx", "weir"}
@@ -117,7 +119,7 @@ def health(port: str) -> int:
 
 def test_health_check_tells_a_live_worker_from_a_dead_one() -> None:
     """It succeeds where a worker's metrics are served, and fails where nothing listens."""
-    port = WorkerMetrics().serve("127.0.0.1", 0)
+    port = serve(CollectorRegistry(), Health("worker", []), "127.0.0.1", 0)
     assert health(str(port)) == 0
     assert health("1") == 1
     assert health("") == 1
