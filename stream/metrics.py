@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from models.refusals import Refusals
 from stream.histogram import ArrayHistogram
 from stream.records import REASON_LABELS, RejectCode
 
@@ -48,6 +49,10 @@ class WorkerMetrics:
 
     Args:
         clock: Seconds since the epoch, which latencies end at.
+
+    Attributes:
+        registry: What Prometheus reads.
+        refusals: Where messages that cannot be used are counted and logged.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
@@ -55,6 +60,7 @@ class WorkerMetrics:
         self._writes = 0
         self._writing_since_s = 0.0
         self.registry = registry = CollectorRegistry()
+        self.refusals = Refusals(registry)
         self._requests = Counter("weir_requests", "Requests consumed.", registry=registry)
         self._verdicts = Counter(
             "weir_verdicts",
