@@ -237,6 +237,8 @@ class TrainerSettings(Section):
         poll_s: How long one poll of the examples topic waits.
         quick: Trains with the effort of a trial run, for demonstrations.
         seed: Seed of everything random in training.
+        metrics_host: Address of the listener for metrics and probes.
+        metrics_port: Its port, 0 for a free one.
     """
 
     store: str = "var/examples"
@@ -245,6 +247,8 @@ class TrainerSettings(Section):
     poll_s: float = Field(default=1.0, gt=0)
     quick: bool = False
     seed: int = 0
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(default=0, ge=0, le=65_535)
 
 
 #: The file behind the settings being loaded; unset, only what is passed to Settings() counts.
