@@ -1,8 +1,8 @@
 # ruff: noqa: INP001  a script for the images, of no package
 """Health of the Weir process in this container: is it ready?
 
-Asks ``/ready`` on the port in ``METRICS_PORT``, which the image sets as it sets Weir's own. Standard
-library only, so that the images need no curl.
+Asks ``/ready`` on the port in ``METRICS_PORT``, which the image sets as it sets Weir's own.
+Standard library only, so that the images need no curl.
 """
 
 import os

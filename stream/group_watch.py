@@ -210,7 +210,7 @@ class GroupWatch(Service):  # type: ignore[misc]
         committed = {tp: at.offset for tp, at in told.items() if at.offset >= 0}
         begins = await consumer.beginning_offsets(list(partitions))
         ends = await consumer.end_offsets(list(partitions))
-        return GroupState(lag(committed, begins, ends), await _members(admin, group))
+        return GroupState(lag(committed, begins, ends), await members(admin, group))
 
     async def _topics(self, admin: AIOKafkaAdminClient) -> dict[str, list[TopicPartition]]:
         wanted = {topic for topics in self._groups.values() for topic in topics}
@@ -239,8 +239,9 @@ class GroupWatch(Service):  # type: ignore[misc]
                     await asyncio.wait_for(client, 1.0)
 
 
-async def _members(admin: AIOKafkaAdminClient, group: str) -> int | None:
+async def members(admin: AIOKafkaAdminClient, group: str) -> int | None:
+    """Consumers in a group now; None where the brokers do not tell."""
     (answer,) = await admin.describe_consumer_groups([group])
     described: Sequence[Any] = answer.groups[0]
-    code, _, _, _, _, members, *_ = described
-    return None if code else len(members)
+    code, _, _, _, _, found, *_ = described
+    return None if code else len(found)

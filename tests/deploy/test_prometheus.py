@@ -1,24 +1,17 @@
 """A real Prometheus scrapes real processes, and answers every question of board and alerts."""
 
 import asyncio
-import json
 import re
-import shutil
-import subprocess
 import time
-import urllib.parse
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import exported
 import orjson
 import pytest
-import yaml
-from deployment import ALERTS, DEPLOY
+from deployment import ALERTS
 from prometheus_client import start_http_server
+from prometheus_server import Prometheus, available, prometheus
 from test_observability import alert_queries, board_queries
 
 from models.kafka import client_options
@@ -32,61 +25,10 @@ from stream.transport import ChunkSink, Outgoing
 pytestmark = [
     pytest.mark.broker,
     pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("prometheus") is None, reason="no prometheus"),
+    pytest.mark.skipif(not available(), reason="no prometheus"),
 ]
 DEADLINE_S = 90.0
 VARIABLES = {"$worker": ".*", "$task": "click", "$__rate_interval": "1m"}
-
-
-class Prometheus:
-    """A server with the alerts that are deployed, scraping every second."""
-
-    def __init__(self, port: int) -> None:
-        self._api = f"http://127.0.0.1:{port}/api/v1"
-
-    def query(self, text: str) -> list[dict[str, Any]]:
-        """The series of an instant query."""
-        return list(self._get("/query", query=text)["result"])
-
-    def alerts(self) -> set[str]:
-        """Alerts that are pending or firing."""
-        return {each["labels"]["alertname"] for each in self._get("/alerts")["alerts"]}
-
-    def rules(self) -> list[dict[str, Any]]:
-        """The rules as they were loaded and last evaluated."""
-        return [rule for group in self._get("/rules")["groups"] for rule in group["rules"]]
-
-    def _get(self, path: str, **parameters: str) -> dict[str, Any]:
-        url = f"{self._api}{path}?{urllib.parse.urlencode(parameters)}"
-        with urllib.request.urlopen(url, timeout=30) as answer:
-            found: dict[str, Any] = json.loads(answer.read())["data"]
-            return found
-
-
-@contextmanager
-def prometheus(ports: dict[str, int], folder: Path) -> Iterator[Prometheus]:
-    """Run it until the end of the block."""
-    config = {
-        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(DEPLOY / "prometheus" / "alerts.yml")],
-        "scrape_configs": [
-            {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
-            for name, port in ports.items()
-        ],
-    }
-    folder.mkdir()
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    port = free_port()
-    command = ["prometheus", f"--config.file={folder}/prometheus.yml"]
-    command += [f"--storage.tsdb.path={folder}/data", f"--web.listen-address=127.0.0.1:{port}"]
-    with (
-        (folder / "log").open("wb") as log,
-        subprocess.Popen(command, stdout=log, stderr=log) as run,
-    ):
-        try:
-            yield Prometheus(port)
-        finally:
-            run.terminate()
 
 
 async def traffic(settings: Settings, number: int) -> None:
