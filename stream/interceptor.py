@@ -265,7 +265,13 @@ class Interceptor:
             metrics.distrusted_stamps(policy.distrusted_stamps)
             metrics.scored(model.tasks.names, scores_NT, uncertainties_NT)
             metrics.verdicts(decisions.passed_N, decisions.reason_N)
-            metrics.rate(target=policy.target, achieved=policy.achieved, threshold=policy.threshold)
+            metrics.rate(
+                due=float(decisions.due_N.sum()),
+                requests=len(records),
+                achieved=policy.achieved,
+                threshold=policy.threshold,
+                capacity=policy.capacity,
+            )
         return Scored(scores_NT, uncertainties_NT, decisions)
 
     def _route(
