@@ -365,7 +365,7 @@ def load_settings(config: Path | None = None, flags: Mapping[str, Any] | None = 
     token = _FILE.set(config or Path("weir.toml"))
     try:
         return Settings(**tree)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SettingsError(f"{config or 'weir.toml'}: not TOML: {error}") from error
     except (ValidationError, PydanticSettingsError) as error:
         raise SettingsError(_explain(error)) from error

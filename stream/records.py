@@ -115,7 +115,7 @@ class _DecisionOnTheWire(Struct):
     model: Version
     e: float | None
     threshold: float | None
-    reason: Annotated[str, Meta(pattern=f"^({'|'.join(REASON_LABELS)})$")]
+    reason: Annotated[str, Meta(pattern=rf"\A({'|'.join(REASON_LABELS)})\Z")]
     propensity: Annotated[float, Meta(gt=0, le=1)]
     offset: Offset
 
