@@ -86,6 +86,30 @@ async def test_ready_with_partitions_and_a_model_while_the_broker_answers(tmp_pa
             await until(child, port, 200, "ready")
 
 
+async def test_a_worker_without_a_partition_is_ready_too(tmp_path: Path) -> None:
+    """More workers than partitions: the one that is left over waits, and is not restarted."""
+    with EmbeddedBroker(tmp_path / "broker.log") as broker:
+        settings = settings_on(broker, "pretrained:openrtb").override({"kafka.partitions": 1})
+        await ensure_topics(settings.kafka, settings.topics)
+        (tmp_path / "second").mkdir()
+        async with (
+            process(settings, tmp_path, "worker") as (first, first_port),
+            process(settings, tmp_path / "second", "worker") as (second, second_port),
+        ):
+            await until(first, first_port, 200, "ready")
+            await until(second, second_port, 200, "ready")
+            deadline = asyncio.get_running_loop().time() + DEADLINE_S
+            owned: list[bool] = []
+            while sorted(owned) != [False, True]:
+                assert asyncio.get_running_loop().time() < deadline, owned
+                await asyncio.sleep(0.2)
+                owned = [
+                    'weir_consumer_lag{partition="0"' in ask(port, "/metrics")[1]
+                    for port in (first_port, second_port)
+                ]
+            assert ask(first_port, "/ready")[0] == ask(second_port, "/ready")[0] == 200
+
+
 async def test_feedback_is_ready_once_it_has_its_partitions(tmp_path: Path) -> None:
     """The feedback worker's probe knows its own conditions."""
     with EmbeddedBroker(tmp_path / "broker.log") as broker:
