@@ -116,3 +116,15 @@ def test_memory_limit_is_the_containers(tmp_path: Path, text: str, limit: int) -
     (tmp_path / "memory.max").write_text(text)
     assert memory_limit(tmp_path / "memory.max") == limit
     assert memory_limit(tmp_path / "absent") == 0
+
+
+def test_a_missing_scanner_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the package was built without it, a warning at the start and a metric say so."""
+    monkeypatch.setattr("models.probes.NATIVE", False)
+    port = serve(CollectorRegistry(), Health("worker", []), "127.0.0.1", 0)
+    assert "the compiled scanner is missing" in caplog.text
+    text = get(port, "/metrics")[1]
+    assert "weir_scanner_compiled 0.0" in text
+    assert 'scanner="python"' in text
