@@ -94,6 +94,12 @@ class WorkerMetrics:
         self._threshold = Gauge(
             "weir_threshold", "Reward that is needed to pass by score.", registry=registry
         )
+        self._distrusted = Counter(
+            "weir_distrusted_stamps",
+            "Timestamps of requests that the stream's clock did not follow.",
+            registry=registry,
+        )
+        self._distrusted_before = 0
         self._scores = ArrayHistogram("weir_score", "Student's score.", "task", SCORE_BUCKETS)
         self._uncertainties = ArrayHistogram(
             "weir_uncertainty", "Student's uncertainty.", "task", UNCERTAINTY_BUCKETS
@@ -262,6 +268,12 @@ class WorkerMetrics:
             self._target.set(round(due / requests, 9))
         self._achieved.set(achieved)
         self._threshold.set(threshold)
+
+    def distrusted_stamps(self, count: int) -> None:
+        """Show how many timestamps so far the stream's clock did not follow."""
+        if count != self._distrusted_before:
+            self._distrusted.inc(count - self._distrusted_before)
+            self._distrusted_before = count
 
     def control_applied(self, revision: int) -> None:
         """Show the newest control message in force."""

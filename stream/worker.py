@@ -71,13 +71,16 @@ class InterceptWorker(Service):  # type: ignore[misc]
         groups = GroupMetrics(self.metrics.registry, settings.worker.expected)
         self._groups = GroupWatch(settings, groups, self._health)
         policy = Policy(settings.policy, settings.task_set, worker=uuid.uuid4().hex)
+        self._watcher = ModelWatcher(
+            settings, self._install, self.metrics, lambda: self._interceptor.recent
+        )
         self._interceptor = Interceptor(
             policy,
             self.metrics,
             max_value_bytes=settings.worker.max_value_bytes,
+            on_failure=self._watcher.failed,
         )
         self.sink = MeteredSink(_sink(settings), self.metrics)
-        self._watcher = ModelWatcher(settings, self._install, self.metrics)
         self._control = ControlWatcher(settings, policy, self.metrics)
         self._sharing = RateSharing(settings, policy, self.metrics)
 
@@ -127,7 +130,8 @@ class InterceptWorker(Service):  # type: ignore[misc]
         fates: tuple[str, str, str] = (topics.passed, topics.blocked, topics.rejected)
         made: list[dict[str, list[OutputRecord]]] = [{fate: [] for fate in fates} for _ in chunks]
         for start in range(0, len(records), STEP):
-            result = self._interceptor.intercept(records[start : start + STEP])
+            now_ms = time.time_ns() // 1_000_000
+            result = self._interceptor.intercept(records[start : start + STEP], now_ms)
             for fate, outputs, at in (
                 (topics.passed, result.passed, result.passed_at),
                 (topics.blocked, result.blocked, result.blocked_at),
