@@ -52,7 +52,7 @@ def worker() -> Exported:
     metrics.lag({("bid-requests", 0): 1})
     metrics.model(ServingModel("v1", 0.0))
     metrics.refused("hash-mismatch")
-    metrics.control_refused("control")
+    metrics.refusals.refuse("control", 0, 0, "wrong")
     return samples(metrics.registry)
 
 
