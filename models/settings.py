@@ -91,8 +91,9 @@ class WorkerSettings(Section):
         max_value_bytes: Longer requests go to the dead-letter topic.
         score_batch: Requests per inference.
         score_threads: Threads of one inference.
-        metrics_host: Address of the metrics' listener.
+        metrics_host: Address of the listener for metrics and probes.
         metrics_port: Its port, 0 for a free one.
+        expected: Workers of the group that should be ready at least, for the alert on fewer.
     """
 
     guarantee: Literal["at-least-once", "exactly-once"] = "at-least-once"
@@ -104,6 +105,7 @@ class WorkerSettings(Section):
     score_threads: int = Field(default=1, ge=1)
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65_535)
+    expected: int = Field(default=1, ge=0)
 
 
 class WindowSettings(Section):
@@ -246,6 +248,8 @@ class TrainerSettings(Section):
         poll_s: How long one poll of the examples topic waits.
         quick: Trains with the effort of a trial run, for demonstrations.
         seed: Seed of everything random in training.
+        metrics_host: Address of the listener for metrics and probes.
+        metrics_port: Its port, 0 for a free one.
     """
 
     store: str = "var/examples"
@@ -254,6 +258,8 @@ class TrainerSettings(Section):
     poll_s: float = Field(default=1.0, gt=0)
     quick: bool = False
     seed: int = 0
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(default=0, ge=0, le=65_535)
 
 
 #: The file behind the settings being loaded; unset, only what is passed to Settings() counts.

@@ -66,6 +66,7 @@ class Verdicts:
         threshold_N: The reward that was needed, float32; finite. The greatest float means that no
             pass was left to give, the least one that passes were overdue.
         explore_N: The probability with which exploration grants a pass, float64.
+        due_N: What the target asks to intercept of each, in [0, 1], float64.
     """
 
     passed_N: npt.NDArray[np.bool_]
@@ -73,6 +74,7 @@ class Verdicts:
     chosen_N: npt.NDArray[np.bool_]
     threshold_N: npt.NDArray[np.float32]
     explore_N: npt.NDArray[np.float64]
+    due_N: npt.NDArray[np.float64]
 
 
 class InterceptionController:
@@ -145,8 +147,10 @@ class InterceptionController:
         count = len(times_N)
         explore, shares_N, direct_shares_N = self._explore, None, None
         explore_N = np.full(count, explore)
+        due_N = np.full(count, self._target.rate)
         if self._reservoir is not None:
             shares_N = self._reservoir.draw(times_N)
+            due_N = 1.0 - np.minimum(shares_N, 1.0)
             direct_shares_N = np.minimum(shares_N, self._direct_share)
             explore_N = explore * np.minimum(shares_N, 1.0)
         ranked_N = rankable(reward_N)
@@ -158,7 +162,12 @@ class InterceptionController:
         granted_N = draws_N < explore_N if draws_N is not None and explore > 0.0 else None
         admission = self._reward.admit(ranked_N, times_N, granted_N, shares_N)
         return Verdicts(
-            admission.passed_N, direct_N, admission.chosen_N, admission.threshold_N, explore_N
+            admission.passed_N,
+            direct_N,
+            admission.chosen_N,
+            admission.threshold_N,
+            explore_N,
+            due_N,
         )
 
     def steer(self, target: Target, aim: Aim | None = None) -> None:

@@ -49,6 +49,7 @@ class Decisions:
             reward, ``uncertain`` directly); one that would not has eps when it passes
             (``explore``) and 1 - eps when it is blocked. eps is ``explore``, or less where the
             passes 1 - r leave no room for it.
+        due_N: float64, in [0, 1]: what rates, budgets and capacities asked to intercept of it.
     """
 
     passed_N: npt.NDArray[np.bool_]
@@ -56,6 +57,7 @@ class Decisions:
     reward_N: Floats32
     threshold_N: Floats32
     propensity_N: npt.NDArray[np.float64]
+    due_N: npt.NDArray[np.float64]
 
 
 class Policy:
@@ -109,6 +111,15 @@ class Policy:
         return self._clock.distrusted
 
     @property
+    def capacity(self) -> float:
+        """Requests per second that all workers may pass together; 0 where nothing limits that.
+
+        Scenarios that have one of their own, or none, leave all of it unlimited.
+        """
+        capacity = self._steering.everything.capacity
+        return 0.0 if capacity is None or len(self._scenarios) > 1 else capacity
+
+    @property
     def in_force(self) -> Mapping[str, ScenarioSettings]:
         """The settings in force for ``*`` and for every named scenario."""
         return self._steering.in_force
@@ -155,6 +166,7 @@ class Policy:
             reward_N,
             np.empty(len(hashes_N), np.float32),
             np.empty(len(hashes_N), np.float64),
+            np.empty(len(hashes_N), np.float64),
         )
         for scenario, at in rows:
             draws = None if draws_N is None else draws_N[at]
@@ -170,6 +182,7 @@ class Policy:
             propensity_N[explored_N] = verdicts.explore_N[explored_N]
             made.passed_N[at], made.reason_N[at] = passed_N, reason_N
             made.threshold_N[at], made.propensity_N[at] = verdicts.threshold_N, propensity_N
+            made.due_N[at] = verdicts.due_N
         return made
 
     def follow(self, evidence: AutoEvidence | None) -> None:

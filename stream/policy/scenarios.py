@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from models.features.feature import Feature
+from models.features.feature import Feature, Place
 from models.features.path import Path, PathError
 from models.features.values import RowMemo
 from stream.policy.errors import PolicyError
@@ -38,7 +38,9 @@ def scenario_feature(path: str, column: int) -> Feature:
         raise PolicyError(f"policy.scenario_path: {error}") from error
     if parsed.stars:
         raise PolicyError(f"policy.scenario_path: {path!r} reaches many values; use [0], not [*]")
-    return Feature(_NAME, "categorical", size=_ROWS, column=column, offset=0, path=parsed)
+    return Feature(
+        _NAME, "categorical", size=_ROWS, column=column, offset=0, places=(Place(parsed),)
+    )
 
 
 def scenario_row(name: str) -> int:

@@ -72,6 +72,11 @@ class Steering:
         """Settings of ``*`` and of every named scenario."""
         return {name: settings for name, (settings, _) in self._resolved.items()}
 
+    @property
+    def everything(self) -> ScenarioSettings:
+        """Settings of ``*``."""
+        return self._resolved[EVERYTHING][0]
+
     def of(self, scenario: str) -> ScenarioSettings | None:
         """Settings of ``*`` or of one scenario that has a name."""
         found = self._resolved.get(scenario)

@@ -220,3 +220,23 @@ def _splitmix(word: int) -> int:
 
 
 GOLDEN_DRAWS = [_splitmix(word ^ _splitmix(7)) >> 11 for word in (0, 1, 2**64 - 1)]
+
+
+def test_due_knows_rate_and_capacity() -> None:
+    """Under a rate each request owes r; under a capacity of a tenth of the traffic nine tenths."""
+    n = 4000
+    times = np.arange(n, dtype=np.int64)  # one a millisecond
+    arguments = (
+        np.arange(n, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15),
+        times,
+        np.full((n, len(DEFAULT_TASKS)), 0.5, np.float32),
+        np.full((n, len(DEFAULT_TASKS)), 0.1, np.float32),
+    )
+    by_rate = Policy(PolicySettings(rate=0.7), DEFAULT_TASKS)
+    assert by_rate.decide(*arguments).due_N.sum() == pytest.approx(0.7 * n)
+    assert by_rate.capacity == 0.0
+    limited = Policy(PolicySettings(capacity=100.0), DEFAULT_TASKS)
+    made = limited.decide(*arguments)
+    assert made.due_N.mean() == pytest.approx(0.9, abs=0.005)
+    assert made.due_N.sum() == pytest.approx((~made.passed_N).sum(), abs=20)
+    assert limited.capacity == 100.0

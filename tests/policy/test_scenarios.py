@@ -18,6 +18,7 @@ from stream.policy.clock import StreamClock
 from stream.policy.pacing import Spending
 from stream.policy.scenarios import ScenarioIndex, scenario_feature
 from stream.records import Reason
+from tests.features.arbitrary import none
 
 COUNT = 4000
 NAMES = ("strict", "capped", "paced", "explored")
@@ -42,7 +43,7 @@ def rows_of(names: list[str]) -> npt.NDArray[np.int32]:
     """Rows of the scenario feature, read from requests as a worker reads them."""
     extractor = Extractor((scenario_feature("site.publisher.id", 0),))
     requests = [{"site": {"publisher": {"id": name}}} for name in names]
-    return extractor.extract(requests)[:, 0]
+    return extractor.extract(requests, none(len(requests)))[:, 0]
 
 
 WHO = GENERATOR.choice([*NAMES, "other", ""], COUNT).tolist()
@@ -172,12 +173,11 @@ def test_bytes_and_objects_name_the_same_scenario() -> None:
     extractor = Extractor((scenario_feature("app.id", 0),))
     requests = [{"id": "r", "imp": [{}], "app": {"id": name}} for name in ("a", "7", 7, "é", "")]
     values = [orjson.dumps(request) for request in requests]
-    read = extractor.scan(values, 1000)
-    assert extractor.extract(requests)[:, 0].tolist() == read.ids_NC[:, 0].tolist() or not any(
-        read.request_ids
-    )
+    read = extractor.scan(values, none(5), 1000)
+    rows_N = extractor.extract(requests, none(5))[:, 0]
+    assert rows_N.tolist() == read.ids_NC[:, 0].tolist() or not any(read.request_ids)
     index = ScenarioIndex(["7", "é", "a"])
-    assert index.numbers(extractor.extract(requests)[:, 0]).tolist() == [3, 1, 1, 2, 0]
+    assert index.numbers(rows_N).tolist() == [3, 1, 1, 2, 0]
 
 
 @pytest.mark.parametrize("path", ["", "imp[*].id", "site..id"])
