@@ -122,9 +122,12 @@ MAX_AMOUNT: Final = 1e18
 MAX_STATE_BYTES: Final = 8_192
 #: Characters of a worker's name.
 MAX_WORKER_NAME: Final = 256
-#: Requests per second, and passes that are due.
-MAX_STATE_NUMBER: Final = 1e9
+#: Requests per second on one partition.
+MAX_PER_SECOND: Final = 1e9
+#: Passes that are due on a partition; where requests are worth little they grow for as long as the
+#: topic lives.
+MAX_DUE: Final = 1e12
 #: Quantiles of a summary.
 MAX_QUANTILES: Final = 256
-#: Number of a tenure; one more per rebalance.
-MAX_TENURE: Final = 2**53
+#: Number of a tenure; one more per rebalance, of which there is not one a second for 30 years.
+MAX_TENURE: Final = 1_000_000_000

@@ -138,7 +138,7 @@ class ConsumptionSettings(Section):
 
     least: Share = 0.0
     most: Share = 1.0
-    gain: float = Field(default=0.5, gt=0, le=1)
+    gain: float = Field(default=0.5, ge=0.001, le=1)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -30,7 +30,7 @@ def worker() -> CollectorRegistry:
     metrics.lag({("bid-requests", 0): 1})
     metrics.model(ServingModel("v1", 0.0))
     metrics.refused("hash-mismatch")
-    metrics.control_refused("control")
+    metrics.refusals.refuse("control", 0, 0, "wrong")
     metrics.refusals.refuse("control", 0, 0, "nonsense")
     return _whole(metrics.registry, "worker", (*CONDITIONS, MODEL))
 
