@@ -219,10 +219,14 @@ class FeedbackSettings(Section):
         time_scale: Divides every attribution window; 1 in production, larger in demonstrations
             whose days last seconds.
         lateness_s: How long after a window closed its outcomes may still arrive.
+        max_memory_bytes: Most memory of the requests and outcomes that a feedback worker holds,
+            over all its partitions; the process takes 250 MB besides. Where more requests come
+            than fit until their last window closes, a share of them by id is kept.
     """
 
     time_scale: float = Field(default=1.0, gt=0)
     lateness_s: float = Field(default=60.0, ge=0)
+    max_memory_bytes: int = Field(default=536_870_912, ge=4_194_304)
 
 
 class TrainerSettings(Section):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from models.tasks import Task, TaskSet
 from stream.feedback_state import JoinState
-from stream.join import FeedbackJoin, JoinStateError
+from stream.join import FeedbackJoin
 from stream.pending import PendingRequest
 from stream.records import Decision, Outcome, Reason, TrainingExample
 
@@ -29,7 +29,7 @@ Labels = dict[str, int | None]
 
 def pending(ts: int, offset: int = 0, partition: int = 0) -> bytes:
     features = np.asarray([offset, 2, 3], np.int32)
-    return PendingRequest(ts, partition, offset, "spec", DECISION.to_bytes(), features).to_bytes()
+    return PendingRequest(ts, partition, offset, "spec", DECISION, features).to_bytes()
 
 
 def new_join(state: JoinState | None = None, tasks: TaskSet = TASKS) -> FeedbackJoin:
@@ -90,7 +90,7 @@ def deliver(join: FeedbackJoin, arrival: tuple[int, int, str | Outcome], world: 
     if isinstance(what, Outcome):
         join.outcome(what)
     else:
-        join.request(what, pending(world.requests[what], number), START)
+        join.request(what.encode(), pending(world.requests[what], number), START)
 
 
 def finish(join: FeedbackJoin) -> list[TrainingExample]:
@@ -178,11 +178,11 @@ def store(disk: dict[bytes, bytes], changes: list[tuple[bytes, bytes | None]]) -
 def test_a_finished_request_that_is_delivered_again_is_not_learned_again() -> None:
     """A redelivery after the last emission would come without its outcomes, so it is refused."""
     join = new_join()
-    join.request("a", pending(START, 5), START)
+    join.request(b"a", pending(START, 5), START)
     for task in TASKS.names:
         join.outcome(Outcome("a", task, START + 1))
     assert newest(join.emit()) == {"a": {"click": 1, "cart": 1, "deal": 1}}
-    join.request("a", pending(START, 5), START)
+    join.request(b"a", pending(START, 5), START)
     assert finish(join) == []
     assert join.counts.repeated_requests == 1
 
@@ -190,16 +190,16 @@ def test_a_finished_request_that_is_delivered_again_is_not_learned_again() -> No
 def test_a_topic_made_anew_is_not_taken_for_a_redelivery() -> None:
     """Offsets that start over with newer requests are new requests."""
     join = new_join()
-    join.request("a", pending(START, 500), START)
-    join.request("b", pending(START + 1, 0), START)
-    join.request("c", pending(START + 1, 1), START)
+    join.request(b"a", pending(START, 500), START)
+    join.request(b"b", pending(START + 1, 0), START)
+    join.request(b"c", pending(START + 1, 1), START)
     assert set(newest(finish(join))) == {"a", "b", "c"}
 
 
 def test_an_event_after_its_window_closed_corrects_the_label() -> None:
     """An event within its window that comes after the lateness still corrects a pending request."""
     join = new_join()
-    join.request("a", pending(START), START)
+    join.request(b"a", pending(START), START)
     join.idle(2_000 + LATENESS_S * 1000 + 1)
     assert newest(join.emit()) == {"a": {"click": 0, "cart": None, "deal": None}}
     join.outcome(Outcome("a", "click", START + 5))
@@ -212,7 +212,7 @@ def test_outcomes_without_a_request_are_held_and_dropped_as_orphans() -> None:
     """An outcome without request waits for a minute of stream time, then is counted and gone."""
     join = new_join()
     join.outcome(Outcome("ghost", "click", START))
-    join.request("a", pending(START), START)
+    join.request(b"a", pending(START), START)
     assert join.emit() == []
     join.idle(60_000)
     join.emit()
@@ -225,9 +225,9 @@ def test_outcomes_without_a_request_are_held_and_dropped_as_orphans() -> None:
 def test_what_is_not_joined_is_counted() -> None:
     """Unknown tasks, late events, duplicates and requests from the future have counters."""
     join = new_join()
-    join.request("a", pending(START), START)
-    join.request("a", pending(START, 1), START)
-    join.request("b", pending(START + 2 * 86_400_000, 2), START)
+    join.request(b"a", pending(START), START)
+    join.request(b"a", pending(START, 1), START)
+    join.request(b"b", pending(START + 2 * 86_400_000, 2), START)
     for task, ts in [("bid", 1), ("click", 0), ("click", 2_001), ("click", 2_000), ("click", 3)]:
         join.outcome(Outcome("a", task, START + ts))
     join.outcome(Outcome("a", "click", 2**64 - 1))
@@ -237,11 +237,3 @@ def test_what_is_not_joined_is_counted() -> None:
     assert join.watermark == START
 
 
-def test_state_of_other_tasks_is_refused() -> None:
-    """Hits are bits by task, so a state stored for other tasks is not continued."""
-    state = JoinState()
-    join = new_join(state)
-    join.request("a", pending(START), START)
-    state.take_changes(join.progress())
-    with pytest.raises(JoinStateError, match=r"kafka\.group"):
-        new_join(state, TaskSet([Task(name="click", window_s=1)]))
