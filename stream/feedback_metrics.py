@@ -6,7 +6,6 @@ from dataclasses import asdict
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
 from models.refusals import Refusals
-from models.refusals import Refusals
 from stream.join import FeedbackJoin, JoinCounts
 
 
@@ -22,7 +21,6 @@ class FeedbackMetrics:
             ["fate"],
             registry=self.registry,
         )
-        self.refusals = Refusals(self.registry)
         self._pending = Gauge(
             "weir_feedback_pending",
             "Requests that wait for a label, by partition of the join.",
