@@ -47,6 +47,8 @@ HELD_ENTRY_BYTES: Final = 350
 HELD_PART: Final = 1 / 8
 DEFAULT_BUDGET_BYTES: Final = 512 * 1024 * 1024
 TIMER_BUCKETS: Final = 4096
+#: One request moves time on by this part of the longest window at most: none is lost by that.
+SKEW_PART: Final = 8
 STALE_TIMERS: Final = 10_000
 
 
@@ -171,7 +173,7 @@ class FeedbackJoin:
             RecordError: If the key or the request is out of bounds; nothing is changed then.
         """
         request = PendingRequest.from_bytes(_checked(key, raw))
-        self._time.limit(now_ms + MAX_SKEW_MS)
+        self._time.correct(now_ms)
         if request.ts > now_ms + MAX_SKEW_MS:
             self.counts.future_requests += 1
             return
@@ -368,7 +370,8 @@ class FeedbackJoin:
     def _recover(self) -> None:
         raw = self.state.get(PROGRESS_KEY)
         self._progress = Progress() if raw is None else Progress.from_bytes(raw)
-        self._time = StreamTime(self._progress.watermark)
+        skew_ms = min(MAX_SKEW_MS, self._deadlines_ms[-1] // SKEW_PART)
+        self._time = StreamTime(skew_ms, self._progress.watermark)
         foreign_held, newest = [], (0, 0)
         for key, value in self.state.items():
             if key == PROGRESS_KEY:

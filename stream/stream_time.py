@@ -20,13 +20,15 @@ QUORUM: Final = WITNESSES // 2 + 1
 class StreamTime:
     """Stream time of one partition of the join.
 
-    Time is at most `MAX_SKEW_MS` ahead of what `QUORUM` of the last `WITNESSES` requests once
-    agreed on, and never goes back but by `limit`.
+    Time is at most `skew_ms` ahead of what `QUORUM` of the last `WITNESSES` requests once
+    agreed on, and never goes back but by `correct`.
 
     Attributes:
+        skew_ms: How far ahead of the others one request is believed.
         watermark: In ms since the epoch; None before the first request.
     """
 
+    skew_ms: int
     watermark: int | None = None
     _agreed: int = field(default=0, init=False)
     _recent: deque[int] = field(default_factory=lambda: deque(maxlen=WITNESSES), init=False)
@@ -39,9 +41,9 @@ class StreamTime:
         self._recent.append(ts)
         if self.watermark is None:
             self.watermark = self._agreed = ts
-        if ts > self._agreed + MAX_SKEW_MS and len(self._recent) >= QUORUM:
+        if ts > self._agreed + self.skew_ms and len(self._recent) >= QUORUM:
             self._agreed = max(self._agreed, sorted(self._recent)[-QUORUM])
-        if ts <= self._agreed + MAX_SKEW_MS:
+        if ts <= self._agreed + self.skew_ms:
             self.watermark = max(self.watermark, ts)
         self.watermark = max(self.watermark, self._agreed)
 
@@ -51,8 +53,8 @@ class StreamTime:
             self.watermark += elapsed_ms
             self._agreed += elapsed_ms
 
-    def limit(self, most_ms: int) -> None:
-        """Go back to `most_ms` where stream time is later."""
-        if self.watermark is not None and self.watermark > most_ms:
-            self.watermark = most_ms
-            self._agreed = min(self._agreed, most_ms)
+    def correct(self, now_ms: int) -> None:
+        """Take a time that is further ahead of the clock than any request may be back to it."""
+        if self.watermark is not None and self.watermark > now_ms + MAX_SKEW_MS:
+            self.watermark = now_ms
+            self._agreed = min(self._agreed, now_ms)

@@ -195,7 +195,7 @@ async def processed(settings: Settings, topic: str) -> None:
 
 async def close_windows(sink: ChunkSink, topic: str, reader: Reader, start: int) -> None:
     """Close all windows with requests of a later time, and wait for what follows."""
-    for number in range(1000, 1016):
+    for number in range(1000, 1080):
         await sink.send(topic, number % PARTITIONS, [passed(number, start + 400_000)])
     own = {f"r{number}" for number in range(REQUESTS)}
     await reader.until(lambda seen: len({e.request_id for e in seen if e.mature} & own) == REQUESTS)
