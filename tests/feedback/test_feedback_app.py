@@ -88,9 +88,11 @@ class Reader:
         self._consumer = consumer
         self.examples: list[TrainingExample] = []
 
-    async def until(self, done: Callable[[list[TrainingExample]], bool]) -> None:
-        """Read on until `done`, 40 seconds at most."""
-        deadline = time.monotonic() + 40
+    async def until(
+        self, done: Callable[[list[TrainingExample]], bool], seconds: float = 60
+    ) -> None:
+        """Read on until `done`, for so long at most."""
+        deadline = time.monotonic() + seconds
         while not done(self.examples):
             assert time.monotonic() < deadline, f"{len(self.examples)} examples came"
             for records in (await self._consumer.getmany(timeout_ms=200)).values():
