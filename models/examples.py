@@ -18,6 +18,8 @@ from models.features import FeatureSpec
 from models.tasks import ALL_REQUESTS, TaskSet
 
 DEFAULT_STREAM_ROWS: Final = 65_536
+#: Optional column: for how many requests a row stands, where not all could be kept.
+WEIGHT: Final = "weight"
 Paths = str | Path | Sequence[str | Path]
 
 

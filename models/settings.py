@@ -239,6 +239,11 @@ class TrainerSettings(Section):
         poll_s: How long one poll of the examples topic waits.
         quick: Trains with the effort of a trial run, for demonstrations.
         seed: Seed of everything random in training.
+        scratch: Folder on a disk for the rows of a rebuild, some 700 bytes each; empty for
+            ``scratch`` in the store. Its temporary files are removed at the start.
+        max_rebuild_rows: A rebuild learns from so many requests at most, the newest.
+        metrics_host: Address of the metrics' listener.
+        metrics_port: Its port, 0 for a free one.
     """
 
     store: str = "var/examples"
@@ -247,6 +252,10 @@ class TrainerSettings(Section):
     poll_s: float = Field(default=1.0, gt=0)
     quick: bool = False
     seed: int = 0
+    scratch: str = ""
+    max_rebuild_rows: int = Field(default=5_000_000, ge=100)
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(default=0, ge=0, le=65_535)
 
 
 #: The file behind the settings being loaded; unset, only what is passed to Settings() counts.
