@@ -240,7 +240,7 @@ class TrainerSettings(Section):
         quick: Trains with the effort of a trial run, for demonstrations.
         seed: Seed of everything random in training.
         scratch: Folder on a disk for the rows of a rebuild, some 700 bytes each; empty for
-            ``scratch`` in the store. Its temporary files are removed at the start.
+            ``scratch`` in the store. Not shared: its folders ``rebuild-*`` are removed.
         max_rebuild_rows: A rebuild learns from so many requests at most, the newest.
         metrics_host: Address of the metrics' listener.
         metrics_port: Its port, 0 for a free one.

@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 ANNOUNCEMENT_KEY: Final = b"default"
 #: Folders of rebuilds that are kept, with log and refused candidate.
 KEPT: Final = 10
+#: Temporary folders of rebuilds begin like this; all of them go at the start.
+TEMPORARY: Final = "rebuild-"
 #: Between two tries to announce.
 ANNOUNCE_S: Final = 5.0
 Clock = Callable[[], float]
@@ -142,9 +144,10 @@ class Rebuilder:
 
     async def _train(self, created: datetime) -> RebuildResult:
         self._prune()
-        folder = self._folders / created.strftime("%Y%m%dT%H%M%S%f")
+        stamp = created.strftime("%Y%m%dT%H%M%S%f")
+        folder, temporary = self._folders / stamp, self._scratch / f"{TEMPORARY}{stamp}"
         folder.mkdir(parents=True)
-        self._scratch.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir(parents=True)
         job = RebuildJob(
             parts=tuple(self._store.parts),
             most=self._settings.trainer.max_rebuild_rows,
@@ -158,7 +161,7 @@ class Rebuilder:
             limits=self._limits,
         )
         (folder / "job.json").write_text(job.model_dump_json())
-        await _run_child(folder, self._scratch)
+        await _run_child(folder, temporary)
         return RebuildResult.model_validate_json((folder / "result.json").read_bytes())
 
     def _prune(self) -> None:
@@ -167,13 +170,11 @@ class Rebuilder:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _clear_scratch(self) -> None:
-        for folder in self._scratch.glob("tmp*"):
-            shutil.rmtree(folder, ignore_errors=True)
-        for folder in self._scratch.glob("weir-*"):
+        for folder in self._scratch.glob(f"{TEMPORARY}*"):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _run_child(folder: Path, scratch: Path) -> None:
+async def _run_child(folder: Path, temporary: Path) -> None:
     log = folder / "log.txt"
     with log.open("wb") as out:
         child = await asyncio.create_subprocess_exec(
@@ -181,7 +182,7 @@ async def _run_child(folder: Path, scratch: Path) -> None:
             *(str(folder / "job.json"), str(folder / "result.json")),
             stdout=out,
             stderr=out,
-            env=os.environ | {"TMPDIR": str(scratch.resolve())},
+            env=os.environ | {"TMPDIR": str(temporary.resolve())},
         )
         try:
             status = await child.wait()
