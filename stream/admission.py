@@ -16,7 +16,8 @@ import xxhash
 
 from models.bounds import MAX_HALVINGS
 
-#: Of the budget: what may fill up whatever the rate, what the share aims at, what is worth a warning.
+#: Of the budget: what may fill up whatever the rate, what the share aims at, what is worth a
+#: warning.
 FREE: Final = 0.5
 AIM: Final = 0.9
 WARN: Final = 0.8

@@ -20,9 +20,9 @@ from models.features import FeatureSpec
 from models.kafka import client_options
 from models.settings import Settings
 from stream.app import DisklessApp, faust_options, run_app
+from stream.feedback_memory import MemoryReport
 from stream.feedback_metrics import FeedbackMetrics
 from stream.feedback_state import JoinTable
-from stream.feedback_memory import MemoryReport
 from stream.join import FeedbackJoin, JoinCounts
 from stream.pending import REQUEST_KIND
 from stream.records import Outcome, RecordError

@@ -55,7 +55,7 @@ class MemoryReport:
         self.changed(partition, join)
 
     def changed(self, partition: int, join: FeedbackJoin) -> None:
-        """Look at a partition after each chunk: warns at 80 %, and tells each change of the share."""
+        """Look at a partition after a chunk: warns at 80 %, and tells each change of the share."""
         admission = join.admission
         if admission.full and partition not in self._full:
             self._full.add(partition)

@@ -36,7 +36,7 @@ _TS: Final = struct.Struct("<q")
 _TS_AT: Final = _STATUS_AT + _STATUS.size
 _HELD: Final = struct.Struct("<Bq")
 _TASKS: Final = struct.Struct("<I")
-_ID_TYPES: Final = {2: np.dtype("<u2"), 4: np.dtype("<i4")}
+_ID_TYPES: Final[dict[int, str]] = {2: "<u2", 4: "<i4"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,8 +89,7 @@ def _key(request_id: str) -> bytes:
     key = request_id.encode()
     if not key or key == PROGRESS_KEY or len(request_id) > bounds.MAX_REQUEST_ID:
         raise RecordError(
-            f"request_id: 1 to {bounds.MAX_REQUEST_ID} characters expected, "
-            f"{len(request_id)} found"
+            f"request_id: 1 to {bounds.MAX_REQUEST_ID} characters expected, {len(request_id)} found"
         )
     return key
 

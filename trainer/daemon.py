@@ -16,7 +16,7 @@ from aiokafka import TopicPartition
 from prometheus_client import start_http_server
 
 from models.settings import Settings
-from stream.records import RecordError, TrainingExample
+from stream.records import TrainingExample
 from trainer.config import TrainConfig
 from trainer.gates import GateLimits
 from trainer.intake import is_mature, take_example
@@ -24,7 +24,7 @@ from trainer.metrics import TrainerMetrics
 from trainer.reader import ExampleReader
 from trainer.rebuilder import Rebuilder
 from trainer.serving import ServingModel
-from trainer.store import ExampleStore, StoreError
+from trainer.store import ExampleStore
 
 logger = logging.getLogger(__name__)
 
@@ -169,7 +169,7 @@ class TrainerDaemon:
             except OSError as error:
                 self._disk_is_full = True
                 self.metrics.error("store")
-                logger.error(
+                logger.warning(
                     "%d examples cannot be stored: %s; they are kept in memory, and tried again "
                     "in %.0f s; free space on the disk of trainer.store",
                     *(len(self._buffer), error, FLUSH_S),

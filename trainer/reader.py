@@ -62,7 +62,9 @@ class ExampleReader:
                     where = {tp.partition: offsets.get(tp.partition, 0) for tp in self._partitions}
                     logger.info("consuming %s from the offsets %s", self._examples, where)
                     return True
-                self._log_failure(f"{self._examples}: there is no such topic yet; see `weir topics`")
+                self._log_failure(
+                    f"{self._examples}: there is no such topic yet; see `weir topics`"
+                )
             await self.stop()
             await _first_of(stop, RETRY_S)
         return False

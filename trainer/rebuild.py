@@ -153,7 +153,9 @@ def judge(
 
 def main() -> None:
     """Run the job in the file named first; write the result to the file named second."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     job = RebuildJob.model_validate_json(Path(sys.argv[1]).read_bytes())
     result = rebuild(job)
     Path(sys.argv[2]).write_text(result.model_dump_json())

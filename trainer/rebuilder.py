@@ -82,7 +82,7 @@ class Rebuilder:
         try:
             result = await self._rebuild(began)
         except Exception as error:  # noqa: BLE001 - logged, and tried again
-            logger.error("rebuild failed: %s: %s", type(error).__name__, error)
+            logger.warning("rebuild failed: %s: %s", type(error).__name__, error)
         finally:
             self._clear_scratch()
             took = self._clock() - began
@@ -126,7 +126,7 @@ class Rebuilder:
                 await self._send(announcement.to_bytes())
             except KafkaError as error:
                 self._metrics.error("announce")
-                logger.error("model %s is not announced yet: %r", result.version, error)
+                logger.warning("model %s is not announced yet: %r", result.version, error)
                 await asyncio.sleep(ANNOUNCE_S)
             else:
                 logger.info("model %s announced: %s", result.version, url)
@@ -161,7 +161,7 @@ class Rebuilder:
             limits=self._limits,
         )
         (folder / "job.json").write_text(job.model_dump_json())
-        await _run_child(folder, temporary)
+        await _run_child(folder, temporary.resolve())
         return RebuildResult.model_validate_json((folder / "result.json").read_bytes())
 
     def _prune(self) -> None:
@@ -182,7 +182,7 @@ async def _run_child(folder: Path, temporary: Path) -> None:
             *(str(folder / "job.json"), str(folder / "result.json")),
             stdout=out,
             stderr=out,
-            env=os.environ | {"TMPDIR": str(temporary.resolve())},
+            env=os.environ | {"TMPDIR": str(temporary)},
         )
         try:
             status = await child.wait()

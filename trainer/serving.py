@@ -1,4 +1,4 @@
-"""What serves, as far as the trainer knows: the artifact of the settings, then what is announced."""
+"""What serves, as the trainer knows it: the artifact of the settings, then what is announced."""
 
 import logging
 
@@ -29,7 +29,7 @@ class ServingModel:
         try:
             self.spec = load_artifact(self.url).spec
         except UserError as error:
-            logger.error(
+            logger.warning(
                 "what serves cannot be loaded: %s; examples are stored, but nothing can be "
                 "rebuilt until model.artifact or an announcement names an artifact",
                 error,

@@ -39,7 +39,9 @@ class Hostile:
         request = {"id": "h", "imp": [{"id": "1"}]}
         while True:
             value = self._document(request, DECISION.to_bytes())
-            header = rng.choice([None, b"x" * 70_000, self._document(json.loads(DECISION.to_bytes()))])
+            header = rng.choice(
+                [None, b"x" * 70_000, self._document(json.loads(DECISION.to_bytes()))]
+            )
             names = rng.choice([["weir"], ["weir", "weir"], ["x"], [], ["weir", "y"]])
             headers = [(name, header) for name in names]
             yield Outgoing(self._bytes(), value, self._time(), headers)
@@ -54,7 +56,9 @@ class Hostile:
         """For `feedback-joins`; none that is a well-formed request of a real partition."""
         rng = self._rng
         while True:
-            key = rng.choice([None, b"", PROGRESS_KEY, b"\xff", b"k" * 9_000, b"h%d" % rng.getrandbits(30)])
+            key = rng.choice(
+                [None, b"", PROGRESS_KEY, b"\xff", b"k" * 9_000, b"h%d" % rng.getrandbits(30)]
+            )
             kind = rng.randrange(3)
             value = self._pending() if kind == 0 else next(self.outcomes()).value
             yield Outgoing(key, self._bytes() if kind == 1 else value, self._time())

@@ -237,8 +237,6 @@ def test_what_is_not_joined_is_counted() -> None:
     assert join.watermark == START
 
 
-
-
 def test_one_request_far_ahead_closes_nothing() -> None:
     """A request a year ahead is refused; one that is within the clock's day moves time little."""
     join = new_join()
@@ -336,8 +334,7 @@ def test_keys_out_of_bounds_change_nothing(key: bytes) -> None:
 def test_under_a_budget_the_kept_have_the_labels_of_the_full_history(
     seed: int, budget: int
 ) -> None:
-    """More requests than fit: some are left out by id, memory keeps to the budget, and whatever
-    is kept ends with the labels that a join without bounds gives it, across restarts."""
+    """Whatever fits ends with the labels that a join without bounds gives it, across restarts."""
     rng = random.Random(seed)
     state, emitted, wanted = JoinState(), [], []
     join = FeedbackJoin(TASKS, 10.0, LATENESS_S, state, budget)

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from models import bounds
 from models.features import FeatureSpec
 from models.refusals import Refusals
 from stream.join import FeedbackJoin
@@ -150,7 +149,9 @@ def test_no_outcome_ends_the_rekeyer_or_the_join(values: list[bytes | None], see
         st.tuples(
             st.none() | st.binary(max_size=80) | JSON.map(lambda doc: encoded({"id": doc})),
             st.integers(-(2**63), 2**63 - 1),
-            st.lists(st.tuples(st.sampled_from(["weir", "x"]), st.none() | st.binary()), max_size=3),
+            st.lists(
+                st.tuples(st.sampled_from(["weir", "x"]), st.none() | st.binary()), max_size=3
+            ),
         ),
         max_size=8,
     )

@@ -317,7 +317,7 @@ async def test_brokers_that_are_away_are_waited_for(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    """A trainer that starts before the broker, and before the topic, consumes once both are there."""
+    """A trainer that starts before the broker and the topic consumes once both are there."""
     monkeypatch.setattr("trainer.reader.RETRY_S", 0.2)
     late = EmbeddedBroker(tmp_path / "late.log", port=free_port())
     mine = settings.model_copy(
@@ -337,7 +337,7 @@ async def test_brokers_that_are_away_are_waited_for(
 async def test_a_heartbeat_says_how_far_everything_is(
     settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the log and as metrics: rows, lag, new mature examples, and when the next rebuild comes."""
+    """In the log and as metrics: rows, lag, new mature examples, when the next rebuild comes."""
     monkeypatch.setattr("trainer.daemon.HEARTBEAT_S", 0.2)
     monkeypatch.setattr("trainer.daemon.LOOK_S", 0.1)
     monkeypatch.setattr("trainer.daemon.FLUSH_S", 0.1)
@@ -366,5 +366,7 @@ async def test_a_topic_made_anew_is_read_from_its_beginning(
     await publish(settings, examples(0, 100))
     async with running(settings, GateLimits()) as daemon:
         await until(lambda: len(daemon._buffer) == 100)
-    assert f"{settings.topics.examples}[0]@10000 is not there: the topic was made anew" in caplog.text
+    assert (
+        f"{settings.topics.examples}[0]@10000 is not there: the topic was made anew" in caplog.text
+    )
     assert ExampleStore(settings.trainer.store, TASKS).offsets == {0: 50, 1: 50}
