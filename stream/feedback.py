@@ -23,7 +23,8 @@ from stream.app import DisklessApp, faust_options, run_app
 from stream.feedback_memory import MemoryReport
 from stream.feedback_metrics import FeedbackMetrics
 from stream.feedback_state import JoinTable
-from stream.join import FeedbackJoin, JoinCounts
+from stream.join import FeedbackJoin
+from stream.join_counts import JoinCounts
 from stream.pending import REQUEST_KIND
 from stream.records import Outcome, RecordError
 from stream.rekey import Rekeyed, Rekeyer

@@ -5,7 +5,8 @@ import logging
 from models.features import FeatureSpec
 from models.settings import FeedbackSettings
 from models.tasks import TaskSet
-from stream.join import ENTRY_BYTES, HELD_PART, FeedbackJoin
+from stream.early_outcomes import HELD_PART
+from stream.join import ENTRY_BYTES, FeedbackJoin
 
 logger = logging.getLogger(__name__)
 

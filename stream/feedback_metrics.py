@@ -6,7 +6,8 @@ from dataclasses import asdict
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
 from models.refusals import Refusals
-from stream.join import FeedbackJoin, JoinCounts
+from stream.join import FeedbackJoin
+from stream.join_counts import JoinCounts
 
 
 class FeedbackMetrics:

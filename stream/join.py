@@ -13,19 +13,19 @@ Memory is bounded by a budget: requests are kept as `stream/admission.py` says, 
 request take a part of it and the oldest leave first.
 """
 
-from collections import OrderedDict
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from models.bounds import MAX_HELD_PER_REQUEST, MAX_JOIN_KEY_BYTES, MAX_SKEW_MS, MAX_TASKS
+from models.bounds import MAX_JOIN_KEY_BYTES, MAX_SKEW_MS, MAX_TASKS
 from models.tasks import TaskSet
 from stream.admission import Admission
+from stream.early_outcomes import HELD_PART, EarlyOutcomes
+from stream.join_counts import JoinCounts
 from stream.pending import (
     HELD_KIND,
     PROGRESS_KEY,
     REQUEST_KIND,
-    HeldOutcomes,
     PendingRequest,
     Progress,
     status,
@@ -41,57 +41,11 @@ MIN_HOLD_MS: Final = 60_000
 #: What a request takes in memory besides its key and value: two objects, a slot of the table and
 #: its timer (`python tests/bench/feedback_memory.py`).
 ENTRY_BYTES: Final = 220
-#: The same of outcomes without a request, which stand in a second table.
-HELD_ENTRY_BYTES: Final = 350
-#: Of the budget: what outcomes may take whose request has not come.
-HELD_PART: Final = 1 / 8
 DEFAULT_BUDGET_BYTES: Final = 512 * 1024 * 1024
 TIMER_BUCKETS: Final = 4096
 #: One request moves time on by this part of the longest window at most: none is lost by that.
 SKEW_PART: Final = 8
 STALE_TIMERS: Final = 10_000
-
-
-@dataclass(slots=True)
-class JoinCounts:
-    """What happened to the records of the join; every record is counted once under its fate.
-
-    Attributes:
-        requests: Requests taken.
-        repeated_requests: Requests seen before.
-        future_requests: Requests refused for a time too far ahead of the clock.
-        past_requests: Requests refused because their last window had closed when they came.
-        left_out_requests: Requests that are not in the share that is kept, for want of memory.
-        overflown_requests: Requests of that share for which there was no memory either.
-        joined: Outcomes that made a label 1.
-        duplicates: Outcomes whose label was 1 already.
-        late: Outcomes out of their window: after it, or not after the request.
-        corrections: Outcomes (of those joined) that came after their window had closed as 0.
-        unknown_task: Outcomes of a task that is not configured, or of a request that was stored
-            for other tasks.
-        held: Outcomes that came before their request, or without one.
-        orphans: Held outcomes whose request never came or was left out, dropped.
-        expired: Requests dropped unfinished, because they were stored for other tasks.
-        examples: Examples emitted.
-        completed: Examples without a masked label (of those emitted).
-    """
-
-    requests: int = 0
-    repeated_requests: int = 0
-    future_requests: int = 0
-    past_requests: int = 0
-    left_out_requests: int = 0
-    overflown_requests: int = 0
-    joined: int = 0
-    duplicates: int = 0
-    late: int = 0
-    corrections: int = 0
-    unknown_task: int = 0
-    held: int = 0
-    orphans: int = 0
-    expired: int = 0
-    examples: int = 0
-    completed: int = 0
 
 
 @dataclass(slots=True)
@@ -129,8 +83,7 @@ class FeedbackJoin:
     _progress: Progress = field(init=False)
     _time: StreamTime = field(init=False)
     _timers: Timers = field(init=False)
-    _held: OrderedDict[bytes, int | None] = field(default_factory=OrderedDict, init=False)
-    _held_bytes: int = field(default=0, init=False)
+    _early: EarlyOutcomes = field(init=False)
     _changed: dict[bytes, None] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -143,6 +96,9 @@ class FeedbackJoin:
         hold_ms = self._deadlines_ms[-1]
         self._timers = Timers(max(1, hold_ms // TIMER_BUCKETS))
         self.admission = Admission(int(self.budget_bytes * (1 - HELD_PART)), hold_ms)
+        self._early = EarlyOutcomes(
+            self.state, self._digest, int(self.budget_bytes * HELD_PART), self.counts
+        )
         self._recover()
 
     @property
@@ -153,12 +109,12 @@ class FeedbackJoin:
     @property
     def pending(self) -> int:
         """Requests that wait for a maturity."""
-        return len(self.state) - len(self._held) - (PROGRESS_KEY in self.state)
+        return len(self.state) - len(self._early) - (PROGRESS_KEY in self.state)
 
     @property
     def held_bytes(self) -> int:
         """Memory of everything that is held."""
-        return self.admission.held_bytes + self._held_bytes
+        return self.admission.held_bytes + self._early.bytes
 
     def request(self, key: bytes, raw: bytes, now_ms: int) -> None:
         """Take a passed request.
@@ -187,14 +143,12 @@ class FeedbackJoin:
         if not self._admit(key, raw, request.ts):
             return
         self.counts.requests += 1
-        if before is not None:
-            self._forget_held(key, before)
+        early = self._early.take(key)
         self.state[key] = with_status(raw, 0, self._digest, self.admission.halvings)
         self.admission.hold(_cost(key, raw), request.ts)
         self._timers.add(request.ts + self._deadlines_ms[0], key)
-        if before is not None:
-            for task, ts in HeldOutcomes.from_bytes(before).events:
-                self._apply(key, task, ts)
+        for task, ts in early:
+            self._apply(key, task, ts)
 
     def outcome(self, outcome: Outcome) -> None:
         """Take an outcome; in any order, any number of times.
@@ -210,7 +164,7 @@ class FeedbackJoin:
         task = self.tasks.index(outcome.task)
         entry = self.state.get(key)
         if entry is None or entry[:1] == HELD_KIND:
-            self._hold(key, entry, task, outcome.ts)
+            self._early.hold(key, task, outcome.ts, self.watermark)
         else:
             self._apply(key, task, outcome.ts)
 
@@ -234,7 +188,7 @@ class FeedbackJoin:
             raw = self.state.get(key, b"")
             if raw[:1] == REQUEST_KIND:
                 examples.append(self._example(key, raw, watermark))
-        self._drop_orphans(watermark)
+        self._early.drop_before(watermark - max(self._lateness_ms, MIN_HOLD_MS))
         self._drop_stale_timers()
         self.admission.adjust(watermark)
         self.counts.examples += len(examples)
@@ -326,36 +280,6 @@ class FeedbackJoin:
         due = request_ts + self._windows_ms[task] + self._lateness_ms
         return watermark is not None and watermark > due
 
-    def _hold(self, key: bytes, entry: bytes | None, task: int, ts: int) -> None:
-        events = () if entry is None else HeldOutcomes.from_bytes(entry).events
-        if (task, ts) in events or len(events) >= MAX_HELD_PER_REQUEST:
-            self.counts.duplicates += 1
-            return
-        self.counts.held += 1
-        held = HeldOutcomes(self._digest, (*events, (task, ts))).to_bytes()
-        self._held_bytes += _held_cost(key, held) - (0 if entry is None else _held_cost(key, entry))
-        self.state[key] = held
-        self._held.setdefault(key, self._time.watermark)
-        while self._held_bytes > HELD_PART * self.budget_bytes:
-            self._drop_held(next(iter(self._held)))
-
-    def _drop_orphans(self, watermark: int) -> None:
-        hold_ms = max(self._lateness_ms, MIN_HOLD_MS)
-        while self._held:
-            key, since = next(iter(self._held.items()))
-            if since is None or since + hold_ms >= watermark:
-                return
-            self._drop_held(key)
-
-    def _drop_held(self, key: bytes) -> None:
-        raw = self.state.pop(key)
-        self.counts.orphans += len(HeldOutcomes.from_bytes(raw).events)
-        self._forget_held(key, raw)
-
-    def _forget_held(self, key: bytes, raw: bytes) -> None:
-        del self._held[key]
-        self._held_bytes -= _held_cost(key, raw)
-
     def _drop_foreign(self, key: bytes, raw: bytes) -> None:
         del self.state[key]
         self.admission.release(_cost(key, raw), time_of(raw))
@@ -364,7 +288,7 @@ class FeedbackJoin:
 
     def _move_to(self, ts: int) -> None:
         if self._time.watermark is None:
-            self._held = OrderedDict.fromkeys(self._held, ts)
+            self._early.start(ts)
         self._time.observe(ts)
 
     def _recover(self) -> None:
@@ -372,23 +296,18 @@ class FeedbackJoin:
         self._progress = Progress() if raw is None else Progress.from_bytes(raw)
         skew_ms = min(MAX_SKEW_MS, self._deadlines_ms[-1] // SKEW_PART)
         self._time = StreamTime(skew_ms, self._progress.watermark)
-        foreign_held, newest = [], (0, 0)
-        for key, value in self.state.items():
+        newest = (0, 0)
+        for key, value in list(self.state.items()):
             if key == PROGRESS_KEY:
                 continue
             if value[:1] == HELD_KIND:
-                self._held[key] = self.watermark
-                self._held_bytes += _held_cost(key, value)
-                if HeldOutcomes.from_bytes(value).tasks != self._digest:
-                    foreign_held.append(key)
+                self._early.recover(key, value, self.watermark)
                 continue
             _, tasks, halvings = status(value)
             self.foreign += tasks != self._digest
             self.admission.hold(_cost(key, value), time_of(value))
             self._set_timer(key, value)
             newest = max(newest, (time_of(value), halvings))
-        for key in foreign_held:
-            self._drop_held(key)
         self.admission.halvings = newest[1]  # the share goes on as it was
 
     def _set_timer(self, key: bytes, raw: bytes) -> None:
@@ -412,10 +331,6 @@ class FeedbackJoin:
 def _cost(key: bytes, value: bytes) -> int:
     """Bytes of memory that a request takes; its value may change, but not in length."""
     return len(key) + len(value) + ENTRY_BYTES
-
-
-def _held_cost(key: bytes, value: bytes) -> int:
-    return len(key) + len(value) + HELD_ENTRY_BYTES
 
 
 def _checked(key: bytes, raw: bytes) -> bytes:

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.tasks import Task, TaskSet
+from stream.early_outcomes import HELD_PART
 from stream.feedback_state import JoinState
-from stream.join import HELD_PART, FeedbackJoin
+from stream.join import FeedbackJoin
 from stream.pending import PROGRESS_KEY, PendingRequest, Progress
 from stream.records import Decision, Outcome, Reason, TrainingExample
 
