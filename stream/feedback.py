@@ -17,12 +17,15 @@ from mode import Service, ServiceT
 
 from models.artifact import load_artifact
 from models.features import FeatureSpec
+from models.health import Health
 from models.kafka import client_options
+from models.probes import serve
 from models.settings import Settings
 from stream.app import DisklessApp, faust_options, run_app
 from stream.feedback_memory import MemoryReport
 from stream.feedback_metrics import FeedbackMetrics
 from stream.feedback_state import JoinTable
+from stream.group_watch import GroupMetrics, GroupWatch
 from stream.join import FeedbackJoin
 from stream.join_counts import JoinCounts
 from stream.pending import REQUEST_KIND
@@ -38,6 +41,7 @@ from stream.transport import (
     chunks,
     consumer_lag,
 )
+from stream.vitals import CONDITIONS, look, starting
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +83,9 @@ class FeedbackWorker(Service):  # type: ignore[misc]
         self._lock = asyncio.Lock()
         self.metrics = metrics
         self._memory = MemoryReport(settings.feedback, settings.task_set, spec)
+        self._health = Health("feedback", CONDITIONS)
+        groups = GroupMetrics(self.metrics.registry, settings.worker.expected)
+        self._groups = GroupWatch(settings, groups, self._health)
         self._rekeyer = Rekeyer(
             spec,
             settings.kafka.partitions,
@@ -87,14 +94,15 @@ class FeedbackWorker(Service):  # type: ignore[misc]
         )
 
     async def on_start(self) -> None:
-        """Connect and serve metrics."""
+        """Serve probes and connect."""
         attach(self._app, self._sink, MAX_IN_FLIGHT_BYTES)
-        await self._sink.start()
         self._memory.log_capacity()
         self.metrics.capacity(self._memory.capacity)
         worker = self._settings.worker
-        port = self.metrics.serve(worker.metrics_host, worker.metrics_port)
-        logger.info("metrics on http://%s:%d/metrics", worker.metrics_host, port)
+        starting(self._health)
+        serve(self.metrics.registry, self._health, worker.metrics_host, worker.metrics_port)
+        await self._sink.start()
+        await self.add_runtime_dependency(self._groups)
 
     async def on_stop(self) -> None:
         """Disconnect, after what is under way."""
@@ -139,6 +147,7 @@ class FeedbackWorker(Service):  # type: ignore[misc]
             await self.sleep(TICK_S)
             lag = consumer_lag(self._app)
             self.metrics.lag(lag)
+            look(self._app, self._health, broker=self._groups.answering)
             read_all = bool(lag) and all(behind == 0 for behind in lag.values())
             now = self._clock()
             elapsed_ms, last = int((now - last) * 1000), now

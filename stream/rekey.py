@@ -47,9 +47,9 @@ class Rekeyer:
 
     def requests(self, chunk: Chunk, now_ms: int) -> Rekeyed:
         """Passed requests with their features, by partition of the joins topic."""
-        intake = take_in(
-            self._extractor, [record.value for record in chunk.records], self._max_value_bytes
-        )
+        values = [record.value for record in chunk.records]
+        times_N = np.array([record.timestamp for record in chunk.records], np.int64)
+        intake = take_in(self._extractor, values, times_N, self._max_value_bytes)
         for index, reject in intake.rejects:
             offset = chunk.records[index].offset
             why = f"{reject.code}: {reject.message}"

@@ -13,17 +13,22 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from aiokafka import TopicPartition
-from prometheus_client import start_http_server
 
+from models.artifact import load_artifact
+from models.errors import UserError
+from models.features import FeatureSpec
+from models.health import Health
+from models.probes import serve
 from models.settings import Settings
-from stream.records import TrainingExample
+from models.threads import in_daemon_thread
+from stream.records import ModelAnnouncement, TrainingExample
 from trainer.config import TrainConfig
 from trainer.gates import GateLimits
+from trainer.incumbent import Incumbent
 from trainer.intake import is_mature, take_example
 from trainer.metrics import TrainerMetrics
 from trainer.reader import ExampleReader
 from trainer.rebuilder import Rebuilder
-from trainer.serving import ServingModel
 from trainer.store import ExampleStore
 
 logger = logging.getLogger(__name__)
@@ -40,6 +45,13 @@ SILENT_S: Final = 60.0
 #: Between a rebuild that failed and the next try, unless enough new examples come before.
 RETRY_S: Final = 900.0
 HEARTBEAT_S: Final = 120.0
+#: What must be met before the trainer is ready.
+BROKER: Final = "broker"
+#: What must go on, and the longest without a sign of it, in seconds.
+EVENT_LOOP: Final = "event loop"
+LOOP_S: Final = 60.0
+CONSUMING: Final = "consuming"
+STALL_S: Final = 600.0
 DEFAULT_LIMITS: Final = GateLimits()
 Clock = Callable[[], float]
 
@@ -66,10 +78,12 @@ class TrainerDaemon:
         config = TrainConfig.of(settings.training, quick=settings.trainer.quick)
         self.metrics = TrainerMetrics()
         self._store = ExampleStore(settings.trainer.store, self._tasks)
-        self._serving = ServingModel(settings.model)
+        self._incumbent = Incumbent(settings)
         self._rebuilder = Rebuilder(
-            settings, config, self._store, self._serving, self.metrics, clock, limits
+            settings, config, self._store, self._incumbent, self.metrics, clock, limits
         )
+        self._spec: FeatureSpec | None = None
+        self._health = Health("trainer", [BROKER])
         topics = settings.topics
         self._reader = ExampleReader(settings.kafka, topics.examples, topics.models)
         self._buffer: list[TrainingExample] = []
@@ -84,10 +98,13 @@ class TrainerDaemon:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; what was consumed is stored then."""
         self._start()
+        turning = asyncio.create_task(self._turn())
         rebuilding: asyncio.Task[bool] | None = None
         try:
+            self._spec = await in_daemon_thread(self._configured_spec)
             if not await self._reader.start(self._store.offsets, stop):
                 return
+            self._health.met(BROKER)
             while not stop.is_set():
                 await self._consume()
                 if rebuilding is not None and rebuilding.done():
@@ -99,6 +116,7 @@ class TrainerDaemon:
                 await self._heartbeat(rebuilding=rebuilding is not None)
             self._flush()
         finally:
+            turning.cancel()
             if rebuilding is not None:
                 rebuilding.cancel()
                 await asyncio.gather(rebuilding, return_exceptions=True)
@@ -106,26 +124,49 @@ class TrainerDaemon:
 
     def _start(self) -> None:
         trainer = self._settings.trainer
-        server, _ = start_http_server(
-            trainer.metrics_port, addr=trainer.metrics_host, registry=self.metrics.registry
+        self._health.beat(EVENT_LOOP, LOOP_S)
+        serve(
+            self.metrics.registry,
+            self._health,
+            trainer.metrics_host,
+            trainer.metrics_port,
+            section="trainer",
         )
-        logger.info("metrics on http://%s:%d/metrics", trainer.metrics_host, server.server_port)
         for _part in self._store.aside:
             self.metrics.error("part")
         self.metrics.state(self._store.rows, 0, {})
         logger.info(
             "%d examples in %s; rebuilds with %d new mature examples, or any of them after %.0f s; "
-            "serving: %s",
+            "compared with what is announced, else %s",
             *(self._store.rows, self._store.path, trainer.rebuild_examples),
-            *(trainer.rebuild_period_s, self._serving.url),
+            *(trainer.rebuild_period_s, self._settings.model.artifact),
         )
 
+    async def _turn(self) -> None:
+        """Tell that the event loop turns, whatever is waited for."""
+        while True:
+            self._health.beat(EVENT_LOOP, LOOP_S)
+            await asyncio.sleep(1.0)
+
+    def _configured_spec(self) -> FeatureSpec | None:
+        artifact = self._settings.model.artifact
+        try:
+            return load_artifact(artifact).spec
+        except UserError as error:
+            logger.warning(
+                "model.artifact: %s; examples are stored, but nothing can be rebuilt until it "
+                "names an artifact, or one is announced",
+                error,
+            )
+            return None
+
     async def _consume(self) -> None:
+        self._health.beat(CONSUMING, STALL_S)
         if self._ids < MOST_IDS:
             poll_ms = int(self._settings.trainer.poll_s * 1000)
             for tp, records in (await self._reader.poll(poll_ms)).items():
                 if tp.topic == self._settings.topics.models:
-                    await self._follow(records)
+                    self._follow(records)
                 else:
                     self._take(tp, records)
         else:
@@ -139,7 +180,7 @@ class TrainerDaemon:
         for record in records:
             fate = "refused"
             with self.metrics.refusals.guard(record, "not learned"):
-                example = take_example(record.value, self._tasks, self._serving.spec)
+                example = take_example(record.value, self._tasks, self._spec)
                 fate = "mature" if is_mature(example, self._tasks) else "immature"
                 self._buffer.append(example)
                 self._ids += len(example.features)
@@ -147,18 +188,10 @@ class TrainerDaemon:
             self.metrics.consumed(fate)
         self._offsets[tp.partition] = records[-1].offset + 1
 
-    async def _follow(self, records: list[Any]) -> None:
-        """The newest announcement that names a valid artifact is what serves."""
-        for record in reversed(records):
-            try:
-                await asyncio.to_thread(self._serving.follow, record.value)
-            except Exception as error:  # noqa: BLE001 - no message may end the trainer
-                self.metrics.refusals.refuse(
-                    *(record.topic, record.partition, record.offset),
-                    *(error, f"{self._serving.url} stays what is compared with"),
-                )
-            else:
-                return
+    def _follow(self, records: list[Any]) -> None:
+        for record in records:
+            with self.metrics.refusals.guard(record, "not what a candidate is compared with"):
+                self._incumbent.announce(ModelAnnouncement.from_bytes(record.value))
 
     def _flush(self) -> bool:
         """Store what was consumed; False if the disk does not take it, so that it is kept."""
@@ -190,6 +223,7 @@ class TrainerDaemon:
         return self._fresh >= trainer.rebuild_examples or (late and self._fresh > 0)
 
     def _rebuilt(self, *, succeeded: bool) -> None:
+        self._spec = self._rebuilder.spec or self._spec
         if not succeeded:
             self._retry_at = self._clock() + RETRY_S
 
@@ -201,8 +235,13 @@ class TrainerDaemon:
         self._looked_at = now
         lag = await self._reader.lag()
         self.metrics.state(self._store.rows, self._fresh, lag)
-        if not self._disk_is_full and self._reader.silent_s(now) < SILENT_S:
-            self.metrics.progressed(now)
+        silent_s = self._reader.silent_s(now)
+        if silent_s > SILENT_S:
+            self._health.unmet(BROKER, f"no answer for {silent_s:.0f} s")
+        else:
+            self._health.met(BROKER)
+            if not self._disk_is_full:
+                self.metrics.progressed(now)
         if now - self._spoke_at >= HEARTBEAT_S:
             self._spoke_at = now
             await self._reader.grow(self._store.offsets)

@@ -1,6 +1,5 @@
 """Prometheus metrics of the trainer."""
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -45,7 +44,7 @@ class TrainerMetrics:
         )
         self._rebuilt = self._gauge(
             "weir_trainer_last_rebuild_timestamp_seconds",
-            "When the last rebuild ended, whatever its result; seconds since the epoch.",
+            "When the last rebuild ended, whatever its result; seconds since the epoch, 0 before.",
         )
         self._duration = self._gauge(
             "weir_trainer_last_rebuild_duration_seconds", "How long the last rebuild took."
@@ -67,8 +66,6 @@ class TrainerMetrics:
             self._examples.labels(fate)
         for result in RESULTS:
             self._rebuilds.labels(result)
-        self._rebuilt.set(math.nan)
-        self._duration.set(math.nan)
 
     def consumed(self, fate: str) -> None:
         """Count an example: ``mature``, ``immature`` or ``refused``."""

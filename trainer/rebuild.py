@@ -12,15 +12,18 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 from rich.progress import Progress
 
 from models.artifact import Artifact, load_artifact
 from models.examples import ExampleError
 from models.registry import Registry
+from models.scorer import ScoringError
 from models.tasks import Task, TaskSet
 from trainer.config import TrainConfig
-from trainer.evaluate import evaluate_artifact
+from trainer.evaluate import Evaluation, evaluate_artifact
 from trainer.gates import GateLimits, GateResult, verdict
 from trainer.rows import lay_out
 from trainer.snapshot import Snapshot, write_snapshot
@@ -40,6 +43,7 @@ class RebuildJob(_Message):
         parts: Files of the example store, oldest first.
         most: Requests that are learned from at most, the newest.
         serving: URL of the artifact that serves; the candidate keeps its feature spec.
+        serving_sha256: Hash of its manifest.
         tasks: What is learned.
         folder: Where the candidate is built, and stays if it is refused.
         registry: Where it is published.
@@ -52,6 +56,7 @@ class RebuildJob(_Message):
     parts: tuple[Path, ...]
     most: int
     serving: str
+    serving_sha256: str
     tasks: tuple[Task, ...]
     folder: Path
     registry: str
@@ -95,7 +100,7 @@ def rebuild(job: RebuildJob) -> RebuildResult:
         ExampleError: If the examples cannot be learned from.
         RegistryError: If the candidate cannot be published.
     """
-    serving = load_artifact(job.serving)
+    serving = load_artifact(job.serving, job.serving_sha256)
     tasks = TaskSet(job.tasks)
     with tempfile.TemporaryDirectory() as temporary:
         examples = Path(temporary) / "snapshot"
@@ -136,7 +141,7 @@ def judge(
         newest = (rows.newest.ids_KC.numpy(), rows.newest.labels_KT.numpy())
         figures = evaluate_artifact(candidate, *newest)
         comparable = serving.tasks.names == tasks.names
-        old = evaluate_artifact(serving, *newest) if comparable else None
+        old = _evaluate_serving(serving, *newest) if comparable else None
     verdicts = verdict(figures, old, job.limits)
     passed = all(gate.passed for gate in verdicts)
     version = candidate.manifest.version
@@ -149,6 +154,17 @@ def judge(
         auc={name: metrics.auc_roc for name, metrics in figures.tasks.items()},
         snapshot=snapshot,
     )
+
+
+def _evaluate_serving(
+    serving: Artifact, ids_NC: npt.NDArray[np.int32], targets_NT: npt.NDArray[np.float32]
+) -> Evaluation | None:
+    """How good what serves is; None if it fails on these rows, so that it can be replaced."""
+    try:
+        return evaluate_artifact(serving, ids_NC, targets_NT)
+    except ScoringError as error:
+        logger.warning("what serves cannot score the newest rows: %s", error)
+        return None
 
 
 def main() -> None:

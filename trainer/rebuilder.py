@@ -13,14 +13,16 @@ from typing import Final
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from models.features import FeatureSpec
 from models.kafka import client_options
 from models.settings import Settings
+from models.threads import in_daemon_thread
 from stream.records import ModelAnnouncement
 from trainer.config import TrainConfig
 from trainer.gates import GateLimits
+from trainer.incumbent import Incumbent
 from trainer.metrics import TrainerMetrics
 from trainer.rebuild import RebuildJob, RebuildResult
-from trainer.serving import ServingModel
 from trainer.store import ExampleStore
 
 logger = logging.getLogger(__name__)
@@ -46,10 +48,13 @@ class Rebuilder:
         settings: All settings.
         config: How is trained.
         store: What is learned.
-        serving: What the candidate is compared with.
+        incumbent: What the candidate is compared with, and whose spec it keeps.
         metrics: Where results are shown.
         clock: Seconds since the epoch.
         limits: Limits of the gates.
+
+    Attributes:
+        spec: The spec of the last rebuild; None before it.
     """
 
     def __init__(
@@ -57,7 +62,7 @@ class Rebuilder:
         settings: Settings,
         config: TrainConfig,
         store: ExampleStore,
-        serving: ServingModel,
+        incumbent: Incumbent,
         metrics: TrainerMetrics,
         clock: Clock,
         limits: GateLimits,
@@ -65,7 +70,8 @@ class Rebuilder:
         self._settings = settings
         self._config = config
         self._store = store
-        self._serving = serving
+        self._incumbent = incumbent
+        self.spec: FeatureSpec | None = None
         self._metrics = metrics
         self._clock = clock
         self._limits = limits
@@ -129,6 +135,7 @@ class Rebuilder:
                 logger.warning("model %s is not announced yet: %r", result.version, error)
                 await asyncio.sleep(ANNOUNCE_S)
             else:
+                self._incumbent.announce(announcement)
                 logger.info("model %s announced: %s", result.version, url)
                 return
 
@@ -143,6 +150,8 @@ class Rebuilder:
             await producer.stop()
 
     async def _train(self, created: datetime) -> RebuildResult:
+        serving = await in_daemon_thread(self._incumbent.load)
+        self.spec = serving.spec
         self._prune()
         stamp = created.strftime("%Y%m%dT%H%M%S%f")
         folder, temporary = self._folders / stamp, self._scratch / f"{TEMPORARY}{stamp}"
@@ -151,7 +160,8 @@ class Rebuilder:
         job = RebuildJob(
             parts=tuple(self._store.parts),
             most=self._settings.trainer.max_rebuild_rows,
-            serving=self._serving.url,
+            serving=serving.url,
+            serving_sha256=serving.manifest_sha256,
             tasks=self._settings.tasks,
             folder=folder / "candidate",
             registry=self._settings.model.registry,
