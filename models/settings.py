@@ -81,6 +81,9 @@ class WorkerSettings(Section):
     Attributes:
         guarantee: ``at-least-once``: a crash may repeat outputs, but loses none. ``exactly-once``:
             every request has one output, for readers of ``read_committed``; needs Apache Kafka.
+        offsets_missing: Where to begin when the group's offsets are gone though requests were
+            filtered before: ``earliest`` (what is still there comes out again), ``latest`` (what
+            waits is left out), or ``refuse``. A first start begins at the first request always.
         max_chunk_records: Most requests of one fetch.
         max_chunk_bytes: Most bytes fetched per partition at a time.
         max_buffer_bytes: No more is fetched while this much is in flight.
@@ -92,6 +95,7 @@ class WorkerSettings(Section):
     """
 
     guarantee: Literal["at-least-once", "exactly-once"] = "at-least-once"
+    offsets_missing: Literal["earliest", "latest", "refuse"] = "earliest"
     max_chunk_records: int = Field(default=2000, ge=1)
     max_chunk_bytes: int = Field(default=8_388_608, ge=1024)
     max_buffer_bytes: int = Field(default=268_435_456, ge=1_048_576)

@@ -26,7 +26,16 @@ from stream.join import FeedbackJoin, JoinCounts
 from stream.pending import REQUEST_KIND
 from stream.records import Outcome, RecordError
 from stream.rekey import Rekeyed, Rekeyer
-from stream.transport import Chunk, ChunkSink, Outgoing, chunk_topic, chunks, consumer_lag
+from stream.transport import (
+    Chunk,
+    ChunkSink,
+    Incidents,
+    Outgoing,
+    chunk_topic,
+    chunks,
+    consumer_lag,
+    report,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -58,10 +67,11 @@ class FeedbackWorker(Service):  # type: ignore[misc]
         self._app = app
         self._table = table
         self._clock = clock
-        self._sink = ChunkSink(client_options(settings.kafka))
+        self.metrics = FeedbackMetrics()
+        self._incidents = Incidents(self.metrics.registry)
+        self._sink = ChunkSink(client_options(settings.kafka), incidents=self._incidents)
         self._joins: dict[int, FeedbackJoin] = {}
         self._lock = asyncio.Lock()
-        self.metrics = FeedbackMetrics()
         self._rekeyer = Rekeyer(
             spec,
             settings.kafka.partitions,
@@ -72,6 +82,7 @@ class FeedbackWorker(Service):  # type: ignore[misc]
     async def on_start(self) -> None:
         """Connect and serve metrics."""
         await self._sink.start()
+        report(self._app, self._incidents)
         worker = self._settings.worker
         port = self.metrics.serve(worker.metrics_host, worker.metrics_port)
         logger.info("metrics on http://%s:%d/metrics", worker.metrics_host, port)

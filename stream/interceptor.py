@@ -30,6 +30,8 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 
 SOURCE_OFFSET_HEADER: Final = "weir-offset"
+#: The source's timestamp, on a dead letter that has another one.
+TIMESTAMP_HEADER: Final = "weir-timestamp"
 #: Bytes that a dead letter keeps of a value beyond the limit, and of a key that is long itself.
 TRUNCATED_BYTES: Final = 1024
 #: A truncated dead letter loses its source's headers if they and the key are longer than this.
@@ -241,6 +243,14 @@ class Interceptor:
         self._metrics.reject(reject.code)
         return _dead_letter(record, reject, whole=False)
 
+    def refused(self, record: FetchedRecord, why: str, now_ms: int) -> OutputRecord:
+        """The dead letter of a request whose output its topic does not take as it is.
+
+        It has the time `now_ms`, which any topic takes, and its own in the header
+        ``weir-timestamp``.
+        """
+        return restamped(self._rejected(record, Reject(RejectCode.REFUSED, why)), now_ms)
+
 
 def _dead_letter(record: FetchedRecord, reject: Reject, *, whole: bool) -> OutputRecord:
     key, value, headers = record.key, record.value, record.headers
@@ -250,7 +260,7 @@ def _dead_letter(record: FetchedRecord, reject: Reject, *, whole: bool) -> Outpu
         value = value[:TRUNCATED_BYTES]
         if _envelope_bytes(record) > LONG_ENVELOPE:
             key, headers = key and key[:TRUNCATED_BYTES], ()
-    added = (
+    added: Headers = (
         ("weir-error", reject.code.value.encode()),
         ("weir-message", reject.message.encode()),
         ("weir-topic", record.topic.encode()),
@@ -258,6 +268,13 @@ def _dead_letter(record: FetchedRecord, reject: Reject, *, whole: bool) -> Outpu
         (SOURCE_OFFSET_HEADER, b"%d" % record.offset),
     )
     return OutputRecord(key, value, record.timestamp, (*headers, *cut, *added))
+
+
+def restamped(letter: OutputRecord, now_ms: int) -> OutputRecord:
+    """A dead letter with the time `now_ms`, and its own in the header ``weir-timestamp``."""
+    *headers, source = letter.headers
+    own = (TIMESTAMP_HEADER, b"%d" % letter.timestamp)
+    return letter._replace(timestamp=now_ms, headers=(*headers, own, source))
 
 
 def _envelope_bytes(record: FetchedRecord) -> int:

@@ -71,6 +71,7 @@ class RejectCode(StrEnum):
     MISSING_IMP = "missing-imp"
     WRONG_TYPE = "wrong-type"
     NUMBER_OUT_OF_RANGE = "number-out-of-range"
+    REFUSED = "refused"
 
 
 class Decision(Struct, frozen=True):

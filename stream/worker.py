@@ -22,7 +22,13 @@ from models.kafka import client_options
 from models.settings import Settings
 from stream.app import DisklessApp, faust_options, run_app
 from stream.control import ControlWatcher
-from stream.interceptor import Interceptor, LoadedModel, OutputRecord, source_offset
+from stream.interceptor import (
+    Interceptor,
+    LoadedModel,
+    OutputRecord,
+    restamped,
+    source_offset,
+)
 from stream.metrics import WorkerMetrics
 from stream.policy import Policy
 from stream.serving import ModelWatcher
@@ -30,15 +36,18 @@ from stream.sharing import RateSharing
 from stream.transport import (
     Chunk,
     ChunkSink,
+    Incidents,
+    Instead,
     Outputs,
+    RecordsRefusedError,
     RecordTooLargeError,
-    Shrink,
     TransactionalSink,
     attach,
     chunk_topic,
     consumer_lag,
     heartbeat_s,
     relay,
+    report,
 )
 
 logger = logging.getLogger(__name__)
@@ -67,7 +76,8 @@ class InterceptWorker(Service):  # type: ignore[misc]
             self.metrics,
             max_value_bytes=settings.worker.max_value_bytes,
         )
-        self.sink = MeteredSink(_sink(settings), self.metrics)
+        self._incidents = Incidents(self.metrics.registry)
+        self.sink = MeteredSink(_sink(settings, self._incidents), self.metrics)
         self._watcher = ModelWatcher(settings, self._install, self.metrics)
         self._control = ControlWatcher(settings, policy, self.metrics)
         self._sharing = RateSharing(settings, policy, self.metrics)
@@ -75,7 +85,9 @@ class InterceptWorker(Service):  # type: ignore[misc]
     async def on_start(self) -> None:
         """Connect, load model and policy, serve metrics: in that order, before any request."""
         await self.sink.inner.start()
-        attach(self._app, self.sink, self._settings.worker.max_buffer_bytes)
+        mine = self._settings.worker
+        attach(self._app, self.sink, mine.max_buffer_bytes, mine.offsets_missing)
+        report(self._app, self._incidents)
         for service in (self._watcher, self._control, self._sharing):
             await self.add_runtime_dependency(service)
         worker = self._settings.worker
@@ -127,18 +139,34 @@ class InterceptWorker(Service):  # type: ignore[misc]
                 await asyncio.sleep(0)
         return made
 
-    def reject(self, chunk: Chunk, outputs: Outputs, error: RecordTooLargeError) -> Outputs:
-        """Send a truncated dead letter instead of the output that the broker would not take."""
+    def reject(self, chunk: Chunk, outputs: Outputs, error: RecordsRefusedError) -> Outputs:
+        """Send dead letters instead of the outputs that a topic does not take.
+
+        Raises:
+            RecordsRefusedError: If it is the dead letters themselves that it does not take.
+        """
+        rejected = self._settings.topics.rejected
+        refused = [outputs[error.topic][index] for index in error.indices]
+        by_offset = {record.offset: record for record in chunk.records}
+        self._incidents.refused(
+            error.topic, chunk.partition, [source_offset(output) for output in refused], error.why
+        )
+        gone = set(error.indices)
         fates = {topic: list(records) for topic, records in outputs.items()}
-        oversized = fates[error.topic].pop(error.index)
-        source = next(r for r in chunk.records if r.offset == source_offset(oversized))
-        logger.warning(
-            "%s[%d]@%d: %d bytes with its header, the broker takes %d: to the dead-letter topic",
-            chunk.topic, chunk.partition, source.offset, error.size, error.limit,
-        )  # fmt: skip
-        rejected = fates[self._settings.topics.rejected]
-        rejected.append(self._interceptor.oversized(source, error.size, error.limit))
-        rejected.sort(key=source_offset)
+        fates[error.topic] = [r for i, r in enumerate(outputs[error.topic]) if i not in gone]
+        now_ms = int(time.time() * 1000)
+        for output in refused:
+            source = by_offset[source_offset(output)]
+            if isinstance(error, RecordTooLargeError):
+                letter = self._interceptor.oversized(source, error.size, error.limit)
+            elif error.topic != rejected:
+                letter = self._interceptor.refused(source, error.why, now_ms)
+            elif output.timestamp == source.timestamp:
+                letter = restamped(output, now_ms)
+            else:
+                raise error
+            fates[rejected].append(letter)
+        fates[rejected].sort(key=source_offset)
         return fates
 
 
@@ -151,22 +179,27 @@ class MeteredSink:
         self.claim = inner.claim
         self.drain = inner.drain
         self.release = inner.release
+        self.filtered = inner.filtered
         self._metrics = metrics
 
-    async def write(self, chunk: Chunk, outputs: Outputs, shrink: Shrink | None) -> None:
+    async def write(self, chunk: Chunk, outputs: Outputs, instead: Instead | None) -> None:
         """Write a chunk's outputs; see `Sink.write`."""
         with self._metrics.stage("produce"):
-            await self.inner.write(chunk, outputs, shrink)
+            await self.inner.write(chunk, outputs, instead)
         self._metrics.chunk(len(chunk), time.monotonic() - chunk.fetched_s)
 
 
-def _sink(settings: Settings) -> ChunkSink | TransactionalSink:
+def _sink(settings: Settings, incidents: Incidents) -> ChunkSink | TransactionalSink:
     client, kafka, topics = client_options(settings.kafka), settings.kafka, settings.topics
     outputs = (topics.passed, topics.blocked, topics.rejected)
     if settings.worker.guarantee == "at-least-once":
-        return ChunkSink(client, outputs)
+        return ChunkSink(client, outputs, incidents=incidents)
     return TransactionalSink(
-        client, kafka.group, outputs, heartbeat_s=heartbeat_s(kafka.session_timeout_s)
+        client,
+        kafka.group,
+        outputs,
+        heartbeat_s=heartbeat_s(kafka.session_timeout_s),
+        incidents=incidents,
     )
 
 

@@ -35,18 +35,29 @@ Start the sink before the app (a service that the app depends on is the place).
   ``size`` in bytes; iterable, with a length. Outputs may be fetched records, or
   `Outgoing(key, value, timestamp, headers)`.
 - `consumer_lag(app)`: (topic, partition) to records not acknowledged yet.
+- `report(app, incidents)`: counts and logs what befalls the topics (`incidents`).
 - `app_options(...)`: the settings of Faust that make all this hold.
 
 The way of a chunk: `fetcher` (the thread with the connection) -> `driver` (consumer, commits) ->
 `agent` (the loop) -> `sink` or `transactions` (a `lane` per partition) -> `batches`; `ledger` says
-what may be committed.
+what may be committed. What befalls a topic: `positions` and `corruption` (reading), `outputs`,
+`producing` and `waiting` (writing), `incidents` (reports), `quiet` (aiokafka's log).
 """
 
-from stream.transport.agent import attach, chunk_topic, chunks, consumer_lag, relay
+from stream.transport.agent import attach, chunk_topic, chunks, consumer_lag, relay, report
 from stream.transport.app import app_options, broker_url, heartbeat_s
-from stream.transport.chunk import Chunk, FetchedRecord, Outputs, Record, RecordTooLargeError
-from stream.transport.lane import LaneError, LaneState, ReleasedError, Shrink
+from stream.transport.chunk import (
+    Chunk,
+    FetchedRecord,
+    Outputs,
+    Record,
+    RecordsRefusedError,
+    RecordTooLargeError,
+)
+from stream.transport.incidents import Incidents, OffsetsMissingError, TopicChangedError
+from stream.transport.lane import Instead, LaneError, LaneState, ReleasedError
 from stream.transport.ledger import LedgerError, OffsetLedger
+from stream.transport.outputs import OutputTopics, PartitionsError
 from stream.transport.sink import ChunkSink, Outgoing, Sink
 from stream.transport.transactions import TransactionalSink, TransactionsUnsupportedError
 
@@ -54,17 +65,23 @@ __all__ = [
     "Chunk",
     "ChunkSink",
     "FetchedRecord",
+    "Incidents",
+    "Instead",
     "LaneError",
     "LaneState",
     "LedgerError",
     "OffsetLedger",
+    "OffsetsMissingError",
     "Outgoing",
+    "OutputTopics",
     "Outputs",
+    "PartitionsError",
     "Record",
     "RecordTooLargeError",
+    "RecordsRefusedError",
     "ReleasedError",
-    "Shrink",
     "Sink",
+    "TopicChangedError",
     "TransactionalSink",
     "TransactionsUnsupportedError",
     "app_options",
@@ -75,4 +92,5 @@ __all__ = [
     "consumer_lag",
     "heartbeat_s",
     "relay",
+    "report",
 ]

@@ -6,13 +6,11 @@ what makes a producer slow.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, KafkaTimeoutError
+from aiokafka.errors import KafkaTimeoutError, UnknownTopicOrPartitionError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from stream.transport.chunk import Record, RecordTooLargeError
@@ -20,8 +18,8 @@ from stream.transport.chunk import Record, RecordTooLargeError
 logger = logging.getLogger(__name__)
 
 MAX_BATCH_BYTES: Final = 1_000_000  # just under what brokers accept by default (message.max.bytes)
-ASK: Final = 20  # times
-ASK_EVERY_S: Final = 0.5
+NO_TIMESTAMP: Final = -1
+_AGAIN_S: Final = 0.5
 
 
 def pack(
@@ -32,6 +30,9 @@ def pack(
     batch_bytes: int,
 ) -> list[BatchBuilder]:
     """Cut `records` into full batches, to be sent once. Timestamps are in milliseconds.
+
+    A batch holds its first timestamp and the differences to it, and aiokafka takes -1 (a record
+    without a timestamp) for none yet: so a batch that begins with such records holds no others.
 
     Args:
         producer: Whose batches they are; its ``max_batch_size`` is `batch_bytes`.
@@ -45,13 +46,16 @@ def pack(
     """
     batches: list[BatchBuilder] = []
     append = _full
+    stamped = True  # whether the batch holds timestamps
     for index, record in enumerate(records):
         at, key, value = record.timestamp, record.key, record.value
+        if not stamped and at != NO_TIMESTAMP:
+            append = _full
         headers = list(record.headers) if record.headers else []
         # Spelled out twice: passing the fields as a dict costs half as much again.
         if append(timestamp=at, key=key, value=value, headers=headers) is None:
             batch = producer.create_batch()
-            append = batch.append
+            append, stamped = batch.append, at != NO_TIMESTAMP
             append(timestamp=at, key=key, value=value, headers=headers)
             if batch.size() > batch_bytes:
                 raise RecordTooLargeError(topic, partition, index, batch.size(), batch_bytes)
@@ -65,57 +69,22 @@ async def enqueue(
     """Give a batch to the producer: a future that is done when the broker has acknowledged it.
 
     Batches of a partition are written in the order in which they are enqueued. A broker that is
-    slow or away holds the caller up for as long as it takes.
+    slow or away, or a topic that is not there, holds the caller up for as long as it takes.
 
     Raises:
         KafkaError: If the producer takes no batches any more.
     """
     while True:
         try:
-            sent: asyncio.Future[Any] = await producer.send_batch(batch, topic, partition=partition)
+            if partition in await producer.partitions_for(topic):
+                return await producer.send_batch(batch, topic, partition=partition)
+            await producer.client.force_metadata_update()  # the topic has fewer partitions
         except KafkaTimeoutError:  # the batch before it is still waiting; this one was not taken
             logger.warning("%s[%d]: the broker takes no batches; waiting", topic, partition)
-        else:
-            return sent
+        except UnknownTopicOrPartitionError:
+            logger.warning("%s: there is no such topic; waiting", topic)
+        await asyncio.sleep(_AGAIN_S)
 
 
 def _full(**_row: object) -> None:
     """The batch before the first one."""
-
-
-async def batch_limit(client: Mapping[str, Any], topics: Iterable[str]) -> int:
-    """Largest batch in bytes that all of `topics` take (their ``max.message.bytes``).
-
-    Brokers that do not tell (the embedded one; a missing DescribeConfigs permission) are taken to
-    have the default.
-
-    Raises:
-        KafkaError: If no broker answers.
-    """
-    resources = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in topics]
-    limit = MAX_BATCH_BYTES
-    admin = AIOKafkaAdminClient(**client)
-    try:
-        await admin.start()
-        for answer in await _describe(admin, resources):
-            for _code, _message, _type, _name, entries in answer.resources:
-                told = {entry[0]: entry[1] for entry in entries}
-                limit = min(limit, int(told.get("max.message.bytes") or limit))
-    finally:
-        await admin.close()
-    return limit
-
-
-async def _describe(admin: AIOKafkaAdminClient, resources: list[ConfigResource]) -> list[Any]:
-    """Each try asks a node at random, which may be one that is away."""
-    for left in reversed(range(ASK)):
-        try:
-            return list(await admin.describe_configs(resources))
-        except KafkaError as error:
-            if not error.retriable:
-                logger.info("the broker does not tell its limit of a batch: %r", error)
-                return []
-            if not left:
-                raise
-        await asyncio.sleep(ASK_EVERY_S)
-    return []

@@ -32,9 +32,12 @@ from faust.transport.drivers import aiokafka as base
 from faust.types import TP, AppT, ConsumerMessage, Message
 
 from stream.transport.chunk import Chunk
+from stream.transport.corruption import Held
 from stream.transport.fetcher import Fetch, FetchService, Seek
+from stream.transport.incidents import Incidents
 from stream.transport.lane import ReleasedError
 from stream.transport.ledger import OffsetLedger, Ticket
+from stream.transport.positions import Begin, Filtered
 from stream.transport.producer import Producer
 from stream.transport.sink import Sink
 
@@ -68,7 +71,7 @@ class FetchMessage(ConsumerMessage):  # type: ignore[misc]
             first.topic,
             first.partition,
             first.start,
-            first.records[-1].timestamp / 1000.0,
+            first.records[-1].timestamp / 1000.0 if first.records else 0.0,
             0,
             None,
             None,
@@ -87,7 +90,12 @@ class FetchMessage(ConsumerMessage):  # type: ignore[misc]
 class Consumer(base.Consumer):  # type: ignore[misc]
     """Hands over chunks and commits what the ledger says."""
 
+    incidents: Incidents
+    offsets_missing: Begin = "earliest"
+    filtered: Filtered | None = None
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.incidents = Incidents()
         super().__init__(*args, **kwargs)
         self.ledger: OffsetLedger[TP] = OffsetLedger()
         self._epoch = 0
@@ -99,10 +107,23 @@ class Consumer(base.Consumer):  # type: ignore[misc]
     def _new_consumer_thread(self) -> FetchService:
         return FetchService(self, loop=self.loop, beacon=self.beacon)
 
-    def attach(self, sink: Sink, max_bytes: int = MAX_BYTES) -> None:
-        """Claim and release `sink` with the partitions; keep chunks in flight to `max_bytes`."""
+    def attach(
+        self, sink: Sink, max_bytes: int = MAX_BYTES, offsets_missing: Begin = "earliest"
+    ) -> None:
+        """Claim and release `sink` with the partitions; keep chunks in flight to `max_bytes`.
+
+        `offsets_missing` says where partitions begin that were filtered before, but have no
+        committed offset any more; see `positions.begin`.
+        """
         self._sink = sink
         self._max_bytes = max_bytes
+        self.offsets_missing = offsets_missing
+        self.filtered = sink.filtered
+
+    def report_to(self, incidents: Incidents) -> None:
+        """Have `incidents` told of what befalls the topics; call it before the start."""
+        self.incidents = incidents
+        self._thread.held = Held(incidents)
 
     # -- fetching
 
