@@ -49,11 +49,15 @@ class TopicReader:
             **client_options(self._kafka),
             enable_auto_commit=False,
             isolation_level="read_committed",
+            auto_offset_reset="earliest",  # should the topic lose records meanwhile
         )
         self._open = True
         await self.consumer.start()
         self.consumer.assign(self.partitions)
         await self.consumer.seek_to_beginning(*self.partitions)
+        self.starts: dict[TopicPartition, int] = await self.consumer.beginning_offsets(
+            self.partitions
+        )
         # first offsets that were not there yet; final for a partition after its first fetch
         self.ends: dict[TopicPartition, int] = await self.consumer.end_offsets(self.partitions)
         self._seen: set[TopicPartition] = set()
