@@ -17,7 +17,7 @@ from mode import Service, ServiceT
 
 from models.artifact import load_artifact
 from models.features import FeatureSpec
-from models.kafka import client_options
+from models.kafka import client_options, topic_partitions
 from models.settings import Settings
 from stream.app import DisklessApp, faust_options, run_app
 from stream.feedback_metrics import FeedbackMetrics
@@ -26,11 +26,13 @@ from stream.join import FeedbackJoin, JoinCounts
 from stream.pending import REQUEST_KIND
 from stream.records import Outcome, RecordError
 from stream.rekey import Rekeyed, Rekeyer
+from stream.topics import TopicError
 from stream.transport import (
     Chunk,
     ChunkSink,
     Incidents,
     Outgoing,
+    OutputTopics,
     chunk_topic,
     chunks,
     consumer_lag,
@@ -40,6 +42,7 @@ from stream.transport import (
 logger = logging.getLogger(__name__)
 
 TICK_S: Final = 0.5
+TABLE: Final = "joins"
 Clock = Callable[[], float]
 
 
@@ -93,7 +96,12 @@ class FeedbackWorker(Service):  # type: ignore[misc]
             await self._sink.stop()
 
     async def recovered(self) -> None:
-        """Begin anew with the recovered state: partitions have come or gone."""
+        """Begin anew with the recovered state: partitions have come or gone.
+
+        Raises:
+            TopicError: If the joins topic has grown.
+        """
+        await joins_partitions(self._settings)
         async with self._lock:
             self._joins.clear()
             self.metrics.forget()
@@ -196,7 +204,7 @@ class FeedbackApp(DisklessApp):
         super().__init__(f"{settings.kafka.group}-feedback", **faust_options(settings))
         table = JoinTable(
             self,
-            name="joins",
+            name=TABLE,
             key_type=bytes,
             value_type=bytes,
             partitions=settings.kafka.partitions,
@@ -222,8 +230,45 @@ def run_feedback(settings: Settings) -> None:
     """Run a feedback worker until SIGTERM or SIGINT; exits non-zero if it fails.
 
     The features are those of the artifact in `model.artifact`: a rebuild keeps its feature spec.
+
+    Raises:
+        TopicError: If the topics cannot serve as they are.
     """
-    run_app(FeedbackApp(settings, load_artifact(settings.model.artifact).spec))
+    spec = load_artifact(settings.model.artifact).spec
+    partitions = asyncio.run(joins_partitions(settings))
+    run_app(FeedbackApp(settings.override({"kafka.partitions": partitions}), spec))
+
+
+def changelog_of(settings: Settings) -> str:
+    """The topic that keeps the state of the joins; Faust names it so."""
+    return f"{settings.kafka.group}-feedback-{TABLE}-changelog"
+
+
+async def joins_partitions(settings: Settings) -> int:
+    """How many partitions the joins topic has, whatever ``kafka.partitions`` says.
+
+    The state of a partition lies in that of the same number of the changelog, and a request waits
+    where its id's hash puts it: neither topic may grow while requests wait. Examples are written to
+    the joins' partition number, so their topic is grown if it is too small.
+
+    Raises:
+        TopicError: If the joins topic is missing, or has another count than its state.
+        PartitionsError: If the examples' topic is too small and cannot be grown.
+    """
+    topics, changelog = settings.topics, changelog_of(settings)
+    found = await topic_partitions(settings.kafka, topics.joins, changelog)
+    count, kept = len(found[topics.joins]), len(found[changelog])
+    if not count:
+        raise TopicError(f"{topics.joins}: no such topic; `weir topics` creates it")
+    if kept and kept != count:
+        raise TopicError(
+            f"{topics.joins} has {count} partitions and its state, {changelog}, has {kept}: what "
+            f"waits would not meet its outcomes. Make {topics.joins} anew with {kept} partitions, "
+            "or start afresh under another kafka.group (what waits now is then never labelled)"
+        )
+    examples = OutputTopics(client_options(settings.kafka), (topics.examples,))
+    await examples.fit([(topics.joins, count - 1)])
+    return count
 
 
 def _each(work: Callable[[Chunk], Awaitable[None]]) -> Callable[[faust.StreamT[Chunk]], Any]:
