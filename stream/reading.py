@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import CorruptRecordException
 
 from models.kafka import client_options, topic_partitions
 from models.settings import KafkaSettings
 from stream.topics import TopicError
+from stream.transport.corruption import CorruptBatchError  # noqa: F401 - it names the offset
 
 #: Longest wait for a fetch.
 FETCH_MS = 500
@@ -77,10 +79,17 @@ class TopicReader:
     async def fetch(
         self, partitions: Sequence[TopicPartition]
     ) -> dict[TopicPartition, list[ConsumerRecord]]:
-        """The next records of some partitions; none of one may mean its end or a slow broker."""
-        batches: dict[TopicPartition, list[ConsumerRecord]] = await self.consumer.getmany(
-            *partitions, timeout_ms=FETCH_MS
-        )
+        """The next records of some partitions; none of one may mean its end or a slow broker.
+
+        Raises:
+            TopicError: If a batch is corrupt.
+        """
+        try:
+            batches: dict[TopicPartition, list[ConsumerRecord]] = await self.consumer.getmany(
+                *partitions, timeout_ms=FETCH_MS
+            )
+        except CorruptRecordException as error:
+            raise TopicError(f"{error}: its checksum is wrong, so it cannot be read") from error
         for tp in partitions:
             stable = self.consumer.last_stable_offset(tp)
             if tp not in self._seen and stable is not None:
