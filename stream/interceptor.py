@@ -270,11 +270,11 @@ def _dead_letter(record: FetchedRecord, reject: Reject, *, whole: bool) -> Outpu
     return OutputRecord(key, value, record.timestamp, (*headers, *cut, *added))
 
 
-def restamped(letter: OutputRecord, now_ms: int) -> OutputRecord:
+def restamped(letter: Record, now_ms: int) -> OutputRecord:
     """A dead letter with the time `now_ms`, and its own in the header ``weir-timestamp``."""
     *headers, source = letter.headers
     own = (TIMESTAMP_HEADER, b"%d" % letter.timestamp)
-    return letter._replace(timestamp=now_ms, headers=(*headers, own, source))
+    return OutputRecord(letter.key, letter.value, now_ms, (*headers, own, source))
 
 
 def _envelope_bytes(record: FetchedRecord) -> int:

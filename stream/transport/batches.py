@@ -77,7 +77,10 @@ async def enqueue(
     while True:
         try:
             if partition in await producer.partitions_for(topic):
-                return await producer.send_batch(batch, topic, partition=partition)
+                sent: asyncio.Future[Any] = await producer.send_batch(
+                    batch, topic, partition=partition
+                )
+                return sent
             await producer.client.force_metadata_update()  # the topic has fewer partitions
         except KafkaTimeoutError:  # the batch before it is still waiting; this one was not taken
             logger.warning("%s[%d]: the broker takes no batches; waiting", topic, partition)

@@ -21,7 +21,6 @@ from stream.transport.chunk import Chunk, Outputs, Record, RecordsRefusedError
 from stream.transport.incidents import Incidents
 from stream.transport.lane import Instead
 from stream.transport.outputs import OutputTopics
-from stream.transport.positions import Filtered
 from stream.transport.producing import BatchRefusedError, calm
 from stream.transport.quiet import quiet
 from stream.transport.waiting import Waiting
@@ -52,11 +51,12 @@ class Sink(Protocol):
 
     Attributes:
         commits: Whether `write` commits the chunk's offset too; otherwise the consumer does.
-        filtered: Tells which input partitions have records on the output topics.
     """
 
     commits: bool
-    filtered: Filtered
+
+    async def filtered(self, partitions: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Which of these input partitions have records on the output topics."""
 
     async def claim(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Own these (topic, partition) and no others, before their offsets are looked up.
@@ -117,7 +117,6 @@ class ChunkSink:
         self._incidents = incidents or Incidents()
         self._topics = OutputTopics(client, topics)
         self._waiting = Waiting(self._topics.ailments, self._incidents)
-        self.filtered = self._topics.filtered
         self._batch_bytes = max_batch_bytes
         self._compression = compression
         self._producer: AIOKafkaProducer | None = None
@@ -177,6 +176,10 @@ class ChunkSink:
         traceback: TracebackType | None,
     ) -> None:
         await self.stop()
+
+    async def filtered(self, partitions: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Which have been filtered before; see `OutputTopics.filtered`."""
+        return await self._topics.filtered(partitions)
 
     async def claim(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Nothing is to be fenced: two owners of a partition may both write."""

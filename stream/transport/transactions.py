@@ -81,7 +81,6 @@ class TransactionalSink:
         self._incidents = incidents or Incidents()
         self._topics = OutputTopics(client, topics)
         self._waiting = Waiting(self._topics.ailments, self._incidents)
-        self.filtered = self._topics.filtered
         self._grace_s = 3 * heartbeat_s
         self._options: dict[str, Any] = {
             **self._client,
@@ -121,6 +120,10 @@ class TransactionalSink:
         await self._waiting.stop()
         await self.release(list(self._lanes))
         await self._offsets.stop()
+
+    async def filtered(self, partitions: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Which have been filtered before; see `OutputTopics.filtered`."""
+        return await self._topics.filtered(partitions)
 
     async def claim(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Fence whoever wrote these partitions before; see `Sink.claim`.

@@ -18,8 +18,17 @@ from models.settings import Settings
 from stream.account import Account, Fate, FaultKind
 from stream.processes import ChildProcess
 from stream.reading import read_topic
+from stream.records import Decision, Reason, TrainingExample
 from stream.topics import ensure_topics
-from stream.transport import ChunkSink, Outgoing
+from stream.transport import (
+    Chunk,
+    ChunkSink,
+    Outgoing,
+    Outputs,
+    Record,
+    RecordsRefusedError,
+    TransactionalSink,
+)
 from stream.verify import account, committed_offsets
 from tests.stream.test_worker import worker
 
@@ -176,6 +185,46 @@ async def test_a_record_that_an_output_topic_refuses_for_its_time_is_a_dead_lett
     assert [r.timestamp for r in passed[:3]] == [-1, -1, records[2].timestamp]
 
 
+async def test_what_only_the_broker_refuses_is_replaced_too(life: Settings) -> None:
+    """The answer names the records to blame; all others are written once, exactly once in order."""
+    topics, client = life.topics, client_options(life.kafka)
+    names = (topics.passed, topics.rejected)
+    exactly_once = life.worker.guarantee == "exactly-once"
+    sink = (
+        TransactionalSink(client, life.kafka.group, names, heartbeat_s=2)
+        if exactly_once
+        else ChunkSink(client, names)
+    )
+    await sink.start()
+    await alter(life, topics.passed, message_timestamp_before_max_ms="3600000")  # too late to see
+    await sink.claim([(topics.requests, 0)])
+    now = int(time.time() * 1000)
+
+    def instead(outputs: Outputs, error: RecordsRefusedError) -> Outputs:
+        assert error.topic == topics.passed
+        bad = [outputs[topics.passed][index] for index in error.indices]
+        good = [row for row in outputs[topics.passed] if row not in bad]
+        letters = [Outgoing(row.key, row.value, now) for row in bad]
+        return {topics.passed: good, topics.rejected: [*outputs[topics.rejected], *letters]}
+
+    writes = []
+    for first in range(0, 400, 100):
+        records: list[Record] = list(rows(first, 100))
+        records[7] = Outgoing(None, b"bad%d" % first, 5)
+        records[99] = Outgoing(None, b"bad%d" % (first + 1), 6)
+        chunk = Chunk(topics.requests, 0, [], first, first + 100, 0, 0.0)
+        outputs = {topics.passed: records, topics.rejected: []}
+        writes.append(sink.write(chunk, outputs, instead))
+    await asyncio.gather(*writes)
+    await sink.stop()
+    good = [r.value async for r in read_topic(life.kafka, topics.passed)]
+    bad = [r.value async for r in read_topic(life.kafka, topics.rejected)]
+    expected = [r.value for first in range(0, 400, 100) for r in rows(first, 99)]
+    expected = [value for i, value in enumerate(expected) if i % 99 != 7]
+    assert good == expected if exactly_once else sorted(good) == sorted(expected)
+    assert sorted(bad) == sorted(b"bad%d" % (n + m) for n in range(0, 400, 100) for m in (0, 1))
+
+
 async def test_log_append_time_on_outputs_is_said_in_words(life: Settings, tmp_path: Path) -> None:
     """The worker warns, and verify says that it could not compare timestamps: not that they lie."""
     await alter(life, life.topics.passed, message_timestamp_type="LogAppendTime")
@@ -256,13 +305,38 @@ async def test_aborted_records_at_the_end_are_no_lag(life: Settings, tmp_path: P
     assert found.requests == 40
 
 
-async def transact(settings: Settings, records: Sequence[Outgoing], *, commit: bool) -> None:
+async def test_aborted_records_do_not_stop_the_clock_of_the_join(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """Windows close by the clock once all is read: what a transaction aborted counts as read."""
+    mine = settings.override({"feedback.time_scale": 1e6, "feedback.lateness_s": 1.0})
+    decision = ("weir", Decision("m1", 0.5, 0.4, Reason.SCORE, 1.0, 0).to_bytes())
+    passed = [row._replace(headers=[decision]) for row in rows(0, 20)]
+    async with ChunkSink(client_options(mine.kafka)) as sink:
+        await sink.send(mine.topics.passed, 0, passed)
+    await transact(mine, rows(20, 50), commit=False, topic=mine.topics.passed)
+    command, log = ["worker", "--role", "feedback"], tmp_path / "feedback.log"
+    async with ChildProcess("feedback", command, log, mine.environment()) as child:
+
+        async def labelled() -> bool:
+            examples = [
+                TrainingExample.from_bytes(record.value)
+                async for record in read_topic(mine.kafka, mine.topics.examples)
+            ]
+            return len({e.request_id for e in examples if e.mature}) == 20
+
+        await until(labelled, child)
+
+
+async def transact(
+    settings: Settings, records: Sequence[Outgoing], *, commit: bool, topic: str = ""
+) -> None:
     producer = AIOKafkaProducer(**client_options(settings.kafka), transactional_id="upstream")
     async with producer:
         await producer.begin_transaction()
         for record in records:
             await producer.send_and_wait(
-                settings.topics.requests, record.value, record.key, 0, record.timestamp
+                topic or settings.topics.requests, record.value, record.key, 0, record.timestamp
             )
         await (producer.commit_transaction if commit else producer.abort_transaction)()
 
