@@ -4,8 +4,9 @@ Per input partition there is a producer with a transactional id of its own, the 
 worker; `lane` says why that is enough. Downstream must read ``read_committed``.
 """
 
+import asyncio
 import logging
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -273,8 +274,8 @@ class KafkaTransactions:
 
     async def _enqueue(
         self, topic: str, batches: Sequence[BatchBuilder], at: int
-    ) -> Coroutine[Any, Any, None]:
-        """Enqueue the batch ``at``; what is returned waits until it is written."""
+    ) -> asyncio.Task[None]:
+        """Enqueue the batch ``at``; what is returned is done when it is written."""
         partition = self._partition.partition
         sent = await enqueue(self._ready(), topic, partition, batches[at])
 
@@ -286,7 +287,9 @@ class KafkaTransactions:
                 indices = [first + index for index in error.indices]
                 raise RecordsRefusedError(topic, partition, indices, error.why) from error
 
-        return written()
+        task = asyncio.create_task(written())
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
 
     async def commit(self) -> None:
         """Commit the transaction."""
