@@ -1,0 +1,22 @@
+"""Record batches as anyone may write them, read within bounds; what all consumers share.
+
+Keys, values, headers, timestamps and codecs of a topic are input. `BoundedConsumer` is aiokafka's
+consumer, but it unpacks no batch beyond a bound, and a batch or record that cannot be read comes
+out as a `RefusedBatch` with its coordinates, or is left out and reported, and reading goes on.
+"""
+
+from models.batches.codecs import CODECS, Unpacker, UnpackError, compress
+from models.batches.consumer import MAX_UNPACKED_BYTES, BoundedConsumer
+from models.batches.envelope import HeaderName
+from models.batches.refused import RefusedBatch
+
+__all__ = [
+    "CODECS",
+    "MAX_UNPACKED_BYTES",
+    "BoundedConsumer",
+    "HeaderName",
+    "RefusedBatch",
+    "UnpackError",
+    "Unpacker",
+    "compress",
+]
