@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
+from models.refusals import Refusals
 from stream.join import JoinCounts
 
 
@@ -13,6 +14,7 @@ class FeedbackMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.refusals = Refusals(self.registry)
         self._events = Counter(
             "weir_feedback_events",
             "What became of requests and outcomes in the join, by fate.",

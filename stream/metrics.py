@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from models.refusals import Refusals
 from stream.records import REASON_LABELS, RejectCode
 
 STAGES = ("read", "score", "decide", "route", "produce")
@@ -70,10 +71,16 @@ class ServingModel:
 
 
 class WorkerMetrics:
-    """All metrics of one intercept worker, in a registry of their own."""
+    """All metrics of one intercept worker, in a registry of their own.
+
+    Attributes:
+        registry: What Prometheus reads.
+        refusals: Where messages that cannot be used are counted and logged.
+    """
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        self.refusals = Refusals(registry)
         self._requests = Counter("weir_requests", "Requests consumed.", registry=registry)
         self._verdicts = Counter(
             "weir_verdicts",

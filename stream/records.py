@@ -1,22 +1,43 @@
 """The records that travel between Weir's parts, and their bytes on the wire.
 
 One place defines each: the ``weir`` header on decided requests, the headers of a rejected one,
-an outcome, a training example, a model announcement. All JSON is written and read by orjson.
+an outcome, a training example, a model announcement. What a field may hold is its type here, with
+the bounds of `models/bounds.py`; `stream/parsing.py` refuses everything else.
 """
 
-from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Any, Final, Self
+from typing import Annotated, Final, Self
 
-import orjson
+import msgspec
+from msgspec import Meta, Struct
+
+from models import bounds
+from stream.parsing import RecordError, decode
+
+__all__ = [
+    "DECISION_HEADER",
+    "REASON_LABELS",
+    "SEQUENCE_HEADER",
+    "Decision",
+    "ModelAnnouncement",
+    "Outcome",
+    "Reason",
+    "RecordError",
+    "RejectCode",
+    "TrainingExample",
+]
 
 DECISION_HEADER: Final = "weir"
 #: In which the publisher numbers what it sends; restores order across partitions.
 SEQUENCE_HEADER: Final = "seq"
 
-
-class RecordError(ValueError):
-    """A record that cannot be read; the message names the field and what was expected."""
+Millis = Annotated[int, Meta(ge=0, le=bounds.MAX_TIME_MS)]
+Offset = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+RequestId = Annotated[str, Meta(max_length=bounds.MAX_REQUEST_ID)]
+TaskName = Annotated[str, Meta(max_length=bounds.MAX_TASK_NAME)]
+Version = Annotated[str, Meta(max_length=bounds.MAX_VERSION)]
+Label = Annotated[int, Meta(ge=0, le=1)]
+FeatureId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
 class Reason(IntEnum):
@@ -52,8 +73,7 @@ class RejectCode(StrEnum):
     NUMBER_OUT_OF_RANGE = "number-out-of-range"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """What Weir decided about one request: the content of the ``weir`` header.
 
     Attributes:
@@ -74,40 +94,51 @@ class Decision:
 
     def to_bytes(self) -> bytes:
         """Compact JSON, the value of the ``weir`` header."""
-        return orjson.dumps(
-            {
-                "model": self.model,
-                "e": self.e,
-                "threshold": self.threshold,
-                "reason": self.reason.label,
-                "propensity": self.propensity,
-                "offset": self.offset,
-            }
-        )
+        return msgspec.json.encode(_DecisionOnTheWire.of(self))
 
     @classmethod
-    def from_bytes(cls, raw: bytes) -> Self:
+    def from_bytes(cls, raw: bytes | None) -> "Decision":
         """Read the ``weir`` header.
 
         Raises:
-            RecordError: If it is not such JSON.
+            RecordError: Naming the field that is missing, of the wrong type, or out of bounds.
         """
-        doc = _object(raw, "weir header")
-        try:
-            return cls(
-                model=doc["model"],
-                e=doc["e"],
-                threshold=doc["threshold"],
-                reason=Reason(REASON_LABELS.index(doc["reason"])),
-                propensity=doc["propensity"],
-                offset=doc["offset"],
-            )
-        except (KeyError, ValueError) as error:
-            raise RecordError(f"weir header: field missing or unknown: {error}") from error
+        return decode(raw, _DECISION, "weir header", bounds.MAX_DECISION_BYTES).read()
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class _DecisionOnTheWire(Struct):
+    """A `Decision` as JSON has it: the reason is its label."""
+
+    model: Version
+    e: float | None
+    threshold: float | None
+    reason: Annotated[str, Meta(pattern=f"^({'|'.join(REASON_LABELS)})$")]
+    propensity: Annotated[float, Meta(gt=0, le=1)]
+    offset: Offset
+
+    @classmethod
+    def of(cls, decision: Decision) -> Self:
+        return cls(
+            decision.model,
+            decision.e,
+            decision.threshold,
+            decision.reason.label,
+            decision.propensity,
+            decision.offset,
+        )
+
+    def read(self) -> Decision:
+        return Decision(
+            self.model,
+            self.e,
+            self.threshold,
+            Reason(REASON_LABELS.index(self.reason)),
+            self.propensity,
+            self.offset,
+        )
+
+
+class Outcome(Struct, frozen=True):
     """A delayed event from downstream: request ``request_id`` reached ``task`` at ``ts``.
 
     Attributes:
@@ -116,31 +147,25 @@ class Outcome:
         ts: Time of the event, milliseconds since the epoch.
     """
 
-    request_id: str
-    task: str
-    ts: int
+    request_id: RequestId
+    task: TaskName
+    ts: Millis
 
     def to_bytes(self) -> bytes:
         """Value of a record on the ``outcomes`` topic."""
-        return orjson.dumps({"request_id": self.request_id, "task": self.task, "ts": self.ts})
+        return msgspec.json.encode(self)
 
     @classmethod
-    def from_bytes(cls, raw: bytes | None) -> Self:
+    def from_bytes(cls, raw: bytes | None) -> "Outcome":
         """Read a record of the ``outcomes`` topic.
 
         Raises:
-            RecordError: Naming the field that is missing or of the wrong type.
+            RecordError: Naming the field that is missing, of the wrong type, or out of bounds.
         """
-        doc = _object(raw, "outcome")
-        return cls(
-            request_id=_field(doc, "request_id", str, "outcome"),
-            task=_field(doc, "task", str, "outcome"),
-            ts=_field(doc, "ts", int, "outcome"),
-        )
+        return decode(raw, _OUTCOME, "outcome", bounds.MAX_OUTCOME_BYTES)
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingExample:
+class TrainingExample(Struct, frozen=True):
     """A passed request joined with what became of it, on the ``training-examples`` topic.
 
     The same request is emitted again whenever more of it is known; the newest one counts.
@@ -169,15 +194,15 @@ class TrainingExample:
 
     def to_bytes(self) -> bytes:
         """Value of a record on the ``training-examples`` topic."""
-        return orjson.dumps(
-            {
-                "request_id": self.request_id,
-                "ts": self.ts,
-                "spec": self.spec,
-                "features": self.features,
-                "labels": self.labels,
-                "decision": orjson.Fragment(self.decision.to_bytes()),
-            }
+        return msgspec.json.encode(
+            _ExampleOnTheWire(
+                self.request_id,
+                self.ts,
+                self.spec,
+                self.features,
+                self.labels,
+                _DecisionOnTheWire.of(self.decision),
+            )
         )
 
     @classmethod
@@ -185,22 +210,25 @@ class TrainingExample:
         """Read a record of the ``training-examples`` topic.
 
         Raises:
-            RecordError: Naming the field that is missing or of the wrong type.
+            RecordError: Naming the field that is missing, of the wrong type, or out of bounds.
         """
-        doc = _object(raw, "training example")
-        what = "training example"
-        return cls(
-            request_id=_field(doc, "request_id", str, what),
-            ts=_field(doc, "ts", int, what),
-            spec=_field(doc, "spec", str, what),
-            features=_field(doc, "features", list, what),
-            labels=_field(doc, "labels", dict, what),
-            decision=Decision.from_bytes(orjson.dumps(_field(doc, "decision", dict, what))),
-        )
+        read = decode(raw, _EXAMPLE, "training example", bounds.MAX_EXAMPLE_BYTES)
+        decision = read.decision.read()
+        return cls(read.request_id, read.ts, read.spec, read.features, read.labels, decision)
 
 
-@dataclass(frozen=True, slots=True)
-class ModelAnnouncement:
+class _ExampleOnTheWire(Struct):
+    """A `TrainingExample` as JSON has it."""
+
+    request_id: RequestId
+    ts: Millis
+    spec: Annotated[str, Meta(max_length=bounds.MAX_SPEC_HASH)]
+    features: Annotated[list[FeatureId], Meta(max_length=bounds.MAX_FEATURES)]
+    labels: Annotated[dict[TaskName, Label | None], Meta(max_length=bounds.MAX_TASKS)]
+    decision: _DecisionOnTheWire
+
+
+class ModelAnnouncement(Struct, frozen=True):
     """A published artifact, on the compacted topic ``models`` (the newest one serves).
 
     Attributes:
@@ -208,51 +236,30 @@ class ModelAnnouncement:
         url: fsspec URL of the artifact's folder.
         manifest_sha256: Hash of its ``manifest.json``, so that a changed folder is refused.
         ts: Time of publication, milliseconds since the epoch.
-        metrics: What the gates saw, for people.
+        metrics: What the gates saw, for people: figures per task by name of the metric.
     """
 
-    version: str
-    url: str
+    version: Version
+    url: Annotated[str, Meta(max_length=bounds.MAX_URL)]
     manifest_sha256: str
-    ts: int
-    metrics: dict[str, Any] = field(default_factory=dict)
+    ts: Millis
+    metrics: dict[str, float | dict[str, float | None] | None] = {}
 
     def to_bytes(self) -> bytes:
         """Value of a record on the ``models`` topic."""
-        return orjson.dumps(self)
+        return msgspec.json.encode(self)
 
     @classmethod
-    def from_bytes(cls, raw: bytes | None) -> Self:
+    def from_bytes(cls, raw: bytes | None) -> "ModelAnnouncement":
         """Read a record of the ``models`` topic.
 
         Raises:
-            RecordError: Naming the field that is missing or of the wrong type.
+            RecordError: Naming the field that is missing, of the wrong type, or out of bounds.
         """
-        doc = _object(raw, "model announcement")
-        what = "model announcement"
-        return cls(
-            version=_field(doc, "version", str, what),
-            url=_field(doc, "url", str, what),
-            manifest_sha256=_field(doc, "manifest_sha256", str, what),
-            ts=_field(doc, "ts", int, what),
-            metrics=_field(doc, "metrics", dict, what) if "metrics" in doc else {},
-        )
+        return decode(raw, _ANNOUNCEMENT, "model announcement", bounds.MAX_ANNOUNCEMENT_BYTES)
 
 
-def _object(raw: bytes | None, what: str) -> dict[str, Any]:
-    if not raw:
-        raise RecordError(f"{what}: the value is empty; a JSON object is expected")
-    try:
-        doc = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise RecordError(f"{what}: not JSON: {error}") from error
-    if not isinstance(doc, dict):
-        raise RecordError(f"{what}: a JSON object is expected, not {type(doc).__name__}")
-    return doc
-
-
-def _field(doc: dict[str, Any], name: str, kind: type, what: str) -> Any:
-    value = doc.get(name)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise RecordError(f"{what}.{name}: {kind.__name__} expected, {type(value).__name__} found")
-    return value
+_DECISION: Final = msgspec.json.Decoder(_DecisionOnTheWire)
+_OUTCOME: Final = msgspec.json.Decoder(Outcome)
+_EXAMPLE: Final = msgspec.json.Decoder(_ExampleOnTheWire)
+_ANNOUNCEMENT: Final = msgspec.json.Decoder(ModelAnnouncement)

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models import bounds
 from stream.control_records import (
     read_change,
     read_scenario,
@@ -16,14 +17,16 @@ from stream.policy.fleet import PartitionState
 from stream.policy.pacing import Spending
 from stream.records import RecordError
 
+NAN = b'{"rewards":"AADAfw==","due":1,"per_second":1,"worker":"w","tenure":1}'
+
 amounts = st.floats(-1e12, 1e12)
 moments = st.integers(0, 2**45)
 
 
 @given(
-    st.text(min_size=1).filter(lambda name: name.isprintable()),
+    st.text(min_size=1, max_size=bounds.MAX_SCENARIO_NAME).filter(str.isprintable),
     st.integers(0, 10_000),
-    amounts,
+    st.floats(-bounds.MAX_STATE_NUMBER, bounds.MAX_STATE_NUMBER),
     st.floats(0, 1e9),
     st.lists(st.floats(width=32, allow_nan=False), max_size=20),
 )
@@ -64,14 +67,21 @@ def test_a_change_and_its_taking_back_come_back() -> None:
         (b"0:", b"{}", "PARTITION:SCENARIO"),
         (b"\xff:a", b"{}", "not UTF-8"),
         (None, b"{}", "empty"),
-        (b"0:*", b"[]", "JSON object"),
-        (b"0:*", b"", "not JSON"),
-        (b"0:*", b'{"rewards":"abc"}', "rewards"),
+        (b"0:*", b"[]", "Expected `object`"),
+        (b"0:*", b"", "empty"),
+        (b"9" * 5000 + b":*", b"{}", "longer than"),
+        (b"12345678:*", b"{}", "PARTITION:SCENARIO"),
+        (b"0:*", b'{"rewards":"abc","due":1,"per_second":1,"worker":"w","tenure":1}', "rewards"),
+        (b"0:*", b'{"rewards":"","due":1e308}', "due: Expected `float` <= 1000000000"),
         (b"0:*", b'{"rewards":"AAAAAA=="}', "due"),
         (b"0:*", b'{"rewards":"","due":true,"per_second":1}', "due"),
-        (b"0:*", b'{"rewards":"AADAfw==","due":1,"per_second":1}', "not all are numbers"),
-        (b"0:*", b'{"rewards":"","due":1,"per_second":1}', "worker: a text"),
-        (b"0:*", b'{"rewards":"","due":1,"per_second":1,"worker":"w"}', "tenure: an integer"),
+        (b"0:*", NAN, "not all are numbers"),
+        (b"0:*", b'{"rewards":"","due":1,"per_second":1}', "missing required field `worker`"),
+        (
+            b"0:*",
+            b'{"rewards":"","due":1,"per_second":1,"worker":"w"}',
+            "missing required field `tenure`",
+        ),
     ],
 )
 def test_a_damaged_state_is_named(key: bytes | None, value: bytes, message: str) -> None:

@@ -1,0 +1,121 @@
+"""Messages that a process leaves aside: each counted, and logged with its coordinates.
+
+Whatever one message raises is a refusal of that message, never the end of the process. A flood of
+refused messages must not become a flood of log lines, so each topic has so many lines a minute;
+the next line says how many were left out. The counter counts all of them.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from prometheus_client import CollectorRegistry, Counter
+
+logger = logging.getLogger(__name__)
+
+LINES_PER_MINUTE: Final = 20
+"""Log lines per topic and minute; enough to see every kind of a fault at once."""
+LONGEST_REASON: Final = 500
+"""Characters of a reason; a message may put a text of any length into an error."""
+MINUTE_S: Final = 60.0
+
+
+class Coordinates(Protocol):
+    """Where a message stands; aiokafka's records are such."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(slots=True)
+class _Budget:
+    """Log lines of one topic: when this minute began, how many it has had, what was left out."""
+
+    since_s: float
+    lines: int = 0
+    omitted: int = 0
+
+
+class Refusals:
+    """Counts and logs the refused messages of one process.
+
+    Args:
+        registry: Where the counter ``weir_refused_messages_total{topic}`` is registered.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self, registry: CollectorRegistry, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
+        self._counter = Counter(
+            "weir_refused_messages",
+            "Messages that were left aside because they could not be used, by topic.",
+            ["topic"],
+            registry=registry,
+        )
+        self._budgets: dict[str, _Budget] = {}
+
+    def refuse(
+        self,
+        topic: str,
+        partition: int,
+        offset: int,
+        error: Exception | str,
+        consequence: str = "ignored",
+    ) -> None:
+        """Leave one message aside.
+
+        Args:
+            topic: Its topic.
+            partition: Its partition.
+            offset: Its offset there.
+            error: What is wrong with it.
+            consequence: What that means for the process, such as ``the old policy stays``.
+        """
+        self._counter.labels(topic).inc()
+        budget = self._budget(topic)
+        budget.lines += 1
+        if budget.lines > LINES_PER_MINUTE:
+            budget.omitted += 1
+            return
+        logger.error("%s[%d]@%d: %s: %s", topic, partition, offset, consequence, _reason(error))
+
+    @contextmanager
+    def guard(self, record: Coordinates, consequence: str = "ignored") -> Iterator[None]:
+        """Turn whatever one message raises into its refusal.
+
+        Use it around all that is done with one message and nothing else: what was changed before
+        the exception stays changed.
+
+        Args:
+            record: The message.
+            consequence: As for :meth:`refuse`.
+        """
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - no message may end a process
+            self.refuse(record.topic, record.partition, record.offset, error, consequence)
+
+    def _budget(self, topic: str) -> _Budget:
+        now_s = self._clock()
+        budget = self._budgets.get(topic)
+        if budget is None or now_s - budget.since_s >= MINUTE_S:
+            if budget is not None and budget.omitted:
+                logger.error(
+                    "%s: %d more messages were refused in the last %.0f s",
+                    *(topic, budget.omitted, now_s - budget.since_s),
+                )
+            budget = self._budgets[topic] = _Budget(now_s)
+        return budget
+
+
+def _reason(error: Exception | str) -> str:
+    text = str(error) or type(error).__name__
+    if isinstance(error, Exception) and not isinstance(error, ValueError):
+        text = f"{type(error).__name__}: {text}"
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}..."

@@ -1,0 +1,48 @@
+"""How the messages of Weir's own topics are read: typed, bounded, and refused with a reason.
+
+msgspec decodes and validates; what a message may hold is its type (`stream/records.py`,
+`stream/control_records.py`), with the bounds of `models/bounds.py`. Whatever is wrong with the
+bytes, the error is a `RecordError` that names the field.
+"""
+
+from typing import TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+class RecordError(ValueError):
+    """A record that cannot be read; the message names the field and what was expected."""
+
+
+def decode(raw: bytes | None, decoder: msgspec.json.Decoder[T], what: str, max_bytes: int) -> T:
+    """Read the JSON value of one message.
+
+    Args:
+        raw: The value.
+        decoder: Of the type that is expected.
+        what: What kind of message it is, for the error.
+        max_bytes: Longer values are refused unread.
+
+    Raises:
+        RecordError: Naming the field that is missing, of the wrong type, or out of bounds.
+    """
+    if not raw:
+        raise RecordError(f"{what}: the value is empty; a JSON object is expected")
+    if len(raw) > max_bytes:
+        raise RecordError(f"{what}: {len(raw)} bytes; at most {max_bytes} are read")
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        raise RecordError(_explain(what, str(error))) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RecordError(f"{what}: not JSON: {error}") from error
+    except RecursionError as error:
+        raise RecordError(f"{what}: nested too deeply") from error
+
+
+def _explain(what: str, message: str) -> str:
+    """Put the field in front: ``outcome.ts: Expected `int`, got `str```."""
+    fault, _, path = message.partition(" - at `$")
+    return f"{what}{path.rstrip('`')}: {fault}"
