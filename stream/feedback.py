@@ -26,7 +26,15 @@ from stream.join import FeedbackJoin, JoinCounts
 from stream.pending import REQUEST_KIND
 from stream.records import Outcome, RecordError
 from stream.rekey import Rekeyed, Rekeyer
-from stream.transport import Chunk, ChunkSink, Outgoing, chunk_topic, chunks, consumer_lag
+from stream.transport import (
+    Chunk,
+    ChunkSink,
+    Outgoing,
+    bound,
+    chunk_topic,
+    chunks,
+    consumer_lag,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +66,9 @@ class FeedbackWorker(Service):  # type: ignore[misc]
         self._app = app
         self._table = table
         self._clock = clock
-        self._sink = ChunkSink(client_options(settings.kafka))
+        self._sink = ChunkSink(
+            client_options(settings.kafka), compression=settings.worker.compression
+        )
         self._joins: dict[int, FeedbackJoin] = {}
         self._lock = asyncio.Lock()
         self.metrics = FeedbackMetrics()
@@ -72,6 +82,8 @@ class FeedbackWorker(Service):  # type: ignore[misc]
     async def on_start(self) -> None:
         """Connect and serve metrics."""
         await self._sink.start()
+        refuse = self.metrics.refusals.refuse_batch
+        bound(self._app, self._settings.kafka.max_unpacked_bytes, refuse)
         worker = self._settings.worker
         port = self.metrics.serve(worker.metrics_host, worker.metrics_port)
         logger.info("metrics on http://%s:%d/metrics", worker.metrics_host, port)

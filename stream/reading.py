@@ -5,12 +5,13 @@ abort. It is taken from the first fetch, not only from the broker's answer to "l
 embedded broker counts a batch as one record there.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Self
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 
-from models.kafka import client_options, topic_partitions
+from models.batches import RefusedBatch
+from models.kafka import bounded_consumer, topic_partitions
 from models.settings import KafkaSettings
 from stream.topics import TopicError
 
@@ -26,10 +27,21 @@ class TopicReader:
     Args:
         kafka: Brokers.
         topic: The topic.
+        refused: Told of every batch that cannot be read; without it, they are logged.
+        keep: Whether such a batch is handed over among the records.
     """
 
-    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        topic: str,
+        refused: Callable[[RefusedBatch], None] | None = None,
+        *,
+        keep: bool = False,
+    ) -> None:
         self._kafka = kafka
+        self._refused = refused
+        self._keep = keep
         self._open = False
         self.topic = topic
 
@@ -45,10 +57,8 @@ class TopicReader:
                 f"{self.topic}: no such topic on {self._kafka.bootstrap}; `weir topics` creates "
                 "the topics of Weir"
             )
-        self.consumer = AIOKafkaConsumer(
-            **client_options(self._kafka),
-            enable_auto_commit=False,
-            isolation_level="read_committed",
+        self.consumer = bounded_consumer(
+            self._kafka, self._refused, keep=self._keep, isolation_level="read_committed"
         )
         self._open = True
         await self.consumer.start()

@@ -237,13 +237,13 @@ async def account(settings: Settings, *observers: Observer) -> Account:
     }
     verifier = Verifier(topics.requests, outputs)
     everyone: list[Observer] = [verifier, *observers]
-    async with TopicReader(settings.kafka, topics.requests) as reader:
+    async with TopicReader(settings.kafka, topics.requests, keep=True) as reader:
         async for tp, records in reader.batches():
             for each in everyone:
                 each.inputs(tp.partition, records)
         partitions = reader.partitions
     for fate, topic in outputs.items():
-        async with TopicReader(settings.kafka, topic) as reader:
+        async with TopicReader(settings.kafka, topic, keep=True) as reader:
             async for tp, records in reader.batches():
                 for each in everyone:
                     each.outputs(fate, tp.partition, records)

@@ -10,6 +10,7 @@ import logging
 import time
 import uuid
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import Final
 
@@ -22,7 +23,13 @@ from models.kafka import client_options
 from models.settings import Settings
 from stream.app import DisklessApp, faust_options, run_app
 from stream.control import ControlWatcher
-from stream.interceptor import Interceptor, LoadedModel, OutputRecord, source_offset
+from stream.interceptor import (
+    TRUNCATED_HEADER,
+    Interceptor,
+    LoadedModel,
+    OutputRecord,
+    source_offset,
+)
 from stream.metrics import WorkerMetrics
 from stream.policy import Policy
 from stream.serving import ModelWatcher
@@ -35,6 +42,7 @@ from stream.transport import (
     Shrink,
     TransactionalSink,
     attach,
+    bound,
     chunk_topic,
     consumer_lag,
     heartbeat_s,
@@ -76,6 +84,12 @@ class InterceptWorker(Service):  # type: ignore[misc]
         """Connect, load model and policy, serve metrics: in that order, before any request."""
         await self.sink.inner.start()
         attach(self._app, self.sink, self._settings.worker.max_buffer_bytes)
+        bound(
+            self._app,
+            self._settings.kafka.max_unpacked_bytes,
+            partial(self.metrics.refusals.refuse_batch, consequence="dead-lettered"),
+            keep=True,
+        )
         for service in (self._watcher, self._control, self._sharing):
             await self.add_runtime_dependency(service)
         worker = self._settings.worker
@@ -128,9 +142,15 @@ class InterceptWorker(Service):  # type: ignore[misc]
         return made
 
     def reject(self, chunk: Chunk, outputs: Outputs, error: RecordTooLargeError) -> Outputs:
-        """Send a truncated dead letter instead of the output that the broker would not take."""
+        """Send a truncated dead letter instead of the output that the broker would not take.
+
+        Raises:
+            RecordTooLargeError: If it is a truncated dead letter that the broker would not take.
+        """
         fates = {topic: list(records) for topic, records in outputs.items()}
         oversized = fates[error.topic].pop(error.index)
+        if any(name == TRUNCATED_HEADER for name, _ in oversized.headers):
+            raise error
         source = next(r for r in chunk.records if r.offset == source_offset(oversized))
         logger.warning(
             "%s[%d]@%d: %d bytes with its header, the broker takes %d: to the dead-letter topic",
@@ -163,10 +183,15 @@ class MeteredSink:
 def _sink(settings: Settings) -> ChunkSink | TransactionalSink:
     client, kafka, topics = client_options(settings.kafka), settings.kafka, settings.topics
     outputs = (topics.passed, topics.blocked, topics.rejected)
+    compression = settings.worker.compression
     if settings.worker.guarantee == "at-least-once":
-        return ChunkSink(client, outputs)
+        return ChunkSink(client, outputs, compression=compression)
     return TransactionalSink(
-        client, kafka.group, outputs, heartbeat_s=heartbeat_s(kafka.session_timeout_s)
+        client,
+        kafka.group,
+        outputs,
+        heartbeat_s=heartbeat_s(kafka.session_timeout_s),
+        compression=compression,
     )
 
 

@@ -6,13 +6,14 @@ out as a `RefusedBatch` with its coordinates, or is left out and reported, and r
 """
 
 from models.batches.codecs import CODECS, Unpacker, UnpackError, compress
-from models.batches.consumer import MAX_UNPACKED_BYTES, BoundedConsumer
+from models.batches.consumer import BoundedConsumer
 from models.batches.envelope import HeaderName
+from models.batches.reader import HEADER_BYTES_HELD
 from models.batches.refused import RefusedBatch
 
 __all__ = [
     "CODECS",
-    "MAX_UNPACKED_BYTES",
+    "HEADER_BYTES_HELD",
     "BoundedConsumer",
     "HeaderName",
     "RefusedBatch",

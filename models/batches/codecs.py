@@ -57,13 +57,15 @@ class Unpacker:
             raise UnpackError(f"codec {codec} is unknown; {', '.join(NAMES.values())} are known")
         if self._buffer is None:
             self._buffer = np.empty(_HEAD + self.limit, np.uint8)
-        start, view = len(head), memoryview(self._buffer)
+        start, view = len(head), self._buffer.data
         view[:start] = head
         try:
             size = _UNPACK[name](payload, view[start : start + self.limit])
         except (cramjam.DecompressionError, struct.error) as error:
             if any(sign in str(error) for sign in _FULL):
-                raise UnpackError(f"{name}: unpacks to more than {self.limit} bytes") from error
+                raise UnpackError(
+                    f"{name}: unpacks to more than kafka.max_unpacked_bytes = {self.limit}"
+                ) from error
             raise UnpackError(f"{name}: corrupt: {error}") from error
         return self._buffer[: start + size].tobytes()
 
@@ -73,7 +75,7 @@ _FULL: Final = ("failed to write whole buffer", "is smaller than required")
 
 
 def _unpack_snappy(payload: memoryview, out: memoryview) -> int:
-    if payload[: len(_XERIAL)] != _XERIAL:
+    if bytes(payload[: len(_XERIAL)]) != _XERIAL:
         return cramjam.snappy.decompress_raw_into(payload, out)
     at, size = len(_XERIAL_HEADER), 0
     while at < len(payload):

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from types import FunctionType
-from typing import Any, Final
+from typing import Any, Self, cast
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import Fetcher, FetchResult
@@ -20,11 +20,9 @@ from models.batches.codecs import Unpacker
 from models.batches.reader import Bounds, Fetched, PartitionReader
 from models.batches.refused import RefusedBatch
 from models.batches.wire import RecordSet
+from models.bounds import MAX_UNPACKED_BYTES
 
 logger = logging.getLogger(__name__)
-
-#: Most bytes that a batch may unpack to, where no setting says otherwise.
-MAX_UNPACKED_BYTES: Final = 16 * 1024 * 1024
 
 
 def rebound(function: Any, **names: Any) -> Any:
@@ -50,11 +48,14 @@ def rebound(function: Any, **names: Any) -> Any:
 class BoundedResult(FetchResult):  # type: ignore[misc]
     """What was fetched of one partition, handed over in bounded pieces."""
 
+    _partition_records: PartitionReader | None
+
     def getall(self, max_records: int | None = None) -> list[Fetched]:
         """The next records; see `PartitionReader.take`."""
         if not self.check_assignment(self._topic_partition) or not self.has_more():
             return []
-        reader: PartitionReader = self._partition_records
+        reader = self._partition_records
+        assert reader is not None
         records = reader.take(max_records)
         self._update_position()
         if reader.exhausted:
@@ -103,16 +104,29 @@ class BoundedConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         **options: Any,
     ) -> None:
         super().__init__(*topics, **options)
-        self.bound(max_unpacked_bytes, refused, keep=keep)
+        self._bound(max_unpacked_bytes, refused, keep=keep)
 
-    def bound(
+    @classmethod
+    def of(
+        cls,
+        consumer: AIOKafkaConsumer,
+        max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
+        refused: Callable[[RefusedBatch], None] | None = None,
+        *,
+        keep: bool = False,
+    ) -> Self:
+        """Make one of a consumer of aiokafka's that is not started yet, as Faust builds it."""
+        consumer.__class__ = cls
+        consumer._bound(max_unpacked_bytes, refused, keep=keep)
+        return cast("Self", consumer)
+
+    def _bound(
         self,
         max_unpacked_bytes: int,
         refused: Callable[[RefusedBatch], None] | None,
         *,
         keep: bool,
     ) -> None:
-        """Set the bounds, before the start; as the arguments of the class."""
         self._bounds = partial(Bounds, Unpacker(max_unpacked_bytes), refused or log, keep)
 
     async def start(self) -> None:

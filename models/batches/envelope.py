@@ -13,8 +13,8 @@ from typing import Final
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.util import decode_varint
 
-#: Most headers of a record that is read here: as many as 256 KiB can hold.
-MAX_HEADERS: Final = 131_072
+from models.bounds import MAX_HEADERS
+
 _INT64: Final = 1 << 64
 
 
@@ -67,12 +67,15 @@ class BadRecord:
     ends: bool
 
 
-def read_records(payload: bytes | memoryview, count: int) -> Iterator[WireRecord | BadRecord]:
+def read_records(
+    payload: bytes | memoryview, count: int, last_delta: int
+) -> Iterator[WireRecord | BadRecord]:
     """Read `count` records one by one; what is wrong with one does not hide the others.
 
     Args:
         payload: A batch's records, unpacked.
         count: How many the batch's header announces.
+        last_delta: The last place in the batch.
     """
     buffer, at, delta = bytearray(payload), 0, -1
     for _ in range(count):
@@ -82,7 +85,9 @@ def read_records(payload: bytes | memoryview, count: int) -> Iterator[WireRecord
             yield BadRecord(delta + 1, bytes(buffer[at:]), f"no record begins here: {error}", True)
             return
         try:
-            record: WireRecord | BadRecord = _read(buffer, start, end)
+            record: WireRecord | BadRecord = _read(
+                buffer, start, end, range(delta + 1, last_delta + 1)
+            )
         except (ValueError, IndexError, CorruptRecordException) as error:
             record = BadRecord(delta + 1, bytes(buffer[start:end]), str(error), ends=False)
         yield record
@@ -100,9 +105,11 @@ def _extent(buffer: bytearray, at: int) -> tuple[int, int]:
     return start, start + length
 
 
-def _read(buffer: bytearray, at: int, end: int) -> WireRecord:
+def _read(buffer: bytearray, at: int, end: int, places: range) -> WireRecord:
     timestamp_delta, at = decode_varint(buffer, at + 1)  # behind the attributes, which are unused
     offset_delta, at = decode_varint(buffer, at)
+    if offset_delta not in places:
+        raise ValueError(f"place {offset_delta} in its batch, not in {places}")
     key, at = _content(buffer, at, end)
     value, at = _content(buffer, at, end)
     count, at = decode_varint(buffer, at)

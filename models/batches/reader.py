@@ -7,9 +7,9 @@ out as a `RefusedBatch` in its place, behind which reading goes on.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from aiokafka import ConsumerRecord
 from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
@@ -18,7 +18,7 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.legacy_records import LegacyRecordBatch
 
 from models.batches.codecs import Unpacker, UnpackError
-from models.batches.envelope import MAX_HEADERS, BadRecord, longest_record, read_records, wrapped
+from models.batches.envelope import BadRecord, longest_record, read_records, wrapped
 from models.batches.refused import RefusedBatch
 from models.batches.wire import (
     FORMAT,
@@ -28,6 +28,7 @@ from models.batches.wire import (
     read_header,
     read_prefix,
 )
+from models.bounds import MAX_HEADERS
 
 #: The records of a batch that unpacks to more than this are measured before they are read; if one
 #: of them is longer than `LARGE_RECORD`, or they are more than `MANY_RECORDS`, they are read one by
@@ -41,11 +42,12 @@ MOST_RECORDS: Final = 10_000
 #: What a header takes in memory, at least; on the wire it may take two bytes.
 HEADER_BYTES_HELD: Final = 64
 
+_OFFSET: Final = attrgetter("offset")
 _HEADERS: Final = attrgetter("headers")
 _LEGACY_CODEC: Final = 0x07
 _LEGACY_ATTRIBUTES_AT: Final = 17
 
-Fetched = ConsumerRecord | RefusedBatch
+Fetched: TypeAlias = ConsumerRecord | RefusedBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
     def __init__(self, bounds: Bounds, *rest: Any) -> None:
         super().__init__(*rest)
         self._bounds = bounds
+        self.next_fetch_offset: int  # behind what was handed over; set by aiokafka's class
         self._batch: Iterator[Any] | None = None  # what is left of the batch being read
         self._plain: bytes | memoryview = b""  # that batch, unpacked
         self._header: Header | None = None  # its header; None for those before format 2
@@ -181,8 +184,8 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
     def _iterate(self, plain: bytes | memoryview, head: Header) -> None:
         self._plain = plain
         if len(plain) > LARGE_BATCH and (
-            head.count > MANY_RECORDS
-            or longest_record(plain, HEADER_BYTES, head.count) > LARGE_RECORD
+            head.records > MANY_RECORDS
+            or longest_record(plain, HEADER_BYTES, head.records) > LARGE_RECORD
         ):
             self._batch, self._one_by_one = self._carefully(), True
             return
@@ -216,6 +219,7 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
         if not self._one_by_one:
             try:
                 records = self._quickly(most)
+                self._check_order(records)
             except Exception as error:  # noqa: BLE001 - whatever its bytes raise is found out below
                 self._one_by_one = True
                 self._batch = self._carefully() if self._header else self._legacy(error)
@@ -245,14 +249,29 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
                 -1 if value is None else len(value),
                 tuple(record.headers),
             )
-            for record in islice(self._batch, most)
+            for record in islice(self._batch or (), most)
         ]
+
+    def _check_order(self, records: list[Fetched]) -> None:
+        """Offsets grow from the position on and stay within the batch; compaction leaves gaps."""
+        if not records:
+            return
+        offsets = list(map(_OFFSET, records))
+        first = offsets[0]
+        if first < self.next_fetch_offset or offsets[-1] >= self._end:
+            raise ValueError("a record's offset is not one of its batch")
+        if offsets != list(range(first, first + len(offsets))) and not all(
+            before < after for before, after in pairwise(offsets)
+        ):
+            raise ValueError("the offsets of a batch do not grow")
 
     def _carefully(self) -> Iterator[Fetched]:
         """The records of the batch from the position on, whatever their envelopes are."""
         header, (topic, partition) = self._header, self._tp
         assert header is not None
-        for record in read_records(memoryview(self._plain)[HEADER_BYTES:], header.count):
+        for record in read_records(
+            memoryview(self._plain)[HEADER_BYTES:], header.records, header.last_offset_delta
+        ):
             offset = header.base_offset + record.offset_delta
             if offset < self.next_fetch_offset:
                 continue
@@ -286,7 +305,7 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
     def _last_offset(self, raw: memoryview) -> int:
         offset, _ = read_prefix(raw)
         last = offset if self._header is None else self._header.last_offset
-        return max(last, self.next_fetch_offset)
+        return max(self.next_fetch_offset, last)
 
     def _refuse(self, raw: bytes, last: int, reason: str, taken: list[Fetched]) -> None:
         start = self.next_fetch_offset

@@ -27,6 +27,8 @@ from faust.types import TP
 from mode import Service
 from mode.utils.futures import maybe_async
 
+from models.batches import BoundedConsumer
+
 
 class Fetch(NamedTuple):
     """What one fetch returned for one partition.
@@ -99,10 +101,14 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
         self._cursor.clear()
         await self.consumer.on_partitions_assigned(assigned, generation_id)
 
-    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+    def _create_worker_consumer(self, transport: Any) -> BoundedConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"  # an upstream may write in transactions
-        return consumer
+        return BoundedConsumer.of(consumer, **self.consumer.batch_bounds)
+
+    def _create_client_consumer(self, transport: Any) -> BoundedConsumer:
+        consumer = super()._create_client_consumer(transport)
+        return BoundedConsumer.of(consumer, **self.consumer.batch_bounds)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commit; waits while no broker can. False if the partitions are not ours any more."""

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, Protocol, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import UnknownError, UnsupportedVersionError
-from aiokafka.producer.message_accumulator import BatchBuilder
 
 from stream.transport.batches import MAX_BATCH_BYTES, batch_limit, enqueue, pack
+from stream.transport.building import Batch
 from stream.transport.chunk import Chunk, Outputs, Record, RecordTooLargeError
 from stream.transport.lane import Shrink
 
@@ -81,7 +81,7 @@ class ChunkSink:
         client: Options of the aiokafka client: bootstrap servers and security.
         topics: Topics to write to; batches keep to the smallest ``max.message.bytes`` of them.
         max_batch_bytes: Batches keep to this, too.
-        compression: As aiokafka's ``compression_type``.
+        compression: What packs batches: one of `models.batches.CODECS`.
 
     The producer is idempotent (the broker drops what a retry repeats) wherever the broker gives
     out producer ids; the embedded one does not, and `idempotent` says so after the start.
@@ -95,7 +95,7 @@ class ChunkSink:
         topics: Iterable[str] = (),
         *,
         max_batch_bytes: int = MAX_BATCH_BYTES,
-        compression: str | None = None,
+        compression: str = "none",
     ) -> None:
         self._options = dict(client)
         self._topics = tuple(topics)
@@ -126,8 +126,6 @@ class ChunkSink:
             **self._options,
             acks="all",
             enable_idempotence=self.idempotent,
-            compression_type=self._compression,
-            max_batch_size=self._batch_bytes,
         )
         try:
             await producer.start()
@@ -193,10 +191,11 @@ class ChunkSink:
         """
         await self._send(topic, partition, self._pack(topic, partition, records))
 
-    def _pack(self, topic: str, partition: int, records: Sequence[Record]) -> list[BatchBuilder]:
-        return pack(self._started(), topic, partition, records, self._batch_bytes)
+    def _pack(self, topic: str, partition: int, records: Sequence[Record]) -> list[Batch]:
+        producer, codec = self._started(), self._compression
+        return pack(producer, topic, partition, records, self._batch_bytes, codec)
 
-    async def _send(self, topic: str, partition: int, batches: Sequence[BatchBuilder]) -> None:
+    async def _send(self, topic: str, partition: int, batches: Sequence[Batch]) -> None:
         producer = self._started()
         async with self._turns[topic, partition]:
             sent = [await enqueue(producer, topic, partition, batch) for batch in batches]

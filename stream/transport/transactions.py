@@ -13,9 +13,9 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import NotEnoughReplicasError, UnknownError, UnsupportedVersionError
 from aiokafka.producer import sender
-from aiokafka.producer.message_accumulator import BatchBuilder
 
 from stream.transport.batches import MAX_BATCH_BYTES, batch_limit, enqueue, pack
+from stream.transport.building import Batch
 from stream.transport.chunk import Chunk, Outputs
 from stream.transport.lane import Lane, ReleasedError, Shrink, all_of
 
@@ -38,7 +38,7 @@ sender.BACKOFF_OVERRIDE = NEXT_TRANSACTION_S
 #: some ten writes; without a pause, the queue there took more time than the pause.
 INTERVAL_S: Final = 0.03
 
-Packed = dict[str, list[BatchBuilder]]  # by topic
+Packed = dict[str, list[Batch]]  # by topic
 
 
 class _Seldom(logging.Filter):
@@ -79,7 +79,7 @@ class TransactionalSink:
             released before it concludes that it still owns its partition.
         transaction_timeout_s: After this the broker aborts a transaction whose worker is gone and
             whose partition nobody has taken over; until then it holds back readers.
-        compression: As aiokafka's ``compression_type``.
+        compression: What packs batches: one of `models.batches.CODECS`.
     """
 
     commits = True
@@ -92,7 +92,7 @@ class TransactionalSink:
         *,
         heartbeat_s: float,
         transaction_timeout_s: float = 60.0,
-        compression: str | None = None,
+        compression: str = "none",
     ) -> None:
         self._client = dict(client)
         self._group = group
@@ -103,8 +103,9 @@ class TransactionalSink:
             "transaction_timeout_ms": int(transaction_timeout_s * 1000),
             "request_timeout_ms": int(REQUEST_S * 1000),
             "retry_backoff_ms": RETRY_MS,
-            "compression_type": compression,
         }
+        self._batch_bytes = MAX_BATCH_BYTES
+        self._compression = compression
         self._lanes: dict[tuple[str, int], Lane[Packed]] = {}
         self._offsets = GroupOffsets(self._client, group)
 
@@ -115,7 +116,7 @@ class TransactionalSink:
             TransactionsUnsupportedError: If it does not.
             KafkaError: If no broker can be reached, or it refuses the client.
         """
-        self._options["max_batch_size"] = await batch_limit(self._client, self._topics)
+        self._batch_bytes = await batch_limit(self._client, self._topics)
         probe = AIOKafkaProducer(**self._client, enable_idempotence=True)
         try:
             await probe.start()
@@ -146,7 +147,14 @@ class TransactionalSink:
 
     def _new_lane(self, topic: str, partition: int) -> Lane[Packed]:
         tp = TopicPartition(topic, partition)
-        transactions = KafkaTransactions(self._options, self._group, tp, self._offsets)
+        transactions = KafkaTransactions(
+            self._options,
+            self._group,
+            tp,
+            self._offsets,
+            batch_bytes=self._batch_bytes,
+            codec=self._compression,
+        )
         name = f"{topic}[{partition}]"
         return Lane(name, transactions, grace_s=self._grace_s, interval_s=INTERVAL_S)
 
@@ -207,6 +215,8 @@ class KafkaTransactions:
         group: The consumer group.
         partition: The input partition.
         offsets: Where its committed offset is looked up.
+        batch_bytes: Size of a batch, before it is packed.
+        codec: What packs it.
     """
 
     def __init__(
@@ -215,10 +225,14 @@ class KafkaTransactions:
         group: str,
         partition: TopicPartition,
         offsets: GroupOffsets,
+        *,
+        batch_bytes: int = MAX_BATCH_BYTES,
+        codec: str = "none",
     ) -> None:
         self._options = dict(options)
         self._options["transactional_id"] = f"{group}-{partition.topic}-{partition.partition}"
-        self._batch_bytes: int = options.get("max_batch_size", MAX_BATCH_BYTES)
+        self._batch_bytes = batch_bytes
+        self._codec = codec
         self._group = group
         self._partition = partition
         self._offsets = offsets
@@ -237,7 +251,7 @@ class KafkaTransactions:
         """Make record batches; see `lane.Transactions.pack`."""
         producer, partition = self._ready(), self._partition.partition
         return {
-            topic: pack(producer, topic, partition, records, self._batch_bytes)
+            topic: pack(producer, topic, partition, records, self._batch_bytes, self._codec)
             for topic, records in outputs.items()
         }
 
@@ -265,7 +279,7 @@ class KafkaTransactions:
             *(self._send(topic, batches[1:]) for topic, batches in packed.items()),
         )
 
-    async def _send(self, topic: str, batches: Sequence[BatchBuilder]) -> None:
+    async def _send(self, topic: str, batches: Sequence[Batch]) -> None:
         producer, partition = self._ready(), self._partition.partition
         await all_of(*[await enqueue(producer, topic, partition, batch) for batch in batches])
 

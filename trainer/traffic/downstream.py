@@ -16,7 +16,7 @@ import numpy as np
 import xxhash
 from aiokafka import AIOKafkaConsumer
 
-from models.kafka import client_options, topic_partitions
+from models.kafka import bounded_consumer, client_options, topic_partitions
 from models.settings import Settings
 from models.tasks import TaskSet
 from stream.records import Outcome
@@ -117,7 +117,7 @@ class Downstream:
         """
         options = client_options(self._settings.kafka)
         topics = self._settings.topics
-        consumer = AIOKafkaConsumer(**options, enable_auto_commit=False)
+        consumer = bounded_consumer(self._settings.kafka)
         await consumer.start()
         try:
             async with BatchSender(options, topics.outcomes) as sender:
