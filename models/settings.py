@@ -25,6 +25,7 @@ from pydantic_settings import (
     SettingsError as PydanticSettingsError,
 )
 
+from models.bounds import MAX_UNPACKED_BYTES
 from models.errors import UserError
 from models.tasks import DEFAULT_TASKS, Task, TaskSet
 
@@ -45,7 +46,12 @@ class Section(BaseModel):
 
 
 class KafkaSettings(Section):
-    """How to reach the brokers, and the names of the topics."""
+    """How to reach the brokers, and what is taken from them.
+
+    Attributes:
+        max_unpacked_bytes: Most bytes that a batch of records may unpack to; a larger one is left
+            out, and one of requests goes to the dead-letter topic.
+    """
 
     bootstrap: str = "127.0.0.1:9092"
     group: str = "weir"
@@ -57,6 +63,7 @@ class KafkaSettings(Section):
     session_timeout_s: float = Field(default=30.0, ge=1)
     partitions: int = Field(default=4, ge=1)
     replication: int = Field(default=1, ge=1)
+    max_unpacked_bytes: int = Field(default=MAX_UNPACKED_BYTES, ge=1_048_576, le=1_073_741_824)
 
 
 class TopicSettings(Section):
@@ -88,6 +95,7 @@ class WorkerSettings(Section):
         max_chunk_bytes: Most bytes fetched per partition at a time.
         max_buffer_bytes: No more is fetched while this much is in flight.
         max_value_bytes: Longer requests go to the dead-letter topic.
+        compression: Codec of the batches that Weir writes: outputs, and what feedback writes.
         score_batch: Requests per inference.
         score_threads: Threads of one inference.
         metrics_host: Address of the metrics' listener.
@@ -100,6 +108,7 @@ class WorkerSettings(Section):
     max_chunk_bytes: int = Field(default=8_388_608, ge=1024)
     max_buffer_bytes: int = Field(default=268_435_456, ge=1_048_576)
     max_value_bytes: int = Field(default=900_000, ge=1024)
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
     score_batch: int = Field(default=512, ge=1)
     score_threads: int = Field(default=1, ge=1)
     metrics_host: str = "127.0.0.1"

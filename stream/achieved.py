@@ -11,7 +11,7 @@ import numpy.typing as npt
 from aiokafka import ConsumerRecord
 
 from stream.account import Fate
-from stream.records import DECISION_HEADER, SEQUENCE_HEADER, Decision
+from stream.records import DECISION_HEADER, Decision, sequence_number
 
 Fates = npt.NDArray[np.int8]
 
@@ -34,7 +34,7 @@ class Observed:
         rows = [
             (
                 record.timestamp,
-                int.from_bytes(dict(record.headers).get(SEQUENCE_HEADER, b""), "big"),
+                sequence_number(record.headers),
                 partition,
                 record.offset,
             )

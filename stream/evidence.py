@@ -1,12 +1,15 @@
 """What a record says of itself and of its source: the verifier's reading of the contract.
 
-An output is its source's key, value, timestamp and headers, with headers added behind them. The
-``weir`` header of a passed or blocked record names the source offset, and so does ``weir-offset``
-of a rejected one, whose value may be cut, which ``weir-truncated-from`` then says. Of a source
-whose key and headers alone are long, a cut one has the key cut too, and no headers. A rejected one
-whose timestamp the topic would not take has another one, and its own in ``weir-timestamp``.
+An output is its source's key, value, timestamp and headers, without those named ``weir`` or
+``weir-...``, and with headers added behind them. The ``weir`` header of a passed or blocked record
+names the source offset, and so does ``weir-offset`` of a rejected one, whose value may be cut,
+which ``weir-truncated-from`` then says. Of a source whose key and headers alone are long, a cut
+one has the key cut too, and no headers. A batch that cannot be read counts as one source. A
+rejected one whose timestamp the topic would not take has another one, and its own in
+``weir-timestamp``.
 """
 
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
@@ -23,6 +26,8 @@ KEPT_BYTES: Final = 1024
 LONG_ENVELOPE: Final = 4096
 NOWHERE: Final = -1
 LOG_APPEND_TIME: Final = 1
+#: Names of headers that Weir removes from a request.
+_RESERVED: Final = re.compile(r"weir(-|\Z)")
 
 _SIZES: Final = struct.Struct("<ii")
 
@@ -92,8 +97,9 @@ def input_hashes(record: ConsumerRecord) -> tuple[int, int]:
     Its timestamp is no part of it.
     """
     value, length = record.value or b"", _length(record.value)
-    whole = _digest(record.key, record.headers, length)
-    if _is_long(record):
+    headers = [header for header in record.headers if not _RESERVED.match(header[0])]
+    whole = _digest(record.key, headers, length)
+    if _is_long(record.key, headers):
         cut = _digest(record.key and record.key[:KEPT_BYTES], (), length)
     else:
         cut = whole.copy()
@@ -102,9 +108,9 @@ def input_hashes(record: ConsumerRecord) -> tuple[int, int]:
     return cut.intdigest(), whole.intdigest()
 
 
-def _is_long(record: ConsumerRecord) -> bool:
-    headers = sum(len(name.encode()) + len(content or b"") for name, content in record.headers)
-    return len(record.key or b"") + headers > LONG_ENVELOPE
+def _is_long(key: bytes | None, headers: Headers) -> bool:
+    named = sum(2 + len(name.encode()) + len(content or b"") for name, content in headers)
+    return len(key or b"") + named > LONG_ENVELOPE
 
 
 def _digest(key: bytes | None, headers: Headers, length: int) -> xxhash.xxh3_64:

@@ -33,6 +33,7 @@ from stream.transport import (
     Incidents,
     Outgoing,
     OutputTopics,
+    bound,
     chunk_topic,
     chunks,
     consumer_lag,
@@ -72,7 +73,11 @@ class FeedbackWorker(Service):  # type: ignore[misc]
         self._clock = clock
         self.metrics = FeedbackMetrics()
         self._incidents = Incidents(self.metrics.registry)
-        self._sink = ChunkSink(client_options(settings.kafka), incidents=self._incidents)
+        self._sink = ChunkSink(
+            client_options(settings.kafka),
+            compression=settings.worker.compression,
+            incidents=self._incidents,
+        )
         self._joins: dict[int, FeedbackJoin] = {}
         self._lock = asyncio.Lock()
         self._rekeyer = Rekeyer(
@@ -86,6 +91,8 @@ class FeedbackWorker(Service):  # type: ignore[misc]
         """Connect and serve metrics."""
         await self._sink.start()
         report(self._app, self._incidents)
+        refuse = self.metrics.refusals.refuse_batch
+        bound(self._app, self._settings.kafka.max_unpacked_bytes, refuse)
         worker = self._settings.worker
         port = self.metrics.serve(worker.metrics_host, worker.metrics_port)
         logger.info("metrics on http://%s:%d/metrics", worker.metrics_host, port)

@@ -5,16 +5,15 @@ abort. It is taken from the first fetch, not only from the broker's answer to "l
 embedded broker counts a batch as one record there.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Self
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import CorruptRecordException
+from aiokafka import ConsumerRecord, TopicPartition
 
-from models.kafka import client_options, topic_partitions
+from models.batches import CorruptBatchError, RefusedBatch
+from models.kafka import bounded_consumer, topic_partitions
 from models.settings import KafkaSettings
 from stream.topics import TopicError
-from stream.transport.corruption import CorruptBatchError  # noqa: F401 - it names the offset
 
 #: Longest wait for a fetch.
 FETCH_MS = 500
@@ -28,10 +27,21 @@ class TopicReader:
     Args:
         kafka: Brokers.
         topic: The topic.
+        refused: Told of every batch that cannot be read; without it, they are logged.
+        keep: Whether such a batch is handed over among the records.
     """
 
-    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        topic: str,
+        refused: Callable[[RefusedBatch], None] | None = None,
+        *,
+        keep: bool = False,
+    ) -> None:
         self._kafka = kafka
+        self._refused = refused
+        self._keep = keep
         self._open = False
         self.topic = topic
 
@@ -47,9 +57,10 @@ class TopicReader:
                 f"{self.topic}: no such topic on {self._kafka.bootstrap}; `weir topics` creates "
                 "the topics of Weir"
             )
-        self.consumer = AIOKafkaConsumer(
-            **client_options(self._kafka),
-            enable_auto_commit=False,
+        self.consumer = bounded_consumer(
+            self._kafka,
+            self._refused,
+            keep=self._keep,
             isolation_level="read_committed",
             auto_offset_reset="earliest",  # should the topic lose records meanwhile
         )
@@ -88,8 +99,8 @@ class TopicReader:
             batches: dict[TopicPartition, list[ConsumerRecord]] = await self.consumer.getmany(
                 *partitions, timeout_ms=FETCH_MS
             )
-        except CorruptRecordException as error:
-            raise TopicError(f"{error}: its checksum is wrong, so it cannot be read") from error
+        except CorruptBatchError as error:
+            raise TopicError(str(error)) from error
         for tp in partitions:
             stable = self.consumer.last_stable_offset(tp)
             if tp not in self._seen and stable is not None:

@@ -28,7 +28,7 @@ from stream.judgement import judge, outcome_frame, read_outcomes
 from stream.metrics import WorkerMetrics
 from stream.policy import Policy
 from stream.reading import TopicReader, read_topic
-from stream.records import REASON_LABELS, SEQUENCE_HEADER, Outcome, RecordError
+from stream.records import REASON_LABELS, Outcome, RecordError, sequence_number
 from stream.serving import load_model
 from stream.transport import FetchedRecord
 
@@ -51,7 +51,7 @@ async def merge_topic(
     Raises:
         TopicError: If there is no such topic.
     """
-    async with TopicReader(kafka, topic) as reader:
+    async with TopicReader(kafka, topic, keep=True) as reader:
         if start_ms is not None:
             await reader.from_time(start_ms)
         heads: list[tuple[tuple[int, int, int, int], ConsumerRecord]] = []
@@ -81,7 +81,7 @@ async def _push_next(
 ) -> None:
     record = await anext(records, None)
     if record is not None:
-        number = int.from_bytes(dict(record.headers).get(SEQUENCE_HEADER, b""), "big")
+        number = sequence_number(record.headers)
         order = (record.timestamp, number, record.partition, record.offset)
         heapq.heappush(heads, (order, record))
 

@@ -281,7 +281,7 @@ async def account(settings: Settings, *observers: Observer) -> Account:
     }
     verifier = Verifier(topics.requests, outputs)
     everyone: list[Observer] = [verifier, *observers]
-    async with TopicReader(settings.kafka, topics.requests) as reader:
+    async with TopicReader(settings.kafka, topics.requests, keep=True) as reader:
         async for tp, records in reader.batches():
             for each in everyone:
                 each.inputs(tp.partition, records)
@@ -291,7 +291,7 @@ async def account(settings: Settings, *observers: Observer) -> Account:
         for tp, (stable, end) in reader.unstable().items():
             verifier.open(topics.requests, tp.partition, stable, end)
     for fate, topic in outputs.items():
-        async with TopicReader(settings.kafka, topic) as reader:
+        async with TopicReader(settings.kafka, topic, keep=True) as reader:
             async for tp, records in reader.batches():
                 for each in everyone:
                     each.outputs(fate, tp.partition, records)

@@ -10,6 +10,7 @@ import logging
 import time
 import uuid
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import Final
 
@@ -23,6 +24,7 @@ from models.settings import Settings
 from stream.app import DisklessApp, faust_options, run_app
 from stream.control import ControlWatcher
 from stream.interceptor import (
+    TRUNCATED_HEADER,
     Interceptor,
     LoadedModel,
     OutputRecord,
@@ -43,6 +45,7 @@ from stream.transport import (
     RecordTooLargeError,
     TransactionalSink,
     attach,
+    bound,
     chunk_topic,
     consumer_lag,
     heartbeat_s,
@@ -88,6 +91,12 @@ class InterceptWorker(Service):  # type: ignore[misc]
         mine = self._settings.worker
         attach(self._app, self.sink, mine.max_buffer_bytes, mine.offsets_missing)
         report(self._app, self._incidents)
+        bound(
+            self._app,
+            self._settings.kafka.max_unpacked_bytes,
+            partial(self.metrics.refusals.refuse_batch, consequence="dead-lettered"),
+            keep=True,
+        )
         for service in (self._watcher, self._control, self._sharing):
             await self.add_runtime_dependency(service)
         worker = self._settings.worker
@@ -143,7 +152,7 @@ class InterceptWorker(Service):  # type: ignore[misc]
         """Send dead letters instead of the outputs that a topic does not take.
 
         Raises:
-            RecordsRefusedError: If it is the dead letters themselves that it does not take.
+            RecordsRefusedError: If it is a dead letter that was cut, or has another time already.
         """
         rejected = self._settings.topics.rejected
         refused = [outputs[error.topic][index] for index in error.indices]
@@ -158,6 +167,8 @@ class InterceptWorker(Service):  # type: ignore[misc]
         for output in refused:
             source = by_offset[source_offset(output)]
             if isinstance(error, RecordTooLargeError):
+                if any(name == TRUNCATED_HEADER for name, _ in output.headers):
+                    raise error
                 letter = self._interceptor.oversized(source, error.size, error.limit)
             elif error.topic != rejected:
                 letter = self._interceptor.refused(source, error.why, now_ms)
@@ -192,13 +203,15 @@ class MeteredSink:
 def _sink(settings: Settings, incidents: Incidents) -> ChunkSink | TransactionalSink:
     client, kafka, topics = client_options(settings.kafka), settings.kafka, settings.topics
     outputs = (topics.passed, topics.blocked, topics.rejected)
+    compression = settings.worker.compression
     if settings.worker.guarantee == "at-least-once":
-        return ChunkSink(client, outputs, incidents=incidents)
+        return ChunkSink(client, outputs, compression=compression, incidents=incidents)
     return TransactionalSink(
         client,
         kafka.group,
         outputs,
         heartbeat_s=heartbeat_s(kafka.session_timeout_s),
+        compression=compression,
         incidents=incidents,
     )
 

@@ -19,7 +19,7 @@ import polars as pl
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from models.artifact import load_artifact
-from models.kafka import client_options, topic_partitions
+from models.kafka import bounded_consumer, client_options, topic_partitions
 from models.settings import Settings
 from stream.records import ModelAnnouncement, RecordError, TrainingExample
 from trainer.config import TrainConfig
@@ -65,9 +65,7 @@ class TrainerDaemon:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; what was consumed is stored then."""
         options = client_options(self._settings.kafka)
-        consumer = AIOKafkaConsumer(
-            **options, enable_auto_commit=False, auto_offset_reset="earliest"
-        )
+        consumer = bounded_consumer(self._settings.kafka, auto_offset_reset="earliest")
         producer = AIOKafkaProducer(**options, acks="all")
         await consumer.start()
         await producer.start()

@@ -34,6 +34,7 @@ Start the sink before the app (a service that the app depends on is the place).
 - `Chunk`: ``records`` (aiokafka's ``ConsumerRecord``, raw bytes), ``start``, ``next_offset``,
   ``size`` in bytes; iterable, with a length. Outputs may be fetched records, or
   `Outgoing(key, value, timestamp, headers)`.
+- `bound(app, ...)`: how batches are read; one that cannot be is refused and does not stop the app.
 - `consumer_lag(app)`: (topic, partition) to records not acknowledged yet.
 - `report(app, incidents)`: counts and logs what befalls the topics (`incidents`).
 - `app_options(...)`: the settings of Faust that make all this hold.
@@ -44,7 +45,15 @@ what may be committed. What befalls a topic: `positions` and `corruption` (readi
 `producing` and `waiting` (writing), `incidents` (reports), `quiet` (aiokafka's log).
 """
 
-from stream.transport.agent import attach, chunk_topic, chunks, consumer_lag, relay, report
+from stream.transport.agent import (
+    attach,
+    bound,
+    chunk_topic,
+    chunks,
+    consumer_lag,
+    relay,
+    report,
+)
 from stream.transport.app import app_options, broker_url, heartbeat_s
 from stream.transport.chunk import (
     Chunk,
@@ -86,6 +95,7 @@ __all__ = [
     "TransactionsUnsupportedError",
     "app_options",
     "attach",
+    "bound",
     "broker_url",
     "chunk_topic",
     "chunks",

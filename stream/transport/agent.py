@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from faust.types import AppT, StreamT, TopicT
 
+from models.batches import RefusedBatch
 from stream.transport.chunk import Chunk, Outputs, RecordsRefusedError
 from stream.transport.driver import Consumer, Delivery
 from stream.transport.incidents import Incidents
@@ -152,6 +153,25 @@ def report(app: AppT, incidents: Incidents) -> None:
     """Have `incidents` told of what befalls the topics that the app reads; before it starts."""
     consumer: Consumer = app.consumer
     consumer.report_to(incidents)
+
+
+def bound(
+    app: AppT,
+    max_unpacked_bytes: int,
+    refused: Callable[[RefusedBatch], None],
+    *,
+    keep: bool = False,
+) -> None:
+    """Have the app's consumer read batches within bounds of your own; before the app starts.
+
+    Args:
+        app: An app on this transport.
+        max_unpacked_bytes: Most bytes that a batch may unpack to; a larger one is refused.
+        refused: Told of every batch that is refused; without this, they are logged.
+        keep: Whether chunks show a refused batch as a `RefusedBatch` in its place.
+    """
+    consumer: Consumer = app.consumer
+    consumer.bound(max_unpacked_bytes, refused, keep=keep)
 
 
 def consumer_lag(app: AppT) -> dict[tuple[str, int], int | None]:

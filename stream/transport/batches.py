@@ -1,24 +1,25 @@
 """Record batches: many records for one partition, packed by hand and acknowledged by all replicas.
 
-Uses aiokafka's `create_batch` and `send_batch`, because a future, a lock and a task per record are
-what makes a producer slow.
+Batches are filled here and given to aiokafka's `send_batch`: a future, a lock and a task per record
+are what makes a producer slow.
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaTimeoutError, UnknownTopicOrPartitionError
-from aiokafka.producer.message_accumulator import BatchBuilder
 
+from stream.transport.building import AnyEnvelopeBatch, Batch, new_batch
 from stream.transport.chunk import Record, RecordTooLargeError
 
 logger = logging.getLogger(__name__)
 
 MAX_BATCH_BYTES: Final = 1_000_000  # just under what brokers accept by default (message.max.bytes)
-NO_TIMESTAMP: Final = -1
+MIN_BATCH_BYTES: Final = 16_384  # any key, value and headers can be cut to fit
 _AGAIN_S: Final = 0.5
 
 
@@ -28,34 +29,47 @@ def pack(
     partition: int,
     records: Sequence[Record],
     batch_bytes: int,
-) -> list[BatchBuilder]:
+    codec: str = "none",
+) -> list[Batch]:
     """Cut `records` into full batches, to be sent once. Timestamps are in milliseconds.
 
-    A batch holds its first timestamp and the differences to it, and aiokafka takes -1 (a record
-    without a timestamp) for none yet: so a batch that begins with such records holds no others.
-
     Args:
-        producer: Whose batches they are; its ``max_batch_size`` is `batch_bytes`.
+        producer: Whose batches they are.
         topic: Where they go, for messages.
         partition: Partition number, for messages.
-        records: What to write.
-        batch_bytes: Size of a batch.
+        records: What to write, with any timestamps and headers.
+        batch_bytes: Size of a batch, before it is packed.
+        codec: What packs it: one of `models.batches.CODECS`.
 
     Raises:
         RecordTooLargeError: If a record does not fit a batch.
     """
-    batches: list[BatchBuilder] = []
+    make = partial(new_batch, producer, batch_bytes, codec)
+    try:
+        return _fill(make, topic, partition, records, batch_bytes)
+    except TypeError:  # the name of a header is not UTF-8
+        slow = AnyEnvelopeBatch
+        return _fill(
+            lambda _: slow(producer, batch_bytes, codec), topic, partition, records, batch_bytes
+        )
+
+
+def _fill(
+    make: Callable[[int], Batch],
+    topic: str,
+    partition: int,
+    records: Sequence[Record],
+    batch_bytes: int,
+) -> list[Batch]:
+    batches: list[Batch] = []
     append = _full
-    stamped = True  # whether the batch holds timestamps
     for index, record in enumerate(records):
         at, key, value = record.timestamp, record.key, record.value
-        if not stamped and at != NO_TIMESTAMP:
-            append = _full
         headers = list(record.headers) if record.headers else []
         # Spelled out twice: passing the fields as a dict costs half as much again.
         if append(timestamp=at, key=key, value=value, headers=headers) is None:
-            batch = producer.create_batch()
-            append, stamped = batch.append, at != NO_TIMESTAMP
+            batch = make(at)
+            append = batch.append
             append(timestamp=at, key=key, value=value, headers=headers)
             if batch.size() > batch_bytes:
                 raise RecordTooLargeError(topic, partition, index, batch.size(), batch_bytes)
@@ -64,7 +78,7 @@ def pack(
 
 
 async def enqueue(
-    producer: AIOKafkaProducer, topic: str, partition: int, batch: BatchBuilder
+    producer: AIOKafkaProducer, topic: str, partition: int, batch: Batch
 ) -> asyncio.Future[Any]:
     """Give a batch to the producer: a future that is done when the broker has acknowledged it.
 

@@ -3,62 +3,18 @@
 No producer can write one, for brokers check what they append: it comes from a disk or a network. A
 network is right the second time, and so is another replica; so the partition asks again, ever less
 often, while all others go on. Skipping is left to a person: nothing is lost in silence.
-
-aiokafka raises from inside its iterator and drops the good batches that it had read before.
 """
 
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
-from aiokafka.consumer import fetcher
-from aiokafka.errors import CorruptRecordException
 from faust.types import TP
 
+from models.batches import CorruptBatchError
 from stream.transport.incidents import Incidents
 
 FIRST_RETRY_S: Final = 1.0
 LAST_RETRY_S: Final = 60.0
-
-
-class CorruptBatchError(CorruptRecordException):  # type: ignore[misc]
-    """A batch that cannot be read.
-
-    Attributes:
-        partition: Where.
-        offset: Offset at which the partition stands.
-    """
-
-    def __init__(self, partition: TP, offset: int) -> None:
-        super().__init__(f"{partition.topic}[{partition.partition}]@{offset}: corrupt batch")
-        self.partition = partition
-        self.offset = offset
-
-
-class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
-    """aiokafka's iterator over what a fetch returned; ends before a corrupt batch."""
-
-    _given = False
-
-    def __next__(self) -> Any:
-        """The next record.
-
-        Raises:
-            CorruptBatchError: If the very first batch is corrupt.
-            StopIteration: At the end, or before a corrupt batch.
-        """
-        try:
-            record = super().__next__()
-        except CorruptRecordException as error:
-            if self._given:
-                self._records_iterator = iter(())
-                raise StopIteration from error
-            at = TP(self._tp.topic, self._tp.partition)
-            raise CorruptBatchError(at, self.next_fetch_offset) from error
-        self._given = True
-        return record
-
-
-fetcher.PartitionRecords = PartitionRecords
 
 
 class Held:
@@ -81,11 +37,11 @@ class Held:
 
     def hold(self, error: CorruptBatchError) -> None:
         """Leave the partition alone for a while, each time for longer."""
-        tp = error.partition
+        tp = TP(error.topic, error.partition)
         _, before_s = self._until.get(tp, (0.0, FIRST_RETRY_S / 2))
         pause_s = min(2 * before_s, LAST_RETRY_S)
         self._until[tp] = (monotonic() + pause_s, pause_s)
-        self._incidents.held(tp.topic, tp.partition, error.offset, pause_s)
+        self._incidents.held(error, pause_s)
 
     def release(self, *partitions: TP) -> None:
         """They were read, or are owned no more."""

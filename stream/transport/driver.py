@@ -10,6 +10,7 @@ selects it. It is Faust's aiokafka driver with these differences, and no others:
   means nothing here.
 - At most `CHUNKS_IN_FLIGHT` chunks of a partition are between fetch and acknowledgement, and no
   more is fetched while all chunks together hold more than the bytes that `attach` allows.
+- No batch stops it: what cannot be read, or unpacks beyond a bound, is refused (`models.batches`).
 - A sink that is attached is claimed for the partitions before their offsets are looked up, and
   released when they are revoked.
 - A flush of Faust's producer flushes, so that no offset is committed before the changelog records
@@ -31,6 +32,7 @@ from faust.transport.conductor import Conductor as FaustConductor
 from faust.transport.drivers import aiokafka as base
 from faust.types import TP, AppT, ConsumerMessage, Message
 
+from models.batches import HEADER_BYTES_HELD, RefusedBatch
 from stream.transport.chunk import Chunk
 from stream.transport.corruption import Held
 from stream.transport.fetcher import Fetch, FetchService, Seek
@@ -48,6 +50,7 @@ DRAIN_S: Final = 4.0  # how long a rebalance or a stop waits for chunks that age
 MAX_BYTES: Final = 256 * 1024 * 1024
 
 _KEY: Final = attrgetter("key")
+_HEADERS: Final = attrgetter("headers")
 _VALUE: Final = attrgetter("value")
 
 
@@ -101,6 +104,7 @@ class Consumer(base.Consumer):  # type: ignore[misc]
         self._epoch = 0
         self._sink: Sink | None = None
         self._max_bytes = MAX_BYTES
+        self.batch_bounds: dict[str, Any] = {}
         self._working: set[Delivery] = set()
         self._progress = asyncio.Event()  # a chunk was completed
 
@@ -124,6 +128,14 @@ class Consumer(base.Consumer):  # type: ignore[misc]
         """Have `incidents` told of what befalls the topics; call it before the start."""
         self.incidents = incidents
         self._thread.held = Held(incidents)
+
+    def bound(
+        self, max_unpacked_bytes: int, refused: Callable[[RefusedBatch], None], *, keep: bool
+    ) -> None:
+        """How batches are read; see `models.batches.BoundedConsumer`."""
+        self.batch_bounds = {
+            "max_unpacked_bytes": max_unpacked_bytes, "refused": refused, "keep": keep
+        }  # fmt: skip
 
     # -- fetching
 
@@ -180,7 +192,7 @@ class Consumer(base.Consumer):  # type: ignore[misc]
             records=records,
             start=records[0].offset if fetch.start is None else fetch.start,
             next_offset=fetch.end,
-            size=_bytes(_VALUE, records) + _bytes(_KEY, records),
+            size=_bytes(_VALUE, records) + _bytes(_KEY, records) + _header_bytes(records),
             fetched_s=monotonic(),
         )
         ticket = self.ledger.open(tp, chunk.start, chunk.next_offset, chunk.size)
@@ -312,6 +324,11 @@ class Consumer(base.Consumer):  # type: ignore[misc]
 def _bytes(part: Callable[[Any], bytes | None], records: Iterable[Any]) -> int:
     """Bytes of a part of all records; without a Python step per record."""
     return sum(map(len, filter(None, map(part, records))))
+
+
+def _header_bytes(records: Iterable[Any]) -> int:
+    """Bytes that the headers of all records take in memory, at least."""
+    return HEADER_BYTES_HELD * sum(map(len, map(_HEADERS, records)))
 
 
 class Conductor(FaustConductor):  # type: ignore[misc]

@@ -33,7 +33,8 @@ from faust.types import TP
 from mode import Service
 from mode.utils.futures import maybe_async
 
-from stream.transport.corruption import CorruptBatchError, Held
+from models.batches import BoundedConsumer, CorruptBatchError
+from stream.transport.corruption import Held
 from stream.transport.positions import begin, out_of_range
 
 #: So long a partition must have had nothing but markers and aborted records before the offsets
@@ -116,11 +117,15 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
         self.held.clear()
         await self.consumer.on_partitions_assigned(assigned, generation_id)
 
-    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+    def _create_worker_consumer(self, transport: Any) -> BoundedConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"  # an upstream may write in transactions
         consumer._auto_offset_reset = "none"  # in silence; see `positions`
-        return consumer
+        return BoundedConsumer.of(consumer, **self.consumer.batch_bounds)
+
+    def _create_client_consumer(self, transport: Any) -> BoundedConsumer:
+        consumer = super()._create_client_consumer(transport)
+        return BoundedConsumer.of(consumer, **self.consumer.batch_bounds)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commit; waits while no broker can. False if the partitions are not ours any more."""
@@ -239,7 +244,7 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
             )
         except CorruptBatchError as error:
             self.held.hold(error)
-            wanted.discard(ensure_aiokafka_TP(error.partition))
+            wanted.discard(TopicPartition(error.topic, error.partition))
         except OffsetOutOfRangeError as error:
             await self._out_of_range(consumer, *error.args)
         except NoOffsetForPartitionError:

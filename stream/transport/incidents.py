@@ -10,6 +10,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from models.batches import CorruptBatchError
 from models.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -114,14 +115,14 @@ class Incidents:
             ", ".join(f"[{number}]@{at}" for number, at in sorted(begin.items())), what,
         )  # fmt: skip
 
-    def held(self, topic: str, partition: int, offset: int, retry_s: float) -> None:
+    def held(self, error: CorruptBatchError, retry_s: float) -> None:
         """A partition waits at a corrupt batch."""
-        self._held.labels(topic, str(partition)).set(1)
+        self._held.labels(error.topic, str(error.partition)).set(1)
         logger.error(
-            "%s[%d]@%d: the batch is corrupt (its checksum is wrong), so this partition waits and "
-            "the others go on; reading it again in %.0f s. If no replica has it whole, skip it: "
-            "stop the workers and set the group's offset of this partition behind the batch",
-            topic, partition, offset, retry_s,
+            "%s, so this partition waits and the others go on; reading it again in %.0f s. If no "
+            "replica has it whole, skip it: stop the workers and set the group's offset of this "
+            "partition to %d",
+            error, retry_s, error.last_offset + 1,
         )  # fmt: skip
 
     def read_on(self, topic: str, partition: int) -> None:

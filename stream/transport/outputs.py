@@ -20,7 +20,7 @@ from aiokafka.structs import TopicPartition
 
 from models.errors import UserError
 from models.kafka import ask
-from stream.transport.batches import MAX_BATCH_BYTES
+from stream.transport.batches import MAX_BATCH_BYTES, MIN_BATCH_BYTES
 from stream.transport.chunk import Record, RecordsRefusedError
 
 logger = logging.getLogger(__name__)
@@ -29,6 +29,10 @@ ASK: Final = 20  # times
 ASK_EVERY_S: Final = 0.5
 NO_TIMESTAMP: Final = -1  # of a record that has none; every topic takes it
 _UNBOUNDED: Final = 2**62  # ms; brokers say 2**63 - 1
+
+
+class BatchLimitError(UserError):
+    """A topic takes batches too small to be of use."""
 
 
 class PartitionsError(UserError, RuntimeError):
@@ -101,6 +105,7 @@ class OutputTopics:
         to have the defaults.
 
         Raises:
+            BatchLimitError: If a topic takes less than `MIN_BATCH_BYTES`.
             KafkaError: If no broker answers.
         """
         if not self.topics:
@@ -108,6 +113,11 @@ class OutputTopics:
         told = await _configurations(self._client, self.topics)
         self._limits = {topic: TopicLimits.of(found) for topic, found in told.items()}
         for topic, limits in self._limits.items():
+            if limits.batch_bytes < MIN_BATCH_BYTES:
+                raise BatchLimitError(
+                    f"{topic}: its max.message.bytes is {limits.batch_bytes}; raise it to "
+                    f"{MIN_BATCH_BYTES} at least, so that something of every record fits"
+                )
             if limits.append_time:
                 logger.warning(
                     "%s: message.timestamp.type is LogAppendTime, so the broker puts its own time "

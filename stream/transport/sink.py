@@ -14,9 +14,9 @@ from typing import Any, Final, NamedTuple, Protocol, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import UnknownError, UnsupportedVersionError
-from aiokafka.producer.message_accumulator import BatchBuilder
 
 from stream.transport.batches import MAX_BATCH_BYTES, enqueue, pack
+from stream.transport.building import Batch
 from stream.transport.chunk import Chunk, Outputs, Record, RecordsRefusedError
 from stream.transport.incidents import Incidents
 from stream.transport.lane import Instead
@@ -95,7 +95,7 @@ class ChunkSink:
         client: Options of the aiokafka client: bootstrap servers and security.
         topics: Topics to write to; batches keep to the smallest ``max.message.bytes`` of them.
         max_batch_bytes: Batches keep to this, too.
-        compression: As aiokafka's ``compression_type``.
+        compression: What packs batches: one of `models.batches.CODECS`.
         incidents: Told of topics that are missing, and of what they refuse.
 
     The producer is idempotent (the broker drops what a retry repeats) wherever the broker gives
@@ -110,7 +110,7 @@ class ChunkSink:
         topics: Iterable[str] = (),
         *,
         max_batch_bytes: int = MAX_BATCH_BYTES,
-        compression: str | None = None,
+        compression: str = "none",
         incidents: Incidents | None = None,
     ) -> None:
         self._options = dict(client)
@@ -146,8 +146,6 @@ class ChunkSink:
                 **self._options,
                 acks="all",
                 enable_idempotence=self.idempotent,
-                compression_type=self._compression,
-                max_batch_size=self._batch_bytes,
             ),
             self._incidents,
         )
@@ -210,7 +208,7 @@ class ChunkSink:
 
     def _pack_all(
         self, partition: int, outputs: Outputs, instead: Instead | None
-    ) -> tuple[Outputs, dict[str, list[BatchBuilder]]]:
+    ) -> tuple[Outputs, dict[str, list[Batch]]]:
         """Batches of outputs, and the outputs in them: what topics do not take is replaced."""
         while True:
             try:
@@ -239,12 +237,13 @@ class ChunkSink:
             for refused in await self._deliver(topic, partition, batches):
                 raise refused
 
-    def _pack(self, topic: str, partition: int, records: Sequence[Record]) -> list[BatchBuilder]:
+    def _pack(self, topic: str, partition: int, records: Sequence[Record]) -> list[Batch]:
         self._topics.check(topic, partition, records)
-        return pack(self._started(), topic, partition, records, self._batch_bytes)
+        producer, codec = self._started(), self._compression
+        return pack(producer, topic, partition, records, self._batch_bytes, codec)
 
     async def _deliver(
-        self, topic: str, partition: int, batches: Sequence[BatchBuilder]
+        self, topic: str, partition: int, batches: Sequence[Batch]
     ) -> list["SliceRefusedError"]:
         """Write batches in order; those that the topic refused."""
         producer = self._started()

@@ -12,9 +12,9 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import UnknownError, UnsupportedVersionError
 from aiokafka.producer import sender
-from aiokafka.producer.message_accumulator import BatchBuilder
 
-from stream.transport.batches import MAX_BATCH_BYTES, enqueue, pack
+from stream.transport.batches import enqueue, pack
+from stream.transport.building import Batch
 from stream.transport.chunk import Chunk, Outputs, RecordsRefusedError
 from stream.transport.incidents import Incidents
 from stream.transport.lane import Instead, Lane, ReleasedError, all_of
@@ -41,7 +41,7 @@ sender.BACKOFF_OVERRIDE = NEXT_TRANSACTION_S
 #: some ten writes; without a pause, the queue there took more time than the pause.
 INTERVAL_S: Final = 0.03
 
-Packed = dict[str, list[BatchBuilder]]  # by topic
+Packed = dict[str, list[Batch]]  # by topic
 
 
 class TransactionsUnsupportedError(RuntimeError):
@@ -60,7 +60,7 @@ class TransactionalSink:
             released before it concludes that it still owns its partition.
         transaction_timeout_s: After this the broker aborts a transaction whose worker is gone and
             whose partition nobody has taken over; until then it holds back readers.
-        compression: As aiokafka's ``compression_type``.
+        compression: What packs batches: one of `models.batches.CODECS`.
         incidents: Told of topics that are missing, and of what they refuse.
     """
 
@@ -74,7 +74,7 @@ class TransactionalSink:
         *,
         heartbeat_s: float,
         transaction_timeout_s: float = 60.0,
-        compression: str | None = None,
+        compression: str = "none",
         incidents: Incidents | None = None,
     ) -> None:
         self._client = dict(client)
@@ -88,8 +88,8 @@ class TransactionalSink:
             "transaction_timeout_ms": int(transaction_timeout_s * 1000),
             "request_timeout_ms": int(REQUEST_S * 1000),
             "retry_backoff_ms": RETRY_MS,
-            "compression_type": compression,
         }
+        self._compression = compression
         self._lanes: dict[tuple[str, int], Lane[Packed]] = {}
         self._offsets = GroupOffsets(self._client, group)
 
@@ -102,7 +102,6 @@ class TransactionalSink:
         """
         quiet()
         await self._topics.start()
-        self._options["max_batch_size"] = self._topics.batch_bytes
         probe = AIOKafkaProducer(**self._client, enable_idempotence=True)
         try:
             await probe.start()
@@ -142,7 +141,13 @@ class TransactionalSink:
     def _new_lane(self, topic: str, partition: int) -> Lane[Packed]:
         tp = TopicPartition(topic, partition)
         transactions = KafkaTransactions(
-            self._options, self._group, tp, self._offsets, self._topics, self._incidents
+            self._options,
+            self._group,
+            tp,
+            self._offsets,
+            self._topics,
+            self._incidents,
+            codec=self._compression,
         )
         name = f"{topic}[{partition}]"
         return Lane(name, transactions, grace_s=self._grace_s, interval_s=INTERVAL_S)
@@ -207,6 +212,7 @@ class KafkaTransactions:
         offsets: Where its committed offset is looked up.
         topics: What the output topics take.
         incidents: Told of what they refuse.
+        codec: What packs batches.
     """
 
     def __init__(
@@ -217,10 +223,12 @@ class KafkaTransactions:
         offsets: GroupOffsets,
         topics: OutputTopics,
         incidents: Incidents,
+        *,
+        codec: str = "none",
     ) -> None:
         self._options = dict(options)
         self._options["transactional_id"] = f"{group}-{partition.topic}-{partition.partition}"
-        self._batch_bytes: int = options.get("max_batch_size", MAX_BATCH_BYTES)
+        self._codec = codec
         self._group = group
         self._partition = partition
         self._offsets = offsets
@@ -240,10 +248,11 @@ class KafkaTransactions:
     def pack(self, outputs: Outputs) -> Packed:
         """Make record batches; see `lane.Transactions.pack`."""
         producer, partition = self._ready(), self._partition.partition
+        size = self._topics.batch_bytes
         for topic, records in outputs.items():
             self._topics.check(topic, partition, records)
         return {
-            topic: pack(producer, topic, partition, records, self._batch_bytes)
+            topic: pack(producer, topic, partition, records, size, self._codec)
             for topic, records in outputs.items()
         }
 
@@ -269,12 +278,10 @@ class KafkaTransactions:
             *(self._send_rest(topic, batches) for topic, batches in packed.items()),
         )
 
-    async def _send_rest(self, topic: str, batches: Sequence[BatchBuilder]) -> None:
+    async def _send_rest(self, topic: str, batches: Sequence[Batch]) -> None:
         await all_of(*[await self._enqueue(topic, batches, at) for at in range(1, len(batches))])
 
-    async def _enqueue(
-        self, topic: str, batches: Sequence[BatchBuilder], at: int
-    ) -> asyncio.Task[None]:
+    async def _enqueue(self, topic: str, batches: Sequence[Batch], at: int) -> asyncio.Task[None]:
         """Enqueue the batch ``at``; what is returned is done when it is written."""
         partition = self._partition.partition
         sent = await enqueue(self._ready(), topic, partition, batches[at])

@@ -60,14 +60,14 @@ async def test_a_corrupt_batch_holds_its_partition_and_no_other(
     own.start_node(1)
     await send(settings, rows(100, 50), 1)
     async with worker(settings, tmp_path, "held") as (child, port):
-        await logged(child, rf"{topic}\[0\]@10: the batch is corrupt")
+        await logged(child, rf"{topic}\[0\]@10\.\.19: the checksum of the batch is wrong, so this")
         await until(lambda: outputs(settings, 60), child)
         assert await metric(port, "weir_partition_held") == 1
         await send(settings, rows(200, 50), 1)
         await until(lambda: outputs(settings, 110), child)
         await child.stop()
         assert child.returncode == 0
-    with pytest.raises(TopicError, match=rf"{topic}\[0\]@10: corrupt batch"):
+    with pytest.raises(TopicError, match=rf"{topic}\[0\]@10\.\.19: the checksum"):
         await account(settings)
     await commit(settings, 20)
     async with worker(settings, tmp_path, "skipped") as (child, _):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stream.transport import Outgoing
 from stream.transport.batches import pack
 
-PRODUCER: Any = SimpleNamespace(create_batch=lambda: BatchBuilder(10_000, 0))
+PRODUCER: Any = SimpleNamespace(_txn_manager=None)
 
 
 def timestamps(batch: BatchBuilder) -> list[int]:

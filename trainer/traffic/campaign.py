@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from models.kafka import client_options, topic_partitions
+from models.kafka import bounded_consumer, client_options, topic_partitions
 from models.settings import Settings
 from trainer.traffic.downstream import Downstream
 from trainer.traffic.publish import Publisher, Shipment
@@ -115,10 +115,9 @@ class _Workers:
     def __init__(self, settings: Settings) -> None:
         self._topics = settings.topics
         self._kafka = settings.kafka
-        self._consumer = AIOKafkaConsumer(
-            **client_options(settings.kafka),
+        self._consumer = bounded_consumer(
+            settings.kafka,
             group_id=settings.kafka.group,  # whose offsets are looked up; nothing joins it
-            enable_auto_commit=False,
             max_partition_fetch_bytes=1,
         )
 

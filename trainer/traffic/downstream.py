@@ -16,7 +16,7 @@ import numpy as np
 import xxhash
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from models.kafka import client_options, topic_partitions
+from models.kafka import bounded_consumer, client_options, topic_partitions
 from models.settings import Settings
 from models.tasks import TaskSet
 from stream.records import Outcome
@@ -124,8 +124,8 @@ class Downstream:
         """
         options = client_options(self._settings.kafka)
         topics = self._settings.topics
-        consumer = self._consumer = AIOKafkaConsumer(
-            **options, enable_auto_commit=False, isolation_level="read_committed"
+        consumer = self._consumer = bounded_consumer(
+            self._settings.kafka, isolation_level="read_committed"
         )
         await consumer.start()
         try:
