@@ -120,9 +120,9 @@ class Incidents:
         self._held.labels(error.topic, str(error.partition)).set(1)
         logger.error(
             "%s, so this partition waits and the others go on; reading it again in %.0f s. If no "
-            "replica has it whole, skip it: stop the workers and set the group's offset of this "
-            "partition to %d",
-            error, retry_s, error.last_offset + 1,
+            "replica has it whole, skip it: stop the workers, and `weir offsets reset --to %d "
+            "--partition %d`",
+            error, retry_s, error.last_offset + 1, error.partition,
         )  # fmt: skip
 
     def read_on(self, topic: str, partition: int) -> None:

@@ -54,9 +54,8 @@ async def out_of_range(
             raise TopicChangedError(
                 f"{tp.topic}[{tp.partition}]: group {group} stands at offset {at}, and the topic "
                 f"ends at {ends[tp]}: it was deleted and made anew, or lost records in an unclean "
-                "leader election. Stop all workers of the group and set its offsets, with "
-                f"kafka-consumer-groups.sh --group {group} --topic {tp.topic} --reset-offsets "
-                "--to-earliest --execute (or --to-latest)"
+                "leader election. Stop all workers of the group and set its offsets: `weir offsets "
+                "reset --to earliest` (or latest; --role feedback for the feedback worker's)"
             )
         elif at > ends[tp]:
             consumer.seek(tp, first[tp])
@@ -93,8 +92,8 @@ async def begin(
         raise OffsetsMissingError(
             f"{topic}: the group has no committed offsets for partitions {numbers}, though output "
             "topics hold records of them, and worker.offsets_missing = refuse; set the group's "
-            "offsets with kafka-consumer-groups.sh --reset-offsets, or choose earliest (filters "
-            "again what is there) or latest (leaves out what waits)"
+            "offsets (`weir offsets reset --to ...`), or choose earliest (filters again what is "
+            "there) or latest (leaves out what waits)"
         )
     at: dict[TopicPartition, int] = await consumer.beginning_offsets(list(wanted))
     if lost and where == "latest":

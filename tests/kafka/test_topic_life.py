@@ -31,6 +31,11 @@ from stream.transport import (
 )
 from stream.verify import account, committed_offsets
 from tests.stream.test_worker import worker
+from trainer.traffic.campaign import known_to, run_campaign
+from trainer.traffic.downstream import Downstream
+from trainer.traffic.examples import batches
+from trainer.traffic.publish import evenly
+from trainer.traffic.simulator import Simulator
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
@@ -374,7 +379,7 @@ async def test_an_offset_past_the_end_stops_with_a_sentence(life: Settings, tmp_
         assert await asyncio.wait_for(child.wait(), DEADLINE_S) != 0
     log = child.log.read_text()
     assert f"group {life.kafka.group} stands at offset 50, and the topic ends at 10" in log
-    assert "--reset-offsets" in log
+    assert "weir offsets reset --to earliest" in log
     assert (await account(life)).missing == 10
 
 
@@ -453,3 +458,16 @@ async def test_too_few_in_sync_replicas_are_a_line_now_and_then(
         await alter(life, life.topics.passed, min_insync_replicas="1")
         found = await exact(life, child)
     assert found.requests == 100
+
+
+async def test_publishing_again_under_exactly_once_ends(life: Settings, tmp_path: Path) -> None:
+    """The last offsets of the outputs are markers then; every passed request is answered."""
+    simulator = Simulator(1)
+    async with worker(life, tmp_path) as (child, _):
+        for start in (0, 300):
+            downstream = Downstream(life, simulator.tasks, 1e6)
+            traffic = known_to(downstream, batches(simulator, start, 300, 300))
+            campaign = run_campaign(life, evenly(traffic, 3000.0), downstream, 1e6)
+            summary = await asyncio.wait_for(campaign, DEADLINE_S)
+            assert (summary["published"], summary["passed"]) == (300, 300)
+            child.check()
