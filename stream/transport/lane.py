@@ -323,7 +323,11 @@ class Lane(Generic[Packed]):
 
 
 def _replace(group: list[_Waiting], error: RecordsRefusedError) -> None:
-    """Have the chunks whose records a topic does not take say what to write instead."""
+    """Have the chunks whose records a topic does not take say what to write instead.
+
+    Raises:
+        RecordsRefusedError: If one of them has nothing to say.
+    """
     first = 0
     for chunk in group:
         end = first + len(chunk.outputs.get(error.topic, ()))

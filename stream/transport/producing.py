@@ -69,11 +69,12 @@ class ProduceHandler(sender.SendProduceReqHandler):  # type: ignore[misc]
     def _refuse(self, batch: Any, rest: Sequence[Any]) -> None:
         """``rest`` is what follows the code: ..., record errors, message (since version 8)."""
         errors, message = rest[-2:] if len(rest) > 3 else ((), None)
-        indices = [index for index, _ in errors or ()] or range(batch.record_count)
+        count = batch.record_count
+        indices = [index for index, _ in errors or () if 0 <= index < count] or range(count)
         why = next((text for _, text in errors or () if text), None) or message
         numbers = self._sender._txn_manager
         if numbers is not None:
-            numbers.increment_sequence_number(batch.tp, -batch.record_count)
+            numbers.increment_sequence_number(batch.tp, -count)
         batch.failure(BatchRefusedError(list(indices), why or "the topic does not take it"))
 
 

@@ -1,9 +1,14 @@
-"""Which timestamps a topic takes is read off its configuration."""
+"""What an output topic takes is read off the brokers: timestamps, sizes, partitions."""
 
+from collections.abc import Callable
+
+import pytest
+from apps import create, numbered, write
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.transport import Outgoing
+from stream.broker import EmbeddedBroker
+from stream.transport import Outgoing, OutputTopics, PartitionsError
 from stream.transport.outputs import NO_TIMESTAMP, TopicLimits
 
 NOW = 1_700_000_000_000
@@ -35,3 +40,28 @@ def test_the_broker_tells_its_limits_or_has_the_defaults() -> None:
     append = {"message.timestamp.type": "LogAppendTime", "message.timestamp.after.max.ms": "1"}
     assert TopicLimits.of(append).refused(records, NOW) == []
     assert TopicLimits.of({"max.message.bytes": "5000"}).batch_bytes == 5000
+
+
+@pytest.mark.broker
+async def test_partitions_that_cannot_be_added_are_the_end_in_one_sentence(
+    broker: EmbeddedBroker, unique: Callable[[str], str]
+) -> None:
+    """The embedded broker adds none. A topic that is missing, or large enough, is no error."""
+    topic = await create(broker.bootstrap, unique("out"), 2)
+    client = {"bootstrap_servers": broker.bootstrap}
+    outputs = OutputTopics(client, (topic, unique("missing")))
+    await outputs.fit([("in", 1)])
+    with pytest.raises(PartitionsError, match=rf"{topic} has 2 partitions, the requests have 4"):
+        await outputs.fit([("in", 0), ("in", 3)])
+
+
+@pytest.mark.broker
+async def test_partitions_with_outputs_have_been_filtered(
+    broker: EmbeddedBroker, unique: Callable[[str], str]
+) -> None:
+    """Those of whose number an output topic holds records; no others, missing ones included."""
+    first = await create(broker.bootstrap, unique("first"), 3)
+    second = await create(broker.bootstrap, unique("second"), 3)
+    await write(broker.bootstrap, second, 1, numbered(5))
+    outputs = OutputTopics({"bootstrap_servers": broker.bootstrap}, (first, second, unique("no")))
+    assert await outputs.filtered([("in", number) for number in range(4)]) == {("in", 1)}
