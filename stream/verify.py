@@ -7,6 +7,9 @@ timestamp and headers; the ``weir`` header of a passed or blocked record, and th
 header of a rejected one, name the source offset. It reads as downstream does, ``read_committed``,
 up to the last stable offset. :class:`Verifier` is the account, :func:`account` feeds it.
 
+A batch of requests that cannot be read counts as one request, at its first offset: the worker
+writes one dead letter for it.
+
 Memory is 17 bytes per offset of the input topic, whatever the requests weigh; while a partition's
 columns grow, up to three times that.
 """
@@ -20,6 +23,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import OffsetAndMetadata
 
+from models.batches import RefusedBatch
 from models.kafka import ask, client_options
 from models.settings import Settings
 from stream.account import Account, Fate, Fault, FaultKind
@@ -135,6 +139,7 @@ class Verifier:
         """The next records of one partition of the input topic."""
         self._partitions.setdefault(partition, Inputs()).add(records)
         self.account.requests += len(records)
+        self.account.unreadable += sum(isinstance(record, RefusedBatch) for record in records)
 
     def outputs(self, fate: Fate, partition: int, records: Sequence[ConsumerRecord]) -> None:
         """The next records of one partition of the output topic of ``fate``."""
