@@ -145,7 +145,8 @@ async def test_what_cannot_be_unpacked_is_one_dead_letter_and_stops_nothing(
     settings = tiny_settings.override({"model.artifact": str(make_artifact())})
     await publish(settings, 0, 400)
     zeros: list[Row] = [(1, None, b"{}", []), (2, None, bytes(40_000_000), [])]
-    bomb = frame(gzip.compress(payload_of(zeros)), base=0, count=2, newest=2, attributes=1)
+    packed = gzip.compress(payload_of(zeros))
+    bomb = frame(packed, base=0, count=2, first=1, newest=2, attributes=1)
     await send_raw(client_options(settings.kafka), settings.topics.requests, 2, [(bomb, 2)])
     await publish(settings, 400, 400)
     async with worker(settings, tmp_path) as (child, port):
