@@ -97,7 +97,8 @@ class WorkerSettings(Section):
         max_chunk_bytes: Most bytes fetched per partition at a time.
         max_buffer_bytes: No more is fetched while this much is in flight.
         max_value_bytes: Longer requests go to the dead-letter topic.
-        compression: Codec of the batches that Weir writes: outputs, and what feedback writes.
+        compression: Codec of the batches that Weir writes: outputs, and what feedback writes. The
+            table in ARCHITECTURE.md says what each costs.
         score_batch: Requests per inference.
         score_threads: Threads of one inference.
         metrics_host: Address of the listener for metrics and probes.
@@ -110,7 +111,7 @@ class WorkerSettings(Section):
     max_chunk_bytes: int = Field(default=8_388_608, ge=1024)
     max_buffer_bytes: int = Field(default=268_435_456, ge=1_048_576)
     max_value_bytes: int = Field(default=900_000, ge=1024)
-    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "zstd"
     score_batch: int = Field(default=512, ge=1)
     score_threads: int = Field(default=1, ge=1)
     metrics_host: str = "127.0.0.1"
