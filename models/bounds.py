@@ -63,10 +63,60 @@ MAX_ANNOUNCEMENT_BYTES: Final = 65_536
 #: Characters of an artifact's URL.
 MAX_URL: Final = 2_048
 
+# The artifacts that `models` announces, and every other one that is loaded.
+
+#: A manifest has 7 KB; every task and every row of evidence adds some hundred bytes.
+MAX_MANIFEST_BYTES: Final = 1 << 20
+#: The largest spec that ships has 14 KB; the time that TOML takes may grow with the square.
+MAX_SPEC_BYTES: Final = 256 << 10
+#: The most rows that a spec may have (2^20) at width 8 in float32 are 32 MiB; and the layers.
+MAX_STUDENT_BYTES: Final = 40 << 20
+#: Any other file of an artifact; the card has 31 KB.
+MAX_OTHER_FILE_BYTES: Final = 4 << 20
+#: Files beside the manifest; the trainer writes three.
+MAX_ARTIFACT_FILES: Final = 8
+#: For all files of an artifact together: the largest at 2 MB/s, less than object stores give.
+MAX_READ_S: Final = 30.0
+#: Wall time of a candidate's trial; it takes 1 s, and a machine may be sixty times slower.
+MAX_TRIAL_S: Final = 60.0
+#: Processor time of a trial; it takes 0.3 s.
+MAX_TRIAL_CPU_S: Final = 10
+#: Memory of a trial beyond that of the libraries and of five times the student's file, which is
+#: read, written anew and laid out: the tensors of 512 requests take 40 MiB. The child counts as a
+#: part of the worker where memory is limited.
+MAX_TRIAL_BYTES: Final = 128 << 20
+#: Processor time per request of a full batch, us: 4 are usual, and ten times as much is too slow.
+MAX_REQUEST_US: Final = 200.0
+#: Announcements from below the registry that a worker goes back through, newest first, until one
+#: can serve; that many bad ones in a row hide a good one.
+MAX_ANNOUNCEMENTS: Final = 64
+#: Wait before an artifact that could not be read is tried again; it doubles up to the second.
+RETRY_S: Final = (0.5, 60.0)
+
 # `control`
 
 #: A change names each setting of a scenario once.
 MAX_CONTROL_BYTES: Final = 65_536
+
+#: Scenarios with a name. One that has no requests yet takes some 3 KB, a busy one 50 KB with the
+#: default window, and a change for all of them is worked out for each.
+MAX_SCENARIOS: Final = 10_000
+#: Passes that may be owed. Beyond a window's length nothing is gained; 1,000 take 100 KB per
+#: scenario and direction (`docs/rate-control.md` has what they buy).
+MAX_SLACK: Final = 1_000.0
+#: Passes per second: from one in a quarter of an hour to more than there are.
+MIN_CAPACITY: Final = 0.001
+MAX_CAPACITY: Final = 1e9
+#: Weights, values and kappa multiply probabilities in single precision.
+MAX_WEIGHT: Final = 1e9
+MAX_KAPPA: Final = 1e6
+#: Characters of a reward's expression, and its numbers, names and signs; each level of it is a
+#: call, and each operation a pass over the requests.
+MAX_REWARD_TEXT: Final = 2_000
+MAX_REWARD_TOKENS: Final = 400
+#: Requests of a window (56 bytes each, per scenario), and seconds (a week).
+MAX_WINDOW_REQUESTS: Final = 1_000_000
+MAX_WINDOW_S: Final = 604_800.0
 
 # `consumption`
 

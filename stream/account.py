@@ -58,7 +58,8 @@ class Account:
     """What became of every record of the input topic.
 
     Attributes:
-        requests: Records on the input topic.
+        requests: Records on the input topic; a batch that cannot be read counts as one.
+        unreadable: How many such batches there are.
         outputs: Output records read.
         counts: Faults by kind.
         faults: The first few of each kind.
@@ -74,6 +75,7 @@ class Account:
     """
 
     requests: int = 0
+    unreadable: int = 0
     outputs: int = 0
     counts: Counter[FaultKind] = field(default_factory=Counter)
     faults: list[Fault] = field(default_factory=list)
@@ -106,6 +108,7 @@ class Account:
         """All figures, for JSON."""
         return {
             "requests": self.requests,
+            "unreadable": self.unreadable,
             **{fate.name.lower(): self.count(fate) for fate in Fate},
             **{kind.value: self.counts[kind] for kind in FaultKind},
             "expired": self.expired,

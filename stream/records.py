@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from models import bounds
+from models.manifest import SHA256_PATTERN, VERSION_PATTERN
 from stream.parsing import RecordError, decode
 
 __all__ = [
@@ -43,6 +44,8 @@ Offset = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 RequestId = Annotated[str, Meta(max_length=bounds.MAX_REQUEST_ID)]
 TaskName = Annotated[str, Meta(max_length=bounds.MAX_TASK_NAME)]
 Version = Annotated[str, Meta(max_length=bounds.MAX_VERSION)]
+VersionName = Annotated[str, Meta(max_length=bounds.MAX_VERSION, pattern=VERSION_PATTERN)]
+Sha256 = Annotated[str, Meta(pattern=SHA256_PATTERN)]
 Label = Annotated[int, Meta(ge=0, le=1)]
 FeatureId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
@@ -266,9 +269,9 @@ class ModelAnnouncement(Struct, frozen=True):
         metrics: What the gates saw, for people: figures per task by name of the metric.
     """
 
-    version: Version
-    url: Annotated[str, Meta(max_length=bounds.MAX_URL)]
-    manifest_sha256: str
+    version: VersionName
+    url: Annotated[str, Meta(min_length=1, max_length=bounds.MAX_URL)]
+    manifest_sha256: Sha256
     ts: Millis
     metrics: dict[str, float | dict[str, float | None] | None] = {}
 

@@ -8,7 +8,9 @@ header of a rejected one, name the source offset. It reads as downstream does, `
 up to the last stable offset. :class:`Verifier` is the account, :func:`account` feeds it.
 
 It can say nothing of requests that the input topic no longer holds, and says so: the account names
-the range of offsets that it covers, and a gap before it that no output fills.
+the range of offsets that it covers, and a gap before it that no output fills. A batch of requests
+that cannot be read counts as one request, at its first offset: the worker writes one dead letter
+for it.
 
 Memory is 33 bytes per request, whatever it weighs and wherever its offset lies; while a partition's
 columns grow, up to three times that.
@@ -23,6 +25,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import OffsetAndMetadata
 
+from models.batches import RefusedBatch
 from models.kafka import ask, client_options
 from models.settings import Settings
 from stream.account import Account, Fate, Fault, FaultKind
@@ -173,6 +176,7 @@ class Verifier:
         """The next records of one partition of the input topic."""
         self._partitions.setdefault(partition, Inputs()).add(records)
         self.account.requests += len(records)
+        self.account.unreadable += sum(isinstance(record, RefusedBatch) for record in records)
 
     def outputs(self, fate: Fate, partition: int, records: Sequence[ConsumerRecord]) -> None:
         """The next records of one partition of the output topic of ``fate``."""

@@ -18,12 +18,14 @@ from typing import Final
 import polars as pl
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from models.artifact import load_artifact
+from models.features import FeatureSpec
 from models.kafka import bounded_consumer, client_options, topic_partitions
 from models.settings import Settings
+from models.threads import in_daemon_thread
 from stream.records import ModelAnnouncement, RecordError, TrainingExample
 from trainer.config import TrainConfig
 from trainer.gates import GateLimits
+from trainer.incumbent import Incumbent
 from trainer.rebuild import RebuildJob, RebuildResult
 from trainer.store import ExampleStore
 
@@ -60,7 +62,7 @@ class TrainerDaemon:
         self._offsets: dict[int, int] = {}
         self._fresh = 0
         self._flushed_at = self._rebuilt_at = clock()
-        self._serving = settings.model.artifact
+        self._incumbent = Incumbent(settings)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; what was consumed is stored then."""
@@ -114,7 +116,7 @@ class TrainerDaemon:
 
     def _take(self, topic: str, value: bytes | None) -> None:
         if topic == self._settings.topics.models:
-            self._serving = ModelAnnouncement.from_bytes(value).url
+            self._incumbent.announce(ModelAnnouncement.from_bytes(value))
             return
         example = TrainingExample.from_bytes(value)
         self._buffer.append(example)
@@ -156,16 +158,18 @@ class TrainerDaemon:
         await producer.send_and_wait(
             models, announcement.to_bytes(), key=ANNOUNCEMENT_KEY, partition=0
         )
-        self._serving = result.url
+        self._incumbent.announce(announcement)
         logger.info("model %s announced: %s", result.version, result.url)
 
     async def _train(self) -> RebuildResult:
+        serving = await in_daemon_thread(self._incumbent.load)
         created = datetime.fromtimestamp(self._clock(), UTC)
         folder = self._store.path / "rebuilds" / created.strftime("%Y%m%dT%H%M%S%f")
         folder.mkdir(parents=True)
         job = RebuildJob(
             examples=folder / "examples.parquet",
-            serving=self._serving,
+            serving=serving.url,
+            serving_sha256=serving.manifest_sha256,
             tasks=self._settings.tasks,
             folder=folder / "candidate",
             registry=self._settings.model.registry,
@@ -174,15 +178,14 @@ class TrainerDaemon:
             created=created,
             limits=self._limits,
         )
-        await asyncio.to_thread(self._write_snapshot, job)
+        await asyncio.to_thread(self._write_snapshot, job, serving.spec)
         (folder / "job.json").write_text(job.model_dump_json())
         await _run_child(folder)
         job.examples.unlink()
         return RebuildResult.model_validate_json((folder / "result.json").read_bytes())
 
-    def _write_snapshot(self, job: RebuildJob) -> None:
+    def _write_snapshot(self, job: RebuildJob, spec: FeatureSpec) -> None:
         """All requests whose labels are known, each once, as the serving spec made them."""
-        spec = load_artifact(job.serving).spec
         known = [pl.col(f"label_{task.name}").is_not_null() for task in job.tasks]
         frame = self._store.read(spec=spec.hash).filter(pl.all_horizontal(known))
         frame.write_parquet(job.examples)

@@ -11,14 +11,17 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 from rich.progress import Progress
 
 from models.artifact import Artifact, load_artifact
 from models.registry import Registry
+from models.scorer import ScoringError
 from models.tasks import Task, TaskSet
 from trainer.config import TrainConfig
-from trainer.evaluate import evaluate_artifact
+from trainer.evaluate import Evaluation, evaluate_artifact
 from trainer.gates import GateLimits, verdict
 from trainer.rows import lay_out
 from trainer.train import train
@@ -36,6 +39,7 @@ class RebuildJob(_Message):
     Attributes:
         examples: Parquet file of the examples, each request once.
         serving: URL of the artifact that serves; the candidate keeps its feature spec.
+        serving_sha256: Hash of its manifest.
         tasks: What is learned.
         folder: Where the candidate is built, and stays if it is refused.
         registry: Where it is published.
@@ -47,6 +51,7 @@ class RebuildJob(_Message):
 
     examples: Path
     serving: str
+    serving_sha256: str
     tasks: tuple[Task, ...]
     folder: Path
     registry: str
@@ -82,7 +87,7 @@ def rebuild(job: RebuildJob) -> RebuildResult:
         ExampleError: If the examples cannot be learned from.
         RegistryError: If the candidate cannot be published.
     """
-    serving = load_artifact(job.serving)
+    serving = load_artifact(job.serving, job.serving_sha256)
     tasks = TaskSet(job.tasks)
     train(
         job.examples,
@@ -114,7 +119,7 @@ def judge(
         newest = (rows.newest.ids_KC.numpy(), rows.newest.labels_KT.numpy())
         figures = evaluate_artifact(candidate, *newest)
         comparable = serving.tasks.names == tasks.names
-        old = evaluate_artifact(serving, *newest) if comparable else None
+        old = _evaluate_serving(serving, *newest) if comparable else None
     failed = [gate for gate in verdict(figures, old, job.limits) if not gate.passed]
     version = candidate.manifest.version
     published = None if failed else Registry(job.registry).publish(job.folder, version)
@@ -125,6 +130,17 @@ def judge(
         refusals=[f"{gate.gate} {gate.task or ''}: {gate.reason}" for gate in failed],
         auc={name: metrics.auc_roc for name, metrics in figures.tasks.items()},
     )
+
+
+def _evaluate_serving(
+    serving: Artifact, ids_NC: npt.NDArray[np.int32], targets_NT: npt.NDArray[np.float32]
+) -> Evaluation | None:
+    """How good what serves is; None if it fails on these rows, so that it can be replaced."""
+    try:
+        return evaluate_artifact(serving, ids_NC, targets_NT)
+    except ScoringError as error:
+        logger.warning("what serves cannot score the newest rows: %s", error)
+        return None
 
 
 def main() -> None:

@@ -96,7 +96,7 @@ _UNPACK: Final[Mapping[str, Callable[[memoryview, memoryview], int]]] = {
 }
 
 
-def compress(codec: str, payload: bytes | memoryview) -> bytes:
+def compress(codec: str, payload: bytes) -> bytes:
     """Pack records at the level that pays (``python tests/bench/compression.py``).
 
     Args:
@@ -106,11 +106,11 @@ def compress(codec: str, payload: bytes | memoryview) -> bytes:
     return _COMPRESS[codec](payload)
 
 
-def _gzip(payload: bytes | memoryview) -> bytes:
+def _gzip(payload: bytes) -> bytes:
     return bytes(cramjam.gzip.compress(payload, level=1))
 
 
-def _snappy(payload: bytes | memoryview) -> bytes:
+def _snappy(payload: bytes) -> bytes:
     view, blocks = memoryview(payload), [_XERIAL_HEADER]
     for start in range(0, len(view), _XERIAL_BLOCK):
         block = bytes(cramjam.snappy.compress_raw(view[start : start + _XERIAL_BLOCK]))
@@ -118,17 +118,17 @@ def _snappy(payload: bytes | memoryview) -> bytes:
     return b"".join(blocks)
 
 
-def _lz4(payload: bytes | memoryview) -> bytes:
+def _lz4(payload: bytes) -> bytes:
     compressor = cramjam.lz4.Compressor(level=1, content_checksum=False, block_linked=False)
     compressor.compress(payload)  # brokers do not read linked blocks
     return bytes(compressor.finish())
 
 
-def _zstd(payload: bytes | memoryview) -> bytes:
+def _zstd(payload: bytes) -> bytes:
     return bytes(cramjam.zstd.compress(payload, level=1))
 
 
-_COMPRESS: Final[Mapping[str, Callable[[bytes | memoryview], bytes]]] = {
+_COMPRESS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     "gzip": _gzip,
     "snappy": _snappy,
     "lz4": _lz4,

@@ -37,6 +37,8 @@ Start the sink before the app (a service that the app depends on is the place).
 - `bound(app, ...)`: how batches are read; one that cannot be is refused and does not stop the app.
 - `consumer_lag(app)`: (topic, partition) to records not acknowledged yet.
 - `report(app, incidents)`: counts and logs what befalls the topics (`incidents`).
+- `idle_partitions(app)`: (topic, partition) to seconds without progress though there is work;
+  `joined(app)`: whether the group has given out its partitions.
 - `app_options(...)`: the settings of Faust that make all this hold.
 
 The way of a chunk: `fetcher` (the thread with the connection) -> `driver` (consumer, commits) ->
@@ -51,6 +53,8 @@ from stream.transport.agent import (
     chunk_topic,
     chunks,
     consumer_lag,
+    idle_partitions,
+    joined,
     relay,
     report,
 )
@@ -101,6 +105,8 @@ __all__ = [
     "chunks",
     "consumer_lag",
     "heartbeat_s",
+    "idle_partitions",
+    "joined",
     "relay",
     "report",
 ]

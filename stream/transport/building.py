@@ -88,7 +88,7 @@ def packed(plain: bytearray, codec: str) -> bytes | bytearray:
     """The batch with its records packed; as it is, where that would not make it smaller."""
     if codec == "none":
         return plain
-    payload = compress(codec, memoryview(plain)[_HEADER_BYTES:])
+    payload = compress(codec, bytes(memoryview(plain)[_HEADER_BYTES:]))
     if _HEADER_BYTES + len(payload) >= len(plain):
         return plain
     head = bytearray(plain[:_HEADER_BYTES])

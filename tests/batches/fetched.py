@@ -4,7 +4,8 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.util import calc_crc32c, encode_varint
 
 from models.batches import CODECS, RefusedBatch, Unpacker, compress
@@ -78,3 +79,30 @@ def read(data: bytes, most: int = 7, **options: Any) -> list[Fetched]:
 def row_of(record: Fetched) -> Row:
     headers = [(name.encode(), content) for name, content in record.headers]
     return record.timestamp, record.key, record.value, headers
+
+
+class RawBatch(BatchBuilder):
+    """A batch of given bytes, for a producer's ``send_batch``."""
+
+    def __init__(self, data: bytes, records: int) -> None:
+        super().__init__(1_000_000, 0)
+        self._raw = data
+        self._relative_offset = records
+
+    def _build(self) -> bytes:
+        self.close()
+        self._buffer = self._raw
+        return self._raw
+
+    def size(self) -> int:
+        return len(self._raw)
+
+
+async def send_raw(
+    client: dict[str, Any], topic: str, partition: int, batches: Sequence[tuple[bytes, int]]
+) -> None:
+    """Write batches as they are, each with its number of records."""
+    async with AIOKafkaProducer(**client, acks="all") as producer:
+        for data, records in batches:
+            sent = await producer.send_batch(RawBatch(data, records), topic, partition=partition)
+            await sent
