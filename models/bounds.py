@@ -89,6 +89,26 @@ RETRY_S: Final = (0.5, 60.0)
 #: A change names each setting of a scenario once.
 MAX_CONTROL_BYTES: Final = 65_536
 
+#: Scenarios with a name. One that has no requests yet takes some 3 KB, a busy one 50 KB with the
+#: default window, and a change for all of them is worked out for each.
+MAX_SCENARIOS: Final = 10_000
+#: Passes that may be owed. Beyond a window's length nothing is gained; 1,000 take 100 KB per
+#: scenario and direction (`docs/rate-control.md` has what they buy).
+MAX_SLACK: Final = 1_000.0
+#: Passes per second: from one in a quarter of an hour to more than there are.
+MIN_CAPACITY: Final = 0.001
+MAX_CAPACITY: Final = 1e9
+#: Weights, values and kappa multiply probabilities in single precision.
+MAX_WEIGHT: Final = 1e9
+MAX_KAPPA: Final = 1e6
+#: Characters of a reward's expression, and its numbers, names and signs; each level of it is a
+#: call, and each operation a pass over the requests.
+MAX_REWARD_TEXT: Final = 2_000
+MAX_REWARD_TOKENS: Final = 400
+#: Requests of a window (56 bytes each, per scenario), and seconds (a week).
+MAX_WINDOW_REQUESTS: Final = 1_000_000
+MAX_WINDOW_S: Final = 604_800.0
+
 # `consumption`
 
 #: A report is five numbers.

@@ -25,6 +25,7 @@ from pydantic_settings import (
     SettingsError as PydanticSettingsError,
 )
 
+from models import bounds
 from models.errors import UserError
 from models.tasks import DEFAULT_TASKS, Task, TaskSet
 
@@ -32,6 +33,9 @@ EVERYTHING: Final = "*"
 """Stands for all requests where a scenario is named, and for those of no named scenario."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
+TaskName = Annotated[str, Field(max_length=bounds.MAX_TASK_NAME)]
+ScenarioName = Annotated[str, Field(min_length=1, max_length=bounds.MAX_SCENARIO_NAME)]
+Weight = Annotated[float, Field(ge=-bounds.MAX_WEIGHT, le=bounds.MAX_WEIGHT)]
 
 
 class SettingsError(UserError, ValueError):
@@ -87,8 +91,9 @@ class WorkerSettings(Section):
         max_value_bytes: Longer requests go to the dead-letter topic.
         score_batch: Requests per inference.
         score_threads: Threads of one inference.
-        metrics_host: Address of the metrics' listener.
+        metrics_host: Address of the listener for metrics and probes.
         metrics_port: Its port, 0 for a free one.
+        expected: Workers of the group that should be ready at least, for the alert on fewer.
     """
 
     guarantee: Literal["at-least-once", "exactly-once"] = "at-least-once"
@@ -100,6 +105,7 @@ class WorkerSettings(Section):
     score_threads: int = Field(default=1, ge=1)
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65_535)
+    expected: int = Field(default=1, ge=0)
 
 
 class WindowSettings(Section):
@@ -113,8 +119,8 @@ class WindowSettings(Section):
         seconds: T, the greatest age in it; None for no limit.
     """
 
-    requests: int = Field(default=1_000, ge=100)
-    seconds: float | None = Field(default=None, gt=0)
+    requests: int = Field(default=1_000, ge=100, le=bounds.MAX_WINDOW_REQUESTS)
+    seconds: float | None = Field(default=None, gt=0, le=bounds.MAX_WINDOW_S)
 
 
 DEFAULT_WEIGHTS = {"click": 1.0, "online": 1.0, "cart": 5.0, "deal": 20.0}
@@ -144,6 +150,8 @@ class ConsumptionSettings(Section):
 class ScenarioSettings(Section):
     """What is intercepted of one scenario; all of it can be changed while workers run.
 
+    The bounds (`models/bounds.py`) are the same in the file and on the topic ``control``.
+
     Attributes:
         rate: Target share r of requests to intercept (eq. 7).
         capacity: The most requests per second that downstream takes; given, it stands for
@@ -166,19 +174,22 @@ class ScenarioSettings(Section):
     """
 
     rate: Share = 0.6
-    capacity: float | None = Field(default=None, gt=0)
+    capacity: float | None = Field(default=None, ge=bounds.MIN_CAPACITY, le=bounds.MAX_CAPACITY)
     consumption: ConsumptionSettings | None = None
-    reward: str = "weighted-sum"
-    weights: dict[str, float] = Field(default=DEFAULT_WEIGHTS)
+    reward: str = Field(default="weighted-sum", max_length=bounds.MAX_REWARD_TEXT)
+    weights: dict[TaskName, Weight] = Field(default=DEFAULT_WEIGHTS, max_length=bounds.MAX_TASKS)
     confidence: Literal["pass-uncertain", "optimistic", "probability-of-improvement", "score"] = (
         "pass-uncertain"
     )
-    kappa: float = Field(default=0.5, ge=0)
-    reference: dict[str, float] = Field(default={})
+    kappa: float = Field(default=0.5, ge=0, le=bounds.MAX_KAPPA)
+    reference: dict[TaskName, Share] = Field(default={}, max_length=bounds.MAX_TASKS)
     direct_share: Share | Literal["auto"] = "auto"
-    uncertainty_source: Literal["auto", "own", "daum"] | dict[str, str] = "auto"
+    uncertainty_source: (
+        Literal["auto", "own", "daum"]
+        | Annotated[dict[TaskName, TaskName], Field(max_length=bounds.MAX_TASKS)]
+    ) = "auto"
     explore: Share = 0.0
-    slack: float = Field(default=13.0, ge=1)
+    slack: float = Field(default=13.0, ge=1, le=bounds.MAX_SLACK)
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -202,7 +213,9 @@ class PolicySettings(ScenarioSettings):
     seed: int = 0
     window: WindowSettings = WindowSettings()
     scenario_path: str = ""
-    scenarios: dict[str, dict[str, Any]] = Field(default={})
+    scenarios: dict[ScenarioName, dict[str, Any]] = Field(
+        default={}, max_length=bounds.MAX_SCENARIOS
+    )
 
 
 class ModelSettings(Section):
@@ -235,6 +248,8 @@ class TrainerSettings(Section):
         poll_s: How long one poll of the examples topic waits.
         quick: Trains with the effort of a trial run, for demonstrations.
         seed: Seed of everything random in training.
+        metrics_host: Address of the listener for metrics and probes.
+        metrics_port: Its port, 0 for a free one.
     """
 
     store: str = "var/examples"
@@ -243,6 +258,8 @@ class TrainerSettings(Section):
     poll_s: float = Field(default=1.0, gt=0)
     quick: bool = False
     seed: int = 0
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(default=0, ge=0, le=65_535)
 
 
 #: The file behind the settings being loaded; unset, only what is passed to Settings() counts.

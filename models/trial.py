@@ -190,8 +190,8 @@ def _try_extractor(artifact: Artifact, where: str) -> None:
     low_C, high_C = _ranges(artifact)
     try:
         extractor = Extractor(artifact.spec.features)
-        extractor.scan([SAMPLE], len(SAMPLE))
-        made_NC = extractor.extract([{}, orjson.loads(SAMPLE)])
+        extractor.scan([SAMPLE], np.zeros(1, np.int64), len(SAMPLE))
+        made_NC = extractor.extract([{}, orjson.loads(SAMPLE)], np.zeros(2, np.int64))
     except Exception as error:  # whatever a spec of someone else's makes it raise
         raise ArtifactError(
             ArtifactFault.SPEC_MISMATCH,

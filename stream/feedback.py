@@ -17,16 +17,20 @@ from mode import Service, ServiceT
 
 from models.artifact import load_artifact
 from models.features import FeatureSpec
+from models.health import Health
 from models.kafka import client_options
+from models.probes import serve
 from models.settings import Settings
 from stream.app import DisklessApp, faust_options, run_app
 from stream.feedback_metrics import FeedbackMetrics
 from stream.feedback_state import JoinTable
+from stream.group_watch import GroupMetrics, GroupWatch
 from stream.join import FeedbackJoin, JoinCounts
 from stream.pending import REQUEST_KIND
 from stream.records import Outcome, RecordError
 from stream.rekey import Rekeyed, Rekeyer
 from stream.transport import Chunk, ChunkSink, Outgoing, chunk_topic, chunks, consumer_lag
+from stream.vitals import CONDITIONS, look, starting
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +66,9 @@ class FeedbackWorker(Service):  # type: ignore[misc]
         self._joins: dict[int, FeedbackJoin] = {}
         self._lock = asyncio.Lock()
         self.metrics = FeedbackMetrics()
+        self._health = Health("feedback", CONDITIONS)
+        groups = GroupMetrics(self.metrics.registry, settings.worker.expected)
+        self._groups = GroupWatch(settings, groups, self._health)
         self._rekeyer = Rekeyer(
             spec,
             settings.kafka.partitions,
@@ -70,11 +77,12 @@ class FeedbackWorker(Service):  # type: ignore[misc]
         )
 
     async def on_start(self) -> None:
-        """Connect and serve metrics."""
-        await self._sink.start()
+        """Serve probes and connect."""
         worker = self._settings.worker
-        port = self.metrics.serve(worker.metrics_host, worker.metrics_port)
-        logger.info("metrics on http://%s:%d/metrics", worker.metrics_host, port)
+        starting(self._health)
+        serve(self.metrics.registry, self._health, worker.metrics_host, worker.metrics_port)
+        await self._sink.start()
+        await self.add_runtime_dependency(self._groups)
 
     async def on_stop(self) -> None:
         """Disconnect, after what is under way."""
@@ -121,6 +129,7 @@ class FeedbackWorker(Service):  # type: ignore[misc]
             await self.sleep(TICK_S)
             lag = consumer_lag(self._app)
             self.metrics.lag(lag)
+            look(self._app, self._health, broker=self._groups.answering)
             read_all = bool(lag) and all(behind == 0 for behind in lag.values())
             now = self._clock()
             elapsed_ms, last = int((now - last) * 1000), now

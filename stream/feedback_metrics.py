@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from models.refusals import Refusals
 from stream.join import JoinCounts
@@ -39,11 +39,6 @@ class FeedbackMetrics:
             ["topic", "partition"],
             registry=self.registry,
         )
-
-    def serve(self, host: str, port: int) -> int:
-        """Serve the registry; returns the port, which is chosen where 0 is asked for."""
-        server, _ = start_http_server(port, addr=host, registry=self.registry)
-        return int(server.server_port)
 
     def counts(self, before: JoinCounts, after: JoinCounts) -> None:
         """Add what a chunk changed."""

@@ -180,13 +180,13 @@ class Interceptor:
             self._policy.follow(model.auto)
         self._model = model
 
-    def intercept(self, records: Sequence[FetchedRecord]) -> Intercepted:
+    def intercept(self, records: Sequence[FetchedRecord], now_ms: int | None = None) -> Intercepted:
         """Decide a chunk of at least one record, in offset order or in that of a merged history."""
-        values = [record.value for record in records]
+        values, times_N = [record.value for record in records], stamps(records)
         while True:
             model = self._model
             try:
-                intake, opinions = self._read(model, values)
+                intake, opinions = self._read(model, values, times_N)
                 break
             except Exception as error:
                 if model is None:
@@ -194,7 +194,7 @@ class Interceptor:
                 self.model = self._on_failure(model, error)
         kept = [records[i] for i in intake.kept]
         rejected = [self._rejected(records[i], reject) for i, reject in intake.rejects]
-        scored = self._decide(model, opinions, intake, kept)
+        scored = self._decide(model, opinions, intake, kept, times_N[intake.kept], now_ms)
         blocked: list[OutputRecord] = []
         passed_N = np.ones(len(kept), np.bool_) if scored is None else scored.decisions.passed_N
         with self._metrics.stage("route"):
@@ -216,12 +216,15 @@ class Interceptor:
         )
 
     def _read(
-        self, model: LoadedModel | None, values: Sequence[bytes | None]
+        self,
+        model: LoadedModel | None,
+        values: Sequence[bytes | None],
+        times_N: npt.NDArray[np.int64],
     ) -> tuple[Intake, Opinions | None]:
         """What the serving model makes of a chunk's values; changes nothing, so may be repeated."""
         with self._metrics.stage("read"):
             extractor = self._no_features if model is None else model.extractor
-            intake = take_in(extractor, values, self._max_value_bytes)
+            intake = take_in(extractor, values, times_N, self._max_value_bytes)
         if model is None:
             return intake, None
         ids_NC, scenarios_N = intake.ids_NC, None
@@ -240,6 +243,8 @@ class Interceptor:
         opinions: Opinions | None,
         intake: Intake,
         records: Sequence[FetchedRecord],
+        times_N: npt.NDArray[np.int64],
+        now_ms: int | None,
     ) -> Scored | None:
         metrics, policy = self._metrics, self._policy
         if model is None or opinions is None:
@@ -250,15 +255,23 @@ class Interceptor:
         with metrics.stage("decide"):
             decisions = policy.decide(
                 intake.hashes_N,
-                np.array([record.timestamp for record in records], np.int64),
+                times_N,
                 scores_NT,
                 uncertainties_NT,
                 scenarios_N=scenarios_N,
                 partitions_N=np.array([record.partition for record in records], np.int64),
+                now_ms=now_ms,
             )
+            metrics.distrusted_stamps(policy.distrusted_stamps)
             metrics.scored(model.tasks.names, scores_NT, uncertainties_NT)
             metrics.verdicts(decisions.passed_N, decisions.reason_N)
-            metrics.rate(target=policy.target, achieved=policy.achieved, threshold=policy.threshold)
+            metrics.rate(
+                due=float(decisions.due_N.sum()),
+                requests=len(records),
+                achieved=policy.achieved,
+                threshold=policy.threshold,
+                capacity=policy.capacity,
+            )
         return Scored(scores_NT, uncertainties_NT, decisions)
 
     def _route(
@@ -307,6 +320,16 @@ class Interceptor:
         )
         self._metrics.reject(reject.code)
         return _dead_letter(record, reject, whole=False)
+
+
+def stamps(records: Sequence[FetchedRecord]) -> npt.NDArray[np.int64]:
+    """The records' timestamps, shape (N,); a batch may put one beyond 64 bits, which is cut."""
+    times = [record.timestamp for record in records]
+    try:
+        return np.array(times, np.int64)
+    except OverflowError:
+        least, most = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+        return np.array([min(max(time, least), most) for time in times], np.int64)
 
 
 def _dead_letter(record: FetchedRecord, reject: Reject, *, whole: bool) -> OutputRecord:

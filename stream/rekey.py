@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+import numpy as np
 import xxhash
 
 from models.features import FeatureSpec
@@ -49,9 +50,9 @@ class Rekeyer:
 
     def requests(self, chunk: Chunk, now_ms: int) -> Rekeyed:
         """Passed requests with their features, by partition of the joins topic."""
-        intake = take_in(
-            self._extractor, [record.value for record in chunk.records], self._max_value_bytes
-        )
+        values = [record.value for record in chunk.records]
+        times_N = np.array([record.timestamp for record in chunk.records], np.int64)
+        intake = take_in(self._extractor, values, times_N, self._max_value_bytes)
         for index, reject in intake.rejects:
             self._refuse(chunk, index, f"{reject.code}: {reject.message}")
         out: dict[int, list[Outgoing]] = defaultdict(list)

@@ -11,17 +11,20 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
+from operator import attrgetter
 from typing import Final
 
 import faust
 import numpy as np
 from mode import Service, ServiceT
 
-from models.features.native import NATIVE
+from models.health import Health
 from models.kafka import client_options
+from models.probes import serve
 from models.settings import Settings
 from stream.app import DisklessApp, faust_options, run_app
 from stream.control import ControlWatcher
+from stream.group_watch import GroupMetrics, GroupWatch
 from stream.interceptor import Interceptor, LoadedModel, OutputRecord, source_offset
 from stream.metrics import WorkerMetrics
 from stream.policy import Policy
@@ -40,12 +43,15 @@ from stream.transport import (
     heartbeat_s,
     relay,
 )
+from stream.vitals import CONDITIONS, look, starting
 
 logger = logging.getLogger(__name__)
 
 LAG_EVERY_S: Final = 0.5
 STEP: Final = 1024  # requests; some 15 ms of work
 TURNS: Final = 5  # of the event loop between two steps
+MODEL: Final = "model"
+_TIMESTAMP: Final = attrgetter("timestamp")
 
 
 class InterceptWorker(Service):  # type: ignore[misc]
@@ -61,6 +67,9 @@ class InterceptWorker(Service):  # type: ignore[misc]
         self._settings = settings
         self._app = app
         self.metrics = WorkerMetrics()
+        self._health = Health("worker", (*CONDITIONS, MODEL))
+        groups = GroupMetrics(self.metrics.registry, settings.worker.expected)
+        self._groups = GroupWatch(settings, groups, self._health)
         policy = Policy(settings.policy, settings.task_set, worker=uuid.uuid4().hex)
         self._watcher = ModelWatcher(
             settings, self._install, self.metrics, lambda: self._interceptor.recent
@@ -76,16 +85,15 @@ class InterceptWorker(Service):  # type: ignore[misc]
         self._sharing = RateSharing(settings, policy, self.metrics)
 
     async def on_start(self) -> None:
-        """Connect, load model and policy, serve metrics: in that order, before any request."""
+        """Serve probes, connect, load model and policy: in that order, before any request."""
+        worker = self._settings.worker
+        starting(self._health)
+        serve(self.metrics.registry, self._health, worker.metrics_host, worker.metrics_port)
         await self.sink.inner.start()
         attach(self._app, self.sink, self._settings.worker.max_buffer_bytes)
-        for service in (self._watcher, self._control, self._sharing):
+        for service in (self._groups, self._watcher, self._control, self._sharing):
             await self.add_runtime_dependency(service)
-        worker = self._settings.worker
         _spare_the_collector()
-        port = self.metrics.serve(worker.metrics_host, worker.metrics_port)
-        logger.info("features are extracted by %s", "compiled code" if NATIVE else "Python")
-        logger.info("metrics on http://%s:%d/metrics", worker.metrics_host, port)
 
     async def on_stop(self) -> None:
         """Disconnect."""
@@ -96,6 +104,11 @@ class InterceptWorker(Service):  # type: ignore[misc]
         while not self.should_stop:
             lag = consumer_lag(self._app)
             self.metrics.lag(lag)
+            look(self._app, self._health, broker=self._groups.answering)
+            if self._interceptor.model is None:
+                self._health.unmet(MODEL, "none serves: everything passes")
+            else:
+                self._health.met(MODEL)
             requests = self._settings.topics.requests
             self._sharing.own(frozenset(number for topic, number in lag if topic == requests))
             await self.sleep(LAG_EVERY_S)
@@ -117,7 +130,8 @@ class InterceptWorker(Service):  # type: ignore[misc]
         fates: tuple[str, str, str] = (topics.passed, topics.blocked, topics.rejected)
         made: list[dict[str, list[OutputRecord]]] = [{fate: [] for fate in fates} for _ in chunks]
         for start in range(0, len(records), STEP):
-            result = self._interceptor.intercept(records[start : start + STEP])
+            now_ms = time.time_ns() // 1_000_000
+            result = self._interceptor.intercept(records[start : start + STEP], now_ms)
             for fate, outputs, at in (
                 (topics.passed, result.passed, result.passed_at),
                 (topics.blocked, result.blocked, result.blocked_at),
@@ -158,8 +172,10 @@ class MeteredSink:
 
     async def write(self, chunk: Chunk, outputs: Outputs, shrink: Shrink | None) -> None:
         """Write a chunk's outputs; see `Sink.write`."""
-        with self._metrics.stage("produce"):
+        with self._metrics.writing():
             await self.inner.write(chunk, outputs, shrink)
+        records = chunk.records
+        self._metrics.latency(np.fromiter(map(_TIMESTAMP, records), np.int64, len(records)))
         self._metrics.chunk(len(chunk), time.monotonic() - chunk.fetched_s)
 
 

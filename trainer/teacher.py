@@ -73,7 +73,11 @@ class Teacher:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Steps of a fit: ``decay`` with a falling rate, then snapshots ``gap`` steps apart."""
+    """Steps of a fit: ``decay`` with a falling rate, then snapshots ``gap`` steps apart.
+
+    Steps that are given outright count as the epochs that they stand for: the snapshots lie as far
+    apart, measured in the decay, as with epochs.
+    """
 
     decay: int
     gap: int
@@ -83,7 +87,10 @@ class Schedule:
     def of(cls, rows: int, training: TeacherTraining) -> "Schedule":
         """The schedule for so many rows."""
         per_epoch = steps_per_epoch(rows, training.batch)
-        decay = training.epochs * per_epoch
+        if training.steps is not None:
+            decay, per_epoch = training.steps, training.steps // max(training.epochs, 1)
+        else:
+            decay = training.epochs * per_epoch
         gap = max(per_epoch // training.snapshots_per_epoch, 1)
         return cls(decay, gap, decay + training.snapshots * gap)
 
@@ -128,12 +135,13 @@ def fit_teacher(
         if past > 0 and past % schedule.gap == 0:
             posterior.collect({name: weight.cpu() for name, weight in net.named_parameters()})
 
-    _fit(
+    fit_net(
         net,
         ids_NC,
         targets_NT,
         head=LOGIT,
         training=training,
+        steps=schedule.steps,
         rate=lambda step: cosine(
             step, schedule.decay, training.learning_rate, training.swag_learning_rate
         ),
@@ -170,12 +178,13 @@ def fit_single(
         head: What the outputs mean.
     """
     steps = Schedule.of(len(ids_NC), training).steps
-    _fit(
+    fit_net(
         net,
         ids_NC,
         targets_NT,
         head=head,
         training=training,
+        steps=steps,
         rate=lambda step: cosine(step, steps, training.learning_rate, 0.0),
         after_step=lambda _: None,
         progress=progress,
@@ -195,24 +204,43 @@ def _moved(samples: list[Weights], devices: Devices) -> list[Weights]:
     return [{name: there[id(weight)] for name, weight in sample.items()} for sample in samples]
 
 
-def _fit(
+def fit_net(
     net: OutputNet,
     ids_NC: Tensor,
     targets_NT: Tensor,
     *,
     head: Head,
     training: TeacherTraining,
+    steps: int,
     rate: Callable[[int], float],
     after_step: Callable[[int], None],
     progress: Progress,
     label: str,
+    enough: Callable[[int], bool] = lambda _: False,
     devices: Devices = ONE_CPU,
     saved: StateFile | None = None,
     besides: Stateful | None = None,
 ) -> None:
-    schedule = Schedule.of(len(ids_NC), training)
+    """Train a net in place on the labels.
+
+    Args:
+        net: With its initial weights.
+        ids_NC: Feature ids of the rows.
+        targets_NT: Labels; NaN where masked or outside the task's population.
+        head: What the outputs mean.
+        training: Batch, weight decay, and the tasks' weights.
+        steps: Steps at most.
+        rate: Learning rate of a step.
+        after_step: Called with the number of steps taken so far.
+        progress: Where the bar is shown.
+        label: What the bar says.
+        enough: Called with the number of steps taken; whether no more are needed.
+        devices: Where it is trained.
+        saved: Where training goes on if it was interrupted.
+        besides: What ``after_step`` changes and the next steps depend on.
+    """
     weights = _task_weights(training, targets_NT.shape[1])
-    bar = progress.add_task(label, total=schedule.steps)
+    bar = progress.add_task(label, total=steps)
     taken = 0
 
     def loss(rows_B: Tensor) -> Tensor:
@@ -232,10 +260,11 @@ def _fit(
         nn.ModuleList([net, weights]).to(devices.device),
         rows=len(ids_NC),
         batch=training.batch,
-        steps=schedule.steps,
+        steps=steps,
         learning_rate=rate,
         loss=loss,
         after_step=stepped,
+        enough=enough,
         weight_decay=training.weight_decay,
         devices=devices,
         saved=saved,

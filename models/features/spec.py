@@ -20,7 +20,7 @@ MAX_ROWS: Final = 1 << 20
 """Rows of one embedding table: at width 8 in float32, 32 MiB."""
 
 _SHIPPED: Final = FilePath(__file__).parent / "specs"
-_IDS_VERSION: Final = 1
+_IDS_VERSION: Final = 2
 """Part of the hash; changes whenever the extractor gives other ids for the same spec."""
 
 
@@ -78,9 +78,17 @@ class FeatureSpec:
             SpecError: Naming source, feature, key, and the fix.
         """
         try:
-            doc = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            return cls._read(tomllib.loads(text), text, source)
+        except SpecError:
+            raise
+        except tomllib.TOMLDecodeError as error:
             raise SpecError(f"{source}: not TOML: {error}") from error
+        except (ArithmeticError, RecursionError, TypeError, ValueError) as error:
+            # a table where a text belongs, nesting without end, numbers of any size
+            raise SpecError(f"{source}: no feature spec: {error}") from error
+
+    @classmethod
+    def _read(cls, doc: dict[str, Any], text: str, source: str) -> Self:
         for key in doc:
             if key not in ("schema", "feature"):
                 raise SpecError(f"{source}: {key}: unknown key; a spec has schema and [[feature]]")
@@ -141,11 +149,13 @@ def _canonical(feature: Feature) -> dict[str, Any]:
         "kind": feature.kind,
         "size": feature.size,
         "slots": feature.slots,
-        "path": str(feature.path or ""),
+        "places": [str(place) for place in feature.places],
         "boundaries": feature.boundaries,
         "split": feature.split,
         "part": feature.part or "",
-        "utc_offset": str(feature.utc_offset or ""),
+        "utc_offset": [str(path) for path in feature.utc_offset],
+        "record_time": feature.record_time,
+        "zeros_missing": feature.zeros_missing,
         "parts": feature.parts,
     }
     return {key: value for key, value in content.items() if value}

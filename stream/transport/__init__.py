@@ -35,6 +35,8 @@ Start the sink before the app (a service that the app depends on is the place).
   ``size`` in bytes; iterable, with a length. Outputs may be fetched records, or
   `Outgoing(key, value, timestamp, headers)`.
 - `consumer_lag(app)`: (topic, partition) to records not acknowledged yet.
+- `idle_partitions(app)`: (topic, partition) to seconds without progress though there is work;
+  `joined(app)`: whether the group has given out its partitions.
 - `app_options(...)`: the settings of Faust that make all this hold.
 
 The way of a chunk: `fetcher` (the thread with the connection) -> `driver` (consumer, commits) ->
@@ -42,7 +44,15 @@ The way of a chunk: `fetcher` (the thread with the connection) -> `driver` (cons
 what may be committed.
 """
 
-from stream.transport.agent import attach, chunk_topic, chunks, consumer_lag, relay
+from stream.transport.agent import (
+    attach,
+    chunk_topic,
+    chunks,
+    consumer_lag,
+    idle_partitions,
+    joined,
+    relay,
+)
 from stream.transport.app import app_options, broker_url, heartbeat_s
 from stream.transport.chunk import Chunk, FetchedRecord, Outputs, Record, RecordTooLargeError
 from stream.transport.lane import LaneError, LaneState, ReleasedError, Shrink
@@ -74,5 +84,7 @@ __all__ = [
     "chunks",
     "consumer_lag",
     "heartbeat_s",
+    "idle_partitions",
+    "joined",
     "relay",
 ]

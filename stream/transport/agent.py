@@ -147,3 +147,14 @@ def consumer_lag(app: AppT) -> dict[tuple[str, int], int | None]:
     """Records per owned (topic, partition) that are not acknowledged yet; see `Consumer.lag`."""
     consumer: Consumer = app.consumer
     return {tuple(tp): behind for tp, behind in consumer.lag().items()}
+
+
+def idle_partitions(app: AppT) -> dict[tuple[str, int], float]:
+    """Seconds without progress per owned (topic, partition); see `Consumer.idle_s`."""
+    consumer: Consumer = app.consumer
+    return {tuple(tp): idle_s for tp, idle_s in consumer.idle_s().items()}
+
+
+def joined(app: AppT) -> bool:
+    """Whether the group has given this consumer its partitions, and none is being taken away."""
+    return bool(app.rebalancing_count) and not app.rebalancing

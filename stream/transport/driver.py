@@ -14,6 +14,7 @@ selects it. It is Faust's aiokafka driver with these differences, and no others:
   released when they are revoked.
 - A flush of Faust's producer flushes, so that no offset is committed before the changelog records
   of its chunk are written (see `producer`).
+- What makes no progress is told by the ledger (`stalls`), not by Faust's commits.
 - A topic added late is subscribed to after a second, not after 45.
 - The connection has no thread of its own; see `fetcher`.
 """
@@ -37,6 +38,7 @@ from stream.transport.lane import ReleasedError
 from stream.transport.ledger import OffsetLedger, Ticket
 from stream.transport.producer import Producer
 from stream.transport.sink import Sink
+from stream.transport.stalls import StallWatch
 
 CHUNKS_IN_FLIGHT: Final = (
     8  # most of them waiting for a commit; one in the agent's hands, one ready
@@ -95,6 +97,7 @@ class Consumer(base.Consumer):  # type: ignore[misc]
         self._max_bytes = MAX_BYTES
         self._working: set[Delivery] = set()
         self._progress = asyncio.Event()  # a chunk was completed
+        self._stalls: StallWatch[TP] = StallWatch(self.app.conf.broker_commit_livelock_soft_timeout)
 
     def _new_consumer_thread(self) -> FetchService:
         return FetchService(self, loop=self.loop, beacon=self.beacon)
@@ -273,6 +276,34 @@ class Consumer(base.Consumer):  # type: ignore[misc]
         self.ledger.revoke(revoked)
         if self._sink is not None:
             await self._sink.release(revoked)
+
+    # -- watching
+
+    async def verify_all_partitions_active(self) -> None:
+        """Log partitions that have work and make no progress; Faust asks now and then."""
+        self.idle_s()
+
+    def idle_s(self) -> dict[TP, float]:
+        """Seconds without progress of each owned partition; 0 where there is nothing to do.
+
+        Progress is a chunk that was acknowledged or a position that moved. There is something to
+        do while chunks are in flight, committed records wait, or no position has been found.
+        """
+        now_s = monotonic()
+        self._stalls.keep(self.ledger)
+        return {tp: self._look(tp, now_s) for tp in self.ledger}
+
+    def _look(self, tp: TP, now_s: float) -> float:
+        done, position, end = self.ledger.done(tp), self._thread.where(tp), self._thread.end(tp)
+        chunks = self.ledger.in_flight(tp)
+        working = bool(chunks) or position is None or (end is not None and position < end)
+        if self._stalls.look(tp, (done, position), now_s, working=working):
+            self.log.error(
+                "%s[%d]: no progress for %.0f s: %d chunks are in hand, acknowledged up to %s, "
+                "fetched up to %s of %s",
+                tp.topic, tp.partition, self._stalls.idle_s(tp, now_s), chunks, done, position, end,
+            )  # fmt: skip
+        return self._stalls.idle_s(tp, now_s)
 
     def lag(self) -> dict[TP, int | None]:
         """Records behind the end of each owned partition that are not acknowledged yet.

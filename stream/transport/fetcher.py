@@ -123,6 +123,16 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
         state = assigned.state_value(key)
         return state.position if state.has_valid_position else None
 
+    def end(self, tp: TP) -> int | None:
+        """Offset behind the last committed record as of the last fetch, None while not known."""
+        assigned = self._ensure_consumer()._subscription.subscription.assignment
+        key = ensure_aiokafka_TP(tp)
+        if assigned is None or key not in assigned.tps:
+            return None
+        state = assigned.state_value(key)
+        known: int | None = state.highwater
+        return known if state.lso is None or state.lso < 0 else state.lso
+
     async def seek_to_committed(self) -> Seek:
         """Seek to the committed offsets, or to the beginning, in one step; not in changelogs."""
         seek: Seek = await self.call_thread(self._seek_to_committed, self._ensure_consumer())

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -204,6 +205,7 @@ async def close_windows(sink: ChunkSink, topic: str, reader: Reader, start: int)
 def check_content(example: TrainingExample, start: int) -> None:
     spec = FeatureSpec.load("openrtb")
     request = orjson.loads(passed(5, 0).value or b"")
-    assert example.features == spec.extractor().extract([request])[0].tolist()
+    times_N = np.array([start + 5])
+    assert example.features == spec.extractor().extract([request], times_N)[0].tolist()
     assert (example.ts, example.spec) == (start + 5, spec.hash)
     assert example.decision == Decision("m1", 0.05, 0.5, Reason.SCORE, 1.0, 5)

@@ -178,7 +178,9 @@ def _spec(data: bytes) -> str:
         return "not UTF-8"
     except SpecError as error:
         return refused(error)
-    ids_NC = spec.extractor().extract([{}, {"id": "1", "site": {"id": "s"}}])
+    ids_NC = spec.extractor().extract(
+        [{}, {"id": "1", "site": {"id": "s"}}], np.array([-1, 1_700_000_000_000])
+    )
     assert ((ids_NC >= 0) & (ids_NC < spec.rows)).all(), "an id outside of the table"
     return "read"
 

@@ -148,7 +148,9 @@ def test_decisions_do_not_depend_on_the_cutting(
 
 SICK_SITE = "sick"
 POISON = int(
-    FeatureSpec.parse(SPEC_TEXT, "t").extractor().extract([{"site": {"id": SICK_SITE}}])[0, 0]
+    FeatureSpec.parse(SPEC_TEXT, "t")
+    .extractor()
+    .extract([{"site": {"id": SICK_SITE}}], np.zeros(1, np.int64))[0, 0]
 )
 
 

@@ -59,7 +59,7 @@ def test_the_shipped_artifact_is_what_its_command_makes(tmp_path: Path) -> None:
     assert again.manifest.config == shipped.manifest.config
     assert again.manifest.label_rates == pytest.approx(shipped.manifest.label_rates, abs=1e-9)
     traffic = Simulator(SEED).batch(0, FRESH)
-    ids_NC = extract(shipped.spec.extractor(), traffic.values)
+    ids_NC = extract(shipped.spec.extractor(), traffic.values, traffic.timestamps)
     (old_NT, old_u_NT), (new_NT, new_u_NT) = (
         Scorer(artifact).score(ids_NC) for artifact in (shipped, again)
     )
@@ -77,7 +77,9 @@ def test_the_shipped_scores_are_near_the_truth() -> None:
     """On the requests that a demonstration publishes, the student is as good as it says."""
     artifact = load_artifact("pretrained:openrtb")
     traffic = Simulator(SEED).batch(0, FRESH)
-    scores_NT, _ = Scorer(artifact).score(extract(artifact.spec.extractor(), traffic.values))
+    scores_NT, _ = Scorer(artifact).score(
+        extract(artifact.spec.extractor(), traffic.values, traffic.timestamps)
+    )
     targets_NT = traffic.reached.astype(np.float32)
     online = artifact.tasks.index("online")
     targets_NT[~traffic.reached[:, artifact.tasks.index("click")], online] = np.nan

@@ -1,0 +1,57 @@
+"""`python -m tests.soak`: what `make soak` runs; its record goes to ``var/soak/``."""
+
+import asyncio
+import logging
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+
+from stream.kafka_cluster import KafkaCluster
+from tests.soak.report import record, table
+from tests.soak.run import Plan, Soak
+
+VAR = Path(__file__).parents[2] / "var"
+
+
+def play(plan: Plan, folder: Path, jars: Path, console: Console) -> dict[str, Any]:
+    """Run a plan on a broker of its own; returns the record."""
+    start = time.monotonic()
+
+    def say(text: str) -> None:
+        console.print(f"{time.monotonic() - start:7.1f} s  {text}", highlight=False, soft_wrap=True)
+
+    with KafkaCluster(folder, jars=jars) as cluster:
+        found = asyncio.run(Soak(plan, cluster, folder / "run", say).play())
+    return record(plan, found, datetime.now(UTC))
+
+
+def soak(
+    minutes: Annotated[float, typer.Option(min=0.1, help="How long.")] = 60.0,
+    rate: Annotated[float, typer.Option(min=1, help="Requests per second.")] = 2000.0,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
+    guarantee: Annotated[str, typer.Option(help="As worker.guarantee.")] = "exactly-once",
+    rebuild_examples: Annotated[
+        int, typer.Option(min=100, help="As trainer.rebuild_examples.")
+    ] = 100_000,
+    seed: Annotated[int, typer.Option(help="Of the simulated traffic.")] = 1,
+    jars: Annotated[Path, typer.Option(help="Kafka's jars.")] = VAR / "kafka" / "jars",
+) -> None:
+    """Run all roles at a steady pace, and say what they took and whether anything was lost."""
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    console = Console()
+    plan = Plan(minutes, rate, workers, guarantee, rebuild_examples, seed)
+    name = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    run = play(plan, VAR / "soak" / name, jars, console)
+    (VAR / "soak" / f"{name}.json").write_bytes(orjson.dumps(run, option=orjson.OPT_INDENT_2))
+    console.print(table(run))
+    sys.exit(not run["ok"])
+
+
+if __name__ == "__main__":
+    typer.run(soak)
