@@ -71,11 +71,11 @@ class TopicReader:
             self.consumer.seek(tp, found[tp].offset if found[tp] else self.ends[tp])
 
     async def fetch(
-        self, partitions: Sequence[TopicPartition]
+        self, partitions: Sequence[TopicPartition], max_records: int | None = None
     ) -> dict[TopicPartition, list[ConsumerRecord]]:
         """The next records of some partitions; none of one may mean its end or a slow broker."""
         batches: dict[TopicPartition, list[ConsumerRecord]] = await self.consumer.getmany(
-            *partitions, timeout_ms=FETCH_MS
+            *partitions, timeout_ms=FETCH_MS, max_records=max_records
         )
         for tp in partitions:
             stable = self.consumer.last_stable_offset(tp)
