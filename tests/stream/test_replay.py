@@ -173,6 +173,7 @@ async def test_one_stamp_a_day_ahead_does_not_jam_a_capacity(
     summary = await run_replay(mine, ReplayOptions(str(source), tmp_path / "out"))
     assert summary["requests"] == 600
     assert summary["passed"] == pytest.approx(300, abs=12)
+    assert summary["distrusted_stamps"] == 1
 
 
 @pytest.mark.parametrize("body", ["timestamp", "ext"])
