@@ -245,12 +245,15 @@ async def test_hostile_examples_and_announcements_end_nothing(
     bad = [Outgoing(b"default", value, 5) for value in (None, b"{", b"[" * 3_000, announced)]
     await publish_raw(settings, models, bad)
     await publish(settings, examples(0, 500))
-    for _ in range(2):
-        async with running(settings, GateLimits()) as daemon:
-            total = partial(sample, daemon, "weir_trainer_examples_total")
-            await until(lambda: total(fate="mature") >= 500 or daemon._store.rows >= 500)  # noqa: B023
-            loaded = await asyncio.to_thread(daemon._incumbent.load)
-            assert loaded.url == settings.model.artifact
+    async with running(settings, GateLimits()) as daemon:
+        examined = partial(sample, daemon, "weir_trainer_examples_total")
+        fates = ("mature", "immature", "refused")
+        await until(lambda: sum(examined(fate=fate) for fate in fates) == 3_500)
+        loaded = await asyncio.to_thread(daemon._incumbent.load)
+        assert loaded.url == settings.model.artifact
+    async with running(settings, GateLimits()) as again:
+        await until(lambda: again._health.unready() == {})
+        assert again._store.rows == daemon._store.rows
     assert sorted(rid for rid in ids(settings.trainer.store) if rid.startswith("r")) == sorted(
         f"r{number}" for number in range(500)
     )
