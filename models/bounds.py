@@ -13,6 +13,15 @@ from typing import Final
 #: microseconds or nanoseconds lie beyond it.
 MAX_TIME_MS: Final = 253_402_300_799_999
 
+# Batches: any topic.
+
+#: Most bytes that a batch may unpack to, unless `kafka.max_unpacked_bytes` says otherwise: 16 times
+#: what brokers take packed (`message.max.bytes`); requests of JSON pack to a tenth or fifth.
+MAX_UNPACKED_BYTES: Final = 16 * 1024 * 1024
+#: Most headers of a record in a batch of over 1 MiB: as many as 256 KiB can hold. What fits a
+#: smaller batch is not counted.
+MAX_HEADERS: Final = 131_072
+
 # What names something: any topic.
 
 #: Characters of a bid request's id that the feedback join keeps; exchanges send up to 128.

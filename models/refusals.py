@@ -14,6 +14,8 @@ from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter
 
+from models.batches import RefusedBatch
+
 logger = logging.getLogger(__name__)
 
 LINES_PER_MINUTE: Final = 20
@@ -87,6 +89,11 @@ class Refusals:
             budget.omitted += 1
             return
         logger.error("%s[%d]@%d: %s: %s", topic, partition, offset, consequence, _reason(error))
+
+    def refuse_batch(self, batch: RefusedBatch, consequence: str = "left out") -> None:
+        """Leave a batch aside that cannot be read; see :meth:`refuse`."""
+        what = f"the batch up to offset {batch.last_offset} is {consequence}"
+        self.refuse(batch.topic, batch.partition, batch.offset, batch.reason, what)
 
     @contextmanager
     def guard(self, record: Coordinates, consequence: str = "ignored") -> Iterator[None]:

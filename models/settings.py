@@ -49,7 +49,12 @@ class Section(BaseModel):
 
 
 class KafkaSettings(Section):
-    """How to reach the brokers, and the names of the topics."""
+    """How to reach the brokers, and what is taken from them.
+
+    Attributes:
+        max_unpacked_bytes: Most bytes that a batch of records may unpack to; a larger one is left
+            out, and one of requests goes to the dead-letter topic.
+    """
 
     bootstrap: str = "127.0.0.1:9092"
     group: str = "weir"
@@ -61,6 +66,9 @@ class KafkaSettings(Section):
     session_timeout_s: float = Field(default=30.0, ge=1)
     partitions: int = Field(default=4, ge=1)
     replication: int = Field(default=1, ge=1)
+    max_unpacked_bytes: int = Field(
+        default=bounds.MAX_UNPACKED_BYTES, ge=1_048_576, le=1_073_741_824
+    )
 
 
 class TopicSettings(Section):
@@ -85,10 +93,15 @@ class WorkerSettings(Section):
     Attributes:
         guarantee: ``at-least-once``: a crash may repeat outputs, but loses none. ``exactly-once``:
             every request has one output, for readers of ``read_committed``; needs Apache Kafka.
+        offsets_missing: Where to begin when the group's offsets are gone though requests were
+            filtered before: ``earliest`` (what is still there comes out again), ``latest`` (what
+            waits is left out), or ``refuse``. A first start begins at the first request always.
         max_chunk_records: Most requests of one fetch.
         max_chunk_bytes: Most bytes fetched per partition at a time.
         max_buffer_bytes: No more is fetched while this much is in flight.
         max_value_bytes: Longer requests go to the dead-letter topic.
+        compression: Codec of the batches that Weir writes: outputs, and what feedback writes. The
+            table in ARCHITECTURE.md says what each costs.
         score_batch: Requests per inference.
         score_threads: Threads of one inference.
         metrics_host: Address of the listener for metrics and probes.
@@ -97,10 +110,12 @@ class WorkerSettings(Section):
     """
 
     guarantee: Literal["at-least-once", "exactly-once"] = "at-least-once"
+    offsets_missing: Literal["earliest", "latest", "refuse"] = "earliest"
     max_chunk_records: int = Field(default=2000, ge=1)
     max_chunk_bytes: int = Field(default=8_388_608, ge=1024)
     max_buffer_bytes: int = Field(default=268_435_456, ge=1_048_576)
     max_value_bytes: int = Field(default=900_000, ge=1024)
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "zstd"
     score_batch: int = Field(default=512, ge=1)
     score_threads: int = Field(default=1, ge=1)
     metrics_host: str = "127.0.0.1"

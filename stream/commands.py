@@ -131,6 +131,8 @@ def verify(ctx: typer.Context) -> None:
     found = asyncio.run(account(ctx.obj))
     for fault in found.faults:
         typer.echo(fault, err=True)
+    for remark in found.remarks():
+        typer.echo(f"note: {remark}", err=True)
     typer.echo(orjson.dumps(found.summary(), option=orjson.OPT_INDENT_2))
     if not found.exact:
         sys.exit(1)

@@ -52,9 +52,9 @@ class ControlWatcher(Service):  # type: ignore[misc]
 
     async def on_start(self) -> None:
         """Put everything said so far in force."""
-        topics = self._settings.topics
-        self._control = TopicReader(self._settings.kafka, topics.control)
-        self._consumption = TopicReader(self._settings.kafka, topics.consumption)
+        topics, refuse = self._settings.topics, self._metrics.refusals.refuse_batch
+        self._control = TopicReader(self._settings.kafka, topics.control, refuse)
+        self._consumption = TopicReader(self._settings.kafka, topics.consumption, refuse)
         limit_s = time.monotonic() + BEGIN_S
         for reader, take in ((self._control, self._steer), (self._consumption, self._spend)):
             await self.add_async_context(reader)

@@ -18,7 +18,7 @@ from mode import Service, ServiceT
 from models.artifact import load_artifact
 from models.features import FeatureSpec
 from models.health import Health
-from models.kafka import client_options
+from models.kafka import client_options, topic_partitions
 from models.probes import serve
 from models.settings import Settings
 from stream.app import DisklessApp, faust_options, run_app
@@ -31,15 +31,20 @@ from stream.join_counts import JoinCounts
 from stream.pending import REQUEST_KIND
 from stream.records import Outcome, RecordError
 from stream.rekey import Rekeyed, Rekeyer
+from stream.topics import TopicError
 from stream.transport import (
     Chunk,
     ChunkSink,
+    Incidents,
     Outgoing,
-    RecordTooLargeError,
+    OutputTopics,
+    RecordsRefusedError,
     attach,
+    bound,
     chunk_topic,
     chunks,
     consumer_lag,
+    report,
 )
 from stream.vitals import CONDITIONS, look, starting
 
@@ -48,6 +53,7 @@ logger = logging.getLogger(__name__)
 TICK_S: Final = 0.5
 #: What is fetched and not joined yet; beside it `feedback.max_memory_bytes` are held.
 MAX_IN_FLIGHT_BYTES: Final = 64 * 1024 * 1024
+TABLE: Final = "joins"
 Clock = Callable[[], float]
 
 
@@ -78,10 +84,16 @@ class FeedbackWorker(Service):  # type: ignore[misc]
         self._table = table
         self._clock = clock
         topics = settings.topics
-        self._sink = ChunkSink(client_options(settings.kafka), [topics.joins, topics.examples])
+        self.metrics = metrics
+        self._incidents = Incidents(metrics.registry)
+        self._sink = ChunkSink(
+            client_options(settings.kafka),
+            [topics.joins, topics.examples],
+            compression=settings.worker.compression,
+            incidents=self._incidents,
+        )
         self._joins: dict[int, FeedbackJoin] = {}
         self._lock = asyncio.Lock()
-        self.metrics = metrics
         self._memory = MemoryReport(settings.feedback, settings.task_set, spec)
         self._health = Health("feedback", CONDITIONS)
         groups = GroupMetrics(self.metrics.registry, settings.worker.expected)
@@ -95,13 +107,16 @@ class FeedbackWorker(Service):  # type: ignore[misc]
 
     async def on_start(self) -> None:
         """Serve probes and connect."""
-        attach(self._app, self._sink, MAX_IN_FLIGHT_BYTES)
+        attach(self._app, None, MAX_IN_FLIGHT_BYTES)
         self._memory.log_capacity()
         self.metrics.capacity(self._memory.capacity)
         worker = self._settings.worker
         starting(self._health)
         serve(self.metrics.registry, self._health, worker.metrics_host, worker.metrics_port)
         await self._sink.start()
+        report(self._app, self._incidents)
+        refuse = self.metrics.refusals.refuse_batch
+        bound(self._app, self._settings.kafka.max_unpacked_bytes, refuse)
         await self.add_runtime_dependency(self._groups)
 
     async def on_stop(self) -> None:
@@ -110,7 +125,12 @@ class FeedbackWorker(Service):  # type: ignore[misc]
             await self._sink.stop()
 
     async def recovered(self) -> None:
-        """Begin anew with the recovered state: partitions have come or gone."""
+        """Begin anew with the recovered state: partitions have come or gone.
+
+        Raises:
+            TopicError: If the joins topic has grown.
+        """
+        await joins_partitions(self._settings)
         async with self._lock:
             self._joins.clear()
             self.metrics.forget()
@@ -190,9 +210,10 @@ class FeedbackWorker(Service):  # type: ignore[misc]
         while left:
             try:
                 await self._sink.send(topic, partition, left)
-            except RecordTooLargeError as error:
-                del left[error.index]
-                self.metrics.refusals.refuse(topic, partition, -1, error, "not written")
+            except RecordsRefusedError as error:
+                for index in sorted(error.indices, reverse=True):
+                    del left[index]
+                    self.metrics.refusals.refuse(topic, partition, -1, error, "not written")
             else:
                 return
 
@@ -232,7 +253,7 @@ class FeedbackApp(DisklessApp):
         table = JoinTable(
             self,
             metrics.refusals,
-            name="joins",
+            name=TABLE,
             partitions=settings.kafka.partitions,
             beacon=self.beacon,
         )
@@ -256,8 +277,45 @@ def run_feedback(settings: Settings) -> None:
     """Run a feedback worker until SIGTERM or SIGINT; exits non-zero if it fails.
 
     The features are those of the artifact in `model.artifact`: a rebuild keeps its feature spec.
+
+    Raises:
+        TopicError: If the topics cannot serve as they are.
     """
-    run_app(FeedbackApp(settings, load_artifact(settings.model.artifact).spec))
+    spec = load_artifact(settings.model.artifact).spec
+    partitions = asyncio.run(joins_partitions(settings))
+    run_app(FeedbackApp(settings.override({"kafka.partitions": partitions}), spec))
+
+
+def changelog_of(settings: Settings) -> str:
+    """The topic that keeps the state of the joins; Faust names it so."""
+    return f"{settings.kafka.group}-feedback-{TABLE}-changelog"
+
+
+async def joins_partitions(settings: Settings) -> int:
+    """How many partitions the joins topic has, whatever ``kafka.partitions`` says.
+
+    The state of a partition lies in that of the same number of the changelog, and a request waits
+    where its id's hash puts it: neither topic may grow while requests wait. Examples are written to
+    the joins' partition number, so their topic is grown if it is too small.
+
+    Raises:
+        TopicError: If the joins topic is missing, or has another count than its state.
+        PartitionsError: If the examples' topic is too small and cannot be grown.
+    """
+    topics, changelog = settings.topics, changelog_of(settings)
+    found = await topic_partitions(settings.kafka, topics.joins, changelog)
+    count, kept = len(found[topics.joins]), len(found[changelog])
+    if not count:
+        raise TopicError(f"{topics.joins}: no such topic; `weir topics` creates it")
+    if kept and kept != count:
+        raise TopicError(
+            f"{topics.joins} has {count} partitions and its state, {changelog}, has {kept}: what "
+            f"waits would not meet its outcomes. Make {topics.joins} anew with {kept} partitions, "
+            "or start afresh under another kafka.group (what waits now is then never labelled)"
+        )
+    examples = OutputTopics(client_options(settings.kafka), (topics.examples,))
+    await examples.fit([(topics.joins, count - 1)])
+    return count
 
 
 def _each(work: Callable[[Chunk], Awaitable[None]]) -> Callable[[faust.StreamT[Chunk]], Any]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import orjson
 
 from models.artifact import Artifact
+from models.batches import RefusedBatch
 from models.features import Extractor
 from models.scorer import Scorer
 from models.tasks import TaskSet
@@ -22,17 +23,28 @@ from stream.intake import Intake, take_in
 from stream.metrics import WorkerMetrics
 from stream.policy import Decisions, Policy
 from stream.policy.scenarios import scenario_feature
-from stream.records import DECISION_HEADER, REASON_LABELS, Decision, Reason, RejectCode
+from stream.records import (
+    DECISION_HEADER,
+    REASON_LABELS,
+    Decision,
+    Headers,
+    Reason,
+    RejectCode,
+    own_headers,
+)
 from stream.transport import FetchedRecord, Record
 
-Headers = Sequence[tuple[str, bytes | None]]
-
-
 SOURCE_OFFSET_HEADER: Final = "weir-offset"
+#: The source's timestamp, on a dead letter that has another one.
+TIMESTAMP_HEADER: Final = "weir-timestamp"
+TRUNCATED_HEADER: Final = "weir-truncated-from"
 #: Bytes that a dead letter keeps of a value beyond the limit, and of a key that is long itself.
 TRUNCATED_BYTES: Final = 1024
 #: A truncated dead letter loses its source's headers if they and the key are longer than this.
 LONG_ENVELOPE: Final = 4096
+#: Characters of a dead letter's message. With the figures above, a dead letter that was cut has
+#: 8 KiB at most, whatever the record had.
+MESSAGE_CHARACTERS: Final = 500
 
 
 class LoadedModel:
@@ -308,9 +320,12 @@ class Interceptor:
         return [_with_header(record, form % record.offset) for record in records]
 
     def _rejected(self, record: FetchedRecord, reject: Reject) -> OutputRecord:
+        if isinstance(record, RefusedBatch):  # its value is no request, but packed or broken bytes
+            reject = Reject(RejectCode.UNREADABLE, record.reason)
         self._metrics.reject(reject.code)
         too_long = record.value is not None and len(record.value) > self._max_value_bytes
-        return _dead_letter(record, reject, whole=not too_long)
+        whole = not too_long and not isinstance(record, RefusedBatch)
+        return _dead_letter(record, reject, whole=whole)
 
     def oversized(self, record: FetchedRecord, size: int, limit: int) -> OutputRecord:
         """The dead letter of a request whose output of ``size`` bytes the broker does not take."""
@@ -320,6 +335,14 @@ class Interceptor:
         )
         self._metrics.reject(reject.code)
         return _dead_letter(record, reject, whole=False)
+
+    def refused(self, record: FetchedRecord, why: str, now_ms: int) -> OutputRecord:
+        """The dead letter of a request whose output its topic does not take as it is.
+
+        It has the time `now_ms`, which any topic takes, and its own in the header
+        ``weir-timestamp``.
+        """
+        return restamped(self._rejected(record, Reject(RejectCode.REFUSED, why)), now_ms)
 
 
 def stamps(records: Sequence[FetchedRecord]) -> npt.NDArray[np.int64]:
@@ -333,26 +356,38 @@ def stamps(records: Sequence[FetchedRecord]) -> npt.NDArray[np.int64]:
 
 
 def _dead_letter(record: FetchedRecord, reject: Reject, *, whole: bool) -> OutputRecord:
-    key, value, headers = record.key, record.value, record.headers
+    key, value, headers = record.key, record.value, own_headers(record.headers)
     cut: Headers = ()
     if value is not None and not whole:
-        cut = (("weir-truncated-from", b"%d" % len(value)),)
+        cut = ((TRUNCATED_HEADER, b"%d" % len(value)),)
         value = value[:TRUNCATED_BYTES]
-        if _envelope_bytes(record) > LONG_ENVELOPE:
+        if _envelope_bytes(key, headers) > LONG_ENVELOPE:
             key, headers = key and key[:TRUNCATED_BYTES], ()
-    added = (
+    last: Headers = ()
+    if isinstance(record, RefusedBatch):
+        last = (("weir-last-offset", b"%d" % record.last_offset),)
+    added: Headers = (
         ("weir-error", reject.code.value.encode()),
-        ("weir-message", reject.message.encode()),
+        ("weir-message", reject.message[:MESSAGE_CHARACTERS].encode(errors="backslashreplace")),
         ("weir-topic", record.topic.encode()),
         ("weir-partition", b"%d" % record.partition),
+        *last,
         (SOURCE_OFFSET_HEADER, b"%d" % record.offset),
     )
     return OutputRecord(key, value, record.timestamp, (*headers, *cut, *added))
 
 
-def _envelope_bytes(record: FetchedRecord) -> int:
-    headers = sum(len(name.encode()) + len(content or b"") for name, content in record.headers)
-    return len(record.key or b"") + headers
+def restamped(letter: Record, now_ms: int) -> OutputRecord:
+    """A dead letter with the time `now_ms`, and its own in the header ``weir-timestamp``."""
+    *headers, source = letter.headers
+    own = (TIMESTAMP_HEADER, b"%d" % letter.timestamp)
+    return OutputRecord(letter.key, letter.value, now_ms, (*headers, own, source))
+
+
+def _envelope_bytes(key: bytes | None, headers: Headers) -> int:
+    """Bytes of key and headers; each header counts two more for its lengths."""
+    named = sum(2 + len(name.encode()) + len(content or b"") for name, content in headers)
+    return len(key or b"") + named
 
 
 def source_offset(output: Record) -> int:
@@ -364,5 +399,5 @@ def source_offset(output: Record) -> int:
 
 def _with_header(record: FetchedRecord, header: bytes) -> OutputRecord:
     own = (DECISION_HEADER, header)
-    headers = (*record.headers, own) if record.headers else (own,)
+    headers = (*own_headers(record.headers), own) if record.headers else (own,)
     return OutputRecord(record.key, record.value, record.timestamp, headers)

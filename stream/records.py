@@ -5,6 +5,7 @@ an outcome, a training example, a model announcement. What a field may hold is i
 the bounds of `models/bounds.py`; `stream/parsing.py` refuses everything else.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum, StrEnum
 from typing import Annotated, Final, Self
 
@@ -26,11 +27,17 @@ __all__ = [
     "RecordError",
     "RejectCode",
     "TrainingExample",
+    "own_headers",
+    "sequence_number",
 ]
 
 DECISION_HEADER: Final = "weir"
 #: In which the publisher numbers what it sends; restores order across partitions.
 SEQUENCE_HEADER: Final = "seq"
+#: Weir's own headers are named so or begin so; on a request they are removed.
+_RESERVED: Final = (DECISION_HEADER, f"{DECISION_HEADER}-")
+
+Headers = Sequence[tuple[str, bytes | None]]
 
 Millis = Annotated[int, Meta(ge=0, le=bounds.MAX_TIME_MS)]
 Offset = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -41,6 +48,24 @@ VersionName = Annotated[str, Meta(max_length=bounds.MAX_VERSION, pattern=VERSION
 Sha256 = Annotated[str, Meta(pattern=SHA256_PATTERN)]
 Label = Annotated[int, Meta(ge=0, le=1)]
 FeatureId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+
+def own_headers(headers: Headers) -> Headers:
+    """The headers that are the exchange's own, without those whose names Weir reserves."""
+    for name, _ in headers:
+        if name.startswith(DECISION_HEADER) and _is_reserved(name):
+            return tuple(header for header in headers if not _is_reserved(header[0]))
+    return headers
+
+
+def _is_reserved(name: str) -> bool:
+    return name == _RESERVED[0] or name.startswith(_RESERVED[1])
+
+
+def sequence_number(headers: Headers) -> int:
+    """The publisher's number of a record; 0 where there is none, or none that fits 63 bits."""
+    number = dict(headers).get(SEQUENCE_HEADER) or b""
+    return int.from_bytes(number, "big") if len(number) <= 8 and number < b"\x80" else 0
 
 
 class Reason(IntEnum):
@@ -74,6 +99,8 @@ class RejectCode(StrEnum):
     MISSING_IMP = "missing-imp"
     WRONG_TYPE = "wrong-type"
     NUMBER_OUT_OF_RANGE = "number-out-of-range"
+    REFUSED = "refused"
+    UNREADABLE = "unreadable"
 
 
 class Decision(Struct, frozen=True):

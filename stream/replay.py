@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import orjson
@@ -31,12 +31,11 @@ from stream.metrics import WorkerMetrics
 from stream.policy import Policy
 from stream.policy.clock import PartitionClock, in_milliseconds
 from stream.reading import TopicReader, read_topic
-from stream.records import REASON_LABELS, SEQUENCE_HEADER, Outcome, RecordError
+from stream.records import REASON_LABELS, Outcome, RecordError, sequence_number
 from stream.serving import load_model
 from stream.transport import FetchedRecord
 
 Order = tuple[int, int, int, int]
-SEQUENCE_BYTES: Final = 8
 
 
 class ReplayError(UserError, ValueError):
@@ -57,7 +56,7 @@ async def merge_topic(
     Raises:
         TopicError: If there is no such topic.
     """
-    async with TopicReader(kafka, topic) as reader:
+    async with TopicReader(kafka, topic, keep=True) as reader:
         if start_ms is not None:
             await reader.from_time(start_ms)
         heads: list[tuple[Order, ConsumerRecord]] = []
@@ -85,14 +84,13 @@ async def _read_partition(
         times_N = in_milliseconds(stamps(records))
         started = started or next((time for time in times_N.tolist() if time > 0), 0)
         for record, position in zip(records, clock.read(times_N).tolist(), strict=True):
-            order = (started + position, _sequence(record), record.partition, record.offset)
+            order = (
+                started + position,
+                sequence_number(record.headers),
+                record.partition,
+                record.offset,
+            )
             yield order, record
-
-
-def _sequence(record: ConsumerRecord) -> int:
-    """The publisher's number of a record; 0 where nobody wrote one of 64 bits."""
-    number = dict(record.headers).get(SEQUENCE_HEADER) or b""
-    return int.from_bytes(number, "big") if len(number) <= SEQUENCE_BYTES else 0
 
 
 async def _push_next(

@@ -148,7 +148,8 @@ class ModelWatcher(Service):  # type: ignore[misc]
     async def on_start(self) -> None:
         """Put the newest announced artifact that can be used, or the configured one, in service."""
         self._metrics.model(None)
-        self._announcements = TopicReader(self._settings.kafka, self._settings.topics.models)
+        topic, refuse = self._settings.topics.models, self._metrics.refusals.refuse_batch
+        self._announcements = TopicReader(self._settings.kafka, topic, refuse)
         await self.add_async_context(self._announcements)
         (partition, *_) = self._announcements.partitions
         while not await self._announcements.at_end(partition):

@@ -91,7 +91,8 @@ class RateSharing(Service):  # type: ignore[misc]
     async def _open(self) -> None:
         """Connect and read everything; without success the policy stays alone."""
         settings = self._settings
-        self._reader = TopicReader(settings.kafka, settings.topics.rate_state)
+        refuse = self._metrics.refusals.refuse_batch
+        self._reader = TopicReader(settings.kafka, settings.topics.rate_state, refuse)
         self._producer = AIOKafkaProducer(**client_options(settings.kafka), acks="all")
         self._shared = True
         await self._or_alone(self._begin(), BEGIN_S)

@@ -10,6 +10,7 @@ import logging
 import time
 import uuid
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import accumulate, pairwise
 from operator import attrgetter
 from typing import Final
@@ -25,7 +26,14 @@ from models.settings import Settings
 from stream.app import DisklessApp, faust_options, run_app
 from stream.control import ControlWatcher
 from stream.group_watch import GroupMetrics, GroupWatch
-from stream.interceptor import Interceptor, LoadedModel, OutputRecord, source_offset
+from stream.interceptor import (
+    TRUNCATED_HEADER,
+    Interceptor,
+    LoadedModel,
+    OutputRecord,
+    restamped,
+    source_offset,
+)
 from stream.metrics import WorkerMetrics
 from stream.policy import Policy
 from stream.serving import ModelWatcher
@@ -33,15 +41,19 @@ from stream.sharing import RateSharing
 from stream.transport import (
     Chunk,
     ChunkSink,
+    Incidents,
+    Instead,
     Outputs,
+    RecordsRefusedError,
     RecordTooLargeError,
-    Shrink,
     TransactionalSink,
     attach,
+    bound,
     chunk_topic,
     consumer_lag,
     heartbeat_s,
     relay,
+    report,
 )
 from stream.vitals import CONDITIONS, look, starting
 
@@ -80,7 +92,8 @@ class InterceptWorker(Service):  # type: ignore[misc]
             max_value_bytes=settings.worker.max_value_bytes,
             on_failure=self._watcher.failed,
         )
-        self.sink = MeteredSink(_sink(settings), self.metrics)
+        self._incidents = Incidents(self.metrics.registry)
+        self.sink = MeteredSink(_sink(settings, self._incidents), self.metrics)
         self._control = ControlWatcher(settings, policy, self.metrics)
         self._sharing = RateSharing(settings, policy, self.metrics)
 
@@ -90,7 +103,14 @@ class InterceptWorker(Service):  # type: ignore[misc]
         starting(self._health)
         serve(self.metrics.registry, self._health, worker.metrics_host, worker.metrics_port)
         await self.sink.inner.start()
-        attach(self._app, self.sink, self._settings.worker.max_buffer_bytes)
+        attach(self._app, self.sink, worker.max_buffer_bytes, worker.offsets_missing)
+        report(self._app, self._incidents)
+        bound(
+            self._app,
+            self._settings.kafka.max_unpacked_bytes,
+            partial(self.metrics.refusals.refuse_batch, consequence="dead-lettered"),
+            keep=True,
+        )
         for service in (self._groups, self._watcher, self._control, self._sharing):
             await self.add_runtime_dependency(service)
         _spare_the_collector()
@@ -144,18 +164,36 @@ class InterceptWorker(Service):  # type: ignore[misc]
                 await asyncio.sleep(0)
         return made
 
-    def reject(self, chunk: Chunk, outputs: Outputs, error: RecordTooLargeError) -> Outputs:
-        """Send a truncated dead letter instead of the output that the broker would not take."""
+    def reject(self, chunk: Chunk, outputs: Outputs, error: RecordsRefusedError) -> Outputs:
+        """Send dead letters instead of the outputs that a topic does not take.
+
+        Raises:
+            RecordsRefusedError: If it is a dead letter that was cut, or has another time already.
+        """
+        rejected = self._settings.topics.rejected
+        refused = [outputs[error.topic][index] for index in error.indices]
+        by_offset = {record.offset: record for record in chunk.records}
+        self._incidents.refused(
+            error.topic, chunk.partition, [source_offset(output) for output in refused], error.why
+        )
+        gone = set(error.indices)
         fates = {topic: list(records) for topic, records in outputs.items()}
-        oversized = fates[error.topic].pop(error.index)
-        source = next(r for r in chunk.records if r.offset == source_offset(oversized))
-        logger.warning(
-            "%s[%d]@%d: %d bytes with its header, the broker takes %d: to the dead-letter topic",
-            chunk.topic, chunk.partition, source.offset, error.size, error.limit,
-        )  # fmt: skip
-        rejected = fates[self._settings.topics.rejected]
-        rejected.append(self._interceptor.oversized(source, error.size, error.limit))
-        rejected.sort(key=source_offset)
+        fates[error.topic] = [r for i, r in enumerate(outputs[error.topic]) if i not in gone]
+        now_ms = int(time.time() * 1000)
+        for output in refused:
+            source = by_offset[source_offset(output)]
+            if isinstance(error, RecordTooLargeError):
+                if any(name == TRUNCATED_HEADER for name, _ in output.headers):
+                    raise error
+                letter = self._interceptor.oversized(source, error.size, error.limit)
+            elif error.topic != rejected:
+                letter = self._interceptor.refused(source, error.why, now_ms)
+            elif output.timestamp == source.timestamp:
+                letter = restamped(output, now_ms)
+            else:
+                raise error
+            fates[rejected].append(letter)
+        fates[rejected].sort(key=source_offset)
         return fates
 
 
@@ -168,24 +206,31 @@ class MeteredSink:
         self.claim = inner.claim
         self.drain = inner.drain
         self.release = inner.release
+        self.filtered = inner.filtered
         self._metrics = metrics
 
-    async def write(self, chunk: Chunk, outputs: Outputs, shrink: Shrink | None) -> None:
+    async def write(self, chunk: Chunk, outputs: Outputs, instead: Instead | None) -> None:
         """Write a chunk's outputs; see `Sink.write`."""
         with self._metrics.writing():
-            await self.inner.write(chunk, outputs, shrink)
+            await self.inner.write(chunk, outputs, instead)
         records = chunk.records
         self._metrics.latency(np.fromiter(map(_TIMESTAMP, records), np.int64, len(records)))
         self._metrics.chunk(len(chunk), time.monotonic() - chunk.fetched_s)
 
 
-def _sink(settings: Settings) -> ChunkSink | TransactionalSink:
+def _sink(settings: Settings, incidents: Incidents) -> ChunkSink | TransactionalSink:
     client, kafka, topics = client_options(settings.kafka), settings.kafka, settings.topics
     outputs = (topics.passed, topics.blocked, topics.rejected)
+    compression = settings.worker.compression
     if settings.worker.guarantee == "at-least-once":
-        return ChunkSink(client, outputs)
+        return ChunkSink(client, outputs, compression=compression, incidents=incidents)
     return TransactionalSink(
-        client, kafka.group, outputs, heartbeat_s=heartbeat_s(kafka.session_timeout_s)
+        client,
+        kafka.group,
+        outputs,
+        heartbeat_s=heartbeat_s(kafka.session_timeout_s),
+        compression=compression,
+        incidents=incidents,
     )
 
 

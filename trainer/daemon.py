@@ -85,7 +85,9 @@ class TrainerDaemon:
         self._spec: FeatureSpec | None = None
         self._health = Health("trainer", [BROKER])
         topics = settings.topics
-        self._reader = ExampleReader(settings.kafka, topics.examples, topics.models)
+        self._reader = ExampleReader(
+            settings.kafka, topics.examples, topics.models, self.metrics.refusals.refuse_batch
+        )
         self._buffer: list[TrainingExample] = []
         self._offsets: dict[int, int] = {}
         self._ids = 0

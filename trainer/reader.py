@@ -6,14 +6,15 @@ made anew) is named, and reading goes on at the beginning of what is there.
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from models.kafka import client_options, topic_partitions
+from models.batches import RefusedBatch
+from models.kafka import bounded_consumer, topic_partitions
 from models.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
@@ -34,10 +35,18 @@ class ExampleReader:
         kafka: The brokers.
         examples: Topic of the examples.
         models: Topic of the announcements.
+        refused: Told of every batch that cannot be read; what is behind it is read.
     """
 
-    def __init__(self, kafka: KafkaSettings, examples: str, models: str) -> None:
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        examples: str,
+        models: str,
+        refused: Callable[[RefusedBatch], None],
+    ) -> None:
         self._kafka = kafka
+        self._refused = refused
         self._examples = examples
         self._models = TopicPartition(models, 0)
         self._partitions: list[TopicPartition] = []
@@ -134,8 +143,8 @@ class ExampleReader:
         self._partitions = found[self._examples]
         if not self._partitions:
             return
-        consumer = self._consumer = AIOKafkaConsumer(
-            **client_options(self._kafka), enable_auto_commit=False, auto_offset_reset="none"
+        consumer = self._consumer = bounded_consumer(
+            self._kafka, self._refused, auto_offset_reset="none"
         )
         await consumer.start()
         consumer.assign([*self._partitions, self._models])
