@@ -34,12 +34,14 @@ COPY --from=build /opt/weir /opt/weir
 COPY deploy/healthcheck.py /opt/weir/bin/healthcheck.py
 # The commit that the image is built from, for weir_build_info: --build-arg BUILD_REVISION=...
 ARG BUILD_REVISION=""
-# A rebuild lays its rows out in TMPDIR, which has to be a disk: in memory they count against it.
+# A rebuild lays its rows out in the scratch folder, and `weir train` in TMPDIR, which has to be a
+# disk: in memory they count against it.
 ENV PATH=/opt/weir/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     BUILD_REVISION=$BUILD_REVISION \
     METRICS_PORT=9464 \
     TMPDIR=/srv/weir/scratch \
+    WEIR_TRAINER__SCRATCH=/srv/weir/scratch \
     WEIR_TRAINER__METRICS_PORT=9464 \
     WEIR_MODEL__REGISTRY=/srv/weir/registry \
     WEIR_TRAINER__STORE=/srv/weir/examples

@@ -47,6 +47,23 @@ MAX_DECISION_BYTES: Final = 1_024
 #: An outcome is an id, a task and a time, written in any JSON style.
 MAX_OUTCOME_BYTES: Final = 16_384
 
+# `feedback-joins`, and the changelog of its table
+
+#: Bytes of a request's id in UTF-8: its key there.
+MAX_JOIN_KEY_BYTES: Final = 4 * MAX_REQUEST_ID
+#: Outcomes that are held for one request that has not come yet; more are taken for repetitions.
+MAX_HELD_PER_REQUEST: Final = 64
+#: A request's time may be so far ahead of the wall clock, and one request moves the join's time on
+#: by so much at most. Clocks of producers differ by seconds, those that nobody sets by minutes.
+MAX_SKEW_MS: Final = 600_000
+#: How often the join may halve the share that it keeps: down to one request in 1,024, which then
+#: stands for that many.
+MAX_HALVINGS: Final = 10
+#: Partitions of the pass topic whose progress a join keeps; each costs it 60 bytes per write.
+MAX_JOIN_SOURCES: Final = 4_096
+#: Progress of that many partitions.
+MAX_PROGRESS_BYTES: Final = 262_144
+
 # `training-examples`
 
 #: Characters of a feature spec's hash; it has 16.
@@ -131,9 +148,12 @@ MAX_AMOUNT: Final = 1e18
 MAX_STATE_BYTES: Final = 8_192
 #: Characters of a worker's name.
 MAX_WORKER_NAME: Final = 256
-#: Requests per second, and passes that are due.
-MAX_STATE_NUMBER: Final = 1e9
+#: Requests per second on one partition.
+MAX_PER_SECOND: Final = 1e9
+#: Passes that are due on a partition; where requests are worth little they grow for as long as the
+#: topic lives.
+MAX_DUE: Final = 1e12
 #: Quantiles of a summary.
 MAX_QUANTILES: Final = 256
-#: Number of a tenure; one more per rebalance.
-MAX_TENURE: Final = 2**53
+#: Number of a tenure; one more per rebalance, of which there is not one a second for 30 years.
+MAX_TENURE: Final = 1_000_000_000

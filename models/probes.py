@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 #: A client that sends no request for so long is disconnected.
 SILENT_S: Final = 10.0
+#: Where Linux says how much memory a container may take; "max" for no limit.
+MEMORY_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
 #: What an image says of the commit that it was built from.
 REVISION_VARIABLE: Final = "BUILD_REVISION"
 
@@ -106,10 +109,24 @@ def describe(registry: CollectorRegistry, health: Health) -> None:
         registry=registry,
     )
     scanner.set(NATIVE)
+    limit = Gauge(
+        "weir_memory_limit_bytes",
+        "Memory that this process's container may take; 0 without a limit.",
+        registry=registry,
+    )
+    limit.set(memory_limit())
     registry.register(health)
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
+
+
+def memory_limit(path: Path = MEMORY_LIMIT) -> int:
+    """Bytes that the container of this process may take; 0 where nothing limits it."""
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return 0
 
 
 def _version() -> str:

@@ -28,9 +28,12 @@ MINUTE_S: Final = 60.0
 class Coordinates(Protocol):
     """Where a message stands; aiokafka's records are such."""
 
-    topic: str
-    partition: int
-    offset: int
+    @property
+    def topic(self) -> str: ...  # noqa: D102
+    @property
+    def partition(self) -> int: ...  # noqa: D102
+    @property
+    def offset(self) -> int: ...  # noqa: D102
 
 
 @dataclass(slots=True)

@@ -17,6 +17,8 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from models.errors import UserError
+from models.features.values import millisecond
+from models.lenient_json import loads
 
 SUFFIXES: Final = (".jsonl", ".jsonl.gz", ".ndjson", ".parquet")
 
@@ -34,8 +36,8 @@ class FileRecord(NamedTuple):
         offset: Its position in the file, from 0.
         key: Record key, or None.
         value: The raw bid request.
-        timestamp: Milliseconds since the epoch; ``ext.ts`` of the request if the file gives none
-            that fits into 64 bits, else 0.
+        timestamp: Milliseconds since the epoch; ``ext.ts`` of the request, in whatever unit, if the
+            file gives none, else 0.
         headers: Always empty.
     """
 
@@ -80,7 +82,7 @@ def _read_lines(path: Path) -> Iterator[FileRecord]:
 
 def _from_line(name: str, offset: int, line: bytes) -> FileRecord:
     try:
-        doc = orjson.loads(line)
+        doc = loads(line)
     except orjson.JSONDecodeError:
         return FileRecord(name, 0, offset, None, line, 0)
     if not isinstance(doc, dict):
@@ -129,7 +131,8 @@ def _bytes(value: Any) -> bytes | None:
 
 def _time_of(request: Any) -> int:
     extension = request.get("ext") if isinstance(request, dict) else None
-    return _stamp(extension.get("ts")) if isinstance(extension, dict) else 0
+    said = extension.get("ts") if isinstance(extension, dict) else None
+    return millisecond(said) or 0
 
 
 def _stamp(time: Any) -> int:

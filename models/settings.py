@@ -153,7 +153,7 @@ class ConsumptionSettings(Section):
 
     least: Share = 0.0
     most: Share = 1.0
-    gain: float = Field(default=0.5, gt=0, le=1)
+    gain: float = Field(default=0.5, ge=0.001, le=1)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -247,10 +247,14 @@ class FeedbackSettings(Section):
         time_scale: Divides every attribution window; 1 in production, larger in demonstrations
             whose days last seconds.
         lateness_s: How long after a window closed its outcomes may still arrive.
+        max_memory_bytes: Most memory of the requests and outcomes that a feedback worker holds,
+            over all its partitions; the process takes 250 MB besides. Where more requests come
+            than fit until their last window closes, a share of them by id is kept.
     """
 
     time_scale: float = Field(default=1.0, gt=0)
     lateness_s: float = Field(default=60.0, ge=0)
+    max_memory_bytes: int = Field(default=536_870_912, ge=4_194_304)
 
 
 class TrainerSettings(Section):
@@ -263,6 +267,9 @@ class TrainerSettings(Section):
         poll_s: How long one poll of the examples topic waits.
         quick: Trains with the effort of a trial run, for demonstrations.
         seed: Seed of everything random in training.
+        scratch: Folder on a disk for the rows of a rebuild, some 700 bytes each; empty for
+            ``scratch`` in the store. Not shared: its folders ``rebuild-*`` are removed.
+        max_rebuild_rows: A rebuild learns from so many requests at most, the newest.
         metrics_host: Address of the listener for metrics and probes.
         metrics_port: Its port, 0 for a free one.
     """
@@ -273,6 +280,8 @@ class TrainerSettings(Section):
     poll_s: float = Field(default=1.0, gt=0)
     quick: bool = False
     seed: int = 0
+    scratch: str = ""
+    max_rebuild_rows: int = Field(default=5_000_000, ge=100)
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65_535)
 
@@ -380,7 +389,7 @@ def load_settings(config: Path | None = None, flags: Mapping[str, Any] | None = 
     token = _FILE.set(config or Path("weir.toml"))
     try:
         return Settings(**tree)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SettingsError(f"{config or 'weir.toml'}: not TOML: {error}") from error
     except (ValidationError, PydanticSettingsError) as error:
         raise SettingsError(_explain(error)) from error

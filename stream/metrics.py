@@ -171,9 +171,6 @@ class WorkerMetrics:
             registry=registry,
         )
         self._revision.set(-1)
-        self._control_refusals = Counter(
-            "weir_control_refusals", "Control messages refused.", ["topic"], registry=registry
-        )
         self._fleet_shared = Gauge(
             "weir_fleet_shared",
             "1 while the rate is held together with the fleet, 0 while alone.",
@@ -278,10 +275,6 @@ class WorkerMetrics:
     def control_applied(self, revision: int) -> None:
         """Show the newest control message in force."""
         self._revision.set(revision)
-
-    def control_refused(self, topic: str) -> None:
-        """Count a message that was refused."""
-        self._control_refusals.labels(topic).inc()
 
     def fleet(self, *, shared: bool) -> None:
         """Show whether the rate is held together with the fleet."""

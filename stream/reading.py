@@ -88,7 +88,7 @@ class TopicReader:
             self.consumer.seek(tp, found[tp].offset if found[tp] else self.ends[tp])
 
     async def fetch(
-        self, partitions: Sequence[TopicPartition]
+        self, partitions: Sequence[TopicPartition], max_records: int | None = None
     ) -> dict[TopicPartition, list[ConsumerRecord]]:
         """The next records of some partitions; none of one may mean its end or a slow broker.
 
@@ -97,7 +97,7 @@ class TopicReader:
         """
         try:
             batches: dict[TopicPartition, list[ConsumerRecord]] = await self.consumer.getmany(
-                *partitions, timeout_ms=FETCH_MS
+                *partitions, timeout_ms=FETCH_MS, max_records=max_records
             )
         except CorruptBatchError as error:
             raise TopicError(str(error)) from error

@@ -142,7 +142,7 @@ class _DecisionOnTheWire(Struct):
     model: Version
     e: float | None
     threshold: float | None
-    reason: Annotated[str, Meta(pattern=f"^({'|'.join(REASON_LABELS)})$")]
+    reason: Annotated[str, Meta(pattern=rf"\A({'|'.join(REASON_LABELS)})\Z")]
     propensity: Annotated[float, Meta(gt=0, le=1)]
     offset: Offset
 
@@ -208,6 +208,8 @@ class TrainingExample(Struct, frozen=True):
         labels: Per task 1 (the event happened within its window), 0 (the window closed without
             it) or None (the window is still open: masked, never guessed).
         decision: What was decided when it passed.
+        weight: For how many requests it stands: more than 1 where the join had memory for only a
+            part of them (`stream/admission.py`).
     """
 
     request_id: str
@@ -216,6 +218,7 @@ class TrainingExample(Struct, frozen=True):
     features: list[int]
     labels: dict[str, int | None]
     decision: Decision
+    weight: float = 1.0
 
     @property
     def mature(self) -> bool:
@@ -232,6 +235,7 @@ class TrainingExample(Struct, frozen=True):
                 self.features,
                 self.labels,
                 _DecisionOnTheWire.of(self.decision),
+                self.weight,
             )
         )
 
@@ -243,8 +247,15 @@ class TrainingExample(Struct, frozen=True):
             RecordError: Naming the field that is missing, of the wrong type, or out of bounds.
         """
         read = decode(raw, _EXAMPLE, "training example", bounds.MAX_EXAMPLE_BYTES)
-        decision = read.decision.read()
-        return cls(read.request_id, read.ts, read.spec, read.features, read.labels, decision)
+        return cls(
+            read.request_id,
+            read.ts,
+            read.spec,
+            read.features,
+            read.labels,
+            read.decision.read(),
+            read.weight,
+        )
 
 
 class _ExampleOnTheWire(Struct):
@@ -256,6 +267,7 @@ class _ExampleOnTheWire(Struct):
     features: Annotated[list[FeatureId], Meta(max_length=bounds.MAX_FEATURES)]
     labels: Annotated[dict[TaskName, Label | None], Meta(max_length=bounds.MAX_TASKS)]
     decision: _DecisionOnTheWire
+    weight: Annotated[float, Meta(ge=1, le=2**bounds.MAX_HALVINGS)] = 1.0
 
 
 class ModelAnnouncement(Struct, frozen=True):

@@ -1,7 +1,8 @@
 """One rebuild: train a candidate, judge it against what serves, publish it if it passes.
 
 It runs as a process of its own (``python -m trainer.rebuild JOB RESULT``), so that neither its
-memory nor its crash is the daemon's; job and result are JSON files.
+memory nor its crash is the daemon's; job and result are JSON files. What it needs meanwhile lies in
+its ``TMPDIR``, which the daemon clears afterwards, whatever became of the process.
 """
 
 import logging
@@ -17,13 +18,15 @@ from pydantic import BaseModel, ConfigDict
 from rich.progress import Progress
 
 from models.artifact import Artifact, load_artifact
+from models.examples import ExampleError
 from models.registry import Registry
 from models.scorer import ScoringError
 from models.tasks import Task, TaskSet
 from trainer.config import TrainConfig
 from trainer.evaluate import Evaluation, evaluate_artifact
-from trainer.gates import GateLimits, verdict
+from trainer.gates import GateLimits, GateResult, verdict
 from trainer.rows import lay_out
+from trainer.snapshot import Snapshot, write_snapshot
 from trainer.train import train
 
 logger = logging.getLogger(__name__)
@@ -37,7 +40,8 @@ class RebuildJob(_Message):
     """What to do.
 
     Attributes:
-        examples: Parquet file of the examples, each request once.
+        parts: Files of the example store, oldest first.
+        most: Requests that are learned from at most, the newest.
         serving: URL of the artifact that serves; the candidate keeps its feature spec.
         serving_sha256: Hash of its manifest.
         tasks: What is learned.
@@ -49,7 +53,8 @@ class RebuildJob(_Message):
         limits: The gates' limits.
     """
 
-    examples: Path
+    parts: tuple[Path, ...]
+    most: int
     serving: str
     serving_sha256: str
     tasks: tuple[Task, ...]
@@ -68,15 +73,23 @@ class RebuildResult(_Message):
         version: Version of the candidate.
         url: Where it was published, None when it was refused.
         manifest_sha256: Hash of the published manifest, "" when it was refused.
-        refusals: Failed gates in words.
+        verdicts: What the gates found.
         auc: Held-out AUC-ROC of the candidate per task, for people.
+        snapshot: What was learned from.
     """
 
     version: str
     url: str | None
     manifest_sha256: str
-    refusals: list[str]
+    verdicts: list[GateResult]
     auc: dict[str, float | None]
+    snapshot: Snapshot
+
+    @property
+    def refusals(self) -> list[str]:
+        """Failed gates in words."""
+        failed = [gate for gate in self.verdicts if not gate.passed]
+        return [f"{gate.gate} {gate.task or ''}: {gate.reason}" for gate in failed]
 
 
 def rebuild(job: RebuildJob) -> RebuildResult:
@@ -89,30 +102,39 @@ def rebuild(job: RebuildJob) -> RebuildResult:
     """
     serving = load_artifact(job.serving, job.serving_sha256)
     tasks = TaskSet(job.tasks)
-    train(
-        job.examples,
-        serving.spec,
-        job.folder,
-        job.config,
-        job.seed,
-        created=job.created,
-        tasks=tasks,
-    )
-    return judge(job, serving, load_artifact(job.folder), job.config.held_out)
+    with tempfile.TemporaryDirectory() as temporary:
+        examples = Path(temporary) / "snapshot"
+        snapshot = write_snapshot(job.parts, examples, serving.spec, tasks, job.most)
+        if not snapshot.rows:
+            raise ExampleError(
+                f"no example of the {len(job.parts)} parts has labels for all tasks and features "
+                f"of the spec that serves ({serving.spec.hash}): {snapshot}"
+            )
+        logger.info("learning from %d requests: %s", snapshot.rows, snapshot)
+        train(
+            examples,
+            serving.spec,
+            job.folder,
+            job.config,
+            job.seed,
+            created=job.created,
+            tasks=tasks,
+        )
+        return judge(job, snapshot, examples, serving, load_artifact(job.folder))
 
 
 def judge(
-    job: RebuildJob, serving: Artifact, candidate: Artifact, held_out: float
+    job: RebuildJob, snapshot: Snapshot, examples: Path, serving: Artifact, candidate: Artifact
 ) -> RebuildResult:
     """Compare both on the newest rows, which the candidate has not learned; publish or refuse."""
     tasks = TaskSet(job.tasks)
     with tempfile.TemporaryDirectory() as folder, Progress(disable=True) as bars:
         rows = lay_out(
-            job.examples,
+            examples,
             None,
             serving.spec,
             tasks,
-            held_out=held_out,
+            held_out=job.config.held_out,
             folder=Path(folder),
             progress=bars,
         )
@@ -120,15 +142,17 @@ def judge(
         figures = evaluate_artifact(candidate, *newest)
         comparable = serving.tasks.names == tasks.names
         old = _evaluate_serving(serving, *newest) if comparable else None
-    failed = [gate for gate in verdict(figures, old, job.limits) if not gate.passed]
+    verdicts = verdict(figures, old, job.limits)
+    passed = all(gate.passed for gate in verdicts)
     version = candidate.manifest.version
-    published = None if failed else Registry(job.registry).publish(job.folder, version)
+    published = Registry(job.registry).publish(job.folder, version) if passed else None
     return RebuildResult(
         version=version,
         url=published,
-        manifest_sha256="" if failed else candidate.manifest_sha256,
-        refusals=[f"{gate.gate} {gate.task or ''}: {gate.reason}" for gate in failed],
+        manifest_sha256=candidate.manifest_sha256 if passed else "",
+        verdicts=verdicts,
         auc={name: metrics.auc_roc for name, metrics in figures.tasks.items()},
+        snapshot=snapshot,
     )
 
 
@@ -145,6 +169,9 @@ def _evaluate_serving(
 
 def main() -> None:
     """Run the job in the file named first; write the result to the file named second."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     job = RebuildJob.model_validate_json(Path(sys.argv[1]).read_bytes())
     result = rebuild(job)
     Path(sys.argv[2]).write_text(result.model_dump_json())

@@ -106,6 +106,7 @@ def fit_teacher(
     progress: Progress,
     devices: Devices = ONE_CPU,
     saved: StateFile | None = None,
+    weights_N: Tensor | None = None,
 ) -> Teacher:
     """Train the teacher and draw its weight sets.
 
@@ -119,6 +120,7 @@ def fit_teacher(
         progress: Where the bar is shown.
         devices: Where it is trained.
         saved: Where training goes on if it was interrupted.
+        weights_N: For how many requests each row stands; None for one each.
     """
     net = build_teacher(layout, targets_NT.shape[1], config)
     net.start_at(LOGIT.start(base_rates(targets_NT)))
@@ -151,6 +153,7 @@ def fit_teacher(
         devices=devices,
         saved=saved,
         besides=posterior,
+        weights_N=weights_N,
     )
     net.load_state_dict(posterior.mean_weights(), strict=False)
     return Teacher.drawn(net, posterior, training.samples, seed, devices)
@@ -220,6 +223,7 @@ def fit_net(
     devices: Devices = ONE_CPU,
     saved: StateFile | None = None,
     besides: Stateful | None = None,
+    weights_N: Tensor | None = None,
 ) -> None:
     """Train a net in place on the labels.
 
@@ -238,6 +242,7 @@ def fit_net(
         devices: Where it is trained.
         saved: Where training goes on if it was interrupted.
         besides: What ``after_step`` changes and the next steps depend on.
+        weights_N: For how many requests each row stands; None for one each.
     """
     weights = _task_weights(training, targets_NT.shape[1])
     bar = progress.add_task(label, total=steps)
@@ -246,8 +251,10 @@ def fit_net(
     def loss(rows_B: Tensor) -> Tensor:
         epochs = taken * training.batch / len(ids_NC)
         targets_BT = devices.put(targets_NT[rows_B])
-        losses_T = head.losses(net.outputs(devices.put(ids_NC[rows_B])), targets_BT, epochs)
-        total: Tensor = weights(losses_T * devices.weights(targets_BT))
+        weights_B = None if weights_N is None else devices.put(weights_N[rows_B])
+        outputs_BTO = net.outputs(devices.put(ids_NC[rows_B]))
+        losses_T = head.losses(outputs_BTO, targets_BT, epochs, weights_B)
+        total: Tensor = weights(losses_T * devices.weights(targets_BT, weights_B))
         return total
 
     def stepped(steps: int) -> None:

@@ -207,6 +207,7 @@ def _fit(
         progress=bars,
         devices=devices,
         saved=_state(kept, "teacher"),
+        weights_N=rows.teaching.uneven_weights,
     )
     ids_NC, newest = rows.everything.ids_KC, rows.held_out
     labels = _labels_file(kept, folder, devices)

@@ -21,6 +21,8 @@ EARLIEST_S: Final = 946_684_800.0
 """2000-01-01: a time before it is a counter, or a mistake."""
 LATEST_S: Final = 4_102_444_800.0
 """2100-01-01."""
+_UNITS: Final = ((1.0, 1e3, 1.0), (1e3, 1.0, 1.0), (1e6, 1.0, 1e3), (1e9, 1.0, 1e6))
+"""Of seconds, ms, us and ns: how many make a second; times and parts of a millisecond."""
 MEMO_ENTRIES: Final = 4096
 MEMO_TEXT: Final = 256
 """Longest text that is remembered: with :data:`MEMO_ENTRIES`, the bound of a memo's memory."""
@@ -93,10 +95,19 @@ def milliseconds(times_N: Floats) -> Floats:
     Read in its own unit, a time lies between 2000 and 2100; these ranges do not overlap.
     """
     found_N = np.full(times_N.shape, np.nan)
-    for unit, times, parts in ((1.0, 1e3, 1.0), (1e3, 1.0, 1.0), (1e6, 1.0, 1e3), (1e9, 1.0, 1e6)):
+    for unit, times, parts in _UNITS:
         here_N = (times_N >= EARLIEST_S * unit) & (times_N < LATEST_S * unit)
         found_N[here_N] = times_N[here_N] * times / parts
     return found_N
+
+
+def millisecond(said: Any) -> int | None:
+    """:func:`milliseconds` of one JSON value, whole ones; None for what says no time."""
+    time = number_of(said)
+    for unit, times, parts in _UNITS:
+        if EARLIEST_S * unit <= time < LATEST_S * unit:
+            return int(time * times / parts)
+    return None
 
 
 def name_seed(name: str) -> int:

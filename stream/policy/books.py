@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from models.bounds import MAX_TENURE
 from stream.policy.fleet import PartitionState
 from stream.policy.levels import ONE
 
@@ -89,7 +90,7 @@ class PartitionBooks:
             if state is None:
                 book.taken_over = book.taken_over or 0
             elif book.taken_over is None or state.tenure > book.tenure:
-                book.taken_over, book.tenure = round(state.due * ONE), state.tenure + 1
+                book.taken_over, book.tenure = round(state.due * ONE), _after(state.tenure)
                 book.per_second = state.per_second or None
         self._own = partitions
 
@@ -132,7 +133,7 @@ class PartitionBooks:
             del self._books[partition]
             self._own -= {partition}
         else:
-            book.taken_over, book.tenure = round(due * ONE), max(book.tenure, tenure + 1)
+            book.taken_over, book.tenure = round(due * ONE), max(book.tenure, _after(tenure))
 
     def report(self, elapsed_s: float) -> list[Entry]:
         """What to say of the own partitions if any had requests, and of lost ones that still had.
@@ -153,3 +154,8 @@ class PartitionBooks:
             for partition, book in sorted(self._books.items())
             if partition in self._own or (partition in busy and book.taken_over is not None)
         ]
+
+
+def _after(tenure: int) -> int:
+    """The number of the tenure after this one; nobody reads greater ones than the greatest."""
+    return min(tenure + 1, MAX_TENURE)

@@ -116,17 +116,13 @@ class Policy:
 
         Scenarios that have one of their own, or none, leave all of it unlimited.
         """
-        capacity = self._steering.in_force[EVERYTHING].capacity
+        capacity = self._steering.everything.capacity
         return 0.0 if capacity is None or len(self._scenarios) > 1 else capacity
 
     @property
     def in_force(self) -> Mapping[str, ScenarioSettings]:
         """The settings in force for ``*`` and for every named scenario."""
         return self._steering.in_force
-
-    def knows(self, scenario: str) -> bool:
-        """Whether it is ``*`` or a scenario that has a name."""
-        return self._steering.of(scenario) is not None
 
     def live(self, scenario: str) -> Change:
         """What was said live of one scenario."""
@@ -239,20 +235,24 @@ class Policy:
         for scenario in self._scenarios.values():
             scenario.own(self._own, of)
 
-    def merge(self, states: Collection[PartitionState]) -> None:
+    def merge(self, states: Collection[PartitionState]) -> Collection[PartitionState]:
         """Take in what workers said of their partitions, this one's own words included.
 
-        Scenarios without a name here are passed over.
+        Returns:
+            Those that came from the last owners; what is said of scenarios without a name here
+            is passed over.
         """
         self._settle()
-        touched = {}
+        touched, believed = {}, []
         for state in states:
             scenario = self._scenarios.get(state.scenario)
             if scenario is not None:
-                scenario.merge(state)
                 touched[state.scenario] = scenario
+                if scenario.merge(state):
+                    believed.append(state)
         for scenario in touched.values():
             scenario.reconsider()
+        return believed
 
     def silence(self, scenario: str, partition: int) -> None:
         """Nobody has said anything of a partition lately."""

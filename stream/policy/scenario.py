@@ -7,6 +7,7 @@ from models.settings import ScenarioSettings, WindowSettings
 from stream.policy.books import PartitionBooks
 from stream.policy.controller import InterceptionController, Target, Verdicts
 from stream.policy.fleet import QUANTILES, FleetView, PartitionState
+from stream.policy.levels import rankable
 from stream.policy.pacing import Pacing, Spending
 from stream.policy.valuation import Valuation
 
@@ -120,15 +121,19 @@ class Scenario:
         self._own, self._partitions = partitions, of
         self.reconsider()
 
-    def merge(self, state: PartitionState) -> None:
+    def merge(self, state: PartitionState) -> bool:
         """Take in what a worker said; :meth:`reconsider` makes use of it.
 
         That goes for this worker's own words too, once they are read back: so all workers split
         the target by the same states, and their parts add up to it.
+
+        Returns:
+            Whether it is the partition's last owner who said it, or one after it.
         """
-        self._fleet.merge(state)
+        believed = self._fleet.merge(state)
         if state.worker != self._worker:
             self._books.hear(state.partition, state.due, state.tenure)
+        return believed
 
     def silence(self, partition: int) -> None:
         """Nobody has said anything of a partition lately."""
@@ -155,7 +160,7 @@ class Scenario:
         if not entries or self._started is None:
             return []
         self._told_debt = self._started.debt
-        rewards_Q = self._started.sample(QUANTILES)
+        rewards_Q = rankable(self._started.sample(QUANTILES))
         return [
             PartitionState(
                 self.name, entry.partition, entry.due, entry.per_second, rewards_Q,

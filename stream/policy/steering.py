@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from pydantic import ValidationError
 
-from models.bounds import MAX_SCENARIOS
+from models.bounds import MAX_SCENARIO_NAME, MAX_SCENARIOS
 from models.settings import EVERYTHING, PolicySettings, ScenarioSettings
 from models.tasks import TaskSet
 from stream.policy.errors import PolicyError
@@ -72,6 +72,11 @@ class Steering:
         """Settings of ``*`` and of every named scenario."""
         return {name: settings for name, (settings, _) in self._resolved.items()}
 
+    @property
+    def everything(self) -> ScenarioSettings:
+        """Settings of ``*``."""
+        return self._resolved[EVERYTHING][0]
+
     def of(self, scenario: str) -> ScenarioSettings | None:
         """Settings of ``*`` or of one scenario that has a name."""
         found = self._resolved.get(scenario)
@@ -122,6 +127,10 @@ class Steering:
 
     def _row_of(self, name: str) -> int:
         """The row by which a scenario is known; refuses one scenario too many, or the same row."""
+        if not 0 < len(name) <= MAX_SCENARIO_NAME:
+            raise PolicyError(
+                f"scenario {_shown(name)}: a name has 1 to {MAX_SCENARIO_NAME} characters"
+            )
         row = scenario_row(name)
         other = self._names.get(row)
         if other is None and len(self._names) >= MAX_SCENARIOS:
@@ -168,5 +177,8 @@ class Steering:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = f"a deeply nested {type(value).__name__}"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

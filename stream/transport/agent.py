@@ -135,12 +135,14 @@ async def _write(
     consumer.abandon(delivery)  # its next owner reads it again
 
 
-def attach(app: AppT, sink: Sink, max_bytes: int, offsets_missing: Begin = "earliest") -> None:
+def attach(
+    app: AppT, sink: Sink | None, max_bytes: int, offsets_missing: Begin = "earliest"
+) -> None:
     """Have the app's consumer claim and release `sink`; call it before the app starts.
 
     Args:
         app: An app on this transport.
-        sink: What its relay writes to.
+        sink: What its relay writes to; None for an app that relays nothing.
         max_bytes: No more is fetched while chunks of this size together are in flight.
         offsets_missing: Where to begin a partition that was filtered before, but has no committed
             offset any more.

@@ -115,7 +115,7 @@ class Consumer(base.Consumer):  # type: ignore[misc]
         return FetchService(self, loop=self.loop, beacon=self.beacon)
 
     def attach(
-        self, sink: Sink, max_bytes: int = MAX_BYTES, offsets_missing: Begin = "earliest"
+        self, sink: Sink | None, max_bytes: int = MAX_BYTES, offsets_missing: Begin = "earliest"
     ) -> None:
         """Claim and release `sink` with the partitions; keep chunks in flight to `max_bytes`.
 
@@ -125,7 +125,7 @@ class Consumer(base.Consumer):  # type: ignore[misc]
         self._sink = sink
         self._max_bytes = max_bytes
         self.offsets_missing = offsets_missing
-        self.filtered = sink.filtered
+        self.filtered = None if sink is None else sink.filtered
 
     def report_to(self, incidents: Incidents) -> None:
         """Have `incidents` told of what befalls the topics; call it before the start."""

@@ -1,21 +1,25 @@
 """Registries of every role as they are once everything has happened to them."""
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry
 
 from models.batches import CorruptBatchError
 from models.health import Health
 from models.probes import describe
-from models.refusals import Refusals
 from models.settings import Settings
+from models.tasks import DEFAULT_TASKS
 from stream.feedback_metrics import FeedbackMetrics
 from stream.group_watch import GroupMetrics, GroupState, groups_of
-from stream.join import JoinCounts
+from stream.join import FeedbackJoin
+from stream.join_counts import JoinCounts
 from stream.metrics import ServingModel, WorkerMetrics
 from stream.records import REASON_LABELS, RejectCode
 from stream.transport import Incidents
 from stream.vitals import CONDITIONS, EVENT_LOOP
 from stream.worker import MODEL
+from trainer.daemon import BROKER
+from trainer.gates import Gate, GateResult
+from trainer.metrics import RESULTS, TrainerMetrics
 
 
 def worker() -> CollectorRegistry:
@@ -32,7 +36,7 @@ def worker() -> CollectorRegistry:
     metrics.lag({("bid-requests", 0): 1})
     metrics.model(ServingModel("v1", 0.0))
     metrics.refused("hash-mismatch")
-    metrics.control_refused("control")
+    metrics.refusals.refuse("control", 0, 0, "wrong")
     metrics.refusals.refuse("control", 0, 0, "nonsense")
     incidents = Incidents(metrics.registry)
     incidents.missed("bid-requests", 0, 0, 1)
@@ -48,29 +52,28 @@ def feedback() -> CollectorRegistry:
     """A feedback worker."""
     metrics = FeedbackMetrics()
     metrics.counts(JoinCounts(), JoinCounts(requests=1))
-    metrics.malformed("outcomes")
-    metrics.pending(0, 1)
+    metrics.state(0, FeedbackJoin(DEFAULT_TASKS, 1.0, 60.0))
+    metrics.capacity(1)
     metrics.lag({("outcomes", 0): 1})
     metrics.refusals.refuse("outcomes", 0, 0, "nonsense")
     return _whole(metrics.registry, "feedback", CONDITIONS)
 
 
 def trainer() -> CollectorRegistry:
-    """The trainer's: what it is agreed to export."""
-    registry = CollectorRegistry()
-    Gauge("weir_trainer_store_rows", "Rows.", registry=registry)
-    Gauge("weir_trainer_lag", "Examples not stored yet.", registry=registry)
-    Gauge("weir_trainer_last_rebuild_timestamp_seconds", "When.", registry=registry).set(1.0)
-    Gauge("weir_trainer_last_progress_timestamp_seconds", "When.", registry=registry)
-    Counter("weir_trainer_examples", "Examples.", registry=registry)
-    rebuilds = Counter("weir_trainer_rebuilds", "Rebuilds.", ["result"], registry=registry)
-    for result in ("published", "refused", "failed"):
-        rebuilds.labels(result)
-    Refusals(registry).refuse("training-examples", 0, 0, "nonsense")
-    health = Health("trainer", ())
+    """The trainer."""
+    metrics = TrainerMetrics()
+    metrics.state(1, 1, {0: 1})
+    metrics.progressed(1.0)
+    metrics.began()
+    for result in RESULTS:
+        metrics.ended(result, 1.0, 1.0)
+    metrics.gates([GateResult(Gate.AUC, "click", True, 0.8, 0.7, "")])
+    metrics.error("store")
+    metrics.refusals.refuse("training-examples", 0, 0, "nonsense")
+    health = Health("trainer", [BROKER])
     health.beat(EVENT_LOOP, 30.0)
-    describe(registry, health)
-    return registry
+    describe(metrics.registry, health)
+    return metrics.registry
 
 
 def _whole(

@@ -32,10 +32,6 @@ class Prometheus:
         """The series of an instant query."""
         return list(self._get("/query", query=text)["result"])
 
-    def alerts(self) -> set[str]:
-        """Alerts that are pending or firing."""
-        return {each["labels"]["alertname"] for each in self._get("/alerts")["alerts"]}
-
     def fired(self, seconds: float) -> set[str]:
         """Alerts that fired within the last so many seconds."""
         query = f'max_over_time(ALERTS{{alertstate="firing"}}[{seconds:.0f}s])'

@@ -54,6 +54,8 @@ def process(name: str, role: str, conditions: tuple[str, ...]) -> Series:
     return {
         f'weir_build_info{{{at},role="{role}",scanner="compiled"}}': flat(1),
         f"weir_scanner_compiled{{{at}}}": flat(1),
+        f"weir_memory_limit_bytes{{{at}}}": flat(5e8),
+        f"process_resident_memory_bytes{{{at}}}": flat(3e8),
         f'weir_ready{{{at},role="{role}"}}': flat(1),
         f"process_start_time_seconds{{{at}}}": flat(0),
         **{
@@ -165,9 +167,14 @@ def with_scenarios(series: Series) -> None:
 
 
 def no_traffic(series: Series) -> None:
-    """Nothing comes for an hour, and nothing waits."""
+    """Nothing comes for an hour, and nothing waits but a marker at each partition's end."""
     change(series, "requests_total|verdicts_total|due_total|rejects_total|chunk", stopped)
-    change(series, "group_lag", flat(0))
+    change(series, "group_lag", flat(1))
+
+
+def without_limits(series: Series) -> None:
+    """Outside of a container nothing limits memory."""
+    change(series, "memory_limit", flat(0))
 
 
 def rebalance(series: Series) -> None:
@@ -238,6 +245,7 @@ QUIET: Mapping[str, Callable[[Series], None]] = {
     "fresh install": fresh_install,
     "capacity": under_capacity,
     "scenarios": with_scenarios,
+    "no limits": without_limits,
     "rebalance": rebalance,
     "no traffic": no_traffic,
 }
@@ -285,6 +293,10 @@ FIRING: Mapping[str, tuple[Callable[[Series], None], int, set[str]]] = {
     ),
     "restarts": (
         always('process_start.*"f"', "0x40 1200x4 1320x4 1440x4 1560x200"), 30, {"WeirRestarting"},
+    ),
+    "memory short": (
+        always('resident.*"f"', until_then(flat(3e8), f"4.8e8+0x{LENGTH}")), 26,
+        {"WeirMemoryShort"},
     ),
     "slow": (
         always('bucket{.*le="0.1"', until_then(rising(10), f"12000+240x{LENGTH}")),

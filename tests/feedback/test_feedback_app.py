@@ -93,9 +93,11 @@ class Reader:
         self._consumer = consumer
         self.examples: list[TrainingExample] = []
 
-    async def until(self, done: Callable[[list[TrainingExample]], bool]) -> None:
-        """Read on until `done`, 40 seconds at most."""
-        deadline = time.monotonic() + 40
+    async def until(
+        self, done: Callable[[list[TrainingExample]], bool], seconds: float = 60
+    ) -> None:
+        """Read on until `done`, for so long at most."""
+        deadline = time.monotonic() + seconds
         while not done(self.examples):
             assert time.monotonic() < deadline, f"{len(self.examples)} examples came"
             for records in (await self._consumer.getmany(timeout_ms=200)).values():
@@ -147,7 +149,7 @@ async def test_labels_are_right_across_a_kill(hasty_settings: Settings, tmp_path
         await consumer.stop()
     newest = {e.request_id: e for e in reader.examples}
     assert {rid: newest[rid].labels for rid in expected} == expected
-    assert "0]@0: not joined: outcome: not JSON" in log.read_text()
+    assert "0]@0: not joined: outcome" in log.read_text()
     check_content(newest["r5"], start)
 
 
@@ -252,7 +254,7 @@ async def processed(settings: Settings, topic: str) -> None:
 
 async def close_windows(sink: ChunkSink, topic: str, reader: Reader, start: int) -> None:
     """Close all windows with requests of a later time, and wait for what follows."""
-    for number in range(1000, 1016):
+    for number in range(1000, 1080):
         await sink.send(topic, number % PARTITIONS, [passed(number, start + 400_000)])
     own = {f"r{number}" for number in range(REQUESTS)}
     await reader.until(lambda seen: len({e.request_id for e in seen if e.mature} & own) == REQUESTS)

@@ -3,12 +3,13 @@
 import socket
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from models.health import Health
-from models.probes import ProbeError, serve
+from models.probes import ProbeError, memory_limit, serve
 
 
 class Clock:
@@ -107,3 +108,23 @@ def test_address_that_is_none_is_one_sentence() -> None:
     """So is a host that cannot be resolved."""
     with pytest.raises(ProbeError, match=r"worker\.metrics_host"):
         serve(CollectorRegistry(), Health("worker", []), "no such host", 0)
+
+
+@pytest.mark.parametrize(("text", "limit"), [("536870912\n", 536_870_912), ("max\n", 0)])
+def test_memory_limit_is_the_containers(tmp_path: Path, text: str, limit: int) -> None:
+    """As the kernel tells it; without one, or without a container, 0."""
+    (tmp_path / "memory.max").write_text(text)
+    assert memory_limit(tmp_path / "memory.max") == limit
+    assert memory_limit(tmp_path / "absent") == 0
+
+
+def test_a_missing_scanner_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the package was built without it, a warning at the start and a metric say so."""
+    monkeypatch.setattr("models.probes.NATIVE", False)
+    port = serve(CollectorRegistry(), Health("worker", []), "127.0.0.1", 0)
+    assert "the compiled scanner is missing" in caplog.text
+    text = get(port, "/metrics")[1]
+    assert "weir_scanner_compiled 0.0" in text
+    assert 'scanner="python"' in text

@@ -162,10 +162,14 @@ def test_a_trial_takes_no_longer_than_it_may(make_artifact: Make) -> None:
     assert time.monotonic() - began < 30
 
 
-def test_processor_time_is_bounded(make_artifact: Make) -> None:
-    """A spec whose keys take minutes to parse ends with its share of processor time."""
+@pytest.mark.timeout(600)
+def test_time_is_bounded(make_artifact: Make) -> None:
+    """A spec whose keys take minutes to parse ends with its share of processor time.
+
+    Where other programs take most of the processor, its share of the clock's time ends first.
+    """
     folder = make_artifact(spec="a" + ".a" * 100_000 + " = 1", spec_hash="0" * 32)
-    assert refusal(folder) == ArtifactFault.BAD_MODEL
+    assert refusal(folder) in (ArtifactFault.BAD_MODEL, ArtifactFault.TOO_SLOW)
 
 
 def test_recent_requests_are_tried(make_artifact: Make) -> None:

@@ -2,17 +2,16 @@
 
 import asyncio
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from aiokafka import AIOKafkaConsumer
-
-from models.kafka import client_options, topic_partitions
 from models.settings import Settings
 from stream.account import Account
+from stream.broker import EmbeddedBroker
 from stream.kafka_cluster import KafkaCluster
 from stream.processes import ChildProcess, free_port
 from stream.scrape import WorkerSample, merge, scrape, scrape_feedback
@@ -62,7 +61,7 @@ class Found:
 
     Attributes:
         seconds: From the first request until all were decided.
-        published: Requests on the input topic.
+        decided: Requests that workers decided or rejected.
         roles: All processes.
         merged: The workers' metrics, added up, when all was decided.
         pending: Requests that wait in the join, by second.
@@ -75,7 +74,7 @@ class Found:
 
     roles: list[Role] = field(default_factory=list)
     seconds: float = 0.0
-    published: int = 0
+    decided: int = 0
     merged: WorkerSample = field(default_factory=WorkerSample)
     pending: list[tuple[float, float]] = field(default_factory=list)
     examples: float = 0.0
@@ -85,25 +84,38 @@ class Found:
     account: Account | None = None
 
 
+def ready(port: int) -> bool:
+    """Whether the process says that it is ready."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5):
+            return True
+    except OSError:
+        return False
+
+
 class Soak:
     """Plays a plan on brokers that run.
 
     Args:
         plan: What.
-        cluster: Brokers.
+        broker: Apache Kafka, or the embedded broker, which can only do at least once.
         folder: Logs, registry and store go here.
         say: Told how it goes.
     """
 
     def __init__(
-        self, plan: Plan, cluster: KafkaCluster, folder: Path, say: Callable[[str], None]
+        self,
+        plan: Plan,
+        broker: KafkaCluster | EmbeddedBroker,
+        folder: Path,
+        say: Callable[[str], None],
     ) -> None:
         self._plan = plan
-        self._cluster = cluster
+        self._broker = broker
         self._folder = folder
         self._say = say
         scale = max(task.window_s for task in Settings().tasks) / WINDOW_S
-        client = cluster.client.model_dump(exclude_unset=True)
+        client = broker.client.model_dump(exclude_unset=True)
         self.settings = Settings().override(
             {
                 **{f"kafka.{key}": value for key, value in client.items()},
@@ -140,8 +152,9 @@ class Soak:
         return found
 
     async def _start(self, found: Found, stack: AsyncExitStack) -> None:
-        for pid in self._cluster.pids.values():
-            found.roles.append(Role("kafka", "kafka", pid))
+        pid = self._broker.pid if isinstance(self._broker, EmbeddedBroker) else self._broker.pids[1]
+        assert pid is not None
+        found.roles.append(Role("kafka", "kafka", pid))
         names = [f"worker-{number + 1}" for number in range(self._plan.workers)]
         commands = dict.fromkeys(names, ("worker",))
         commands |= {"feedback": ("worker", "--role", "feedback"), "trainer": ("trainer",)}
@@ -157,16 +170,13 @@ class Soak:
         await asyncio.wait_for(self._ready(found), READY_S)
 
     async def _ready(self, found: Found) -> None:
-        """Wait until workers and feedback work: all partitions are owned."""
-        while True:
-            samples = await scrape(self._ports(found, "worker"))
-            feedback = await scrape_feedback(self._ports(found, "feedback")[0])
-            models = [sample.model for sample in samples.values()]
-            if len(models) == self._plan.workers and all(models) and feedback is not None:
-                return
+        """Wait until workers and feedback say that they are."""
+        waiting = [role for role in found.roles if role.service in {"worker", "feedback"}]
+        while waiting:
             for role in found.roles:
                 if role.child is not None:
                     role.child.check()
+            waiting = [role for role in waiting if not await asyncio.to_thread(ready, role.port)]
             await asyncio.sleep(0.5)
 
     @contextmanager
@@ -200,30 +210,20 @@ class Soak:
             found.seconds = second = time.monotonic() - start
             for role in found.roles:
                 role.look(second)
-            found.published = await self._published()
             samples = (await scrape(self._ports(found, "worker"))).values()
-            decided = sum(sample.requests for sample in samples)
+            found.decided = round(sum(sample.requests for sample in samples))
             feedback = await scrape_feedback(self._ports(found, "feedback")[0])
             if feedback is not None:
                 found.pending.append((second, feedback.pending))
                 found.examples = feedback.examples
             if second >= next_word:
                 next_word += 60.0
-                self._say(
-                    f"{found.published:,} published, {decided:,.0f} decided, "
-                    f"{found.examples:,.0f} examples"
-                )
-            if found.published >= self._plan.requests and decided >= found.published:
+                self._say(f"{found.decided:,} decided, {found.examples:,.0f} examples")
+            if found.decided >= self._plan.requests:
                 return
             if time.monotonic() > deadline:
                 found.late = True
                 return
-
-    async def _published(self) -> int:
-        topic = self.settings.topics.requests
-        partitions = (await topic_partitions(self.settings.kafka, topic))[topic]
-        async with AIOKafkaConsumer(**client_options(self.settings.kafka)) as consumer:
-            return sum((await consumer.end_offsets(partitions)).values())
 
     @staticmethod
     def _ports(found: Found, service: str) -> list[int]:

@@ -21,7 +21,7 @@ def test_a_minute_of_everything(tmp_path: Path, kafka_jars: Path) -> None:  # no
     """All roles run, stay within compose's limits, lose nothing, say little, stop when asked."""
     run = play(Plan(minutes=1.0, rate=200.0), tmp_path, kafka_jars, Console())
     assert run["failures"] == []
-    assert run["published"] == run["decided"] == run["account"]["requests"] == 12_000
+    assert run["decided"] == run["account"]["requests"] == 12_000
     assert run["examples"] > 0
     assert set(run["roles"]) == {"kafka", "worker-1", "worker-2", "feedback", "trainer"}
     assert table(run).row_count == 5

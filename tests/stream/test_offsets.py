@@ -14,7 +14,7 @@ from stream.transport import ChunkSink, Outgoing
 
 pytestmark = pytest.mark.broker
 
-NOON_MS = 1_800_000_000_000
+NOON_MS = 1_704_110_400_000  # 2024-01-01, UTC
 COUNT = 20
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -191,7 +192,7 @@ slots = 2
 def sick_on_one_site(make_artifact: Make, site: str, version: str) -> Path:
     """An artifact that is NaN for one site of so many that no trial finds it."""
     spec = FeatureSpec.parse(LARGE_SPEC, "test")
-    poison = int(spec.extractor().extract([{"site": {"id": site}}])[0, 0])
+    poison = int(spec.extractor().extract([{"site": {"id": site}}], np.zeros(1, np.int64))[0, 0])
     student = tiny_student(poison=poison, weights=[1e-7, 1e-7, 1e-7]).SerializeToString()
     return make_artifact(
         version, onnx_bytes=student, spec=LARGE_SPEC, spec_hash=spec.hash, version=version

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from models.artifact import PRETRAINED_FOLDER, Artifact, load_artifact
 from models.scorer import Scorer
 from stream.cli import build_app
+from tests.bench.formats import measured
 from trainer.evaluate import evaluate, spearman
 from trainer.traffic.examples import extract
 from trainer.traffic.simulator import Simulator
@@ -71,6 +72,13 @@ def test_the_shipped_artifact_is_what_its_command_makes(tmp_path: Path) -> None:
         ratio = new_u_NT[:, column].mean() / old_u_NT[:, column].mean()
         assert ratio == pytest.approx(1.0, abs=0.1), task
     assert_same_metrics(shipped, again)
+
+
+def test_no_form_of_a_request_costs_accuracy() -> None:
+    """Places of 2.5, sizes in formats, texts for lists and no time leave the AUC what it is."""
+    found = measured("pretrained:openrtb", count=20_000)
+    assert max(found.values()) - min(found.values()) < 0.001, found
+    assert found["OpenRTB 2.6"] > 0.785
 
 
 def test_the_shipped_scores_are_near_the_truth() -> None:
