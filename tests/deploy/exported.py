@@ -3,6 +3,7 @@
 import numpy as np
 from prometheus_client import CollectorRegistry
 
+from models.batches import CorruptBatchError
 from models.health import Health
 from models.probes import describe
 from models.settings import Settings
@@ -13,6 +14,7 @@ from stream.join import FeedbackJoin
 from stream.join_counts import JoinCounts
 from stream.metrics import ServingModel, WorkerMetrics
 from stream.records import REASON_LABELS, RejectCode
+from stream.transport.incidents import Incidents
 from stream.vitals import CONDITIONS, EVENT_LOOP
 from stream.worker import MODEL
 from trainer.daemon import BROKER
@@ -37,6 +39,19 @@ def worker() -> CollectorRegistry:
     metrics.refusals.refuse("control", 0, 0, "wrong")
     metrics.refusals.refuse("control", 0, 0, "nonsense")
     return _whole(metrics.registry, "worker", (*CONDITIONS, MODEL))
+
+
+def incidents() -> CollectorRegistry:
+    """What an intercept worker or a feedback worker exports once its topics have misbehaved."""
+    registry = CollectorRegistry()
+    happened = Incidents(registry)
+    happened.missed("bid-requests", 0, 5, 9)
+    happened.offsets_missing("bid-requests", {0: 5}, "earliest")
+    happened.held(CorruptBatchError("bid-requests", 0, 5, 9), 1.0)
+    happened.waiting({"bid-requests-passed": "no leader"}, 5.0)
+    happened.refused("bid-requests-passed", 0, [5], "its timestamp")
+    happened.throttled(1.0)
+    return registry
 
 
 def feedback() -> CollectorRegistry:
