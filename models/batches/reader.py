@@ -29,17 +29,18 @@ from models.batches.wire import (
 )
 from models.bounds import MAX_HEADERS
 
-#: The records of a batch that unpacks to more than this are measured before they are read; if one
-#: of them is longer than `LARGE_RECORD`, or they are more than `MANY_RECORDS`, they are read one by
-#: one: 16 MiB may be eight million headers, of 64 bytes in memory each.
+#: A batch that unpacks to more than this may be eight million headers, of a hundred bytes in memory
+#: each. So its records are measured before they are read, and no more of them are read at a time
+#: than would be so long together; if one is longer than `LARGE_RECORD`, or they are more than
+#: `MANY_RECORDS`, they are read one by one.
 LARGE_BATCH: Final = 1_048_576
 LARGE_RECORD: Final = 262_144
 MANY_RECORDS: Final = 65_536
 #: Most records handed over at a time where the caller does not say.
 MOST_RECORDS: Final = 10_000
 
-#: What a header takes in memory, at least; on the wire it may take two bytes.
-HEADER_BYTES_HELD: Final = 64
+#: What a header takes in memory (64 bytes and its texts); on the wire it may take two bytes.
+HEADER_BYTES_HELD: Final = 128
 
 _OFFSET: Final = attrgetter("offset")
 _HEADERS: Final = attrgetter("headers")
@@ -84,6 +85,7 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
         self._header: Header | None = None  # its header; None for those before format 2
         self._end = 0  # offset behind it
         self._one_by_one = False
+        self._piece = MOST_RECORDS  # most records of that batch to be read at a time
 
     @property
     def exhausted(self) -> bool:
@@ -115,8 +117,9 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
                     raise self._corrupt(raw)
                 self._open(raw, taken)
             if self._batch is not None:
-                room -= len(self._plain)
-                records = self._read(most - len(taken))
+                share = len(self._plain) / max(self._header.records if self._header else 1, 1)
+                records = self._read(min(most - len(taken), self._piece))
+                room -= int(share * len(records)) + 1
                 room -= HEADER_BYTES_HELD * sum(map(len, map(_HEADERS, records)))
                 taken += records
         return taken
@@ -181,12 +184,14 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
 
     def _iterate(self, plain: bytes | memoryview, head: Header) -> None:
         self._plain = plain
-        if len(plain) > LARGE_BATCH and (
-            head.records > MANY_RECORDS
-            or longest_record(plain, HEADER_BYTES, head.records) > LARGE_RECORD
-        ):
-            self._batch, self._one_by_one = self._carefully(), True
-            return
+        self._piece = MOST_RECORDS
+        if len(plain) > LARGE_BATCH:
+            many = head.records > MANY_RECORDS
+            longest = len(plain) if many else longest_record(plain, HEADER_BYTES, head.records)
+            if longest > LARGE_RECORD:
+                self._batch, self._one_by_one = self._carefully(), True
+                return
+            self._piece = LARGE_BATCH // max(longest, 1)
         self._batch = chain(DefaultRecordBatch(plain))  # it may be iterated over once only
         position = self.next_fetch_offset
         if head.base_offset < position:
