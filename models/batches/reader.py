@@ -39,8 +39,8 @@ MANY_RECORDS: Final = 65_536
 #: Most records handed over at a time where the caller does not say.
 MOST_RECORDS: Final = 10_000
 
-#: What a header takes in memory (64 bytes and its texts); on the wire it may take two bytes.
-HEADER_BYTES_HELD: Final = 128
+#: What a header takes in memory (72 bytes and its texts); on the wire it may take two bytes.
+HEADER_BYTES_HELD: Final = 160
 
 _OFFSET: Final = attrgetter("offset")
 _HEADERS: Final = attrgetter("headers")
@@ -48,6 +48,13 @@ _LEGACY_CODEC: Final = 0x07
 _LEGACY_ATTRIBUTES_AT: Final = 17
 
 Fetched: TypeAlias = ConsumerRecord | RefusedBatch
+
+
+@dataclass(slots=True)
+class Room:
+    """Bytes that may still be handed over; what all partitions of a fetch share."""
+
+    left: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +65,16 @@ class Bounds:
         unpacker: Unpacks batches, within its limit.
         refused: Called with everything that is refused.
         keep: Whether a refused batch is handed over among the records; else it is left out.
-        max_bytes: What is handed over at a time ends with the batch that goes
-            beyond this; a header counts as `HEADER_BYTES_HELD`.
+        room: What the partitions of a fetch share; whoever fetches fills it up to `max_bytes`.
+        max_bytes: What is handed over at a time ends with the records that go beyond this; a header
+            counts as `HEADER_BYTES_HELD`.
     """
 
     unpacker: Unpacker
     refused: Callable[[RefusedBatch], None]
     keep: bool
     max_bytes: int
+    room: Room
 
 
 class PartitionReader(PartitionRecords):  # type: ignore[misc]
@@ -93,20 +102,21 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
         return self._batch is None and not self._records.has_next()
 
     def __next__(self) -> Fetched:
+        self._bounds.room.left = self._bounds.max_bytes
         for record in self.take(1):
             return record
         raise StopIteration
 
     def take(self, most: int | None) -> list[Fetched]:
-        """The next records, `most` at most; none at the end of what was fetched.
+        """The next records, `most` at most; none at the end of what was fetched, or without room.
 
         Raises:
             CorruptBatchError: At a batch whose checksum is wrong; it is to be fetched again.
         """
         most = MOST_RECORDS if most is None else most
-        room = self._bounds.max_bytes
+        room = self._bounds.room
         taken: list[Fetched] = []
-        while len(taken) < most and room > 0:
+        while len(taken) < most and room.left > 0:
             if self._batch is None:
                 raw = self._records.peek()
                 if raw is None:
@@ -119,8 +129,8 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
             if self._batch is not None:
                 share = len(self._plain) / max(self._header.records if self._header else 1, 1)
                 records = self._read(min(most - len(taken), self._piece))
-                room -= int(share * len(records)) + 1
-                room -= HEADER_BYTES_HELD * sum(map(len, map(_HEADERS, records)))
+                room.left -= int(share * len(records)) + 1
+                room.left -= HEADER_BYTES_HELD * sum(map(len, map(_HEADERS, records)))
                 taken += records
         return taken
 
