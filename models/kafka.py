@@ -9,6 +9,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from models.batches import BoundedConsumer, RefusedBatch
 from models.settings import KafkaSettings, SettingsError
 
 T = TypeVar("T")
@@ -40,6 +41,34 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
             "sasl_plain_password": kafka.sasl_password,
         }
     return options
+
+
+def bounded_consumer(
+    kafka: KafkaSettings,
+    refused: Callable[[RefusedBatch], None] | None = None,
+    *,
+    keep: bool = False,
+    **options: Any,
+) -> BoundedConsumer:
+    """A consumer in no group that no batch can stop; see :class:`models.batches.BoundedConsumer`.
+
+    Args:
+        kafka: Brokers, and the bound on a batch.
+        refused: Told of every batch that is refused; without it, they are logged.
+        keep: Whether it hands refused batches over in their place.
+        options: Of aiokafka's consumer.
+
+    Raises:
+        SettingsError: As :func:`client_options`.
+    """
+    return BoundedConsumer(
+        **client_options(kafka),
+        enable_auto_commit=False,
+        max_unpacked_bytes=kafka.max_unpacked_bytes,
+        refused=refused,
+        keep=keep,
+        **options,
+    )
 
 
 async def topic_partitions(kafka: KafkaSettings, *topics: str) -> dict[str, list[TopicPartition]]:

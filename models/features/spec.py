@@ -79,7 +79,7 @@ class FeatureSpec:
         """
         try:
             doc = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise SpecError(f"{source}: not TOML: {error}") from error
         for key in doc:
             if key not in ("schema", "feature"):

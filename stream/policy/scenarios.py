@@ -19,6 +19,7 @@ from stream.policy.errors import PolicyError
 
 _NAME: Final = "scenario"
 _ROWS: Final = 2**31 - 1
+_HASH: Final = RowMemo(_NAME, _ROWS, 0)
 
 
 def scenario_feature(path: str, column: int) -> Feature:
@@ -42,6 +43,11 @@ def scenario_feature(path: str, column: int) -> Feature:
     )
 
 
+def scenario_row(name: str) -> int:
+    """The row of the scenario feature that requests of this scenario have."""
+    return _HASH.row_of(name)
+
+
 class ScenarioIndex:
     """From the rows of requests to numbers of named scenarios.
 
@@ -57,9 +63,8 @@ class ScenarioIndex:
     """
 
     def __init__(self, names: Iterable[str]) -> None:
-        memo = RowMemo(_NAME, _ROWS, 0)
         self.names: Sequence[str] = tuple(names)
-        self.rows_K = np.array([memo.row_of(name) for name in self.names], np.int32)
+        self.rows_K = np.array([scenario_row(name) for name in self.names], np.int32)
         order_K = np.argsort(self.rows_K, kind="stable")
         self._rows_K = self.rows_K[order_K]
         self._numbers_K = order_K + 1
