@@ -111,7 +111,7 @@ def decode(value: bytes | None, max_bytes: int) -> dict[str, Any]:
 
 
 def _mended(value: bytes, error: orjson.JSONDecodeError) -> Any:
-    """What ``value`` says but for halves of surrogate pairs, which no id may have."""
+    """``value`` with U+FFFD for halves of surrogate pairs, which no id may have."""
     mended = mend(value)
     if mended is None:
         raise _not_json(value, error) from None
