@@ -107,7 +107,7 @@ def test_rejects_carry_code_message_and_coordinates(model: LoadedModel) -> None:
 
 
 def test_a_request_without_a_time_is_scored_at_its_records() -> None:
-    """Rejects between requests do not shift the records' timestamps; other hours, other features."""
+    """Rejects between requests do not shift the records' timestamps, which features take."""
     shipped = LoadedModel(load_artifact("pretrained:openrtb"), threads=1, batch=64)
     values = [request(0), b"{oops", request(1), b'{"id":"half","imp":[{}],"x":"\\ud83d"}']
     stamps = [1_767_268_800_000 + hours * 3_600_000 for hours in (0, 1, 2, 9)]
