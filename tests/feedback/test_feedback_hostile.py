@@ -100,7 +100,9 @@ async def test_hostile_records_end_nothing_and_hide_nothing(
                 await send(sink, topics.outcomes, outcomes)
                 with feedback_worker(settings, log) as worker:
                     wanted = {f"r{n}" for n in range((round_number + 1) * GOOD)}
-                    await reader.until(lambda seen: wanted <= complete(seen), seconds=120)  # noqa: B023
+                    await reader.until(
+                        lambda seen: wanted <= complete(seen), seconds=120 + HOSTILE // 20
+                    )  # noqa: B023
                     assert worker.poll() is None
                     assert await ended(worker) == 0
                 await send(sink, changelog, itertools.islice(hostile.changelog(), HOSTILE))
