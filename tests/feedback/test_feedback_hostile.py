@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from models.kafka import client_options
 from models.settings import Settings
-from stream.records import Outcome
+from stream.records import Outcome, TrainingExample
 from stream.topics import ensure_topics
 from stream.transport import ChunkSink, Outgoing
 from tests.feedback.hostile import Hostile
@@ -100,9 +101,7 @@ async def test_hostile_records_end_nothing_and_hide_nothing(
                 await send(sink, topics.outcomes, outcomes)
                 with feedback_worker(settings, log) as worker:
                     wanted = {f"r{n}" for n in range((round_number + 1) * GOOD)}
-                    await reader.until(
-                        lambda seen: wanted <= complete(seen), seconds=120 + HOSTILE // 20
-                    )  # noqa: B023
+                    await reader.until(partial(all_complete, wanted), 120 + HOSTILE // 20)
                     assert worker.poll() is None
                     assert await ended(worker) == 0
                 await send(sink, changelog, itertools.islice(hostile.changelog(), HOSTILE))
@@ -116,5 +115,5 @@ async def test_hostile_records_end_nothing_and_hide_nothing(
     assert max(map(len, text.splitlines())) < 3_000
 
 
-def complete(seen: list) -> set[str]:  # type: ignore[type-arg]
-    return {e.request_id for e in seen if set(e.labels.values()) == {1}}
+def all_complete(wanted: set[str], seen: list[TrainingExample]) -> bool:
+    return wanted <= {e.request_id for e in seen if set(e.labels.values()) == {1}}
