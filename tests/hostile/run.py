@@ -29,7 +29,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from models.artifact import load_artifact
 from models.kafka import ask, client_options, topic_partitions
 from models.registry import Registry
-from models.settings import Settings
+from models.settings import Settings, TopicSettings
 from stream.account import Account
 from stream.processes import ChildProcess, free_port
 from stream.reading import read_topic
@@ -95,6 +95,28 @@ class Report:
     seconds: float = 0.0
 
 
+def draw_hostile(
+    topics: TopicSettings, sound: Sequence[bytes], count: int, seed: int
+) -> dict[str, list[Record]]:
+    """So many hostile records for each topic, and the longest that brokers take."""
+    kinds = {
+        topics.requests: bid_requests(list(sound[:50])),
+        topics.outcomes: outcomes(),
+        topics.examples: examples(COLUMNS),
+        topics.control: control(),
+        topics.consumption: consumption(),
+        topics.rate_state: rate_states(),
+        topics.models: announcements(),
+    }
+    drawn = {
+        topic: draw_many(kind, count, seed + 100_000 * number)
+        for number, (topic, kind) in enumerate(kinds.items())
+    }
+    drawn[topics.requests] += longest(sound[0])
+    drawn[topics.outcomes] += longest(sound[0])
+    return drawn
+
+
 class Attack:
     """Plays one attack.
 
@@ -102,7 +124,7 @@ class Attack:
         settings: Brokers, topics, folders; the topics need not exist.
         artifact: Folder of an artifact for the settings' tasks, announced at the end.
         sound: Values of sound bid requests with ids of their own.
-        records: Hostile records per topic.
+        hostile: Hostile records by topic.
         seed: Everything drawn follows from it.
         folder: Logs go here.
         roles: Commands of the processes, by name.
@@ -113,7 +135,7 @@ class Attack:
         settings: Settings,
         artifact: Path,
         sound: Sequence[bytes],
-        records: int,
+        hostile: dict[str, list[Record]],
         seed: int,
         folder: Path,
         roles: dict[str, list[str]],
@@ -121,8 +143,7 @@ class Attack:
         self._settings = settings
         self._artifact = artifact
         self._sound = sound
-        self._records = records
-        self._seed = seed
+        self._hostile = hostile
         self._folder = folder
         self._roles = roles
         self._rng = random.Random(seed)
@@ -136,7 +157,7 @@ class Attack:
         await self._create_lax_topics()
         await ensure_topics(settings.kafka, settings.topics)
         announcement = self._publish_artifact()
-        hostile = self._hostile()
+        hostile = self._hostile
         half = len(self._sound) // 2
         async with HostileProducer(settings.kafka) as self._producer:
             for life, sound in (("first", self._sound[:half]), ("second", self._sound[half:])):
@@ -177,26 +198,6 @@ class Attack:
         version = load_artifact(self._artifact).manifest.version
         url = registry.publish(self._artifact, version)
         return ModelAnnouncement(version, url, registry.manifest_sha256(url), NOW_MS)
-
-    def _hostile(self) -> dict[str, list[Record]]:
-        """Hostile records by topic."""
-        topics, count = self._settings.topics, self._records
-        kinds = {
-            topics.requests: bid_requests(list(self._sound[:50])),
-            topics.outcomes: outcomes(),
-            topics.examples: examples(COLUMNS),
-            topics.control: control(),
-            topics.consumption: consumption(),
-            topics.rate_state: rate_states(),
-            topics.models: announcements(),
-        }
-        drawn = {
-            topic: draw_many(kind, count, self._seed + 1000 * number)
-            for number, (topic, kind) in enumerate(kinds.items())
-        }
-        drawn[topics.requests] += longest(self._sound[0])
-        drawn[topics.outcomes] += longest(self._sound[0])
-        return drawn
 
     @asynccontextmanager
     async def _processes(self, life: str) -> AsyncIterator[dict[str, tuple[ChildProcess, int]]]:
