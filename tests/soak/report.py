@@ -18,7 +18,7 @@ STOP_S: Final = 10.0
 GROWTH: Final = 1.05
 SLACK: Final = 24 * MIB
 """Memory of the last third of a run may exceed that of the second by so much."""
-JOIN_BYTES: Final = 1200
+JOIN_BYTES: Final = 620
 """What a request that waits for labels may hold."""
 SHORT_S: Final = 600.0
 """In a shorter run memory is not flat yet: caches fill, the join does."""
