@@ -90,14 +90,18 @@ def flat(role: Role, found: Found) -> bool:
     """
     if role.service in {"kafka", "trainer"} or found.seconds < SHORT_S or not role.memory:
         return True
-    join = [own * JOIN_BYTES for _, own in found.pending] if role.service == "feedback" else [0.0]
-    third = len(role.memory) // 3
-    before = median(own for _, own in role.memory[third : 2 * third])
-    after = median(own for _, own in role.memory[2 * third :])
-    held = median(join[2 * len(join) // 3 :]) - median(
-        join[len(join) // 3 : 2 * len(join) // 3 + 1]
-    )
-    return after - max(0.0, held) <= GROWTH * before + SLACK
+    before, after = _thirds([own for _, own in role.memory])
+    held = 0.0
+    if role.service == "feedback" and found.pending:
+        waited, waits = _thirds([pending for _, pending in found.pending])
+        held = max(0.0, waits - waited) * JOIN_BYTES
+    return after - held <= GROWTH * before + SLACK
+
+
+def _thirds(values: Sequence[float]) -> tuple[float, float]:
+    """Medians of the second and of the last third."""
+    third = max(1, len(values) // 3)
+    return median(values[-2 * third : -third] or values), median(values[-third:])
 
 
 def _figures(role: Role, found: Found) -> dict[str, Any]:
