@@ -1,5 +1,6 @@
 """The record of a soak: JSON for later, a table for now, and whether it shows what it must."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from statistics import median
 from typing import Any, Final
