@@ -23,7 +23,7 @@ import orjson
 import polars as pl
 import psutil
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from prometheus_client.parser import text_string_to_metric_families
 
 from models.artifact import load_artifact
@@ -62,6 +62,7 @@ FINAL_RATE: Final = 0.25
 MAX_RSS_MB: Final = 512
 BLOCK: Final = 500
 """Records written at a time to one partition."""
+LAX: Final = {"message.timestamp.after.max.ms": str(2**63 - 1)}
 LONGEST_LINE: Final = 6_000
 """Characters of a log line; that of a process is at most 4,096, and a prefix."""
 COORDINATES: Final = re.compile(r"\S+\[\d+\]@\d+")
@@ -132,6 +133,7 @@ class Attack:
         """Two lives of the processes, the second without hostile records, then the account."""
         started = time.monotonic()
         settings = self._settings
+        await self._create_lax_topics()
         await ensure_topics(settings.kafka, settings.topics)
         announcement = self._publish_artifact()
         hostile = self._hostile()
@@ -150,6 +152,25 @@ class Attack:
         await self._judge()
         self.report.seconds = time.monotonic() - started
         return self.report
+
+    async def _create_lax_topics(self) -> None:
+        """The topics that are attacked take any timestamp; the outputs do not, as by default."""
+        kafka, topics = self._settings.kafka, self._settings.topics
+        compacted = {"cleanup.policy": "compact"}
+        partitioned = (topics.requests, topics.outcomes, topics.examples)
+        wanted = [
+            *(NewTopic(name, kafka.partitions, 1, topic_configs=LAX) for name in partitioned),
+            NewTopic(topics.consumption, 1, 1, topic_configs=LAX),
+            *(
+                NewTopic(name, 1, 1, topic_configs=LAX | compacted)
+                for name in (topics.control, topics.rate_state, topics.models)
+            ),
+        ]
+
+        async def question(admin: AIOKafkaAdminClient) -> None:
+            await admin.create_topics(wanted)
+
+        await ask(client_options(kafka), question)
 
     def _publish_artifact(self) -> ModelAnnouncement:
         registry = Registry(self._settings.model.registry)

@@ -227,8 +227,7 @@ def sample(daemon: TrainerDaemon, name: str, **labels: str) -> float:
 
 
 async def publish_raw(settings: Settings, topic: str, records: list[Outgoing]) -> None:
-    options = {"bootstrap_servers": settings.kafka.bootstrap}
-    async with ChunkSink(options, max_batch_bytes=1_040_000) as sink:
+    async with ChunkSink({"bootstrap_servers": settings.kafka.bootstrap}) as sink:
         await sink.send(topic, 0, records)
 
 
@@ -239,7 +238,7 @@ async def test_hostile_examples_and_announcements_end_nothing(
     """Good examples among 3,000 hostile ones are stored once each; the others are counted."""
     await ensure_topics(settings.kafka, settings.topics)
     topic, models = settings.topics.examples, settings.topics.models
-    hostile = Hostile(11)
+    hostile = Hostile(11, int(time.time() * 1000))
     await publish_raw(settings, topic, list(itertools.islice(hostile.examples(), 3_000)))
     announced = ModelAnnouncement("v9", "/etc", "0" * 64, 5).to_bytes()
     bad = [Outgoing(b"default", value, 5) for value in (None, b"{", b"[" * 3_000, announced)]

