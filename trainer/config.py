@@ -8,11 +8,11 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from models.nets.scale import Target
-from models.nets.student import StudentConfig
-from models.nets.teacher import TeacherConfig
+from models.nets.config import StudentConfig, Target, TeacherConfig
 from models.settings import SettingsError
-from trainer.devices import Choice
+
+Choice = Literal["auto", "cpu", "cuda"]
+"""Where it is trained."""
 
 Uncertainty = Literal[
     "swag",

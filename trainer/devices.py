@@ -10,14 +10,12 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, distributed, nn
 
 from models.errors import UserError
-
-Choice = Literal["auto", "cpu", "cuda"]
+from trainer.config import Choice
 
 
 class DeviceError(UserError, RuntimeError):

@@ -15,9 +15,10 @@ import torch
 from rich.progress import Progress
 from torch import Tensor
 
+from models.nets.config import TeacherConfig
 from models.nets.embedding import FeatureLayout
 from models.nets.heads import LOGIT
-from models.nets.teacher import OutputNet, TeacherConfig, build_teacher
+from models.nets.teacher import OutputNet, build_teacher
 from trainer.config import TeacherTraining
 from trainer.devices import Devices
 from trainer.fitting import ONE_CPU, steps_per_epoch

@@ -9,87 +9,25 @@ import logging
 import shutil
 import sys
 import tempfile
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 from rich.progress import Progress
 
 from models.artifact import Artifact, load_artifact
 from models.examples import ExampleError
 from models.registry import Registry
 from models.scorer import ScoringError
-from models.tasks import Task, TaskSet
-from trainer.config import TrainConfig
+from models.tasks import TaskSet
 from trainer.evaluate import Evaluation, evaluate_artifact
-from trainer.gates import GateLimits, GateResult, verdict
+from trainer.gates import verdict
+from trainer.rebuild_job import RebuildJob, RebuildResult
 from trainer.rows import lay_out
 from trainer.snapshot import Snapshot, write_snapshot
 from trainer.train import train
 
 logger = logging.getLogger(__name__)
-
-
-class _Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RebuildJob(_Message):
-    """What to do.
-
-    Attributes:
-        parts: Files of the example store, oldest first.
-        most: Requests that are learned from at most, the newest.
-        serving: URL of the artifact that serves; the candidate keeps its feature spec.
-        serving_sha256: Hash of its manifest.
-        tasks: What is learned.
-        folder: Where the candidate is built, and stays if it is refused.
-        registry: Where it is published.
-        config: How it is trained.
-        seed: Seed of everything random.
-        created: Time that the manifest states, ISO 8601.
-        limits: The gates' limits.
-    """
-
-    parts: tuple[Path, ...]
-    most: int
-    serving: str
-    serving_sha256: str
-    tasks: tuple[Task, ...]
-    folder: Path
-    registry: str
-    config: TrainConfig
-    seed: int
-    created: datetime
-    limits: GateLimits = GateLimits()
-
-
-class RebuildResult(_Message):
-    """What came of it.
-
-    Attributes:
-        version: Version of the candidate.
-        url: Where it was published, None when it was refused.
-        manifest_sha256: Hash of the published manifest, "" when it was refused.
-        verdicts: What the gates found.
-        auc: Held-out AUC-ROC of the candidate per task, for people.
-        snapshot: What was learned from.
-    """
-
-    version: str
-    url: str | None
-    manifest_sha256: str
-    verdicts: list[GateResult]
-    auc: dict[str, float | None]
-    snapshot: Snapshot
-
-    @property
-    def refusals(self) -> list[str]:
-        """Failed gates in words."""
-        failed = [gate for gate in self.verdicts if not gate.passed]
-        return [f"{gate.gate} {gate.task or ''}: {gate.reason}" for gate in failed]
 
 
 def rebuild(job: RebuildJob) -> RebuildResult:

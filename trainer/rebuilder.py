@@ -22,7 +22,7 @@ from trainer.config import TrainConfig
 from trainer.gates import GateLimits
 from trainer.incumbent import Incumbent
 from trainer.metrics import TrainerMetrics
-from trainer.rebuild import RebuildJob, RebuildResult
+from trainer.rebuild_job import RebuildJob, RebuildResult
 from trainer.store import ExampleStore
 
 logger = logging.getLogger(__name__)

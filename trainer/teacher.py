@@ -14,11 +14,12 @@ import torch
 from rich.progress import Progress
 from torch import Tensor, nn
 
+from models.nets.config import TeacherConfig
 from models.nets.embedding import FeatureLayout
 from models.nets.heads import LOGIT, Head
 from models.nets.losses import LearnedTaskWeights, TaskWeights
 from models.nets.swag import SwagPosterior, refuse_statistics
-from models.nets.teacher import OutputNet, TeacherConfig, TeacherNet, build_teacher
+from models.nets.teacher import OutputNet, TeacherNet, build_teacher
 from models.nets.weight_sets import Weights, predict_moments
 from trainer.checkpoint import StateFile
 from trainer.config import TeacherTraining

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
+import polars as pl
 import psutil
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -49,7 +50,6 @@ from tests.hostile.strategies import (
     outcomes,
     rate_states,
 )
-from trainer.store import ExampleStore
 from trainer.traffic.campaign import exact_ends
 
 DEADLINE_S: Final = 300.0
@@ -326,9 +326,11 @@ class Attack:
 
     def _stored(self) -> dict[str, int | None]:
         """Label of click by id, of the newest example of every request in the store."""
-        store = ExampleStore(self._settings.trainer.store, self._settings.task_set)
-        frame = store.read().select("request_id", "label_click")
-        return dict(zip(frame["request_id"].to_list(), frame["label_click"].to_list(), strict=True))
+        stored: dict[str, int | None] = {}
+        for part in sorted(Path(self._settings.trainer.store).glob("part-*.parquet")):
+            frame = pl.read_parquet(part, columns=["request_id", "label_click"])
+            stored.update(frame.iter_rows())
+        return stored
 
     def _note_metrics(self, children: dict[str, tuple[ChildProcess, int]]) -> None:
         for _, port in children.values():

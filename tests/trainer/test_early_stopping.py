@@ -8,8 +8,8 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from models.features import FeatureSpec
+from models.nets.config import TeacherConfig
 from models.nets.embedding import FeatureLayout
-from models.nets.teacher import TeacherConfig
 from trainer.config import TeacherTraining
 from trainer.early_stopping import EVERY, PATIENCE, STRETCH, choose_steps, needs_a_pilot
 from trainer.fitting import deterministic
