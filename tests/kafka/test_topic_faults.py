@@ -93,6 +93,7 @@ async def test_a_quota_slows_writes_and_is_said(
     own: KafkaCluster, kafka_jars: Path, settings: Settings, tmp_path: Path
 ) -> None:
     """The worker waits, says so, counts it, does not end, and filters everything exactly once."""
+    settings = settings.override({"worker.compression": "none"})
     value = b'{"id":"r%d","imp":[{}],"x":"' + b"x" * 8000 + b'"}'
     large = [row._replace(value=value % i) for i, row in enumerate(rows(0, 400))]
     await send(settings, large)
