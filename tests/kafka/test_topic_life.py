@@ -207,6 +207,16 @@ async def test_what_only_the_broker_refuses_is_replaced_too(life: Settings) -> N
     )
     await sink.start()
     await alter(life, topics.passed, message_timestamp_before_max_ms="3600000")  # too late to see
+
+    async def in_force() -> bool:
+        async with ChunkSink(client) as probe:
+            try:
+                await probe.send(topics.passed, 1, [Outgoing(None, b"probe", 5)])
+            except RecordsRefusedError:
+                return True
+        return False
+
+    await until(in_force)
     await sink.claim([(topics.requests, 0)])
     now = int(time.time() * 1000)
 
@@ -227,7 +237,7 @@ async def test_what_only_the_broker_refuses_is_replaced_too(life: Settings) -> N
         writes.append(sink.write(chunk, outputs, instead))
     await asyncio.gather(*writes)
     await sink.stop()
-    good = [r.value async for r in read_topic(life.kafka, topics.passed)]
+    good = [r.value async for r in read_topic(life.kafka, topics.passed) if r.partition == 0]
     bad = [r.value async for r in read_topic(life.kafka, topics.rejected)]
     expected = [r.value for first in range(0, 400, 100) for r in rows(first, 99)]
     expected = [value for i, value in enumerate(expected) if i % 99 != 7]
