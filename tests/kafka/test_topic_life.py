@@ -460,23 +460,6 @@ async def created(admin: AIOKafkaAdminClient, topic: str) -> bool:
     return all(code == 0 for _, code, *_ in answer.topic_errors)
 
 
-async def test_too_few_in_sync_replicas_are_a_line_now_and_then(
-    life: Settings, tmp_path: Path
-) -> None:
-    """A line says why writes wait; then they go on, each once."""
-    await alter(life, life.topics.passed, min_insync_replicas="2")
-    await send(life, rows(0, 100))
-    async with worker(life, tmp_path) as (child, port):
-        await logged(child, r"fewer in-sync replicas than min.insync.replicas, 2")
-        assert await metric(port, "weir_topic_waiting", life.topics.passed) == 1
-        before = len(child.log.read_text().splitlines())
-        await asyncio.sleep(10)
-        assert len(child.log.read_text().splitlines()) - before < 10
-        await alter(life, life.topics.passed, min_insync_replicas="1")
-        found = await exact(life, child)
-    assert found.requests == 100
-
-
 async def test_publishing_again_under_exactly_once_ends(life: Settings, tmp_path: Path) -> None:
     """The last offsets of the outputs are markers then; every passed request is answered."""
     simulator = Simulator(1)
