@@ -8,13 +8,25 @@ with it and what would be right.
 import difflib
 import json
 import os
+import reprlib
 import tomllib
 from collections.abc import Mapping
 from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    SerializationInfo,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -33,6 +45,22 @@ EVERYTHING: Final = "*"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
+#: What Kafka takes as the name of a topic; Weir's groups keep to it too, for Faust and the
+#: transactional ids make names of topics and clients out of them.
+NAME_PATTERN: Final = r"^[a-zA-Z0-9._-]+$"
+TopicName = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=249)]
+GroupName = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=180)]
+
+_REVEAL: Final = "reveal secrets"
+
+
+def _in_json(secret: SecretStr, info: SerializationInfo) -> str:
+    return secret.get_secret_value() if info.context == _REVEAL else str(secret)
+
+
+#: A text that no log, message or dump shows; only :meth:`Settings.environment` reveals it.
+Secret = Annotated[SecretStr, PlainSerializer(_in_json, return_type=str, when_used="json")]
+
 
 class SettingsError(UserError, ValueError):
     """Settings that cannot be used; one line per fault, each naming its key and the fix."""
@@ -45,34 +73,93 @@ class Section(BaseModel):
 
 
 class KafkaSettings(Section):
-    """How to reach the brokers, and the names of the topics."""
+    """How to reach the brokers, and as whom.
+
+    Attributes:
+        bootstrap: ``HOST:PORT``, several separated by commas.
+        group: The consumer group of the workers; its offsets say what is done.
+        security_protocol: Whether the connection is encrypted (SSL), and whether clients log in
+            (SASL).
+        sasl_mechanism: How they log in.
+        sasl_username: Name for PLAIN and SCRAM.
+        sasl_password: Password for PLAIN and SCRAM.
+        oauth_token_command: For OAUTHBEARER: a program and its arguments, as a shell would split
+            them; it prints a token.
+        oauth_token_provider: In place of a command: ``module:function`` of what returns a token,
+            or awaits one.
+        ssl_cafile: PEM file of the authorities to trust; the system's where it is empty.
+        ssl_certfile: PEM file of the client's certificate (mTLS), with those above it.
+        ssl_keyfile: PEM file of its private key; empty where ``ssl_certfile`` holds it.
+        ssl_key_password: Password of the private key.
+        session_timeout_s: After how long without a heartbeat a worker counts as dead.
+        partitions: Of the request topic, where `weir topics` makes it.
+        replication: Of the topics that `weir topics` makes.
+    """
 
     bootstrap: str = "127.0.0.1:9092"
-    group: str = "weir"
+    group: GroupName = "weir"
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = (
+        "SCRAM-SHA-512"
+    )
     sasl_username: str = ""
-    sasl_password: str = Field(default="", repr=False)
+    sasl_password: Secret = SecretStr("")
+    oauth_token_command: str = ""
+    oauth_token_provider: str = ""
     ssl_cafile: str = ""
+    ssl_certfile: str = ""
+    ssl_keyfile: str = ""
+    ssl_key_password: Secret = SecretStr("")
     session_timeout_s: float = Field(default=30.0, ge=1)
     partitions: int = Field(default=4, ge=1)
     replication: int = Field(default=1, ge=1)
+
+    @field_validator("bootstrap")
+    @classmethod
+    def _reachable(cls, text: str) -> str:
+        for server in text.split(","):
+            _check_address(server.strip())
+        return text
+
+    def revealed(self) -> dict[str, Any]:
+        """What is set, secrets too, as plain values: for a file of settings, never for a log."""
+        return self.model_dump(mode="json", exclude_unset=True, context=_REVEAL)
+
+    @property
+    def servers(self) -> list[str]:
+        """The bootstrap servers, ``HOST:PORT`` each."""
+        return [server.strip() for server in self.bootstrap.split(",")]
+
+
+def _check_address(server: str) -> None:
+    host, colon, port = server.rpartition(":")
+    wanted = "write HOST:PORT[,HOST:PORT...], such as kafka-1:9092"
+    if not colon or not host or "/" in host or any(map(str.isspace, host)):
+        raise ValueError(f"kafka.bootstrap: {server!r} is not HOST:PORT; {wanted}")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise ValueError(
+            f"kafka.bootstrap: {server!r}: put an IPv6 address into brackets; {wanted}"
+        )
+    if not (port.isascii() and port.isdecimal() and 1 <= int(port) <= 65_535):
+        raise ValueError(
+            f"kafka.bootstrap: {server!r}: {port!r} is not a port (1 to 65535); {wanted}"
+        )
 
 
 class TopicSettings(Section):
     """Names of the topics (see "The contracts" in ARCHITECTURE.md)."""
 
-    requests: str = "bid-requests"
-    passed: str = "bid-requests-passed"
-    blocked: str = "bid-requests-blocked"
-    rejected: str = "bid-requests-rejected"
-    outcomes: str = "outcomes"
-    joins: str = "feedback-joins"
-    examples: str = "training-examples"
-    models: str = "models"
-    control: str = "control"
-    consumption: str = "consumption"
-    rate_state: str = "rate-state"
+    requests: TopicName = "bid-requests"
+    passed: TopicName = "bid-requests-passed"
+    blocked: TopicName = "bid-requests-blocked"
+    rejected: TopicName = "bid-requests-rejected"
+    outcomes: TopicName = "outcomes"
+    joins: TopicName = "feedback-joins"
+    examples: TopicName = "training-examples"
+    models: TopicName = "models"
+    control: TopicName = "control"
+    consumption: TopicName = "consumption"
+    rate_state: TopicName = "rate-state"
 
 
 class WorkerSettings(Section):
@@ -100,6 +187,16 @@ class WorkerSettings(Section):
     score_threads: int = Field(default=1, ge=1)
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65_535)
+
+
+class LogSettings(Section):
+    """What is logged, by every process.
+
+    Attributes:
+        format: ``text`` for people; ``json``: one object per line, for machines.
+    """
+
+    format: Literal["text", "json"] = "text"
 
 
 class WindowSettings(Section):
@@ -261,6 +358,7 @@ class Settings(BaseSettings):
     )
 
     kafka: KafkaSettings = KafkaSettings()
+    log: LogSettings = LogSettings()
     topics: TopicSettings = TopicSettings()
     worker: WorkerSettings = WorkerSettings()
     policy: PolicySettings = PolicySettings()
@@ -321,11 +419,18 @@ class Settings(BaseSettings):
             raise SettingsError(_explain(error)) from error
 
     def environment(self) -> dict[str, str]:
-        """Variables under which :func:`load_settings` gives just these settings again."""
-        return {
-            f"WEIR_{name.upper()}": json.dumps(value)
-            for name, value in self.model_dump(mode="json").items()
-        }
+        """Variables under which :func:`load_settings` gives just these settings again.
+
+        Secrets are among them: for a child process, never for a log.
+        """
+        tree = self.model_dump(mode="json", context=_REVEAL)
+        return {f"WEIR_{name.upper()}": json.dumps(value) for name, value in tree.items()}
+
+    @property
+    def secrets(self) -> list[str]:
+        """What no log may show."""
+        kafka = self.kafka
+        return [s.get_secret_value() for s in (kafka.sasl_password, kafka.ssl_key_password) if s]
 
 
 def load_settings(config: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
@@ -386,9 +491,38 @@ def _explain(error: ValidationError | PydanticSettingsError) -> str:
             lines.append(f"{key}: unknown key{_suggest(path[-1], _siblings(path))}")
         elif fault["type"] == "value_error":
             lines.append(str(fault["ctx"]["error"]))
+        elif fault["type"] == "string_pattern_mismatch":
+            lines.append(
+                f"{key}: {_shown(path, fault['input'])} may have letters, digits, '.', '_' and "
+                "'-' only"
+            )
+        elif _is_secret(path):
+            lines.append(f"{key}: must be a text; put it in quotes (it is not shown)")
         else:
-            lines.append(f"{key}: {fault['msg']} (found {fault['input']!r})")
+            lines.append(f"{key}: {fault['msg']} (found {_shown(path, fault['input'])})")
     return "\n".join(lines)
+
+
+def _is_secret(path: list[str]) -> bool:
+    """Whether a key holds a secret, or is a part of one."""
+    model: type[BaseModel] = Settings
+    for part in path:
+        field = model.model_fields.get(part)
+        if field is None:
+            return False
+        if field.annotation is SecretStr:
+            return True
+        if not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return False
+        model = field.annotation
+    return False
+
+
+def _shown(path: list[str], value: object) -> str:
+    """What was found, briefly; of a whole section, which may hold secrets, only its type."""
+    if len(path) < 2 or isinstance(value, dict | list):
+        return f"a {type(value).__name__}"
+    return reprlib.repr(value)
 
 
 def _siblings(path: list[str]) -> list[str]:

@@ -19,13 +19,15 @@ from models.artifact import load_artifact
 from models.features import FeatureSpec
 from models.kafka import client_options
 from models.settings import Settings
-from stream.app import DisklessApp, faust_options, run_app
+from stream.app import DisklessApp, run_app
+from stream.doctor import first_step
 from stream.feedback_metrics import FeedbackMetrics
 from stream.feedback_state import JoinTable
 from stream.join import FeedbackJoin, JoinCounts
 from stream.pending import REQUEST_KIND
 from stream.records import Outcome, RecordError
 from stream.rekey import Rekeyed, Rekeyer
+from stream.rights import Role, feedback_group
 from stream.transport import Chunk, ChunkSink, Outgoing, chunk_topic, chunks, consumer_lag
 
 logger = logging.getLogger(__name__)
@@ -182,7 +184,7 @@ class FeedbackApp(DisklessApp):
     """
 
     def __init__(self, settings: Settings, spec: FeatureSpec, clock: Clock = time.time) -> None:
-        super().__init__(f"{settings.kafka.group}-feedback", **faust_options(settings))
+        super().__init__(settings, feedback_group(settings), Role.FEEDBACK)
         table = JoinTable(
             self,
             name="joins",
@@ -208,10 +210,14 @@ class FeedbackApp(DisklessApp):
 
 
 def run_feedback(settings: Settings) -> None:
-    """Run a feedback worker until SIGTERM or SIGINT; exits non-zero if it fails.
+    """Run a feedback worker until SIGTERM or SIGINT, after a look at what it needs.
 
     The features are those of the artifact in `model.artifact`: a rebuild keeps its feature spec.
+
+    Raises:
+        UserError: If something that it needs is missing, then or later.
     """
+    asyncio.run(first_step(settings, Role.FEEDBACK))
     run_app(FeedbackApp(settings, load_artifact(settings.model.artifact).spec))
 
 

@@ -20,11 +20,13 @@ from mode import Service, ServiceT
 from models.features.native import NATIVE
 from models.kafka import client_options
 from models.settings import Settings
-from stream.app import DisklessApp, faust_options, run_app
+from stream.app import DisklessApp, run_app
 from stream.control import ControlWatcher
+from stream.doctor import first_step
 from stream.interceptor import Interceptor, LoadedModel, OutputRecord, source_offset
 from stream.metrics import WorkerMetrics
 from stream.policy import Policy
+from stream.rights import Role
 from stream.serving import ModelWatcher
 from stream.sharing import RateSharing
 from stream.transport import (
@@ -189,7 +191,7 @@ class InterceptApp(DisklessApp):
     """
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings.kafka.group, **faust_options(settings))
+        super().__init__(settings, settings.kafka.group, Role.INTERCEPT)
         self._worker = InterceptWorker(settings, self)
         self.agent(chunk_topic(self, settings.topics.requests), name="intercept")(self._intercept)
 
@@ -203,5 +205,10 @@ class InterceptApp(DisklessApp):
 
 
 def run_worker(settings: Settings) -> None:
-    """Run an intercept worker until SIGTERM or SIGINT; exits non-zero if it fails."""
+    """Run an intercept worker until SIGTERM or SIGINT, after a look at what it needs.
+
+    Raises:
+        UserError: If something that it needs is missing, then or later.
+    """
+    asyncio.run(first_step(settings, Role.INTERCEPT))
     run_app(InterceptApp(settings))

@@ -19,6 +19,7 @@ import polars as pl
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from models.artifact import load_artifact
+from models.connection import reach
 from models.kafka import client_options, topic_partitions
 from models.settings import Settings
 from stream.records import ModelAnnouncement, RecordError, TrainingExample
@@ -175,6 +176,7 @@ class TrainerDaemon:
             seed=self._settings.trainer.seed,
             created=created,
             limits=self._limits,
+            log_format=self._settings.log.format,
         )
         await asyncio.to_thread(self._write_snapshot, job)
         (folder / "job.json").write_text(job.model_dump_json())
@@ -220,6 +222,7 @@ def run_trainer(settings: Settings) -> None:
 
 
 async def _until_signal(settings: Settings) -> None:
+    await reach(settings.kafka)  # before signals are handled: Ctrl-C ends a vain attempt
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

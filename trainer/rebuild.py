@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 from rich.progress import Progress
 
+from models import logs
 from models.artifact import Artifact, load_artifact
 from models.registry import Registry
 from models.tasks import Task, TaskSet
@@ -43,6 +44,7 @@ class RebuildJob(_Message):
         seed: Seed of everything random.
         created: Time that the manifest states, ISO 8601.
         limits: The gates' limits.
+        log_format: How it logs.
     """
 
     examples: Path
@@ -54,6 +56,7 @@ class RebuildJob(_Message):
     seed: int
     created: datetime
     limits: GateLimits = GateLimits()
+    log_format: logs.Format = "text"
 
 
 class RebuildResult(_Message):
@@ -130,6 +133,7 @@ def judge(
 def main() -> None:
     """Run the job in the file named first; write the result to the file named second."""
     job = RebuildJob.model_validate_json(Path(sys.argv[1]).read_bytes())
+    logs.set_up(job.log_format)
     result = rebuild(job)
     Path(sys.argv[2]).write_text(result.model_dump_json())
     if result.url is not None:

@@ -35,6 +35,7 @@ Start the sink before the app (a service that the app depends on is the place).
   ``size`` in bytes; iterable, with a length. Outputs may be fetched records, or
   `Outgoing(key, value, timestamp, headers)`.
 - `consumer_lag(app)`: (topic, partition) to records not acknowledged yet.
+- `raise_client_errors(app)`, `has_coordinator(app)`: what the Kafka client keeps to itself.
 - `app_options(...)`: the settings of Faust that make all this hold.
 
 The way of a chunk: `fetcher` (the thread with the connection) -> `driver` (consumer, commits) ->
@@ -45,6 +46,7 @@ what may be committed.
 from stream.transport.agent import attach, chunk_topic, chunks, consumer_lag, relay
 from stream.transport.app import app_options, broker_url, heartbeat_s
 from stream.transport.chunk import Chunk, FetchedRecord, Outputs, Record, RecordTooLargeError
+from stream.transport.client_errors import has_coordinator, raise_client_errors
 from stream.transport.lane import LaneError, LaneState, ReleasedError, Shrink
 from stream.transport.ledger import LedgerError, OffsetLedger
 from stream.transport.sink import ChunkSink, Outgoing, Sink
@@ -73,6 +75,8 @@ __all__ = [
     "chunk_topic",
     "chunks",
     "consumer_lag",
+    "has_coordinator",
     "heartbeat_s",
+    "raise_client_errors",
     "relay",
 ]

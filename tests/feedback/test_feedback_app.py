@@ -38,11 +38,8 @@ run_app(FeedbackApp(load_settings(), FeatureSpec.load("openrtb")))
 @contextmanager
 def feedback_worker(settings: Settings, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A feedback worker in a process of its own; it ends with the block."""
-    flat = {
-        "WEIR_KAFKA": settings.kafka.model_dump_json(),
-        "WEIR_FEEDBACK": settings.feedback.model_dump_json(),
-        "WEIR_TOPICS": settings.topics.model_dump_json(),
-    }
+    environment = settings.environment()
+    flat = {name: environment[name] for name in ("WEIR_KAFKA", "WEIR_FEEDBACK", "WEIR_TOPICS")}
     with log.open("ab") as out:
         process = subprocess.Popen(
             [sys.executable, "-c", WORKER],

@@ -1,0 +1,47 @@
+"""What an error of Kafka's client means in terms of the settings, for whatever command met it."""
+
+import asyncio
+
+from aiokafka.errors import KafkaConnectionError, KafkaError
+
+from models.connection import ConnectionFault, reach
+from models.errors import UserError, causes
+from models.settings import Settings, SettingsError
+from stream.rights import Role, explain_refusal, rights_of
+
+
+def explain(error: BaseException, settings: Settings | None) -> UserError | None:
+    """An error that a person can read and mend; None where this one says nothing of the sort.
+
+    Args:
+        error: What ended a command.
+        settings: Its settings, if it got that far.
+    """
+    for cause in causes(error):
+        if isinstance(cause, UserError):
+            return cause
+    if settings is None:
+        return None
+    rights = [right for role in Role for right in rights_of(role, settings)]
+    refused = explain_refusal(error, settings.kafka, rights)
+    if refused is not None:
+        return refused
+    if any(isinstance(cause, KafkaConnectionError) for cause in causes(error)):
+        return _connection(error, settings)
+    for cause in causes(error):
+        if isinstance(cause, KafkaError):
+            return KafkaFault(f"Kafka: {cause}; `weir doctor` checks what it may be")
+    return None
+
+
+class KafkaFault(UserError, RuntimeError):
+    """An error that Kafka's client does not mend, as it tells it."""
+
+
+def _connection(error: BaseException, settings: Settings) -> UserError:
+    """Why there is no connection, looked at anew."""
+    try:
+        asyncio.run(reach(settings.kafka))
+    except (ConnectionFault, SettingsError) as fault:
+        return fault
+    return ConnectionFault(f"the connection broke: {error}", passing=True)
