@@ -28,11 +28,10 @@ from models.settings import KafkaSettings
 
 #: To connect, log in and answer one question.
 CONNECT_S: Final = 10.0
-#: First bytes of a TLS record of type alert, where Kafka's client expects the length of an answer.
-_TLS_ALERT: Final = 0x1503
+_HUNG_UP: Final = (asyncio.IncompleteReadError, ConnectionResetError, BrokenPipeError)
 
 
-class ConnectionFault(UserError, RuntimeError):
+class ConnectionFaultError(UserError, RuntimeError):
     """No broker can be used; the message says why and what to do.
 
     Attributes:
@@ -65,18 +64,18 @@ async def reach(kafka: KafkaSettings) -> Server:
     """The first bootstrap server that can be used; all are tried at once.
 
     Raises:
-        ConnectionFault: If none can; the fault that waiting does not mend comes first.
+        ConnectionFaultError: If none can; the fault that waiting does not mend comes first.
         SettingsError: As :func:`models.kafka.client_options`.
     """
     options = client_options(kafka)
     found = await asyncio.gather(
         *(try_server(kafka, server, options) for server in kafka.servers), return_exceptions=True
     )
-    faults: list[ConnectionFault] = []
+    faults: list[ConnectionFaultError] = []
     for one in found:
         if isinstance(one, Server):
             return one
-        if not isinstance(one, ConnectionFault):
+        if not isinstance(one, ConnectionFaultError):
             raise one
         faults.append(one)
     raise min(faults, key=lambda fault: fault.passing)
@@ -93,7 +92,7 @@ async def try_server(
         options: Of an aiokafka client, where they are at hand.
 
     Raises:
-        ConnectionFault: If that fails.
+        ConnectionFaultError: If that fails.
     """
     options = dict(options or client_options(kafka))
     del options["bootstrap_servers"]
@@ -108,7 +107,11 @@ async def try_server(
             )
             answer = await connection.send(MetadataRequest([]))
     except (OSError, KafkaError, TimeoutError, ValueError, AssertionError) as error:
-        raise explain_connection(kafka, address, error) from error
+        if await _wants_tls(kafka, host, port, error):
+            fault = ConnectionFaultError(f"{address}: {_tls_wanted(kafka)}", passing=False)
+        else:
+            fault = explain_connection(kafka, address, error)
+        raise fault from error
     finally:
         if connection is not None:
             connection.close()
@@ -118,15 +121,15 @@ async def try_server(
 
 def explain_connection(
     kafka: KafkaSettings, address: str, error: BaseException
-) -> ConnectionFault:
+) -> ConnectionFaultError:
     """What an error of a connection means for the settings."""
     chain = list(causes(error))
     for explain in (_login_refused, _certificate_refused, _broker_alert, _other_protocol, _away):
         for cause in chain:
             if (found := explain(kafka, cause)) is not None:
                 reason, passing = found
-                return ConnectionFault(f"{address}: {reason}", passing=passing)
-    return ConnectionFault(
+                return ConnectionFaultError(f"{address}: {reason}", passing=passing)
+    return ConnectionFaultError(
         f"{address}: no connection as {kafka.security_protocol}: {chain[-1]!r}; check "
         "kafka.bootstrap and kafka.security_protocol",
         passing=True,
@@ -193,20 +196,38 @@ def _broker_alert(kafka: KafkaSettings, error: BaseException) -> Found:
 
 
 def _other_protocol(kafka: KafkaSettings, error: BaseException) -> Found:
-    tls = kafka.security_protocol.endswith("SSL")
-    if tls and _no_tls(error):
+    if kafka.security_protocol.endswith("SSL") and _no_tls(error):
         plain = "SASL_PLAINTEXT" if kafka.security_protocol.startswith("SASL") else "PLAINTEXT"
         return f"no TLS is spoken there; should kafka.security_protocol be {plain}?", False
-    if not isinstance(error, asyncio.IncompleteReadError):
-        return None
-    if not tls and error.expected is not None and error.expected >> 16 == _TLS_ALERT:
-        secured = "SASL_SSL" if kafka.security_protocol.startswith("SASL") else "SSL"
-        return f"TLS is spoken there; should kafka.security_protocol be {secured}?", False
-    return (
-        f"the broker hung up on {kafka.security_protocol}; does it ask for a login "
-        "(kafka.security_protocol SASL_...), or is it no Kafka broker?",
-        True,
-    )
+    if isinstance(error, _HUNG_UP):
+        return (
+            f"the broker hung up on {kafka.security_protocol}; does it ask for a login "
+            "(kafka.security_protocol SASL_...), or is it no Kafka broker?",
+            True,
+        )
+    return None
+
+
+async def _wants_tls(kafka: KafkaSettings, host: str, port: int, error: BaseException) -> bool:
+    """Whether a server that hung up on plain text shakes hands for TLS; nothing is sent then."""
+    hung_up = any(isinstance(cause, _HUNG_UP) for cause in causes(error))
+    if kafka.security_protocol.endswith("SSL") or not hung_up:
+        return False
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            _, writer = await asyncio.open_connection(host, port, ssl=context)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
+
+
+def _tls_wanted(kafka: KafkaSettings) -> str:
+    secured = "SASL_SSL" if kafka.security_protocol.startswith("SASL") else "SSL"
+    return f"TLS is spoken there; should kafka.security_protocol be {secured}?"
 
 
 def _no_tls(error: BaseException) -> bool:
@@ -214,15 +235,16 @@ def _no_tls(error: BaseException) -> bool:
     if isinstance(error, ssl.SSLError):
         reason = error.reason or ""
         return any(w in reason for w in ("WRONG_VERSION", "RECORD_LAYER", "UNEXPECTED_EOF"))
-    return isinstance(error, ConnectionResetError | BrokenPipeError)
+    return isinstance(error, _HUNG_UP)
 
 
-def _away(_kafka: KafkaSettings, error: BaseException) -> Found:
+def _away(kafka: KafkaSettings, error: BaseException) -> Found:
     start = "check kafka.bootstrap, or start one (`weir broker` runs one on this machine)"
     if isinstance(error, socket.gaierror):
         return f"no such host ({error.strerror}); check kafka.bootstrap", True
     if isinstance(error, TimeoutError):
-        return f"no broker answers within {CONNECT_S:g} s; {start}", True
+        tls = " (nor whether it speaks TLS)" if kafka.security_protocol.endswith("SSL") else ""
+        return f"no broker answers within {CONNECT_S:g} s{tls}; {start}", True
     if isinstance(error, ConnectionRefusedError) or "Connect call failed" in str(error):
         return f"no broker answers (connection refused); {start}", True
     if isinstance(error, OSError):

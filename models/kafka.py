@@ -7,7 +7,8 @@ from typing import Any, Final, TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
+from aiokafka.protocol.metadata import MetadataRequest
 
 from models.oauth import token_provider
 from models.settings import KafkaSettings, SettingsError
@@ -70,22 +71,24 @@ async def topic_partitions(kafka: KafkaSettings, *topics: str) -> dict[str, list
 
     Raises:
         SettingsError: As :func:`client_options`.
+        TopicAuthorizationFailedError: If the client may not even look at one.
         KafkaError: If no broker answers.
     """
 
     async def question(admin: AIOKafkaAdminClient) -> list[dict[str, Any]]:
-        described: list[dict[str, Any]] = await admin.describe_topics()
-        return described
+        request = MetadataRequest(list(topics), allow_auto_topic_creation=False)
+        answer = await admin._send_request(request)  # noqa: SLF001 - describe_topics() creates them
+        told: list[dict[str, Any]] = answer.to_object()["topics"]
+        return told
 
-    found = {
-        topic["topic"]: sorted(partition["partition"] for partition in topic["partitions"])
-        for topic in await ask(client_options(kafka), question)
-        if topic["error_code"] == 0
-    }
-    return {
-        topic: [TopicPartition(topic, number) for number in found.get(topic, ())]
-        for topic in topics
-    }
+    found: dict[str, list[TopicPartition]] = {topic: [] for topic in topics}
+    for topic in await ask(client_options(kafka), question):
+        if topic["error_code"] == TopicAuthorizationFailedError.errno:
+            raise TopicAuthorizationFailedError(topic["topic"])
+        if topic["error_code"] == 0:
+            numbers = sorted(partition["partition"] for partition in topic["partitions"])
+            found[topic["topic"]] = [TopicPartition(topic["topic"], n) for n in numbers]
+    return found
 
 
 async def ask(

@@ -1,12 +1,13 @@
-"""Logging of every process: one line per record, bounded, escaped, and without secrets.
+r"""Logging of every process: one line per record, bounded, escaped, and without secrets.
 
 What a log line quotes may come from a topic, so nothing in it is trusted: whatever does not print
-(line ends, escapes, direction marks, lone surrogates) is shown as ``\\x0a`` or ``\\u202e``, and a line
-has :data:`MAX_LINE_BYTES` at most, with its middle cut out. :func:`hide` names a secret; it is masked
-from then on, in whatever form a client quotes it. What a client sends to log in is masked by its
-type, for that may be anything.
+(line ends, escapes, direction marks, lone surrogates) is shown as ``\x0a`` or ``\u202e``, and a
+line has :data:`MAX_LINE_BYTES` at most, with its middle cut out. :func:`hide` names a secret; it is
+masked from then on, in whatever form a client quotes it. What a client sends to log in is masked by
+its type, for that may be anything.
 """
 
+import asyncio
 import logging
 import re
 import sys
@@ -24,12 +25,15 @@ from models.errors import UserError
 Format = Literal["text", "json"]
 #: Of one line, without its end.
 MAX_LINE_BYTES: Final = 4096
-#: A shorter "secret" would mask half of what is logged; what a client logs in with is masked anyway.
+#: A shorter "secret" would mask half of what is logged; a login is masked by its type anyway.
 MIN_SECRET: Final = 4
 MASK: Final = "[hidden]"
-#: In which clients pass passwords, proofs and tokens; the client logs requests and answers at DEBUG.
+#: What passwords, proofs and tokens are sent in; the client logs requests and answers at DEBUG.
 _LOGIN_MESSAGE: Final = re.compile(r"^SaslAuthenticate(Request|Response)")
 _UNUSUAL: Final = re.compile(r"[^ -~]")
+_IN_THE_CLEAR: Final = "Sending username and password in the clear"
+_CANNOT_BEGIN: Final = 'Unable connect to "%s:%s": %s'
+_FRAMEWORKS: Final = ("mode.", "faust.", "stream.")
 _JSON_FRAME_BYTES: Final = 400  # names, time, level and logger
 
 _secrets: set[str] = set()
@@ -67,7 +71,7 @@ def one_line(text: str, limit: int = MAX_LINE_BYTES) -> str:
 
 
 def escaped(text: str) -> str:
-    """``text`` with all that does not print as ``\\xNN``, ``\\uNNNN`` or ``\\UNNNNNNNN``."""
+    r"""``text`` with all that does not print as ``\xNN``, ``\uNNNN`` or ``\UNNNNNNNN``."""
     return text if text.isprintable() else _UNUSUAL.sub(_escape, text)
 
 
@@ -105,7 +109,7 @@ def set_up(form: Format = "text", *, verbose: bool = False, stream: TextIO | Non
     """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(LineFormatter(form))
-    handler.addFilter(_worth_logging)
+    handler.addFilter(_WorthLogging())
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True
     )
@@ -127,24 +131,37 @@ def _log_uncaught(
     )
 
 
-def _worth_logging(record: logging.LogRecord) -> bool:
-    """Whether a record says what nothing else does.
+class _WorthLogging(logging.Filter):
+    """Leaves out what something else says.
 
-    Faust's services report a crash once each, and Kafka's client each server that it cannot begin
-    with; both end in an error that is reported once, by who started them.
+    Faust's services report a crash once each, and that they are cancelled for it; Kafka's client
+    reports each server that it cannot begin with. Both end in an error that is reported once, by
+    who started them. That a password goes over the wire in the clear is said once, not for each of a
+    worker's connections.
     """
-    error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, UserError) and record.name.startswith(("mode.", "faust.", "stream.")):
-        return False
-    return record.msg != 'Unable connect to "%s:%s": %s'
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._in_the_clear = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        consequence = isinstance(error, UserError | asyncio.CancelledError)
+        if consequence and record.name.startswith(_FRAMEWORKS):
+            return False
+        if record.msg == _IN_THE_CLEAR:
+            before, self._in_the_clear = self._in_the_clear, True
+            return not before
+        return bool(record.msg != _CANNOT_BEGIN)
 
 
 def _message(record: logging.LogRecord) -> str:
     """The message; what is sent to log in is left out."""
-    if isinstance(record.args, tuple):
-        record.args = tuple(_without_login(value) for value in record.args)
+    values = record.args
+    if isinstance(values, tuple):
+        values = tuple(_without_login(value) for value in values)
     try:
-        return record.getMessage()
+        return str(record.msg) % values if values else str(record.msg)
     except Exception as error:  # noqa: BLE001 - a log line never ends what it reports on
         return f"{record.msg!r} cannot be formatted: {error!r}"
 
@@ -154,9 +171,7 @@ def _without_login(value: object) -> object:
     return f"{kind}({MASK})" if _LOGIN_MESSAGE.match(kind) else value
 
 
-def _json(
-    record: logging.LogRecord, message: str, error: BaseException | None, made: str
-) -> str:
+def _json(record: logging.LogRecord, message: str, error: BaseException | None, made: str) -> str:
     row: dict[str, Any] = {
         "ts": made,
         "level": record.levelname,

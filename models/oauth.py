@@ -112,8 +112,11 @@ def _command(text: str) -> Callable[[], Awaitable[str]]:
         )
         try:
             assert process.stdout is not None
-            printed = await process.stdout.read(MAX_TOKEN_BYTES + 1)
-            status = await process.wait() if len(printed) <= MAX_TOKEN_BYTES else 0
+            await process.stdout.readexactly(MAX_TOKEN_BYTES + 1)
+            raise TokenError("kafka.oauth_token_command: what came is no token, but too long")
+        except asyncio.IncompleteReadError as whole:
+            printed = whole.partial
+            status = await process.wait()
         finally:
             if process.returncode is None:
                 process.kill()

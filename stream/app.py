@@ -8,10 +8,10 @@ import faust
 from faust.types.auth import CredentialsT
 from mode import Service, ServiceT
 
-from models.connection import ConnectionFault, reach
-from models.errors import causes
+from models.connection import ConnectionFaultError, reach
 from models.kafka import client_options
 from models.settings import KafkaSettings, Settings
+from stream.faults import explain
 from stream.rights import Role, explain_refusal, rights_of
 from stream.transport import app_options, has_coordinator, raise_client_errors
 
@@ -64,7 +64,7 @@ class ClientWatch(Service):  # type: ignore[misc]
     async def _look(self) -> None:
         try:
             await reach(self._kafka)
-        except ConnectionFault as fault:
+        except ConnectionFaultError as fault:
             if not fault.passing:
                 raise
             logger.warning("no coordinator of the group for %g s: %s", ALONE_S, fault)
@@ -105,25 +105,30 @@ def faust_options(settings: Settings) -> dict[str, Any]:
     )
 
 
-def run_app(app: faust.App) -> None:
+class _Worker(faust.Worker):  # type: ignore[misc]
+    """Keeps the first reason of a crash; those after it come of it."""
+
+    def _crash(self, reason: BaseException) -> None:
+        super()._crash(self.crash_reason or reason)
+
+
+def run_app(app: faust.App, settings: Settings, role: Role) -> None:
     """Run ``app`` until SIGTERM or SIGINT.
 
     Raises:
         SystemExit: At an end that was asked for.
+        UserError: What ended it, where a person can mend it.
         Exception: What ended it otherwise.
     """
-    worker = faust.Worker(
-        app, loglevel=logging.getLogger().level, quiet=True, override_logging=False
-    )
+    worker = _Worker(app, loglevel=logging.getLogger().level, quiet=True, override_logging=False)
+    worker.spinner = None  # it writes escape sequences to the terminal, or the log
     try:
         worker.execute_from_commandline()  # ends with SystemExit
     except SystemExit as end:
-        if not end.code:
+        reason = end.__context__
+        if not end.code or not isinstance(reason, Exception):
             raise
-        for cause in causes(end.__context__):
-            if isinstance(cause, Exception):
-                raise cause from None
-        raise
+        raise explain(reason, settings, [role]) or reason from None
 
 
 def _credentials(kafka: KafkaSettings) -> CredentialsT | None:

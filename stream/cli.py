@@ -39,9 +39,10 @@ class Commands(TyperGroup):
             logger.info("interrupted")
             raise typer.Exit(INTERRUPTED) from None
         except Exception as error:
-            from stream.faults import explain  # noqa: PLC0415 - slow to import
+            from stream.faults import EVERY_ROLE, ROLES, explain  # noqa: PLC0415 - slow to import
 
-            explained = explain(error, ctx.obj)
+            roles = ROLES.get(ctx.invoked_subcommand or "", EVERY_ROLE)
+            explained = explain(error, ctx.obj, roles)
             if explained is None:
                 raise
             raise explained from error

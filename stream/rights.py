@@ -104,7 +104,7 @@ def rights_of(role: Role, settings: Settings) -> list[Right]:
         needed = (Operation.CREATE, Operation.DESCRIBE)
         return _topics(needed, *topics.model_dump().values())
     if role is Role.STEER:
-        return [*_topics(_BOTH, topics.control), *_topics(_WRITE, topics.consumption)]
+        return _topics(_BOTH, topics.control)
     return [
         *_topics(_READ, topics.requests, topics.passed, topics.blocked, topics.rejected),
         *_topics(_READ, topics.outcomes),

@@ -20,6 +20,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from models.artifact import load_artifact
 from models.connection import reach
+from models.errors import UserError
 from models.kafka import client_options, topic_partitions
 from models.settings import Settings
 from stream.records import ModelAnnouncement, RecordError, TrainingExample
@@ -94,6 +95,10 @@ class TrainerDaemon:
         offsets = self._store.offsets
         found = await topic_partitions(self._settings.kafka, topics.examples)
         examples = found[topics.examples]
+        if not examples:
+            raise TopicMissingError(
+                f"{topics.examples}: no such topic; `weir topics` creates the topics of Weir"
+            )
         consumer.assign([*examples, TopicPartition(topics.models, 0)])
         for tp in examples:
             consumer.seek(tp, offsets.get(tp.partition, 0))
@@ -190,6 +195,10 @@ class TrainerDaemon:
         known = [pl.col(f"label_{task.name}").is_not_null() for task in job.tasks]
         frame = self._store.read(spec=spec.hash).filter(pl.all_horizontal(known))
         frame.write_parquet(job.examples)
+
+
+class TopicMissingError(UserError, RuntimeError):
+    """A topic that the trainer reads is not there."""
 
 
 class RebuildError(RuntimeError):

@@ -14,7 +14,7 @@ from typing import Final
 
 from aiokafka.errors import KafkaError
 
-from models.connection import ConnectionFault
+from models.connection import ConnectionFaultError
 from models.errors import UserError
 from models.settings import Settings, SettingsError
 from stream.doctor import access, local
@@ -61,7 +61,7 @@ async def diagnose(
         )
         findings += _of_brokers(settings, facts, roles)
         findings += [*access.nodes(settings, facts), *local.clock(settings, facts)]
-    except (ConnectionFault, SettingsError) as error:
+    except (ConnectionFaultError, SettingsError) as error:
         findings.append(fail("connection", str(error)))
     except KafkaError as error:
         findings.append(fail("connection", f"the broker stopped answering: {error}"))
@@ -74,11 +74,11 @@ async def first_step(settings: Settings, role: Role) -> None:
     """The quick checks of a worker that is about to start; warnings are logged.
 
     Raises:
-        ConnectionFault: If no broker can be used.
+        ConnectionFaultError: If no broker can be used.
         NotReadyError: If something is missing without which it could not work.
     """
     facts = await gather_quickly(settings, [role])
-    findings = _of_brokers(settings, facts, [role])
+    findings = [*_of_brokers(settings, facts, [role]), *local.metrics_port(settings)]
     for finding in findings:
         if finding.level is Level.WARN:
             logger.warning("%s: %s", finding.check, finding.sentence)

@@ -18,12 +18,11 @@ _INIT_PRODUCER_ID: Final = 22
 def connection(settings: Settings, facts: Facts) -> Iterator[Finding]:
     """How the client is connected, as whom, and to what."""
     kafka, server = settings.kafka, facts.server
-    how = kafka.security_protocol
-    if how.startswith("SASL"):
-        how += f", {kafka.sasl_mechanism}"
+    login = f", {kafka.sasl_mechanism}" if kafka.security_protocol.startswith("SASL") else ""
     yield ok(
         "connection",
-        f"{server.address} answers in {server.seconds * 1000:.0f} ms ({how}) to {principal(kafka)}",
+        f"{server.address} answers in {server.seconds * 1000:.0f} ms "
+        f"({kafka.security_protocol}{login}) to {principal(kafka)}",
     )
     _, fetch = server.versions.get(_FETCH, (0, 0))
     release = next((name for version, name in _RELEASES if fetch >= version), "")
@@ -61,7 +60,9 @@ def rights(settings: Settings, facts: Facts, roles: Sequence[Role]) -> Iterator[
         missing += 1
         needed = Right(right.resource, right.name, lacking, right.prefixed)
         if right.without:
-            yield warn("rights", f"{_short(needed)}: {right.without}", grant(settings.kafka, needed))
+            yield warn(
+                "rights", f"{_short(needed)}: {right.without}", grant(settings.kafka, needed)
+            )
         else:
             yield fail("rights", refusal(settings.kafka, needed))
     told = any(topic.operations is not None for topic in facts.topics.values())

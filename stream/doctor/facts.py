@@ -16,7 +16,7 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
-from models.connection import ConnectionFault, Server, reach, try_server
+from models.connection import ConnectionFaultError, Server, reach, try_server
 from models.kafka import client_options, patiently
 from models.settings import Settings
 from stream.doctor.protocol import GROUPS, METADATA, GroupRights, TopicRights, operations
@@ -57,12 +57,12 @@ class TopicFacts:
     @property
     def hidden(self) -> bool:
         """Whether the client may not even look at it."""
-        return self.error == TopicAuthorizationFailedError.errno
+        return bool(self.error == TopicAuthorizationFailedError.errno)
 
     @property
     def missing(self) -> bool:
         """Whether there is none."""
-        return self.error == UnknownTopicOrPartitionError.errno
+        return bool(self.error == UnknownTopicOrPartitionError.errno)
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ async def gather_quickly(settings: Settings, roles: Sequence[Role]) -> Facts:
     """What a worker looks at before it starts: a handful of requests.
 
     Raises:
-        ConnectionFault: If no broker can be used.
+        ConnectionFaultError: If no broker can be used.
         KafkaError: If one stops answering.
     """
     server = await reach(settings.kafka)
@@ -149,7 +149,7 @@ async def look_at_nodes(settings: Settings, server: Server) -> dict[str, str]:
     for address in server.nodes.values():
         try:
             await try_server(settings.kafka, address)
-        except ConnectionFault as fault:
+        except ConnectionFaultError as fault:
             wrong[address] = str(fault)
         else:
             wrong[address] = ""
@@ -159,6 +159,8 @@ async def look_at_nodes(settings: Settings, server: Server) -> dict[str, str]:
 async def newest_request(settings: Settings, partitions: int) -> Newest | None:
     """The newest request at the ends of the partitions; None where there is none in time."""
     topic = settings.topics.requests
+    if not partitions:
+        return None
     consumer = AIOKafkaConsumer(**client_options(settings.kafka), enable_auto_commit=False)
     found: list[Newest] = []
     try:
@@ -196,7 +198,7 @@ async def _topics(
         }
 
     async def describe(admin: AIOKafkaAdminClient) -> Any:
-        return await admin.describe_topics(list(names))
+        return await admin.describe_topics()  # asked by name, they might be created
 
     described = {topic["topic"]: topic for topic in await patiently(describe, admin)}
     unknown = TopicFacts(UnknownTopicOrPartitionError.errno)
@@ -273,10 +275,10 @@ async def _group(admin: AIOKafkaAdminClient, server: Server, name: str) -> Resou
         return ResourceFacts(trouble=repr(error))
     if told is None:
         return ResourceFacts()
-    error, *_, bits = told
+    code, *_, bits = told
     return ResourceFacts(
-        hidden=error == GroupAuthorizationFailedError.errno,
-        operations=operations(bits) if error == 0 else None,
+        hidden=code == GroupAuthorizationFailedError.errno,
+        operations=operations(bits) if code == 0 else None,
     )
 
 

@@ -1,5 +1,7 @@
 """Checks of what lies on this side: artifact, registry, compiled code, clock."""
 
+import errno
+import socket
 from collections.abc import Iterator
 from typing import Final
 
@@ -31,8 +33,7 @@ def artifact(settings: Settings) -> Iterator[Finding]:
     if found.tasks.names != wanted:
         yield fail(
             "artifact",
-            f"{url} predicts {', '.join(found.tasks.names)}, the settings list "
-            f"{', '.join(wanted)}",
+            f"{url} predicts {', '.join(found.tasks.names)}, the settings list {', '.join(wanted)}",
             "retrain it, or change [[tasks]]",
         )
     else:
@@ -72,6 +73,30 @@ def extraction(_settings: Settings) -> Iterator[Finding]:
         )
 
 
+def metrics_port(settings: Settings) -> Iterator[Finding]:
+    """Whether the metrics can be served where the settings say."""
+    host, port = settings.worker.metrics_host, settings.worker.metrics_port
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, number) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        why = "is taken" if taken else f"cannot be listened on: {error.strerror or error}"
+        yield fail(
+            "metrics",
+            f"port {port} of {host} {why}",
+            "choose another worker.metrics_port (--metrics-port), 0 for a free one"
+            if taken
+            else "correct worker.metrics_host and worker.metrics_port",
+        )
+    else:
+        yield ok("metrics", f"port {port} of {host} is free")
+
+
 def clock(settings: Settings, facts: Facts) -> Iterator[Finding]:
     """Whether this machine's clock is that of the brokers and producers, as far as can be told."""
     topic, newest = settings.topics.requests, facts.newest
@@ -87,4 +112,6 @@ def clock(settings: Settings, facts: Facts) -> Iterator[Finding]:
             "set the clocks by NTP; attribution windows are measured with both",
         )
     else:
-        yield ok("clock", f"the newest request on {topic} is {-ahead_s:.1f} s old by {whose}")
+        yield ok(
+            "clock", f"the newest request on {topic} is {max(0.0, -ahead_s):.1f} s old by {whose}"
+        )

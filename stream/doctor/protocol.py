@@ -89,9 +89,7 @@ class _GroupStruct(RequestStruct):  # type: ignore[misc]
     API_KEY = 15
     API_VERSION = 3
     RESPONSE_TYPE = DescribeGroupsResponse_v3
-    SCHEMA = Schema(
-        ("groups", Array(String("utf-8"))), ("include_authorized_operations", Boolean)
-    )
+    SCHEMA = Schema(("groups", Array(String("utf-8"))), ("include_authorized_operations", Boolean))
 
 
 class GroupRights(Request[_GroupStruct]):  # type: ignore[misc]

@@ -139,7 +139,7 @@ def sizes(settings: Settings, facts: Facts) -> Iterator[Finding]:
             )
 
 
-def replicas(settings: Settings, facts: Facts) -> Iterator[Finding]:
+def replicas(_settings: Settings, facts: Facts) -> Iterator[Finding]:
     """Whether a broker may be lost without losing records, or the right to write."""
     alone, single = [], len(facts.server.nodes) == 1
     for name, topic in facts.topics.items():
@@ -194,4 +194,3 @@ def _number(topic: TopicFacts | None, key: str) -> float | None:
 def _hours(ms: float) -> str:
     hours = ms / _HOUR_MS
     return f"{hours / 24:.3g} days" if hours >= 48 else f"{hours:.3g} h"
-

@@ -119,6 +119,14 @@ class _Outputs:
         self._before = (0, 0)
 
     async def __aenter__(self) -> Self:
+        try:
+            await self._begin()
+        except BaseException:
+            await self._consumer.stop()
+            raise
+        return self
+
+    async def _begin(self) -> None:
         await self._consumer.start()
         topics = self._topics
         outputs = (topics.passed, topics.blocked, topics.rejected)
@@ -126,7 +134,6 @@ class _Outputs:
         self._partitions = [tp for topic in outputs for tp in found[topic]]
         self._consumer.assign(self._partitions)
         self._before = await self.count()
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._consumer.stop()

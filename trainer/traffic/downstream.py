@@ -118,8 +118,8 @@ class Downstream:
         options = client_options(self._settings.kafka)
         topics = self._settings.topics
         consumer = AIOKafkaConsumer(**options, enable_auto_commit=False)
-        await consumer.start()
         try:
+            await consumer.start()
             async with BatchSender(options, topics.outcomes) as sender:
                 found = await topic_partitions(self._settings.kafka, topics.passed)
                 assigned = found[topics.passed]
