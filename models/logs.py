@@ -136,8 +136,8 @@ class _WorthLogging(logging.Filter):
 
     Faust's services report a crash once each, and that they are cancelled for it; Kafka's client
     reports each server that it cannot begin with. Both end in an error that is reported once, by
-    who started them. That a password goes over the wire in the clear is said once, not for each of a
-    worker's connections.
+    who started them. That a password goes over the wire in the clear is said once, not for each
+    of a worker's connections.
     """
 
     def __init__(self) -> None:

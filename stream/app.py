@@ -9,6 +9,7 @@ from faust.types.auth import CredentialsT
 from mode import Service, ServiceT
 
 from models.connection import ConnectionFaultError, reach
+from models.errors import UserError
 from models.kafka import client_options
 from models.settings import KafkaSettings, Settings
 from stream.faults import explain
@@ -81,7 +82,12 @@ class DisklessApp(faust.App):  # type: ignore[misc]
 
     def __init__(self, settings: Settings, group: str, role: Role) -> None:
         super().__init__(group, **faust_options(settings))
+        self._all_settings, self._role = settings, role
         self._client_watch = ClientWatch(self, settings, role)
+
+    def explain(self, error: BaseException) -> UserError | None:
+        """What ended the app, where a person can mend it."""
+        return explain(error, self._all_settings, [self._role])
 
     def on_init_dependencies(self) -> Iterable[ServiceT]:
         """The watch, and what Faust starts."""
@@ -112,7 +118,7 @@ class _Worker(faust.Worker):  # type: ignore[misc]
         super()._crash(self.crash_reason or reason)
 
 
-def run_app(app: faust.App, settings: Settings, role: Role) -> None:
+def run_app(app: DisklessApp) -> None:
     """Run ``app`` until SIGTERM or SIGINT.
 
     Raises:
@@ -128,7 +134,7 @@ def run_app(app: faust.App, settings: Settings, role: Role) -> None:
         reason = end.__context__
         if not end.code or not isinstance(reason, Exception):
             raise
-        raise explain(reason, settings, [role]) or reason from None
+        raise app.explain(reason) or reason from None
 
 
 def _credentials(kafka: KafkaSettings) -> CredentialsT | None:

@@ -218,8 +218,7 @@ def run_feedback(settings: Settings) -> None:
         UserError: If something that it needs is missing, then or later.
     """
     asyncio.run(first_step(settings, Role.FEEDBACK))
-    app = FeedbackApp(settings, load_artifact(settings.model.artifact).spec)
-    run_app(app, settings, Role.FEEDBACK)
+    run_app(FeedbackApp(settings, load_artifact(settings.model.artifact).spec))
 
 
 def _each(work: Callable[[Chunk], Awaitable[None]]) -> Callable[[faust.StreamT[Chunk]], Any]:

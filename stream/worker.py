@@ -211,4 +211,4 @@ def run_worker(settings: Settings) -> None:
         UserError: If something that it needs is missing, then or later.
     """
     asyncio.run(first_step(settings, Role.INTERCEPT))
-    run_app(InterceptApp(settings), settings, Role.INTERCEPT)
+    run_app(InterceptApp(settings))
