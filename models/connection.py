@@ -68,16 +68,18 @@ async def reach(kafka: KafkaSettings) -> Server:
         SettingsError: As :func:`models.kafka.client_options`.
     """
     options = client_options(kafka)
-    found = await asyncio.gather(
-        *(try_server(kafka, server, options) for server in kafka.servers), return_exceptions=True
-    )
+    tries = [asyncio.create_task(try_server(kafka, each, options)) for each in kafka.servers]
     faults: list[ConnectionFaultError] = []
-    for one in found:
-        if isinstance(one, Server):
-            return one
-        if not isinstance(one, ConnectionFaultError):
-            raise one
-        faults.append(one)
+    try:
+        for one in asyncio.as_completed(tries):
+            try:
+                return await one
+            except ConnectionFaultError as fault:
+                faults.append(fault)
+    finally:
+        for task in tries:
+            task.cancel()
+        await asyncio.gather(*tries, return_exceptions=True)
     raise min(faults, key=lambda fault: fault.passing)
 
 

@@ -24,7 +24,7 @@ from stream.kafka_security import unsigned_token
 from stream.processes import ChildProcess, free_port
 from stream.topics import ensure_topics
 from tests.stream.test_cli import COMMANDS, one_sentence, told, weir
-from tests.stream.test_worker import until
+from tests.stream.test_worker import publish, until
 
 pytestmark = pytest.mark.kafka
 
@@ -202,6 +202,30 @@ async def test_a_password_that_is_not_accepted_any_more_ends_a_worker(
     log = child.log.read_text()
     assert "Traceback" not in log
     assert "User:app may not log in with SCRAM-SHA-512" in log.splitlines()[-1]
+
+
+async def test_brokers_that_are_away_are_waited_for(clusters: Clusters, tmp_path: Path) -> None:
+    """The worker says now and then why nothing moves, and goes on when they are back."""
+    cluster, port = clusters["plain"], free_port()
+    settings = Settings(
+        kafka={**cluster.client.revealed(), "session_timeout_s": 6.0, "group": "patient"},
+        worker={"metrics_port": port},
+    )
+    await ensure_topics(settings.kafka, settings.topics)
+    child = ChildProcess("worker", ["worker"], tmp_path / "log", settings.environment())
+    async with child:
+        await publish(settings, 0, 40)
+        await until(child, port, lambda sample: sample.requests >= 40)
+        cluster.terminate(1)
+        deadline = time.monotonic() + ENDS_S
+        while "no coordinator of the group for 15 s" not in (log := child.log.read_text()):
+            assert child.returncode is None, log
+            assert time.monotonic() < deadline, log
+            await asyncio.sleep(0.5)
+        assert "no broker answers (connection refused)" in log
+        await asyncio.to_thread(cluster.start_node, 1)
+        await publish(settings, 40, 40)
+        await until(child, port, lambda sample: sample.requests >= 80)
 
 
 def _change_password(cluster: KafkaCluster, user: str, password: bytes) -> None:

@@ -26,7 +26,7 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
 
 @asynccontextmanager
 async def server(
-    context: ssl.SSLContext | None = None, *, silent: bool = False
+    context: ssl.SSLContext | None = None, *, silent: bool = False, host: str = "127.0.0.1"
 ) -> AsyncIterator[str]:
     """Something that listens and is no Kafka broker; its address."""
 
@@ -35,10 +35,10 @@ async def server(
             await reader.read()
         writer.close()
 
-    listener = await asyncio.start_server(talk, "127.0.0.1", 0, ssl=context)
+    listener = await asyncio.start_server(talk, host, 0, ssl=context)
     port = listener.sockets[0].getsockname()[1]
     async with listener:
-        yield f"127.0.0.1:{port}"
+        yield f"{host}:{port}"
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +115,17 @@ async def test_an_expired_certificate(authority: Authority) -> None:
     assert not found.passing
 
 
+async def test_a_certificate_for_another_address(authority: Authority) -> None:
+    """It is good for 127.0.0.1, and shown on 127.0.0.2."""
+    async with server(tls(authority, "elsewhere"), host="127.0.0.2") as address:
+        kafka = KafkaSettings(
+            bootstrap=address, security_protocol="SSL", ssl_cafile=str(authority.certificate)
+        )
+        assert "certificate is not for this address; check kafka.bootstrap" in str(
+            await fault(kafka)
+        )
+
+
 async def test_an_unknown_authority(authority: Authority, tmp_path: Path) -> None:
     """Neither the system's authorities nor another one signed it."""
     another = str(Authority(tmp_path).certificate)
@@ -138,6 +149,17 @@ async def test_the_fault_that_waiting_does_not_mend_comes_first(
         assert "TLS is spoken" in str(await fault(KafkaSettings(bootstrap=f"{dead},{address}")))
         with pytest.raises(ConnectionFaultError, match="connection refused"):
             await try_server(KafkaSettings(bootstrap=address), dead)
+
+
+@pytest.mark.broker
+async def test_a_server_that_never_answers_does_not_hold_up_another(
+    broker: EmbeddedBroker,
+) -> None:
+    """The first that can be used is used."""
+    async with server(silent=True) as address:
+        async with asyncio.timeout(connection.CONNECT_S / 2):
+            found = await reach(KafkaSettings(bootstrap=f"{address},{broker.bootstrap}"))
+    assert found.address == broker.bootstrap
 
 
 @pytest.mark.parametrize(

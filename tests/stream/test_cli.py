@@ -11,9 +11,12 @@ from pathlib import Path
 import orjson
 import pytest
 
+from models.kafka import client_options
 from models.settings import Settings
 from stream.broker import EmbeddedBroker
-from stream.processes import free_port
+from stream.processes import ChildProcess, free_port
+from stream.transport import ChunkSink, Outgoing
+from tests.stream.test_worker import until
 
 COMMANDS = {
     "worker": ["worker"],
@@ -160,3 +163,31 @@ def test_json_is_logged_by_whole_processes(settings: Settings, tmp_path: Path) -
     lines += [orjson.loads(line) for line in rest.splitlines()]
     assert {row["level"] for row in lines} >= {"DEBUG", "INFO"}
     assert {row["logger"].split(".")[0] for row in lines} >= {"aiokafka", "faust", "stream"}
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("form", ["text", "json"])
+async def test_what_is_on_a_topic_reaches_the_log_escaped_and_bounded(
+    settings: Settings, tmp_path: Path, form: str
+) -> None:
+    """Keys with line ends and escapes, 900 KB of value; at DEBUG all of it is logged."""
+    hostile = b"key\nERROR forged: line\x1b[2J\r" + b"k" * 20_000
+    rows = [
+        Outgoing(hostile, b'{"id": "a\\n\x1b[31m", "imp": [{}], "pad": "' + b"x" * 900_000, 1),
+        Outgoing(hostile, b"\n\x1b" * 1000, 2, [("head\ner", hostile)]),
+        Outgoing(b"control\n\x1b", b"\x1b[2J\n" * 1000, 3),
+    ]
+    async with ChunkSink(client_options(settings.kafka)) as sink:
+        await sink.send(settings.topics.requests, 0, rows[:2])
+        for topic in (settings.topics.control, settings.topics.models, settings.topics.consumption):
+            await sink.send(topic, 0, rows[2:])
+    port = free_port()
+    mine = settings.override({"worker.metrics_port": port, "log.format": form})
+    child = ChildProcess("worker", ["-v", "worker"], tmp_path / "log", mine.environment())
+    async with child:
+        await until(child, port, lambda sample: sample.requests == 2)
+        await child.stop()
+    lines = child.log.read_bytes().split(b"\n")
+    assert max(map(len, lines)) <= 4096
+    assert all(line.decode().isprintable() for line in lines)
+    assert not any(line.startswith(b"ERROR") for line in lines)
