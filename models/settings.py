@@ -5,10 +5,8 @@ beats the defaults below. Everything is validated at start; an error names the k
 with it and what would be right.
 """
 
-import difflib
 import json
 import os
-import reprlib
 import tomllib
 from collections.abc import Mapping
 from contextvars import ContextVar, copy_context
@@ -38,6 +36,7 @@ from pydantic_settings import (
 )
 
 from models.errors import UserError
+from models.settings_faults import explain, suggest
 from models.tasks import DEFAULT_TASKS, Task, TaskSet
 
 EVERYTHING: Final = "*"
@@ -416,7 +415,7 @@ class Settings(BaseSettings):
         try:
             return Settings(**tree)
         except ValidationError as error:
-            raise SettingsError(_explain(error)) from error
+            raise SettingsError(explain(error, Settings)) from error
 
     def environment(self) -> dict[str, str]:
         """Variables under which :func:`load_settings` gives just these settings again.
@@ -456,7 +455,7 @@ def load_settings(config: Path | None = None, flags: Mapping[str, Any] | None = 
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{config or 'weir.toml'}: not TOML: {error}") from error
     except (ValidationError, PydanticSettingsError) as error:
-        raise SettingsError(_explain(error)) from error
+        raise SettingsError(explain(error, Settings)) from error
     finally:
         _FILE.reset(token)
 
@@ -476,69 +475,5 @@ def _check_environment() -> None:
             if section not in Settings.model_fields:
                 raise SettingsError(
                     f"environment variable {variable}: there is no section {section!r}"
-                    f"{_suggest(section, list(Settings.model_fields))}"
+                    f"{suggest(section, list(Settings.model_fields))}"
                 )
-
-
-def _explain(error: ValidationError | PydanticSettingsError) -> str:
-    if isinstance(error, PydanticSettingsError):
-        return f"settings: {error}"
-    lines = []
-    for fault in error.errors():
-        path = [str(part) for part in fault["loc"]]
-        key = ".".join(path)
-        if fault["type"] == "extra_forbidden":
-            lines.append(f"{key}: unknown key{_suggest(path[-1], _siblings(path))}")
-        elif fault["type"] == "value_error":
-            lines.append(str(fault["ctx"]["error"]))
-        elif fault["type"] == "string_pattern_mismatch":
-            lines.append(
-                f"{key}: {_shown(path, fault['input'])} may have letters, digits, '.', '_' and "
-                "'-' only"
-            )
-        elif _is_secret(path):
-            lines.append(f"{key}: must be a text; put it in quotes (it is not shown)")
-        else:
-            lines.append(f"{key}: {fault['msg']} (found {_shown(path, fault['input'])})")
-    return "\n".join(lines)
-
-
-def _is_secret(path: list[str]) -> bool:
-    """Whether a key holds a secret, or is a part of one."""
-    model: type[BaseModel] = Settings
-    for part in path:
-        field = model.model_fields.get(part)
-        if field is None:
-            return False
-        if field.annotation is SecretStr:
-            return True
-        if not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
-            return False
-        model = field.annotation
-    return False
-
-
-def _shown(path: list[str], value: object) -> str:
-    """What was found, briefly; of a whole section, which may hold secrets, only its type."""
-    if len(path) < 2 or isinstance(value, dict | list):
-        return f"a {type(value).__name__}"
-    return reprlib.repr(value)
-
-
-def _siblings(path: list[str]) -> list[str]:
-    model: type[BaseModel] = Settings
-    for part in path[:-1]:
-        field = model.model_fields.get(part)
-        if field is None or not isinstance(field.annotation, type):
-            return []
-        if not issubclass(field.annotation, BaseModel):
-            return []
-        model = field.annotation
-    return list(model.model_fields)
-
-
-def _suggest(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; known are {', '.join(known)}" if known else ""
