@@ -86,13 +86,13 @@ class LineFormatter(logging.Formatter):
 
     def __init__(self, form: Format) -> None:
         super().__init__()
-        self._form = form
+        self.form = form
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its end."""
         message, error = _message(record), record.exc_info[1] if record.exc_info else None
         made = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        if self._form == "json":
+        if self.form == "json":
             return _json(record, message, error, made)
         head = f"{made} {record.levelname} {record.name}: {message}"
         if error is not None:
@@ -119,6 +119,12 @@ def set_up(form: Format = "text", *, verbose: bool = False, stream: TextIO | Non
     threading.excepthook = lambda args: _log_uncaught(
         args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback
     )
+
+
+def logs_json() -> bool:
+    """Whether this process logs for machines."""
+    formatters = (handler.formatter for handler in logging.getLogger().handlers)
+    return any(isinstance(each, LineFormatter) and each.form == "json" for each in formatters)
 
 
 def _log_uncaught(

@@ -110,6 +110,9 @@ def main() -> None:
 
 
 def _give_up(message: str) -> NoReturn:
+    if logs.logs_json():
+        logging.getLogger("weir").critical("%s", message)
+        sys.exit(2)
     lines = [logs.one_line(line) for line in message.splitlines()]
     Console(stderr=True).print(
         "weir: " + "\n".join(lines), style="red", highlight=False, markup=False, soft_wrap=True

@@ -1,6 +1,7 @@
 """Grants and takes back rights on a cluster with ACLs, as its administrator."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from confluent_kafka.admin import (
     AclBinding,
@@ -24,8 +25,11 @@ TIMEOUT_S = 30.0
 
 
 def grant(cluster: KafkaCluster, user: str, rights: Iterable[Right]) -> None:
-    """Let ``user`` do what the rights say."""
-    wanted = [binding for right in rights for binding in _bindings(AclBinding, user, right)]
+    """Let ``user`` do what the rights say; roles may need the same ones."""
+    single = dict.fromkeys(
+        replace(r, operations=(o,), without="") for r in rights for o in r.operations
+    )
+    wanted = [binding for right in single for binding in _bindings(AclBinding, user, right)]
     admin = _admin(cluster)  # what it has begun ends with it
     for done in admin.create_acls(wanted).values():
         done.result(TIMEOUT_S)

@@ -73,6 +73,15 @@ def test_no_broker_is_one_sentence(command: str, tmp_path: Path) -> None:
     assert f"{address}: no broker answers (connection refused)" in one_sentence(output)
 
 
+def test_what_ends_a_process_is_logged_for_machines_too(tmp_path: Path) -> None:
+    """As the last line, critical."""
+    address = f"127.0.0.1:{free_port()}"
+    output = told(weir(tmp_path, "--bootstrap", address, "--log-format", "json", "worker"))
+    (row,) = map(orjson.loads, output.splitlines())
+    assert (row["level"], row["logger"]) == ("CRITICAL", "weir")
+    assert row["message"].startswith(f"{address}: no broker answers")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_ctrl_c_while_connecting_ends_at_once(command: str, tmp_path: Path) -> None:
     """A broker that never answers is not waited for any longer."""
