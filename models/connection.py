@@ -126,7 +126,14 @@ def explain_connection(
 ) -> ConnectionFaultError:
     """What an error of a connection means for the settings."""
     chain = list(causes(error))
-    for explain in (_login_refused, _certificate_refused, _broker_alert, _other_protocol, _away):
+    shaking_hands = not isinstance(error, KafkaConnectionError)  # that one comes of a first request
+    if kafka.security_protocol.endswith("SSL") and shaking_hands and any(map(_no_tls, chain)):
+        plain = "SASL_PLAINTEXT" if kafka.security_protocol.startswith("SASL") else "PLAINTEXT"
+        return ConnectionFaultError(
+            f"{address}: no TLS is spoken there; should kafka.security_protocol be {plain}?",
+            passing=False,
+        )
+    for explain in (_login_refused, _certificate_refused, _broker_alert, _hung_up, _away):
         for cause in chain:
             if (found := explain(kafka, cause)) is not None:
                 reason, passing = found
@@ -197,10 +204,7 @@ def _broker_alert(kafka: KafkaSettings, error: BaseException) -> Found:
     return f"the broker ends the TLS handshake: {reason}; check kafka.security_protocol", False
 
 
-def _other_protocol(kafka: KafkaSettings, error: BaseException) -> Found:
-    if kafka.security_protocol.endswith("SSL") and _no_tls(error):
-        plain = "SASL_PLAINTEXT" if kafka.security_protocol.startswith("SASL") else "PLAINTEXT"
-        return f"no TLS is spoken there; should kafka.security_protocol be {plain}?", False
+def _hung_up(kafka: KafkaSettings, error: BaseException) -> Found:
     if isinstance(error, _HUNG_UP):
         return (
             f"the broker hung up on {kafka.security_protocol}; does it ask for a login "
