@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 COMPILED := $(wildcard models/features/_*.[ch])
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test bench bench-rate chaos check lint types imports format clean
+.PHONY: help demo test bench bench-rate chaos soak fuzz hostile check lint types imports format clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,15 @@ bench-rate: $(VENV)/.test ## The rate controller on seeded traffic, beside naive
 
 chaos: $(VENV)/.test ## A million requests, 100 kill -9, then brokers too; most of an hour (ARGS="--seed 2")
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+soak: $(VENV)/.test ## All roles for an hour at 2,000 requests/s, memory watched (ARGS="--minutes 60 --rate 2000")
+	@$(BIN)/python -m tests.soak $(ARGS)
+
+fuzz: $(VENV)/.test ## Scanner (sanitised), ONNX check, message decoders, settings (ARGS="--minutes 30")
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+hostile: $(VENV)/.test ## Every topic full of hostile records, on both brokers, both guarantees (ARGS="--records 2000")
+	@$(BIN)/python -m tests.hostile $(ARGS)
 
 check: lint types imports ## Lint, types, import layers
 

@@ -13,6 +13,9 @@ COPY models models
 COPY stream stream
 COPY trainer trainer
 RUN /opt/weir/bin/pip install --no-cache-dir --no-deps --force-reinstall .
+WORKDIR /
+# A package whose compiler or headers were missing installs all the same, ten times slower.
+RUN /opt/weir/bin/python -c "from models.features import _scan"
 
 FROM python:3.11-slim
 # A volume that is mounted over these folders for the first time takes their owner.
@@ -22,9 +25,13 @@ RUN groupadd --gid 10001 weir \
     && install --directory --owner=weir --group=weir \
         /var/lib/weir /srv/weir/registry /srv/weir/examples
 COPY --from=build /opt/weir /opt/weir
+# The commit that the image is built from, for weir_build_info: --build-arg BUILD_REVISION=...
+ARG BUILD_REVISION=""
 COPY deploy/healthcheck.py /opt/weir/bin/healthcheck.py
 ENV PATH=/opt/weir/bin:$PATH \
     PYTHONUNBUFFERED=1 \
+    BUILD_REVISION=$BUILD_REVISION \
+    METRICS_PORT=9464 \
     WEIR_WORKER__METRICS_PORT=9464 \
     WEIR_MODEL__REGISTRY=/srv/weir/registry \
     WEIR_TRAINER__STORE=/srv/weir/examples

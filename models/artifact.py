@@ -1,7 +1,8 @@
 """Loading an artifact: a folder of student, feature spec and manifest, verified in that order.
 
-Nothing is used before it is checked: manifest (against the announcement where one is given),
-then every file's hash, the spec's, the tasks, the model's opset. Nothing is ever unpickled.
+Nothing is used before it is checked: manifest (against the announcement where there was one), then
+every file's hash, the spec's, the tasks, the model to its last byte. All of it is bounded in size
+and time (:mod:`models.folder`). Nothing is ever unpickled.
 """
 
 import re
@@ -9,33 +10,83 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import fsspec
 from pydantic import ValidationError
 
+from models.bounds import (
+    MAX_FEATURES,
+    MAX_MANIFEST_BYTES,
+    MAX_OTHER_FILE_BYTES,
+    MAX_READ_S,
+    MAX_SPEC_BYTES,
+    MAX_STUDENT_BYTES,
+)
 from models.errors import UserError
 from models.features import FeatureSpec
+from models.folder import (
+    Deadline,
+    DeadlineError,
+    FileTooLargeError,
+    Folder,
+    FolderError,
+    MissingFileError,
+    NotAFileError,
+)
 from models.manifest import MANIFEST_FILE, SPEC_FILE, STUDENT_FILE, Manifest, sha256
-from models.onnxfile import OnnxFileError, inspect_onnx
+from models.onnxfile import OnnxFile, OnnxFileError, read_student
 from models.tasks import TaskSet
 
 PRETRAINED_PREFIX: Final = "pretrained:"
 PRETRAINED_FOLDER: Final = Path(__file__).parent / "pretrained"
-_PRETRAINED_NAME = re.compile(r"^[a-z0-9][a-z0-9_-]*$")
+MOST_BYTES: Final = {SPEC_FILE: MAX_SPEC_BYTES, STUDENT_FILE: MAX_STUDENT_BYTES}
+LONGEST_MESSAGE: Final = 500
+"""Characters of a fault; a file may put a text of any length into one."""
+_PRETRAINED_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
 class ArtifactFault(StrEnum):
     """What is wrong with an artifact."""
 
+    OUTSIDE_REGISTRY = "outside-registry"
     UNREACHABLE = "unreachable"
     MISSING_FILE = "missing-file"
+    NOT_A_FILE = "not-a-file"
+    TOO_LARGE = "too-large"
+    TOO_SLOW = "too-slow"
     BAD_MANIFEST = "bad-manifest"
     HASH_MISMATCH = "hash-mismatch"
     SPEC_MISMATCH = "spec-mismatch"
     TASK_MISMATCH = "task-mismatch"
     OPSET_MISMATCH = "opset-mismatch"
     BAD_MODEL = "bad-model"
+    UNTRIED = "untried"
+    """Something on this machine kept it from being tried."""
+    FAILED = "failed"
+    """It served, and then could not score a chunk."""
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same announcement may be right later, when its folder has come through."""
+        return self in _MAY_PASS
+
+
+_MAY_PASS: Final = frozenset(
+    {
+        ArtifactFault.UNREACHABLE,
+        ArtifactFault.MISSING_FILE,
+        ArtifactFault.HASH_MISMATCH,
+        ArtifactFault.TOO_SLOW,
+        ArtifactFault.UNTRIED,
+    }
+)
+_FAULTS: Final[Mapping[type[FolderError], ArtifactFault]] = {
+    MissingFileError: ArtifactFault.MISSING_FILE,
+    FileTooLargeError: ArtifactFault.TOO_LARGE,
+    NotAFileError: ArtifactFault.NOT_A_FILE,
+    DeadlineError: ArtifactFault.TOO_SLOW,
+    FolderError: ArtifactFault.UNREACHABLE,
+}
 
 
 class ArtifactError(UserError):
@@ -47,9 +98,28 @@ class ArtifactError(UserError):
     """
 
     def __init__(self, code: ArtifactFault, message: str) -> None:
+        if len(message) > LONGEST_MESSAGE:
+            message = f"{message[:LONGEST_MESSAGE]}..."
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactFiles:
+    """The files of a version, each as its manifest's hash says; spec and model are unread.
+
+    Attributes:
+        url: Where they came from.
+        manifest: What is known about the version.
+        manifest_sha256: Hash of ``manifest.json``, as announcements carry it.
+        contents: Content of every file by name, the manifest's too.
+    """
+
+    url: str
+    manifest: Manifest
+    manifest_sha256: str
+    contents: Mapping[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +132,7 @@ class Artifact:
         manifest_sha256: Hash of ``manifest.json``, as announcements carry it.
         spec: Feature spec that its ids come from.
         tasks: Tasks in the order of the student's output columns.
-        onnx: Content of ``student.onnx``.
+        onnx: What was understood of ``student.onnx``, for the runtime.
     """
 
     url: str
@@ -73,42 +143,89 @@ class Artifact:
     onnx: bytes
 
 
-def load_artifact(url: str | Path, expected_manifest_sha256: str | None = None) -> Artifact:
-    """Read and verify an artifact.
+def load_artifact(url: str | Path, manifest_sha256: str | None = None) -> Artifact:
+    """Read and verify an artifact that the settings name, or a command line.
 
     Args:
         url: A folder, an fsspec URL of one, or ``pretrained:NAME`` for one that ships.
-        expected_manifest_sha256: Hash from the announcement; a manifest with another is refused.
+        manifest_sha256: Its manifest's hash, where it is known.
 
     Raises:
         ArtifactError: With a code for what is wrong, naming the file.
     """
-    folder = _Folder(url)
-    raw = folder.read(MANIFEST_FILE)
+    return open_artifact(fetch_artifact(url, manifest_sha256))
+
+
+def fetch_artifact(
+    url: str | Path, manifest_sha256: str | None = None, root: str | None = None
+) -> ArtifactFiles:
+    """Read an artifact's files, within their bounds, and compare their hashes.
+
+    Args:
+        url: A folder, an fsspec URL of one, or ``pretrained:NAME`` for one that ships.
+        manifest_sha256: Hash that its manifest must have; None where the folder's word is taken.
+        root: On the local filesystem no file may lie outside this folder, links followed.
+
+    Raises:
+        ArtifactError: With a code for what is wrong, naming the file.
+    """
+    resolved = resolve_url(url)
+    try:
+        return Deadline(MAX_READ_S).run(
+            resolved, lambda: _fetch(Folder(resolved, root), manifest_sha256)
+        )
+    except FolderError as error:
+        raise ArtifactError(_FAULTS[type(error)], str(error)) from error
+
+
+def _fetch(folder: Folder, manifest_sha256: str | None) -> ArtifactFiles:
+    raw = folder.read(MANIFEST_FILE, MAX_MANIFEST_BYTES)
     digest = sha256(raw)
-    if expected_manifest_sha256 not in (None, digest):
+    if manifest_sha256 not in (None, digest):
         raise ArtifactError(
             ArtifactFault.HASH_MISMATCH,
-            f"{folder.url}/{MANIFEST_FILE}: sha256 {digest} found, {expected_manifest_sha256} "
+            f"{folder.url}/{MANIFEST_FILE}: sha256 {digest} found, {manifest_sha256!r} "
             "announced; the folder changed after it was published: publish a new version",
         )
     manifest = _parse_manifest(raw, folder.url)
-    contents = {name: folder.read(name) for name in sorted(manifest.files)}
-    for name, content in contents.items():
-        if sha256(content) != manifest.files[name]:
+    contents = {MANIFEST_FILE: raw}
+    for name in sorted(manifest.files):
+        contents[name] = folder.read(name, MOST_BYTES.get(name, MAX_OTHER_FILE_BYTES))
+        if sha256(contents[name]) != manifest.files[name]:
             raise ArtifactError(
                 ArtifactFault.HASH_MISMATCH,
                 f"{folder.url}/{name}: its content is not what the manifest's hash says",
             )
-    spec = _parse_spec(contents[SPEC_FILE], manifest, folder.url)
-    _check_model(contents[STUDENT_FILE], manifest, folder.url)
+    return ArtifactFiles(folder.url, manifest, digest, contents)
+
+
+def open_artifact(files: ArtifactFiles) -> Artifact:
+    """Read spec and model of an artifact whose files were fetched.
+
+    Raises:
+        ArtifactError: With a code for what is wrong, naming the file.
+    """
+    manifest, url = files.manifest, files.url
+    spec = _parse_spec(files.contents[SPEC_FILE], manifest, url)
+    model = _read_model(files.contents[STUDENT_FILE], manifest, url)
+    if spec.columns > MAX_FEATURES:
+        raise ArtifactError(
+            ArtifactFault.SPEC_MISMATCH,
+            f"{url}/{SPEC_FILE}: {spec.columns} columns, more than {MAX_FEATURES}",
+        )
+    if (model.columns, model.tasks) != (spec.columns, len(manifest.tasks)):
+        raise ArtifactError(
+            ArtifactFault.BAD_MODEL,
+            f"{url}/{STUDENT_FILE}: {model.columns} columns in and {model.tasks} out; the spec "
+            f"has {spec.columns}, the manifest {len(manifest.tasks)} tasks",
+        )
     return Artifact(
-        url=folder.url,
+        url=url,
         manifest=manifest,
-        manifest_sha256=digest,
+        manifest_sha256=files.manifest_sha256,
         spec=spec,
         tasks=manifest.task_set,
-        onnx=contents[STUDENT_FILE],
+        onnx=model.content,
     )
 
 
@@ -148,9 +265,10 @@ def _parse_manifest(raw: bytes, url: str) -> Manifest:
 def _parse_spec(content: bytes, manifest: Manifest, url: str) -> FeatureSpec:
     try:
         spec = FeatureSpec.parse(content.decode("utf-8"), f"{url}/{SPEC_FILE}")
-    except ValueError as error:
+    except Exception as error:  # whatever a text of someone else's makes the parser raise
         raise ArtifactError(
-            ArtifactFault.SPEC_MISMATCH, f"{url}/{SPEC_FILE}: no feature spec: {error}"
+            ArtifactFault.SPEC_MISMATCH,
+            f"{url}/{SPEC_FILE}: no feature spec: {type(error).__name__}: {error}",
         ) from error
     if spec.hash != manifest.spec_hash:
         raise ArtifactError(
@@ -160,40 +278,17 @@ def _parse_spec(content: bytes, manifest: Manifest, url: str) -> FeatureSpec:
     return spec
 
 
-def _check_model(model: bytes, manifest: Manifest, url: str) -> None:
+def _read_model(file: bytes, manifest: Manifest, url: str) -> OnnxFile:
     try:
-        opset = inspect_onnx(model).opset
+        model = read_student(file)
     except OnnxFileError as error:
         raise ArtifactError(ArtifactFault.BAD_MODEL, f"{url}/{STUDENT_FILE}: {error}") from error
-    if opset != manifest.opset:
+    if model.opset != manifest.opset:
         raise ArtifactError(
             ArtifactFault.OPSET_MISMATCH,
-            f"{url}/{STUDENT_FILE}: opset {opset} found, the manifest says {manifest.opset}",
+            f"{url}/{STUDENT_FILE}: opset {model.opset} found, the manifest says {manifest.opset}",
         )
-
-
-class _Folder:
-    """Files of one folder on any filesystem that fsspec knows."""
-
-    def __init__(self, url: str | Path) -> None:
-        self.url = resolve_url(url)
-        try:
-            self._fs, self._path = fsspec.core.url_to_fs(self.url)
-        except (ValueError, ImportError) as error:
-            raise ArtifactError(ArtifactFault.UNREACHABLE, f"{self.url}: {error}") from error
-
-    def read(self, name: str) -> bytes:
-        try:
-            content: Any = self._fs.cat_file(f"{self._path.rstrip('/')}/{name}")
-        except FileNotFoundError as error:
-            raise ArtifactError(
-                ArtifactFault.MISSING_FILE, f"{self.url}/{name}: there is no such file"
-            ) from error
-        except Exception as error:  # each filesystem has exceptions of its own
-            raise ArtifactError(
-                ArtifactFault.UNREACHABLE, f"{self.url}/{name}: {type(error).__name__}: {error}"
-            ) from error
-        return bytes(content)
+    return model
 
 
 def resolve_url(url: str | Path) -> str:
@@ -206,6 +301,6 @@ def resolve_url(url: str | Path) -> str:
     if not text.startswith(PRETRAINED_PREFIX):
         return text.rstrip("/")
     name = text.removeprefix(PRETRAINED_PREFIX)
-    if not _PRETRAINED_NAME.match(name):
+    if not _PRETRAINED_NAME.fullmatch(name):
         raise ArtifactError(ArtifactFault.MISSING_FILE, f"{text}: {name!r} is not a name")
     return str(PRETRAINED_FOLDER / name)

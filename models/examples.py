@@ -18,6 +18,8 @@ from models.features import FeatureSpec
 from models.tasks import ALL_REQUESTS, TaskSet
 
 DEFAULT_STREAM_ROWS: Final = 65_536
+#: Optional column: for how many requests a row stands, where not all could be kept.
+WEIGHT: Final = "weight"
 Paths = str | Path | Sequence[str | Path]
 
 
@@ -55,6 +57,7 @@ class Examples:
             whatever the task's population: see :meth:`targets`.
         propensity_N: Probability of the verdict that let the row be seen; NaN where unknown.
         p_true_NT: True probabilities on each task's own population, None when not stored.
+        weight_N: For how many requests each row stands, 1 or more; None when not stored.
     """
 
     ts_N: npt.NDArray[np.int64]
@@ -62,6 +65,7 @@ class Examples:
     labels_NT: npt.NDArray[np.float32]
     propensity_N: npt.NDArray[np.float64]
     p_true_NT: npt.NDArray[np.float64] | None = None
+    weight_N: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.ts_N)
@@ -75,7 +79,13 @@ class Examples:
             labels_NT=self.labels_NT[rows_K],
             propensity_N=self.propensity_N[rows_K],
             p_true_NT=None if self.p_true_NT is None else self.p_true_NT[rows_K],
+            weight_N=None if self.weight_N is None else self.weight_N[rows_K],
         )
+
+    @property
+    def weights(self) -> npt.NDArray[np.float32]:
+        """For how many requests each row stands, whether that is stored or not."""
+        return np.ones(len(self), np.float32) if self.weight_N is None else self.weight_N
 
     def targets(self, tasks: TaskSet) -> npt.NDArray[np.float32]:
         """Labels with every row outside a task's population masked as well, shape (N, T)."""
@@ -111,12 +121,14 @@ def read_examples(paths: Paths, spec: FeatureSpec, tasks: TaskSet) -> Examples:
     if len({part.p_true_NT is None for part in parts}) > 1:
         raise ExampleError(f"{_names(paths)}: only some files have the columns p_true_<task>")
     truths = [part.p_true_NT for part in parts if part.p_true_NT is not None]
+    weighted = any(part.weight_N is not None for part in parts)
     return Examples(
         ts_N=np.concatenate([part.ts_N for part in parts]),
         features_NC=np.concatenate([part.features_NC for part in parts]),
         labels_NT=np.concatenate([part.labels_NT for part in parts]),
         propensity_N=np.concatenate([part.propensity_N for part in parts]),
         p_true_NT=np.concatenate(truths) if truths else None,
+        weight_N=np.concatenate([part.weights for part in parts]) if weighted else None,
     )
 
 
@@ -170,6 +182,9 @@ def _check_schema(path: Path, schema: dict[str, pl.DataType], tasks: TaskSet) ->
     truths = [f"p_true_{name}" for name in tasks.names]
     if any(name in schema for name in truths):
         needed += truths
+    if WEIGHT in schema:
+        needed.append(WEIGHT)
+        wanted[WEIGHT] = pl.Float64()
     for name in needed:
         if name not in schema:
             raise ExampleError(f"{path}: the column {name} is missing; {wanted[name]} is needed")
@@ -199,7 +214,17 @@ def _arrays(path: Path, frame: pl.DataFrame, spec: FeatureSpec, tasks: TaskSet) 
         p_true_NT=np.stack([_floats(frame[name]) for name in truth_names], axis=1)
         if truth_names
         else None,
+        weight_N=_weights(path, frame[WEIGHT]) if WEIGHT in frame.columns else None,
     )
+
+
+def _weights(path: Path, column: pl.Series) -> npt.NDArray[np.float32]:
+    """Null, from a part without weights, is one."""
+    weights_N = column.cast(pl.Float64).fill_null(1.0).to_numpy().astype(np.float32)
+    wrong_N = ~(np.isfinite(weights_N) & (weights_N >= 1))
+    if wrong_N.any():
+        raise ExampleError(f"{path}: {WEIGHT} is {weights_N[wrong_N][0]:g}; 1 or more fits")
+    return weights_N
 
 
 def _features(path: Path, column: pl.Series, spec: FeatureSpec) -> npt.NDArray[np.int32]:

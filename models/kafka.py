@@ -10,6 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 from aiokafka.protocol.metadata import MetadataRequest
 
+from models.batches import BoundedConsumer, RefusedBatch
 from models.oauth import token_provider
 from models.settings import KafkaSettings, SettingsError
 
@@ -62,6 +63,34 @@ def _login(kafka: KafkaSettings) -> dict[str, Any]:
         "sasl_plain_username": kafka.sasl_username,
         "sasl_plain_password": kafka.sasl_password.get_secret_value(),
     }
+
+
+def bounded_consumer(
+    kafka: KafkaSettings,
+    refused: Callable[[RefusedBatch], None] | None = None,
+    *,
+    keep: bool = False,
+    **options: Any,
+) -> BoundedConsumer:
+    """A consumer in no group that no batch can stop; see :class:`models.batches.BoundedConsumer`.
+
+    Args:
+        kafka: Brokers, and the bound on a batch.
+        refused: Told of every batch that is refused; without it, they are logged.
+        keep: Whether it hands refused batches over in their place.
+        options: Of aiokafka's consumer.
+
+    Raises:
+        SettingsError: As :func:`client_options`.
+    """
+    return BoundedConsumer(
+        **client_options(kafka),
+        enable_auto_commit=False,
+        max_unpacked_bytes=kafka.max_unpacked_bytes,
+        refused=refused,
+        keep=keep,
+        **options,
+    )
 
 
 async def topic_partitions(kafka: KafkaSettings, *topics: str) -> dict[str, list[TopicPartition]]:

@@ -6,10 +6,12 @@ trusted before it (see "Artifact" in ARCHITECTURE.md).
 
 import hashlib
 import re
-from typing import Any, Final, Literal, Self
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from models.bounds import MAX_ARTIFACT_FILES, MAX_TASKS, MAX_TIME_MS, MAX_VERSION
 from models.tasks import Task, TaskSet
 
 MANIFEST_FILE: Final = "manifest.json"
@@ -18,12 +20,16 @@ SPEC_FILE: Final = "features.toml"
 CARD_FILE: Final = "card.html"
 OWN: Final = "own"
 """The source of uncertainty that is no single task: every task's own."""
-_FILE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-_SHA256 = re.compile(r"^[0-9a-f]{64}$")
+VERSION_PATTERN: Final = r"\A[A-Za-z0-9][A-Za-z0-9_.-]*\Z"
+"""Of a version, and of any file or folder name below a registry: no way up or out."""
+SHA256_PATTERN: Final = r"\A[0-9a-f]{64}\Z"
+
+Millis = Annotated[int, Field(ge=0, le=MAX_TIME_MS)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class TaskMetrics(_Part):
@@ -38,8 +44,8 @@ class TaskMetrics(_Part):
         ece: Expected calibration error over 15 bins of equal count; None without rows.
     """
 
-    rows: int
-    positives: int
+    rows: Count
+    positives: Count
     auc_roc: float | None
     auc_pr: float | None
     log_loss: float | None
@@ -72,11 +78,11 @@ class TrainingRange(_Part):
         held_out_rows: Rows of the newest slice, for the metrics only.
     """
 
-    ts_min: int
-    ts_max: int
-    rows: int
-    unlabelled_rows: int
-    held_out_rows: int
+    ts_min: Millis
+    ts_max: Millis
+    rows: Count
+    unlabelled_rows: Count
+    held_out_rows: Count
 
 
 class AutoRow(_Part):
@@ -127,7 +133,7 @@ class Manifest(_Part):
     Attributes:
         format: Version of this schema.
         version: Name of the version; unique in its registry.
-        created: Time of creation, ISO 8601 UTC.
+        created: Time of creation, ISO 8601 with an offset, after 1970.
         files: sha256 (hex) of every other file of the folder, by name.
         spec_hash: Hash of the feature spec.
         opset: Standard ONNX operator set that the student asks for.
@@ -149,12 +155,12 @@ class Manifest(_Part):
     """
 
     format: Literal[1] = 1
-    version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    version: str = Field(max_length=MAX_VERSION)
     created: str
     files: dict[str, str]
     spec_hash: str
     opset: int
-    tasks: tuple[Task, ...]
+    tasks: tuple[Task, ...] = Field(max_length=MAX_TASKS)
     label_rates: dict[str, float]
     training: TrainingRange
     metrics: Metrics
@@ -171,16 +177,42 @@ class Manifest(_Part):
         """The tasks as a set."""
         return TaskSet(self.tasks)
 
+    @property
+    def created_s(self) -> float:
+        """Time of creation, seconds since the epoch."""
+        return datetime.fromisoformat(self.created).timestamp()
+
+    @field_validator("version")
+    @classmethod
+    def _version_is_a_name(cls, version: str) -> str:
+        if not is_name(version):
+            raise ValueError(f"{version!r} is not a name of letters, digits, '_', '.' and '-'")
+        return version
+
+    @field_validator("created")
+    @classmethod
+    def _created_is_a_time(cls, created: str) -> str:
+        try:
+            moment = datetime.fromisoformat(created)
+            known = moment.tzinfo is not None and 0 <= moment.timestamp() * 1000 <= MAX_TIME_MS
+        except (ValueError, OverflowError):
+            known = False
+        if not known:
+            raise ValueError(f"{created[:64]!r} is no time, such as '2026-05-01T12:00:00+00:00'")
+        return created
+
     @field_validator("files")
     @classmethod
     def _files_are_here(cls, files: dict[str, str]) -> dict[str, str]:
         for name in (STUDENT_FILE, SPEC_FILE):
             if name not in files:
                 raise ValueError(f"{name} is not listed")
-        for name, sha256 in files.items():
-            if not _FILE_NAME.match(name) or name == MANIFEST_FILE:
+        if len(files) > MAX_ARTIFACT_FILES:
+            raise ValueError(f"{len(files)} files, more than {MAX_ARTIFACT_FILES}")
+        for name, digest in files.items():
+            if not is_name(name) or name == MANIFEST_FILE:
                 raise ValueError(f"{name!r} is not the name of a file of the artifact's own folder")
-            if not _SHA256.match(sha256):
+            if not re.match(SHA256_PATTERN, digest):
                 raise ValueError(f"the hash of {name} is not a sha256 in hex")
         return files
 
@@ -194,6 +226,11 @@ class Manifest(_Part):
     def to_bytes(self) -> bytes:
         """Content of ``manifest.json``."""
         return (self.model_dump_json(indent=1) + "\n").encode()
+
+
+def is_name(text: str) -> bool:
+    """Whether it can name a version or a file of one: letters, digits, ``_``, ``.``, ``-``."""
+    return len(text) <= MAX_VERSION and re.match(VERSION_PATTERN, text) is not None
 
 
 def sha256(content: bytes) -> str:

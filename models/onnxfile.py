@@ -1,135 +1,256 @@
-"""What an ONNX file claims about itself, read from its bytes without the onnx package.
+"""Which ONNX files may serve: those that the export can make, and nothing else.
 
-A worker must know before it hands a model to the runtime that the model is one file (no tensor
-points at external data) and uses standard operators only. The protobuf wire format is simple
-enough to walk: a message is a run of (tag, value), and only the few fields below matter.
-Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+A model comes from a topic and a folder that others may write, and a runtime executes it. So the
+file is read strictly (:mod:`models.protobuf`) down to the last byte, its operators, attributes,
+types and names are compared with lists of what is allowed, and **only what was understood is
+written out again for the runtime**: it never sees a byte that was not checked here. (To check the
+file and hand over its own bytes would need this reader and the runtime's to agree on every odd
+encoding; a file written anew needs no such agreement.)
+
+What is allowed has no loops, no branches, no functions, no files beside it, and no shape that
+depends on data, so its time and memory depend on the number of requests alone;
+:mod:`models.trial` measures both. Field numbers:
+https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """
 
-from collections.abc import Iterator
+import math
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-STANDARD_DOMAINS: Final = frozenset({"", "ai.onnx"})
-_MAX_DEPTH: Final = 8
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+import numpy as np
+
+from models.bounds import MAX_STUDENT_BYTES
+from models.protobuf import Field, Kind, Message, Schema, WireError, decode, encode
+
+OPSET: Final = 17
+IR_VERSION: Final = 8
+INPUT: Final = "ids"
+OUTPUTS: Final = ("scores", "uncertainties")
+MOST_NODES: Final = 256
+MOST_TENSORS: Final = 256
+MOST_INPUTS: Final = 3
+MOST_DIMENSIONS: Final = 4
+LARGEST_DIMENSION: Final = 1 << 24
+
+FLOAT, INT32, INT64 = 1, 6, 7
+ITEM_BYTES: Final = {FLOAT: 4, INT32: 4, INT64: 8}
+_INT_ATTRIBUTE: Final = 2
+_NAME = re.compile(r"[A-Za-z0-9_]+")
 
 
 class OnnxFileError(ValueError):
-    """Bytes that are not an ONNX model, or one that needs more than standard operators."""
+    """A file that is no student as the export makes them; the message names field and fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """How an operator of the standard domain may be used.
+
+    Attributes:
+        inputs: Number of its inputs.
+        attributes: What each attribute, a whole number, may be; none has to be given.
+        constants: Inputs that decide a shape, and so must be initializers.
+    """
+
+    inputs: int
+    attributes: Mapping[str, Sequence[int]] | None = None
+    constants: tuple[int, ...] = ()
+
+
+#: All that :mod:`models.nets.export` writes (tests/nets/test_export.py), and nothing beyond it.
+OPERATORS: Final[Mapping[str, Operator]] = {
+    "Gather": Operator(2, {"axis": (0, 1)}),
+    "Reshape": Operator(2, constants=(1,)),
+    "Unsqueeze": Operator(2, constants=(1,)),
+    "ReduceSum": Operator(2, {"keepdims": (0, 1)}, constants=(1,)),
+    "Cast": Operator(1, {"to": (FLOAT,)}),
+    "Gemm": Operator(3),
+    "Not": Operator(1),
+    **dict.fromkeys(("Relu", "Sigmoid", "Softplus", "Exp"), Operator(1)),
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Max", "Min", "MatMul", "Equal"), Operator(2)),
+}
+
+
+def _message(name: str, schema: Schema, most: int | None = None) -> Field:
+    return Field(name, Kind.MESSAGE, most, schema)
+
+
+_ATTRIBUTE: Schema = {
+    1: Field("name", Kind.TEXT),
+    3: Field("i", Kind.NUMBER),
+    20: Field("type", Kind.NUMBER),
+}
+_NODE: Schema = {
+    1: Field("input", Kind.TEXT, MOST_INPUTS),
+    2: Field("output", Kind.TEXT, 1),
+    3: Field("name", Kind.TEXT),
+    4: Field("op_type", Kind.TEXT),
+    5: _message("attribute", _ATTRIBUTE, 1),
+}
+_TENSOR: Schema = {
+    1: Field("dims", Kind.NUMBER, MOST_DIMENSIONS),
+    2: Field("data_type", Kind.NUMBER),
+    8: Field("name", Kind.TEXT),
+    9: Field("raw_data", Kind.BYTES, bytes=MAX_STUDENT_BYTES),
+}
+_DIMENSION: Schema = {1: Field("dim_value", Kind.NUMBER), 2: Field("dim_param", Kind.TEXT)}
+_SHAPE: Schema = {1: _message("dim", _DIMENSION, 2)}
+_TENSOR_TYPE: Schema = {1: Field("elem_type", Kind.NUMBER), 2: _message("shape", _SHAPE)}
+_VALUE: Schema = {
+    1: Field("name", Kind.TEXT),
+    2: _message("type", {1: _message("tensor_type", _TENSOR_TYPE)}),
+}
+_GRAPH: Schema = {
+    1: _message("node", _NODE, MOST_NODES),
+    2: Field("name", Kind.TEXT),
+    5: _message("initializer", _TENSOR, MOST_TENSORS),
+    11: _message("input", _VALUE, 1),
+    12: _message("output", _VALUE, len(OUTPUTS)),
+}
+_OPSET: Schema = {1: Field("domain", Kind.TEXT), 2: Field("version", Kind.NUMBER)}
+_MODEL: Schema = {
+    1: Field("ir_version", Kind.NUMBER),
+    2: Field("producer_name", Kind.TEXT),
+    7: _message("graph", _GRAPH),
+    8: _message("opset_import", _OPSET, 1),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class OnnxFile:
-    """What matters of a model.
+    """A student's file.
 
     Attributes:
         opset: Version of the standard operator set that it asks for.
+        columns: C of its input ``ids``, int32 (N, C).
+        tasks: T of its outputs ``scores`` and ``uncertainties``, float32 (N, T).
+        content: The model for the runtime, written anew from what was understood.
     """
 
     opset: int
+    columns: int
+    tasks: int
+    content: bytes
 
 
-def inspect_onnx(model: bytes) -> OnnxFile:
-    """Check that a model is self-contained and standard, and read its opset.
+def read_student(file: bytes) -> OnnxFile:
+    """Check all of ``student.onnx``.
 
     Raises:
-        OnnxFileError: If the bytes are no ONNX model, or it declares functions of its own, uses
-            operators outside the standard domain or tensors stored outside the file.
+        OnnxFileError: If anything in it is not what the export can make.
     """
-    opset = None
-    has_graph = False
-    for number, value in _fields(memoryview(model)):
-        if number == 8:  # ModelProto.opset_import
-            entry = dict(_fields(_message(value)))
-            domain = _text(entry.get(1, b""))
-            if domain in STANDARD_DOMAINS:
-                opset = entry.get(2)
-            else:
-                raise OnnxFileError(f"the operator domain {domain!r} is not standard")
-        elif number == 7:  # ModelProto.graph
-            has_graph = True
-            _check_graph(_message(value), 0)
-        elif number == 25:  # ModelProto.functions
-            raise OnnxFileError("model-local functions are not allowed")
-    if not isinstance(opset, int) or not has_graph:
-        raise OnnxFileError("not an ONNX model: no graph or no standard opset in it")
-    return OnnxFile(opset=opset)
+    try:
+        model = decode(memoryview(file), _MODEL, "model")
+    except WireError as error:
+        raise OnnxFileError(str(error)) from error
+    opset = _opset(model)
+    _need(model.get("ir_version") == IR_VERSION, f"model.ir_version: {IR_VERSION} is needed")
+    _need("graph" in model, "model.graph: missing")
+    graph = model["graph"]
+    for tensor in graph["initializer"]:
+        _check_tensor(tensor)
+    columns, tasks = _signature(graph)
+    _check_names(graph)
+    return OnnxFile(opset, columns, tasks, encode(model, _MODEL))
 
 
-def _check_graph(graph: memoryview, depth: int) -> None:
-    if depth > _MAX_DEPTH:
-        raise OnnxFileError("subgraphs are nested too deeply")
-    for number, value in _fields(graph):
-        if number == 1:  # GraphProto.node
-            _check_node(_message(value), depth)
-        elif number == 5:  # GraphProto.initializer
-            _check_tensor(_message(value))
-        elif number == 15:  # GraphProto.sparse_initializer
-            raise OnnxFileError("sparse initializers are not allowed")
+def _opset(model: Message) -> int:
+    _need(model["opset_import"], "model.opset_import: missing")
+    (entry,) = model["opset_import"]
+    domain, opset = entry.get("domain", ""), entry.get("version")
+    _need(domain == "", f"model.opset_import: the domain {domain!r} is not the standard one")
+    _need(opset == OPSET, f"model.opset_import: opset {OPSET} is needed, {opset} found")
+    return OPSET
 
 
-def _check_node(node: memoryview, depth: int) -> None:
-    for number, value in _fields(node):
-        if number == 7 and (domain := _text(value)) not in STANDARD_DOMAINS:  # NodeProto.domain
-            raise OnnxFileError(f"the operator domain {domain!r} is not standard")
-        if number != 5:  # NodeProto.attribute
-            continue
-        for part, content in _fields(_message(value)):
-            if part in (5, 10):  # AttributeProto.t, .tensors
-                _check_tensor(_message(content))
-            elif part in (6, 11):  # AttributeProto.g, .graphs
-                _check_graph(_message(content), depth + 1)
+def _check_tensor(tensor: Message) -> None:
+    name, dims = tensor.get("name", ""), tensor["dims"]
+    item = ITEM_BYTES.get(tensor.get("data_type", 0))
+    if item is None:
+        raise OnnxFileError(f"initializer {name!r}: its type is not float32, int32 or int64")
+    for dim in dims:
+        _need(
+            1 <= dim <= LARGEST_DIMENSION,
+            f"initializer {name!r}: a dimension is not from 1 to {LARGEST_DIMENSION}",
+        )
+    data = tensor.get("raw_data", b"")
+    size, found = math.prod(dims) * item, len(data)
+    _need(size == found, f"initializer {name!r}: {found} bytes of data, {size} are needed")
+    if tensor["data_type"] == FLOAT:
+        undefined = np.isnan(np.frombuffer(data, "<f4")).any()  # a last knot is infinite
+        _need(not undefined, f"initializer {name!r}: a value is not a number")
 
 
-def _check_tensor(tensor: memoryview) -> None:
-    for number, value in _fields(tensor):
-        if number == 13 or (number == 14 and value != 0):  # .external_data, .data_location
-            raise OnnxFileError("a tensor is stored outside the file")
+def _signature(graph: Message) -> tuple[int, int]:
+    """C and T, of one input and two outputs."""
+    found = [_value(value, INT32) for value in graph["input"]]
+    _need([name for name, _ in found] == [INPUT], f"graph.input: just {INPUT!r} is needed")
+    outputs = [_value(value, FLOAT) for value in graph["output"]]
+    _need(
+        tuple(name for name, _ in outputs) == OUTPUTS,
+        f"graph.output: {' and '.join(OUTPUTS)} are needed, in this order",
+    )
+    (_, tasks), (_, others) = outputs
+    _need(tasks == others, f"graph.output: {OUTPUTS[0]} have {tasks} columns, the others {others}")
+    return found[0][1], tasks
 
 
-def _message(value: int | memoryview) -> memoryview:
-    if isinstance(value, int):
-        raise OnnxFileError("not an ONNX model: a number where a message belongs")
-    return value
+def _value(value: Message, element: int) -> tuple[str, int]:
+    name = value.get("name", "")
+    kind = value.get("type", {}).get("tensor_type", {})
+    dims = kind.get("shape", {}).get("dim", [])
+    _need(kind.get("elem_type") == element, f"{name!r}: its element type is not {element}")
+    _need(
+        len(dims) == 2 and set(dims[0]) == {"dim_param"} and set(dims[1]) == {"dim_value"},
+        f"{name!r}: its shape is not ('N', number of columns)",
+    )
+    columns: int = dims[1]["dim_value"]
+    _need(1 <= columns <= LARGEST_DIMENSION, f"{name!r}: {columns} columns")
+    return name, columns
 
 
-def _text(value: int | memoryview | bytes) -> str:
-    if isinstance(value, int):
-        raise OnnxFileError("not an ONNX model: a number where a name belongs")
-    return bytes(value).decode("utf-8", "replace")
+def _check_names(graph: Message) -> None:
+    """Every name is made once and before its use, so that the graph is one way, without cycles."""
+    constants = {tensor.get("name", "") for tensor in graph["initializer"]}
+    _need(len(constants) == len(graph["initializer"]), "graph.initializer: a name is given twice")
+    known = {INPUT, *constants}
+    _need(len(known) > len(constants), f"graph.initializer: {INPUT!r} is the input's name")
+    for node in graph["node"]:
+        _check_node(node, known, constants)
+        known |= set(node["output"])
+    for name in OUTPUTS:
+        _need(name in known - constants, f"graph.output: no node makes {name!r}")
+    for name in known:
+        _need(bool(_NAME.fullmatch(name)), f"{name!r}: a name has letters, digits and _")
 
 
-def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Fields of one protobuf message as (number, value); a value is a number or its bytes."""
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
-        number, wire = tag >> 3, tag & 7
-        if wire == _VARINT:
-            value, at = _varint(data, at)
-            yield number, value
-            continue
-        if wire == _BYTES:
-            size, at = _varint(data, at)
-        elif wire in (_FIXED64, _FIXED32):
-            size = 8 if wire == _FIXED64 else 4
-        else:
-            raise OnnxFileError(f"not an ONNX model: unknown wire type {wire}")
-        if at + size > len(data):
-            raise OnnxFileError("not an ONNX model: it ends in the middle of a field")
-        yield number, data[at : at + size]
-        at += size
+def _check_node(node: Message, known: set[str], constants: set[str]) -> None:
+    kind, inputs = node.get("op_type", ""), node["input"]
+    operator = OPERATORS.get(kind)
+    if operator is None:
+        raise OnnxFileError(f"node: the operator {kind!r} is not one of {', '.join(OPERATORS)}")
+    _need(len(inputs) == operator.inputs, f"{kind}: {operator.inputs} inputs are needed")
+    for number, name in enumerate(inputs):
+        _need(name in known, f"{kind}: nothing before it makes its input {name!r}")
+        _need(
+            number not in operator.constants or name in constants,
+            f"{kind}: its input {name!r} decides a shape and must be an initializer",
+        )
+    _need(len(node["output"]) == 1, f"{kind}: one output is needed")
+    _need(node["output"][0] not in known, f"{kind}: its output {node['output'][0]!r} exists")
+    for attribute in node["attribute"]:
+        _check_attribute(attribute, kind, operator.attributes or {})
 
 
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        if at >= len(data):
-            raise OnnxFileError("not an ONNX model: it ends in the middle of a number")
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise OnnxFileError("not an ONNX model: a number is too long")
+def _check_attribute(attribute: Message, kind: str, allowed: Mapping[str, Sequence[int]]) -> None:
+    name, value = attribute.get("name", ""), attribute.get("i")
+    _need(name in allowed, f"{kind}: the attribute {name!r} is not allowed")
+    _need(attribute.get("type") == _INT_ATTRIBUTE, f"{kind}.{name}: not a whole number")
+    _need(value in allowed[name], f"{kind}.{name}: {value} is not one of {allowed[name]}")
+
+
+def _need(right: Any, fault: str) -> None:
+    if not right:
+        raise OnnxFileError(fault)

@@ -14,6 +14,8 @@ from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter
 
+from models.batches import RefusedBatch
+
 logger = logging.getLogger(__name__)
 
 LINES_PER_MINUTE: Final = 20
@@ -26,9 +28,12 @@ MINUTE_S: Final = 60.0
 class Coordinates(Protocol):
     """Where a message stands; aiokafka's records are such."""
 
-    topic: str
-    partition: int
-    offset: int
+    @property
+    def topic(self) -> str: ...  # noqa: D102
+    @property
+    def partition(self) -> int: ...  # noqa: D102
+    @property
+    def offset(self) -> int: ...  # noqa: D102
 
 
 @dataclass(slots=True)
@@ -84,6 +89,11 @@ class Refusals:
             budget.omitted += 1
             return
         logger.error("%s[%d]@%d: %s: %s", topic, partition, offset, consequence, _reason(error))
+
+    def refuse_batch(self, batch: RefusedBatch, consequence: str = "left out") -> None:
+        """Leave a batch aside that cannot be read; see :meth:`refuse`."""
+        what = f"the batch up to offset {batch.last_offset} is {consequence}"
+        self.refuse(batch.topic, batch.partition, batch.offset, batch.reason, what)
 
     @contextmanager
     def guard(self, record: Coordinates, consequence: str = "ignored") -> Iterator[None]:

@@ -2,15 +2,36 @@
 
 The trainer publishes, workers load what the announcement names. A version's manifest is written
 last, so a folder without one is not a version yet, whatever else lies in it.
+
+Who may write announcements decides neither what is read nor from where: of an announced URL only
+the names below the registry count, and the manifest must have the announced hash.
 """
 
+import logging
+import os
+from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
+from typing import Any, Final
 
 import fsspec
+from pydantic import ValidationError
 
-from models.artifact import load_artifact, resolve_url
+from models.artifact import (
+    ArtifactError,
+    ArtifactFault,
+    ArtifactFiles,
+    fetch_artifact,
+    open_artifact,
+)
+from models.bounds import MAX_MANIFEST_BYTES
 from models.errors import UserError
-from models.manifest import MANIFEST_FILE, Manifest, sha256
+from models.folder import Folder, FolderError, MissingFileError
+from models.manifest import MANIFEST_FILE, Manifest, is_name, sha256
+
+logger = logging.getLogger(__name__)
+
+FILE: Final = "file://"
 
 
 class RegistryError(UserError, RuntimeError):
@@ -26,8 +47,16 @@ class Registry:
 
     def __init__(self, url: str | Path) -> None:
         self.url = str(url).rstrip("/")
-        self._fs, self._root = fsspec.core.url_to_fs(self.url)
-        self._root = self._root.rstrip("/")
+        local = "://" not in self.url or self.url.startswith(FILE)
+        self._path = self.url.removeprefix(FILE) if local and "::" not in self.url else None
+
+    @cached_property
+    def _fs(self) -> Any:
+        return fsspec.core.url_to_fs(self.url)[0]
+
+    @cached_property
+    def _root(self) -> str:
+        return str(fsspec.core.url_to_fs(self.url)[1]).rstrip("/")
 
     def publish(self, folder: str | Path, version: str) -> str:
         """Copy a verified artifact into the registry and return its URL.
@@ -39,7 +68,8 @@ class Registry:
             RegistryError: If its manifest names another version, or that version is there
                 already with other content.
         """
-        artifact = load_artifact(folder)
+        artifact = fetch_artifact(folder)
+        open_artifact(artifact)
         if artifact.manifest.version != version:
             raise RegistryError(
                 f"{folder}: its manifest says version {artifact.manifest.version!r}, "
@@ -50,22 +80,63 @@ class Registry:
             if self.manifest_sha256(url) != artifact.manifest_sha256:
                 raise RegistryError(f"{url}: this version exists with other content; rename yours")
             return url
-        source_fs, source = fsspec.core.url_to_fs(resolve_url(folder))
         target = f"{self._root}/{version}"
         self._fs.makedirs(target, exist_ok=True)
         for name in sorted(artifact.manifest.files):
-            self._fs.pipe_file(f"{target}/{name}", source_fs.cat_file(f"{source}/{name}"))
-        manifest = source_fs.cat_file(f"{source}/{MANIFEST_FILE}")
-        self._fs.pipe_file(f"{target}/{MANIFEST_FILE}.part", manifest)
+            self._fs.pipe_file(f"{target}/{name}", artifact.contents[name])
+        self._fs.pipe_file(f"{target}/{MANIFEST_FILE}.part", artifact.contents[MANIFEST_FILE])
         self._fs.mv(f"{target}/{MANIFEST_FILE}.part", f"{target}/{MANIFEST_FILE}")
         return url
 
+    def fetch(self, url: str, manifest_sha256: str) -> ArtifactFiles:
+        """The files of a version that was announced.
+
+        Args:
+            url: The announced URL.
+            manifest_sha256: The announced hash of its manifest.
+
+        Raises:
+            ArtifactError: With a code for what is wrong: ``outside-registry`` if the URL does not
+                lie below this registry, otherwise as :func:`models.artifact.fetch_artifact`.
+        """
+        return fetch_artifact(self.below(url), manifest_sha256, root=self._path)
+
+    def below(self, url: str) -> str:
+        """The URL of a folder below this registry, made of the registry's own and checked names.
+
+        Raises:
+            ArtifactError: With code ``outside-registry`` for any other URL.
+        """
+        for base in self._spellings():
+            rest = url.removeprefix(f"{base}/").rstrip("/")
+            if base and rest != url.rstrip("/") and all(map(is_name, rest.split("/"))):
+                return f"{self.url}/{rest}"
+        raise ArtifactError(
+            ArtifactFault.OUTSIDE_REGISTRY,
+            f"{url[:256]!r} is not a folder below the registry, model.registry = {self.url!r}; "
+            "publish it there, with names of letters, digits, '_', '.' and '-'",
+        )
+
+    def _spellings(self) -> Iterable[str]:
+        """How the registry's folder may be written: as configured, or absolute."""
+        yield self.url
+        if self._path:
+            for way in (os.path.normpath, os.path.abspath, os.path.realpath):
+                yield way(self._path)
+                yield FILE + way(self._path)
+
     def versions(self) -> list[str]:
-        """Published versions, oldest first (by creation time, then name)."""
+        """Published versions, oldest first (by creation time, then name).
+
+        Folders whose manifest cannot be read are left out.
+        """
         dated = []
         for name in self._folders():
-            raw = self._fs.cat_file(f"{self._root}/{name}/{MANIFEST_FILE}")
-            dated.append((Manifest.model_validate_json(raw).created, name))
+            try:
+                raw = Folder(f"{self.url}/{name}").read(MANIFEST_FILE, MAX_MANIFEST_BYTES)
+                dated.append((Manifest.model_validate_json(raw).created_s, name))
+            except (FolderError, ValidationError) as error:
+                logger.warning("%s/%s: no version: %s", self.url, name, str(error)[:500])
         return [name for _, name in sorted(dated)]
 
     def latest(self) -> str | None:
@@ -80,10 +151,9 @@ class Registry:
         Raises:
             RegistryError: If there is no manifest at ``url``.
         """
-        fs, path = fsspec.core.url_to_fs(url)
         try:
-            return sha256(fs.cat_file(f"{path.rstrip('/')}/{MANIFEST_FILE}"))
-        except FileNotFoundError as error:
+            return sha256(Folder(url).read(MANIFEST_FILE, MAX_MANIFEST_BYTES))
+        except MissingFileError as error:
             raise RegistryError(f"{url}/{MANIFEST_FILE}: no version is published here") from error
 
     def _folders(self) -> list[str]:
@@ -92,4 +162,8 @@ class Registry:
         names = [
             str(path).rstrip("/").rsplit("/", 1)[-1] for path in self._fs.ls(self._root, False)
         ]
-        return [name for name in names if self._fs.exists(f"{self._root}/{name}/{MANIFEST_FILE}")]
+        return [
+            name
+            for name in names
+            if is_name(name) and self._fs.exists(f"{self._root}/{name}/{MANIFEST_FILE}")
+        ]

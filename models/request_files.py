@@ -17,6 +17,8 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from models.errors import UserError
+from models.features.values import millisecond
+from models.lenient_json import loads
 
 SUFFIXES: Final = (".jsonl", ".jsonl.gz", ".ndjson", ".parquet")
 
@@ -34,8 +36,8 @@ class FileRecord(NamedTuple):
         offset: Its position in the file, from 0.
         key: Record key, or None.
         value: The raw bid request.
-        timestamp: Milliseconds since the epoch; ``ext.ts`` of the request if the file gives none,
-            else 0.
+        timestamp: Milliseconds since the epoch; ``ext.ts`` of the request, in whatever unit, if the
+            file gives none, else 0.
         headers: Always empty.
     """
 
@@ -80,7 +82,7 @@ def _read_lines(path: Path) -> Iterator[FileRecord]:
 
 def _from_line(name: str, offset: int, line: bytes) -> FileRecord:
     try:
-        doc = orjson.loads(line)
+        doc = loads(line)
     except orjson.JSONDecodeError:
         return FileRecord(name, 0, offset, None, line, 0)
     if not isinstance(doc, dict):
@@ -88,9 +90,7 @@ def _from_line(name: str, offset: int, line: bytes) -> FileRecord:
     if "value" not in doc or "imp" in doc:
         return FileRecord(name, 0, offset, _bytes(doc.get("id")), line, _time_of(doc))
     value = doc["value"]
-    timestamp = doc.get("timestamp")
-    if not isinstance(timestamp, int):
-        timestamp = _time_of(value)
+    timestamp = _stamp(doc.get("timestamp")) or _time_of(value)
     return FileRecord(name, 0, offset, _bytes(doc.get("key")), _bytes(value), timestamp)
 
 
@@ -98,21 +98,29 @@ def _read_parquet(path: Path) -> Iterator[FileRecord]:
     import polars as pl  # noqa: PLC0415 - a worker reads no files
 
     frame = pl.scan_parquet(path)
-    names = frame.collect_schema().names()
+    schema = frame.collect_schema()
+    names = schema.names()
     if "value" not in names:
         raise RequestFileError(
             f"{path}: column 'value' (the raw bid request) is missing; there are {', '.join(names)}"
+        )
+    if "timestamp" in names and not _holds_times(schema["timestamp"]):
+        raise RequestFileError(
+            f"{path}: column 'timestamp' is {schema['timestamp']}; milliseconds since the epoch as "
+            "integers are expected"
         )
     wanted = [name for name in ("key", "value", "timestamp") if name in names]
     offset = 0
     for batch in frame.select(wanted).collect_batches(maintain_order=True):
         for row in batch.iter_rows(named=True):
             value = _bytes(row["value"])
-            timestamp = row.get("timestamp")
-            if timestamp is None:
-                timestamp = _time_of_bytes(value)
+            timestamp = _stamp(row.get("timestamp")) or _time_of_bytes(value)
             yield FileRecord(path.name, 0, offset, _bytes(row.get("key")), value, timestamp)
             offset += 1
+
+
+def _holds_times(kind: Any) -> bool:
+    return bool(kind.is_integer()) or str(kind) == "Null"
 
 
 def _bytes(value: Any) -> bytes | None:
@@ -123,8 +131,14 @@ def _bytes(value: Any) -> bytes | None:
 
 def _time_of(request: Any) -> int:
     extension = request.get("ext") if isinstance(request, dict) else None
-    time_ms = extension.get("ts") if isinstance(extension, dict) else None
-    return time_ms if isinstance(time_ms, int) and not isinstance(time_ms, bool) else 0
+    said = extension.get("ts") if isinstance(extension, dict) else None
+    return millisecond(said) or 0
+
+
+def _stamp(time: Any) -> int:
+    """A timestamp as a record can carry it; 0 for what is none."""
+    fits = isinstance(time, int) and not isinstance(time, bool) and abs(time) < 2**63
+    return time if fits else 0
 
 
 def _time_of_bytes(value: bytes | None) -> int:

@@ -11,13 +11,16 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from models.artifact import Artifact, ArtifactError, ArtifactFault
+from models.errors import UserError
+from models.onnxfile import INPUT, OUTPUTS
 
 DEFAULT_BATCH: Final = 512
-INPUT: Final = "ids"
-OUTPUTS: Final = ("scores", "uncertainties")
+_FATAL: Final = 4
+LARGEST_UNCERTAINTY: Final = 1_000.0
+"""A standard deviation of a probability is at most 0.5; beyond this sums of it overflow."""
 
 
-class ScoringError(RuntimeError):
+class ScoringError(UserError, RuntimeError):
     """A batch that could not be scored, or whose result is not usable."""
 
 
@@ -42,6 +45,7 @@ class Scorer:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = _FATAL  # what fails is raised; a model must not fill the log
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = ort.InferenceSession(
@@ -66,8 +70,8 @@ class Scorer:
             ``uncertainties_NT``, standard deviations of these probabilities.
 
         Raises:
-            ScoringError: If the ids have another shape or type, the runtime fails, or a result is
-                not finite.
+            ScoringError: If the ids have another shape or type, the runtime fails, or a result has
+                another shape or type, or is no probability or no standard deviation.
         """
         columns = self.artifact.spec.columns
         if ids_NC.dtype != np.int32 or ids_NC.ndim != 2 or ids_NC.shape[1] != columns:
@@ -81,34 +85,45 @@ class Scorer:
         for start in range(0, len(ids_NC), self.batch):
             rows = slice(start, start + self.batch)
             scores_NT[rows], uncertainties_NT[rows] = self._pass(ids_NC[rows])
-        if not (np.isfinite(scores_NT).all() and np.isfinite(uncertainties_NT).all()):
-            raise ScoringError(f"{self._where}: the student gave a value that is not finite")
+        if len(ids_NC) and not (
+            # a value that is not a number makes each of them false
+            scores_NT.min() >= 0
+            and scores_NT.max() <= 1
+            and uncertainties_NT.min() >= 0
+            and uncertainties_NT.max() <= LARGEST_UNCERTAINTY
+        ):
+            raise ScoringError(
+                f"{self._where}: the student gave a score that is not in [0, 1] or an uncertainty "
+                f"that is not in [0, {LARGEST_UNCERTAINTY:g}]"
+            )
         return scores_NT, uncertainties_NT
 
     def warm_up(self) -> None:
         """Run a full and a short batch, so that the first real chunk pays nothing extra.
 
         Raises:
-            ArtifactError: With code ``bad-model`` if scores leave [0, 1], an uncertainty is
-                negative, or scoring fails.
+            ScoringError: If scoring fails.
         """
-        offsets_C = np.zeros(self.artifact.spec.columns, np.int32)
+        missing_C = [
+            feature.offset for feature in self.artifact.spec.features for _ in range(feature.slots)
+        ]
         for rows in (self.batch, 1):
-            try:
-                scores_NT, uncertainties_NT = self.score(np.tile(offsets_C, (rows, 1)))
-            except ScoringError as error:
-                raise ArtifactError(ArtifactFault.BAD_MODEL, str(error)) from error
-            if scores_NT.min() < 0 or scores_NT.max() > 1 or uncertainties_NT.min() < 0:
-                raise ArtifactError(
-                    ArtifactFault.BAD_MODEL,
-                    f"{self._where}: scores must lie in [0, 1] and uncertainties at 0 or above",
-                )
+            self.score(np.tile(np.array(missing_C, np.int32), (rows, 1)))
 
-    def _pass(self, ids_NC: npt.NDArray[np.int32]) -> Any:
+    def _pass(self, ids_KC: npt.NDArray[np.int32]) -> Any:
         try:
-            return self._session.run(list(OUTPUTS), {INPUT: ids_NC})
+            results = self._session.run(list(OUTPUTS), {INPUT: ids_KC})
         except Exception as error:  # onnxruntime's exceptions share no public base
             raise ScoringError(f"{self._where}: onnxruntime failed: {error}") from error
+        shape = (len(ids_KC), len(self.artifact.tasks))
+        for name, values in zip(OUTPUTS, results, strict=True):
+            # an array of another shape might fit by broadcasting
+            if values.shape != shape or values.dtype != np.float32:
+                raise ScoringError(
+                    f"{self._where}: {name} must be float32 of shape {shape}, not "
+                    f"{values.dtype} of shape {values.shape}"
+                )
+        return results
 
     def _check_signature(self) -> None:
         columns, tasks = self.artifact.spec.columns, len(self.artifact.tasks)

@@ -35,6 +35,7 @@ from pydantic_settings import (
     SettingsError as PydanticSettingsError,
 )
 
+from models import bounds
 from models.errors import UserError
 from models.settings_faults import explain, suggest
 from models.tasks import DEFAULT_TASKS, Task, TaskSet
@@ -43,6 +44,9 @@ EVERYTHING: Final = "*"
 """Stands for all requests where a scenario is named, and for those of no named scenario."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
+TaskName = Annotated[str, Field(max_length=bounds.MAX_TASK_NAME)]
+ScenarioName = Annotated[str, Field(min_length=1, max_length=bounds.MAX_SCENARIO_NAME)]
+Weight = Annotated[float, Field(ge=-bounds.MAX_WEIGHT, le=bounds.MAX_WEIGHT)]
 
 #: What Kafka takes as the name of a topic; Weir's groups keep to it too, for Faust and the
 #: transactional ids make names of topics and clients out of them.
@@ -72,7 +76,7 @@ class Section(BaseModel):
 
 
 class KafkaSettings(Section):
-    """How to reach the brokers, and as whom.
+    """How to reach the brokers, as whom, and what is taken from them.
 
     Attributes:
         bootstrap: ``HOST:PORT``, several separated by commas.
@@ -93,6 +97,8 @@ class KafkaSettings(Section):
         session_timeout_s: After how long without a heartbeat a worker counts as dead.
         partitions: Of the request topic, where `weir topics` makes it.
         replication: Of the topics that `weir topics` makes.
+        max_unpacked_bytes: Most bytes that a batch of records may unpack to; a larger one is left
+            out, and one of requests goes to the dead-letter topic.
     """
 
     bootstrap: str = "127.0.0.1:9092"
@@ -112,6 +118,9 @@ class KafkaSettings(Section):
     session_timeout_s: float = Field(default=30.0, ge=1)
     partitions: int = Field(default=4, ge=1)
     replication: int = Field(default=1, ge=1)
+    max_unpacked_bytes: int = Field(
+        default=bounds.MAX_UNPACKED_BYTES, ge=1_048_576, le=1_073_741_824
+    )
 
     @field_validator("bootstrap")
     @classmethod
@@ -167,25 +176,34 @@ class WorkerSettings(Section):
     Attributes:
         guarantee: ``at-least-once``: a crash may repeat outputs, but loses none. ``exactly-once``:
             every request has one output, for readers of ``read_committed``; needs Apache Kafka.
+        offsets_missing: Where to begin when the group's offsets are gone though requests were
+            filtered before: ``earliest`` (what is still there comes out again), ``latest`` (what
+            waits is left out), or ``refuse``. A first start begins at the first request always.
         max_chunk_records: Most requests of one fetch.
         max_chunk_bytes: Most bytes fetched per partition at a time.
         max_buffer_bytes: No more is fetched while this much is in flight.
         max_value_bytes: Longer requests go to the dead-letter topic.
+        compression: Codec of the batches that Weir writes: outputs, and what feedback writes. The
+            table in ARCHITECTURE.md says what each costs.
         score_batch: Requests per inference.
         score_threads: Threads of one inference.
-        metrics_host: Address of the metrics' listener.
+        metrics_host: Address of the listener for metrics and probes.
         metrics_port: Its port, 0 for a free one.
+        expected: Workers of the group that should be ready at least, for the alert on fewer.
     """
 
     guarantee: Literal["at-least-once", "exactly-once"] = "at-least-once"
+    offsets_missing: Literal["earliest", "latest", "refuse"] = "earliest"
     max_chunk_records: int = Field(default=2000, ge=1)
     max_chunk_bytes: int = Field(default=8_388_608, ge=1024)
     max_buffer_bytes: int = Field(default=268_435_456, ge=1_048_576)
     max_value_bytes: int = Field(default=900_000, ge=1024)
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "zstd"
     score_batch: int = Field(default=512, ge=1)
     score_threads: int = Field(default=1, ge=1)
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65_535)
+    expected: int = Field(default=1, ge=0)
 
 
 class LogSettings(Section):
@@ -209,8 +227,8 @@ class WindowSettings(Section):
         seconds: T, the greatest age in it; None for no limit.
     """
 
-    requests: int = Field(default=1_000, ge=100)
-    seconds: float | None = Field(default=None, gt=0)
+    requests: int = Field(default=1_000, ge=100, le=bounds.MAX_WINDOW_REQUESTS)
+    seconds: float | None = Field(default=None, gt=0, le=bounds.MAX_WINDOW_S)
 
 
 DEFAULT_WEIGHTS = {"click": 1.0, "online": 1.0, "cart": 5.0, "deal": 20.0}
@@ -228,7 +246,7 @@ class ConsumptionSettings(Section):
 
     least: Share = 0.0
     most: Share = 1.0
-    gain: float = Field(default=0.5, gt=0, le=1)
+    gain: float = Field(default=0.5, ge=0.001, le=1)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -239,6 +257,8 @@ class ConsumptionSettings(Section):
 
 class ScenarioSettings(Section):
     """What is intercepted of one scenario; all of it can be changed while workers run.
+
+    The bounds (`models/bounds.py`) are the same in the file and on the topic ``control``.
 
     Attributes:
         rate: Target share r of requests to intercept (eq. 7).
@@ -262,19 +282,22 @@ class ScenarioSettings(Section):
     """
 
     rate: Share = 0.6
-    capacity: float | None = Field(default=None, gt=0)
+    capacity: float | None = Field(default=None, ge=bounds.MIN_CAPACITY, le=bounds.MAX_CAPACITY)
     consumption: ConsumptionSettings | None = None
-    reward: str = "weighted-sum"
-    weights: dict[str, float] = Field(default=DEFAULT_WEIGHTS)
+    reward: str = Field(default="weighted-sum", max_length=bounds.MAX_REWARD_TEXT)
+    weights: dict[TaskName, Weight] = Field(default=DEFAULT_WEIGHTS, max_length=bounds.MAX_TASKS)
     confidence: Literal["pass-uncertain", "optimistic", "probability-of-improvement", "score"] = (
         "pass-uncertain"
     )
-    kappa: float = Field(default=0.5, ge=0)
-    reference: dict[str, float] = Field(default={})
+    kappa: float = Field(default=0.5, ge=0, le=bounds.MAX_KAPPA)
+    reference: dict[TaskName, Share] = Field(default={}, max_length=bounds.MAX_TASKS)
     direct_share: Share | Literal["auto"] = "auto"
-    uncertainty_source: Literal["auto", "own", "daum"] | dict[str, str] = "auto"
+    uncertainty_source: (
+        Literal["auto", "own", "daum"]
+        | Annotated[dict[TaskName, TaskName], Field(max_length=bounds.MAX_TASKS)]
+    ) = "auto"
     explore: Share = 0.0
-    slack: float = Field(default=13.0, ge=1)
+    slack: float = Field(default=13.0, ge=1, le=bounds.MAX_SLACK)
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -298,7 +321,9 @@ class PolicySettings(ScenarioSettings):
     seed: int = 0
     window: WindowSettings = WindowSettings()
     scenario_path: str = ""
-    scenarios: dict[str, dict[str, Any]] = Field(default={})
+    scenarios: dict[ScenarioName, dict[str, Any]] = Field(
+        default={}, max_length=bounds.MAX_SCENARIOS
+    )
 
 
 class ModelSettings(Section):
@@ -315,10 +340,14 @@ class FeedbackSettings(Section):
         time_scale: Divides every attribution window; 1 in production, larger in demonstrations
             whose days last seconds.
         lateness_s: How long after a window closed its outcomes may still arrive.
+        max_memory_bytes: Most memory of the requests and outcomes that a feedback worker holds,
+            over all its partitions; the process takes 250 MB besides. Where more requests come
+            than fit until their last window closes, a share of them by id is kept.
     """
 
     time_scale: float = Field(default=1.0, gt=0)
     lateness_s: float = Field(default=60.0, ge=0)
+    max_memory_bytes: int = Field(default=536_870_912, ge=4_194_304)
 
 
 class TrainerSettings(Section):
@@ -331,6 +360,11 @@ class TrainerSettings(Section):
         poll_s: How long one poll of the examples topic waits.
         quick: Trains with the effort of a trial run, for demonstrations.
         seed: Seed of everything random in training.
+        scratch: Folder on a disk for the rows of a rebuild, some 700 bytes each; empty for
+            ``scratch`` in the store. Not shared: its folders ``rebuild-*`` are removed.
+        max_rebuild_rows: A rebuild learns from so many requests at most, the newest.
+        metrics_host: Address of the listener for metrics and probes.
+        metrics_port: Its port, 0 for a free one.
     """
 
     store: str = "var/examples"
@@ -339,6 +373,10 @@ class TrainerSettings(Section):
     poll_s: float = Field(default=1.0, gt=0)
     quick: bool = False
     seed: int = 0
+    scratch: str = ""
+    max_rebuild_rows: int = Field(default=5_000_000, ge=100)
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(default=0, ge=0, le=65_535)
 
 
 #: The file behind the settings being loaded; unset, only what is passed to Settings() counts.
@@ -452,7 +490,7 @@ def load_settings(config: Path | None = None, flags: Mapping[str, Any] | None = 
     token = _FILE.set(config or Path("weir.toml"))
     try:
         return Settings(**tree)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SettingsError(f"{config or 'weir.toml'}: not TOML: {error}") from error
     except (ValidationError, PydanticSettingsError) as error:
         raise SettingsError(explain(error, Settings)) from error

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from models.bounds import MAX_TASK_NAME
+
 ALL_REQUESTS = "all"
 
 
@@ -24,10 +26,10 @@ class Task(BaseModel):
         window_s: Attribution window in seconds from the request.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    name: str = Field(min_length=1, pattern=r"^[a-z][a-z0-9_]*$")
-    population: str = ALL_REQUESTS
+    name: str = Field(min_length=1, max_length=MAX_TASK_NAME, pattern=r"^[a-z][a-z0-9_]*$")
+    population: str = Field(default=ALL_REQUESTS, max_length=MAX_TASK_NAME)
     window_s: float = Field(gt=0)
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from aiokafka import ConsumerRecord
 
 from stream.account import Fate
-from stream.records import DECISION_HEADER, SEQUENCE_HEADER, Decision
+from stream.records import DECISION_HEADER, Decision, sequence_number
 
 Fates = npt.NDArray[np.int8]
 
@@ -34,7 +34,7 @@ class Observed:
         rows = [
             (
                 record.timestamp,
-                int.from_bytes(dict(record.headers).get(SEQUENCE_HEADER, b""), "big"),
+                sequence_number(record.headers),
                 partition,
                 record.offset,
             )
@@ -57,16 +57,15 @@ class Observed:
         """Fate of each input in publishing order; int8 of shape (requests,).
 
         Args:
-            fates: Per partition, by offset, as in :class:`stream.account.Account`.
+            fates: Per partition, record by record, as in :class:`stream.account.Account`.
         """
         if not self._inputs:
             return np.zeros(0, np.int8)
         inputs_N4 = np.concatenate(self._inputs)
         order_N = np.lexsort(inputs_N4.T[::-1])
         fate_N = np.zeros(len(inputs_N4), np.int8)
-        for partition, by_offset in fates.items():
-            rows = inputs_N4[:, 2] == partition
-            fate_N[rows] = by_offset[inputs_N4[rows, 3]]
+        for partition, fate_P in fates.items():
+            fate_N[inputs_N4[:, 2] == partition] = fate_P
         return fate_N[order_N]
 
 

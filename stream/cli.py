@@ -56,6 +56,7 @@ def build_app() -> typer.Typer:
         help="A traffic filter for real-time ad auctions on Kafka.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # it takes "[training]" for markup, and leaves it out
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_global_options)

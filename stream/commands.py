@@ -1,4 +1,4 @@
-"""Subcommands of `weir` on the bus: broker, topics, worker, verify, replay, demo; rate, policy."""
+"""Subcommands of `weir` on the bus: broker, topics, worker, verify, replay, demo, and groups."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from models.settings import Settings
-from stream import steering_commands
+from stream import offset_commands, steering_commands
 from stream.doctor_command import doctor
 from stream.kafka_security import Mechanism, Security
 
@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
     """Add the subcommands to ``app``."""
     for command in (broker, topics, worker, verify, replay, demo, doctor):
         app.command()(command)
-    for group in (steering_commands.rate, steering_commands.policy):
+    for group in (steering_commands.rate, steering_commands.policy, offset_commands.offsets):
         app.add_typer(group)
 
 
@@ -80,11 +80,25 @@ def broker(
         stop.wait()
 
 
-def topics(ctx: typer.Context) -> None:
+def topics(
+    ctx: typer.Context,
+    add_partitions: Annotated[
+        int | None,
+        typer.Option(min=1, help="Give all topics of requests so many partitions more instead."),
+    ] = None,
+) -> None:
     """Create the topics that are missing."""
+    from stream import partitions  # noqa: PLC0415
     from stream.topics import ensure_topics  # noqa: PLC0415
 
     settings: Settings = ctx.obj
+    if add_partitions is not None:
+        counts = asyncio.run(
+            partitions.add_partitions(settings.kafka, settings.topics, add_partitions)
+        )
+        for topic, count in counts.items():
+            typer.echo(f"{topic}: {count} partitions")
+        return
     created = asyncio.run(ensure_topics(settings.kafka, settings.topics))
     typer.echo(f"created: {', '.join(created)}" if created else "every topic exists")
 
@@ -124,6 +138,8 @@ def verify(ctx: typer.Context) -> None:
     found = asyncio.run(account(ctx.obj))
     for fault in found.faults:
         typer.echo(fault, err=True)
+    for remark in found.remarks():
+        typer.echo(f"note: {remark}", err=True)
     typer.echo(orjson.dumps(found.summary(), option=orjson.OPT_INDENT_2))
     if not found.exact:
         sys.exit(1)

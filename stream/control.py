@@ -2,13 +2,16 @@
 
 Every worker reads both topics whole, from outside any group, before its first request and then as
 they grow, so that all of them hold the same settings. The event loop hands a change to the policy
-between two steps of a fetch. A bad message is refused with a reason, in log and metrics, and the
-old policy stays in force.
+between two steps of a fetch. Whatever is wrong with a message, it is refused with its coordinates
+and a reason, in log and metrics, and the old policy stays in force. A start waits for the two
+topics for so long at most; then requests are decided while the rest is read.
 """
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
+from typing import Final
 
 from aiokafka import ConsumerRecord
 from mode import Service
@@ -16,11 +19,19 @@ from mode import Service
 from models.settings import Settings
 from stream.control_records import read_change, read_scenario, read_spending
 from stream.metrics import WorkerMetrics
-from stream.policy import Policy, PolicyError
+from stream.parsing import RecordError
+from stream.policy import Policy
 from stream.reading import TopicReader
-from stream.records import RecordError
 
 logger = logging.getLogger(__name__)
+
+BEGIN_S: Final = 20.0
+"""Longest wait for what was said before a start: some 300,000 messages."""
+POLL_RECORDS: Final = 500
+TURN_RECORDS: Final = 50
+"""Messages between two turns of the event loop, some 2 ms."""
+AHEAD_MS: Final = 60_000
+"""A report from a later time is refused: after it, all that come in time would be old."""
 
 
 class ControlWatcher(Service):  # type: ignore[misc]
@@ -37,16 +48,25 @@ class ControlWatcher(Service):  # type: ignore[misc]
         self._settings = settings
         self._policy = policy
         self._metrics = metrics
+        self._changes: list[tuple[int, str]] = []
 
     async def on_start(self) -> None:
         """Put everything said so far in force."""
-        topics = self._settings.topics
-        self._control = TopicReader(self._settings.kafka, topics.control)
-        self._consumption = TopicReader(self._settings.kafka, topics.consumption)
+        topics, refuse = self._settings.topics, self._metrics.refusals.refuse_batch
+        self._control = TopicReader(self._settings.kafka, topics.control, refuse)
+        self._consumption = TopicReader(self._settings.kafka, topics.consumption, refuse)
+        limit_s = time.monotonic() + BEGIN_S
         for reader, take in ((self._control, self._steer), (self._consumption, self._spend)):
             await self.add_async_context(reader)
             while not all([await reader.at_end(tp) for tp in reader.partitions]):
                 await self._poll(reader, take)
+                if time.monotonic() > limit_s:
+                    logger.warning(
+                        "%s: too long to be read before the first request; the policy is what "
+                        "has been read so far, and changes while the rest is read",
+                        reader.topic,
+                    )
+                    break
 
     @Service.task  # type: ignore[untyped-decorator]
     async def _watch_control(self) -> None:
@@ -60,24 +80,34 @@ class ControlWatcher(Service):  # type: ignore[misc]
 
     async def _poll(self, reader: TopicReader, take: Callable[[ConsumerRecord], None]) -> None:
         """Take in what came; returns after half a second without anything."""
-        for records in (await reader.fetch(reader.partitions)).values():
-            for record in records:
-                try:
+        for records in (await reader.fetch(reader.partitions, POLL_RECORDS)).values():
+            for number, record in enumerate(records, 1):
+                with self._metrics.refusals.guard(record, "refused, the old policy stays"):
                     take(record)
-                except (RecordError, PolicyError) as error:
-                    where = f"{record.topic}[{record.partition}]@{record.offset}"
-                    self._metrics.control_refused(record.topic)
-                    logger.error(  # noqa: TRY400 - the message says it all
-                        "%s: refused: %s; the old policy stays", where, error
-                    )
-                await asyncio.sleep(0)
+                if number % TURN_RECORDS == 0:
+                    await asyncio.sleep(0)
+        self._log_changes()
 
     def _steer(self, record: ConsumerRecord) -> None:
         scenario = read_scenario(record.key)
-        change = read_change(record.value)
-        self._policy.steer(scenario, change)
+        self._policy.steer(scenario, read_change(record.value))
         self._metrics.control_applied(record.offset)
-        logger.info("control revision %d applies to %s: %s", record.offset, scenario, change)
+        self._changes.append((record.offset, scenario))
+
+    def _log_changes(self) -> None:
+        """Say what came into force, in one line however much it was."""
+        if self._changes:
+            revision, scenario = self._changes[-1]
+            count = len(self._changes)
+            logger.info(
+                "control revision %d is in force: %d changes, the last one of scenario %.80r",
+                *(revision, count, scenario),
+            )
+            self._changes.clear()
 
     def _spend(self, record: ConsumerRecord) -> None:
-        self._policy.spend(read_scenario(record.key), read_spending(record.value))
+        spending = read_spending(record.value)
+        ahead_ms = spending.ts - time.time_ns() // 1_000_000
+        if ahead_ms > AHEAD_MS:
+            raise RecordError(f"consumption.ts: {ahead_ms} ms ahead of this worker's clock")
+        self._policy.spend(read_scenario(record.key), spending)

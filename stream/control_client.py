@@ -12,7 +12,6 @@ from stream.control_records import read_change, read_scenario, write_change
 from stream.policy import Policy, PolicyError
 from stream.policy.steering import overlay
 from stream.reading import read_topic
-from stream.records import RecordError
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,8 @@ async def read_control(settings: Settings) -> InForce:
     async for record in read_topic(settings.kafka, settings.topics.control):
         try:
             policy.steer(read_scenario(record.key), read_change(record.value))
-        except (RecordError, PolicyError):
-            continue  # refused by the workers too
+        except Exception:  # noqa: BLE001, S112 - whatever it is, workers refuse it too, and say so
+            continue
         revision = record.offset
     return InForce(policy, revision)
 
@@ -66,12 +65,28 @@ async def write_control(
     found = await read_control(settings)
     change = None if addition is None else overlay(found.policy.live(scenario), addition)
     found.policy.steer(scenario, change)
+    key, value = _message(scenario, change)
     producer = AIOKafkaProducer(**client_options(settings.kafka), acks="all")
     async with producer:
         sent = await producer.send_and_wait(
             settings.topics.control,
-            write_change(change),
-            key=scenario.encode(),
+            value,
+            key=key,
             partition=0,
         )
     return int(sent.offset)
+
+
+def _message(scenario: str, change: Mapping[str, Any] | None) -> tuple[bytes, bytes | None]:
+    """Key and value, as workers would read them.
+
+    Raises:
+        PolicyError: If they would not.
+    """
+    try:
+        key, value = scenario.encode(), write_change(change)
+        read_scenario(key)
+        read_change(value)
+    except ValueError as error:
+        raise PolicyError(f"scenario {scenario!r}: {error}") from error
+    return key, value

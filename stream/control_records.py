@@ -44,8 +44,8 @@ class _State(Struct):
     """A `PartitionState` as JSON has it; the key says whose it is."""
 
     rewards: Annotated[str, Meta(max_length=bounds.MAX_QUANTILES * 6)]
-    due: Annotated[float, Meta(ge=-bounds.MAX_STATE_NUMBER, le=bounds.MAX_STATE_NUMBER)]
-    per_second: Annotated[float, Meta(ge=0, le=bounds.MAX_STATE_NUMBER)]
+    due: Annotated[float, Meta(ge=-bounds.MAX_DUE, le=bounds.MAX_DUE)]
+    per_second: Annotated[float, Meta(ge=0, le=bounds.MAX_PER_SECOND)]
     worker: Annotated[str, Meta(max_length=bounds.MAX_WORKER_NAME)]
     tenure: Annotated[int, Meta(ge=0, le=bounds.MAX_TENURE)]
 
@@ -126,8 +126,10 @@ def read_state(key: bytes | None, value: bytes | None) -> PartitionState:
         rewards_Q = np.frombuffer(raw, "<f4").astype(np.float32)
     except (binascii.Error, ValueError) as error:
         raise RecordError(f"rate-state.rewards: {error}") from error
-    if np.isnan(rewards_Q).any():
-        raise RecordError("rate-state.rewards: not all are numbers")
+    if not np.isfinite(rewards_Q).all():
+        raise RecordError("rate-state.rewards: not all are finite numbers")
+    if len(rewards_Q) > bounds.MAX_QUANTILES:
+        raise RecordError(f"rate-state.rewards: more than {bounds.MAX_QUANTILES}")
     return PartitionState(
         scenario, int(number), state.due, state.per_second, rewards_Q, state.worker, state.tenure
     )

@@ -8,7 +8,7 @@ import polars as pl
 
 from models.errors import UserError
 from models.tasks import TaskSet
-from stream.interceptor import Intercepted
+from stream.interceptor import Intercepted, stamps
 from stream.records import REASON_LABELS
 
 #: Decisions per Parquet part, so that memory does not grow with the source.
@@ -47,7 +47,7 @@ class DecisionWriter:
             "request_id": result.request_ids,
             "partition": [record.partition for record in decided],
             "offset": [record.offset for record in decided],
-            "timestamp": [record.timestamp for record in decided],
+            "timestamp": stamps(decided),
         }
         count = len(decided)
         if result.scored is None:

@@ -1,9 +1,9 @@
 """Bid request decoder: raw bytes of an OpenRTB 2.x request to a dict, or a typed reject.
 
-Exchanges are liberal and so is the decoder: unknown fields, numbers written as texts, nulls and
-any ``ext`` are fine, and what a feature cannot read is missing. It is strict only where the
-filter would be wrong: every request has an id (outcomes are joined by it), something for sale,
-and objects where OpenRTB has objects.
+Exchanges are liberal and so is the decoder: unknown fields, numbers written as texts, nulls, any
+``ext``, an empty list for an absent object (as PHP writes it) and half an emoji in a text are
+fine, and what a feature cannot read is missing. It is strict only where the filter would be wrong:
+every request has an id (outcomes are joined by it) and something for sale.
 """
 
 import re
@@ -13,16 +13,18 @@ from typing import Any, Final
 
 import orjson
 
+from models.lenient_json import mend
 from stream.records import RejectCode
 
 MAX_DEPTH: Final = 1024
 """Nested objects and lists that orjson reads."""
 
-_OBJECTS: Final = ("site", "app", "device", "user")
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _NUMBER: Final = re.compile(rb"-?(?:\d[\d.eE+-]*|NaN|Infinity)")
 _EXCERPT: Final = 40
+_OTHER_CHARACTER: Final = rb"\ufffc"
+"""In place of half a surrogate pair: an id that changes with it has one."""
 
 
 class Reject(ValueError):  # noqa: N818 - a verdict on a record, by the name of its topic
@@ -91,7 +93,7 @@ def decode(value: bytes | None, max_bytes: int) -> dict[str, Any]:
     try:
         request = orjson.loads(value)
     except orjson.JSONDecodeError as error:
-        raise _not_json(value, error) from None
+        request = _mended(value, error)
     if type(request) is not dict:
         raise Reject(
             RejectCode.NOT_AN_OBJECT, f"$: a bid request object is expected, not {_kind(request)}"
@@ -105,11 +107,22 @@ def decode(value: bytes | None, max_bytes: int) -> dict[str, Any]:
     for imp in imps:
         if type(imp) is not dict:
             raise _wrong_type(f"$.imp[{_first_not_object(imps)}]", "an object", imp)
-    get = request.get
-    for name in _OBJECTS:
-        part = get(name)
-        if part is not None and type(part) is not dict:
-            raise _wrong_type(f"$.{name}", "an object", part)
+    return request
+
+
+def _mended(value: bytes, error: orjson.JSONDecodeError) -> Any:
+    """What ``value`` says but for halves of surrogate pairs, which no id may have."""
+    mended = mend(value)
+    if mended is None:
+        raise _not_json(value, error) from None
+    try:
+        request = orjson.loads(mended)
+    except orjson.JSONDecodeError as other:
+        raise _not_json(mended, other) from None
+    if type(request) is dict and request.get("id") != orjson.loads(
+        mend(value, _OTHER_CHARACTER) or b""
+    ).get("id"):
+        raise _not_json(value, error) from None
     return request
 
 

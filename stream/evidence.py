@@ -1,11 +1,15 @@
 """What a record says of itself and of its source: the verifier's reading of the contract.
 
-An output is its source's key, value, timestamp and headers, with headers added behind them. The
-``weir`` header of a passed or blocked record names the source offset, and so does ``weir-offset``
-of a rejected one, whose value may be cut, which ``weir-truncated-from`` then says. Of a source
-whose key and headers alone are long, a cut one has the key cut too, and no headers.
+An output is its source's key, value, timestamp and headers, without those named ``weir`` or
+``weir-...``, and with headers added behind them. The ``weir`` header of a passed or blocked record
+names the source offset, and so does ``weir-offset`` of a rejected one, whose value may be cut,
+which ``weir-truncated-from`` then says. Of a source whose key and headers alone are long, a cut
+one has the key cut too, and no headers. A batch that cannot be read counts as one source. A
+rejected one whose timestamp the topic would not take has another one, and its own in
+``weir-timestamp``.
 """
 
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
@@ -21,32 +25,46 @@ KEPT_BYTES: Final = 1024
 #: Longer keys and headers, together, are cut too.
 LONG_ENVELOPE: Final = 4096
 NOWHERE: Final = -1
+LOG_APPEND_TIME: Final = 1
+#: Names of headers that Weir removes from a request.
+_RESERVED: Final = re.compile(r"weir(-|\Z)")
 
-_SIZES: Final = struct.Struct("<qii")
+_SIZES: Final = struct.Struct("<ii")
 
 Headers = Sequence[tuple[str, bytes | None]]
 
 
 class Evidence(NamedTuple):
-    """What an output record says: its source offset, its content's hash, whether it was cut."""
+    """What an output record says.
+
+    Attributes:
+        source: Its source offset.
+        content: Hash of its source's key, headers and value.
+        timestamp: Its source's timestamp in ms.
+        cut: Whether the value was cut.
+        appended: Whether the broker has put its own time in place of the timestamp.
+    """
 
     source: int
     content: int
+    timestamp: int
     cut: bool
+    appended: bool
 
 
 def output_evidence(fate: Fate, requests: str, record: ConsumerRecord) -> Evidence:
     """Take the record apart; what does not say where it comes from has source -1."""
     original, own = _split_headers(fate, record.headers)
     source = _source(fate, requests, record.partition, own)
+    own_time = own.get("weir-timestamp")
+    stamp, appended = record.timestamp, record.timestamp_type == LOG_APPEND_TIME
+    if own_time is not None and own_time.removeprefix(b"-").isdigit():
+        stamp, appended = int(own_time), False
     length = own.get("weir-truncated-from")
-    if length is not None and length.isdigit():
-        digest = _digest(record.timestamp, record.key, original, int(length))
-        digest.update(record.value or b"")
-        return Evidence(source, digest.intdigest(), cut=True)
-    digest = _digest(record.timestamp, record.key, original, _length(record.value))
+    cut = length is not None and length.isdigit()
+    digest = _digest(record.key, original, int(length) if cut and length else _length(record.value))
     digest.update(record.value or b"")
-    return Evidence(source, digest.intdigest(), cut=False)
+    return Evidence(source, digest.intdigest(), stamp, cut, appended)
 
 
 def _split_headers(fate: Fate, headers: Headers) -> tuple[Headers, dict[str, bytes | None]]:
@@ -74,11 +92,15 @@ def _source(fate: Fate, requests: str, partition: int, own: Mapping[str, bytes |
 
 
 def input_hashes(record: ConsumerRecord) -> tuple[int, int]:
-    """Content hash of an input as a truncated dead letter shows it, and of the whole."""
+    """Content hash of an input as a truncated dead letter shows it, and of the whole.
+
+    Its timestamp is no part of it.
+    """
     value, length = record.value or b"", _length(record.value)
-    whole = _digest(record.timestamp, record.key, record.headers, length)
-    if _is_long(record):
-        cut = _digest(record.timestamp, record.key and record.key[:KEPT_BYTES], (), length)
+    headers = [header for header in record.headers if not _RESERVED.match(header[0])]
+    whole = _digest(record.key, headers, length)
+    if _is_long(record.key, headers):
+        cut = _digest(record.key and record.key[:KEPT_BYTES], (), length)
     else:
         cut = whole.copy()
     cut.update(value[:KEPT_BYTES])
@@ -86,18 +108,18 @@ def input_hashes(record: ConsumerRecord) -> tuple[int, int]:
     return cut.intdigest(), whole.intdigest()
 
 
-def _is_long(record: ConsumerRecord) -> bool:
-    headers = sum(len(name.encode()) + len(content or b"") for name, content in record.headers)
-    return len(record.key or b"") + headers > LONG_ENVELOPE
+def _is_long(key: bytes | None, headers: Headers) -> bool:
+    named = sum(2 + len(name.encode()) + len(content or b"") for name, content in headers)
+    return len(key or b"") + named > LONG_ENVELOPE
 
 
-def _digest(timestamp: int, key: bytes | None, headers: Headers, length: int) -> xxhash.xxh3_64:
-    """Hash of everything of a record but the value's bytes; ``length`` is the value's own."""
-    digest = xxhash.xxh3_64(_SIZES.pack(timestamp, _length(key), length))
+def _digest(key: bytes | None, headers: Headers, length: int) -> xxhash.xxh3_64:
+    """Hash of a record's key, headers and length of value; ``length`` is the value's own."""
+    digest = xxhash.xxh3_64(_SIZES.pack(_length(key), length))
     digest.update(key or b"")
     for name, content in headers:
         encoded = name.encode()
-        digest.update(_SIZES.pack(0, len(encoded), _length(content)) + encoded + (content or b""))
+        digest.update(_SIZES.pack(len(encoded), _length(content)) + encoded + (content or b""))
     return digest
 
 

@@ -8,7 +8,7 @@ then changed entries, then the progress that covers them, then deletions, then t
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -17,22 +17,45 @@ from mode import Service, ServiceT
 
 from models.artifact import load_artifact
 from models.features import FeatureSpec
-from models.kafka import client_options
+from models.health import Health
+from models.kafka import client_options, topic_partitions
+from models.probes import serve
 from models.settings import Settings
 from stream.app import DisklessApp, run_app
 from stream.doctor import first_step
+from stream.feedback_memory import MemoryReport
 from stream.feedback_metrics import FeedbackMetrics
 from stream.feedback_state import JoinTable
-from stream.join import FeedbackJoin, JoinCounts
+from stream.group_watch import GroupMetrics, GroupWatch
+from stream.join import FeedbackJoin
+from stream.join_counts import JoinCounts
 from stream.pending import REQUEST_KIND
 from stream.records import Outcome, RecordError
 from stream.rekey import Rekeyed, Rekeyer
 from stream.rights import Role, feedback_group
-from stream.transport import Chunk, ChunkSink, Outgoing, chunk_topic, chunks, consumer_lag
+from stream.topics import TopicError
+from stream.transport import (
+    Chunk,
+    ChunkSink,
+    Incidents,
+    Outgoing,
+    OutputTopics,
+    RecordsRefusedError,
+    attach,
+    bound,
+    chunk_topic,
+    chunks,
+    consumer_lag,
+    report,
+)
+from stream.vitals import CONDITIONS, look, starting
 
 logger = logging.getLogger(__name__)
 
 TICK_S: Final = 0.5
+#: What is fetched and not joined yet; beside it `feedback.max_memory_bytes` are held.
+MAX_IN_FLIGHT_BYTES: Final = 64 * 1024 * 1024
+TABLE: Final = "joins"
 Clock = Callable[[], float]
 
 
@@ -44,6 +67,7 @@ class FeedbackWorker(Service):  # type: ignore[misc]
         spec: Feature spec of the examples.
         app: The Faust app whose lag is watched.
         table: State of the joins.
+        metrics: Metrics and refusals of this process.
         clock: Seconds since the epoch.
     """
 
@@ -53,6 +77,7 @@ class FeedbackWorker(Service):  # type: ignore[misc]
         spec: FeatureSpec,
         app: faust.App,
         table: JoinTable,
+        metrics: FeedbackMetrics,
         clock: Clock,
     ) -> None:
         super().__init__()
@@ -60,23 +85,41 @@ class FeedbackWorker(Service):  # type: ignore[misc]
         self._app = app
         self._table = table
         self._clock = clock
-        self._sink = ChunkSink(client_options(settings.kafka))
+        topics = settings.topics
+        self.metrics = metrics
+        self._incidents = Incidents(metrics.registry)
+        self._sink = ChunkSink(
+            client_options(settings.kafka),
+            [topics.joins, topics.examples],
+            compression=settings.worker.compression,
+            incidents=self._incidents,
+        )
         self._joins: dict[int, FeedbackJoin] = {}
         self._lock = asyncio.Lock()
-        self.metrics = FeedbackMetrics()
+        self._memory = MemoryReport(settings.feedback, settings.task_set, spec)
+        self._health = Health("feedback", CONDITIONS)
+        groups = GroupMetrics(self.metrics.registry, settings.worker.expected)
+        self._groups = GroupWatch(settings, groups, self._health)
         self._rekeyer = Rekeyer(
             spec,
             settings.kafka.partitions,
             settings.worker.max_value_bytes,
-            self.metrics.malformed,
+            metrics.refusals,
         )
 
     async def on_start(self) -> None:
-        """Connect and serve metrics."""
-        await self._sink.start()
+        """Serve probes and connect."""
+        attach(self._app, None, MAX_IN_FLIGHT_BYTES)
+        self._memory.log_capacity()
+        self.metrics.capacity(self._memory.capacity)
         worker = self._settings.worker
-        port = self.metrics.serve(worker.metrics_host, worker.metrics_port)
-        logger.info("metrics on http://%s:%d/metrics", worker.metrics_host, port)
+        starting(self._health)
+        serve(self.metrics.registry, self._health, worker.metrics_host, worker.metrics_port)
+        await self._sink.start()
+        report(self._app, self._incidents)
+        refuse = self.metrics.refusals.refuse_batch
+        bound(self._app, self._settings.kafka.max_unpacked_bytes, refuse)
+        await self.add_runtime_dependency(self._groups)
 
     async def on_stop(self) -> None:
         """Disconnect, after what is under way."""
@@ -84,12 +127,19 @@ class FeedbackWorker(Service):  # type: ignore[misc]
             await self._sink.stop()
 
     async def recovered(self) -> None:
-        """Begin anew with the recovered state: partitions have come or gone."""
+        """Begin anew with the recovered state: partitions have come or gone.
+
+        Raises:
+            TopicError: If the joins topic has grown.
+        """
+        await joins_partitions(self._settings)
         async with self._lock:
             self._joins.clear()
             self.metrics.forget()
             for partition in self._table.partitions_held:
-                self.metrics.pending(partition, self._join_of(partition).pending)
+                join = self._join_of(partition)
+                self.metrics.state(partition, join)
+                self._memory.recovered(partition, join)
 
     async def collect(self, chunk: Chunk) -> None:
         """Re-key a chunk of passed requests."""
@@ -106,12 +156,8 @@ class FeedbackWorker(Service):  # type: ignore[misc]
             now_ms = self._now_ms()
             before = replace(join.counts)
             for record in chunk.records:
-                try:
+                with self.metrics.refusals.guard(record, "not joined"):
                     _take(join, record.key, record.value, now_ms)
-                except RecordError as error:
-                    where = f"{chunk.topic}[{chunk.partition}]@{record.offset}"
-                    logger.warning("%s: not joined: %s", where, error)
-                    self.metrics.malformed(chunk.topic)
             await self._flush(chunk.partition, join, before)
 
     @Service.task  # type: ignore[untyped-decorator]
@@ -123,6 +169,7 @@ class FeedbackWorker(Service):  # type: ignore[misc]
             await self.sleep(TICK_S)
             lag = consumer_lag(self._app)
             self.metrics.lag(lag)
+            look(self._app, self._health, broker=self._groups.answering)
             read_all = bool(lag) and all(behind == 0 for behind in lag.values())
             now = self._clock()
             elapsed_ms, last = int((now - last) * 1000), now
@@ -142,22 +189,35 @@ class FeedbackWorker(Service):  # type: ignore[misc]
             Outgoing(example.request_id.encode(), example.to_bytes(), now_ms)
             for example in join.emit()
         ]
-        if examples:
-            await self._sink.send(topics.examples, partition, examples)
+        await self._send(topics.examples, partition, examples)
         state = self._table.partition(partition)
         if state.changed:
             progress = join.progress()
             records = [Outgoing(key, value, now_ms) for key, value in state.take_changes(progress)]
             changelog = self._table.changelog_topic_name
-            await self._sink.send(changelog, partition, records)
+            await self._send(changelog, partition, records)
         self.metrics.counts(before, join.counts)
-        self.metrics.pending(partition, join.pending)
+        self.metrics.state(partition, join)
+        self._memory.changed(partition, join)
 
     async def _send_joins(self, rekeyed: Rekeyed) -> None:
         joins = self._settings.topics.joins
         await asyncio.gather(
-            *(self._sink.send(joins, partition, records) for partition, records in rekeyed.items())
+            *(self._send(joins, partition, records) for partition, records in rekeyed.items())
         )
+
+    async def _send(self, topic: str, partition: int, records: Sequence[Outgoing]) -> None:
+        """Write what fits a batch; a record that does not is refused."""
+        left = list(records)
+        while left:
+            try:
+                await self._sink.send(topic, partition, left)
+            except RecordsRefusedError as error:
+                for index in sorted(error.indices, reverse=True):
+                    del left[index]
+                    self.metrics.refusals.refuse(topic, partition, -1, error, "not written")
+            else:
+                return
 
     def _join_of(self, partition: int) -> FeedbackJoin:
         if partition not in self._joins:
@@ -167,8 +227,14 @@ class FeedbackWorker(Service):  # type: ignore[misc]
                 feedback.time_scale,
                 feedback.lateness_s,
                 self._table.partition(partition),
+                feedback.max_memory_bytes // max(1, len(self._owned())),
             )
         return self._joins[partition]
+
+    def _owned(self) -> list[int]:
+        """Partitions of the join that this worker has: they share its memory."""
+        joins = self._settings.topics.joins
+        return [tp.partition for tp in self._app.consumer.assignment() if tp.topic == joins]
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)
@@ -185,16 +251,16 @@ class FeedbackApp(DisklessApp):
 
     def __init__(self, settings: Settings, spec: FeatureSpec, clock: Clock = time.time) -> None:
         super().__init__(settings, feedback_group(settings), Role.FEEDBACK)
+        metrics = FeedbackMetrics()
         table = JoinTable(
             self,
-            name="joins",
-            key_type=bytes,
-            value_type=bytes,
+            metrics.refusals,
+            name=TABLE,
             partitions=settings.kafka.partitions,
             beacon=self.beacon,
         )
         self.tables.add(table)
-        self.worker = FeedbackWorker(settings, spec, self, table, clock)
+        self.worker = FeedbackWorker(settings, spec, self, table, metrics, clock)
         table.on_recover(self.worker.recovered)
         topics = settings.topics
         for topic, name, work in (
@@ -216,9 +282,44 @@ def run_feedback(settings: Settings) -> None:
 
     Raises:
         UserError: If something that it needs is missing, then or later.
+        TopicError: If the topics cannot serve as they are.
     """
     asyncio.run(first_step(settings, Role.FEEDBACK))
-    run_app(FeedbackApp(settings, load_artifact(settings.model.artifact).spec))
+    spec = load_artifact(settings.model.artifact).spec
+    partitions = asyncio.run(joins_partitions(settings))
+    run_app(FeedbackApp(settings.override({"kafka.partitions": partitions}), spec))
+
+
+def changelog_of(settings: Settings) -> str:
+    """The topic that keeps the state of the joins; Faust names it so."""
+    return f"{settings.kafka.group}-feedback-{TABLE}-changelog"
+
+
+async def joins_partitions(settings: Settings) -> int:
+    """How many partitions the joins topic has, whatever ``kafka.partitions`` says.
+
+    The state of a partition lies in that of the same number of the changelog, and a request waits
+    where its id's hash puts it: neither topic may grow while requests wait. Examples are written to
+    the joins' partition number, so their topic is grown if it is too small.
+
+    Raises:
+        TopicError: If the joins topic is missing, or has another count than its state.
+        PartitionsError: If the examples' topic is too small and cannot be grown.
+    """
+    topics, changelog = settings.topics, changelog_of(settings)
+    found = await topic_partitions(settings.kafka, topics.joins, changelog)
+    count, kept = len(found[topics.joins]), len(found[changelog])
+    if not count:
+        raise TopicError(f"{topics.joins}: no such topic; `weir topics` creates it")
+    if kept and kept != count:
+        raise TopicError(
+            f"{topics.joins} has {count} partitions and its state, {changelog}, has {kept}: what "
+            f"waits would not meet its outcomes. Make {topics.joins} anew with {kept} partitions, "
+            "or start afresh under another kafka.group (what waits now is then never labelled)"
+        )
+    examples = OutputTopics(client_options(settings.kafka), (topics.examples,))
+    await examples.fit([(topics.joins, count - 1)])
+    return count
 
 
 def _each(work: Callable[[Chunk], Awaitable[None]]) -> Callable[[faust.StreamT[Chunk]], Any]:
@@ -233,6 +334,6 @@ def _take(join: FeedbackJoin, key: bytes | None, value: bytes | None, now_ms: in
     if key is None or value is None:
         raise RecordError("a key and a value are expected")
     if value[:1] == REQUEST_KIND:
-        join.request(key.decode(), value, now_ms)
+        join.request(key, value, now_ms)
     else:
         join.outcome(Outcome.from_bytes(value))

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from models.refusals import Refusals
-from stream.join import JoinCounts
+from stream.join import FeedbackJoin
+from stream.join_counts import JoinCounts
 
 
 class FeedbackMetrics:
@@ -21,16 +22,33 @@ class FeedbackMetrics:
             ["fate"],
             registry=self.registry,
         )
-        self._malformed = Counter(
-            "weir_feedback_malformed",
-            "Records that could not be read, by source topic.",
-            ["topic"],
-            registry=self.registry,
-        )
         self._pending = Gauge(
             "weir_feedback_pending",
             "Requests that wait for a label, by partition of the join.",
             ["partition"],
+            registry=self.registry,
+        )
+        self._bytes = Gauge(
+            "weir_feedback_held_bytes",
+            "Memory of the requests and outcomes that are held, by partition of the join.",
+            ["partition"],
+            registry=self.registry,
+        )
+        self._budget = Gauge(
+            "weir_feedback_budget_bytes",
+            "Memory that they may take, by partition of the join.",
+            ["partition"],
+            registry=self.registry,
+        )
+        self._share = Gauge(
+            "weir_feedback_keep_share",
+            "Share of new requests that is kept, by id, by partition of the join.",
+            ["partition"],
+            registry=self.registry,
+        )
+        self._capacity = Gauge(
+            "weir_feedback_capacity_requests",
+            "Requests of ordinary size that fit into the memory of this worker.",
             registry=self.registry,
         )
         self._lag = Gauge(
@@ -40,28 +58,28 @@ class FeedbackMetrics:
             registry=self.registry,
         )
 
-    def serve(self, host: str, port: int) -> int:
-        """Serve the registry; returns the port, which is chosen where 0 is asked for."""
-        server, _ = start_http_server(port, addr=host, registry=self.registry)
-        return int(server.server_port)
-
     def counts(self, before: JoinCounts, after: JoinCounts) -> None:
         """Add what a chunk changed."""
         old = asdict(before)
         for fate, count in asdict(after).items():
             self._events.labels(fate).inc(count - old[fate])
 
-    def malformed(self, topic: str) -> None:
-        """Count a record that could not be read."""
-        self._malformed.labels(topic).inc()
-
-    def pending(self, partition: int, requests: int) -> None:
+    def state(self, partition: int, join: FeedbackJoin) -> None:
         """Show the state of one partition."""
-        self._pending.labels(str(partition)).set(requests)
+        label = str(partition)
+        self._pending.labels(label).set(join.pending)
+        self._bytes.labels(label).set(join.held_bytes)
+        self._budget.labels(label).set(join.budget_bytes)
+        self._share.labels(label).set(join.admission.share)
+
+    def capacity(self, requests: int) -> None:
+        """Show how many requests fit."""
+        self._capacity.set(requests)
 
     def forget(self) -> None:
         """Drop the partitions, after a rebalance."""
-        self._pending.clear()
+        for gauge in (self._pending, self._bytes, self._budget, self._share):
+            gauge.clear()
 
     def lag(self, lag: Mapping[tuple[str, int], int | None]) -> None:
         """Show the lag of every assigned partition where it is known; revoked ones disappear."""

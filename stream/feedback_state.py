@@ -11,9 +11,10 @@ from typing import Any
 
 from faust.stores.memory import Store
 from faust.tables.table import Table
-from faust.types import TP, EventT
+from faust.types import TP, AppT, EventT
 
-from stream.pending import PROGRESS_KEY
+from models.refusals import Refusals
+from stream.pending import PROGRESS_KEY, check_entry
 
 Change = tuple[bytes, bytes | None]
 
@@ -81,11 +82,13 @@ class PartitionedStore(Store):  # type: ignore[misc]
         to_key: Callable[[Any], Any],  # noqa: ARG002 - keys are bytes
         to_value: Callable[[Any], Any],  # noqa: ARG002 - values are bytes
     ) -> None:
-        """Apply records of the changelog, in order."""
+        """Apply records of the changelog, in order; those that no join wrote are refused."""
         for event in batch:
             message = event.message
-            state = self.states.setdefault(message.partition, JoinState())
-            state.recover(bytes(message.key), message.value)
+            with self.table.refusals.guard(message, "not recovered"):
+                check_entry(message.key, message.value)
+                state = self.states.setdefault(message.partition, JoinState())
+                state.recover(message.key, message.value)
 
     async def on_rebalance(
         self,
@@ -104,7 +107,17 @@ class PartitionedStore(Store):  # type: ignore[misc]
 
 
 class JoinTable(Table[bytes, bytes]):  # type: ignore[misc]
-    """The Faust table behind the join: recovered by Faust, written through `take_changes`."""
+    """The Faust table behind the join: recovered by Faust, written through `take_changes`.
+
+    Args:
+        app: The Faust app.
+        refusals: Takes what cannot be recovered.
+        options: As Faust's.
+    """
+
+    def __init__(self, app: AppT, refusals: Refusals, **options: Any) -> None:
+        super().__init__(app, key_type=bytes, value_type=bytes, **options)
+        self.refusals = refusals
 
     def _new_store(self) -> PartitionedStore:
         return PartitionedStore(

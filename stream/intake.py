@@ -40,15 +40,21 @@ class Intake:
     rejects: list[tuple[int, Reject]]
 
 
-def take_in(extractor: Extractor, values: Sequence[bytes | None], max_bytes: int) -> Intake:
+def take_in(
+    extractor: Extractor,
+    values: Sequence[bytes | None],
+    times_N: npt.NDArray[np.int64],
+    max_bytes: int,
+) -> Intake:
     """Read a chunk; a bad value never hides a good one.
 
     Args:
         extractor: Extracts the features.
         values: Record values, None being a tombstone.
+        times_N: Timestamps of the records, int64 ms: the time of a request that says none.
         max_bytes: Longest value that is read.
     """
-    scanned = extractor.scan(values, max_bytes)
+    scanned = extractor.scan(values, times_N, max_bytes)
     request_ids, hashes_N, ids_NC = scanned.request_ids, scanned.hashes_N, scanned.ids_NC
     rejects: list[tuple[int, Reject]] = []
     for tile in _tiles([n for n, found in enumerate(request_ids) if found is None]):
@@ -56,7 +62,7 @@ def take_in(extractor: Extractor, values: Sequence[bytes | None], max_bytes: int
         rejects += [(tile[index], reject) for index, reject in decoded.rejects]
         if decoded.requests:
             rows = [tile[index] for index in decoded.kept]
-            ids_NC[rows] = extractor.extract(decoded.requests)
+            ids_NC[rows] = extractor.extract(decoded.requests, times_N[rows])
             found_ids = [request["id"] for request in decoded.requests]
             hashes_N[rows] = _hashes(found_ids)
             for row, request_id in zip(rows, found_ids, strict=True):

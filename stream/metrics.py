@@ -1,24 +1,32 @@
 """Prometheus metrics of an intercept worker: what the on-call engineer looks at first.
 
-Counters and gauges are prometheus-client's own. Scores come by the hundred thousand, so their
-histograms are counted by numpy, a chunk at a time, and handed over when Prometheus asks.
+Counters and gauges are prometheus-client's own; what comes by the request is counted by arrays
+(`histogram.py`).
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
-from prometheus_client.core import HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from models.refusals import Refusals
+from stream.histogram import ArrayHistogram
 from stream.records import REASON_LABELS, RejectCode
 
-STAGES = ("read", "score", "decide", "route", "produce")
+STAGES = ("read", "score", "decide", "route")
+"""They follow one another, so that their times add up; writing goes on beside them."""
+LATENCY_BUCKETS = (
+    0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0,
+    30.0, 60.0, 300.0,
+)  # fmt: skip
+AHEAD_MS = 5_000
+"""A record whose timestamp is further ahead of this clock has no latency; less counts as none."""
+OLD_MS = 86_400_000
+"""Nor has one that is older than a day: replayed, or its clock is wrong."""
 SCORE_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 UNCERTAINTY_BUCKETS = (0.0003, 0.001, 0.003, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.2, 0.5)
 SECONDS_BUCKETS = (
@@ -26,40 +34,6 @@ SECONDS_BUCKETS = (
     0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0,
 )  # fmt: skip
 SIZE_BUCKETS = (1, 3, 10, 30, 100, 200, 500, 1000, 2000, 5000, 10_000)
-
-
-class ArrayHistogram(Collector):
-    """A histogram with one label whose observations arrive as arrays.
-
-    Args:
-        name: Metric name.
-        documentation: Its help text.
-        label: Name of the one label.
-        bounds: Upper bounds of the buckets, increasing; +Inf is added.
-    """
-
-    def __init__(self, name: str, documentation: str, label: str, bounds: Sequence[float]) -> None:
-        self._family = (name, documentation)
-        self._label = label
-        self._bounds = np.asarray(bounds, np.float64)
-        self._counts: dict[str, npt.NDArray[np.int64]] = {}
-        self._sums: dict[str, float] = {}
-
-    def observe(self, value: str, observations_N: npt.NDArray[np.floating]) -> None:
-        """Count ``observations_N`` under label value ``value``."""
-        bins_N = np.searchsorted(self._bounds, observations_N, side="left")
-        counts = np.bincount(bins_N, minlength=len(self._bounds) + 1)
-        self._counts[value] = self._counts.get(value, np.int64(0)) + counts
-        self._sums[value] = self._sums.get(value, 0.0) + float(observations_N.sum())
-
-    def collect(self) -> Iterable[Metric]:
-        """What Prometheus reads."""
-        family = HistogramMetricFamily(*self._family, labels=[self._label])
-        names = [*(str(bound) for bound in self._bounds.tolist()), "+Inf"]
-        for value, counts in self._counts.items():
-            buckets = list(zip(names, np.cumsum(counts).tolist(), strict=True))
-            family.add_metric([value], buckets, self._sums[value])
-        yield family
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +47,18 @@ class ServingModel:
 class WorkerMetrics:
     """All metrics of one intercept worker, in a registry of their own.
 
+    Args:
+        clock: Seconds since the epoch, which latencies end at.
+
     Attributes:
         registry: What Prometheus reads.
         refusals: Where messages that cannot be used are counted and logged.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._writes = 0
+        self._writing_since_s = 0.0
         self.registry = registry = CollectorRegistry()
         self.refusals = Refusals(registry)
         self._requests = Counter("weir_requests", "Requests consumed.", registry=registry)
@@ -96,10 +76,30 @@ class WorkerMetrics:
             "Share intercepted in the controller's window.",
             registry=registry,
         )
-        self._target = Gauge("weir_rate_target", "Target share r.", registry=registry)
+        self._target = Gauge(
+            "weir_rate_target",
+            "Share of the requests decided last that settings, budget and capacity ask for.",
+            registry=registry,
+        )
+        self._due = Counter(
+            "weir_intercepts_due",
+            "Requests that settings, budgets and capacities asked to intercept.",
+            registry=registry,
+        )
+        self._capacity = Gauge(
+            "weir_capacity",
+            "Requests per second that all workers together may pass; 0 without a limit.",
+            registry=registry,
+        )
         self._threshold = Gauge(
             "weir_threshold", "Reward that is needed to pass by score.", registry=registry
         )
+        self._distrusted = Counter(
+            "weir_distrusted_stamps",
+            "Timestamps of requests that the stream's clock did not follow.",
+            registry=registry,
+        )
+        self._distrusted_before = 0
         self._scores = ArrayHistogram("weir_score", "Student's score.", "task", SCORE_BUCKETS)
         self._uncertainties = ArrayHistogram(
             "weir_uncertainty", "Student's uncertainty.", "task", UNCERTAINTY_BUCKETS
@@ -108,9 +108,32 @@ class WorkerMetrics:
         registry.register(self._uncertainties)
         self._stages = Histogram(
             "weir_stage_seconds",
-            "Time of one stage for one chunk.",
+            "Time of one stage for at most 1,024 requests.",
             ["stage"],
             buckets=SECONDS_BUCKETS,
+            registry=registry,
+        )
+        self._write_seconds = Histogram(
+            "weir_write_seconds",
+            "Time until a chunk's outputs are acknowledged; several chunks are written at a time.",
+            buckets=SECONDS_BUCKETS,
+            registry=registry,
+        )
+        self._writing = Counter(
+            "weir_writing_seconds",
+            "Time in which at least one chunk was being written.",
+            registry=registry,
+        )
+        self._latency = ArrayHistogram(
+            "weir_latency_seconds",
+            "Time from a request's own timestamp to the acknowledgement of its output.",
+            "",
+            LATENCY_BUCKETS,
+        )
+        registry.register(self._latency)
+        self._latency_ignored = Counter(
+            "weir_latency_ignored",
+            "Requests whose timestamp is far ahead, or older than a day.",
             registry=registry,
         )
         self._chunk_seconds = Histogram(
@@ -148,9 +171,6 @@ class WorkerMetrics:
             registry=registry,
         )
         self._revision.set(-1)
-        self._control_refusals = Counter(
-            "weir_control_refusals", "Control messages refused.", ["topic"], registry=registry
-        )
         self._fleet_shared = Gauge(
             "weir_fleet_shared",
             "1 while the rate is held together with the fleet, 0 while alone.",
@@ -166,17 +186,34 @@ class WorkerMetrics:
             for index, label in enumerate(labels)
         }
 
-    def serve(self, host: str, port: int) -> int:
-        """Serve the registry over HTTP in a thread; returns the port (a free one for 0)."""
-        server, _thread = start_http_server(port, host, registry=self.registry)
-        return int(server.server_port)
-
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time one stage of one chunk."""
+        """Time one stage of a step."""
         start = time.perf_counter()
         yield
         self._stages.labels(name).observe(time.perf_counter() - start)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Time one chunk's writing, and that anything is being written at all."""
+        start = time.perf_counter()
+        if self._writes == 0:
+            self._writing_since_s = start
+        self._writes += 1
+        try:
+            yield
+            self._write_seconds.observe(time.perf_counter() - start)
+        finally:
+            self._writes -= 1
+            if self._writes == 0:
+                self._writing.inc(time.perf_counter() - self._writing_since_s)
+
+    def latency(self, timestamps_N: npt.NDArray[np.int64]) -> None:
+        """Count the time since these timestamps (ms since the epoch), absurd ones left out."""
+        late_N = self._clock() * 1000.0 - timestamps_N
+        sound_N = (late_N >= -AHEAD_MS) & (late_N <= OLD_MS)
+        self._latency_ignored.inc(len(late_N) - int(np.count_nonzero(sound_N)))
+        self._latency.observe("", np.maximum(late_N[sound_N], 0.0) / 1000.0)
 
     def chunk(self, records: int, seconds: float) -> None:
         """Count a chunk that was acknowledged."""
@@ -210,19 +247,34 @@ class WorkerMetrics:
             self._scores.observe(task, scores_NT[:, column])
             self._uncertainties.observe(task, uncertainties_NT[:, column])
 
-    def rate(self, *, target: float, achieved: float, threshold: float) -> None:
-        """Show the controller's state."""
-        self._target.set(target)
+    def rate(
+        self, *, due: float, requests: int, achieved: float, threshold: float, capacity: float
+    ) -> None:
+        """Show the controller's state after a step.
+
+        Args:
+            due: Requests of the step that were to be intercepted.
+            requests: All requests of the step.
+            achieved: Share intercepted lately.
+            threshold: Reward that is needed to pass.
+            capacity: Of all workers, per second; 0 without a limit.
+        """
+        self._due.inc(due)
+        self._capacity.set(capacity)
+        if requests:
+            self._target.set(round(due / requests, 9))
         self._achieved.set(achieved)
         self._threshold.set(threshold)
+
+    def distrusted_stamps(self, count: int) -> None:
+        """Show how many timestamps so far the stream's clock did not follow."""
+        if count != self._distrusted_before:
+            self._distrusted.inc(count - self._distrusted_before)
+            self._distrusted_before = count
 
     def control_applied(self, revision: int) -> None:
         """Show the newest control message in force."""
         self._revision.set(revision)
-
-    def control_refused(self, topic: str) -> None:
-        """Count a message that was refused."""
-        self._control_refusals.labels(topic).inc()
 
     def fleet(self, *, shared: bool) -> None:
         """Show whether the rate is held together with the fleet."""

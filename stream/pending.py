@@ -1,34 +1,42 @@
 """The bytes of the feedback join: a passed request that waits for its outcomes, and the rest.
 
 `feedback-joins` carries two kinds of records, told apart by their first byte: a `PendingRequest`
-and an `Outcome` as its producer wrote it (a JSON object). The join's state holds the pending
-requests exactly as they arrived, so that an arrival costs no coding at all, `HeldOutcomes` that
-came before their request, and one `Progress` per partition.
+and an `Outcome` (a JSON object). The join's state holds the pending requests as they arrived, but
+for a few bytes of the head, so that an arrival costs no coding; besides, `HeldOutcomes` that came
+before their request, and one `Progress` per partition. Whatever is read here came from a topic
+that others may write to: what is out of bounds is a `RecordError`.
 """
 
+import math
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, Self
+from typing import Annotated, Final, Self
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
-import orjson
+import xxhash
+from msgspec import Meta, Struct
 
-from stream.records import Decision, RecordError
+from models import bounds
+from stream.parsing import RecordError, decode
+from stream.records import Decision, Millis, Offset, Reason
 
-REQUEST_KIND: Final = b"R"
+REQUEST_KIND: Final = b"P"
 HELD_KIND: Final = b"H"
 PROGRESS_KEY: Final = b"\x00"
 
-_HEAD: Final = struct.Struct(
-    "<cIqiqBH"
-)  # kind, hits, ts, partition, offset, len(spec), len(decision)
-_HITS: Final = struct.Struct("<I")
-_HITS_AT: Final = 1
+_HEAD: Final = struct.Struct("<cIIBqiqdddBqBBH")
+"""Kind; hits, tasks, halvings; ts, partition, offset; e, threshold, propensity, reason and offset
+of the decision; bytes of a feature id, of the spec's hash, of the model's version."""
+_STATUS: Final = struct.Struct("<IIB")
+_STATUS_AT: Final = 1
 _TS: Final = struct.Struct("<q")
-_TS_AT: Final = 5
+_TS_AT: Final = _STATUS_AT + _STATUS.size
 _HELD: Final = struct.Struct("<Bq")
-MAX_HELD_PER_REQUEST: Final = 64
+_TASKS: Final = struct.Struct("<I")
+_ID_TYPES: Final[dict[int, str]] = {2: "<u2", 4: "<i4"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,91 +48,171 @@ class PendingRequest:
         partition: Partition of the pass topic that it came from.
         offset: Its offset there; with `partition` it tells a redelivery from a new request.
         spec: Hash of the feature spec that made `features`.
-        decision: Value of its `weir` header.
-        features: Ids of shape (C,), int32.
+        decision: What its `weir` header says.
+        features: Ids of shape (C,): uint16 takes two bytes each, any other type four.
         hits: Bit t is set when task t's event happened within its window.
+        tasks: The tasks that `hits` is about, see `tasks_digest`.
+        halvings: The join kept 1 / 2^halvings of all requests when this one came.
     """
 
     ts: int
     partition: int
     offset: int
     spec: str
-    decision: bytes
-    features: npt.NDArray[np.int32]
+    decision: Decision
+    features: npt.NDArray[np.integer]
     hits: int = 0
+    tasks: int = 0
+    halvings: int = 0
 
     def to_bytes(self) -> bytes:
-        """Fixed head, spec, decision, then the ids as little-endian int32."""
-        spec = self.spec.encode()
+        """Fixed head, spec, model, then the ids, little-endian."""
+        decision = self.decision
+        spec, model = self.spec.encode(), decision.model.encode()
+        width = 2 if self.features.dtype == np.uint16 else 4
         head = _HEAD.pack(
-            REQUEST_KIND,
-            self.hits,
-            self.ts,
-            self.partition,
-            self.offset,
-            len(spec),
-            len(self.decision),
+            *(REQUEST_KIND, self.hits, self.tasks, self.halvings),
+            *(self.ts, self.partition, self.offset),
+            math.nan if decision.e is None else decision.e,
+            math.nan if decision.threshold is None else decision.threshold,
+            *(decision.propensity, decision.reason, decision.offset),
+            *(width, len(spec), len(model)),
         )
-        return b"".join((head, spec, self.decision, self.features.astype("<i4").tobytes()))
+        ids = self.features.astype(_ID_TYPES[width], copy=False).tobytes()
+        return b"".join((head, spec, model, ids))
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Self:
         """Read one.
 
         Raises:
-            RecordError: If it is cut short or of another kind.
+            RecordError: If it is cut short, of another kind, or out of bounds.
         """
         try:
-            kind, hits, ts, partition, offset, spec_size, decision_size = _HEAD.unpack_from(raw)
+            head = _HEAD.unpack_from(raw)
+            kind, hits, tasks, halvings, ts, partition, offset = head[:7]
+            e, threshold, propensity, reason, source_offset = head[7:12]
+            width, spec_size, model_size = head[12:]
             spec_end = _HEAD.size + spec_size
-            decision_end = spec_end + decision_size
-            if kind != REQUEST_KIND or len(raw) < decision_end:
+            model_end = spec_end + model_size
+            ids = raw[model_end:]
+            if kind != REQUEST_KIND or len(raw) < model_end or len(ids) % width:
                 raise RecordError(f"pending request: kind {kind!r}, {len(raw)} bytes")
-            return cls(
+            decision = Decision(
+                model=raw[spec_end:model_end].decode(),
+                e=None if math.isnan(e) else e,
+                threshold=None if math.isnan(threshold) else threshold,
+                reason=Reason(reason),
+                propensity=propensity,
+                offset=source_offset,
+            )
+            request = cls(
                 ts=ts,
                 partition=partition,
                 offset=offset,
                 spec=raw[_HEAD.size : spec_end].decode(),
-                decision=raw[spec_end:decision_end],
-                features=np.frombuffer(raw, "<i4", offset=decision_end),
+                decision=decision,
+                features=np.frombuffer(ids, _ID_TYPES[width]),
                 hits=hits,
+                tasks=tasks,
+                halvings=halvings,
             )
-        except (struct.error, ValueError) as error:
+        except (struct.error, ValueError, KeyError, ZeroDivisionError) as error:
             raise RecordError(f"pending request of {len(raw)} bytes: {error}") from error
+        request._check()
+        return request
 
-    def read_decision(self) -> Decision:
-        """The `weir` header.
+    def _check(self) -> None:
+        """What a feedback worker never writes, somebody else did."""
+        decision = self.decision
+        figures = (decision.e or 0.0, decision.threshold or 0.0)
+        within = (
+            0 <= self.ts <= bounds.MAX_TIME_MS
+            and 0 <= self.partition <= bounds.MAX_PARTITION
+            and self.offset >= 0
+            and decision.offset >= 0
+            and 0 < decision.propensity <= 1
+            and all(map(math.isfinite, figures))
+            and self.halvings <= bounds.MAX_HALVINGS
+            and len(self.spec) <= bounds.MAX_SPEC_HASH
+            and len(decision.model) <= bounds.MAX_VERSION
+            and len(self.features) <= bounds.MAX_FEATURES
+            and (self.features.dtype.itemsize == 2 or not (self.features < 0).any())
+        )
+        if not within:
+            raise RecordError(
+                f"pending request: out of bounds: ts {self.ts}, partition {self.partition}, "
+                f"offset {self.offset}, {len(self.features)} features, {decision}"
+            )
 
-        Raises:
-            RecordError: If it is not one.
-        """
-        return Decision.from_bytes(self.decision)
+
+def tasks_digest(names: Iterable[str]) -> int:
+    """Stands for the tasks' names in order, in 32 bits."""
+    return xxhash.xxh32_intdigest("\n".join(names).encode())
 
 
-def hits_and_ts(raw: bytes) -> tuple[int, int]:
-    """Hits and time of a pending request, without reading the rest."""
-    return _HITS.unpack_from(raw, _HITS_AT)[0], _TS.unpack_from(raw, _TS_AT)[0]
+def status(raw: bytes) -> tuple[int, int, int]:
+    """Hits, tasks and halvings of a pending request, without reading the rest."""
+    hits, tasks, halvings = _STATUS.unpack_from(raw, _STATUS_AT)
+    return hits, tasks, halvings
 
 
-def with_hits(raw: bytes, hits: int) -> bytes:
-    """The same pending request with other hits."""
-    return raw[:_HITS_AT] + _HITS.pack(hits) + raw[_TS_AT:]
+def with_status(raw: bytes, hits: int, tasks: int, halvings: int) -> bytes:
+    """The same pending request with another status."""
+    return raw[:_STATUS_AT] + _STATUS.pack(hits, tasks, halvings) + raw[_TS_AT:]
+
+
+def time_of(raw: bytes) -> int:
+    """Time of a pending request in ms, without reading the rest."""
+    ts: int = _TS.unpack_from(raw, _TS_AT)[0]
+    return ts
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOutcomes:
-    """Outcomes that came before their request: pairs of task index and time in ms."""
+    """Outcomes that came before their request.
 
+    Attributes:
+        tasks: The tasks that they are about, see `tasks_digest`.
+        events: Pairs of task index and time in ms.
+    """
+
+    tasks: int
     events: tuple[tuple[int, int], ...]
 
     def to_bytes(self) -> bytes:
-        """Kind, then nine bytes per event."""
-        return HELD_KIND + b"".join(_HELD.pack(task, ts) for task, ts in self.events)
+        """Kind, tasks, then nine bytes per event."""
+        head = HELD_KIND + _TASKS.pack(self.tasks)
+        return head + b"".join(_HELD.pack(task, ts) for task, ts in self.events)
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Self:
-        """Read them; `raw` comes from the join's own state."""
-        return cls(tuple((task, ts) for task, ts in _HELD.iter_unpack(raw[1:])))
+        """Read them.
+
+        Raises:
+            RecordError: If they are cut short, of another kind, or too many.
+        """
+        try:
+            tasks: int = _TASKS.unpack_from(raw, 1)[0]
+            events = tuple((task, ts) for task, ts in _HELD.iter_unpack(raw[1 + _TASKS.size :]))
+        except struct.error as error:
+            raise RecordError(f"held outcomes of {len(raw)} bytes: {error}") from error
+        if raw[:1] != HELD_KIND or len(events) > bounds.MAX_HELD_PER_REQUEST:
+            raise RecordError(f"held outcomes: kind {raw[:1]!r}, {len(events)} events")
+        return cls(tasks, events)
+
+
+Mark = tuple[Offset, Millis]
+
+
+class _ProgressOnTheWire(Struct):
+    """A `Progress` as JSON has it: keys are texts."""
+
+    watermark: Millis | None
+    seen: Annotated[dict[str, Mark], Meta(max_length=bounds.MAX_JOIN_SOURCES)]
+
+
+_PROGRESS: Final = msgspec.json.Decoder(_ProgressOnTheWire)
 
 
 @dataclass(slots=True)
@@ -132,26 +220,30 @@ class Progress:
     """How far the join of one partition is.
 
     Attributes:
-        tasks: Names of the tasks, in the order of the hits' bits.
         watermark: Stream time in ms, None before the first request.
         seen: Per partition of the pass topic: the highest offset taken, and the newest time.
     """
 
-    tasks: tuple[str, ...]
     watermark: int | None = None
     seen: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """JSON."""
         seen = {str(partition): mark for partition, mark in self.seen.items()}
-        return orjson.dumps({"tasks": self.tasks, "watermark": self.watermark, "seen": seen})
+        return msgspec.json.encode(_ProgressOnTheWire(self.watermark, seen))
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Self:
-        """Read it; `raw` comes from the join's own state."""
-        doc = orjson.loads(raw)
-        seen = {int(partition): (mark[0], mark[1]) for partition, mark in doc["seen"].items()}
-        return cls(tasks=tuple(doc["tasks"]), watermark=doc["watermark"], seen=seen)
+        """Read it.
+
+        Raises:
+            RecordError: Naming the field that is wrong.
+        """
+        doc = decode(raw, _PROGRESS, "progress", bounds.MAX_PROGRESS_BYTES)
+        try:
+            return cls(doc.watermark, {int(number): mark for number, mark in doc.seen.items()})
+        except ValueError as error:
+            raise RecordError(f"progress.seen: {error}") from error
 
     def take(self, partition: int, offset: int, ts: int) -> bool:
         """Note a record of the pass topic; False when it was taken before.
@@ -159,9 +251,36 @@ class Progress:
         Every collector sends what it reads in order and without holes from the committed offset
         on, so whatever lies at or below the highest offset was taken. A record below it that is
         newer than all of them says that the topic was made anew: it is not a repetition.
+
+        Raises:
+            RecordError: If it comes from one partition more than a join knows.
         """
         last, newest = self.seen.get(partition, (-1, -1))
         if offset <= last and ts <= newest:
             return False
+        if last < 0 and len(self.seen) >= bounds.MAX_JOIN_SOURCES:
+            raise RecordError(
+                f"pending request: partition {partition}; requests of "
+                f"{bounds.MAX_JOIN_SOURCES} others came before"
+            )
         self.seen[partition] = (offset, max(ts, newest))
         return True
+
+
+def check_entry(key: bytes | None, value: bytes | None) -> None:
+    """Refuse a record of the changelog that no join wrote.
+
+    Raises:
+        RecordError: If the key is none or too long, or the value is of no kind of the state.
+    """
+    if not key or len(key) > bounds.MAX_JOIN_KEY_BYTES:
+        raise RecordError(f"key of {len(key or b'')} bytes: {bounds.MAX_JOIN_KEY_BYTES} at most")
+    if value is None:
+        return
+    if key == PROGRESS_KEY:
+        Progress.from_bytes(value)
+    elif value[:1] == HELD_KIND:
+        HeldOutcomes.from_bytes(value)
+    else:
+        key.decode()
+        PendingRequest.from_bytes(value)

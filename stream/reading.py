@@ -5,12 +5,13 @@ abort. It is taken from the first fetch, not only from the broker's answer to "l
 embedded broker counts a batch as one record there.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Self
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 
-from models.kafka import client_options, topic_partitions
+from models.batches import CorruptBatchError, RefusedBatch
+from models.kafka import bounded_consumer, topic_partitions
 from models.settings import KafkaSettings
 from stream.topics import TopicError
 
@@ -26,10 +27,21 @@ class TopicReader:
     Args:
         kafka: Brokers.
         topic: The topic.
+        refused: Told of every batch that cannot be read; without it, they are logged.
+        keep: Whether such a batch is handed over among the records.
     """
 
-    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        topic: str,
+        refused: Callable[[RefusedBatch], None] | None = None,
+        *,
+        keep: bool = False,
+    ) -> None:
         self._kafka = kafka
+        self._refused = refused
+        self._keep = keep
         self._open = False
         self.topic = topic
 
@@ -45,15 +57,20 @@ class TopicReader:
                 f"{self.topic}: no such topic on {self._kafka.bootstrap}; `weir topics` creates "
                 "the topics of Weir"
             )
-        self.consumer = AIOKafkaConsumer(
-            **client_options(self._kafka),
-            enable_auto_commit=False,
+        self.consumer = bounded_consumer(
+            self._kafka,
+            self._refused,
+            keep=self._keep,
             isolation_level="read_committed",
+            auto_offset_reset="earliest",  # should the topic lose records meanwhile
         )
         self._open = True
         await self.consumer.start()
         self.consumer.assign(self.partitions)
         await self.consumer.seek_to_beginning(*self.partitions)
+        self.starts: dict[TopicPartition, int] = await self.consumer.beginning_offsets(
+            self.partitions
+        )
         # first offsets that were not there yet; final for a partition after its first fetch
         self.ends: dict[TopicPartition, int] = await self.consumer.end_offsets(self.partitions)
         self._seen: set[TopicPartition] = set()
@@ -71,12 +88,19 @@ class TopicReader:
             self.consumer.seek(tp, found[tp].offset if found[tp] else self.ends[tp])
 
     async def fetch(
-        self, partitions: Sequence[TopicPartition]
+        self, partitions: Sequence[TopicPartition], max_records: int | None = None
     ) -> dict[TopicPartition, list[ConsumerRecord]]:
-        """The next records of some partitions; none of one may mean its end or a slow broker."""
-        batches: dict[TopicPartition, list[ConsumerRecord]] = await self.consumer.getmany(
-            *partitions, timeout_ms=FETCH_MS
-        )
+        """The next records of some partitions; none of one may mean its end or a slow broker.
+
+        Raises:
+            TopicError: If a batch is corrupt.
+        """
+        try:
+            batches: dict[TopicPartition, list[ConsumerRecord]] = await self.consumer.getmany(
+                *partitions, timeout_ms=FETCH_MS, max_records=max_records
+            )
+        except CorruptBatchError as error:
+            raise TopicError(str(error)) from error
         for tp in partitions:
             stable = self.consumer.last_stable_offset(tp)
             if tp not in self._seen and stable is not None:

@@ -5,6 +5,7 @@ an outcome, a training example, a model announcement. What a field may hold is i
 the bounds of `models/bounds.py`; `stream/parsing.py` refuses everything else.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum, StrEnum
 from typing import Annotated, Final, Self
 
@@ -12,6 +13,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from models import bounds
+from models.manifest import SHA256_PATTERN, VERSION_PATTERN
 from stream.parsing import RecordError, decode
 
 __all__ = [
@@ -25,19 +27,45 @@ __all__ = [
     "RecordError",
     "RejectCode",
     "TrainingExample",
+    "own_headers",
+    "sequence_number",
 ]
 
 DECISION_HEADER: Final = "weir"
 #: In which the publisher numbers what it sends; restores order across partitions.
 SEQUENCE_HEADER: Final = "seq"
+#: Weir's own headers are named so or begin so; on a request they are removed.
+_RESERVED: Final = (DECISION_HEADER, f"{DECISION_HEADER}-")
+
+Headers = Sequence[tuple[str, bytes | None]]
 
 Millis = Annotated[int, Meta(ge=0, le=bounds.MAX_TIME_MS)]
 Offset = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 RequestId = Annotated[str, Meta(max_length=bounds.MAX_REQUEST_ID)]
 TaskName = Annotated[str, Meta(max_length=bounds.MAX_TASK_NAME)]
 Version = Annotated[str, Meta(max_length=bounds.MAX_VERSION)]
+VersionName = Annotated[str, Meta(max_length=bounds.MAX_VERSION, pattern=VERSION_PATTERN)]
+Sha256 = Annotated[str, Meta(pattern=SHA256_PATTERN)]
 Label = Annotated[int, Meta(ge=0, le=1)]
 FeatureId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+
+def own_headers(headers: Headers) -> Headers:
+    """The headers that are the exchange's own, without those whose names Weir reserves."""
+    for name, _ in headers:
+        if name.startswith(DECISION_HEADER) and _is_reserved(name):
+            return tuple(header for header in headers if not _is_reserved(header[0]))
+    return headers
+
+
+def _is_reserved(name: str) -> bool:
+    return name == _RESERVED[0] or name.startswith(_RESERVED[1])
+
+
+def sequence_number(headers: Headers) -> int:
+    """The publisher's number of a record; 0 where there is none, or none that fits 63 bits."""
+    number = dict(headers).get(SEQUENCE_HEADER) or b""
+    return int.from_bytes(number, "big") if len(number) <= 8 and number < b"\x80" else 0
 
 
 class Reason(IntEnum):
@@ -71,6 +99,8 @@ class RejectCode(StrEnum):
     MISSING_IMP = "missing-imp"
     WRONG_TYPE = "wrong-type"
     NUMBER_OUT_OF_RANGE = "number-out-of-range"
+    REFUSED = "refused"
+    UNREADABLE = "unreadable"
 
 
 class Decision(Struct, frozen=True):
@@ -112,7 +142,7 @@ class _DecisionOnTheWire(Struct):
     model: Version
     e: float | None
     threshold: float | None
-    reason: Annotated[str, Meta(pattern=f"^({'|'.join(REASON_LABELS)})$")]
+    reason: Annotated[str, Meta(pattern=rf"\A({'|'.join(REASON_LABELS)})\Z")]
     propensity: Annotated[float, Meta(gt=0, le=1)]
     offset: Offset
 
@@ -178,6 +208,8 @@ class TrainingExample(Struct, frozen=True):
         labels: Per task 1 (the event happened within its window), 0 (the window closed without
             it) or None (the window is still open: masked, never guessed).
         decision: What was decided when it passed.
+        weight: For how many requests it stands: more than 1 where the join had memory for only a
+            part of them (`stream/admission.py`).
     """
 
     request_id: str
@@ -186,6 +218,7 @@ class TrainingExample(Struct, frozen=True):
     features: list[int]
     labels: dict[str, int | None]
     decision: Decision
+    weight: float = 1.0
 
     @property
     def mature(self) -> bool:
@@ -202,6 +235,7 @@ class TrainingExample(Struct, frozen=True):
                 self.features,
                 self.labels,
                 _DecisionOnTheWire.of(self.decision),
+                self.weight,
             )
         )
 
@@ -213,8 +247,15 @@ class TrainingExample(Struct, frozen=True):
             RecordError: Naming the field that is missing, of the wrong type, or out of bounds.
         """
         read = decode(raw, _EXAMPLE, "training example", bounds.MAX_EXAMPLE_BYTES)
-        decision = read.decision.read()
-        return cls(read.request_id, read.ts, read.spec, read.features, read.labels, decision)
+        return cls(
+            read.request_id,
+            read.ts,
+            read.spec,
+            read.features,
+            read.labels,
+            read.decision.read(),
+            read.weight,
+        )
 
 
 class _ExampleOnTheWire(Struct):
@@ -226,6 +267,7 @@ class _ExampleOnTheWire(Struct):
     features: Annotated[list[FeatureId], Meta(max_length=bounds.MAX_FEATURES)]
     labels: Annotated[dict[TaskName, Label | None], Meta(max_length=bounds.MAX_TASKS)]
     decision: _DecisionOnTheWire
+    weight: Annotated[float, Meta(ge=1, le=2**bounds.MAX_HALVINGS)] = 1.0
 
 
 class ModelAnnouncement(Struct, frozen=True):
@@ -239,9 +281,9 @@ class ModelAnnouncement(Struct, frozen=True):
         metrics: What the gates saw, for people: figures per task by name of the metric.
     """
 
-    version: Version
-    url: Annotated[str, Meta(max_length=bounds.MAX_URL)]
-    manifest_sha256: str
+    version: VersionName
+    url: Annotated[str, Meta(min_length=1, max_length=bounds.MAX_URL)]
+    manifest_sha256: Sha256
     ts: Millis
     metrics: dict[str, float | dict[str, float | None] | None] = {}
 

@@ -3,7 +3,8 @@
 The source is a topic between two timestamps or a file; the decisions are those of one worker that
 would have consumed these requests in publishing order, whatever the chunk size: the interceptor
 is the same, and nothing in it depends on how the stream is cut. A topic's partitions are merged
-by (timestamp, publisher's sequence number, partition, offset).
+by (time, publisher's sequence number, partition, offset), where time is the timestamp as the
+partition's clock follows it, so that a wrong one does not hold back what comes after it.
 """
 
 import heapq
@@ -19,18 +20,22 @@ import orjson
 import polars as pl
 from aiokafka import ConsumerRecord, TopicPartition
 
+from models.bounds import MAX_TIME_MS
 from models.errors import UserError
 from models.request_files import is_file, read_requests
 from models.settings import KafkaSettings, Settings
 from stream.decisions import DecisionWriter
-from stream.interceptor import Interceptor
+from stream.interceptor import Interceptor, stamps
 from stream.judgement import judge, outcome_frame, read_outcomes
 from stream.metrics import WorkerMetrics
 from stream.policy import Policy
+from stream.policy.clock import PartitionClock, in_milliseconds
 from stream.reading import TopicReader, read_topic
-from stream.records import REASON_LABELS, SEQUENCE_HEADER, Outcome, RecordError
+from stream.records import REASON_LABELS, Outcome, RecordError, sequence_number
 from stream.serving import load_model
 from stream.transport import FetchedRecord
+
+Order = tuple[int, int, int, int]
 
 
 class ReplayError(UserError, ValueError):
@@ -51,10 +56,10 @@ async def merge_topic(
     Raises:
         TopicError: If there is no such topic.
     """
-    async with TopicReader(kafka, topic) as reader:
+    async with TopicReader(kafka, topic, keep=True) as reader:
         if start_ms is not None:
             await reader.from_time(start_ms)
-        heads: list[tuple[tuple[int, int, int, int], ConsumerRecord]] = []
+        heads: list[tuple[Order, ConsumerRecord]] = []
         ahead = {tp.partition: _read_partition(reader, tp) for tp in reader.partitions}
         for records in ahead.values():
             await _push_next(heads, records)
@@ -68,22 +73,33 @@ async def merge_topic(
             await _push_next(heads, ahead[record.partition])
 
 
-async def _read_partition(reader: TopicReader, tp: TopicPartition) -> AsyncIterator[ConsumerRecord]:
+async def _read_partition(
+    reader: TopicReader, tp: TopicPartition
+) -> AsyncIterator[tuple[Order, ConsumerRecord]]:
+    """The records of one partition, each with its place in the merged history."""
+    clock, started = PartitionClock(), 0
     while not await reader.at_end(tp):
-        for record in (await reader.fetch([tp])).get(tp, ()):
-            if record.offset < reader.ends[tp]:
-                yield record
+        fetched = (await reader.fetch([tp])).get(tp, ())
+        records = [record for record in fetched if record.offset < reader.ends[tp]]
+        times_N = in_milliseconds(stamps(records))
+        started = started or next((time for time in times_N.tolist() if time > 0), 0)
+        for record, position in zip(records, clock.read(times_N).tolist(), strict=True):
+            order = (
+                started + position,
+                sequence_number(record.headers),
+                record.partition,
+                record.offset,
+            )
+            yield order, record
 
 
 async def _push_next(
-    heads: list[tuple[tuple[int, int, int, int], ConsumerRecord]],
-    records: AsyncIterator[ConsumerRecord],
+    heads: list[tuple[Order, ConsumerRecord]],
+    records: AsyncIterator[tuple[Order, ConsumerRecord]],
 ) -> None:
-    record = await anext(records, None)
-    if record is not None:
-        number = int.from_bytes(dict(record.headers).get(SEQUENCE_HEADER, b""), "big")
-        order = (record.timestamp, number, record.partition, record.offset)
-        heapq.heappush(heads, (order, record))
+    head = await anext(records, None)
+    if head is not None:
+        heapq.heappush(heads, head)
 
 
 @dataclass
@@ -234,8 +250,10 @@ def moment_ms(text: str | None) -> int | None:
     Raises:
         ReplayError: If it is neither.
     """
-    if text is None or text.isdigit():
-        return None if text is None else int(text)
+    if text is None:
+        return None
+    if text.isascii() and text.isdigit() and int(text[:20]) <= MAX_TIME_MS:
+        return int(text)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:

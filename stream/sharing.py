@@ -13,7 +13,7 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Final
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.errors import KafkaError
 from mode import Service
 
@@ -21,9 +21,10 @@ from models.kafka import client_options, topic_partitions
 from models.settings import Settings
 from stream.control_records import read_state, write_state
 from stream.metrics import WorkerMetrics
+from stream.parsing import RecordError
 from stream.policy import Policy
+from stream.policy.fleet import PartitionState
 from stream.reading import TopicReader
-from stream.records import RecordError
 from stream.topics import TopicError
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ ANSWER_S: Final = 5.0
 """A broker that takes longer counts as unavailable."""
 STOP_S: Final = 1.0
 """Longest wait for the broker at each step of stopping."""
+POLL_RECORDS: Final = 2_000
 BEGIN_S: Final = 30.0
 """Longest wait for everything that was said before."""
 AGAIN_S: Final = 5.0
@@ -89,7 +91,8 @@ class RateSharing(Service):  # type: ignore[misc]
     async def _open(self) -> None:
         """Connect and read everything; without success the policy stays alone."""
         settings = self._settings
-        self._reader = TopicReader(settings.kafka, settings.topics.rate_state)
+        refuse = self._metrics.refusals.refuse_batch
+        self._reader = TopicReader(settings.kafka, settings.topics.rate_state, refuse)
         self._producer = AIOKafkaProducer(**client_options(settings.kafka), acks="all")
         self._shared = True
         await self._or_alone(self._begin(), BEGIN_S)
@@ -116,17 +119,24 @@ class RateSharing(Service):  # type: ignore[misc]
     async def _hear(self) -> None:
         """Take in what was said; returns after half a second without anything."""
         states = []
-        for records in (await self._reader.fetch(self._reader.partitions)).values():
+        fetched = await self._reader.fetch(self._reader.partitions, POLL_RECORDS)
+        for records in fetched.values():
             for record in records:
-                try:
-                    state = read_state(record.key, record.value)
-                except RecordError as error:
-                    where = f"{record.topic}[{record.partition}]@{record.offset}"
-                    logger.warning("%s: ignored: %s", where, error)
-                    continue
-                states.append(state)
-                self._heard_s[state.scenario, state.partition] = time.monotonic()
-        self._policy.merge(states)
+                with self._metrics.refusals.guard(record):
+                    states.append(self._read(record))
+        now_s = time.monotonic()
+        for state in self._policy.merge(states):
+            self._heard_s[state.scenario, state.partition] = now_s
+
+    def _read(self, record: ConsumerRecord) -> PartitionState:
+        """A state that a worker of this fleet may have written."""
+        state = read_state(record.key, record.value)
+        if state.partition >= self._partitions:
+            requests = self._settings.topics.requests
+            raise RecordError(
+                f"rate-state: partition {state.partition}; {requests} has {self._partitions}"
+            )
+        return state
 
     async def _say(self) -> None:
         now_s = time.monotonic()
@@ -142,9 +152,13 @@ class RateSharing(Service):  # type: ignore[misc]
     def _forget_the_silent(self) -> None:
         silent_s = SILENT_S + self._settings.kafka.session_timeout_s
         oldest_s = time.monotonic() - silent_s
-        for scenario, partition in [at for at, when in self._heard_s.items() if when < oldest_s]:
+        silent = [at for at, when in self._heard_s.items() if when < oldest_s]
+        for scenario, partition in silent:
             del self._heard_s[scenario, partition]
             self._policy.silence(scenario, partition)
+        if silent:
+            # takes back what somebody else claimed and does not look after
+            self._policy.own(self._own, self._partitions)
 
     async def _or_alone(self, work: Awaitable[None], limit_s: float = ANSWER_S) -> None:
         """Do a step of the exchange; if it fails, hold the rate alone."""

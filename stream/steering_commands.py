@@ -87,6 +87,8 @@ def _tree(texts: list[str]) -> dict[str, Any]:
         table = tree
         for part in tables:
             table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise typer.BadParameter(f"{text}: {part} is given a value of its own, too")
         try:
             table[name] = orjson.loads(value)
         except orjson.JSONDecodeError:

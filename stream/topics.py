@@ -4,8 +4,8 @@ import asyncio
 import time
 from typing import Any, Final
 
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from models.errors import UserError
 from models.kafka import client_options, patiently
@@ -22,26 +22,28 @@ class TopicError(UserError, RuntimeError):
 
 
 async def ensure_topics(kafka: KafkaSettings, topics: TopicSettings) -> list[str]:
-    """Create the topics that are missing.
+    """Create the topics that are missing, and add partitions to output topics that have too few.
 
     All have the partition count of the request topic (``kafka.partitions`` where that is created
     too): a request's verdict goes to the partition of the same number. Only what every worker
     reads in whole has one partition: ``models``, ``control`` and ``rate-state``, which are
     compacted, and ``consumption``. From three replicas on, a write needs all of them but one.
 
+    The joins topic is never grown, for requests that wait in it would not meet their outcomes; its
+    partition count need not be that of the requests.
+
     Returns:
         The names of those created.
 
     Raises:
-        TopicError: If an output topic exists with another partition count than the requests, or
-            the broker refuses to create a topic.
+        TopicError: If the broker refuses to create a topic, or to add partitions to one.
     """
     admin = AIOKafkaAdminClient(**client_options(kafka))
     await admin.start()
     try:
         existing = await _partition_counts(admin)
         count = existing.get(topics.requests, kafka.partitions)
-        _check_outputs(existing, count, topics)
+        await _grow_outputs(admin, existing, count, topics)
         wanted = _new_topics(count, kafka.replication, topics)
         missing = [topic for topic in wanted if topic.name not in existing]
         created = await _create(admin, missing) if missing else []
@@ -64,14 +66,21 @@ async def _partition_counts(admin: AIOKafkaAdminClient) -> dict[str, int]:
     }
 
 
-def _check_outputs(existing: dict[str, int], count: int, topics: TopicSettings) -> None:
+async def _grow_outputs(
+    admin: AIOKafkaAdminClient, existing: dict[str, int], count: int, topics: TopicSettings
+) -> None:
+    """Give the output topics the partitions of the requests; more than these do no harm."""
     for name in (topics.passed, topics.blocked, topics.rejected):
         found = existing.get(name, count)
-        if found != count:
-            raise TopicError(
-                f"{name} has {found} partitions, {topics.requests} has {count}; they must be "
-                f"equal: alter {name}, or name another topic in the settings"
-            )
+        if found < count:
+            try:
+                await admin.create_partitions({name: NewPartitions(count)})
+            except KafkaError as error:
+                raise TopicError(
+                    f"{name} has {found} partitions, {topics.requests} has {count}, and adding "
+                    f"them failed: {error}; add them, or name another topic in the settings"
+                ) from error
+            await _until_led(admin, [name])
 
 
 def _new_topics(count: int, replication: int, topics: TopicSettings) -> list[NewTopic]:

@@ -10,20 +10,31 @@ import logging
 import time
 import uuid
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import accumulate, pairwise
+from operator import attrgetter
 from typing import Final
 
 import faust
 import numpy as np
 from mode import Service, ServiceT
 
-from models.features.native import NATIVE
+from models.health import Health
 from models.kafka import client_options
+from models.probes import serve
 from models.settings import Settings
 from stream.app import DisklessApp, run_app
 from stream.control import ControlWatcher
 from stream.doctor import first_step
-from stream.interceptor import Interceptor, LoadedModel, OutputRecord, source_offset
+from stream.group_watch import GroupMetrics, GroupWatch
+from stream.interceptor import (
+    TRUNCATED_HEADER,
+    Interceptor,
+    LoadedModel,
+    OutputRecord,
+    restamped,
+    source_offset,
+)
 from stream.metrics import WorkerMetrics
 from stream.policy import Policy
 from stream.rights import Role
@@ -32,22 +43,29 @@ from stream.sharing import RateSharing
 from stream.transport import (
     Chunk,
     ChunkSink,
+    Incidents,
+    Instead,
     Outputs,
+    RecordsRefusedError,
     RecordTooLargeError,
-    Shrink,
     TransactionalSink,
     attach,
+    bound,
     chunk_topic,
     consumer_lag,
     heartbeat_s,
     relay,
+    report,
 )
+from stream.vitals import CONDITIONS, look, starting
 
 logger = logging.getLogger(__name__)
 
 LAG_EVERY_S: Final = 0.5
 STEP: Final = 1024  # requests; some 15 ms of work
 TURNS: Final = 5  # of the event loop between two steps
+MODEL: Final = "model"
+_TIMESTAMP: Final = attrgetter("timestamp")
 
 
 class InterceptWorker(Service):  # type: ignore[misc]
@@ -63,28 +81,41 @@ class InterceptWorker(Service):  # type: ignore[misc]
         self._settings = settings
         self._app = app
         self.metrics = WorkerMetrics()
+        self._health = Health("worker", (*CONDITIONS, MODEL))
+        groups = GroupMetrics(self.metrics.registry, settings.worker.expected)
+        self._groups = GroupWatch(settings, groups, self._health)
         policy = Policy(settings.policy, settings.task_set, worker=uuid.uuid4().hex)
+        self._watcher = ModelWatcher(
+            settings, self._install, self.metrics, lambda: self._interceptor.recent
+        )
         self._interceptor = Interceptor(
             policy,
             self.metrics,
             max_value_bytes=settings.worker.max_value_bytes,
+            on_failure=self._watcher.failed,
         )
-        self.sink = MeteredSink(_sink(settings), self.metrics)
-        self._watcher = ModelWatcher(settings, self._install, self.metrics)
+        self._incidents = Incidents(self.metrics.registry)
+        self.sink = MeteredSink(_sink(settings, self._incidents), self.metrics)
         self._control = ControlWatcher(settings, policy, self.metrics)
         self._sharing = RateSharing(settings, policy, self.metrics)
 
     async def on_start(self) -> None:
-        """Connect, load model and policy, serve metrics: in that order, before any request."""
-        await self.sink.inner.start()
-        attach(self._app, self.sink, self._settings.worker.max_buffer_bytes)
-        for service in (self._watcher, self._control, self._sharing):
-            await self.add_runtime_dependency(service)
+        """Serve probes, connect, load model and policy: in that order, before any request."""
         worker = self._settings.worker
+        starting(self._health)
+        serve(self.metrics.registry, self._health, worker.metrics_host, worker.metrics_port)
+        await self.sink.inner.start()
+        attach(self._app, self.sink, worker.max_buffer_bytes, worker.offsets_missing)
+        report(self._app, self._incidents)
+        bound(
+            self._app,
+            self._settings.kafka.max_unpacked_bytes,
+            partial(self.metrics.refusals.refuse_batch, consequence="dead-lettered"),
+            keep=True,
+        )
+        for service in (self._groups, self._watcher, self._control, self._sharing):
+            await self.add_runtime_dependency(service)
         _spare_the_collector()
-        port = self.metrics.serve(worker.metrics_host, worker.metrics_port)
-        logger.info("features are extracted by %s", "compiled code" if NATIVE else "Python")
-        logger.info("metrics on http://%s:%d/metrics", worker.metrics_host, port)
 
     async def on_stop(self) -> None:
         """Disconnect."""
@@ -95,6 +126,11 @@ class InterceptWorker(Service):  # type: ignore[misc]
         while not self.should_stop:
             lag = consumer_lag(self._app)
             self.metrics.lag(lag)
+            look(self._app, self._health, broker=self._groups.answering)
+            if self._interceptor.model is None:
+                self._health.unmet(MODEL, "none serves: everything passes")
+            else:
+                self._health.met(MODEL)
             requests = self._settings.topics.requests
             self._sharing.own(frozenset(number for topic, number in lag if topic == requests))
             await self.sleep(LAG_EVERY_S)
@@ -116,7 +152,8 @@ class InterceptWorker(Service):  # type: ignore[misc]
         fates: tuple[str, str, str] = (topics.passed, topics.blocked, topics.rejected)
         made: list[dict[str, list[OutputRecord]]] = [{fate: [] for fate in fates} for _ in chunks]
         for start in range(0, len(records), STEP):
-            result = self._interceptor.intercept(records[start : start + STEP])
+            now_ms = time.time_ns() // 1_000_000
+            result = self._interceptor.intercept(records[start : start + STEP], now_ms)
             for fate, outputs, at in (
                 (topics.passed, result.passed, result.passed_at),
                 (topics.blocked, result.blocked, result.blocked_at),
@@ -129,18 +166,36 @@ class InterceptWorker(Service):  # type: ignore[misc]
                 await asyncio.sleep(0)
         return made
 
-    def reject(self, chunk: Chunk, outputs: Outputs, error: RecordTooLargeError) -> Outputs:
-        """Send a truncated dead letter instead of the output that the broker would not take."""
+    def reject(self, chunk: Chunk, outputs: Outputs, error: RecordsRefusedError) -> Outputs:
+        """Send dead letters instead of the outputs that a topic does not take.
+
+        Raises:
+            RecordsRefusedError: If it is a dead letter that was cut, or has another time already.
+        """
+        rejected = self._settings.topics.rejected
+        refused = [outputs[error.topic][index] for index in error.indices]
+        by_offset = {record.offset: record for record in chunk.records}
+        self._incidents.refused(
+            error.topic, chunk.partition, [source_offset(output) for output in refused], error.why
+        )
+        gone = set(error.indices)
         fates = {topic: list(records) for topic, records in outputs.items()}
-        oversized = fates[error.topic].pop(error.index)
-        source = next(r for r in chunk.records if r.offset == source_offset(oversized))
-        logger.warning(
-            "%s[%d]@%d: %d bytes with its header, the broker takes %d: to the dead-letter topic",
-            chunk.topic, chunk.partition, source.offset, error.size, error.limit,
-        )  # fmt: skip
-        rejected = fates[self._settings.topics.rejected]
-        rejected.append(self._interceptor.oversized(source, error.size, error.limit))
-        rejected.sort(key=source_offset)
+        fates[error.topic] = [r for i, r in enumerate(outputs[error.topic]) if i not in gone]
+        now_ms = int(time.time() * 1000)
+        for output in refused:
+            source = by_offset[source_offset(output)]
+            if isinstance(error, RecordTooLargeError):
+                if any(name == TRUNCATED_HEADER for name, _ in output.headers):
+                    raise error
+                letter = self._interceptor.oversized(source, error.size, error.limit)
+            elif error.topic != rejected:
+                letter = self._interceptor.refused(source, error.why, now_ms)
+            elif output.timestamp == source.timestamp:
+                letter = restamped(output, now_ms)
+            else:
+                raise error
+            fates[rejected].append(letter)
+        fates[rejected].sort(key=source_offset)
         return fates
 
 
@@ -153,22 +208,31 @@ class MeteredSink:
         self.claim = inner.claim
         self.drain = inner.drain
         self.release = inner.release
+        self.filtered = inner.filtered
         self._metrics = metrics
 
-    async def write(self, chunk: Chunk, outputs: Outputs, shrink: Shrink | None) -> None:
+    async def write(self, chunk: Chunk, outputs: Outputs, instead: Instead | None) -> None:
         """Write a chunk's outputs; see `Sink.write`."""
-        with self._metrics.stage("produce"):
-            await self.inner.write(chunk, outputs, shrink)
+        with self._metrics.writing():
+            await self.inner.write(chunk, outputs, instead)
+        records = chunk.records
+        self._metrics.latency(np.fromiter(map(_TIMESTAMP, records), np.int64, len(records)))
         self._metrics.chunk(len(chunk), time.monotonic() - chunk.fetched_s)
 
 
-def _sink(settings: Settings) -> ChunkSink | TransactionalSink:
+def _sink(settings: Settings, incidents: Incidents) -> ChunkSink | TransactionalSink:
     client, kafka, topics = client_options(settings.kafka), settings.kafka, settings.topics
     outputs = (topics.passed, topics.blocked, topics.rejected)
+    compression = settings.worker.compression
     if settings.worker.guarantee == "at-least-once":
-        return ChunkSink(client, outputs)
+        return ChunkSink(client, outputs, compression=compression, incidents=incidents)
     return TransactionalSink(
-        client, kafka.group, outputs, heartbeat_s=heartbeat_s(kafka.session_timeout_s)
+        client,
+        kafka.group,
+        outputs,
+        heartbeat_s=heartbeat_s(kafka.session_timeout_s),
+        compression=compression,
+        incidents=incidents,
     )
 
 

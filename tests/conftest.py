@@ -16,7 +16,8 @@ from stream.topics import ensure_topics
 pytest_plugins = ["tests.tiny_artifact"]
 
 # Modules that several tests of a folder share are imported by their own name.
-sys.path.insert(0, str(Path(__file__).parent / "transport"))
+for folder in ("batches", "transport"):
+    sys.path.insert(0, str(Path(__file__).parent / folder))
 
 
 @pytest.fixture(scope="session")

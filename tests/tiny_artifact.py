@@ -1,6 +1,6 @@
 """A tiny artifact: three ids, two tasks, a student whose answers are known by hand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,16 +38,54 @@ TASKS = (
 Make = Callable[..., Path]
 
 
-def tiny_student(columns: int = 3, tasks: int = 2, nan: bool = False) -> onnx.ModelProto:
-    """Student with scores = sigmoid(0.1 * sum of ids) and uncertainties = scores / 10."""
-    weights = np.full((columns, tasks), 0.1, np.float32)
-    tenth = np.array(np.nan if nan else 0.1, np.float32)
+def tiny_student(
+    columns: int = 3,
+    tasks: int = 2,
+    weights: Sequence[float] | None = None,
+    factor: float = 0.1,
+    poison: int | None = None,
+) -> onnx.ModelProto:
+    """A student with scores = sigmoid(0.1 * sum of ids) and uncertainties = scores / 10.
+
+    Args:
+        columns: Of the ids.
+        tasks: Of scores and uncertainties.
+        weights: Of each column, in place of 0.1.
+        factor: In place of 1 / 10.
+        poison: An id; where it is in the first column, uncertainties are NaN.
+    """
+    given_C = np.array(weights or [0.1] * columns, np.float32)
+    weights_CT = np.repeat(given_C[:, None], tasks, axis=1)
+    tenth = np.array(factor, np.float32)
+    constants = [
+        numpy_helper.from_array(weights_CT, "weights"),
+        numpy_helper.from_array(tenth, "tenth"),
+    ]
+    deviations = "uncertainties" if poison is None else "healthy"
+    poisoning = []
+    if poison is not None:
+        poisons = np.array([poison] + [-1] * (columns - 1), np.int32)
+        constants += [
+            numpy_helper.from_array(poisons, "poisons"),
+            numpy_helper.from_array(np.array(3e38, np.float32), "huge"),
+            numpy_helper.from_array(np.array([0], np.int64), "first"),
+        ]
+        poisoning = [
+            helper.make_node("Equal", ["ids", "poisons"], ["found"]),
+            helper.make_node("Cast", ["found"], ["one"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["one", "huge"], ["large"]),
+            helper.make_node("Mul", ["large", "huge"], ["infinite"]),
+            helper.make_node("Sub", ["infinite", "infinite"], ["undefined"]),
+            helper.make_node("Gather", ["undefined", "first"], ["poison"], axis=1),
+            helper.make_node("Add", ["healthy", "poison"], ["uncertainties"]),
+        ]
     graph = helper.make_graph(
         [
             helper.make_node("Cast", ["ids"], ["x"], to=TensorProto.FLOAT),
             helper.make_node("MatMul", ["x", "weights"], ["logits"]),
             helper.make_node("Sigmoid", ["logits"], ["scores"]),
-            helper.make_node("Mul", ["scores", "tenth"], ["uncertainties"]),
+            helper.make_node("Mul", ["scores", "tenth"], [deviations]),
+            *poisoning,
         ],
         "tiny",
         [helper.make_tensor_value_info("ids", TensorProto.INT32, ["N", columns])],
@@ -55,7 +93,7 @@ def tiny_student(columns: int = 3, tasks: int = 2, nan: bool = False) -> onnx.Mo
             helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", tasks])
             for name in ("scores", "uncertainties")
         ],
-        [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(tenth, "tenth")],
+        constants,
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
@@ -84,12 +122,20 @@ def tiny_manifest(contents: dict[str, bytes], **changes: object) -> Manifest:
 
 @pytest.fixture
 def make_artifact(tmp_path: Path) -> Make:
-    """Writes a tiny artifact and returns its folder; keywords change the manifest's fields."""
+    """Writes a tiny artifact and returns its folder; keywords change the manifest's fields.
 
-    def make(name: str = "artifact", onnx_bytes: bytes | None = None, **changes: object) -> Path:
+    Another ``spec`` needs its ``spec_hash``, unless that is to be wrong.
+    """
+
+    def make(
+        name: str = "artifact",
+        onnx_bytes: bytes | None = None,
+        spec: str = SPEC_TEXT,
+        **changes: object,
+    ) -> Path:
         contents = {
             "student.onnx": onnx_bytes or tiny_student().SerializeToString(),
-            "features.toml": SPEC_TEXT.encode(),
+            "features.toml": spec.encode(),
             "card.html": b"<p>a card</p>",
         }
         folder = tmp_path / name

@@ -60,7 +60,7 @@ def experiments(
 ) -> None:
     """Run the experiments and write the report; units that are done already are not run again."""
     # torch takes seconds to import, and other commands must never pay for it.
-    from models.nets.teacher import KINDS  # noqa: PLC0415
+    from models.nets.config import KINDS  # noqa: PLC0415
     from trainer.experiments.plan import Plan  # noqa: PLC0415
     from trainer.experiments.raw import RawStore  # noqa: PLC0415
     from trainer.experiments.runs import run, share_of, units  # noqa: PLC0415

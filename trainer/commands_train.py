@@ -97,7 +97,7 @@ def train(
                 with console.status(f"reading {jd}"):
                     examples = _read_jd(jd, tasks, feature_spec, folder)
             elif csv is not None:
-                examples = _read_csv(csv, tasks, feature_spec, folder)
+                examples = _read_csv(csv, tasks, feature_spec, folder, seed)
             manifest = train_artifact(
                 examples or [],
                 feature_spec,
@@ -170,12 +170,18 @@ def _read_jd(source: Path, tasks: TaskSet, spec: FeatureSpec, folder: Path) -> l
     return [path]
 
 
-def _read_csv(source: Path, tasks: TaskSet, spec: FeatureSpec, folder: Path) -> list[Path]:
+def _read_csv(
+    source: Path, tasks: TaskSet, spec: FeatureSpec, folder: Path, seed: int
+) -> list[Path]:
     from trainer.tables import write_csv_examples  # noqa: PLC0415
 
     path = folder / "table.parquet"
-    write_csv_examples(source, path, spec, tasks)
+    write_csv_examples(source, path, spec, tasks, seed=seed, warn=_warn)
     return [path]
+
+
+def _warn(suspicion: str) -> None:
+    typer.secho(f"weir train: warning: {suspicion}", fg="yellow", err=True)
 
 
 def _summary(manifest: Manifest) -> Table:

@@ -8,11 +8,11 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from models.nets.scale import Target
-from models.nets.student import StudentConfig
-from models.nets.teacher import TeacherConfig
+from models.nets.config import StudentConfig, Target, TeacherConfig
 from models.settings import SettingsError
-from trainer.devices import Choice
+
+Choice = Literal["auto", "cpu", "cuda"]
+"""Where it is trained."""
 
 Uncertainty = Literal[
     "swag",
@@ -40,6 +40,11 @@ class TeacherTraining:
     Attributes:
         batch: Rows per step.
         epochs: Epochs with a cosine-decayed learning rate.
+        min_steps: Where those epochs are fewer steps than this, as with small tables, a validation
+            slice says how many steps are taken instead, up to so many
+            (:mod:`trainer.early_stopping`).
+        steps: Steps with the decaying rate, given outright; None for what ``epochs`` and
+            ``min_steps`` say.
         learning_rate: Where the decay starts.
         swag_learning_rate: Where it ends, and the constant rate while snapshots are taken.
         snapshots: How many snapshots of the weights are collected.
@@ -56,6 +61,8 @@ class TeacherTraining:
 
     batch: int = 256
     epochs: int = 2
+    min_steps: int = 900
+    steps: int | None = None
     learning_rate: float = 7e-4
     swag_learning_rate: float = 1.5e-4
     snapshots: int = 10
@@ -132,6 +139,7 @@ class TrainConfig:
             teacher=TeacherTraining(
                 batch=128,
                 epochs=3,
+                min_steps=300,
                 learning_rate=2e-3,
                 swag_learning_rate=4e-4,
                 snapshots=4,

@@ -1,39 +1,59 @@
 """The trainer daemon: examples in, artifacts out, announced when they pass their gates.
 
 It consumes `training-examples` from where its store says, stores what comes, and rebuilds in a
-child process while consumption goes on. A rebuild that fails is logged and tried again at the next
-trigger; it never ends the daemon.
+child process while consumption goes on. What does not work (no broker, a full disk, a rebuild that
+fails) is logged, counted and tried again; it never ends the daemon.
 """
 
 import asyncio
 import logging
 import signal
-import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Final
+from contextlib import suppress
+from typing import Any, Final
 
-import polars as pl
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 
 from models.artifact import load_artifact
-from models.connection import reach
+from models.connection import ConnectionFaultError, reach
 from models.errors import UserError
-from models.kafka import client_options, topic_partitions
+from models.features import FeatureSpec
+from models.health import Health
+from models.probes import serve
 from models.settings import Settings
-from stream.records import ModelAnnouncement, RecordError, TrainingExample
+from models.threads import in_daemon_thread
+from stream.records import ModelAnnouncement, TrainingExample
 from trainer.config import TrainConfig
 from trainer.gates import GateLimits
-from trainer.rebuild import RebuildJob, RebuildResult
+from trainer.incumbent import Incumbent
+from trainer.intake import is_mature, take_example
+from trainer.metrics import TrainerMetrics
+from trainer.reader import ExampleReader
+from trainer.rebuilder import Rebuilder
 from trainer.store import ExampleStore
 
 logger = logging.getLogger(__name__)
 
+#: What is stored at once: rows, ids of features (40 bytes each in memory), seconds.
 FLUSH_ROWS: Final = 10_000
+FLUSH_IDS: Final = 2_000_000
 FLUSH_S: Final = 10.0
-ANNOUNCEMENT_KEY: Final = b"default"
+#: Ids of features in memory while the disk takes none; no more are consumed then.
+MOST_IDS: Final = 4_000_000
+#: Between two looks at the lag; and how long brokers may be silent while all is well.
+LOOK_S: Final = 5.0
+SILENT_S: Final = 60.0
+#: Between a rebuild that failed and the next try, unless enough new examples come before.
+RETRY_S: Final = 900.0
+HEARTBEAT_S: Final = 120.0
+#: What must be met before the trainer is ready.
+BROKER: Final = "broker"
+#: What must go on, and the longest without a sign of it, in seconds.
+EVENT_LOOP: Final = "event loop"
+LOOP_S: Final = 60.0
+CONSUMING: Final = "consuming"
+STALL_S: Final = 600.0
 DEFAULT_LIMITS: Final = GateLimits()
 Clock = Callable[[], float]
 
@@ -48,181 +68,204 @@ class TrainerDaemon:
 
     Raises:
         SettingsError: If ``settings.training`` is no training configuration.
+        StoreError: If the example store is another one's.
     """
 
     def __init__(
         self, settings: Settings, clock: Clock = time.time, limits: GateLimits = DEFAULT_LIMITS
     ) -> None:
         self._settings = settings
-        self._config = TrainConfig.of(settings.training, quick=settings.trainer.quick)
+        self._tasks = settings.task_set
         self._clock = clock
-        self._limits = limits
-        self._store = ExampleStore(settings.trainer.store, settings.task_set)
+        config = TrainConfig.of(settings.training, quick=settings.trainer.quick)
+        self.metrics = TrainerMetrics()
+        self._store = ExampleStore(settings.trainer.store, self._tasks)
+        self._incumbent = Incumbent(settings)
+        self._rebuilder = Rebuilder(
+            settings, config, self._store, self._incumbent, self.metrics, clock, limits
+        )
+        self._spec: FeatureSpec | None = None
+        self._health = Health("trainer", [BROKER])
+        topics = settings.topics
+        self._reader = ExampleReader(
+            settings.kafka, topics.examples, topics.models, self.metrics.refusals.refuse_batch
+        )
         self._buffer: list[TrainingExample] = []
         self._offsets: dict[int, int] = {}
+        self._ids = 0
+        self._disk_is_full = False
         self._fresh = 0
-        self._flushed_at = self._rebuilt_at = clock()
-        self._serving = settings.model.artifact
+        self._looked_at = 0.0
+        self._flushed_at = self._rebuilt_at = self._spoke_at = clock()
+        self._retry_at: float | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; what was consumed is stored then."""
-        options = client_options(self._settings.kafka)
-        consumer = AIOKafkaConsumer(
-            **options, enable_auto_commit=False, auto_offset_reset="earliest"
-        )
-        producer = AIOKafkaProducer(**options, acks="all")
-        await consumer.start()
-        await producer.start()
-        rebuilding: asyncio.Task[None] | None = None
+        self._start()
+        turning = asyncio.create_task(self._turn())
+        rebuilding: asyncio.Task[bool] | None = None
         try:
-            await self._assign(consumer)
+            self._spec = await in_daemon_thread(self._configured_spec)
+            if not await self._reader.start(self._store.offsets, stop):
+                return
+            self._health.met(BROKER)
             while not stop.is_set():
-                await self._consume(consumer)
-                if (rebuilding is None or rebuilding.done()) and self._due():
-                    self._flush()
-                    rebuilding = asyncio.create_task(self._rebuild(producer))
+                await self._consume()
+                if rebuilding is not None and rebuilding.done():
+                    self._rebuilt(succeeded=rebuilding.result())
+                    rebuilding = None
+                if rebuilding is None and self._due() and self._flush():
+                    rebuilding = asyncio.create_task(self._rebuilder.rebuild())
+                    self._rebuilt_at, self._fresh, self._retry_at = self._clock(), 0, None
+                await self._heartbeat(rebuilding=rebuilding is not None)
             self._flush()
         finally:
+            turning.cancel()
             if rebuilding is not None:
                 rebuilding.cancel()
                 await asyncio.gather(rebuilding, return_exceptions=True)
-            await producer.stop()
-            await consumer.stop()
+            await self._reader.stop()
 
-    async def _assign(self, consumer: AIOKafkaConsumer) -> None:
-        """The offsets are the store's: no group, all partitions; and the announcements."""
-        topics = self._settings.topics
-        offsets = self._store.offsets
-        found = await topic_partitions(self._settings.kafka, topics.examples)
-        examples = found[topics.examples]
-        if not examples:
-            raise TopicMissingError(
-                f"{topics.examples}: no such topic; `weir topics` creates the topics of Weir"
+    def _start(self) -> None:
+        trainer = self._settings.trainer
+        self._health.beat(EVENT_LOOP, LOOP_S)
+        serve(
+            self.metrics.registry,
+            self._health,
+            trainer.metrics_host,
+            trainer.metrics_port,
+            section="trainer",
+        )
+        for _part in self._store.aside:
+            self.metrics.error("part")
+        self.metrics.state(self._store.rows, 0, {})
+        logger.info(
+            "%d examples in %s; rebuilds with %d new mature examples, or any of them after %.0f s; "
+            "compared with what is announced, else %s",
+            *(self._store.rows, self._store.path, trainer.rebuild_examples),
+            *(trainer.rebuild_period_s, self._settings.model.artifact),
+        )
+
+    async def _turn(self) -> None:
+        """Tell that the event loop turns, whatever is waited for."""
+        while True:
+            self._health.beat(EVENT_LOOP, LOOP_S)
+            await asyncio.sleep(1.0)
+
+    def _configured_spec(self) -> FeatureSpec | None:
+        artifact = self._settings.model.artifact
+        try:
+            return load_artifact(artifact).spec
+        except UserError as error:
+            logger.warning(
+                "model.artifact: %s; examples are stored, but nothing can be rebuilt until it "
+                "names an artifact, or one is announced",
+                error,
             )
-        consumer.assign([*examples, TopicPartition(topics.models, 0)])
-        for tp in examples:
-            consumer.seek(tp, offsets.get(tp.partition, 0))
-        consumer.seek(TopicPartition(topics.models, 0), 0)
+            return None
 
-    async def _consume(self, consumer: AIOKafkaConsumer) -> None:
-        poll_ms = int(self._settings.trainer.poll_s * 1000)
-        fetched = await consumer.getmany(timeout_ms=poll_ms)
-        for tp, records in fetched.items():
-            for record in records:
-                where = f"{tp.topic}[{tp.partition}]@{record.offset}"
-                try:
-                    self._take(tp.topic, record.value)
-                except RecordError as error:
-                    logger.warning("%s: left out: %s", where, error)
-            if tp.topic == self._settings.topics.examples:
-                self._offsets[tp.partition] = records[-1].offset + 1
+    async def _consume(self) -> None:
+        self._health.beat(CONSUMING, STALL_S)
+        if self._ids < MOST_IDS:
+            poll_ms = int(self._settings.trainer.poll_s * 1000)
+            for tp, records in (await self._reader.poll(poll_ms)).items():
+                if tp.topic == self._settings.topics.models:
+                    self._follow(records)
+                else:
+                    self._take(tp, records)
+        else:
+            await asyncio.sleep(self._settings.trainer.poll_s)
         waited = self._clock() - self._flushed_at
-        if len(self._buffer) >= FLUSH_ROWS or (self._buffer and waited >= FLUSH_S):
+        much = len(self._buffer) >= FLUSH_ROWS or self._ids >= FLUSH_IDS
+        if waited >= FLUSH_S or (much and not self._disk_is_full):
             self._flush()
 
-    def _take(self, topic: str, value: bytes | None) -> None:
-        if topic == self._settings.topics.models:
-            self._serving = ModelAnnouncement.from_bytes(value).url
-            return
-        example = TrainingExample.from_bytes(value)
-        self._buffer.append(example)
-        self._fresh += example.mature
+    def _take(self, tp: TopicPartition, records: list[Any]) -> None:
+        for record in records:
+            fate = "refused"
+            with self.metrics.refusals.guard(record, "not learned"):
+                example = take_example(record.value, self._tasks, self._spec)
+                fate = "mature" if is_mature(example, self._tasks) else "immature"
+                self._buffer.append(example)
+                self._ids += len(example.features)
+                self._fresh += fate == "mature"
+            self.metrics.consumed(fate)
+        self._offsets[tp.partition] = records[-1].offset + 1
 
-    def _flush(self) -> None:
+    def _follow(self, records: list[Any]) -> None:
+        for record in records:
+            with self.metrics.refusals.guard(record, "not what a candidate is compared with"):
+                self._incumbent.announce(ModelAnnouncement.from_bytes(record.value))
+
+    def _flush(self) -> bool:
+        """Store what was consumed; False if the disk does not take it, so that it is kept."""
+        self._flushed_at = self._clock()
         if self._offsets:
-            self._store.append(self._buffer, self._offsets)
+            try:
+                self._store.append(self._buffer, self._offsets)
+            except OSError as error:
+                self._disk_is_full = True
+                self.metrics.error("store")
+                logger.warning(
+                    "%d examples cannot be stored: %s; they are kept in memory, and tried again "
+                    "in %.0f s; free space on the disk of trainer.store",
+                    *(len(self._buffer), error, FLUSH_S),
+                )
+                return False
         self._buffer = []
         self._offsets = {}
-        self._flushed_at = self._clock()
+        self._ids = 0
+        self._disk_is_full = False
+        return True
 
     def _due(self) -> bool:
         trainer = self._settings.trainer
-        late = self._clock() - self._rebuilt_at >= trainer.rebuild_period_s
+        now = self._clock()
+        if self._retry_at is not None and now >= self._retry_at:
+            return True
+        late = now - self._rebuilt_at >= trainer.rebuild_period_s
         return self._fresh >= trainer.rebuild_examples or (late and self._fresh > 0)
 
-    async def _rebuild(self, producer: AIOKafkaProducer) -> None:
-        rows, self._fresh = self._fresh, 0
-        self._rebuilt_at = self._clock()
-        logger.info("rebuild begins: %d new examples", rows)
-        try:
-            result = await self._train()
-        except Exception:
-            logger.exception("rebuild failed; the next trigger tries again")
+    def _rebuilt(self, *, succeeded: bool) -> None:
+        self._spec = self._rebuilder.spec or self._spec
+        if not succeeded:
+            self._retry_at = self._clock() + RETRY_S
+
+    async def _heartbeat(self, *, rebuilding: bool) -> None:
+        """Show how far everything is; every two minutes in the log, too."""
+        now = self._clock()
+        if now - self._looked_at < LOOK_S:
             return
-        if result.url is None:
-            why = "; ".join(result.refusals)
-            logger.warning("candidate %s refused, kept aside: %s", result.version, why)
-            return
-        announcement = ModelAnnouncement(
-            version=result.version,
-            url=result.url,
-            manifest_sha256=result.manifest_sha256,
-            ts=int(self._clock() * 1000),
-            metrics={"auc": result.auc},
-        )
-        models = self._settings.topics.models
-        await producer.send_and_wait(
-            models, announcement.to_bytes(), key=ANNOUNCEMENT_KEY, partition=0
-        )
-        self._serving = result.url
-        logger.info("model %s announced: %s", result.version, result.url)
+        self._looked_at = now
+        lag = await self._reader.lag()
+        self.metrics.state(self._store.rows, self._fresh, lag)
+        silent_s = self._reader.silent_s(now)
+        if silent_s > SILENT_S:
+            self._health.unmet(BROKER, f"no answer for {silent_s:.0f} s")
+        else:
+            self._health.met(BROKER)
+            if not self._disk_is_full:
+                self.metrics.progressed(now)
+        if now - self._spoke_at >= HEARTBEAT_S:
+            self._spoke_at = now
+            await self._reader.grow(self._store.offsets)
+            logger.info(
+                "%d examples stored, %d not consumed yet, %d new mature ones; %s",
+                *(self._store.rows, sum(lag.values()), self._fresh, self._next(now, rebuilding)),
+            )
 
-    async def _train(self) -> RebuildResult:
-        created = datetime.fromtimestamp(self._clock(), UTC)
-        folder = self._store.path / "rebuilds" / created.strftime("%Y%m%dT%H%M%S%f")
-        folder.mkdir(parents=True)
-        job = RebuildJob(
-            examples=folder / "examples.parquet",
-            serving=self._serving,
-            tasks=self._settings.tasks,
-            folder=folder / "candidate",
-            registry=self._settings.model.registry,
-            config=self._config,
-            seed=self._settings.trainer.seed,
-            created=created,
-            limits=self._limits,
-            log_format=self._settings.log.format,
-        )
-        await asyncio.to_thread(self._write_snapshot, job)
-        (folder / "job.json").write_text(job.model_dump_json())
-        await _run_child(folder)
-        job.examples.unlink()
-        return RebuildResult.model_validate_json((folder / "result.json").read_bytes())
-
-    def _write_snapshot(self, job: RebuildJob) -> None:
-        """All requests whose labels are known, each once, as the serving spec made them."""
-        spec = load_artifact(job.serving).spec
-        known = [pl.col(f"label_{task.name}").is_not_null() for task in job.tasks]
-        frame = self._store.read(spec=spec.hash).filter(pl.all_horizontal(known))
-        frame.write_parquet(job.examples)
-
-
-class TopicMissingError(UserError, RuntimeError):
-    """A topic that the trainer reads is not there."""
-
-
-class RebuildError(RuntimeError):
-    """A rebuild whose process failed; the message names its log."""
-
-
-async def _run_child(folder: Path) -> None:
-    log = folder / "log.txt"
-    with log.open("wb") as out:
-        child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "trainer.rebuild"),
-            *(str(folder / "job.json"), str(folder / "result.json")),
-            stdout=out,
-            stderr=out,
-        )
-        try:
-            status = await child.wait()
-        except asyncio.CancelledError:
-            child.kill()
-            await child.wait()
-            raise
-    if status != 0:
-        last = log.read_text(errors="replace").strip().rpartition("\n")[2]
-        raise RebuildError(f"the rebuild ended with status {status}: {last}; see {log}")
+    def _next(self, now: float, rebuilding: bool) -> str:
+        """When it rebuilds next, or why not."""
+        trainer = self._settings.trainer
+        if rebuilding:
+            return "a rebuild goes on"
+        if self._retry_at is not None:
+            return f"the rebuild that failed is tried again in {self._retry_at - now:.0f} s"
+        left_s = max(0.0, self._rebuilt_at + trainer.rebuild_period_s - now)
+        missing = trainer.rebuild_examples - self._fresh
+        if not self._fresh:
+            return f"no rebuild before new mature examples come ({missing} make one due)"
+        return f"the next rebuild comes with {missing} more, or in {left_s:.0f} s"
 
 
 def run_trainer(settings: Settings) -> None:
@@ -231,7 +274,8 @@ def run_trainer(settings: Settings) -> None:
 
 
 async def _until_signal(settings: Settings) -> None:
-    await reach(settings.kafka)  # before signals are handled: Ctrl-C ends a vain attempt
+    with suppress(ConnectionFaultError):  # told, or waited for, by the reader
+        await reach(settings.kafka)  # before signals are handled: Ctrl-C ends a vain attempt
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

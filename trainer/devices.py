@@ -10,14 +10,12 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, distributed, nn
 
 from models.errors import UserError
-
-Choice = Literal["auto", "cpu", "cuda"]
+from trainer.config import Choice
 
 
 class DeviceError(UserError, RuntimeError):
@@ -65,7 +63,7 @@ class Devices:
             )
         return rows_B[self.rank :: self.count]
 
-    def weights(self, targets_BT: Tensor) -> Tensor:
+    def weights(self, targets_BT: Tensor, weights_B: Tensor | None = None) -> Tensor:
         """Weight per task that makes the mean of all processes' masked losses that of the batch.
 
         A masked loss is a mean over the rows whose target is known, and every process has another
@@ -73,8 +71,12 @@ class Devices:
 
         Args:
             targets_BT: This process's targets; NaN where masked.
+            weights_B: For how many rows each stands; None for one each.
         """
-        own_T = (~targets_BT.isnan()).sum(0).float()
+        known_BT = ~targets_BT.isnan()
+        own_T = (
+            (known_BT if weights_B is None else known_BT * weights_B.unsqueeze(1)).sum(0).float()
+        )
         if self.count == 1:
             return torch.ones_like(own_T)
         all_T = own_T.clone()

@@ -12,10 +12,11 @@ import torch
 from rich.progress import Progress
 from torch import Tensor
 
+from models.nets.config import StudentConfig
 from models.nets.embedding import FeatureLayout
 from models.nets.losses import masked_bce
 from models.nets.scale import build_scale
-from models.nets.student import Student, StudentConfig
+from models.nets.student import Student
 from trainer.checkpoint import StateFile
 from trainer.config import StudentTraining
 from trainer.devices import Devices

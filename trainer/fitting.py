@@ -73,21 +73,23 @@ def run_steps(
     learning_rate: Callable[[int], float],
     loss: Callable[[Tensor], Tensor],
     after_step: Callable[[int], None],
+    enough: Callable[[int], bool] = lambda _: False,
     weight_decay: float = 0.0,
     devices: Devices = ONE_CPU,
     saved: StateFile | None = None,
     besides: Stateful | None = None,
 ) -> None:
-    """Take ``steps`` AdamW steps over rows in an order shuffled anew every epoch.
+    """Take AdamW steps over rows in an order shuffled anew every epoch.
 
     Args:
         net: What is trained, in place.
         rows: Number of rows; a last batch that is not full is left out of its epoch.
         batch: Rows per step, over all devices.
-        steps: Steps in all.
+        steps: Steps at most.
         learning_rate: Rate of a step.
         loss: Loss of the rows with these indices, a mean over them.
         after_step: Called with the number of steps taken so far.
+        enough: Called with the same after it; whether no more steps are needed.
         weight_decay: AdamW's.
         devices: Where the steps are computed; every process has the same net.
         saved: Where the steps go on if something was saved, and are saved now and then.
@@ -114,6 +116,8 @@ def run_steps(
         after_step(fit.step)
         if saved and (saved.due or fit.step == steps):
             saved.save(fit.state())
+        if enough(fit.step):
+            break
     net.eval()
 
 

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from models.manifest import TaskMetrics
-from trainer.evaluate import Evaluation
+
+if TYPE_CHECKING:
+    from trainer.evaluate import Evaluation
 
 
 class Gate(StrEnum):
@@ -57,7 +60,7 @@ class GateResult:
 
 
 def verdict(
-    candidate: Evaluation, serving: Evaluation | None, limits: GateLimits = GateLimits()
+    candidate: "Evaluation", serving: "Evaluation | None", limits: GateLimits = GateLimits()
 ) -> list[GateResult]:
     """Judge a candidate.
 

@@ -40,11 +40,13 @@ class Part:
         ids_KC: Feature ids, int16 where the spec's rows fit, else int32.
         labels_KT: Whether the events happened, float32; NaN where masked.
         targets_KT: Labels with every row outside a task's population masked as well.
+        weights_K: For how many requests each row stands, float32.
     """
 
     ids_KC: Tensor
     labels_KT: Tensor
     targets_KT: Tensor
+    weights_K: Tensor
 
     def __len__(self) -> int:
         return len(self.ids_KC)
@@ -52,7 +54,15 @@ class Part:
     def slice(self, start: int, stop: int) -> "Part":
         """Rows ``start`` to ``stop - 1``."""
         span = slice(start, stop)
-        return Part(self.ids_KC[span], self.labels_KT[span], self.targets_KT[span])
+        return Part(
+            self.ids_KC[span], self.labels_KT[span], self.targets_KT[span], self.weights_K[span]
+        )
+
+    @property
+    def uneven_weights(self) -> Tensor | None:
+        """The weights, or None where all rows weigh the same."""
+        even = len(self) == 0 or bool(self.weights_K.min() == self.weights_K.max())
+        return None if even else self.weights_K
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +149,9 @@ def lay_out(
     for name, paths in (("examples", files), ("unlabelled", pool)):
         digest = xxh3_128()
         for piece in _stream(paths, spec, tasks):
-            for content in (piece.ts_N, piece.features_NC, piece.labels_NT):
-                digest.update(np.ascontiguousarray(content).data)
+            for content in (piece.ts_N, piece.features_NC, piece.labels_NT, piece.weight_N):
+                if content is not None:
+                    digest.update(np.ascontiguousarray(content).data)
             stop = start + len(piece)
             if name == "unlabelled":
                 unknown_NT = np.full_like(piece.labels_NT, np.nan)
@@ -189,6 +200,7 @@ class _Files:
     ids_NC: npt.NDArray[np.int16] | npt.NDArray[np.int32]
     labels_NT: npt.NDArray[np.float32]
     targets_NT: npt.NDArray[np.float32]
+    weights_N: npt.NDArray[np.float32]
 
     @classmethod
     def make(cls, folder: Path, rows: int, spec: FeatureSpec, tasks: TaskSet) -> "_Files":
@@ -197,6 +209,7 @@ class _Files:
             ids_NC=mapped(folder / "ids", small, (rows, spec.columns)),
             labels_NT=mapped(folder / "labels", np.float32, (rows, len(tasks))),
             targets_NT=mapped(folder / "targets", np.float32, (rows, len(tasks))),
+            weights_N=mapped(folder / "weights", np.float32, (rows,)),
         )
 
     @property
@@ -207,9 +220,10 @@ class _Files:
         self.ids_NC[places_K] = piece.features_NC
         self.labels_NT[places_K] = piece.labels_NT
         self.targets_NT[places_K] = piece.targets(tasks)
+        self.weights_N[places_K] = piece.weights
 
     def part(self) -> Part:
-        arrays = (self.ids_NC, self.labels_NT, self.targets_NT)
+        arrays = (self.ids_NC, self.labels_NT, self.targets_NT, self.weights_N)
         return Part(*(torch.from_numpy(array) for array in arrays))
 
 

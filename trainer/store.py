@@ -2,11 +2,13 @@
 
 A part appears under its name with one link, complete and on disk, and carries in its metadata
 where the consumption of every partition goes on after it. So rows and offsets cannot disagree: a
-crash loses or doubles nothing, whenever it comes.
+crash loses or doubles nothing, whenever it comes. A part that cannot be read any more is set aside,
+named, and the others go on; if it was the newest, its examples are read from the topic again.
 """
 
+import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,41 +16,67 @@ import orjson
 import polars as pl
 
 from models.errors import UserError
-from models.examples import example_schema
+from models.examples import WEIGHT, example_schema
 from models.tasks import TaskSet
 from stream.records import TrainingExample
+
+logger = logging.getLogger(__name__)
 
 _PARTS: Final = "part-*.parquet"
 _OFFSETS: Final = "weir.offsets"
 _UNFINISHED: Final = ".tmp"
+_ASIDE: Final = ".unreadable"
 
 
 class StoreError(UserError, RuntimeError):
-    """A store that cannot be read or written; the message names file and column."""
+    """A store that cannot be used; the message names file and column."""
+
+
+class DamagedPartError(StoreError):
+    """A part that is no whole Parquet file."""
 
 
 class ExampleStore:
-    """Appends and reads examples; one writer at a time.
+    """Appends examples; one writer at a time.
 
     Args:
         path: Folder of the parts; made if it is not there.
         tasks: What the label columns are made for.
 
+    Attributes:
+        rows: Stored examples, repeated requests included.
+        aside: Parts that were set aside since the start.
+
     Raises:
-        StoreError: If a part that is there was written for other tasks or cannot be read.
+        StoreError: If a part that is there was written for other tasks, or the folder cannot be
+            read.
     """
 
     def __init__(self, path: str | Path, tasks: TaskSet) -> None:
         self.path = Path(path)
         self._tasks = tasks
-        self._schema = example_schema(tasks)
+        self._schema = example_schema(tasks) | {WEIGHT: pl.Float64()}
         self.path.mkdir(parents=True, exist_ok=True)
         for unfinished in self.path.glob(f"*{_UNFINISHED}"):
             unfinished.unlink()
-        self._parts = sorted(self.path.glob(_PARTS))
-        for part in self._parts:
-            self._check(part)
-        self._offsets = _read_offsets(self._parts[-1]) if self._parts else {}
+        self.aside: list[Path] = []
+        self._parts: dict[Path, int] = {}
+        for part in sorted(self.path.glob(_PARTS)):
+            try:
+                self._parts[part] = self._check(part)
+            except DamagedPartError as error:
+                self.set_aside(part, str(error))
+        self._offsets = _read_offsets(self.parts[-1]) if self._parts else {}
+
+    @property
+    def parts(self) -> list[Path]:
+        """The files of the store, oldest first; they never change."""
+        return list(self._parts)
+
+    @property
+    def rows(self) -> int:
+        """How many examples are stored, earlier ones of the same request included."""
+        return sum(self._parts.values())
 
     @property
     def offsets(self) -> dict[int, int]:
@@ -65,69 +93,56 @@ class ExampleStore:
 
         Raises:
             StoreError: If another writer was faster.
+            OSError: If the disk does not take it.
         """
         following = {**self._offsets, **offsets}
-        number = int(self._parts[-1].stem.removeprefix("part-")) + 1 if self._parts else 0
+        parts = self.parts
+        number = int(parts[-1].stem.removeprefix("part-")) + 1 if parts else 0
         part = self.path / f"part-{number:010d}.parquet"
         unfinished = part.with_suffix(f"{_UNFINISHED}")
         text = orjson.dumps({str(key): value for key, value in following.items()}).decode()
-        self._frame(examples).write_parquet(unfinished, metadata={_OFFSETS: text})
-        _sync(unfinished)
         try:
+            self._frame(examples).write_parquet(unfinished, metadata={_OFFSETS: text})
+            _sync(unfinished)
             os.link(unfinished, part)
         except FileExistsError as error:
             raise StoreError(f"{part}: another trainer writes to this store; stop one") from error
-        _sync(self.path)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            unfinished.unlink(missing_ok=True)
+            raise OSError(f"{unfinished}: {error}") from error
         unfinished.unlink()
-        self._parts.append(part)
+        _sync(self.path)
+        self._parts[part] = len(examples)
         self._offsets = following
 
-    def read(
-        self, since_ms: int | None = None, until_ms: int | None = None, spec: str | None = None
-    ) -> pl.DataFrame:
-        """The newest example of every request, in order of time.
+    def set_aside(self, part: Path, reason: str) -> None:
+        """Leave a part out from now on; it stays beside the others under another name."""
+        aside = part.with_suffix(_ASIDE)
+        part.rename(aside)
+        lost = self._parts.pop(part, None)
+        self.aside.append(aside)
+        logger.error(
+            "%s; it is set aside as %s, and its %s examples are missing from rebuilds",
+            *(reason, aside.name, "" if lost is None else lost),
+        )
 
-        Args:
-            since_ms: First time of a request that counts.
-            until_ms: First time that no longer counts.
-            spec: Hash of the feature spec that must have made the features.
-
-        Raises:
-            StoreError: If a part cannot be read.
-        """
-        if not self._parts:
-            return pl.DataFrame(schema=self._schema)
-        frames = [self._slice(part, since_ms, until_ms, spec) for part in self._parts]
-        newest = pl.concat(frames).unique("request_id", keep="last", maintain_order=True)
-        return newest.sort("ts", "request_id")
-
-    def mature_requests(self) -> Iterator[str]:
-        """Ids of the stored examples without a masked label, oldest part first."""
-        labels = [pl.col(f"label_{name}").is_not_null() for name in self._tasks.names]
-        for part in self._parts:
-            yield from _read(part).filter(pl.all_horizontal(labels))["request_id"]
-
-    def _slice(
-        self, part: Path, since_ms: int | None, until_ms: int | None, spec: str | None
-    ) -> pl.DataFrame:
-        frame = _read(part)
-        if since_ms is not None:
-            frame = frame.filter(pl.col("ts") >= since_ms)
-        if until_ms is not None:
-            frame = frame.filter(pl.col("ts") < until_ms)
-        return frame if spec is None else frame.filter(pl.col("spec") == spec)
-
-    def _check(self, part: Path) -> None:
+    def _check(self, part: Path) -> int:
+        """Rows of a part."""
         try:
             found = pl.read_parquet_schema(part)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise StoreError(f"{part}: not a readable Parquet file: {error}") from error
+            rows: int = pl.scan_parquet(part).select(pl.len()).collect().item()
+        except pl.exceptions.PolarsError as error:
+            raise DamagedPartError(f"{part}: not a readable Parquet file: {error}") from error
+        except OSError as error:
+            raise StoreError(f"{part}: cannot be read: {error}") from error
         for name, kind in self._schema.items():
-            if found.get(name) != kind:
+            if found.get(name) != kind and (name in found or name != WEIGHT):
                 raise StoreError(
                     f"{part}: {name} is {found.get(name, 'missing')}, {kind} is needed; if the "
                     "tasks changed, name another folder in trainer.store"
                 )
+        _read_offsets(part)
+        return rows
 
     def _frame(self, examples: Sequence[TrainingExample]) -> pl.DataFrame:
         columns: dict[str, list[object]] = {
@@ -144,15 +159,9 @@ class ExampleStore:
             "e": [example.decision.e for example in examples],
             "threshold": [example.decision.threshold for example in examples],
             "propensity": [example.decision.propensity for example in examples],
+            WEIGHT: [example.weight for example in examples],
         }
         return pl.DataFrame(columns, schema=self._schema)
-
-
-def _read(part: Path) -> pl.DataFrame:
-    try:
-        return pl.read_parquet(part, glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise StoreError(f"{part}: not a readable Parquet file: {error}") from error
 
 
 def _read_offsets(part: Path) -> dict[int, int]:

@@ -1,12 +1,15 @@
-"""A CSV file as examples: flat columns instead of requests.
+"""A CSV file as examples: flat columns instead of requests (`docs/tables.md` is the guide).
 
 A feature's path is the name of a column. Besides these there are
 
 - ``label_<task>`` per task: 1 or 0 (true and false count too), empty where it is not known;
-- ``ts``, optional: time in milliseconds; without it the rows are in order of time already;
+- ``ts``, optional: the time of the row, whose unit is told from its size; without it the rows are
+  in no order, so they are shuffled, by the seed, before the newest are held out;
 - ``p_true_<task>``, optional, for all tasks or none: true probabilities where they are known.
 
-Values are texts without surrounding blanks; an empty one is missing. Files are read whole.
+Values are texts without surrounding blanks; an empty one, or one of ``NULL_MARKERS``, is missing.
+What is wrong is an error that names the place; what is suspicious is a warning. Files are read
+whole.
 """
 
 import csv
@@ -22,20 +25,32 @@ import polars as pl
 from models.examples import ExampleError, Examples, example_schema
 from models.features import FeatureSpec
 from models.tasks import TaskSet
+from trainer.table_checks import (
+    FIRST_LINE,
+    Warn,
+    check_features,
+    check_labels,
+    in_milliseconds,
+)
 
 EXTRACT: Final = 8192
 TRUTH: Final = {"1": 1, "0": 0, "true": 1, "false": 0, "1.0": 1, "0.0": 0}
-FIRST_LINE: Final = 2
-"""The line of the first row, under the header."""
+NULL_MARKERS: Final = ("na", "n/a", "nan", "null", "none", "?")
+"""Texts, in lower or upper case, that mean "missing" in tables from other programs."""
+SEPARATORS: Final = (",", ";", "\t")
 
 
-def csv_examples(path: str | Path, spec: FeatureSpec, tasks: TaskSet) -> Examples:
-    """Read a CSV file into arrays.
+def csv_examples(
+    path: str | Path, spec: FeatureSpec, tasks: TaskSet, *, seed: int, warn: Warn
+) -> Examples:
+    """Read a CSV file into arrays, in order of time.
 
     Args:
         path: The file; its first line names the columns.
         spec: Its features' paths are columns.
         tasks: Each has a column ``label_<task>``.
+        seed: Of the order of rows that have no time.
+        warn: Called with each thing that is suspicious.
 
     Raises:
         ExampleError: Naming the file, and the column or line that is wrong.
@@ -43,31 +58,39 @@ def csv_examples(path: str | Path, spec: FeatureSpec, tasks: TaskSet) -> Example
     path = Path(path)
     frame = _read(path)
     _check_columns(path, frame.columns, spec, tasks)
-    ts = pl.Series(range(len(frame)), dtype=pl.Int64)
-    if "ts" in frame.columns:
-        ts = _numbers(path, frame["ts"], pl.Int64)
     labels = [_labels(path, frame[f"label_{name}"]) for name in tasks.names]
     truths = [
         _numbers(path, frame[name], pl.Float64).to_numpy()
         for name in _truths(tasks)
         if name in frame.columns
     ]
-    return Examples(
-        ts_N=ts.to_numpy().astype(np.int64),
-        features_NC=_features(frame, spec),
-        labels_NT=np.stack(labels, axis=1),
+    ts_N = np.arange(len(frame), dtype=np.int64)
+    order_N = np.random.default_rng(seed).permutation(len(frame))
+    if "ts" in frame.columns:
+        ts_N = in_milliseconds(path, _numbers(path, frame["ts"], pl.Int64).to_numpy(), warn)
+        order_N = np.argsort(ts_N, kind="stable")
+    features_NC = _features(frame, spec, ts_N)
+    check_features(path, frame, features_NC, spec, warn)
+    made = Examples(
+        ts_N=np.sort(ts_N),
+        features_NC=features_NC[order_N],
+        labels_NT=np.stack(labels, axis=1)[order_N],
         propensity_N=np.ones(len(frame)),
-        p_true_NT=np.stack(truths, axis=1) if truths else None,
+        p_true_NT=np.stack(truths, axis=1)[order_N] if truths else None,
     )
+    check_labels(path, made, tasks, warn)
+    return made
 
 
-def write_csv_examples(path: str | Path, out: Path, spec: FeatureSpec, tasks: TaskSet) -> None:
+def write_csv_examples(
+    path: str | Path, out: Path, spec: FeatureSpec, tasks: TaskSet, *, seed: int, warn: Warn
+) -> None:
     """The same as an example store, a Parquet file.
 
     Raises:
         ExampleError: As :func:`csv_examples`.
     """
-    examples = csv_examples(path, spec, tasks)
+    examples = csv_examples(path, spec, tasks, seed=seed, warn=warn)
     schema = example_schema(tasks, p_true=examples.p_true_NT is not None)
     count = len(examples)
     columns: dict[str, pl.Series | Sequence[object]] = dict.fromkeys(schema, [None] * count)
@@ -90,20 +113,29 @@ def write_csv_examples(path: str | Path, out: Path, spec: FeatureSpec, tasks: Ta
 
 def _read(path: Path) -> pl.DataFrame:
     try:
-        frame = pl.read_csv(path, infer_schema=False)
+        frame = pl.read_csv(path, infer_schema=False, separator=_separator(path))
+        frame = frame.rename(str.strip)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ExampleError(f"{path}{_ragged(path)}: not a readable CSV file: {error}") from error
     if not len(frame):
         raise ExampleError(f"{path}: there are no rows in it")
     stripped = pl.all().str.strip_chars()
-    return frame.rename(str.strip).select(pl.when(stripped != "").then(stripped).name.keep())
+    missing = (stripped == "") | stripped.str.to_lowercase().is_in(NULL_MARKERS)
+    return frame.select(pl.when(~missing).then(stripped).name.keep())
+
+
+def _separator(path: Path) -> str:
+    """What the header's columns are separated by: commas, unless there are none."""
+    with path.open("rb") as file:
+        header = file.readline(65_536).decode(errors="replace")
+    return max(SEPARATORS, key=header.count)
 
 
 def _ragged(path: Path) -> str:
     """`` line N`` of the first row that has not as many fields as the header, if there is one."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = csv.reader(file)
+            rows = csv.reader(file, delimiter=_separator(path))
             width = len(next(rows, []))
             for row in rows:
                 if len(row) != width:
@@ -114,8 +146,11 @@ def _ragged(path: Path) -> str:
 
 
 def _check_columns(path: Path, columns: list[str], spec: FeatureSpec, tasks: TaskSet) -> None:
-    paths = {str(feature.path): feature.name for feature in spec.features if feature.path}
-    wanted = {name: f"feature {feature!r} of {spec.source}" for name, feature in paths.items()}
+    wanted = {
+        str(feature.places[0].path): f"feature {feature.name!r} of {spec.source}"
+        for feature in spec.features
+        if feature.places and not any(str(place.path) in columns for place in feature.places)
+    }
     wanted |= {f"label_{name}": f"task {name!r}" for name in tasks.names}
     truths = _truths(tasks)
     if any(name in columns for name in truths):
@@ -131,10 +166,16 @@ def _truths(tasks: TaskSet) -> list[str]:
     return [f"p_true_{name}" for name in tasks.names]
 
 
-def _features(frame: pl.DataFrame, spec: FeatureSpec) -> npt.NDArray[np.int32]:
+def _features(
+    frame: pl.DataFrame, spec: FeatureSpec, ts_N: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int32]:
     extractor = spec.extractor()
-    pieces = frame.iter_slices(EXTRACT)
-    return np.concatenate([extractor.extract(piece.to_dicts()) for piece in pieces])
+    return np.concatenate(
+        [
+            extractor.extract(frame[first : first + EXTRACT].to_dicts(), ts_N[first:][:EXTRACT])
+            for first in range(0, len(frame), EXTRACT)
+        ]
+    )
 
 
 def _labels(path: Path, column: pl.Series) -> npt.NDArray[np.float32]:

@@ -14,11 +14,12 @@ import torch
 from rich.progress import Progress
 from torch import Tensor, nn
 
+from models.nets.config import TeacherConfig
 from models.nets.embedding import FeatureLayout
 from models.nets.heads import LOGIT, Head
 from models.nets.losses import LearnedTaskWeights, TaskWeights
 from models.nets.swag import SwagPosterior, refuse_statistics
-from models.nets.teacher import OutputNet, TeacherConfig, TeacherNet, build_teacher
+from models.nets.teacher import OutputNet, TeacherNet, build_teacher
 from models.nets.weight_sets import Weights, predict_moments
 from trainer.checkpoint import StateFile
 from trainer.config import TeacherTraining
@@ -73,7 +74,11 @@ class Teacher:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Steps of a fit: ``decay`` with a falling rate, then snapshots ``gap`` steps apart."""
+    """Steps of a fit: ``decay`` with a falling rate, then snapshots ``gap`` steps apart.
+
+    Steps that are given outright count as the epochs that they stand for: the snapshots lie as far
+    apart, measured in the decay, as with epochs.
+    """
 
     decay: int
     gap: int
@@ -83,7 +88,10 @@ class Schedule:
     def of(cls, rows: int, training: TeacherTraining) -> "Schedule":
         """The schedule for so many rows."""
         per_epoch = steps_per_epoch(rows, training.batch)
-        decay = training.epochs * per_epoch
+        if training.steps is not None:
+            decay, per_epoch = training.steps, training.steps // max(training.epochs, 1)
+        else:
+            decay = training.epochs * per_epoch
         gap = max(per_epoch // training.snapshots_per_epoch, 1)
         return cls(decay, gap, decay + training.snapshots * gap)
 
@@ -99,6 +107,7 @@ def fit_teacher(
     progress: Progress,
     devices: Devices = ONE_CPU,
     saved: StateFile | None = None,
+    weights_N: Tensor | None = None,
 ) -> Teacher:
     """Train the teacher and draw its weight sets.
 
@@ -112,6 +121,7 @@ def fit_teacher(
         progress: Where the bar is shown.
         devices: Where it is trained.
         saved: Where training goes on if it was interrupted.
+        weights_N: For how many requests each row stands; None for one each.
     """
     net = build_teacher(layout, targets_NT.shape[1], config)
     net.start_at(LOGIT.start(base_rates(targets_NT)))
@@ -128,12 +138,13 @@ def fit_teacher(
         if past > 0 and past % schedule.gap == 0:
             posterior.collect({name: weight.cpu() for name, weight in net.named_parameters()})
 
-    _fit(
+    fit_net(
         net,
         ids_NC,
         targets_NT,
         head=LOGIT,
         training=training,
+        steps=schedule.steps,
         rate=lambda step: cosine(
             step, schedule.decay, training.learning_rate, training.swag_learning_rate
         ),
@@ -143,6 +154,7 @@ def fit_teacher(
         devices=devices,
         saved=saved,
         besides=posterior,
+        weights_N=weights_N,
     )
     net.load_state_dict(posterior.mean_weights(), strict=False)
     return Teacher.drawn(net, posterior, training.samples, seed, devices)
@@ -170,12 +182,13 @@ def fit_single(
         head: What the outputs mean.
     """
     steps = Schedule.of(len(ids_NC), training).steps
-    _fit(
+    fit_net(
         net,
         ids_NC,
         targets_NT,
         head=head,
         training=training,
+        steps=steps,
         rate=lambda step: cosine(step, steps, training.learning_rate, 0.0),
         after_step=lambda _: None,
         progress=progress,
@@ -195,31 +208,54 @@ def _moved(samples: list[Weights], devices: Devices) -> list[Weights]:
     return [{name: there[id(weight)] for name, weight in sample.items()} for sample in samples]
 
 
-def _fit(
+def fit_net(
     net: OutputNet,
     ids_NC: Tensor,
     targets_NT: Tensor,
     *,
     head: Head,
     training: TeacherTraining,
+    steps: int,
     rate: Callable[[int], float],
     after_step: Callable[[int], None],
     progress: Progress,
     label: str,
+    enough: Callable[[int], bool] = lambda _: False,
     devices: Devices = ONE_CPU,
     saved: StateFile | None = None,
     besides: Stateful | None = None,
+    weights_N: Tensor | None = None,
 ) -> None:
-    schedule = Schedule.of(len(ids_NC), training)
+    """Train a net in place on the labels.
+
+    Args:
+        net: With its initial weights.
+        ids_NC: Feature ids of the rows.
+        targets_NT: Labels; NaN where masked or outside the task's population.
+        head: What the outputs mean.
+        training: Batch, weight decay, and the tasks' weights.
+        steps: Steps at most.
+        rate: Learning rate of a step.
+        after_step: Called with the number of steps taken so far.
+        progress: Where the bar is shown.
+        label: What the bar says.
+        enough: Called with the number of steps taken; whether no more are needed.
+        devices: Where it is trained.
+        saved: Where training goes on if it was interrupted.
+        besides: What ``after_step`` changes and the next steps depend on.
+        weights_N: For how many requests each row stands; None for one each.
+    """
     weights = _task_weights(training, targets_NT.shape[1])
-    bar = progress.add_task(label, total=schedule.steps)
+    bar = progress.add_task(label, total=steps)
     taken = 0
 
     def loss(rows_B: Tensor) -> Tensor:
         epochs = taken * training.batch / len(ids_NC)
         targets_BT = devices.put(targets_NT[rows_B])
-        losses_T = head.losses(net.outputs(devices.put(ids_NC[rows_B])), targets_BT, epochs)
-        total: Tensor = weights(losses_T * devices.weights(targets_BT))
+        weights_B = None if weights_N is None else devices.put(weights_N[rows_B])
+        outputs_BTO = net.outputs(devices.put(ids_NC[rows_B]))
+        losses_T = head.losses(outputs_BTO, targets_BT, epochs, weights_B)
+        total: Tensor = weights(losses_T * devices.weights(targets_BT, weights_B))
         return total
 
     def stepped(steps: int) -> None:
@@ -232,10 +268,11 @@ def _fit(
         nn.ModuleList([net, weights]).to(devices.device),
         rows=len(ids_NC),
         batch=training.batch,
-        steps=schedule.steps,
+        steps=steps,
         learning_rate=rate,
         loss=loss,
         after_step=stepped,
+        enough=enough,
         weight_decay=training.weight_decay,
         devices=devices,
         saved=saved,

@@ -6,7 +6,7 @@ the held-out slice, write the folder.
 """
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,19 +28,21 @@ from models.manifest import (
     sha256,
 )
 from models.nets.embedding import FeatureLayout
-from models.nets.export import OPSET, check_agreement, export_student
+from models.nets.export import check_agreement, export_student
 from models.nets.scale import MeanScale, UncertaintyScale
+from models.onnxfile import OPSET
 from models.tasks import DEFAULT_TASKS, TaskSet
 from trainer.auto import judge_direct_passes
 from trainer.card import card_html
 from trainer.checkpoint import Checkpoint, StateFile
-from trainer.config import AUTO, SWAG, TrainConfig
+from trainer.config import AUTO, SWAG, TeacherTraining, TrainConfig
 from trainer.devices import Devices, open_devices
 from trainer.distill import fit_student, sets_per_row
+from trainer.early_stopping import choose_steps, needs_a_pilot
 from trainer.evaluate import evaluate, spearman
 from trainer.fitting import deterministic
 from trainer.labeller import choose_labeller
-from trainer.labels import label
+from trainer.labels import label, unfinished_files
 from trainer.rows import TrainingRows, counts, lay_out
 from trainer.teacher import fit_teacher
 
@@ -194,16 +196,18 @@ def _fit(
     bars: Progress,
 ) -> Trained:
     layout = FeatureLayout.of(job.spec)
+    config = replace(job.config, teacher=_teacher_training(layout, rows, job, devices, bars))
     teacher = fit_teacher(
         layout,
         rows.teaching.ids_KC,
         rows.teaching.targets_KT,
-        config=job.config.net,
-        training=job.config.teacher,
+        config=config.net,
+        training=config.teacher,
         seed=job.seed,
         progress=bars,
         devices=devices,
         saved=_state(kept, "teacher"),
+        weights_N=rows.teaching.uneven_weights,
     )
     ids_NC, newest = rows.everything.ids_KC, rows.held_out
     labels = _labels_file(kept, folder, devices)
@@ -213,7 +217,7 @@ def _fit(
         rows.teaching,
         rows.newest,
         tasks=job.tasks,
-        config=job.config,
+        config=config,
         seed=job.seed,
         progress=bars,
     )
@@ -251,6 +255,25 @@ def _fit(
     )
 
 
+def _teacher_training(
+    layout: FeatureLayout, rows: TrainingRows, job: Job, devices: Devices, bars: Progress
+) -> TeacherTraining:
+    """The teacher's training, with the steps that early stopping finds where it is asked."""
+    training, teaching = job.config.teacher, rows.teaching
+    if not needs_a_pilot(len(teaching), training):
+        return training
+    steps = choose_steps(
+        layout,
+        teaching.ids_KC,
+        teaching.targets_KT,
+        config=job.config.net,
+        training=training,
+        progress=bars,
+        devices=devices,
+    )
+    return replace(training, steps=steps)
+
+
 def _state(kept: Checkpoint | None, name: str) -> StateFile | None:
     return None if kept is None else kept.state(name)
 
@@ -260,6 +283,8 @@ def _labels_file(kept: Checkpoint | None, folder: Path, devices: Devices) -> Pat
     if kept is None:
         return folder / "soft"
     path = kept.file("labels")
+    for unfinished in unfinished_files(path):
+        kept.file(unfinished.name)
     return path if devices.first or path.exists() else folder / "soft"
 
 

@@ -1,4 +1,5 @@
-/* Texts and numbers of JSON, as strictly as orjson reads them.
+/* Texts and numbers of JSON, as strictly as orjson reads them, but for halves of surrogate pairs:
+ * these are marked, and what is done with them is for others to say (models/lenient_json.py).
  *
  * The functions take where to read and return where they stopped, or NULL for what is no JSON.
  * They need no bounds: PAD bytes on either side of a document may be read, the first behind it is
@@ -24,7 +25,7 @@ enum { FINITE = 300 }; /* powers of ten that are surely finite */
 typedef struct {
     const uint8_t *at;
     size_t size;
-    int escaped;
+    int escaped, halved; /* halved: it has one half of a surrogate pair */
 } Text;
 
 typedef struct {
@@ -68,22 +69,26 @@ hexadecimal(const uint8_t *p)
     return code;
 }
 
-/* Past an escape, of two halves where it is a surrogate. */
+/* Past an escape, of two halves where it is a pair of surrogates. */
 static const uint8_t *
-check_escape(const uint8_t *p)
+check_escape(const uint8_t *p, Text *text)
 {
     if (p[1] != 'u') {
         return p[1] != 0 && strchr("\"\\/bfnrt", p[1]) != NULL ? p + 2 : NULL;
     }
     int code = hexadecimal(p + 2);
-    if (code < 0 || (code & 0xFC00) == 0xDC00) {
+    if (code < 0) {
         return NULL;
     }
-    if ((code & 0xFC00) != 0xD800) {
+    if ((code & 0xF800) != 0xD800) {
         return p + 6;
     }
-    int low = p[6] == '\\' && p[7] == 'u' ? hexadecimal(p + 8) : -1;
-    return low >= 0 && (low & 0xFC00) == 0xDC00 ? p + 12 : NULL;
+    int low = code < 0xDC00 && p[6] == '\\' && p[7] == 'u' ? hexadecimal(p + 8) : -1;
+    if (low >= 0 && (low & 0xFC00) == 0xDC00) {
+        return p + 12;
+    }
+    text->halved = 1;
+    return p + 6;
 }
 
 /* Past one character of two to four bytes of UTF-8 (table 3-7 of the Unicode standard). */
@@ -119,7 +124,7 @@ static inline const uint8_t *
 read_text(const uint8_t *p, Text *text)
 {
     text->at = p;
-    text->escaped = 0;
+    text->escaped = text->halved = 0;
     for (;;) {
         uint64_t found;
         while ((found = special(load8(p))) == 0) {
@@ -131,7 +136,7 @@ read_text(const uint8_t *p, Text *text)
             return p + 1;
         }
         text->escaped |= *p == '\\';
-        p = *p == '\\' ? check_escape(p) : check_utf8(p);
+        p = *p == '\\' ? check_escape(p, text) : check_utf8(p);
         if (p == NULL) {
             return NULL;
         }
@@ -189,7 +194,7 @@ resolved(Text text, uint8_t *plain)
             to = put_utf8(to, code);
         }
     }
-    return (Text){plain, (size_t)(to - plain), 0};
+    return (Text){plain, (size_t)(to - plain), 0, 0};
 }
 
 /* --- Numbers --------------------------------------------------------------------------------- */

@@ -11,7 +11,7 @@
 #include "_json.h"
 
 /* What is done with a value; native.py numbers them alike. */
-enum { BUCKET, TIME, ROW, NEXT, TAG, SPLIT, IDENTITY, DEMAND, KINDS };
+enum { BUCKET, TIME, ROW, NEXT, TAG, SPLIT, PARTS, INSIDE, IDENTITY, DEMAND, KINDS };
 
 /* A place in a request. Node 0 stands for none, node 1 for the request. */
 typedef struct {
@@ -24,12 +24,13 @@ typedef struct {
 
 typedef struct {
     uint64_t kind;
-    uint64_t column;  /* of ids_C; TIME: of times_T; NEXT: a counter; DEMAND: bits */
-    uint64_t first;   /* BUCKET: its first boundary; TAG: its counter; SPLIT: its separator */
+    uint64_t column;  /* of ids_E; TIME: of times_T; NEXT: a counter; DEMAND: bits */
+    uint64_t first;   /* BUCKET: its first boundary; SPLIT, PARTS: its separator */
     uint64_t size;    /* BUCKET: how many boundaries; TAG, SPLIT: how many slots */
     uint64_t buckets; /* ROW, TAG, SPLIT: of the hash */
     uint64_t seed;    /* ROW, TAG, SPLIT: of the hash */
-    uint64_t length;  /* SPLIT: of the separator */
+    uint64_t counter; /* TAG, SPLIT, PARTS: of elements so far */
+    uint64_t flag;    /* ROW: zeros are missing; SPLIT, PARTS: length of the separator */
 } Op;
 
 typedef struct {
@@ -40,15 +41,22 @@ typedef struct {
     uint64_t index, node;
 } Element;
 
-enum { HOUR_OF_DAY, DAY_OF_WEEK, HOUR_OF_WEEK, PARTS };
+enum { HOUR_OF_DAY, DAY_OF_WEEK, HOUR_OF_WEEK, CALENDAR };
+enum { RECORD }; /* where in times_T the timestamp of the record stands */
 
+/* The first of its times in [time, shift) that is one, and of its shifts in [shift, end). */
 typedef struct {
-    uint64_t column, time, shift, part;
+    uint64_t column, time, shift, end, part;
 } Time;
 
 typedef struct {
     uint64_t column, counter, first, size;
 } Count;
+
+/* Columns to move to the feature's own ones, if these are all missing. */
+typedef struct {
+    uint64_t to, from, slots;
+} Fallback;
 
 typedef struct {
     uint64_t column, seed, buckets, part, part_end;
@@ -69,16 +77,18 @@ typedef struct {
     Element *element;
     uint8_t *names; /* of fields; and separators */
     double *boundary;
-    int32_t *missing;
+    int32_t *missing; /* of E columns; the first `seen` of them come out */
     Time *time;
+    uint64_t *choice; /* columns of times_T */
     Count *count;
+    Fallback *fallback;
     Cross *cross;
     uint64_t *part; /* columns of the crosses' parts */
-    size_t nodes, ops, fields, elements, name_bytes, boundaries, columns, times, counts, crosses;
-    size_t parts;
+    size_t nodes, ops, fields, elements, name_bytes, boundaries, columns, times, choices;
+    size_t counts, fallbacks, crosses, parts, seen;
     Slot *slot;        /* a table, open addressing */
     size_t mask;       /* of slots, their number less one */
-    size_t time_slots; /* of times_T; one more stays unknown */
+    size_t time_slots; /* of times_T */
     size_t counters;
     uint64_t demands;  /* bits that a request must have set */
 } Plan;
@@ -145,10 +155,13 @@ op_is_sound(const Plan *plan, const Op *op)
     case NEXT:
         return within(op->column, 1, plan->counters);
     case TAG:
-        return within(op->column, op->size, plan->columns) && within(op->first, 1, plan->counters);
+        return within(op->column, op->size, plan->columns) &&
+               within(op->counter, 1, plan->counters);
     case SPLIT:
-        return within(op->column, op->size, plan->columns) && op->length > 0 &&
-               within(op->first, op->length, plan->name_bytes);
+    case PARTS:
+        return within(op->column, op->size, plan->columns) &&
+               within(op->counter, 1, plan->counters) && op->flag > 0 &&
+               within(op->first, op->flag, plan->name_bytes);
     default:
         return op->kind < KINDS;
     }
@@ -185,8 +198,20 @@ rest_is_sound(const Plan *plan)
 {
     for (size_t i = 0; i < plan->times; i++) {
         const Time *time = plan->time + i;
-        if (time->column >= plan->columns || time->time > plan->time_slots ||
-            time->shift > plan->time_slots || time->part >= PARTS) {
+        if (time->column >= plan->columns || time->time > time->shift ||
+            time->shift > time->end || time->end > plan->choices || time->part >= CALENDAR) {
+            return 0;
+        }
+    }
+    for (size_t i = 0; i < plan->choices; i++) {
+        if (plan->choice[i] >= plan->time_slots) {
+            return 0;
+        }
+    }
+    for (size_t i = 0; i < plan->fallbacks; i++) {
+        const Fallback *fallback = plan->fallback + i;
+        if (!within(fallback->to, fallback->slots, plan->columns) ||
+            !within(fallback->from, fallback->slots, plan->columns)) {
             return 0;
         }
     }
@@ -209,7 +234,7 @@ rest_is_sound(const Plan *plan)
             return 0;
         }
     }
-    return 1;
+    return plan->seen <= plan->columns && plan->time_slots > RECORD;
 }
 
 /* Every field into the table, which stays half empty. */
@@ -272,7 +297,9 @@ read_plan(Plan *plan, PyObject *arrays)
         {&plan->boundary, sizeof(double), &plan->boundaries},
         {&plan->missing, sizeof(int32_t), &plan->columns},
         {&plan->time, sizeof(Time), &plan->times},
+        {&plan->choice, sizeof(uint64_t), &plan->choices},
         {&plan->count, sizeof(Count), &plan->counts},
+        {&plan->fallback, sizeof(Fallback), &plan->fallbacks},
         {&plan->cross, sizeof(Cross), &plan->crosses},
         {&plan->part, sizeof(uint64_t), &plan->parts},
     };

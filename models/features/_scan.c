@@ -3,8 +3,8 @@
  *
  * One pass reads a value as strictly as orjson does, follows the plan's paths and checks the rest.
  * Rows start as "missing"; only what is there is written. Whatever is unusual (no JSON, no bid
- * request, a field of the plan given twice, an escaped name beside one) makes it give up on that
- * value, and the caller goes the way of the reference. So it may give up too often, but must never
+ * request, a field of the plan given twice, an escaped name beside one, half a surrogate pair where
+ * something is read) makes it give up on that value, and the caller goes the way of the reference. So it may give up too often, but must never
  * read otherwise than the reference does.
  *
  * _json.h reads texts and numbers, _plan.h says what a plan is; here are the grammar above them,
@@ -35,14 +35,16 @@ typedef struct {
     const Plan *plan;
     uint8_t *document; /* the value, PAD on either side */
     uint8_t *plain;    /* the newest text that had escapes, without them */
+    uint8_t *inner;    /* what the newest text with JSON inside says, PAD on either side */
     uint64_t *seen;  /* for each slot, in which object its field was */
     uint64_t object; /* the number of the newest object */
     uint64_t *counter;
     double *times_T;
-    int32_t *ids_C;
+    int32_t *ids_E;
     uint64_t demands;
     Text identity;
     int depth;
+    int unsure; /* whether something was found no JSON that may be some */
     char said[32];
 } Scan;
 
@@ -91,11 +93,12 @@ number_of(const Scan *scan, const Value *value, double *result)
     return 0;
 }
 
-/* The bucket after "missing" that a finite number falls into: how many boundaries are <= it. */
+/* The bucket after "missing" that a finite number falls into: how many boundaries are <= it.
+ * Of several values the first that has one counts. */
 static inline void
 set_bucket(const Scan *scan, uint64_t column, uint64_t first, uint64_t size, double value)
 {
-    if (!isfinite(value)) {
+    if (!isfinite(value) || scan->ids_E[column] != scan->plan->missing[column]) {
         return;
     }
     const double *low = scan->plan->boundary + first, *from = low;
@@ -105,18 +108,18 @@ set_bucket(const Scan *scan, uint64_t column, uint64_t first, uint64_t size, dou
         size -= half;
     }
     low += size == 1 && *low <= value;
-    scan->ids_C[column] += 1 + (int32_t)(low - from);
+    scan->ids_E[column] += 1 + (int32_t)(low - from);
 }
 
-/* RowMemo.row_of a text. */
+/* RowMemo.row_of a text; of several the first that has one counts. */
 static inline void
 set_row(const Scan *scan, const Op *op, uint64_t column, const uint8_t *at, size_t size)
 {
-    if (size == 0) {
+    if (size == 0 || scan->ids_E[column] != scan->plan->missing[column]) {
         return;
     }
     uint64_t bucket = op->buckets == 1 ? 0 : xxh3(at, size, op->seed) % op->buckets;
-    scan->ids_C[column] += 1 + (int32_t)bucket;
+    scan->ids_E[column] += 1 + (int32_t)bucket;
 }
 
 /* values.text_of a number; 0, or -1 for giving up. */
@@ -134,7 +137,7 @@ spell(Scan *scan, const Value *value, Text *text)
     double said = number_value(number, &value->text);
     if (said == floor(said)) {
         int size = snprintf(scan->said, sizeof scan->said, "%.0f", said == 0 ? 0.0 : said);
-        *text = (Text){(const uint8_t *)scan->said, (size_t)size, 0};
+        *text = (Text){.at = (const uint8_t *)scan->said, .size = (size_t)size};
         return fabs(said) < 1e15 ? 0 : -1;
     }
     char *shortest = PyOS_double_to_string(said, 'r', 0, 0, NULL);
@@ -142,7 +145,7 @@ spell(Scan *scan, const Value *value, Text *text)
     int fits = size < sizeof scan->said;
     if (fits) {
         memcpy(scan->said, shortest, size);
-        *text = (Text){(const uint8_t *)scan->said, size, 0};
+        *text = (Text){.at = (const uint8_t *)scan->said, .size = size};
     }
     PyMem_Free(shortest);
     return fits ? 0 : -1;
@@ -152,12 +155,12 @@ spell(Scan *scan, const Value *value, Text *text)
 static int
 text_of(Scan *scan, const Value *value, Text *text)
 {
-    *text = (Text){(const uint8_t *)"", 0, 0};
+    *text = (Text){.at = (const uint8_t *)""};
     if (value->type == TEXT) {
         *text = resolved(value->text, scan->plain);
     }
     else if (value->type == BOOLEAN) {
-        *text = (Text){(const uint8_t *)(value->truth ? "1" : "0"), 1, 0};
+        *text = (Text){.at = (const uint8_t *)(value->truth ? "1" : "0"), .size = 1};
     }
     else if (value->type == NUMBER) {
         return spell(scan, value, text);
@@ -194,36 +197,69 @@ stripped(const uint8_t *at, const uint8_t *end)
         }
         end = last;
     }
-    return (Text){at, (size_t)(end - at), 0};
+    return (Text){.at = at, .size = (size_t)(end - at)};
 }
 
-/* values.split_tags, and the rows of the first ones. */
-static void
-set_split(const Scan *scan, const Op *op, Text text)
+/* Whether a text has nothing but zeros and hyphens. */
+static int
+only_zeros(const Text *text)
 {
+    size_t i = 0;
+    while (i < text->size && (text->at[i] == '0' || text->at[i] == '-')) {
+        i++;
+    }
+    return i == text->size;
+}
+
+/* The next tag, of those that are counted. */
+static inline void
+set_tag(const Scan *scan, const Op *op, const Text *tag)
+{
+    uint64_t place = scan->counter[op->counter]++;
+    if (place < op->size) {
+        set_row(scan, op, op->column + place, tag->at, tag->size);
+    }
+}
+
+/* values.parts_of; 0, or -1 for giving up. */
+static int
+set_parts(Scan *scan, const Op *op, const Value *value)
+{
+    Text text = {0};
+    if (value->type != TEXT) {
+        if ((value->type & (NUMBER | BOOLEAN)) != 0) {
+            if (op->kind == SPLIT && text_of(scan, value, &text) < 0) {
+                return -1;
+            }
+            set_tag(scan, op, &text);
+        }
+        return 0;
+    }
+    text = resolved(value->text, scan->plain);
     const uint8_t *separator = scan->plan->names + op->first, *end = text.at + text.size;
-    uint64_t slot = 0;
-    for (const uint8_t *at = text.at; slot < op->size && at <= end;) {
+    for (const uint8_t *at = text.at; at <= end;) {
         const uint8_t *stop = at;
-        while (stop < end && ((size_t)(end - stop) < op->length ||
-                              memcmp(stop, separator, op->length) != 0)) {
+        while (stop < end && ((size_t)(end - stop) < op->flag ||
+                              memcmp(stop, separator, op->flag) != 0)) {
             stop++;
         }
         Text tag = stripped(at, stop);
         if (tag.size > 0) {
-            set_row(scan, op, op->column + slot++, tag.at, tag.size);
+            set_tag(scan, op, &tag);
         }
-        at = stop < end ? stop + op->length : end + 1;
+        at = stop < end ? stop + op->flag : end + 1;
     }
+    return 0;
 }
+
+static int read_inside(Scan *scan, const Text *text, const Node *node);
 
 /* Do with a value what the plan says; 0, or -1 for giving up. */
 static int
-apply(Scan *scan, const Op *op, const Value *value)
+apply(Scan *scan, const Op *op, const Value *value, const Node *node)
 {
     double number;
     Text text;
-    uint64_t place;
     switch (op->kind) {
     case BUCKET:
         if (number_of(scan, value, &number) < 0) {
@@ -237,25 +273,27 @@ apply(Scan *scan, const Op *op, const Value *value)
         if (text_of(scan, value, &text) < 0) {
             return -1;
         }
-        set_row(scan, op, op->column, text.at, text.size);
+        if (op->flag == 0 || !only_zeros(&text)) {
+            set_row(scan, op, op->column, text.at, text.size);
+        }
         return 0;
     case NEXT:
         scan->counter[op->column]++;
         return 0;
     case TAG:
-        place = scan->counter[op->first] - 1;
-        if (place < op->size) {
+        if (scan->counter[op->counter] <= op->size) {
             if (text_of(scan, value, &text) < 0) {
                 return -1;
             }
+            uint64_t place = scan->counter[op->counter] - 1;
             set_row(scan, op, op->column + place, text.at, text.size);
         }
         return 0;
     case SPLIT:
-        if (value->type == TEXT) {
-            set_split(scan, op, resolved(value->text, scan->plain));
-        }
-        return 0;
+    case PARTS:
+        return set_parts(scan, op, value);
+    case INSIDE:
+        return value->type == TEXT ? read_inside(scan, &value->text, node) : 0;
     case IDENTITY:
         scan->identity = value->text;
         return value->text.size > 0 ? 0 : -1;
@@ -359,7 +397,7 @@ read_list(Scan *scan, const uint8_t *p, const Node *node)
 static inline const uint8_t *
 read_scalar(const uint8_t *p, Value *value)
 {
-    value->text = (Text){p, 0, 0};
+    value->text = (Text){.at = p};
     switch (*p) {
     case '"':
         value->type = TEXT;
@@ -394,6 +432,7 @@ read_value(Scan *scan, const uint8_t *p, const Node *node)
 {
     Value value;
     if ((p = read_scalar(p, &value)) == NULL) {
+        scan->unsure |= value.type == NUMBER; /* it may be finite */
         return NULL;
     }
     if (node != NULL) {
@@ -401,8 +440,11 @@ read_value(Scan *scan, const uint8_t *p, const Node *node)
             return NULL;
         }
         const Op *end = scan->plan->op + node->op_end;
+        if (value.text.halved && node->op < node->op_end) {
+            return NULL;
+        }
         for (const Op *op = scan->plan->op + node->op; op < end; op++) {
-            if (apply(scan, op, &value) < 0) {
+            if (apply(scan, op, &value, node) < 0) {
                 return NULL;
             }
         }
@@ -411,11 +453,37 @@ read_value(Scan *scan, const uint8_t *p, const Node *node)
         return p;
     }
     if (++scan->depth > DEEPEST) {
+        scan->unsure = 1;
         return NULL;
     }
     p = value.type == OBJECT ? read_object(scan, p, node) : read_list(scan, p, node);
     scan->depth--;
     return p;
+}
+
+/* values.inside: the fields of the object that a text says, as if it stood at `node` itself;
+ * 0, or -1 for giving up. */
+static int
+read_inside(Scan *scan, const Text *text, const Node *node)
+{
+    uint8_t *inner = scan->inner + PAD;
+    Text said = resolved(*text, inner);
+    if (said.at != inner) {
+        memcpy(inner, said.at, said.size);
+    }
+    memset(inner + said.size, 0, PAD);
+    const uint8_t *first = skip_blank(inner), *end;
+    if (*first != '{') {
+        return 0; /* nothing that has fields, be it JSON or not */
+    }
+    int depth = scan->depth;
+    scan->unsure = 0;
+    end = read_value(scan, first, NULL); /* before anything is done with what may be no JSON */
+    scan->depth = depth;
+    if (end == NULL || skip_blank(end) != inner + said.size) {
+        return scan->unsure ? -1 : 0;
+    }
+    return read_object(scan, first, node) == NULL ? -1 : 0;
 }
 
 /* --- Requests -------------------------------------------------------------------------------- */
@@ -430,18 +498,35 @@ calendar(double ms, uint64_t part)
     return part == HOUR_OF_DAY ? hour : part == DAY_OF_WEEK ? day : day * 24 + hour;
 }
 
+/* values.milliseconds of one time. */
+static double
+milliseconds(double time)
+{
+    const double earliest = 946684800.0, latest = 4102444800.0; /* 2000 and 2100, in seconds */
+    return time >= earliest && time < latest               ? time * 1e3
+           : time >= earliest * 1e3 && time < latest * 1e3 ? time
+           : time >= earliest * 1e6 && time < latest * 1e6 ? time / 1e3
+           : time >= earliest * 1e9 && time < latest * 1e9 ? time / 1e6
+                                                           : Py_NAN;
+}
+
 static void
 set_times(const Scan *scan)
 {
     const Plan *plan = scan->plan;
     for (const Time *time = plan->time; time < plan->time + plan->times; time++) {
-        double ms = scan->times_T[time->time];
-        if (isfinite(scan->times_T[time->shift])) {
-            volatile double shift = scan->times_T[time->shift] * 60000.0; /* no fused add */
-            ms += shift;
+        double ms = Py_NAN, minutes = Py_NAN;
+        for (uint64_t c = time->time; isnan(ms) && c < time->shift; c++) {
+            ms = milliseconds(scan->times_T[plan->choice[c]]);
         }
-        if (fabs(ms) < 9007199254740992.0) {
-            scan->ids_C[time->column] += 1 + (int32_t)calendar(ms, time->part);
+        for (uint64_t c = time->shift; isnan(minutes) && c < time->end; c++) {
+            double said = scan->times_T[plan->choice[c]];
+            minutes = fabs(said) <= 1440.0 ? said : Py_NAN;
+        }
+        volatile double shift = isnan(minutes) ? 0.0 : minutes * 60000.0; /* no fused add */
+        ms += shift;
+        if (!isnan(ms)) {
+            scan->ids_E[time->column] += 1 + (int32_t)calendar(ms, time->part);
         }
     }
 }
@@ -458,6 +543,25 @@ set_counts(const Scan *scan)
     }
 }
 
+/* What later places of a feature found, where all before them found nothing. */
+static void
+set_fallbacks(const Scan *scan)
+{
+    const Plan *plan = scan->plan;
+    for (const Fallback *fallback = plan->fallback; fallback < plan->fallback + plan->fallbacks;
+         fallback++) {
+        int32_t *to = scan->ids_E + fallback->to;
+        const int32_t *missing = plan->missing + fallback->to;
+        uint64_t slot = 0;
+        while (slot < fallback->slots && to[slot] == missing[slot]) {
+            slot++;
+        }
+        if (slot == fallback->slots) {
+            memcpy(to, scan->ids_E + fallback->from, fallback->slots * sizeof *to);
+        }
+    }
+}
+
 /* values.cross_rows. */
 static void
 set_crosses(const Scan *scan)
@@ -468,7 +572,7 @@ set_crosses(const Scan *scan)
         int known = 1;
         for (uint64_t p = cross->part; p < cross->part_end; p++) {
             uint64_t column = plan->part[p];
-            uint64_t row = (uint64_t)(scan->ids_C[column] - plan->missing[column]);
+            uint64_t row = (uint64_t)(scan->ids_E[column] - plan->missing[column]);
             known = known && row != 0;
             state += row + 0x9E3779B97F4A7C15u;
             state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9u;
@@ -476,23 +580,24 @@ set_crosses(const Scan *scan)
             state ^= state >> 31;
         }
         if (known) {
-            scan->ids_C[cross->column] += 1 + (int32_t)(state % cross->buckets);
+            scan->ids_E[cross->column] += 1 + (int32_t)(state % cross->buckets);
         }
     }
 }
 
-/* Whether the value is a bid request whose ids now stand in ids_C, its id in `identity`. */
+/* Whether the value is a bid request whose ids now stand in ids_E, its id in `identity`. */
 static int
-scan_request(Scan *scan, const char *bytes, size_t size)
+scan_request(Scan *scan, const char *bytes, size_t size, int64_t record_ms)
 {
     const Plan *plan = scan->plan;
     memcpy(scan->document, bytes, size);
     memset(scan->document + size, 0, PAD);
-    memcpy(scan->ids_C, plan->missing, plan->columns * sizeof *scan->ids_C);
+    memcpy(scan->ids_E, plan->missing, plan->columns * sizeof *scan->ids_E);
     memset(scan->counter, 0, plan->counters * sizeof *scan->counter);
-    for (size_t t = 0; t <= plan->time_slots; t++) {
+    for (size_t t = 0; t < plan->time_slots; t++) {
         scan->times_T[t] = Py_NAN;
     }
+    scan->times_T[RECORD] = (double)record_ms;
     scan->demands = 0;
     scan->depth = 0;
     const uint8_t *p = read_value(scan, skip_blank(scan->document), plan->node + 1);
@@ -501,32 +606,43 @@ scan_request(Scan *scan, const char *bytes, size_t size)
     }
     set_times(scan);
     set_counts(scan);
+    set_fallbacks(scan);
     set_crosses(scan);
     return 1;
 }
 
-/* The id of one value as a text, or None for giving up; NULL on error. */
+/* The arrays of one call, N values each. */
+typedef struct {
+    Py_buffer times, ids, hashes;
+} Arrays;
+
+/* The id of value n as a text, or None for giving up; NULL on error. */
 static PyObject *
-scan_value(Scan *scan, PyObject *value, Py_ssize_t max_bytes, uint64_t *hash)
+scan_value(Scan *scan, PyObject *value, Py_ssize_t max_bytes, const Arrays *arrays, size_t n)
 {
+    const Plan *plan = scan->plan;
     if (!PyBytes_CheckExact(value) || PyBytes_GET_SIZE(value) > max_bytes) {
         Py_RETURN_NONE;
     }
-    if (!scan_request(scan, PyBytes_AS_STRING(value), (size_t)PyBytes_GET_SIZE(value))) {
+    int64_t record_ms = ((const int64_t *)arrays->times.buf)[n];
+    if (!scan_request(scan, PyBytes_AS_STRING(value), (size_t)PyBytes_GET_SIZE(value),
+                      record_ms)) {
         return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
     }
+    memcpy((int32_t *)arrays->ids.buf + n * plan->seen, scan->ids_E,
+           plan->seen * sizeof *scan->ids_E);
     Text id = resolved(scan->identity, scan->plain);
-    *hash = xxh3(id.at, id.size, 0);
+    ((uint64_t *)arrays->hashes.buf)[n] = xxh3(id.at, id.size, 0);
     return PyUnicode_DecodeUTF8((const char *)id.at, (Py_ssize_t)id.size, NULL);
 }
 
 static PyObject *
-scan_values(Scan *scan, PyObject *values, Py_ssize_t max_bytes, int32_t *ids_NC, uint64_t *hashes_N)
+scan_values(Scan *scan, PyObject *values, Py_ssize_t max_bytes, const Arrays *arrays)
 {
     PyObject *identities = PyList_New(PyTuple_GET_SIZE(values));
     for (Py_ssize_t n = 0; identities != NULL && n < PyTuple_GET_SIZE(values); n++) {
-        scan->ids_C = ids_NC + (size_t)n * scan->plan->columns;
-        PyObject *id = scan_value(scan, PyTuple_GET_ITEM(values, n), max_bytes, hashes_N + n);
+        PyObject *id =
+            scan_value(scan, PyTuple_GET_ITEM(values, n), max_bytes, arrays, (size_t)n);
         if (id == NULL) {
             Py_CLEAR(identities);
         }
@@ -539,8 +655,7 @@ scan_values(Scan *scan, PyObject *values, Py_ssize_t max_bytes, int32_t *ids_NC,
 
 /* Room for the longest value, of this call alone. */
 static PyObject *
-scan_with_room(const Plan *plan, PyObject *values, Py_ssize_t max_bytes, int32_t *ids_NC,
-               uint64_t *hashes_N)
+scan_with_room(const Plan *plan, PyObject *values, Py_ssize_t max_bytes, const Arrays *arrays)
 {
     Py_ssize_t longest = 0;
     for (Py_ssize_t n = 0; n < PyTuple_GET_SIZE(values); n++) {
@@ -552,28 +667,31 @@ scan_with_room(const Plan *plan, PyObject *values, Py_ssize_t max_bytes, int32_t
     size_t room = (size_t)longest + 2 * PAD;
     Scan scan = {
         .plan = plan,
-        .document = PyMem_Malloc(room),
+        .document = PyMem_Calloc(room, 1),
         .plain = PyMem_Malloc(room),
+        .inner = PyMem_Calloc(room, 1),
         .seen = PyMem_Calloc(plan->mask + 1, sizeof *scan.seen),
         .counter = PyMem_Calloc(plan->counters + 1, sizeof *scan.counter),
-        .times_T = PyMem_Calloc(plan->time_slots + 1, sizeof *scan.times_T),
+        .times_T = PyMem_Calloc(plan->time_slots, sizeof *scan.times_T),
+        .ids_E = PyMem_Calloc(plan->columns + 1, sizeof *scan.ids_E),
     };
-    uint8_t *document = scan.document;
+    void *owned[] = {scan.document, scan.plain,   scan.inner, scan.seen,
+                     scan.counter,  scan.times_T, scan.ids_E};
+    size_t there = 0;
+    while (there < sizeof owned / sizeof owned[0] && owned[there] != NULL) {
+        there++;
+    }
     PyObject *identities = NULL;
-    if (scan.document == NULL || scan.plain == NULL || scan.seen == NULL || scan.counter == NULL ||
-        scan.times_T == NULL) {
+    if (there < sizeof owned / sizeof owned[0]) {
         PyErr_NoMemory();
     }
     else {
-        memset(scan.document, 0, PAD);
         scan.document += PAD;
-        identities = scan_values(&scan, values, max_bytes, ids_NC, hashes_N);
+        identities = scan_values(&scan, values, max_bytes, arrays);
     }
-    PyMem_Free(document);
-    PyMem_Free(scan.plain);
-    PyMem_Free(scan.seen);
-    PyMem_Free(scan.counter);
-    PyMem_Free(scan.times_T);
+    for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) {
+        PyMem_Free(owned[i]);
+    }
     return identities;
 }
 
@@ -582,24 +700,28 @@ plan_scan(Plan *plan, PyObject *args)
 {
     PyObject *given, *identities = NULL;
     Py_ssize_t max_bytes;
-    Py_buffer ids = {0}, hashes = {0};
-    if (!PyArg_ParseTuple(args, "Onw*w*:scan", &given, &max_bytes, &ids, &hashes)) {
+    Arrays arrays = {0};
+    if (!PyArg_ParseTuple(args, "Ony*w*w*:scan", &given, &max_bytes, &arrays.times, &arrays.ids,
+                          &arrays.hashes)) {
         return NULL;
     }
     PyObject *values = PySequence_Tuple(given); /* ours: nobody can change it */
     if (values != NULL) {
         size_t count = (size_t)PyTuple_GET_SIZE(values);
-        if ((size_t)ids.len != count * plan->columns * sizeof(int32_t) ||
-            (size_t)hashes.len != count * sizeof(uint64_t)) {
-            PyErr_SetString(PyExc_ValueError, "scan: ids_NC or hashes_N has not the right shape");
+        if ((size_t)arrays.ids.len != count * plan->seen * sizeof(int32_t) ||
+            (size_t)arrays.hashes.len != count * sizeof(uint64_t) ||
+            (size_t)arrays.times.len != count * sizeof(int64_t)) {
+            PyErr_SetString(PyExc_ValueError,
+                            "scan: times_N, ids_NC or hashes_N has not the right shape");
         }
         else {
-            identities = scan_with_room(plan, values, max_bytes, ids.buf, hashes.buf);
+            identities = scan_with_room(plan, values, max_bytes, &arrays);
         }
         Py_DECREF(values);
     }
-    PyBuffer_Release(&ids);
-    PyBuffer_Release(&hashes);
+    PyBuffer_Release(&arrays.times);
+    PyBuffer_Release(&arrays.ids);
+    PyBuffer_Release(&arrays.hashes);
     return identities;
 }
 
@@ -609,22 +731,23 @@ static PyObject *
 plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     PyObject *arrays;
-    Py_ssize_t times, counters;
+    Py_ssize_t seen, times, counters;
     unsigned long long demands;
     if (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0) {
         PyErr_SetString(PyExc_TypeError, "Plan takes no keyword arguments");
         return NULL;
     }
-    if (!PyArg_ParseTuple(args, "O!nnK:Plan", &PyTuple_Type, &arrays, &times, &counters,
-                          &demands)) {
+    if (!PyArg_ParseTuple(args, "O!nnnK:Plan", &PyTuple_Type, &arrays, &seen, &times,
+                          &counters, &demands)) {
         return NULL;
     }
-    if (times < 0 || counters < 0) {
-        PyErr_SetString(PyExc_ValueError, "plan: times and counters must not be negative");
+    if (seen < 0 || times < 0 || counters < 0) {
+        PyErr_SetString(PyExc_ValueError, "plan: seen, times, counters must not be negative");
         return NULL;
     }
     Plan *plan = (Plan *)type->tp_alloc(type, 0);
     if (plan != NULL) {
+        plan->seen = (size_t)seen;
         plan->time_slots = (size_t)times;
         plan->counters = (size_t)counters;
         plan->demands = demands;
@@ -639,9 +762,9 @@ static void
 plan_dealloc(Plan *plan)
 {
     PyTypeObject *type = Py_TYPE(plan);
-    void *owned[] = {plan->node,    plan->op,   plan->field, plan->element, plan->names, plan->slot,
-                     plan->missing, plan->time, plan->count, plan->cross,   plan->part,
-                     plan->boundary};
+    void *owned[] = {plan->node, plan->op,      plan->field,  plan->element, plan->names,
+                     plan->slot, plan->missing, plan->time,   plan->choice,  plan->count,
+                     plan->part, plan->cross,   plan->boundary, plan->fallback};
     for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) {
         PyMem_Free(owned[i]);
     }
@@ -651,12 +774,13 @@ plan_dealloc(Plan *plan)
 
 static PyMethodDef plan_methods[] = {
     {"scan", (PyCFunction)plan_scan, METH_VARARGS,
-     "scan(values, max_bytes, ids_NC, hashes_N): write ids and hashes; a list of ids or None."},
+     "scan(values, max_bytes, times_N, ids_NC, hashes_N): write ids and hashes; a list of ids or "
+     "None."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot plan_slots[] = {
-    {Py_tp_doc, "Plan(arrays, times, counters, demands): see native.py."},
+    {Py_tp_doc, "Plan(arrays, seen, times, counters, demands): see native.py."},
     {Py_tp_new, plan_new},
     {Py_tp_dealloc, plan_dealloc},
     {Py_tp_methods, plan_methods},

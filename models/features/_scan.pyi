@@ -7,12 +7,13 @@ import numpy.typing as npt
 @final
 class Plan:
     def __new__(
-        cls, arrays: tuple[bytes, ...], times: int, counters: int, demands: int, /
+        cls, arrays: tuple[bytes, ...], seen: int, times: int, counters: int, demands: int, /
     ) -> Plan: ...
     def scan(
         self,
         values: Sequence[bytes | None],
         max_bytes: int,
+        times_N: npt.NDArray[np.int64],
         ids_NC: npt.NDArray[np.int32],
         hashes_N: npt.NDArray[np.uint64],
         /,

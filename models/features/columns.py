@@ -1,20 +1,20 @@
-"""A batch of requests seen column by column: all values at one path, objects visited once.
+"""Columns of values: what lies at a path in each of N requests.
 
-Going down the requests path by path, instead of down the paths request by request, keeps the
-inner loops in C: every nested object is fetched once per batch, and its fields are read by
-``map`` over a whole column.
+Paths that begin alike share the work: the objects below ``imp[0]`` are found once per batch. Any
+JSON is taken; what is not there, or not of the type that the path expects, is None or empty. A
+text or number in the place of a list counts as one.
 """
 
 from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import Any, Final
 
-from models.features.path import EACH, Step
+from models.features.path import EACH, INSIDE, Step
+from models.features.values import inside, list_of
 
 Steps = tuple[Step, ...]
 
 _NO_OBJECT: Final[dict[str, Any]] = {}
-_NO_LIST: Final[list[Any]] = []
 
 
 class Columns:
@@ -29,6 +29,8 @@ class Columns:
         *parent, last = steps
         if isinstance(last, str):
             return map(dict.get, self._objects_at(tuple(parent)), repeat(last), repeat(default))
+        if last == INSIDE:
+            return map(inside, self.values(tuple(parent)))
         lists = self.lists(tuple(parent))
         return [values[last] if len(values) > last else default for values in lists]
 
@@ -36,7 +38,7 @@ class Columns:
         """The N lists at a path without ``[*]``; an empty one where there is none."""
         found = self._lists.get(steps)
         if found is None:
-            found = [v if type(v) is list else _NO_LIST for v in self.values(steps)]
+            found = [list_of(value) for value in self.values(steps)]
             self._lists[steps] = found
         return found
 
@@ -58,9 +60,8 @@ class Columns:
         return found
 
 
-def elements_of(value: Any, steps: Steps) -> list[Any]:
-    """What ``steps`` reach from each element of a list, in order; nothing from what is no list."""
-    values: list[Any] = value if type(value) is list else _NO_LIST
+def elements_of(values: list[Any], steps: Steps) -> list[Any]:
+    """What ``steps`` reach from each element of a list, in order."""
     for step in steps:
         if not values:
             break
@@ -71,6 +72,9 @@ def elements_of(value: Any, steps: Steps) -> list[Any]:
 def _descend(values: list[Any], step: Step) -> list[Any]:
     if isinstance(step, str):
         return [value.get(step) if type(value) is dict else None for value in values]
+    if step == INSIDE:
+        return list(map(inside, values))
+    lists = map(list_of, values)
     if step == EACH:
-        return [inner for value in values if type(value) is list for inner in value]
-    return [value[step] if type(value) is list and len(value) > step else None for value in values]
+        return [inner for inner_values in lists for inner in inner_values]
+    return [inner[step] if len(inner) > step else None for inner in lists]

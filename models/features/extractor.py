@@ -1,8 +1,8 @@
 """From bid requests to the ids of the embedding table: int32 (N, C).
 
-The one code path of trainer and worker. Ids depend on the request and the spec alone: not on the
-batch around it, on what was extracted before, on the platform, on Python's hash seed, or on
-whether the compiled scanner is there.
+The one code path of trainer and worker. Ids depend on the request, its record's timestamp and the
+spec alone: not on the batch around it, on what was extracted before, on the platform, on Python's
+hash seed, or on whether the compiled scanner is there.
 """
 
 from collections.abc import Sequence
@@ -52,24 +52,30 @@ class Extractor:
         self._reader = ColumnReader(features)
         self._scanner = NativeScanner(features) if native else None
 
-    def extract(self, requests: Sequence[dict[str, Any]]) -> npt.NDArray[np.int32]:
+    def extract(
+        self, requests: Sequence[dict[str, Any]], times_N: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int32]:
         """Ids of shape (N, C), each feature's within its own rows.
 
         Args:
             requests: N decoded bid requests.
+            times_N: Timestamps of their records, int64 ms; any number, -1 where there is none.
         """
-        return self._reader.read(requests)
+        return self._reader.read(requests, times_N)
 
-    def scan(self, values: Sequence[bytes | None], max_bytes: int) -> Scanned:
+    def scan(
+        self, values: Sequence[bytes | None], times_N: npt.NDArray[np.int64], max_bytes: int
+    ) -> Scanned:
         """Ids of what needs no decoding; the rest is for :meth:`extract`.
 
         Args:
             values: N values, bid requests or not.
+            times_N: Timestamps of their records, int64 ms; any number, -1 where there is none.
             max_bytes: Longest value that is read.
         """
         hashes_N = np.empty(len(values), np.uint64)
         ids_NC = np.empty((len(values), self._columns), np.int32)
         request_ids: list[str | None] = [None] * len(values)
         if self._scanner is not None:
-            request_ids = self._scanner.scan(values, max_bytes, ids_NC, hashes_N)
+            request_ids = self._scanner.scan(values, times_N, max_bytes, ids_NC, hashes_N)
         return Scanned(request_ids, hashes_N, ids_NC)

@@ -1,4 +1,4 @@
-"""What a feature is: a name, a kind, where its value lies, and the rows that it owns."""
+"""What a feature is: a name, a kind, where its value may lie, and the rows that it owns."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -17,6 +17,22 @@ class SpecError(UserError, ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """One place in a request where a feature's value may lie.
+
+    Attributes:
+        path: The way there.
+        plus: numeric: added to the value, so that codes of two vocabularies stay apart.
+    """
+
+    path: Path
+    plus: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.path} + {self.plus:g}" if self.plus else str(self.path)
+
+
+@dataclass(frozen=True, slots=True)
 class Feature:
     """One feature, in its place.
 
@@ -27,11 +43,14 @@ class Feature:
         column: Its first column in ``ids_NC``.
         offset: Its first row, which means "missing".
         slots: How many columns it takes; 1 for every kind but tags.
-        path: Where its value lies; None for a cross.
+        places: Where its value may lie, tried in order: the first where it is not missing
+            counts; none for a cross.
         boundaries: numeric, count: bucket k holds the values with k boundaries <= value.
         split: tags: separator of a string that holds several, or "" for a list.
         part: time: which calendar part; None for other kinds.
-        utc_offset: time: where the minutes to add lie, or None for UTC.
+        utc_offset: time: where the minutes to add may lie, tried in order; UTC where none is.
+        record_time: time: whether the record's own timestamp is the last place.
+        zeros_missing: categorical: whether a text of zeros and hyphens alone says none.
         parts: cross: the names of the features that are combined.
     """
 
@@ -41,20 +60,11 @@ class Feature:
     column: int
     offset: int
     slots: int = 1
-    path: Path | None = None
+    places: tuple[Place, ...] = ()
     boundaries: tuple[float, ...] = ()
     split: str = ""
     part: Part | None = None
-    utc_offset: Path | None = None
+    utc_offset: tuple[Path, ...] = ()
+    record_time: bool = False
+    zeros_missing: bool = False
     parts: tuple[str, ...] = ()
-
-
-def path_of(feature: Feature) -> Path:
-    """The path of a feature that must have one.
-
-    Raises:
-        ValueError: If it has none.
-    """
-    if feature.path is None:
-        raise ValueError(f"feature {feature.name!r}: a {feature.kind} feature needs a path")
-    return feature.path

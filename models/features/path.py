@@ -1,8 +1,9 @@
 """Paths into a bid request, such as ``imp[0].banner.format[*].w``.
 
 A path is names joined by dots; ``[0]`` after a name takes one element of a list, ``[*]`` each of
-them. For specs that declare a schema, a path that can never match a request of that schema is an
-error, with the nearest field that exists.
+them, and ``{}`` goes on inside of a text that holds JSON, as OpenRTB's ``native.request`` does.
+For specs that declare a schema, a path that can never match a request of that schema is an error,
+with the nearest field that exists.
 """
 
 import difflib
@@ -13,9 +14,12 @@ from typing import Final, Self
 EACH: Final = -1
 """The step ``[*]``; indices themselves are never negative."""
 
+INSIDE: Final = -2
+"""The step ``{}``."""
+
 Step = str | int
 
-_SEGMENT: Final = re.compile(r"([^.\[\]\s]+)((?:\[(?:\*|\d{1,6})\])*)")
+_SEGMENT: Final = re.compile(r"([^.\[\]{}\s]+)((?:\[(?:\*|\d{1,6})\])*|\{\})")
 _INDEX: Final = re.compile(r"\[(\*|\d+)\]")
 
 # Fields of BidRequest, OpenRTB 2.0 to 2.6: sections 3.2.1 of both specifications.
@@ -34,7 +38,7 @@ class PathError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """Where a value lies: names, indices and :data:`EACH`, from the bid request down."""
+    """Where a value lies: names, indices, :data:`EACH`, :data:`INSIDE`, from the request down."""
 
     steps: tuple[Step, ...]
 
@@ -50,12 +54,16 @@ class Path:
             match = _SEGMENT.fullmatch(segment)
             if match is None:
                 raise PathError(
-                    f"{text!r}: {segment!r} is not a segment; write name, name[0] or name[*], "
-                    "joined by single dots"
+                    f"{text!r}: {segment!r} is not a segment; write name, name[0], name[*] or "
+                    "name{}, joined by single dots"
                 )
             steps.append(match[1])
+            if match[2] == "{}":
+                steps.append(INSIDE)
             indices = _INDEX.findall(match[2])
             steps.extend(EACH if index == "*" else int(index) for index in indices)
+        if steps.count(INSIDE) > 1 or steps[-1] == INSIDE:
+            raise PathError(f"{text!r}: {{}} stands once, with a name after it: text{{}}.name")
         return cls(tuple(steps))
 
     def __str__(self) -> str:
@@ -64,7 +72,7 @@ class Path:
             if isinstance(step, str):
                 text += f".{step}"
             else:
-                text += "[*]" if step == EACH else f"[{step}]"
+                text += {EACH: "[*]", INSIDE: "{}"}.get(step, f"[{step}]")
         return text[1:]
 
     @property

@@ -9,17 +9,21 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final, NoReturn, cast, get_args
 
-from models.features.feature import PART_VALUES, Feature, Kind, Part, SpecError
+from models.features.feature import PART_VALUES, Feature, Kind, Part, Place, SpecError
 from models.features.path import EACH, Path, PathError
 
 _KEYS: Final[dict[Kind, frozenset[str]]] = {
-    "categorical": frozenset({"path", "size"}),
+    "categorical": frozenset({"path", "size", "zeros_missing"}),
     "numeric": frozenset({"path", "boundaries", "linear", "log"}),
     "tags": frozenset({"path", "size", "slots", "split"}),
     "count": frozenset({"path", "boundaries", "linear", "log"}),
     "time": frozenset({"path", "part", "utc_offset"}),
     "cross": frozenset({"of", "size"}),
 }
+RECORD_TIME: Final = "$timestamp"
+"""What a time feature's ``path`` says for the timestamp of the request's record."""
+_MAX_PLACES: Final = 16
+_MAX_PLUS: Final = 1_000_000
 _MAX_SLOTS: Final = 64
 _MAX_BUCKETS: Final = 10_000
 
@@ -51,17 +55,16 @@ class FeatureReader:
         name = self._table["name"]
         match kind:
             case "categorical":
-                path = self._path("path", stars=False)
-                return Feature(name, kind, self._size(), column, offset, path=path)
+                return self._categorical(name, column, offset)
             case "tags":
                 return self._tags(name, column, offset)
             case "numeric" | "count":
-                path = self._path("path", stars=kind == "count")
-                if kind == "count" and path.steps[-1] != EACH:
-                    self._fail("path", f"counts the elements of a list: write {path}[*]")
+                places = self._places(stars=True, plus=kind == "numeric")
+                if kind == "count":
+                    self._check_counted(places)
                 edges = self._boundaries()
                 size = len(edges) + 2
-                return Feature(name, kind, size, column, offset, path=path, boundaries=edges)
+                return Feature(name, kind, size, column, offset, places=places, boundaries=edges)
             case "time":
                 return self._time(name, column, offset)
             case "cross":
@@ -73,16 +76,33 @@ class FeatureReader:
             self._fail("kind", f"{kind!r} is unknown; the kinds are {', '.join(get_args(Kind))}")
         return cast("Kind", kind)
 
+    def _categorical(self, name: str, column: int, offset: int) -> Feature:
+        zeros = self._table.get("zeros_missing", False)
+        if not isinstance(zeros, bool):
+            self._fail("zeros_missing", f"must be true or false, not {zeros!r}")
+        places, size = self._places(stars=True), self._size()
+        return Feature(
+            name, "categorical", size, column, offset, places=places, zeros_missing=zeros
+        )
+
+    def _check_counted(self, places: Sequence[Place]) -> None:
+        for place in places:
+            if place.path.steps[-1] != EACH:
+                self._fail("path", f"counts the elements of a list: write {place}[*]")
+
     def _tags(self, name: str, column: int, offset: int) -> Feature:
         split = self._table.get("split", "")
         if not isinstance(split, str) or ("split" in self._table and not split):
             self._fail("split", "must be a non-empty text, such as ','")
-        path = self._path("path", stars=not split)
-        if not split and not path.stars:
-            self._fail("path", f"reaches one value: write {path}[*] for a list, or give 'split'")
+        places = self._places(stars=not split)
+        for place in places:
+            if not split and not place.path.stars:
+                self._fail(
+                    "path", f"reaches one value: write {place}[*] for a list, or give 'split'"
+                )
         slots = self._integer("slots", 1, _MAX_SLOTS)
         return Feature(
-            name, "tags", self._size(), column, offset, slots=slots, path=path, split=split
+            name, "tags", self._size(), column, offset, slots=slots, places=places, split=split
         )
 
     def _time(self, name: str, column: int, offset: int) -> Feature:
@@ -90,10 +110,24 @@ class FeatureReader:
         if part not in PART_VALUES:
             self._fail("part", f"{part!r} is unknown; the parts are {', '.join(PART_VALUES)}")
         part = cast("Part", part)
-        path = self._path("path", stars=False)
-        shift = self._path("utc_offset", stars=False) if "utc_offset" in self._table else None
-        size = PART_VALUES[part] + 1
-        return Feature(name, "time", size, column, offset, path=path, part=part, utc_offset=shift)
+        given = self._listed_at("path")
+        record_time = given[-1] == RECORD_TIME
+        paths = given[:-1] if record_time else given
+        if RECORD_TIME in paths:
+            self._fail("path", f"{RECORD_TIME!r} is there for every record: it must be the last")
+        places = tuple(Place(self._path("path", text)) for text in paths)
+        shifts = self._listed_at("utc_offset") if "utc_offset" in self._table else []
+        return Feature(
+            name,
+            "time",
+            PART_VALUES[part] + 1,
+            column,
+            offset,
+            places=places,
+            part=part,
+            utc_offset=tuple(self._path("utc_offset", text) for text in shifts),
+            record_time=record_time,
+        )
 
     def _cross(self, name: str, before: Sequence[Feature], column: int, offset: int) -> Feature:
         parts = self._table.get("of")
@@ -107,8 +141,31 @@ class FeatureReader:
                 self._fail("of", f"{part!r} has several slots; a cross needs one id per part")
         return Feature(name, "cross", self._size(), column, offset, parts=tuple(parts))
 
-    def _path(self, key: str, *, stars: bool) -> Path:
-        text = self._table.get(key)
+    def _places(self, *, stars: bool, plus: bool = False) -> tuple[Place, ...]:
+        """The places that ``path`` lists, in order."""
+        places = []
+        for given in self._listed_at("path"):
+            text, added = given, 0.0
+            if plus and isinstance(given, dict):
+                if given.keys() != {"path", "plus"} or type(given["plus"]) is not int:
+                    self._fail("path", f"must be {{ path = ..., plus = INTEGER }}, not {given!r}")
+                text, added = given["path"], float(given["plus"])
+                if abs(added) > _MAX_PLUS:
+                    self._fail("path", f"'plus' must lie within {_MAX_PLUS} of 0, not {added:g}")
+            places.append(Place(self._path("path", text, stars=stars), added))
+        return tuple(places)
+
+    def _listed_at(self, key: str) -> list[Any]:
+        """What a key that takes one path or a list of paths gives."""
+        given = self._table.get(key)
+        listed = given if isinstance(given, list) else [given]
+        if not 1 <= len(listed) <= _MAX_PLACES:
+            self._fail(key, f"must be a path, or a list of 1 to {_MAX_PLACES} in order")
+        if len(set(map(repr, listed))) < len(listed):
+            self._fail(key, "lists a path twice")
+        return listed
+
+    def _path(self, key: str, text: Any, *, stars: bool = False) -> Path:
         if not isinstance(text, str):
             self._fail(key, f"must be a path such as 'device.os', not {text!r}")
         try:

@@ -20,7 +20,7 @@ MAX_ROWS: Final = 1 << 20
 """Rows of one embedding table: at width 8 in float32, 32 MiB."""
 
 _SHIPPED: Final = FilePath(__file__).parent / "specs"
-_IDS_VERSION: Final = 1
+_IDS_VERSION: Final = 2
 """Part of the hash; changes whenever the extractor gives other ids for the same spec."""
 
 
@@ -79,7 +79,7 @@ class FeatureSpec:
         """
         try:
             doc = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise SpecError(f"{source}: not TOML: {error}") from error
         for key in doc:
             if key not in ("schema", "feature"):
@@ -141,11 +141,13 @@ def _canonical(feature: Feature) -> dict[str, Any]:
         "kind": feature.kind,
         "size": feature.size,
         "slots": feature.slots,
-        "path": str(feature.path or ""),
+        "places": [str(place) for place in feature.places],
         "boundaries": feature.boundaries,
         "split": feature.split,
         "part": feature.part or "",
-        "utc_offset": str(feature.utc_offset or ""),
+        "utc_offset": [str(path) for path in feature.utc_offset],
+        "record_time": feature.record_time,
+        "zeros_missing": feature.zeros_missing,
         "parts": feature.parts,
     }
     return {key: value for key, value in content.items() if value}

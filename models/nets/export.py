@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from models.nets.embedding import FeatureEmbedding
 from models.nets.scale import LogVarianceScale, MeanScale, PiecewiseScale, RankScale
 from models.nets.student import Student
+from models.onnxfile import INPUT, IR_VERSION, OPSET, OUTPUTS
 
-OPSET: Final = 17
-IR_VERSION: Final = 8
 AGREEMENT_LIMIT: Final = 1e-5
 AGREEMENT_ROWS: Final = 8192
 Scores = npt.NDArray[np.float32]
@@ -61,10 +60,10 @@ def export_student(student: Student) -> bytes:
         helper.make_graph(
             graph.nodes,
             "student",
-            [helper.make_tensor_value_info("ids", TensorProto.INT32, ["N", columns])],
+            [helper.make_tensor_value_info(INPUT, TensorProto.INT32, ["N", columns])],
             [
                 helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", tasks])
-                for name in ("scores", "uncertainties")
+                for name in OUTPUTS
             ],
             graph.constants,
         ),

@@ -27,13 +27,20 @@ class Head(Protocol):
     def start(self, rates_T: Tensor) -> Tensor:
         """Outputs (T, O) that say the base rates."""
 
-    def losses(self, outputs_NTO: Tensor, targets_NT: Tensor, epochs: float) -> Tensor:
+    def losses(
+        self,
+        outputs_NTO: Tensor,
+        targets_NT: Tensor,
+        epochs: float,
+        weights_N: Tensor | None = None,
+    ) -> Tensor:
         """Loss per task, (T,).
 
         Args:
             outputs_NTO: The net's outputs.
             targets_NT: Labels; NaN where masked.
             epochs: Epochs trained so far.
+            weights_N: For how many rows each stands; None for one each.
         """
 
     def moments(self, outputs_NTO: Tensor) -> tuple[Tensor, Tensor]:
@@ -49,9 +56,15 @@ class LogitHead:
         """The base rates' logits."""
         return rates_T.logit().unsqueeze(1)
 
-    def losses(self, outputs_NTO: Tensor, targets_NT: Tensor, epochs: float) -> Tensor:  # noqa: ARG002
+    def losses(
+        self,
+        outputs_NTO: Tensor,
+        targets_NT: Tensor,
+        epochs: float,  # noqa: ARG002
+        weights_N: Tensor | None = None,
+    ) -> Tensor:
         """Cross-entropy."""
-        return bce_by_task(outputs_NTO[:, :, 0], targets_NT)
+        return bce_by_task(outputs_NTO[:, :, 0], targets_NT, weights_N)
 
     def moments(self, outputs_NTO: Tensor) -> tuple[Tensor, Tensor]:
         """The probability, and 0."""
@@ -75,13 +88,21 @@ class GaussianHead:
         variance_T = torch.full_like(rates_T, math.log(START_VARIANCE))
         return torch.stack([rates_T.logit(), variance_T], dim=1)
 
-    def losses(self, outputs_NTO: Tensor, targets_NT: Tensor, epochs: float) -> Tensor:  # noqa: ARG002
+    def losses(
+        self,
+        outputs_NTO: Tensor,
+        targets_NT: Tensor,
+        epochs: float,  # noqa: ARG002
+        weights_N: Tensor | None = None,
+    ) -> Tensor:
         """Cross-entropy of the mean probability."""
         mean_NT, variance_NT = outputs_NTO[:, :, 0], outputs_NTO[:, :, 1].exp()
         happened_NT = log_sigmoid_mean(mean_NT, variance_NT)
         not_NT = log_sigmoid_mean(-mean_NT, variance_NT)
         return masked_mean(
-            lambda labels_NT: -labels_NT * happened_NT - (1 - labels_NT) * not_NT, targets_NT
+            lambda labels_NT: -labels_NT * happened_NT - (1 - labels_NT) * not_NT,
+            targets_NT,
+            weights_N,
         )
 
     def moments(self, outputs_NTO: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,7 +127,13 @@ class EvidentialHead:
         evidence_T2 = START_EVIDENCE * both_T2 / both_T2.amin(1, keepdim=True) - 1
         return evidence_T2.expm1().log()
 
-    def losses(self, outputs_NTO: Tensor, targets_NT: Tensor, epochs: float) -> Tensor:
+    def losses(
+        self,
+        outputs_NTO: Tensor,
+        targets_NT: Tensor,
+        epochs: float,
+        weights_N: Tensor | None = None,
+    ) -> Tensor:
         """Expected squared error and annealed divergence."""
         alpha_NT2 = functional.softplus(outputs_NTO) + 1
         total_NT = alpha_NT2.sum(2)
@@ -119,7 +146,7 @@ class EvidentialHead:
             misleading_NT2 = both_NT2 + (1 - both_NT2) * alpha_NT2
             return 2 * error_NT + weight * _divergence_from_uniform(misleading_NT2)
 
-        return masked_mean(loss, targets_NT)
+        return masked_mean(loss, targets_NT, weights_N)
 
     def moments(self, outputs_NTO: Tensor) -> tuple[Tensor, Tensor]:
         """Moments of the Beta; its variance is p (1 - p) / (S + 1)."""

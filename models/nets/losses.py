@@ -11,12 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-def masked_mean(loss: Callable[[Tensor], Tensor], targets_NT: Tensor) -> Tensor:
+def masked_mean(
+    loss: Callable[[Tensor], Tensor], targets_NT: Tensor, weights_N: Tensor | None = None
+) -> Tensor:
     """Mean loss per task over its unmasked rows, shape (T,).
 
     Args:
         loss: Gives the losses (N, T) of targets without NaN.
         targets_NT: Labels or soft labels in [0, 1]; NaN where masked.
+        weights_N: For how many rows each stands, 1 or more; None for one each.
 
     Returns:
         Masked entries have exactly zero gradient; a task without unmasked rows has loss 0.
@@ -24,16 +27,20 @@ def masked_mean(loss: Callable[[Tensor], Tensor], targets_NT: Tensor) -> Tensor:
     known_NT = ~targets_NT.isnan()
     losses_NT = loss(torch.where(known_NT, targets_NT, torch.zeros_like(targets_NT)))
     losses_NT = torch.where(known_NT, losses_NT, torch.zeros_like(losses_NT))
-    return losses_NT.sum(0) / known_NT.sum(0).clamp(min=1)
+    if weights_N is None:
+        return losses_NT.sum(0) / known_NT.sum(0).clamp(min=1)
+    known_NT = known_NT * weights_N.unsqueeze(1)
+    return (losses_NT * known_NT).sum(0) / known_NT.sum(0).clamp(min=1)
 
 
-def bce_by_task(logits_NT: Tensor, targets_NT: Tensor) -> Tensor:
+def bce_by_task(logits_NT: Tensor, targets_NT: Tensor, weights_N: Tensor | None = None) -> Tensor:
     """Binary cross-entropy per task over its unmasked rows, nats, shape (T,)."""
     return masked_mean(
         lambda labels_NT: functional.binary_cross_entropy_with_logits(
             logits_NT, labels_NT, reduction="none"
         ),
         targets_NT,
+        weights_N,
     )
 
 

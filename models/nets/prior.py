@@ -8,8 +8,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from models.nets.config import TeacherConfig
 from models.nets.embedding import INITIAL_STD, FeatureLayout
-from models.nets.teacher import OutputNet, TeacherConfig, build_teacher
+from models.nets.teacher import OutputNet, build_teacher
 
 PRIOR_STD: Final = 0.5
 """Standard deviation of the prior's logit over requests."""

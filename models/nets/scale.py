@@ -13,15 +13,15 @@ open, so there are others to compare with:
 N requests, T tasks, K knots of a piecewise linear function.
 """
 
-from typing import Literal, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.nets.config import Target
 from models.nets.losses import poisson_deviance
 
-Target = Literal["mean", "log_variance", "rank", "quantile"]
 KNOTS = (*(knot / 32 for knot in range(32)), 0.98, 0.99, 0.995, 0.999, 1.0)
 """Where quantile functions are bent: evenly, and finer where uncertainty is high."""
 FLOOR = 1e-6

@@ -4,27 +4,14 @@ A small MLP over its own embedding. What the uncertainty head learns, and how th
 teacher's unit again, is its scale (:mod:`models.nets.scale`).
 """
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
+from models.nets.config import StudentConfig
 from models.nets.embedding import FeatureEmbedding, FeatureLayout
 from models.nets.scale import UncertaintyScale
-
-
-@dataclass(frozen=True, slots=True)
-class StudentConfig:
-    """Sizes of the student.
-
-    Attributes:
-        embedding: Width of a feature's vector.
-        hidden: Widths of the hidden layers.
-    """
-
-    embedding: int = 6
-    hidden: tuple[int, ...] = (96, 48)
 
 
 class Student(nn.Module):

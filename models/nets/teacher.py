@@ -4,45 +4,16 @@ N requests, C columns of ids, T tasks, H expert width, W tower width, O outputs 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from models.nets.config import KINDS, TeacherConfig
 from models.nets.embedding import FeatureEmbedding, FeatureLayout
 from models.nets.experts import MlpExperts, TransformerExperts
 from models.nets.parallel import ParallelLinear, UnitDropout
 from models.nets.ple import Ple, SharedBottom
-
-TeacherKind = Literal["mlp", "transformer", "ple-mlp", "ple-transformer"]
-KINDS: tuple[TeacherKind, ...] = get_args(TeacherKind)
-
-
-@dataclass(frozen=True, slots=True)
-class TeacherConfig:
-    """Kind and sizes of the teacher.
-
-    Attributes:
-        kind: "mlp" and "transformer" have one expert for all tasks, the "ple" ones gated experts.
-        embedding: Width of a feature's vector.
-        shared_experts: Experts that all tasks share (ple).
-        expert: Width of an expert (H): of both layers of an MLP, of a Transformer's read-out.
-        tower: Width of a task's tower (W).
-        heads: Attention heads (transformer).
-        blocks: Transformer blocks (transformer).
-        dropout: Share of units dropped in training, before and after the towers' first layer.
-    """
-
-    kind: TeacherKind = "ple-mlp"
-    embedding: int = 8
-    shared_experts: int = 3
-    expert: int = 32
-    tower: int = 16
-    heads: int = 1
-    blocks: int = 1
-    dropout: float = 0.0
 
 
 class OutputNet(nn.Module):

@@ -78,7 +78,7 @@ async def first_step(settings: Settings, role: Role) -> None:
         NotReadyError: If something is missing without which it could not work.
     """
     facts = await gather_quickly(settings, [role])
-    findings = [*_of_brokers(settings, facts, [role]), *local.metrics_port(settings)]
+    findings = _of_brokers(settings, facts, [role])
     for finding in findings:
         if finding.level is Level.WARN:
             logger.warning("%s: %s", finding.check, finding.sentence)

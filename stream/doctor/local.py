@@ -1,7 +1,5 @@
 """Checks of what lies on this side: artifact, registry, compiled code, clock."""
 
-import errno
-import socket
 from collections.abc import Iterator
 from typing import Final
 
@@ -71,30 +69,6 @@ def extraction(_settings: Settings) -> Iterator[Finding]:
             "features are extracted in Python, ten times slower",
             "install Weir where a C compiler is",
         )
-
-
-def metrics_port(settings: Settings) -> Iterator[Finding]:
-    """Whether the metrics can be served where the settings say."""
-    host, port = settings.worker.metrics_host, settings.worker.metrics_port
-    try:
-        family, kind, number, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, number) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        taken = error.errno == errno.EADDRINUSE
-        why = "is taken" if taken else f"cannot be listened on: {error.strerror or error}"
-        yield fail(
-            "metrics",
-            f"port {port} of {host} {why}",
-            "choose another worker.metrics_port (--metrics-port), 0 for a free one"
-            if taken
-            else "correct worker.metrics_host and worker.metrics_port",
-        )
-    else:
-        yield ok("metrics", f"port {port} of {host} is free")
 
 
 def clock(settings: Settings, facts: Facts) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from models.bounds import MAX_TENURE
 from stream.policy.fleet import PartitionState
 from stream.policy.levels import ONE
 
@@ -36,8 +37,8 @@ class _Book:
         tenure: Number of this worker's tenure.
         own: Passes owed less passes given since.
         requests: Requests since the last report.
-        newest: Greatest timestamp seen.
-        since: The same at the last report; at first the first timestamp.
+        newest: Time on the partition at the last request.
+        since: The same at the last report; at first at the first request.
         per_second: Requests per second as last said, by the owner before too; None if never.
     """
 
@@ -89,7 +90,7 @@ class PartitionBooks:
             if state is None:
                 book.taken_over = book.taken_over or 0
             elif book.taken_over is None or state.tenure > book.tenure:
-                book.taken_over, book.tenure = round(state.due * ONE), state.tenure + 1
+                book.taken_over, book.tenure = round(state.due * ONE), _after(state.tenure)
                 book.per_second = state.per_second or None
         self._own = partitions
 
@@ -104,22 +105,22 @@ class PartitionBooks:
 
         Args:
             partitions_N: Where each came from.
-            times_N: Their timestamps in milliseconds.
+            times_N: Time on its partition at each, in milliseconds; it never falls.
             passed_N: Whether each passed.
             share: Passes owed for each; 0 where none are, whatever passed.
         """
         owed = round(share * ONE)
         counts_P = np.bincount(partitions_N)
         given_P = np.bincount(partitions_N[passed_N], minlength=len(counts_P))
-        newest_P = np.full(len(counts_P), np.iinfo(np.int64).min)
-        np.maximum.at(newest_P, partitions_N, times_N)
+        newest_P = np.empty(len(counts_P), np.int64)
+        newest_P[partitions_N] = times_N  # the last one of each partition stays
         for partition in np.flatnonzero(counts_P).tolist():
             book = self._books.setdefault(partition, _Book())
             requests, newest = int(counts_P[partition]), int(newest_P[partition])
             book.requests += requests
             if book.newest is None:
                 book.newest = book.since = int(times_N[partitions_N == partition][0])
-            book.newest = max(book.newest, newest)
+            book.newest = newest
             if owed:
                 book.own += owed * requests - int(given_P[partition]) * ONE
 
@@ -132,7 +133,7 @@ class PartitionBooks:
             del self._books[partition]
             self._own -= {partition}
         else:
-            book.taken_over, book.tenure = round(due * ONE), max(book.tenure, tenure + 1)
+            book.taken_over, book.tenure = round(due * ONE), max(book.tenure, _after(tenure))
 
     def report(self, elapsed_s: float) -> list[Entry]:
         """What to say of the own partitions if any had requests, and of lost ones that still had.
@@ -153,3 +154,8 @@ class PartitionBooks:
             for partition, book in sorted(self._books.items())
             if partition in self._own or (partition in busy and book.taken_over is not None)
         ]
+
+
+def _after(tenure: int) -> int:
+    """The number of the tenure after this one; nobody reads greater ones than the greatest."""
+    return min(tenure + 1, MAX_TENURE)

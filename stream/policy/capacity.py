@@ -1,6 +1,6 @@
 """Capacity: passes accrue by the clock, at most Q a second, instead of by the request.
 
-Credit flows into a reservoir at Q per second of the records' own time and out of it, into what the
+Credit flows into a reservoir at Q per second of the stream's time and out of it, into what the
 gate owes, in proportion to its level: share = level / depth per request. So the share follows
 Q / (requests per second) within ``depth`` requests without anybody estimating it. Where traffic is
 below Q the reservoir overflows into what the gate owes, up to its slack B, and nothing is
@@ -8,7 +8,7 @@ intercepted. What flowed out never exceeds what flowed in, so passes in any t se
 Q t + depth + 2 B + 1.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,7 @@ def slack_within(per_second: float, slack: float) -> float:
 
 
 class Reservoir:
-    """Credit for passes, by the records' own clock.
+    """Credit for passes, by the stream's clock.
 
     Args:
         per_second: Q, the passes that accrue per second.
@@ -52,7 +52,7 @@ class Reservoir:
         """What each of the next N requests adds to the passes owed, float64.
 
         Args:
-            times_N: Timestamps in milliseconds; a late one does not turn the clock back.
+            times_N: The stream's time at each, in milliseconds.
 
         Returns:
             Shares of shape (N,), multiples of 2^-32.
@@ -72,16 +72,3 @@ class Reservoir:
             shares.append(int(min(share + spilt, MOST) * _ONE) / _ONE)
         self._level, self._clock = level, clock
         return np.array(shares, np.float64)
-
-    def snapshot(self) -> dict[str, Any]:
-        """The state as JSON-able data."""
-        return {"level": self._level, "clock": self._clock}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a :meth:`snapshot`, at this reservoir's own Q.
-
-        Raises:
-            KeyError: If the state lacks a part.
-        """
-        self._level = min(state["level"], self._depth)
-        self._clock = state["clock"]

@@ -3,8 +3,8 @@
 Two gates in a row. The first passes the most uncertain requests directly, up to a share of *all*
 requests; the second ranks the rest by reward and passes the best, so that direct passes, passes
 by reward and exploration together make 1 - r, or, under a capacity, at most Q a second. No I/O,
-no wall clock: the records' timestamps are the clock, and the same records give the same decisions
-however they are cut into calls.
+no wall clock: time is the stream's (:mod:`stream.policy.clock`), and the same requests give the
+same decisions however they are cut into calls.
 """
 
 import math
@@ -26,7 +26,7 @@ class Target:
 
     Attributes:
         rate: r, the share of requests to intercept; 0 and 1 are exact.
-        capacity: Q, the most passes per second of the records' time; given, it stands for
+        capacity: Q, the most passes per second of the stream's time; given, it stands for
             ``rate``, and no more is intercepted than it asks for.
         direct_share: Share of all requests that passes for its uncertainty, inside 1 - r.
         explore: Share eps of the would-be-blocked requests that is going to be granted a pass;
@@ -66,6 +66,7 @@ class Verdicts:
         threshold_N: The reward that was needed, float32; finite. The greatest float means that no
             pass was left to give, the least one that passes were overdue.
         explore_N: The probability with which exploration grants a pass, float64.
+        due_N: What the target asks to intercept of each, in [0, 1], float64.
     """
 
     passed_N: npt.NDArray[np.bool_]
@@ -73,6 +74,7 @@ class Verdicts:
     chosen_N: npt.NDArray[np.bool_]
     threshold_N: npt.NDArray[np.float32]
     explore_N: npt.NDArray[np.float64]
+    due_N: npt.NDArray[np.float64]
 
 
 class InterceptionController:
@@ -128,7 +130,7 @@ class InterceptionController:
         self,
         reward_N: npt.NDArray[np.floating[Any]],
         uncertainty_N: npt.NDArray[np.floating[Any]],
-        timestamps_N: npt.NDArray[np.int64],
+        times_N: npt.NDArray[np.int64],
         draws_N: npt.NDArray[np.float64] | None = None,
     ) -> Verdicts:
         """Decide the next N requests of the stream, in order.
@@ -136,31 +138,36 @@ class InterceptionController:
         Args:
             reward_N: Rewards e (eq. 8). NaN ranks below every number.
             uncertainty_N: What direct passing ranks by; not read when its share is 0.
-            timestamps_N: The records' timestamps in milliseconds, int64.
+            times_N: The stream's time at each, in milliseconds, int64.
             draws_N: Uniform draws in [0, 1) that exploration grants passes by; None grants none.
 
         Returns:
             The verdicts.
         """
-        count = len(timestamps_N)
+        count = len(times_N)
         explore, shares_N, direct_shares_N = self._explore, None, None
         explore_N = np.full(count, explore)
+        due_N = np.full(count, self._target.rate)
         if self._reservoir is not None:
-            shares_N = self._reservoir.draw(timestamps_N)
+            shares_N = self._reservoir.draw(times_N)
+            due_N = 1.0 - np.minimum(shares_N, 1.0)
             direct_shares_N = np.minimum(shares_N, self._direct_share)
             explore_N = explore * np.minimum(shares_N, 1.0)
         ranked_N = rankable(reward_N)
         direct_N = np.zeros(count, np.bool_)
         if self._direct_share > 0.0:
             ranked_u_N = rankable(uncertainty_N)
-            direct_N = self._direct.admit(
-                ranked_u_N, timestamps_N, shares_N=direct_shares_N
-            ).passed_N
+            direct_N = self._direct.admit(ranked_u_N, times_N, shares_N=direct_shares_N).passed_N
             ranked_N[direct_N] = np.inf
         granted_N = draws_N < explore_N if draws_N is not None and explore > 0.0 else None
-        admission = self._reward.admit(ranked_N, timestamps_N, granted_N, shares_N)
+        admission = self._reward.admit(ranked_N, times_N, granted_N, shares_N)
         return Verdicts(
-            admission.passed_N, direct_N, admission.chosen_N, admission.threshold_N, explore_N
+            admission.passed_N,
+            direct_N,
+            admission.chosen_N,
+            admission.threshold_N,
+            explore_N,
+            due_N,
         )
 
     def steer(self, target: Target, aim: Aim | None = None) -> None:
@@ -179,34 +186,13 @@ class InterceptionController:
 
         Args:
             rewards_M: Rewards in an order that leaves any stretch of them representative.
-            time: What counts as their timestamp, in milliseconds.
+            time: What counts as their time, in milliseconds.
         """
         self._reward.seed(rankable(rewards_M), time)
 
     def sample(self, count: int) -> npt.NDArray[np.float32]:
         """At most ``count`` evenly spaced quantiles of the window's rewards, rising."""
         return self._reward.sample(count)
-
-    def snapshot(self) -> dict[str, Any]:
-        """The state as JSON-able data."""
-        held = {"direct": self._direct.snapshot(), "reward": self._reward.snapshot()}
-        if self._reservoir is not None:
-            held["reservoir"] = self._reservoir.snapshot()
-        return held
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue exactly where the controller of a :meth:`snapshot` stood.
-
-        The target stays this controller's own; under another target than the snapshot's the
-        thresholds are read anew off the restored window.
-
-        Raises:
-            KeyError: If the state lacks a part.
-        """
-        self._direct.restore(state["direct"])
-        self._reward.restore(state["reward"])
-        if self._reservoir is not None and "reservoir" in state:
-            self._reservoir.restore(state["reservoir"])
 
     def _retarget(self) -> None:
         target, aim = self._target, self._aim

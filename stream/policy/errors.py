@@ -1,10 +1,15 @@
-"""What the policy raises when its settings or its snapshot cannot be used."""
+"""What the policy raises when its settings cannot be used."""
+
+from typing import Final
 
 from models.errors import UserError
 
+_SHOWN: Final = 120
+"""Characters of an expression that an error repeats."""
+
 
 class PolicyError(UserError, ValueError):
-    """Names the key of the settings (or the snapshot), what is wrong with it, and the fix."""
+    """Names the key of the settings, what is wrong with it, and the fix."""
 
 
 class ExpressionError(PolicyError):
@@ -15,5 +20,6 @@ class ExpressionError(PolicyError):
     """
 
     def __init__(self, text: str, column: int, fault: str) -> None:
-        super().__init__(f"policy.reward: column {column} of {text!r}: {fault}")
+        shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+        super().__init__(f"policy.reward: column {column} of {shown!r}: {fault}")
         self.column = column

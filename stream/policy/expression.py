@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from models.bounds import MAX_REWARD_TOKENS
 from stream.policy.errors import ExpressionError
 
 Array = npt.NDArray[np.float64]
@@ -49,6 +50,7 @@ _TOKEN: Final = re.compile(
     re.ASCII,
 )
 _DEEPEST: Final = 50
+"""Levels of brackets; a long sum is as deep as it has terms, which its tokens bound."""
 
 
 class Expression:
@@ -120,6 +122,9 @@ class _Parser:
             kind = match.lastgroup or ""
             tokens.append((kind, match[kind], match.start(kind) + 1))
             position = match.end()
+            if len(tokens) > MAX_REWARD_TOKENS:
+                fault = f"more than {MAX_REWARD_TOKENS} numbers, names and signs; shorten it"
+                raise self._error(position, fault)
         tokens.append(("end", "", end + 1))
         return tokens
 
@@ -185,6 +190,8 @@ class _Parser:
         self._at += 1
         if kind == "number":
             number = np.float64(word)
+            if not np.isfinite(number):
+                raise self._error(column, f"{word[:20]} is too large for a number")
             return lambda _tasks_TN: number
         if kind == "name":
             return self._named(word, column)

@@ -24,6 +24,8 @@ QUANTILES: Final = 256
 HORIZON_S: Final = 3.0
 HORIZON: Final = 2_000
 """The fleet's remainder is worked off within these seconds of traffic, or requests if more."""
+LEAST: Final = 1e-6
+"""Fewer requests per second are none; they would be lost in sums with those of other partitions."""
 LARGEST: Final = 0.1
 """The most that the remainder moves a share, as a part of the passes or blocks, the rarer."""
 
@@ -57,16 +59,25 @@ class FleetView:
     def __init__(self) -> None:
         self._states: dict[int, PartitionState] = {}
 
-    def merge(self, state: PartitionState) -> None:
-        """Take in what a worker said of a partition; an owner before the last is not heard."""
+    def merge(self, state: PartitionState) -> bool:
+        """Take in what a worker said of a partition, unless it is an owner before the last."""
         known = self._states.get(state.partition)
-        if known is None or state.tenure >= known.tenure:
-            self._states[state.partition] = state
+        if known is not None and state.tenure < known.tenure:
+            return False
+        if state.per_second < LEAST:
+            state = replace(state, per_second=0.0)
+        self._states[state.partition] = state
+        return True
 
     def silence(self, partition: int) -> None:
-        """Nobody sees requests of a partition any more; what is due there stays due."""
+        """Nobody sees requests of a partition any more; what is due there stays due.
+
+        Whoever reports next is believed, whatever the number of its tenure: a wrong number, which
+        nobody else reaches, counts until its author is silent.
+        """
         if partition in self._states:
-            self._states[partition] = replace(self._states[partition], per_second=0.0)
+            known = self._states[partition]
+            self._states[partition] = replace(known, per_second=0.0, tenure=0)
 
     def heard(self, partition: int) -> PartitionState | None:
         """What was last heard of a partition."""
@@ -146,7 +157,7 @@ class FleetView:
         threshold = rewards_M[order_M[max(0, int(np.searchsorted(before, above)) - 1)]]
         higher_M, tied_M = rewards_M > threshold, rewards_M == threshold
         rest = above - float(weights_M[higher_M].sum())
-        tied = rest / float(weights_M[tied_M].sum())
+        tied = min(max(rest / float(weights_M[tied_M].sum()), 0.0), 1.0)
         share = float(weights_M[higher_M & owned_M].sum()) + tied * float(
             weights_M[tied_M & owned_M].sum()
         )

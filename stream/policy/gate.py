@@ -18,7 +18,7 @@ Thresholds are refreshed at fixed positions of the stream, never per call, and t
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -131,7 +131,7 @@ class ShareGate:
 
         Args:
             values_M: Rankable values, in an order that leaves any stretch of them representative.
-            time: What counts as their timestamp, in milliseconds.
+            time: What counts as their time, in milliseconds.
         """
         self._window.append(values_M, np.full(len(values_M), time, np.int64))
         self._refresh()
@@ -154,7 +154,7 @@ class ShareGate:
 
         Args:
             values_N: Values as ``rankable`` makes them; +inf passes without comparison.
-            times_N: Timestamps in milliseconds.
+            times_N: The stream's time at each, in milliseconds.
             granted_N: Values that pass whatever their rank; they count against what is owed.
             shares_N: What each value adds to the passes owed, multiples of 2^-32; for a gate
                 whose share varies.
@@ -227,7 +227,7 @@ class ShareGate:
 
     def _refresh(self) -> None:
         """Read the table of thresholds off the window."""
-        self._table = ThresholdTable.read(self._levels, self._window.recent(self._share))
+        self._table = ThresholdTable(self._levels, self._window.recent(self._share))
 
     def _replan(self) -> None:
         granted = self._granted * self._share if self._varying else self._granted
@@ -235,51 +235,8 @@ class ShareGate:
         everything = self._share >= 1.0 and not self._varying
         self._levels = plan_levels(self._share, ranked, self._bound, everything=everything)
 
-    @property
-    def _aim(self) -> list[float]:
-        return [self._share, self._granted, self._bound, float(self._varying)]
-
     def _mark(self) -> None:
         """Remember the counts here, and forget those that lie more than a span back."""
         self._marks.append((self._seen, self._passed))
         while self._marks[1][0] <= self._seen - SPAN:
             del self._marks[0]
-
-    def snapshot(self) -> dict[str, Any]:
-        """The state as JSON-able data; a gate restored from it goes on exactly as this one."""
-        return {
-            "seen": self._seen,
-            "passed": self._passed,
-            "owed": [self._owed, self._told],
-            "debt": self._debt,
-            "due": self._due,
-            "marks": [list(mark) for mark in self._marks],
-            "aim": self._aim,
-            "thresholds": self._table.thresholds,
-            "tie_shares": self._table.tie_shares,
-            "window": self._window.snapshot(),
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a :meth:`snapshot`, under this gate's own share and slack.
-
-        Raises:
-            KeyError: If the state lacks a part.
-        """
-        self._window.restore(state["window"])
-        self._seen = state["seen"]
-        self._passed = state["passed"]
-        self._due = state["due"]
-        self._marks = [(seen, passed) for seen, passed in state["marks"]]
-        self._debt = state["debt"]
-        self._owed, self._told = state["owed"]
-        if self._varying and state["aim"][3]:
-            self._share = state["aim"][0]
-            self._replan()
-        if state["aim"] == self._aim:
-            self._table = ThresholdTable(
-                np.array(state["thresholds"], np.float32), np.array(state["tie_shares"], np.uint64)
-            )
-        else:
-            self._debt = min(max(self._debt, -self._bound), self._bound)
-            self._refresh()

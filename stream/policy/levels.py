@@ -6,10 +6,12 @@ What each level aims at follows from the target alone, and gates with the same t
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+T = TypeVar("T", bound=np.generic)
 
 HIGHEST: Final = float(np.finfo(np.float32).max)
 """Threshold that nothing reaches, for a gate that must not pass more."""
@@ -41,14 +43,25 @@ class Levels:
         below_L: Share of the values that do not pass.
         never_L: Whether nothing passes.
         always_L: Whether everything does.
+        middle: The first level of those between the edges, which all aim at the same.
+        alike: How many these are, 1 where B <= 30.
     """
 
     below_L: npt.NDArray[np.float64]
     never_L: npt.NDArray[np.bool_]
     always_L: npt.NDArray[np.bool_]
+    middle: int
+    alike: int
+
+    def distinct(self, values_L: npt.NDArray[T]) -> npt.NDArray[T]:
+        """Values by level, with one for all levels that are alike."""
+        if self.alike == 1:
+            return values_L
+        rest_L = values_L[self.middle + self.alike :]
+        return np.concatenate([values_L[: self.middle + 1], rest_L])
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def plan_levels(share: float, ranked: float, bound: float, *, everything: bool) -> Levels:
     """The formula of :mod:`stream.policy.gate`.
 
@@ -64,8 +77,10 @@ def plan_levels(share: float, ranked: float, bound: float, *, everything: bool) 
     beyond_L = np.clip(np.abs(owed_L), bound - edge, bound) - (bound - edge)
     angle_L = np.sign(owed_L) * beyond_L * per_pass
     share_L = ranked + share * (1.0 - share) * per_pass * np.tan(angle_L)
+    middle_L = np.flatnonzero(np.abs(owed_L) <= bound - edge)
     return Levels(
         1.0 - np.clip(share_L, 0.0, 1.0),
         (owed_L <= -bound) | (share <= 0.0),
         (owed_L >= bound) | everything,
+        *((int(middle_L[0]), len(middle_L)) if len(middle_L) else (0, 1)),
     )

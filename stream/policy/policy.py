@@ -8,14 +8,15 @@ told to it, between two calls.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from models.manifest import AutoEvidence
+from models.manifest import OWN, AutoEvidence
 from models.settings import EVERYTHING, PolicySettings, ScenarioSettings
 from models.tasks import TaskSet
+from stream.policy.clock import StreamClock
 from stream.policy.confidence import follow
 from stream.policy.errors import PolicyError
 from stream.policy.exploration import draw
@@ -23,11 +24,9 @@ from stream.policy.fleet import PartitionState
 from stream.policy.grouping import ScenariosByRow, value
 from stream.policy.pacing import Spending
 from stream.policy.scenario import Scenario
-from stream.policy.scenarios import ScenarioIndex
 from stream.policy.steering import Change, Steering
 from stream.records import Reason
 
-SNAPSHOT_VERSION: Final = 3
 REPORTS: Final = 200
 """States that a worker tells the fleet at a time; with full summaries 300 KB."""
 
@@ -50,6 +49,7 @@ class Decisions:
             reward, ``uncertain`` directly); one that would not has eps when it passes
             (``explore``) and 1 - eps when it is blocked. eps is ``explore``, or less where the
             passes 1 - r leave no room for it.
+        due_N: float64, in [0, 1]: what rates, budgets and capacities asked to intercept of it.
     """
 
     passed_N: npt.NDArray[np.bool_]
@@ -57,6 +57,7 @@ class Decisions:
     reward_N: Floats32
     threshold_N: Floats32
     propensity_N: npt.NDArray[np.float64]
+    due_N: npt.NDArray[np.float64]
 
 
 class Policy:
@@ -78,11 +79,13 @@ class Policy:
         self._seed = settings.seed
         self._window = settings.window
         self._steering = Steering(settings, tasks)
+        self._clock = StreamClock()
         self._scenarios: dict[str, Scenario] = {}
         self._own: frozenset[int] = frozenset()
         self._partitions = 0
         self._turn = -1
-        self._apply(self._steering.in_force)
+        self._stale = dict.fromkeys(self._steering.names)
+        self._settle()
 
     @property
     def target(self) -> float:
@@ -103,6 +106,20 @@ class Policy:
         return self._everything.controller.threshold
 
     @property
+    def distrusted_stamps(self) -> int:
+        """Timestamps so far that the stream's clock did not follow."""
+        return self._clock.distrusted
+
+    @property
+    def capacity(self) -> float:
+        """Requests per second that all workers may pass together; 0 where nothing limits that.
+
+        Scenarios that have one of their own, or none, leave all of it unlimited.
+        """
+        capacity = self._steering.everything.capacity
+        return 0.0 if capacity is None or len(self._scenarios) > 1 else capacity
+
+    @property
     def in_force(self) -> Mapping[str, ScenarioSettings]:
         """The settings in force for ``*`` and for every named scenario."""
         return self._steering.in_force
@@ -120,20 +137,25 @@ class Policy:
         *,
         scenarios_N: npt.NDArray[np.int32] | None = None,
         partitions_N: npt.NDArray[np.int64] | None = None,
+        now_ms: int | None = None,
     ) -> Decisions:
         """Decide the next N requests of the stream, in order.
 
         Args:
             hashes_N: xxh3_64 of the request ids, uint64.
-            timestamps_N: The records' timestamps in milliseconds, int64.
+            timestamps_N: The records' timestamps, int64; see :mod:`stream.policy.clock`.
             scores_NT: Probabilities, each on its task's own population, float32.
             uncertainties_NT: Standard deviations of those probabilities, float32.
             scenarios_N: Rows of the scenario feature; None where there is none.
             partitions_N: Where each request came from; None where nobody shares it.
+            now_ms: What the wall clock shows, in milliseconds since the epoch, while requests are
+                read as they come; None for a history in its order.
 
         Returns:
             The decisions.
         """
+        self._settle()
+        time_N, partition_time_N = self._clock.read(timestamps_N, partitions_N, now_ms)
         rows = self._scenarios_by_row.split(scenarios_N)
         reward_N, uncertainty_N = value(rows, scores_NT, uncertainties_NT)
         exploring = any(scenario.explores for scenario, _ in rows)
@@ -144,13 +166,14 @@ class Policy:
             reward_N,
             np.empty(len(hashes_N), np.float32),
             np.empty(len(hashes_N), np.float64),
+            np.empty(len(hashes_N), np.float64),
         )
         for scenario, at in rows:
             draws = None if draws_N is None else draws_N[at]
-            verdicts = scenario.decide(reward_N[at], uncertainty_N[at], timestamps_N[at], draws)
+            verdicts = scenario.decide(reward_N[at], uncertainty_N[at], time_N[at], draws)
             passed_N = verdicts.passed_N
             if partitions_N is not None:
-                scenario.account(partitions_N[at], timestamps_N[at], passed_N)
+                scenario.account(partitions_N[at], partition_time_N[at], passed_N)
             explored_N = passed_N & ~verdicts.chosen_N
             reason_N = np.full(len(passed_N), Reason.SCORE, np.uint8)
             reason_N[verdicts.direct_N] = Reason.UNCERTAIN
@@ -159,6 +182,7 @@ class Policy:
             propensity_N[explored_N] = verdicts.explore_N[explored_N]
             made.passed_N[at], made.reason_N[at] = passed_N, reason_N
             made.threshold_N[at], made.propensity_N[at] = verdicts.threshold_N, propensity_N
+            made.due_N[at] = verdicts.due_N
         return made
 
     def follow(self, evidence: AutoEvidence | None) -> None:
@@ -170,8 +194,13 @@ class Policy:
         Raises:
             PolicyError: If it names a task that is not there.
         """
+        if evidence is not None and evidence.source not in {OWN, *self._tasks.names}:
+            raise PolicyError(
+                f"auto evidence: {evidence.source!r} is not a task; the tasks are "
+                f"{', '.join(self._tasks.names)}"
+            )
         self._evidence = evidence
-        self._apply(self._steering.in_force)
+        self._stale |= dict.fromkeys(self._steering.names)
 
     def steer(self, scenario: str, change: Change | None) -> None:
         """Put a change in force from the next request on; passes owed stay owed.
@@ -183,41 +212,47 @@ class Policy:
         Raises:
             PolicyError: If it cannot be; everything stays as it was.
         """
-        names = [name for name in self._steering.in_force if name != EVERYTHING]
-        if scenario != EVERYTHING and scenario not in names:
-            ScenarioIndex([*names, scenario])
         self._steering.change(scenario, change)
-        in_force = self._steering.in_force
-        if scenario == EVERYTHING or scenario not in in_force:
-            self._apply(in_force)
-        else:
-            self._apply({scenario: in_force[scenario]})
+        if scenario == EVERYTHING:
+            self._stale |= dict.fromkeys(self._steering.names)
+        self._stale[scenario] = None
 
     def spend(self, scenario: str, spending: Spending) -> None:
         """Take in a report on a budget; one of ``*`` counts for all scenarios without their own."""
-        for name, found in self._scenarios.items():
-            if name == scenario or (scenario == EVERYTHING and not found.reported):
-                found.spend(spending, own=name == scenario)
+        self._settle()
+        own = self._scenarios.get(scenario)
+        if own is not None:
+            own.spend(spending, own=True)
+        if scenario == EVERYTHING:
+            for found in self._paced:
+                if not found.reported:
+                    found.spend(spending, own=False)
 
     def own(self, partitions: Collection[int], of: int) -> None:
         """These partitions are this worker's from now on, of so many."""
+        self._settle()
         self._own, self._partitions = frozenset(partitions), of
         for scenario in self._scenarios.values():
             scenario.own(self._own, of)
 
-    def merge(self, states: Collection[PartitionState]) -> None:
+    def merge(self, states: Collection[PartitionState]) -> Collection[PartitionState]:
         """Take in what workers said of their partitions, this one's own words included.
 
-        Scenarios without a name here are passed over.
+        Returns:
+            Those that came from the last owners; what is said of scenarios without a name here
+            is passed over.
         """
-        touched = {}
+        self._settle()
+        touched, believed = {}, []
         for state in states:
             scenario = self._scenarios.get(state.scenario)
             if scenario is not None:
-                scenario.merge(state)
                 touched[state.scenario] = scenario
+                if scenario.merge(state):
+                    believed.append(state)
         for scenario in touched.values():
             scenario.reconsider()
+        return believed
 
     def silence(self, scenario: str, partition: int) -> None:
         """Nobody has said anything of a partition lately."""
@@ -241,6 +276,7 @@ class Policy:
         Args:
             elapsed_s: Time since the last report.
         """
+        self._settle()
         for scenario in self._scenarios.values():
             scenario.wait(elapsed_s)
         reports = self._everything.report()
@@ -252,60 +288,36 @@ class Policy:
             reports += named[self._turn].report()
         return reports
 
-    def snapshot(self) -> dict[str, Any]:
-        """The state as JSON-able data; settings are not part of it."""
-        return {
-            "version": SNAPSHOT_VERSION,
-            "scenarios": {
-                name: scenario.snapshot()
-                for name, scenario in self._scenarios.items()
-                if scenario.started
-            },
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue exactly where the policy of a :meth:`snapshot` stood.
-
-        Scenarios that have no name here are left out.
-
-        Raises:
-            PolicyError: If the snapshot is of another version, or damaged; the policy then goes
-                on as it was.
-        """
-        if state.get("version") != SNAPSHOT_VERSION:
-            raise PolicyError(
-                f"policy snapshot: version {SNAPSHOT_VERSION} expected, "
-                f"{state.get('version')!r} found; start without it"
-            )
-        before = self.snapshot()
-        try:
-            self._restore(state["scenarios"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            self._restore(before["scenarios"])
-            raise PolicyError(f"policy snapshot: damaged ({error!r}); start without it") from error
-
-    def _restore(self, scenarios: dict[str, Any]) -> None:
-        for name, held in scenarios.items():
-            if name in self._scenarios:
-                self._scenarios[name].restore(held)
-
     @property
     def _everything(self) -> Scenario:
+        self._settle()
         return self._scenarios[EVERYTHING]
 
-    def _apply(self, settings: Mapping[str, ScenarioSettings]) -> None:
-        """Bring scenarios in line with the settings in force, and number them again."""
-        for name, asked in settings.items():
+    def _settle(self) -> None:
+        """Bring scenarios in line with the settings in force.
+
+        Changes only note whose settings they change: so many changes between two calls cost one
+        pass over the scenarios, and only where names came or went are these numbered again.
+        """
+        if not self._stale:
+            return
+        stale, self._stale = self._stale, {}
+        renamed = False
+        for name in stale:
+            asked, known = self._steering.of(name), self._scenarios.get(name)
+            if asked is None:
+                renamed |= self._scenarios.pop(name, None) is not None
+                continue
             in_force = follow(asked, self._evidence, self._tasks)
             valuation = self._steering.valuation(in_force)
-            if name in self._scenarios:
-                self._scenarios[name].steer(in_force, valuation)
-            else:
-                self._scenarios[name] = Scenario(
-                    name, in_force, valuation, self._window, self._worker
-                )
-                self._scenarios[name].own(self._own, self._partitions)
-        for name in [name for name in self._scenarios if name not in self._steering.in_force]:
-            del self._scenarios[name]
-        named = [found for name, found in self._scenarios.items() if name != EVERYTHING]
-        self._scenarios_by_row = ScenariosByRow(self._everything, named)
+            if known is not None:
+                known.steer(in_force, valuation)
+                continue
+            renamed = True
+            made = Scenario(name, in_force, valuation, self._window, self._worker)
+            made.own(self._own, self._partitions)
+            self._scenarios[name] = made
+        self._paced = [found for found in self._scenarios.values() if found.paced]
+        if renamed:
+            named = [found for name, found in self._scenarios.items() if name != EVERYTHING]
+            self._scenarios_by_row = ScenariosByRow(self._everything, named)

@@ -1,7 +1,5 @@
 """One scenario: its settings in force, its controller, its pacing, and its part of the fleet."""
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -9,6 +7,7 @@ from models.settings import ScenarioSettings, WindowSettings
 from stream.policy.books import PartitionBooks
 from stream.policy.controller import InterceptionController, Target, Verdicts
 from stream.policy.fleet import QUANTILES, FleetView, PartitionState
+from stream.policy.levels import rankable
 from stream.policy.pacing import Pacing, Spending
 from stream.policy.valuation import Valuation
 
@@ -57,14 +56,14 @@ class Scenario:
         return self._pacing.rate if self._pacing is not None else self._settings.rate
 
     @property
+    def paced(self) -> bool:
+        """Whether reports on a budget move its rate."""
+        return self._pacing is not None
+
+    @property
     def explores(self) -> bool:
         """Whether draws are needed."""
         return self._settings.explore > 0.0
-
-    @property
-    def started(self) -> bool:
-        """Whether it has ever had a request."""
-        return self._started is not None
 
     @property
     def controller(self) -> InterceptionController:
@@ -80,27 +79,27 @@ class Scenario:
         self,
         reward_N: npt.NDArray[np.float32],
         uncertainty_N: npt.NDArray[np.float32],
-        timestamps_N: npt.NDArray[np.int64],
+        times_N: npt.NDArray[np.int64],
         draws_N: npt.NDArray[np.float64] | None,
     ) -> Verdicts:
         """Decide its next requests; see :meth:`InterceptionController.decide`."""
-        if not self._seeded and len(timestamps_N):
+        if not self._seeded and len(times_N):
             self._seeded = True
             seeds_M = self._fleet.seeds(self._own)
             if len(seeds_M):
-                self.controller.seed(seeds_M, int(timestamps_N[0]))
+                self.controller.seed(seeds_M, int(times_N[0]))
             self._aim(self.controller)
-        return self.controller.decide(reward_N, uncertainty_N, timestamps_N, draws_N)
+        return self.controller.decide(reward_N, uncertainty_N, times_N, draws_N)
 
     def account(
         self,
         partitions_N: npt.NDArray[np.int64],
-        timestamps_N: npt.NDArray[np.int64],
+        times_N: npt.NDArray[np.int64],
         passed_N: npt.NDArray[np.bool_],
     ) -> None:
         """Keep the books of each partition."""
         share = 1.0 - self.rate if self._settings.capacity is None else 0.0
-        self._books.account(partitions_N, timestamps_N, passed_N, share)
+        self._books.account(partitions_N, times_N, passed_N, share)
 
     def steer(self, settings: ScenarioSettings, valuation: Valuation) -> None:
         """Hold other settings from the next request on."""
@@ -122,15 +121,19 @@ class Scenario:
         self._own, self._partitions = partitions, of
         self.reconsider()
 
-    def merge(self, state: PartitionState) -> None:
+    def merge(self, state: PartitionState) -> bool:
         """Take in what a worker said; :meth:`reconsider` makes use of it.
 
         That goes for this worker's own words too, once they are read back: so all workers split
         the target by the same states, and their parts add up to it.
+
+        Returns:
+            Whether it is the partition's last owner who said it, or one after it.
         """
-        self._fleet.merge(state)
+        believed = self._fleet.merge(state)
         if state.worker != self._worker:
             self._books.hear(state.partition, state.due, state.tenure)
+        return believed
 
     def silence(self, partition: int) -> None:
         """Nobody has said anything of a partition lately."""
@@ -157,7 +160,7 @@ class Scenario:
         if not entries or self._started is None:
             return []
         self._told_debt = self._started.debt
-        rewards_Q = self._started.sample(QUANTILES)
+        rewards_Q = rankable(self._started.sample(QUANTILES))
         return [
             PartitionState(
                 self.name, entry.partition, entry.due, entry.per_second, rewards_Q,
@@ -165,19 +168,6 @@ class Scenario:
             )
             for entry in entries
         ]  # fmt: skip
-
-    def snapshot(self) -> dict[str, Any]:
-        """The state as JSON-able data."""
-        return {"controller": self.controller.snapshot()}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a :meth:`snapshot`.
-
-        Raises:
-            KeyError: If the state lacks a part.
-        """
-        self._seeded = True
-        self.controller.restore(state["controller"])
 
     def _aim(self, controller: InterceptionController) -> None:
         target, aim = self._target(), None

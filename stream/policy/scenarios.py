@@ -12,13 +12,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from models.features.feature import Feature
+from models.features.feature import Feature, Place
 from models.features.path import Path, PathError
 from models.features.values import RowMemo
 from stream.policy.errors import PolicyError
 
 _NAME: Final = "scenario"
 _ROWS: Final = 2**31 - 1
+_HASH: Final = RowMemo(_NAME, _ROWS, 0)
 
 
 def scenario_feature(path: str, column: int) -> Feature:
@@ -37,7 +38,14 @@ def scenario_feature(path: str, column: int) -> Feature:
         raise PolicyError(f"policy.scenario_path: {error}") from error
     if parsed.stars:
         raise PolicyError(f"policy.scenario_path: {path!r} reaches many values; use [0], not [*]")
-    return Feature(_NAME, "categorical", size=_ROWS, column=column, offset=0, path=parsed)
+    return Feature(
+        _NAME, "categorical", size=_ROWS, column=column, offset=0, places=(Place(parsed),)
+    )
+
+
+def scenario_row(name: str) -> int:
+    """The row of the scenario feature that requests of this scenario have."""
+    return _HASH.row_of(name)
 
 
 class ScenarioIndex:
@@ -55,9 +63,8 @@ class ScenarioIndex:
     """
 
     def __init__(self, names: Iterable[str]) -> None:
-        memo = RowMemo(_NAME, _ROWS, 0)
         self.names: Sequence[str] = tuple(names)
-        self.rows_K = np.array([memo.row_of(name) for name in self.names], np.int32)
+        self.rows_K = np.array([scenario_row(name) for name in self.names], np.int32)
         order_K = np.argsort(self.rows_K, kind="stable")
         self._rows_K = self.rows_K[order_K]
         self._numbers_K = order_K + 1

@@ -1,20 +1,32 @@
 """Steering: which settings are in force for each scenario, and whether a change may be.
 
-What holds for a scenario is laid over what holds for all, and what was said live over the
+What holds for a scenario is laid over what holds for all, and what was changed live over the
 settings file: settings < control ``*`` < settings of the scenario < control of the scenario.
+
+A change costs what it changes: of one scenario, that one; of all, a copy of their settings for each
+scenario, and a check only for those that say more than a few shares of their own.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from pydantic import ValidationError
 
+from models.bounds import MAX_SCENARIO_NAME, MAX_SCENARIOS
 from models.settings import EVERYTHING, PolicySettings, ScenarioSettings
 from models.tasks import TaskSet
 from stream.policy.errors import PolicyError
+from stream.policy.scenarios import scenario_row
 from stream.policy.valuation import Valuation, valuation_key
 
 Change = Mapping[str, Any]
+Resolved = tuple[ScenarioSettings, Valuation]
+
+PLAIN: Final = frozenset({"rate", "direct_share", "explore", "slack"})
+"""Settings that are right or wrong by themselves, whatever the others are."""
+_SHOWN: Final = 80
+"""Characters of a wrong value that an error repeats."""
 
 
 def overlay(below: Change, above: Change) -> dict[str, Any]:
@@ -44,18 +56,39 @@ class Steering:
         self._file = settings.scenarios
         self._tasks = tasks
         self._live: dict[str, Change] = {}
-        self._valuations: dict[str, Valuation] = {}
+        self._valuations: WeakValueDictionary[str, Valuation] = WeakValueDictionary()
         if self._file and not self._path:
             raise PolicyError("policy.scenarios: also set policy.scenario_path, where requests say")
-        self._in_force = self._resolve(self._live)
+        if EVERYTHING in self._file:
+            raise PolicyError(f"policy.scenarios.{EVERYTHING!r}: what holds for all is in [policy]")
+        self._names: dict[int, str] = {}
+        for name in self._file:
+            self._names[self._row_of(name)] = name
+        self._resolved: dict[str, Resolved] = {}
+        self._resolved = self._resolve(self._base)
 
     @property
     def in_force(self) -> Mapping[str, ScenarioSettings]:
         """Settings of ``*`` and of every named scenario."""
-        return self._in_force
+        return {name: settings for name, (settings, _) in self._resolved.items()}
+
+    @property
+    def everything(self) -> ScenarioSettings:
+        """Settings of ``*``."""
+        return self._resolved[EVERYTHING][0]
+
+    def of(self, scenario: str) -> ScenarioSettings | None:
+        """Settings of ``*`` or of one scenario that has a name."""
+        found = self._resolved.get(scenario)
+        return None if found is None else found[0]
+
+    @property
+    def names(self) -> Iterable[str]:
+        """``*`` and every named scenario."""
+        return self._resolved.keys()
 
     def live(self, scenario: str) -> Change:
-        """What was said live of one scenario."""
+        """What was changed live of one scenario."""
         return self._live.get(scenario, {})
 
     def change(self, scenario: str, change: Change | None) -> None:
@@ -64,53 +97,88 @@ class Steering:
         Raises:
             PolicyError: If any scenario could not be decided under it; nothing has changed then.
         """
-        if scenario != EVERYTHING and not self._path:
+        if scenario == EVERYTHING:
+            self._resolved = self._resolve(overlay(self._base, change or {}))
+        elif not self._path:
             raise PolicyError(
                 f"scenario {scenario!r}: policy.scenario_path is not set, so requests have none"
             )
-        live = dict(self._live)
-        if change is None:
-            live.pop(scenario, None)
-        else:
-            live[scenario] = change
-        if scenario == EVERYTHING:
-            self._in_force = self._resolve(live)
         elif change is None and scenario not in self._file:
-            self._in_force.pop(scenario, None)
+            if self._resolved.pop(scenario, None) is not None:
+                del self._names[scenario_row(scenario)]
         else:
-            self._in_force[scenario] = self._settings_of(scenario, live)
-        self._live = live
+            row = self._row_of(scenario)
+            everything = overlay(self._base, self._live.get(EVERYTHING, {}))
+            own = overlay(self._file.get(scenario, {}), change or {})
+            self._resolved[scenario] = self._checked(scenario, overlay(everything, own))
+            self._names[row] = scenario
+        if change is None:
+            self._live.pop(scenario, None)
+        else:
+            self._live[scenario] = change
 
     def valuation(self, settings: ScenarioSettings) -> Valuation:
-        """What requests are worth under some settings; one object for equal ones."""
+        """What requests are worth under some settings; one object for equal ones in use."""
         key = valuation_key(settings)
-        if key not in self._valuations:
-            self._valuations[key] = Valuation(settings, self._tasks)
-        return self._valuations[key]
+        found = self._valuations.get(key)
+        if found is None:
+            found = self._valuations[key] = Valuation(settings, self._tasks)
+        return found
 
-    def _resolve(self, live: Mapping[str, Change]) -> dict[str, ScenarioSettings]:
-        names = sorted({EVERYTHING, *self._file, *live})
-        return {name: self._settings_of(name, live) for name in names}
+    def _row_of(self, name: str) -> int:
+        """The row by which a scenario is known; refuses one scenario too many, or the same row."""
+        if not 0 < len(name) <= MAX_SCENARIO_NAME:
+            raise PolicyError(
+                f"scenario {_shown(name)}: a name has 1 to {MAX_SCENARIO_NAME} characters"
+            )
+        row = scenario_row(name)
+        other = self._names.get(row)
+        if other is None and len(self._names) >= MAX_SCENARIOS:
+            raise PolicyError(
+                f"scenario {name!r}: {MAX_SCENARIOS:,} scenarios have a name already, which is "
+                "the most; take one back (weir policy set --reset --scenario NAME)"
+            )
+        if other not in {None, name}:
+            raise PolicyError(f"scenarios {other!r} and {name!r} have the same hash; rename one")
+        return row
 
-    def _settings_of(self, name: str, live: Mapping[str, Change]) -> ScenarioSettings:
-        tree = overlay(self._base, live.get(EVERYTHING, {}))
-        if name != EVERYTHING:
-            tree = overlay(tree, overlay(self._file.get(name, {}), live.get(name, {})))
-        return self._checked(name, tree)
+    def _resolve(self, everything: Change) -> dict[str, Resolved]:
+        """All settings under others for all.
 
-    def _checked(self, name: str, tree: Change) -> ScenarioSettings:
+        What is plain has been checked when it was given, and is laid over them unseen.
+        """
+        settings, valuation = first = self._checked(EVERYTHING, everything)
+        found = {EVERYTHING: first}
+        for name in self._names.values():
+            own = overlay(self._file.get(name, {}), self._live.get(name, {}))
+            known = self._resolved.get(name)
+            if known is not None and own.keys() <= PLAIN:
+                kept = {key: getattr(known[0], key) for key in own}
+                found[name] = settings.model_copy(update=kept), valuation
+            else:
+                found[name] = self._checked(name, overlay(everything, own))
+        return found
+
+    def _checked(self, name: str, tree: Change) -> Resolved:
         where = "policy" if name == EVERYTHING else f"policy of scenario {name!r}"
         try:
             settings = ScenarioSettings.model_validate(tree)
         except ValidationError as error:
             faults = [
                 f"{'.'.join(str(part) for part in fault['loc']) or 'policy'}: {fault['msg']} "
-                f"(found {fault['input']!r})"
+                f"(found {_shown(fault['input'])})"
                 for fault in error.errors()
             ]
             raise PolicyError(f"{where}: {'; '.join(faults)}") from error
         try:
-            self.valuation(settings)
+            return settings, self.valuation(settings)
         except PolicyError as error:
             raise PolicyError(f"{where}: {error}") from error
-        return settings
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = f"a deeply nested {type(value).__name__}"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

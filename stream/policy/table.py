@@ -1,8 +1,8 @@
 """The table that a gate decides by: a threshold per level of debt, and the walk through it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cached_property, partial
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,44 +19,27 @@ class ThresholdTable:
     stream by a golden-ratio sequence of positions.
 
     Args:
-        thresholds_L: The threshold of each level, float32.
-        tie_shares_L: Of the values equal to it the part that passes, in units of 1 / ``ONE``; or
-            what finds out, for where no value is equal nobody needs to know.
+        levels: What each level aims at.
+        values_M: Rankable values, rising, that thresholds are read off.
     """
 
-    def __init__(
-        self,
-        thresholds_L: npt.NDArray[np.float32],
-        tie_shares_L: npt.NDArray[np.uint64] | Callable[[], npt.NDArray[np.uint64]],
-    ) -> None:
-        self.thresholds_L = thresholds_L
-        self.thresholds: list[float] = thresholds_L.tolist()
-        self._tie_shares_L = tie_shares_L
-
-    @classmethod
-    def read(cls, levels: Levels, values_M: npt.NDArray[np.float32]) -> Self:
-        """Read the thresholds of these levels off values.
-
-        Args:
-            levels: What each level aims at.
-            values_M: Rankable values, rising.
-        """
-        count = len(values_M)
+    def __init__(self, levels: Levels, values_M: npt.NDArray[np.float32]) -> None:
+        below_K, count = levels.distinct(levels.below_L), len(values_M)
         if count:
-            rank_L = (levels.below_L * count).astype(np.intp)
-            thresholds_L = values_M[np.minimum(rank_L, count - 1)]
-            np.minimum(thresholds_L, np.float32(HIGHEST), out=thresholds_L)
+            rank_K = (below_K * count).astype(np.intp)
+            thresholds_K = values_M[np.minimum(rank_K, count - 1)]
+            np.minimum(thresholds_K, np.float32(HIGHEST), out=thresholds_K)
         else:
-            nothing_L = levels.below_L > 0.5
-            thresholds_L = np.where(nothing_L, np.float32(HIGHEST), np.float32(LOWEST))
-        thresholds_L[levels.never_L] = HIGHEST
-        thresholds_L[levels.always_L] = LOWEST
-        return cls(thresholds_L, partial(_tie_shares, levels, values_M, thresholds_L))
+            thresholds_K = np.where(below_K > 0.5, np.float32(HIGHEST), np.float32(LOWEST))
+        thresholds_K[levels.distinct(levels.never_L)] = HIGHEST
+        thresholds_K[levels.distinct(levels.always_L)] = LOWEST
+        self.thresholds_L, self.thresholds = _by_level(levels, thresholds_K)
+        self._tie_shares_L = partial(_tie_shares, levels, values_M, self.thresholds_L)
 
     @cached_property
     def tie_shares_L(self) -> npt.NDArray[np.uint64]:
         """Of the values equal to each threshold the part that passes, in units of 1 / ``ONE``."""
-        return self._tie_shares_L() if callable(self._tie_shares_L) else self._tie_shares_L
+        return self._tie_shares_L()
 
     @cached_property
     def tie_shares(self) -> list[int]:
@@ -136,6 +119,21 @@ class ThresholdTable:
         tied_N = (values_N == threshold_N) & (ticket_N < self.tie_shares_L[rows_N])
         chosen_N: npt.NDArray[np.bool_] = (values_N > threshold_N) | tied_N
         return chosen_N
+
+
+def _by_level(
+    levels: Levels, thresholds_K: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.float32], list[float]]:
+    """Thresholds of all levels, as an array and as a list, from those of the distinct ones."""
+    thresholds: list[float] = thresholds_K.tolist()
+    if levels.alike == 1:
+        return thresholds_K, thresholds
+    middle, alike = levels.middle, levels.alike
+    between_L = np.repeat(thresholds_K[middle], alike)
+    thresholds[middle : middle + 1] = [thresholds[middle]] * alike
+    return np.concatenate(
+        [thresholds_K[:middle], between_L, thresholds_K[middle + 1 :]]
+    ), thresholds
 
 
 def _tie_shares(

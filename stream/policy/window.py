@@ -1,11 +1,9 @@
 """The sliding window: the last N values of a stream, none of them older than T seconds.
 
-Its clock is the stream's own: the greatest timestamp seen so far, so that a late record neither
-turns time back nor is thrown out of the window before it was in.
+Time is the stream's (:mod:`stream.policy.clock`), which late stamps do not turn back.
 """
 
-import base64
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +36,7 @@ class SlidingWindow:
 
         Args:
             values_N: The values, float32 of shape (N,).
-            times_N: Their timestamps in milliseconds, int64 of shape (N,).
+            times_N: The stream's time at each, in milliseconds, int64 of shape (N,).
         """
         values_N = values_N[-self.requests :]
         count = len(values_N)
@@ -99,29 +97,3 @@ class SlidingWindow:
             if off * off * newest <= 4.0 * above * (1.0 - above):
                 return rising_M
             values_M = values_M[count // 2 :]
-
-    def snapshot(self) -> dict[str, Any]:
-        """The state as JSON-able data; arrays as base64 of their little-endian bytes."""
-        start = max(0, self._end - self.requests)
-        held = {"values": _encode(self._values[start : self._end].astype("<f4"))}
-        if self._age_ms is not None:
-            held["times"] = _encode(self._times[start : self._end].astype("<i8"))
-        return held
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a :meth:`snapshot`; a window of another length keeps the newest values.
-
-        Raises:
-            KeyError: If the state lacks a part that this window needs.
-        """
-        values = np.frombuffer(base64.b64decode(state["values"]), "<f4").astype(np.float32)
-        times = np.zeros(len(values), np.int64)
-        if self._age_ms is not None:
-            times = np.frombuffer(base64.b64decode(state["times"]), "<i8").astype(np.int64)
-        self._end = 0
-        self._clock = None
-        self.append(values, times)
-
-
-def _encode(array: npt.NDArray[Any]) -> str:
-    return base64.b64encode(array.tobytes()).decode()

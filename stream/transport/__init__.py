@@ -34,21 +34,45 @@ Start the sink before the app (a service that the app depends on is the place).
 - `Chunk`: ``records`` (aiokafka's ``ConsumerRecord``, raw bytes), ``start``, ``next_offset``,
   ``size`` in bytes; iterable, with a length. Outputs may be fetched records, or
   `Outgoing(key, value, timestamp, headers)`.
+- `bound(app, ...)`: how batches are read; one that cannot be is refused and does not stop the app.
 - `consumer_lag(app)`: (topic, partition) to records not acknowledged yet.
 - `raise_client_errors(app)`, `has_coordinator(app)`: what the Kafka client keeps to itself.
+- `report(app, incidents)`: counts and logs what befalls the topics (`incidents`).
+- `idle_partitions(app)`: (topic, partition) to seconds without progress though there is work;
+  `joined(app)`: whether the group has given out its partitions.
 - `app_options(...)`: the settings of Faust that make all this hold.
 
 The way of a chunk: `fetcher` (the thread with the connection) -> `driver` (consumer, commits) ->
 `agent` (the loop) -> `sink` or `transactions` (a `lane` per partition) -> `batches`; `ledger` says
-what may be committed.
+what may be committed. What befalls a topic: `positions` and `corruption` (reading), `outputs`,
+`producing` and `waiting` (writing), `incidents` (reports), `quiet` (aiokafka's log).
 """
 
-from stream.transport.agent import attach, chunk_topic, chunks, consumer_lag, relay
+from stream.transport.agent import (
+    attach,
+    bound,
+    chunk_topic,
+    chunks,
+    consumer_lag,
+    idle_partitions,
+    joined,
+    relay,
+    report,
+)
 from stream.transport.app import app_options, broker_url, heartbeat_s
-from stream.transport.chunk import Chunk, FetchedRecord, Outputs, Record, RecordTooLargeError
+from stream.transport.chunk import (
+    Chunk,
+    FetchedRecord,
+    Outputs,
+    Record,
+    RecordsRefusedError,
+    RecordTooLargeError,
+)
 from stream.transport.client_errors import has_coordinator, raise_client_errors
-from stream.transport.lane import LaneError, LaneState, ReleasedError, Shrink
+from stream.transport.incidents import Incidents, OffsetsMissingError, TopicChangedError
+from stream.transport.lane import Instead, LaneError, LaneState, ReleasedError
 from stream.transport.ledger import LedgerError, OffsetLedger
+from stream.transport.outputs import OutputTopics, PartitionsError
 from stream.transport.sink import ChunkSink, Outgoing, Sink
 from stream.transport.transactions import TransactionalSink, TransactionsUnsupportedError
 
@@ -56,27 +80,37 @@ __all__ = [
     "Chunk",
     "ChunkSink",
     "FetchedRecord",
+    "Incidents",
+    "Instead",
     "LaneError",
     "LaneState",
     "LedgerError",
     "OffsetLedger",
+    "OffsetsMissingError",
     "Outgoing",
+    "OutputTopics",
     "Outputs",
+    "PartitionsError",
     "Record",
     "RecordTooLargeError",
+    "RecordsRefusedError",
     "ReleasedError",
-    "Shrink",
     "Sink",
+    "TopicChangedError",
     "TransactionalSink",
     "TransactionsUnsupportedError",
     "app_options",
     "attach",
+    "bound",
     "broker_url",
     "chunk_topic",
     "chunks",
     "consumer_lag",
     "has_coordinator",
     "heartbeat_s",
+    "idle_partitions",
+    "joined",
     "raise_client_errors",
     "relay",
+    "report",
 ]

@@ -8,13 +8,17 @@ from typing import Any, Self
 
 from faust.types import AppT, StreamT, TopicT
 
-from stream.transport.chunk import Chunk, Outputs, RecordTooLargeError
+from models.batches import RefusedBatch
+from stream.transport.chunk import Chunk, Outputs, RecordsRefusedError
 from stream.transport.driver import Consumer, Delivery
+from stream.transport.incidents import Incidents
 from stream.transport.lane import ReleasedError
+from stream.transport.positions import Begin
 from stream.transport.sink import Sink
 
 Transform = Callable[[Sequence[Chunk]], Awaitable[Sequence[Outputs]]]
-ShrinkChunk = Callable[[Chunk, Outputs, RecordTooLargeError], Outputs]
+#: What to write instead of a chunk's outputs of which a topic does not take some.
+InsteadOf = Callable[[Chunk, Outputs, RecordsRefusedError], Outputs]
 
 
 def chunk_topic(app: AppT, *names: str) -> TopicT:
@@ -82,7 +86,7 @@ class chunks(AsyncIterator[Chunk]):  # noqa: N801 - reads like the built-in iter
 
 
 async def relay(
-    stream: StreamT[Any], transform: Transform, sink: Sink, shrink: ShrinkChunk | None = None
+    stream: StreamT[Any], transform: Transform, sink: Sink, instead: InsteadOf | None = None
 ) -> None:
     """Transform all chunks and write what comes out, with the guarantee of `sink`.
 
@@ -101,15 +105,15 @@ async def relay(
             each. It should give way (``asyncio.sleep(0)``) every few milliseconds, for writing goes
             on in the same thread.
         sink: Where outputs go; `attach` it to the app before the start.
-        shrink: Outputs to write instead when a record does not fit a batch. Without it such a
-            record is an error.
+        instead: Outputs to write instead when a topic does not take some: too large, or with a
+            timestamp out of its range. Without it that is an error.
     """
     consumer: Consumer = stream.app.consumer
     async with asyncio.TaskGroup() as writes:
         async for deliveries in _Fetches(stream):
             made = await transform([delivery.chunk for delivery in deliveries])
             for delivery, outputs in zip(deliveries, made, strict=True):
-                writes.create_task(_write(consumer, sink, delivery, outputs, shrink))
+                writes.create_task(_write(consumer, sink, delivery, outputs, instead))
 
 
 async def _write(
@@ -117,12 +121,12 @@ async def _write(
     sink: Sink,
     delivery: Delivery,
     outputs: Outputs,
-    shrink: ShrinkChunk | None,
+    instead: InsteadOf | None,
 ) -> None:
     if consumer.owns(delivery):
         chunk = delivery.chunk
         try:
-            await sink.write(chunk, outputs, partial(shrink, chunk) if shrink else None)
+            await sink.write(chunk, outputs, partial(instead, chunk) if instead else None)
         except ReleasedError:
             pass
         else:
@@ -131,19 +135,59 @@ async def _write(
     consumer.abandon(delivery)  # its next owner reads it again
 
 
-def attach(app: AppT, sink: Sink, max_bytes: int) -> None:
+def attach(
+    app: AppT, sink: Sink | None, max_bytes: int, offsets_missing: Begin = "earliest"
+) -> None:
     """Have the app's consumer claim and release `sink`; call it before the app starts.
 
     Args:
         app: An app on this transport.
-        sink: What its relay writes to.
+        sink: What its relay writes to; None for an app that relays nothing.
         max_bytes: No more is fetched while chunks of this size together are in flight.
+        offsets_missing: Where to begin a partition that was filtered before, but has no committed
+            offset any more.
     """
     consumer: Consumer = app.consumer
-    consumer.attach(sink, max_bytes)
+    consumer.attach(sink, max_bytes, offsets_missing)
+
+
+def report(app: AppT, incidents: Incidents) -> None:
+    """Have `incidents` told of what befalls the topics that the app reads; before it starts."""
+    consumer: Consumer = app.consumer
+    consumer.report_to(incidents)
+
+
+def bound(
+    app: AppT,
+    max_unpacked_bytes: int,
+    refused: Callable[[RefusedBatch], None],
+    *,
+    keep: bool = False,
+) -> None:
+    """Have the app's consumer read batches within bounds of your own; before the app starts.
+
+    Args:
+        app: An app on this transport.
+        max_unpacked_bytes: Most bytes that a batch may unpack to; a larger one is refused.
+        refused: Told of every batch that is refused; without this, they are logged.
+        keep: Whether chunks show a refused batch as a `RefusedBatch` in its place.
+    """
+    consumer: Consumer = app.consumer
+    consumer.bound(max_unpacked_bytes, refused, keep=keep)
 
 
 def consumer_lag(app: AppT) -> dict[tuple[str, int], int | None]:
     """Records per owned (topic, partition) that are not acknowledged yet; see `Consumer.lag`."""
     consumer: Consumer = app.consumer
     return {tuple(tp): behind for tp, behind in consumer.lag().items()}
+
+
+def idle_partitions(app: AppT) -> dict[tuple[str, int], float]:
+    """Seconds without progress per owned (topic, partition); see `Consumer.idle_s`."""
+    consumer: Consumer = app.consumer
+    return {tuple(tp): idle_s for tp, idle_s in consumer.idle_s().items()}
+
+
+def joined(app: AppT) -> bool:
+    """Whether the group has given this consumer its partitions, and none is being taken away."""
+    return bool(app.rebalancing_count) and not app.rebalancing

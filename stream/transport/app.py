@@ -1,9 +1,12 @@
 """The Faust settings that make an app on this transport right and fast."""
 
-from typing import Any
+from typing import Any, Final
 
 import mode
 from faust.types.auth import CredentialsT
+
+#: How soon a consumer sees that a topic has grown, or is back.
+METADATA_MS: Final = 30_000
 
 
 def broker_url(bootstrap: str) -> str:
@@ -57,6 +60,7 @@ def app_options(
         "broker_commit_interval": commit_interval_s,
         "broker_max_poll_records": max_chunk_records,
         "consumer_max_fetch_size": max_chunk_bytes,
+        "consumer_metadata_max_age_ms": METADATA_MS,
         "consumer_auto_offset_reset": "earliest",  # nothing committed yet: nothing may be skipped
         "agent_supervisor": mode.CrashingSupervisor,  # an agent that raised stops the process
         "stream_wait_empty": True,  # a rebalance drains what agents work on, then commits

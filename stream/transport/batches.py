@@ -1,27 +1,26 @@
 """Record batches: many records for one partition, packed by hand and acknowledged by all replicas.
 
-Uses aiokafka's `create_batch` and `send_batch`, because a future, a lock and a task per record are
-what makes a producer slow.
+Batches are filled here and given to aiokafka's `send_batch`: a future, a lock and a task per record
+are what makes a producer slow.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, KafkaTimeoutError
-from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.errors import KafkaTimeoutError, UnknownTopicOrPartitionError
 
+from stream.transport.building import AnyEnvelopeBatch, Batch, new_batch
 from stream.transport.chunk import Record, RecordTooLargeError
 
 logger = logging.getLogger(__name__)
 
 MAX_BATCH_BYTES: Final = 1_000_000  # just under what brokers accept by default (message.max.bytes)
-ASK: Final = 20  # times
-ASK_EVERY_S: Final = 0.5
+MIN_BATCH_BYTES: Final = 16_384  # any key, value and headers can be cut to fit
+_AGAIN_S: Final = 0.5
 
 
 def pack(
@@ -30,27 +29,46 @@ def pack(
     partition: int,
     records: Sequence[Record],
     batch_bytes: int,
-) -> list[BatchBuilder]:
+    codec: str = "none",
+) -> list[Batch]:
     """Cut `records` into full batches, to be sent once. Timestamps are in milliseconds.
 
     Args:
-        producer: Whose batches they are; its ``max_batch_size`` is `batch_bytes`.
+        producer: Whose batches they are.
         topic: Where they go, for messages.
         partition: Partition number, for messages.
-        records: What to write.
-        batch_bytes: Size of a batch.
+        records: What to write, with any timestamps and headers.
+        batch_bytes: Size of a batch, before it is packed.
+        codec: What packs it: one of `models.batches.CODECS`.
 
     Raises:
         RecordTooLargeError: If a record does not fit a batch.
     """
-    batches: list[BatchBuilder] = []
+    make = partial(new_batch, producer, batch_bytes, codec)
+    try:
+        return _fill(make, topic, partition, records, batch_bytes)
+    except TypeError:  # the name of a header is not UTF-8
+        slow = AnyEnvelopeBatch
+        return _fill(
+            lambda _: slow(producer, batch_bytes, codec), topic, partition, records, batch_bytes
+        )
+
+
+def _fill(
+    make: Callable[[int], Batch],
+    topic: str,
+    partition: int,
+    records: Sequence[Record],
+    batch_bytes: int,
+) -> list[Batch]:
+    batches: list[Batch] = []
     append = _full
     for index, record in enumerate(records):
         at, key, value = record.timestamp, record.key, record.value
         headers = list(record.headers) if record.headers else []
         # Spelled out twice: passing the fields as a dict costs half as much again.
         if append(timestamp=at, key=key, value=value, headers=headers) is None:
-            batch = producer.create_batch()
+            batch = make(at)
             append = batch.append
             append(timestamp=at, key=key, value=value, headers=headers)
             if batch.size() > batch_bytes:
@@ -60,62 +78,30 @@ def pack(
 
 
 async def enqueue(
-    producer: AIOKafkaProducer, topic: str, partition: int, batch: BatchBuilder
+    producer: AIOKafkaProducer, topic: str, partition: int, batch: Batch
 ) -> asyncio.Future[Any]:
     """Give a batch to the producer: a future that is done when the broker has acknowledged it.
 
     Batches of a partition are written in the order in which they are enqueued. A broker that is
-    slow or away holds the caller up for as long as it takes.
+    slow or away, or a topic that is not there, holds the caller up for as long as it takes.
 
     Raises:
         KafkaError: If the producer takes no batches any more.
     """
     while True:
         try:
-            sent: asyncio.Future[Any] = await producer.send_batch(batch, topic, partition=partition)
+            if partition in await producer.partitions_for(topic):
+                sent: asyncio.Future[Any] = await producer.send_batch(
+                    batch, topic, partition=partition
+                )
+                return sent
+            await producer.client.force_metadata_update()  # the topic has fewer partitions
         except KafkaTimeoutError:  # the batch before it is still waiting; this one was not taken
             logger.warning("%s[%d]: the broker takes no batches; waiting", topic, partition)
-        else:
-            return sent
+        except UnknownTopicOrPartitionError:
+            logger.warning("%s: there is no such topic; waiting", topic)
+        await asyncio.sleep(_AGAIN_S)
 
 
 def _full(**_row: object) -> None:
     """The batch before the first one."""
-
-
-async def batch_limit(client: Mapping[str, Any], topics: Iterable[str]) -> int:
-    """Largest batch in bytes that all of `topics` take (their ``max.message.bytes``).
-
-    Brokers that do not tell (the embedded one; a missing DescribeConfigs permission) are taken to
-    have the default.
-
-    Raises:
-        KafkaError: If no broker answers.
-    """
-    resources = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in topics]
-    limit = MAX_BATCH_BYTES
-    admin = AIOKafkaAdminClient(**client)
-    try:
-        await admin.start()
-        for answer in await _describe(admin, resources):
-            for _code, _message, _type, _name, entries in answer.resources:
-                told = {entry[0]: entry[1] for entry in entries}
-                limit = min(limit, int(told.get("max.message.bytes") or limit))
-    finally:
-        await admin.close()
-    return limit
-
-
-async def _describe(admin: AIOKafkaAdminClient, resources: list[ConfigResource]) -> list[Any]:
-    """Each try asks a node at random, which may be one that is away."""
-    for left in reversed(range(ASK)):
-        try:
-            return list(await admin.describe_configs(resources))
-        except KafkaError as error:
-            if not error.retriable:
-                logger.info("the broker does not tell its limit of a batch: %r", error)
-                return []
-            if not left:
-                raise
-        await asyncio.sleep(ASK_EVERY_S)
-    return []

@@ -47,11 +47,11 @@ class Chunk:
     Attributes:
         topic: Topic they came from.
         partition: Partition number.
-        records: The records, at least one. Where compaction or transaction markers took offsets
-            away, there are fewer records than offsets.
+        records: The records. Where compaction, retention or transaction markers took offsets away,
+            there are fewer records than offsets; at the end of a partition perhaps none.
         start: Offset at which the chunk before it ended; the first record's where none is known.
         next_offset: Offset at which the next chunk starts.
-        size: Bytes of all keys and values.
+        size: Bytes of all keys and values, and what headers take at least.
         fetched_s: When it was handed over, in seconds of the monotonic clock.
     """
 
@@ -76,12 +76,32 @@ class Chunk:
         )
 
 
-class RecordTooLargeError(ValueError):
+class RecordsRefusedError(ValueError):
+    """Records that a topic does not take as they are; nothing of them was written.
+
+    Attributes:
+        topic: Topic they were meant for.
+        partition: Partition number.
+        indices: Their indices in the records that were passed to `send`, increasing.
+        why: What the topic says.
+    """
+
+    def __init__(self, topic: str, partition: int, indices: Sequence[int], why: str) -> None:
+        super().__init__(f"{topic}[{partition}]: records {list(indices[:5])}: {why}")
+        self.topic = topic
+        self.partition = partition
+        self.indices = tuple(indices)
+        self.why = why
+
+    def of(self, indices: Sequence[int]) -> "RecordsRefusedError":
+        """The same of other indices."""
+        return RecordsRefusedError(self.topic, self.partition, indices, self.why)
+
+
+class RecordTooLargeError(RecordsRefusedError):
     """A record that no batch can hold; nothing of its call to `send` was written.
 
     Attributes:
-        topic: Topic it was meant for.
-        partition: Partition number.
         index: Its index in the records that were passed to `send`.
         size: Bytes it needs.
         limit: Bytes a batch may have.
@@ -89,11 +109,16 @@ class RecordTooLargeError(ValueError):
 
     def __init__(self, topic: str, partition: int, index: int, size: int, limit: int) -> None:
         super().__init__(
-            f"{topic}[{partition}]: record {index} needs {size} bytes, a batch holds {limit}; "
-            "raise the topic's max.message.bytes, or send less"
+            topic,
+            partition,
+            (index,),
+            f"{size} bytes, key and headers included, where a batch holds {limit}; raise the "
+            "topic's max.message.bytes, or send less",
         )
-        self.topic = topic
-        self.partition = partition
         self.index = index
         self.size = size
         self.limit = limit
+
+    def of(self, indices: Sequence[int]) -> "RecordTooLargeError":
+        """The same of another index."""
+        return RecordTooLargeError(self.topic, self.partition, indices[0], self.size, self.limit)

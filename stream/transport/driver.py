@@ -10,10 +10,12 @@ selects it. It is Faust's aiokafka driver with these differences, and no others:
   means nothing here.
 - At most `CHUNKS_IN_FLIGHT` chunks of a partition are between fetch and acknowledgement, and no
   more is fetched while all chunks together hold more than the bytes that `attach` allows.
+- No batch stops it: what cannot be read, or unpacks beyond a bound, is refused (`models.batches`).
 - A sink that is attached is claimed for the partitions before their offsets are looked up, and
   released when they are revoked.
 - A flush of Faust's producer flushes, so that no offset is committed before the changelog records
   of its chunk are written (see `producer`).
+- What makes no progress is told by the ledger (`stalls`), not by Faust's commits.
 - A topic added late is subscribed to after a second, not after 45.
 - The connection has no thread of its own; see `fetcher`.
 """
@@ -31,12 +33,17 @@ from faust.transport.conductor import Conductor as FaustConductor
 from faust.transport.drivers import aiokafka as base
 from faust.types import TP, AppT, ConsumerMessage, Message
 
+from models.batches import HEADER_BYTES_HELD, RefusedBatch
 from stream.transport.chunk import Chunk
+from stream.transport.corruption import Held
 from stream.transport.fetcher import Fetch, FetchService, Seek
+from stream.transport.incidents import Incidents
 from stream.transport.lane import ReleasedError
 from stream.transport.ledger import OffsetLedger, Ticket
+from stream.transport.positions import Begin, Filtered
 from stream.transport.producer import Producer
 from stream.transport.sink import Sink
+from stream.transport.stalls import StallWatch
 
 CHUNKS_IN_FLIGHT: Final = (
     8  # most of them waiting for a commit; one in the agent's hands, one ready
@@ -45,6 +52,7 @@ DRAIN_S: Final = 4.0  # how long a rebalance or a stop waits for chunks that age
 MAX_BYTES: Final = 256 * 1024 * 1024
 
 _KEY: Final = attrgetter("key")
+_HEADERS: Final = attrgetter("headers")
 _VALUE: Final = attrgetter("value")
 
 
@@ -68,7 +76,7 @@ class FetchMessage(ConsumerMessage):  # type: ignore[misc]
             first.topic,
             first.partition,
             first.start,
-            first.records[-1].timestamp / 1000.0,
+            first.records[-1].timestamp / 1000.0 if first.records else 0.0,
             0,
             None,
             None,
@@ -87,22 +95,50 @@ class FetchMessage(ConsumerMessage):  # type: ignore[misc]
 class Consumer(base.Consumer):  # type: ignore[misc]
     """Hands over chunks and commits what the ledger says."""
 
+    incidents: Incidents
+    offsets_missing: Begin = "earliest"
+    filtered: Filtered | None = None
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.incidents = Incidents()
         super().__init__(*args, **kwargs)
         self.ledger: OffsetLedger[TP] = OffsetLedger()
         self._epoch = 0
         self._sink: Sink | None = None
         self._max_bytes = MAX_BYTES
+        self.batch_bounds: dict[str, Any] = {}
         self._working: set[Delivery] = set()
         self._progress = asyncio.Event()  # a chunk was completed
+        self._stalls: StallWatch[TP] = StallWatch(self.app.conf.broker_commit_livelock_soft_timeout)
 
     def _new_consumer_thread(self) -> FetchService:
         return FetchService(self, loop=self.loop, beacon=self.beacon)
 
-    def attach(self, sink: Sink, max_bytes: int = MAX_BYTES) -> None:
-        """Claim and release `sink` with the partitions; keep chunks in flight to `max_bytes`."""
+    def attach(
+        self, sink: Sink | None, max_bytes: int = MAX_BYTES, offsets_missing: Begin = "earliest"
+    ) -> None:
+        """Claim and release `sink` with the partitions; keep chunks in flight to `max_bytes`.
+
+        `offsets_missing` says where partitions begin that were filtered before, but have no
+        committed offset any more; see `positions.begin`.
+        """
         self._sink = sink
         self._max_bytes = max_bytes
+        self.offsets_missing = offsets_missing
+        self.filtered = None if sink is None else sink.filtered
+
+    def report_to(self, incidents: Incidents) -> None:
+        """Have `incidents` told of what befalls the topics; call it before the start."""
+        self.incidents = incidents
+        self._thread.held = Held(incidents)
+
+    def bound(
+        self, max_unpacked_bytes: int, refused: Callable[[RefusedBatch], None], *, keep: bool
+    ) -> None:
+        """How batches are read; see `models.batches.BoundedConsumer`."""
+        self.batch_bounds = {
+            "max_unpacked_bytes": max_unpacked_bytes, "refused": refused, "keep": keep
+        }  # fmt: skip
 
     # -- fetching
 
@@ -159,7 +195,7 @@ class Consumer(base.Consumer):  # type: ignore[misc]
             records=records,
             start=records[0].offset if fetch.start is None else fetch.start,
             next_offset=fetch.end,
-            size=_bytes(_VALUE, records) + _bytes(_KEY, records),
+            size=_bytes(_VALUE, records) + _bytes(_KEY, records) + _header_bytes(records),
             fetched_s=monotonic(),
         )
         ticket = self.ledger.open(tp, chunk.start, chunk.next_offset, chunk.size)
@@ -274,6 +310,34 @@ class Consumer(base.Consumer):  # type: ignore[misc]
         if self._sink is not None:
             await self._sink.release(revoked)
 
+    # -- watching
+
+    async def verify_all_partitions_active(self) -> None:
+        """Log partitions that have work and make no progress; Faust asks now and then."""
+        self.idle_s()
+
+    def idle_s(self) -> dict[TP, float]:
+        """Seconds without progress of each owned partition; 0 where there is nothing to do.
+
+        Progress is a chunk that was acknowledged or a position that moved. There is something to
+        do while chunks are in flight, committed records wait, or no position has been found.
+        """
+        now_s = monotonic()
+        self._stalls.keep(self.ledger)
+        return {tp: self._look(tp, now_s) for tp in self.ledger}
+
+    def _look(self, tp: TP, now_s: float) -> float:
+        done, position, end = self.ledger.done(tp), self._thread.where(tp), self._thread.end(tp)
+        chunks = self.ledger.in_flight(tp)
+        working = bool(chunks) or position is None or (end is not None and position < end)
+        if self._stalls.look(tp, (done, position), now_s, working=working):
+            self.log.error(
+                "%s[%d]: no progress for %.0f s: %d chunks are in hand, acknowledged up to %s, "
+                "fetched up to %s of %s",
+                tp.topic, tp.partition, self._stalls.idle_s(tp, now_s), chunks, done, position, end,
+            )  # fmt: skip
+        return self._stalls.idle_s(tp, now_s)
+
     def lag(self) -> dict[TP, int | None]:
         """Records behind the end of each owned partition that are not acknowledged yet.
 
@@ -291,6 +355,11 @@ class Consumer(base.Consumer):  # type: ignore[misc]
 def _bytes(part: Callable[[Any], bytes | None], records: Iterable[Any]) -> int:
     """Bytes of a part of all records; without a Python step per record."""
     return sum(map(len, filter(None, map(part, records))))
+
+
+def _header_bytes(records: Iterable[Any]) -> int:
+    """Bytes that the headers of all records take in memory, at least."""
+    return HEADER_BYTES_HELD * sum(map(len, map(_HEADERS, records)))
 
 
 class Conductor(FaustConductor):  # type: ignore[misc]

@@ -18,14 +18,28 @@ are pinned to a minor version.
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import (
+    CommitFailedError,
+    ConsumerStoppedError,
+    IllegalStateError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, ensure_aiokafka_TP
 from faust.types import TP
 from mode import Service
 from mode.utils.futures import maybe_async
+
+from models.batches import BoundedConsumer, CorruptBatchError
+from stream.transport.corruption import Held
+from stream.transport.positions import begin, out_of_range
+
+#: So long a partition must have had nothing but markers and aborted records before the offsets
+#: behind them are handed over without a record; a chunk that follows sooner covers them.
+SETTLED_S: Final = 0.5
 
 
 class Fetch(NamedTuple):
@@ -35,7 +49,8 @@ class Fetch(NamedTuple):
         epoch: Number of seeks before it; a fetch of an older epoch is stale.
         start: Where it started, or None right after the position was left to the broker.
         end: Where the next one starts.
-        records: aiokafka's records, in order.
+        records: aiokafka's records, in order; none where the offsets hold only markers and aborted
+            records, and nothing follows yet.
     """
 
     epoch: int
@@ -45,10 +60,10 @@ class Fetch(NamedTuple):
 
 
 class Seek(NamedTuple):
-    """The committed offsets that a seek went to (None: nothing committed yet), and its epoch."""
+    """The offsets that a seek went to, and its epoch."""
 
     epoch: int
-    positions: dict[TP, int | None]
+    positions: dict[TP, int]
 
 
 class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -74,6 +89,8 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
         super().__post_init__()
         self._epoch = 0
         self._cursor: dict[TP, int] = {}
+        self._settled: dict[TP, tuple[int, float]] = {}  # position behind the cursor, since when
+        self.held = Held(self.consumer.incidents)
         self._wake_up = asyncio.Event()
 
     def wake_up(self) -> None:
@@ -97,12 +114,18 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
         """Forget positions, aiokafka looks up new ones; tell the consumer."""
         self._epoch += 1
         self._cursor.clear()
+        self.held.clear()
         await self.consumer.on_partitions_assigned(assigned, generation_id)
 
-    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+    def _create_worker_consumer(self, transport: Any) -> BoundedConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"  # an upstream may write in transactions
-        return consumer
+        consumer._auto_offset_reset = "none"  # in silence; see `positions`
+        return BoundedConsumer.of(consumer, **self.consumer.batch_bounds)
+
+    def _create_client_consumer(self, transport: Any) -> BoundedConsumer:
+        consumer = super()._create_client_consumer(transport)
+        return BoundedConsumer.of(consumer, **self.consumer.batch_bounds)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commit; waits while no broker can. False if the partitions are not ours any more."""
@@ -123,14 +146,27 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
         state = assigned.state_value(key)
         return state.position if state.has_valid_position else None
 
+    def end(self, tp: TP) -> int | None:
+        """Offset behind the last committed record as of the last fetch, None while not known."""
+        assigned = self._ensure_consumer()._subscription.subscription.assignment
+        key = ensure_aiokafka_TP(tp)
+        if assigned is None or key not in assigned.tps:
+            return None
+        state = assigned.state_value(key)
+        known: int | None = state.highwater
+        return known if state.lso is None or state.lso < 0 else state.lso
+
     async def seek_to_committed(self) -> Seek:
-        """Seek to the committed offsets, or to the beginning, in one step; not in changelogs."""
+        """Seek to the committed offsets in one step; not in changelogs.
+
+        Partitions without one begin where `positions.begin` says.
+        """
         seek: Seek = await self.call_thread(self._seek_to_committed, self._ensure_consumer())
         return seek
 
     async def _seek_to_committed(self, consumer: AIOKafkaConsumer) -> Seek:
         partitions = [tp for tp in self.assignment() if not self.consumer._is_changelog_tp(tp)]
-        positions = dict(
+        committed = dict(
             zip(
                 partitions,
                 await asyncio.gather(
@@ -139,16 +175,20 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
                 strict=True,
             )
         )
-        # From here to the end of the loop nothing else runs.
+        positions = {tp: at for tp, at in committed.items() if at is not None}
+        if unknown := committed.keys() - positions.keys():
+            mine = self.consumer
+            positions |= await begin(
+                consumer, unknown, mine.offsets_missing, mine.filtered, mine.incidents
+            )
+        # From here on nothing else runs.
         self._epoch += 1
-        self._cursor = {tp: at for tp, at in positions.items() if at is not None}
-        for tp, at in self._cursor.items():
-            consumer.seek(ensure_aiokafka_TP(tp), at)
-        unknown = [ensure_aiokafka_TP(tp) for tp, at in positions.items() if at is None]
-        seek = Seek(self._epoch, positions)
-        if unknown:
-            await consumer.seek_to_beginning(*unknown)
-        return seek
+        self._cursor = dict(positions)
+        self._settled.clear()
+        for tp, at in positions.items():
+            if consumer._subscription.is_assigned(ensure_aiokafka_TP(tp)):
+                consumer.seek(ensure_aiokafka_TP(tp), at)
+        return Seek(self._epoch, positions)
 
     async def _highwaters(self, partitions: Iterable[TP]) -> dict[TP, int]:
         """The ends of `partitions`, as a fetch sees them; a table is recovered up to there.
@@ -186,20 +226,52 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
         if not self.consumer.flow_active:
             return {}
         fetcher = consumer._fetcher
-        wanted = {ensure_aiokafka_TP(tp) for tp in active_partitions}
+        wanted = {ensure_aiokafka_TP(tp) for tp in active_partitions if tp not in self.held}
         deadline = monotonic() + (timeout or 0.0)
         self._wake_up.clear()
         with fetcher._subscriptions.fetch_context():
             while True:
                 if consumer._closed or fetcher._closed:
                     raise ConsumerStoppedError
-                drained = await fetcher.fetched_records(wanted, 0, max_records)
-                if drained:
-                    return self._note(consumer, drained)
+                drained = await self._drain(consumer, wanted, max_records)
+                fetches = self._note(consumer, drained) | self._passed_over(consumer, wanted)
+                if fetches:
+                    return fetches
                 left = deadline - monotonic()
                 if left <= 0 or self._wake_up.is_set():
                     return {}
                 await self._wait_for_records(fetcher, left)
+
+    async def _drain(
+        self, consumer: AIOKafkaConsumer, wanted: set[Any], max_records: int | None
+    ) -> Mapping[Any, list[Any]]:
+        """What has been fetched; what a fetch met instead is dealt with."""
+        if not wanted:
+            return {}
+        try:
+            drained: dict[Any, list[Any]] = await consumer._fetcher.fetched_records(
+                wanted, 0, max_records
+            )
+        except CorruptBatchError as error:
+            self.held.hold(error)
+            wanted.discard(TopicPartition(error.topic, error.partition))
+        except OffsetOutOfRangeError as error:
+            await self._out_of_range(consumer, *error.args)
+        except NoOffsetForPartitionError:
+            pass  # just assigned; a seek follows
+        else:
+            if self.held:
+                self.held.release(*(TP(tp.topic, tp.partition) for tp in drained))
+            return drained
+        return {}
+
+    async def _out_of_range(
+        self, consumer: AIOKafkaConsumer, offsets: Mapping[TopicPartition, int]
+    ) -> None:
+        for tp, at in offsets.items():
+            changelog = self.consumer._is_changelog_tp(TP(tp.topic, tp.partition))
+            incidents = None if changelog else self.consumer.incidents
+            await out_of_range(consumer, {tp: at}, self.app.conf.id, incidents)
 
     def _note(
         self, consumer: AIOKafkaConsumer, drained: Mapping[Any, list[Any]]
@@ -211,6 +283,27 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
             end = assignment.state_value(tp).position
             fetches[partition] = Fetch(self._epoch, self._cursor.get(partition), end, records)
             self._cursor[partition] = end
+        return fetches
+
+    def _passed_over(self, consumer: AIOKafkaConsumer, wanted: Iterable[Any]) -> dict[TP, Fetch]:
+        """Offsets without a record at the end of partitions: they are to be committed, too."""
+        assignment = consumer._subscription.subscription.assignment
+        fetches: dict[TP, Fetch] = {}
+        for key in wanted:
+            tp = TP(key.topic, key.partition)
+            cursor = self._cursor.get(tp)
+            if cursor is None or assignment is None or key not in assignment.tps:
+                continue
+            state = assignment.state_value(key)
+            if not state.has_valid_position or state.position <= cursor:
+                continue
+            at, since_s = self._settled.get(tp, (None, 0.0))
+            if at != state.position:
+                self._settled[tp] = (state.position, monotonic())
+            elif monotonic() - since_s >= SETTLED_S:
+                del self._settled[tp]
+                fetches[tp] = Fetch(self._epoch, cursor, state.position, [])
+                self._cursor[tp] = state.position
         return fetches
 
     async def _wait_for_records(self, fetcher: Any, seconds: float) -> None:

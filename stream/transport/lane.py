@@ -32,13 +32,14 @@ from aiokafka.errors import (
     UnknownError,
 )
 
-from stream.transport.chunk import Outputs, RecordTooLargeError
+from stream.transport.chunk import Outputs, RecordsRefusedError
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Packed = TypeVar("Packed")  # record batches, whatever the client makes of them
-Shrink = Callable[[Outputs, RecordTooLargeError], Outputs]
+#: What to write instead of outputs of which a topic does not take some.
+Instead = Callable[[Outputs, RecordsRefusedError], Outputs]
 FIRST_BACKOFF_S: Final = 0.1
 LAST_BACKOFF_S: Final = 5.0
 LOST_GRACES: Final = 5  # grace periods
@@ -104,7 +105,7 @@ class Transactions(Protocol[Packed]):
         """Make record batches of outputs, to be written once.
 
         Raises:
-            RecordTooLargeError: If a record does not fit one.
+            RecordsRefusedError: If a record does not fit one, or the topic does not take it.
         """
 
     async def begin(self) -> None:
@@ -114,6 +115,9 @@ class Transactions(Protocol[Packed]):
         """Write into the transaction, and have it commit ``offset`` for the group.
 
         Returns when the brokers have acknowledged everything.
+
+        Raises:
+            RecordsRefusedError: If a topic does not take some of it.
         """
 
     async def commit(self) -> None:
@@ -130,7 +134,7 @@ class _Waiting:
     start: int
     end: int
     outputs: Outputs
-    shrink: Shrink | None
+    instead: Instead | None
     committed: bool = False
 
 
@@ -189,7 +193,7 @@ class Lane(Generic[Packed]):
             return await self._until_claimed()
 
     async def write(
-        self, start: int, end: int, outputs: Outputs, shrink: Shrink | None = None
+        self, start: int, end: int, outputs: Outputs, instead: Instead | None = None
     ) -> None:
         """Commit the outputs of the offsets [start, end) together with offset `end`.
 
@@ -200,15 +204,15 @@ class Lane(Generic[Packed]):
             start: First offset of the chunk.
             end: Offset behind the chunk.
             outputs: What to write.
-            shrink: What to write instead, if a record does not fit a batch.
+            instead: What to write instead, if a topic does not take some of them.
 
         Raises:
             ReleasedError: If the partition is revoked before.
             LaneError: If somebody else has moved the group's offset.
-            RecordTooLargeError: If a record does not fit a batch and there is no `shrink`.
+            RecordsRefusedError: If a topic does not take some of them and there is no `instead`.
             KafkaError: One that no repetition mends.
         """
-        mine = _Waiting(start, end, outputs, shrink)
+        mine = _Waiting(start, end, outputs, instead)
         self._waiting.append(mine)
         async with self._turn:
             if mine in self._waiting:
@@ -233,6 +237,9 @@ class Lane(Generic[Packed]):
             packed = self._pack(group)
             try:
                 await self._unless_released(self._transact(packed, end))
+            except RecordsRefusedError as error:
+                _replace(group, error)
+                self._to(LaneState.UNCLAIMED)
             except KafkaError as error:
                 self._note(error)
             else:
@@ -248,8 +255,8 @@ class Lane(Generic[Packed]):
                 return self._transactions.pack(
                     {t: [r for chunk in group for r in chunk.outputs.get(t, ())] for t in topics}
                 )
-            except RecordTooLargeError as error:
-                _shrink(group, error)
+            except RecordsRefusedError as error:
+                _replace(group, error)
 
     async def release(self) -> None:
         """Give the partition up at once; writers get ReleasedError."""
@@ -315,18 +322,21 @@ class Lane(Generic[Packed]):
         return task.result()
 
 
-def _shrink(group: list[_Waiting], error: RecordTooLargeError) -> None:
-    """Have the chunk whose record is too large say what to write instead."""
-    index = error.index
+def _replace(group: list[_Waiting], error: RecordsRefusedError) -> None:
+    """Have the chunks whose records a topic does not take say what to write instead.
+
+    Raises:
+        RecordsRefusedError: If one of them has nothing to say.
+    """
+    first = 0
     for chunk in group:
-        count = len(chunk.outputs.get(error.topic, ()))
-        if index < count:
-            break
-        index -= count
-    if chunk.shrink is None:
-        raise error
-    local = RecordTooLargeError(error.topic, error.partition, index, error.size, error.limit)
-    chunk.outputs = chunk.shrink(chunk.outputs, local)
+        end = first + len(chunk.outputs.get(error.topic, ()))
+        mine = [index - first for index in error.indices if first <= index < end]
+        first = end
+        if mine and chunk.instead is None:
+            raise error
+        if mine and chunk.instead is not None:
+            chunk.outputs = chunk.instead(chunk.outputs, error.of(mine))
 
 
 def _state_after(error: KafkaError) -> LaneState:

@@ -6,25 +6,28 @@ worker; `lane` says why that is enough. Downstream must read ``read_committed``.
 
 import asyncio
 import logging
-import time
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import NotEnoughReplicasError, UnknownError, UnsupportedVersionError
+from aiokafka.errors import UnknownError, UnsupportedVersionError
 from aiokafka.producer import sender
-from aiokafka.producer.message_accumulator import BatchBuilder
 
-from stream.transport.batches import MAX_BATCH_BYTES, batch_limit, enqueue, pack
-from stream.transport.chunk import Chunk, Outputs
-from stream.transport.lane import Lane, ReleasedError, Shrink, all_of
+from stream.transport.batches import enqueue, pack
+from stream.transport.building import Batch
+from stream.transport.chunk import Chunk, Outputs, RecordsRefusedError
+from stream.transport.incidents import Incidents
+from stream.transport.lane import Instead, Lane, ReleasedError, all_of
+from stream.transport.outputs import OutputTopics
+from stream.transport.producing import BatchRefusedError, calm
+from stream.transport.quiet import quiet
+from stream.transport.sink import CLOSE_S, at_most
+from stream.transport.waiting import Waiting
 
 logger = logging.getLogger(__name__)
 
 REQUEST_S: Final = 15.0  # until a broker that does not answer is given up
 ABORT_S: Final = 1.0  # what a lane that is released spends on aborting, so that readers go on
-CLOSE_S: Final = 5.0
-SELDOM_S: Final = 60.0
 
 #: Brokers since 3.6 check a partition's part in a transaction and often ask for one more try.
 RETRY_MS: Final = 10
@@ -38,29 +41,7 @@ sender.BACKOFF_OVERRIDE = NEXT_TRANSACTION_S
 #: some ten writes; without a pause, the queue there took more time than the pause.
 INTERVAL_S: Final = 0.03
 
-Packed = dict[str, list[BatchBuilder]]  # by topic
-
-
-class _Seldom(logging.Filter):
-    """Lets one of the warnings through that a refused batch is sent again, now and then.
-
-    A few of a hundred transactions meet the broker's check (see `RETRY_MS`), which it calls
-    NotEnoughReplicas; an outage calls itself so too, and must still be seen.
-    """
-
-    _next_s = 0.0
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if NotEnoughReplicasError not in (record.args or ()):
-            return True
-        now_s = time.monotonic()
-        shown = now_s >= self._next_s
-        if shown:
-            self._next_s = now_s + SELDOM_S
-        return shown
-
-
-_seldom = _Seldom()
+Packed = dict[str, list[Batch]]  # by topic
 
 
 class TransactionsUnsupportedError(RuntimeError):
@@ -79,7 +60,8 @@ class TransactionalSink:
             released before it concludes that it still owns its partition.
         transaction_timeout_s: After this the broker aborts a transaction whose worker is gone and
             whose partition nobody has taken over; until then it holds back readers.
-        compression: As aiokafka's ``compression_type``.
+        compression: What packs batches: one of `models.batches.CODECS`.
+        incidents: Told of topics that are missing, and of what they refuse.
     """
 
     commits = True
@@ -92,19 +74,22 @@ class TransactionalSink:
         *,
         heartbeat_s: float,
         transaction_timeout_s: float = 60.0,
-        compression: str | None = None,
+        compression: str = "none",
+        incidents: Incidents | None = None,
     ) -> None:
         self._client = dict(client)
         self._group = group
-        self._topics = tuple(topics)
+        self._incidents = incidents or Incidents()
+        self._topics = OutputTopics(client, topics)
+        self._waiting = Waiting(self._topics.ailments, self._incidents)
         self._grace_s = 3 * heartbeat_s
         self._options: dict[str, Any] = {
             **self._client,
             "transaction_timeout_ms": int(transaction_timeout_s * 1000),
             "request_timeout_ms": int(REQUEST_S * 1000),
             "retry_backoff_ms": RETRY_MS,
-            "compression_type": compression,
         }
+        self._compression = compression
         self._lanes: dict[tuple[str, int], Lane[Packed]] = {}
         self._offsets = GroupOffsets(self._client, group)
 
@@ -115,7 +100,8 @@ class TransactionalSink:
             TransactionsUnsupportedError: If it does not.
             KafkaError: If no broker can be reached, or it refuses the client.
         """
-        self._options["max_batch_size"] = await batch_limit(self._client, self._topics)
+        quiet()
+        await self._topics.start()
         probe = AIOKafkaProducer(**self._client, enable_idempotence=True)
         try:
             await probe.start()
@@ -127,26 +113,42 @@ class TransactionalSink:
         finally:
             await probe.stop()
         await self._offsets.start()
-        sender.log.addFilter(_seldom)  # adding it twice changes nothing
+        self._waiting.start()
 
     async def stop(self) -> None:
         """Release everything and disconnect."""
+        await self._waiting.stop()
         await self.release(list(self._lanes))
         await self._offsets.stop()
+
+    async def filtered(self, partitions: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Which have been filtered before; see `OutputTopics.filtered`."""
+        return await self._topics.filtered(partitions)
 
     async def claim(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Fence whoever wrote these partitions before; see `Sink.claim`.
 
         Raises:
+            PartitionsError: If an output topic has too few partitions.
             KafkaError: One that no repetition mends; others are retried until the release.
         """
         await self.release(list(self._lanes))
-        self._lanes = {key: self._new_lane(*key) for key in partitions}
+        owned = list(partitions)
+        await self._topics.fit(owned)
+        self._lanes = {key: self._new_lane(*key) for key in owned}
         await all_of(*(lane.claim() for lane in self._lanes.values()))
 
     def _new_lane(self, topic: str, partition: int) -> Lane[Packed]:
         tp = TopicPartition(topic, partition)
-        transactions = KafkaTransactions(self._options, self._group, tp, self._offsets)
+        transactions = KafkaTransactions(
+            self._options,
+            self._group,
+            tp,
+            self._offsets,
+            self._topics,
+            self._incidents,
+            codec=self._compression,
+        )
         name = f"{topic}[{partition}]"
         return Lane(name, transactions, grace_s=self._grace_s, interval_s=INTERVAL_S)
 
@@ -159,19 +161,20 @@ class TransactionalSink:
         lanes = [self._lanes.pop(key) for key in partitions if key in self._lanes]
         await all_of(*(lane.release() for lane in lanes))
 
-    async def write(self, chunk: Chunk, outputs: Outputs, shrink: Shrink | None = None) -> None:
+    async def write(self, chunk: Chunk, outputs: Outputs, instead: Instead | None = None) -> None:
         """Commit a chunk; see `Sink.write`.
 
         Raises:
             ReleasedError: If the partition was revoked before.
             LaneError: If somebody else moved the group's offset.
-            RecordTooLargeError: If a record does not fit a batch and there is no `shrink`.
+            RecordsRefusedError: If a topic does not take some and there is no `instead`.
             KafkaError: One that no repetition mends; nothing was committed.
         """
         lane = self._lanes.get((chunk.topic, chunk.partition))
         if lane is None:
             raise ReleasedError(repr(chunk))
-        await lane.write(chunk.start, chunk.next_offset, outputs, shrink)
+        with self._waiting.writing(chunk.partition, (t for t, rows in outputs.items() if rows)):
+            await lane.write(chunk.start, chunk.next_offset, outputs, instead)
 
 
 class GroupOffsets:
@@ -207,6 +210,9 @@ class KafkaTransactions:
         group: The consumer group.
         partition: The input partition.
         offsets: Where its committed offset is looked up.
+        topics: What the output topics take.
+        incidents: Told of what they refuse.
+        codec: What packs batches.
     """
 
     def __init__(
@@ -215,13 +221,19 @@ class KafkaTransactions:
         group: str,
         partition: TopicPartition,
         offsets: GroupOffsets,
+        topics: OutputTopics,
+        incidents: Incidents,
+        *,
+        codec: str = "none",
     ) -> None:
         self._options = dict(options)
         self._options["transactional_id"] = f"{group}-{partition.topic}-{partition.partition}"
-        self._batch_bytes: int = options.get("max_batch_size", MAX_BATCH_BYTES)
+        self._codec = codec
         self._group = group
         self._partition = partition
         self._offsets = offsets
+        self._topics = topics
+        self._incidents = incidents
         self._producer: AIOKafkaProducer | None = None
         self._open = False
 
@@ -229,15 +241,18 @@ class KafkaTransactions:
         """Take a new epoch; see `lane.Transactions.claim`."""
         self._open = False
         await self._retire()
-        self._producer = AIOKafkaProducer(**self._options)
+        self._producer = calm(AIOKafkaProducer(**self._options), self._incidents)
         await self._producer.start()
         return await self._offsets.committed(self._partition)
 
     def pack(self, outputs: Outputs) -> Packed:
         """Make record batches; see `lane.Transactions.pack`."""
         producer, partition = self._ready(), self._partition.partition
+        size = self._topics.batch_bytes
+        for topic, records in outputs.items():
+            self._topics.check(topic, partition, records)
         return {
-            topic: pack(producer, topic, partition, records, self._batch_bytes)
+            topic: pack(producer, topic, partition, records, size, self._codec)
             for topic, records in outputs.items()
         }
 
@@ -253,21 +268,35 @@ class KafkaTransactions:
         what should meet the end of the transaction before, because aiokafka tries that one again
         after `NEXT_TRANSACTION_S`, and one for the offsets after a tenth of a second.
         """
-        producer, partition = self._ready(), self._partition.partition
+        producer = self._ready()
         sent = [
-            await enqueue(producer, topic, partition, batches[0])
-            for topic, batches in packed.items()
-            if batches
+            await self._enqueue(topic, batches, 0) for topic, batches in packed.items() if batches
         ]
         await all_of(
             *sent,
             producer.send_offsets_to_transaction({self._partition: offset}, self._group),
-            *(self._send(topic, batches[1:]) for topic, batches in packed.items()),
+            *(self._send_rest(topic, batches) for topic, batches in packed.items()),
         )
 
-    async def _send(self, topic: str, batches: Sequence[BatchBuilder]) -> None:
-        producer, partition = self._ready(), self._partition.partition
-        await all_of(*[await enqueue(producer, topic, partition, batch) for batch in batches])
+    async def _send_rest(self, topic: str, batches: Sequence[Batch]) -> None:
+        await all_of(*[await self._enqueue(topic, batches, at) for at in range(1, len(batches))])
+
+    async def _enqueue(self, topic: str, batches: Sequence[Batch], at: int) -> asyncio.Task[None]:
+        """Enqueue the batch ``at``; what is returned is done when it is written."""
+        partition = self._partition.partition
+        sent = await enqueue(self._ready(), topic, partition, batches[at])
+
+        async def written() -> None:
+            try:
+                await sent
+            except BatchRefusedError as error:
+                first = sum(batch.record_count() for batch in batches[:at])
+                indices = [first + index for index in error.indices]
+                raise RecordsRefusedError(topic, partition, indices, error.why) from error
+
+        task = asyncio.create_task(written())
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
 
     async def commit(self) -> None:
         """Commit the transaction."""
@@ -277,7 +306,7 @@ class KafkaTransactions:
     async def close(self) -> None:
         """Abort what is open, if that takes no more than `ABORT_S`, and disconnect."""
         if self._open and self._producer is not None:
-            await _at_most(ABORT_S, self._producer.abort_transaction())
+            await at_most(ABORT_S, self._producer.abort_transaction())
         await self._retire()
 
     def _ready(self) -> AIOKafkaProducer:
@@ -288,15 +317,5 @@ class KafkaTransactions:
     async def _retire(self) -> None:
         """Disconnect. An open transaction is left to the next claim of the id, or to time."""
         producer, self._producer = self._producer, None
-        if producer is not None and not await _at_most(CLOSE_S, producer.stop()):
-            await _at_most(CLOSE_S, producer.client.close())
-
-
-async def _at_most(seconds: float, work: Coroutine[Any, Any, object]) -> bool:
-    """Whether `work` ended well in time. Nothing of a producer that is given up matters more."""
-    try:
-        await asyncio.wait_for(work, seconds)
-    except Exception as error:  # noqa: BLE001 - whatever it is: the producer is gone after this
-        logger.debug("on leaving a producer: %r", error)
-        return False
-    return True
+        if producer is not None and not await at_most(CLOSE_S, producer.stop()):
+            await at_most(CLOSE_S, producer.client.close())

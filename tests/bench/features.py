@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import orjson
 
 from models.features import Extractor, FeatureSpec
@@ -150,7 +151,7 @@ def main() -> None:
 
 
 def _take_in(extractor: Extractor, batch: list[bytes]) -> object:
-    return take_in(extractor, batch, 1 << 20)
+    return take_in(extractor, batch, np.full(len(batch), -1), 1 << 20)
 
 
 if __name__ == "__main__":

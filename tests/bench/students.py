@@ -24,10 +24,10 @@ from rich.progress import Progress
 
 from models.examples import read_examples
 from models.features import FeatureSpec
+from models.nets.config import StudentConfig, Target
 from models.nets.embedding import FeatureLayout
 from models.nets.export import export_student
-from models.nets.scale import Target
-from models.nets.student import Student, StudentConfig
+from models.nets.student import Student
 from models.tasks import DEFAULT_TASKS
 from trainer.config import StudentTraining, TrainConfig
 from trainer.distill import fit_student, sets_per_row

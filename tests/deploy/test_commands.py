@@ -45,15 +45,17 @@ def test_environment_is_accepted(
 def test_metrics_are_reachable_from_other_containers(
     process: WeirProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A worker serves its metrics on all addresses of its container, on the known port."""
-    if "worker" in process.arguments:
-        worker = settings_of(process, monkeypatch, tmp_path).worker
-        assert (worker.metrics_host, str(worker.metrics_port)) == ("0.0.0.0", METRICS_PORT)
+    """Metrics are served on all addresses of a container, on the known port."""
+    settings = settings_of(process, monkeypatch, tmp_path)
+    for command, section in (("worker", settings.worker), ("trainer", settings.trainer)):
+        if command in process.arguments:
+            assert (section.metrics_host, str(section.metrics_port)) == ("0.0.0.0", METRICS_PORT)
 
 
 def test_metrics_stay_at_home_by_default() -> None:
     """Only a deployment's configuration opens the metrics endpoint to other machines."""
     assert Settings().worker.metrics_host == "127.0.0.1"
+    assert Settings().trainer.metrics_host == "127.0.0.1"
 
 
 @pytest.mark.parametrize("variable", ["WEIR_KAFKA__BOOTSTRAPS", "WEIR_KAFKAS__BOOTSTRAP"])

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deployment import DOCKERFILES, ROOT, compose_file
+from deployment import DOCKERFILES, ROOT, compose_file, image_environment
 from jsonschema import Draft202012Validator
 
 SCHEMA = json.loads(Path(__file__).with_name("compose.schema.json").read_text())
@@ -107,3 +107,28 @@ def test_clients_reach_kafka_by_the_names_that_it_advertises(compose: dict[str, 
     assert f"localhost{listeners['INTERNAL']}" in kafka["healthcheck"]["test"][1]
     log_dirs = properties["log.dirs"]
     assert f"kafka:{log_dirs}" in kafka["volumes"]
+
+
+def test_logs_are_rotated_and_memory_is_bounded(compose: dict[str, Any]) -> None:
+    """No service fills the disk with its log, or takes memory from the others."""
+    for name, service in compose["services"].items():
+        limits = service["deploy"]["resources"]["limits"]
+        assert {"cpus", "memory"} == set(limits)
+        if name != "topics":
+            assert service["logging"]["options"].keys() == {"max-size", "max-file"}
+        for mount in service.get("tmpfs", []):
+            assert "size=" in mount
+
+
+def test_trainer_lays_rows_out_on_a_disk(compose: dict[str, Any]) -> None:
+    """Its TMPDIR is a volume: a tmpfs would count against the memory that the rebuild needs."""
+    scratch = image_environment("weir-trainer")["TMPDIR"]
+    trainer = compose["services"]["trainer"]
+    assert f"scratch:{scratch}" in trainer["volumes"]
+    assert not any(mount.startswith(scratch) for mount in trainer["tmpfs"])
+
+
+def test_as_many_workers_are_expected_as_there_are(compose: dict[str, Any]) -> None:
+    """The alert on missing workers knows the number of replicas."""
+    worker = compose["services"]["worker"]
+    assert worker["environment"]["WEIR_WORKER__EXPECTED"] == str(worker["deploy"]["replicas"])

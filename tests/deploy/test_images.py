@@ -20,8 +20,10 @@ from deployment import (
     pod_specs,
 )
 from packaging.requirements import Requirement
+from prometheus_client import CollectorRegistry
 
-from stream.metrics import WorkerMetrics
+from models.health import Health
+from models.probes import REVISION_VARIABLE, serve
 
 #: What only training needs.
 HEAVY = {"torch", "scikit-learn", "lightgbm", "onnx", "weir"}
@@ -108,24 +110,58 @@ def test_folders_of_the_settings_are_made_writable() -> None:
                 assert volume.split(":")[1] in made[0]
 
 
-def health(port: str) -> int:
-    """Exit status of the image's health check against ``port``."""
+def health(port: str) -> tuple[int, str]:
+    """Exit status and message of the images' health check against ``port``."""
     command = [sys.executable, str(DEPLOY / "healthcheck.py")]
-    environment = {**os.environ, "WEIR_WORKER__METRICS_PORT": port}
-    return subprocess.run(command, env=environment, check=False, capture_output=True).returncode
+    environment = {**os.environ, "METRICS_PORT": port}
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    return done.returncode, done.stderr
 
 
-def test_health_check_tells_a_live_worker_from_a_dead_one() -> None:
-    """It succeeds where a worker's metrics are served, and fails where nothing listens."""
-    port = WorkerMetrics().serve("127.0.0.1", 0)
-    assert health(str(port)) == 0
-    assert health("1") == 1
-    assert health("") == 1
+def test_health_check_is_readiness() -> None:
+    """It succeeds where a process is ready, and fails with the reason where it is not."""
+    state = Health("worker", ["model"])
+    port = str(serve(CollectorRegistry(), state, "127.0.0.1", 0))
+    assert health(port) == (1, "model: not yet\n")
+    state.met("model")
+    assert health(port) == (0, "")
+    assert health("1")[0] == 1
+    assert health("")[0] == 1
 
 
-def test_health_check_asks_where_the_image_serves() -> None:
-    """The worker's image checks its health with the script, on the port that it exposes."""
-    found = {each.name: each.value for each in final_stage(DOCKERFILES["weir-worker"])}
+@pytest.mark.parametrize(
+    ("image", "variable"),
+    [
+        ("weir-worker", "WEIR_WORKER__METRICS_PORT"),
+        ("weir-trainer", "WEIR_TRAINER__METRICS_PORT"),
+    ],
+)
+def test_health_check_asks_where_the_image_serves(image: str, variable: str) -> None:
+    """An image checks its health with the script, on the port that it serves and exposes."""
+    found = {each.name: each.value for each in final_stage(DOCKERFILES[image])}
     assert '"/opt/weir/bin/healthcheck.py"' in found["HEALTHCHECK"]
-    assert image_environment("weir-worker")["WEIR_WORKER__METRICS_PORT"] == METRICS_PORT
+    environment = image_environment(image)
+    assert environment[variable] == environment["METRICS_PORT"] == METRICS_PORT
     assert found["EXPOSE"] == METRICS_PORT
+
+
+@image
+def test_build_fails_without_the_scanner(dockerfile: Path) -> None:
+    """After the last installation, outside of the sources, the extension itself is imported."""
+    found = [each for each in instructions(dockerfile) if each.stage == 0]
+    installed = max(i for i, each in enumerate(found) if "pip install" in each.value)
+    compilers = [i for i, each in enumerate(found) if "install --yes" in each.value]
+    assert compilers
+    assert all(word in found[compilers[0]].value for word in ("gcc", "libc6-dev"))
+    workdir, check = found[installed + 1 : installed + 3]
+    assert (workdir.name, workdir.value) == ("WORKDIR", "/")
+    assert check.value == '/opt/weir/bin/python -c "from models.features import _scan"'
+
+
+@image
+def test_image_knows_its_revision(dockerfile: Path) -> None:
+    """A build argument becomes the variable that weir_build_info reads."""
+    arguments = [each.value for each in final_stage(dockerfile) if each.name == "ARG"]
+    assert f'{REVISION_VARIABLE}=""' in arguments
+    variables = " ".join(each.value for each in final_stage(dockerfile) if each.name == "ENV")
+    assert f"{REVISION_VARIABLE}=${REVISION_VARIABLE}" in variables

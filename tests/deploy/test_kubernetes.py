@@ -3,7 +3,14 @@
 from typing import Any
 
 import yaml
-from deployment import DEPLOY, DOCKERFILES, METRICS_PORT, manifests, pod_specs
+from deployment import (
+    DEPLOY,
+    DOCKERFILES,
+    METRICS_PORT,
+    image_environment,
+    manifests,
+    pod_specs,
+)
 
 from models.settings import load_settings
 
@@ -41,7 +48,7 @@ def test_volumes_are_there() -> None:
             elif "persistentVolumeClaim" in volume:
                 used.add(volume["persistentVolumeClaim"]["claimName"])
             else:
-                assert volume == {"emptyDir": {}}
+                assert set(volume["emptyDir"]) == {"sizeLimit"}
     assert used == claims
 
 
@@ -94,18 +101,90 @@ def test_autoscaler_owns_the_workers_and_stops_at_the_partitions() -> None:
 
 
 def test_probes_and_scraping_ask_the_metrics_port() -> None:
-    """Probes and Prometheus ask the one named port; only the trainer serves no metrics."""
-    for name, template in templates().items():
+    """Probes ask whether a process lives or is ready, on the port that Prometheus scrapes."""
+    assert templates().keys() == {"weir-worker", "weir-feedback", "weir-trainer"}
+    for template in templates().values():
         container = template["spec"]["containers"][0]
-        probes = [container[key] for key in container if key.endswith("Probe")]
-        annotations = template["metadata"].get("annotations", {})
-        if name == "weir-trainer":
-            assert (probes, annotations) == ([], {})
-            continue
+        probes = {key: container[key]["httpGet"] for key in container if key.endswith("Probe")}
+        assert probes == {
+            "startupProbe": {"path": "/live", "port": "metrics"},
+            "readinessProbe": {"path": "/ready", "port": "metrics"},
+            "livenessProbe": {"path": "/live", "port": "metrics"},
+        }
         assert container["ports"] == [{"name": "metrics", "containerPort": int(METRICS_PORT)}]
-        assert {probe["httpGet"]["port"] for probe in probes} == {"metrics"}
-        assert len(probes) == 3
-        assert annotations["prometheus.io/port"] == METRICS_PORT
+        assert template["metadata"]["annotations"]["prometheus.io/port"] == METRICS_PORT
+
+
+def component(folder: str, name: str) -> dict[str, Any]:
+    """A manifest of a component, which its kustomization lists."""
+    path = DEPLOY / "kubernetes" / folder
+    assert name in yaml.safe_load((path / "kustomization.yaml").read_text())["resources"]
+    found: dict[str, Any] = yaml.safe_load((path / name).read_text())
+    return found
+
+
+def pod_names() -> set[str]:
+    """The name label of every pod."""
+    return {
+        each["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"]
+        for each in (*of_kind("Deployment"), *of_kind("Job"))
+    }
+
+
+def test_lag_scales_as_the_cpu_does() -> None:
+    """KEDA reads the group's lag on the requests, and keeps to the bounds of what it replaces."""
+    scaled = component("keda", "scaledobject.yaml")["spec"]
+    (autoscaler,) = of_kind("HorizontalPodAutoscaler")
+    settings = load_settings(DEPLOY / "kubernetes" / "weir.toml")
+    assert scaled["scaleTargetRef"]["name"] == autoscaler["spec"]["scaleTargetRef"]["name"]
+    assert scaled["minReplicaCount"] == autoscaler["spec"]["minReplicas"]
+    assert scaled["maxReplicaCount"] == autoscaler["spec"]["maxReplicas"]
+    trigger = scaled["triggers"][0]["metadata"]
+    assert trigger["bootstrapServers"] == settings.kafka.bootstrap
+    assert trigger["consumerGroup"] == settings.kafka.group
+    assert trigger["topic"] == settings.topics.requests
+    replaced = yaml.safe_load((DEPLOY / "kubernetes" / "keda" / "kustomization.yaml").read_text())
+    (patch,) = [yaml.safe_load(each["patch"]) for each in replaced["patches"]]
+    assert (patch["kind"], patch["$patch"]) == ("HorizontalPodAutoscaler", "delete")
+    assert patch["metadata"] == autoscaler["metadata"]
+
+
+def test_monitor_finds_every_pod_that_has_metrics() -> None:
+    """All but the job that makes topics, by the port that they name."""
+    monitor = component("monitoring", "podmonitor.yaml")["spec"]
+    (labels,) = monitor["selector"]["matchExpressions"]
+    assert set(labels["values"]) == pod_names() - {"weir-topics"}
+    assert [each["port"] for each in monitor["podMetricsEndpoints"]] == ["metrics"]
+
+
+def test_network_is_closed_but_for_what_is_needed() -> None:
+    """Every pod is meant; in by the metrics port, out to Kafka, names and an object store."""
+    (policy,) = of_kind("NetworkPolicy")
+    (labels,) = policy["spec"]["podSelector"]["matchExpressions"]
+    assert set(labels["values"]) == pod_names()
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    (way_in,) = policy["spec"]["ingress"]
+    assert [port["port"] for port in way_in["ports"]] == [int(METRICS_PORT)]
+    kafka = int(load_settings(DEPLOY / "kubernetes" / "weir.toml").kafka.bootstrap.split(":")[1])
+    assert any(
+        port["port"] <= kafka <= port.get("endPort", port["port"])
+        for rule in policy["spec"]["egress"]
+        for port in rule["ports"]
+    )
+
+
+def test_as_many_workers_are_expected_as_the_autoscaler_keeps() -> None:
+    """The alert on missing workers knows the least number of replicas."""
+    (autoscaler,) = of_kind("HorizontalPodAutoscaler")
+    expected = load_settings(DEPLOY / "kubernetes" / "weir.toml").worker.expected
+    assert expected == autoscaler["spec"]["minReplicas"]
+
+
+def test_trainer_lays_rows_out_on_its_scratch() -> None:
+    """TMPDIR is a mounted folder that its ephemeral storage has room for."""
+    container = templates()["weir-trainer"]["spec"]["containers"][0]
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    assert mounts[image_environment("weir-trainer")["TMPDIR"]] == "scratch"
 
 
 def test_pods_have_no_rights_that_they_do_not_need() -> None:
@@ -119,4 +198,4 @@ def test_pods_have_no_rights_that_they_do_not_need() -> None:
                 "readOnlyRootFilesystem": True,
                 "capabilities": {"drop": ["ALL"]},
             }
-            assert "memory" in container["resources"]["limits"]
+            assert {"memory", "ephemeral-storage"} <= container["resources"]["limits"].keys()

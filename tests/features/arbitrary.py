@@ -1,17 +1,23 @@
 """Specs, and arbitrary JSON at, above and below their paths."""
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from hypothesis import strategies as st
 
 from models.features import FeatureSpec
+from models.features.path import INSIDE
 
 EVERY_KIND = """
 [[feature]]
 name = "os"
 kind = "categorical"
-path = "device.os"
+path = ["device.os", "device.sua.brand", "ext.os[1]"]
 size = 50
+zeros_missing = true
 [[feature]]
 name = "width"
 kind = "numeric"
@@ -20,18 +26,23 @@ boundaries = [320, 640.5, 1080]
 [[feature]]
 name = "floor"
 kind = "numeric"
-path = "imp[0].bidfloor"
+path = [
+  "imp[0].bidfloor",
+  "imp[*].bidfloor",
+  { path = "imp[*].pmp.deals[*].floor", plus = 2 },
+  "ext.floors[0]",
+]
 log = { low = 0.1, high = 10, buckets = 2 }
 [[feature]]
 name = "cat"
 kind = "tags"
-path = "site.cat[*]"
+path = ["site.cat[*]", "app.cat[*]", "site.data[*].id"]
 size = 20
 slots = 2
 [[feature]]
 name = "segment"
 kind = "tags"
-path = "user.data[*].segment[*].id"
+path = ["user.data[*].segment[*].id", "user.ids[*].all[*]"]
 size = 30
 slots = 3
 [[feature]]
@@ -43,7 +54,7 @@ slots = 2
 [[feature]]
 name = "word"
 kind = "tags"
-path = "user.keywords"
+path = ["user.keywords", "user.kwarray"]
 split = ","
 size = 40
 slots = 2
@@ -64,10 +75,31 @@ kind = "count"
 path = "imp[*].pmp.deals[*]"
 boundaries = [2, 4]
 [[feature]]
+name = "currency"
+kind = "categorical"
+path = ["cur[0]", "imp[*].cur"]
+size = 20
+[[feature]]
+name = "buyers"
+kind = "count"
+path = ["bcat[*]", "ext.grid[*][*]"]
+boundaries = [2, 3]
+[[feature]]
+name = "native_w"
+kind = "numeric"
+path = ["imp[0].native.request{}.assets[*].img.w", "imp[0].native.request{}.w"]
+boundaries = [300, 600]
+[[feature]]
+name = "native_type"
+kind = "tags"
+path = "imp[0].native.request{}.assets[*].types[*]"
+size = 10
+slots = 2
+[[feature]]
 name = "hour"
 kind = "time"
-path = "ext.ts"
-utc_offset = "device.geo.utcoffset"
+path = ["ext.ts", "ext.times[0]", "$timestamp"]
+utc_offset = ["device.geo.utcoffset", "user.geo.utcoffset"]
 part = "hour-of-week"
 [[feature]]
 name = "day"
@@ -97,10 +129,27 @@ SCALARS = (
     | st.booleans()
     | st.integers(-(1 << 63), (1 << 64) - 1)
     | st.integers(-3, 2000)
+    | st.sampled_from([1767268800, 1767268800000, 1767268800000000, 1767268800000000000])
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=6)
     | st.sampled_from(
-        ["300", " 5 ", "1e3", "1_0", "nan", "inf", "-1e999", "a,b", "", "٣", "\ud800"]
+        [
+            "300",
+            " 5 ",
+            "1e3",
+            "1_0",
+            "nan",
+            "inf",
+            "-1e999",
+            "a,b",
+            "",
+            "٣",
+            "\ud800",
+            "a\udfff",
+        ]
+    )
+    | st.sampled_from(
+        ["0", "0-0", "00000000-0000", "-", " 7 ,, 8", '{"w":300}', "{", "[1]", "IAB1"]
     )
 )
 JSON = st.recursive(
@@ -108,6 +157,24 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
     max_leaves=6,
 )
+
+
+TIMES = st.sampled_from(
+    [-1, 0, 1_767_268_800, 1_767_268_800_000, 1_767_268_800_000_000, (1 << 63) - 1, -(1 << 63)]
+) | st.integers(-(1 << 63), (1 << 63) - 1)
+"""Timestamps of records, of any unit and none."""
+
+
+def none(count: int) -> npt.NDArray[np.int64]:
+    """As many records without a timestamp."""
+    return np.full(count, -1, np.int64)
+
+
+def steps_of(spec: FeatureSpec) -> Iterator[tuple[str | int, ...]]:
+    """Every path of the spec."""
+    for feature in spec.features:
+        yield from (place.path.steps for place in feature.places)
+        yield from (path.steps for path in feature.utc_offset)
 
 
 def put(node: Any, steps: tuple[str | int, ...], value: Any) -> Any:
@@ -118,6 +185,9 @@ def put(node: Any, steps: tuple[str | int, ...], value: Any) -> Any:
     if isinstance(step, str):
         kept = node if isinstance(node, dict) else {}
         return {**kept, step: put(kept.get(step), rest, value)}
+    if step == INSIDE:
+        said = json.loads(node) if isinstance(node, str) and node.startswith('{"') else None
+        return json.dumps(put(said, rest, value))
     items = list(node) if isinstance(node, list) else []
     if step == -1:
         return [*items, put(None, rest, value)]
@@ -129,8 +199,7 @@ def put(node: Any, steps: tuple[str | int, ...], value: Any) -> Any:
 @st.composite
 def requests_for(draw: st.DrawFn, spec: FeatureSpec) -> dict[str, Any]:
     """A request with values at, and now and then above, paths of the spec."""
-    paths = [f.path.steps for f in spec.features if f.path]
-    paths += [f.utc_offset.steps for f in spec.features if f.utc_offset]
+    paths = list(steps_of(spec))
     request: dict[str, Any] = {}
     for steps in draw(st.lists(st.sampled_from(paths), max_size=25)):
         depth = draw(st.integers(1, len(steps)) | st.just(len(steps)))

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pytest
 import xxhash
@@ -19,7 +20,9 @@ from hypothesis import strategies as st
 
 from models.features import Extractor, FeatureSpec
 from models.features.native import NATIVE
-from tests.features.arbitrary import JSON, SPECS, put, requests_for
+from models.features.path import INSIDE
+from models.lenient_json import loads
+from tests.features.arbitrary import JSON, SPECS, none, put, requests_for, steps_of
 from trainer.traffic.simulator import Simulator
 
 pytestmark = pytest.mark.skipif(not NATIVE, reason="models.features._scan is not built")
@@ -50,17 +53,25 @@ def scan(
     spec: FeatureSpec, values: list[bytes]
 ) -> tuple[list[str | None], dict[int, list[int]], list[int]]:
     """Ids of requests, of features where it did not give up, and hashes."""
-    found = Extractor(spec.features, native=True).scan(values, MAX)
+    times_N = stamps(len(values))
+    found = Extractor(spec.features, native=True).scan(values, times_N, MAX)
     ids_NC = found.ids_NC.tolist()
     rows = {n: ids_NC[n] for n, given in enumerate(found.request_ids) if given is not None}
     return found.request_ids, rows, found.hashes_N.tolist()
 
 
+def stamps(count: int) -> npt.NDArray[np.int64]:
+    """Timestamps of records in every unit, and some that are none."""
+    some = [-1, 1_767_268_800_123, 1_767_268_800, 1_767_268_800_123_456, (1 << 63) - 1, -(1 << 63)]
+    return np.resize(np.array(some, np.int64), count)
+
+
 def compare(spec: FeatureSpec, values: list[bytes]) -> int:
     """Whatever is scanned is what Python reads; returns how much was not scanned."""
     request_ids, rows, hashes = scan(spec, values)
-    documents = [orjson.loads(values[n]) for n in rows]
-    ids_NC = Extractor(spec.features, native=False).extract(documents)
+    documents = [loads(values[n]) for n in rows]
+    times_N = stamps(len(values))[list(rows)]
+    ids_NC = Extractor(spec.features, native=False).extract(documents, times_N)
     for (n, ids_C), document, expected_C in zip(rows.items(), documents, ids_NC, strict=True):
         assert request_ids[n] == document["id"]
         assert hashes[n] == xxhash.xxh3_64_intdigest(document["id"].encode())
@@ -70,12 +81,19 @@ def compare(spec: FeatureSpec, values: list[bytes]) -> int:
 
 def paths(spec: FeatureSpec) -> Iterator[tuple[str | int, ...]]:
     """Every path of the spec and everything above one, with [*] as the first two elements."""
-    found = [f.path.steps for f in spec.features if f.path]
-    found += [f.utc_offset.steps for f in spec.features if f.utc_offset]
-    for steps in dict.fromkeys(found):
+    for steps in dict.fromkeys(steps_of(spec)):
         for element in (0, 1) if -1 in steps else (0,):
             for depth in range(1, len(steps) + 1):
                 yield tuple(element if step == -1 else step for step in steps[:depth])
+
+
+def with_token(base: Any, steps: tuple[str | int, ...], token: str) -> bytes:
+    """``base`` with JSON as it is written at a path, inside of a text where the path goes there."""
+    if INSIDE in steps[:-1]:
+        at = steps.index(INSIDE)
+        inner = with_token(None, steps[at + 1 :], token).decode()
+        return orjson.dumps(put(base, steps[:at], inner))
+    return orjson.dumps(put(base, steps, "@@")).replace(b'"@@"', token.encode())
 
 
 def written(document: Any) -> Iterable[bytes]:
@@ -109,10 +127,12 @@ def test_all_simulated_traffic_is_scanned_alike(name: str) -> None:
         }
         request["imp"][0]["ext"] = {"jd": {"sku": rng.randrange(10**5), "cate": rng.random()}}
         values.append(orjson.dumps(request))
-    whole_NC = SPECS[name].extractor().extract([orjson.loads(value) for value in values])
+    times_N = stamps(len(values))
+    requests = [orjson.loads(value) for value in values]
+    whole_NC = SPECS[name].extractor().extract(requests, times_N)
     extractor = Extractor(SPECS[name].features, native=True)
     cuts = [0, *sorted(rng.sample(range(len(values)), 40)), len(values)]
-    pieces = [extractor.scan(values[a:b], MAX) for a, b in pairwise(cuts)]
+    pieces = [extractor.scan(values[a:b], times_N[a:b], MAX) for a, b in pairwise(cuts)]
     assert all(given is not None for piece in pieces for given in piece.request_ids)
     np.testing.assert_array_equal(np.concatenate([p.ids_NC for p in pieces]), whole_NC)
 
@@ -123,8 +143,7 @@ def test_all_simulated_traffic_is_scanned_alike(name: str) -> None:
 def test_equal_on_arbitrary_json(name: str, data: st.DataObject) -> None:
     """Whatever lies at, above and below the paths, and however it is written."""
     request = {**REQUEST, **data.draw(requests_for(SPECS[name]))}
-    values = [value for value in written(request) if decodes(value)]
-    compare(SPECS[name], values)
+    compare(SPECS[name], [value for value in written(request) if decodes(value)])
 
 
 @settings(max_examples=100, deadline=None)
@@ -137,7 +156,7 @@ def test_equal_on_any_object(root: dict[str, Any]) -> None:
 
 def decodes(value: bytes) -> bool:
     try:
-        orjson.loads(value)
+        loads(value)
     except ValueError:
         return False
     return True
@@ -149,9 +168,7 @@ def test_equal_on_special_values_everywhere(name: str) -> None:
     spec = SPECS[name]
     base = orjson.loads(simulated(1)[0])
     values = [
-        orjson.dumps(put(base, steps, "@@")).replace(b'"@@"', token.encode())
-        for steps in dict.fromkeys(paths(spec))
-        for token in TOKENS
+        with_token(base, steps, token) for steps in dict.fromkeys(paths(spec)) for token in TOKENS
     ]
     assert compare(spec, values) < len(values) / 4
 
@@ -161,11 +178,11 @@ def test_numbers_beside_each_boundary_fall_alike() -> None:
     spec = SPECS["openrtb"]
     values = []
     for feature in spec.features:
-        if feature.kind == "numeric" and feature.path:
-            for edge in feature.boundaries:
+        for place in feature.places if feature.kind == "numeric" else ():
+            for edge in (edge - place.plus for edge in feature.boundaries):
                 for near in (edge, math.nextafter(edge, -math.inf), math.nextafter(edge, math.inf)):
                     values += [
-                        orjson.dumps(put(REQUEST, feature.path.steps, said))
+                        orjson.dumps(put(REQUEST, place.path.steps, said))
                         for said in (near, repr(near))
                     ]
     assert compare(spec, values) == 0
@@ -220,13 +237,13 @@ def test_values_that_are_no_bytes_or_too_long_are_given_up_on() -> None:
     value = orjson.dumps(REQUEST)
     extractor = Extractor(SPECS["jd"].features, native=True)
     odd: list[Any] = [None, b"", value.decode(), bytearray(value), 7, value + b" ", value]
-    assert extractor.scan(odd, len(value)).request_ids == [None] * 6 + ["1"]
-    assert extractor.scan([], 9).ids_NC.shape == (0, SPECS["jd"].columns)
+    assert extractor.scan(odd, none(7), len(value)).request_ids == [None] * 6 + ["1"]
+    assert extractor.scan([], none(0), 9).ids_NC.shape == (0, SPECS["jd"].columns)
 
 
 def test_a_scanner_without_features_still_finds_ids() -> None:
     """With no features at all, requests and their hashes are found."""
-    found = Extractor((), native=True).scan([orjson.dumps(REQUEST), b"{}"], MAX)
+    found = Extractor((), native=True).scan([orjson.dumps(REQUEST), b"{}"], none(2), MAX)
     assert found.request_ids == ["1", None]
     assert found.ids_NC.shape == (2, 0)
 
@@ -236,16 +253,34 @@ def test_a_broken_plan_is_refused() -> None:
     from models.features import _scan  # noqa: PLC0415 - it may be absent
 
     nodes = struct.pack("14Q", *[0] * 7, 63, 0, 1, 0, 0, 0, 0)
-    for kind in range(7):
-        op = struct.pack("7Q", kind, 9, 0, 1, 1, 0, 1)
-        arrays = (nodes, op, b"", b"", b"", b"", bytes(8), b"", b"", b"", b"")
-        if kind < 6:
+    for kind in range(10):
+        op = struct.pack("8Q", kind, 9, 0, 1, 1, 0, 9, 1)
+        arrays = (nodes, op, b"", b"", b"", b"", bytes(8), b"", b"", b"", b"", b"", b"")
+        if kind < 7:
             with pytest.raises(ValueError, match="op 0 is outside its arrays"):
-                _scan.Plan(arrays, 0, 0, 0)
+                _scan.Plan(arrays, 2, 1, 0, 0)
         with pytest.raises(ValueError, match="outside its arrays"):
-            _scan.Plan((nodes + nodes[:56], op[:0], *arrays[2:]), 0, 0, 0)
+            _scan.Plan((nodes + nodes[:56], op[:0], *arrays[2:]), 2, 1, 0, 0)
+    whole = (nodes[:64] + bytes(48), b"", b"", b"", b"", b"", bytes(8), *[b""] * 6)
+    _scan.Plan(whole, 2, 1, 0, 0)
+    for at, record in (
+        (7, (0, 0, 0, 1, 0)),
+        (7, (0, 1, 0, 0, 0)),
+        (7, (0, 0, 0, 0, 3)),
+        (7, (2, 0, 0, 0, 0)),
+        (8, (1,)),
+        (10, (0, 1, 2)),
+        (10, (2, 0, 1)),
+        (11, (0, 0, 0, 0, 0)),
+    ):
+        broken = (*whole[:at], struct.pack(f"{len(record)}Q", *record), *whole[at + 1 :])
+        with pytest.raises(ValueError, match="a record is outside its arrays"):
+            _scan.Plan(broken, 2, 1, 0, 0)
+    for seen, times in ((3, 1), (2, 0)):
+        with pytest.raises(ValueError, match="a record is outside its arrays"):
+            _scan.Plan(whole, seen, times, 0, 0)
     with pytest.raises(ValueError, match="an array is missing"):
-        _scan.Plan((), 0, 0, 0)
+        _scan.Plan((), 0, 1, 0, 0)
 
 
 def scan_bytes() -> int:
@@ -264,10 +299,10 @@ def test_nothing_leaks() -> None:
     base = orjson.loads(values[0])
     for steps in list(paths(spec))[::7]:
         for token in TOKENS[::5]:
-            values.append(orjson.dumps(put(base, steps, "@@")).replace(b'"@@"', token.encode()))
+            values.append(with_token(base, steps, token))
 
     def batch() -> None:
-        extractor.scan(values, MAX)
+        extractor.scan(values, none(len(values)), MAX)
         Extractor(SPECS["every-kind"].features, native=True)
 
     tracemalloc.start()

@@ -64,14 +64,22 @@ def test_hash_ignores_layout_and_sees_content() -> None:
     spec = FeatureSpec.parse(scale, "a")
     assert FeatureSpec.parse("# a comment\n" + same, "b") == spec
     assert re.fullmatch("[0-9a-f]{32}", spec.hash)
-    changes = [("16", "17"), ("device.os", "device.osv"), ('"os"', '"os2"'), ("100]", "101]")]
+    changes = [
+        ("16", "17"),
+        ("device.os", "device.osv"),
+        ('"os"', '"os2"'),
+        ("100]", "101]"),
+        ("size = 16", "size = 16\nzeros_missing = true"),
+        ('"device.w"', '["device.w", "imp[0].w"]'),
+        ('"device.w"', '[{ path = "device.w", plus = 1 }]'),
+    ]
     hashes = {FeatureSpec.parse(scale.replace(*change), "c").hash for change in changes}
-    assert len(hashes | {spec.hash}) == 5
+    assert len(hashes | {spec.hash}) == 8
 
 
 @pytest.mark.parametrize(
     ("name", "digest"),
-    [("openrtb", "a0badf944a69362cc11fefc782548eb6"), ("jd", "773491c1f380e57dd39c952308afeae0")],
+    [("openrtb", "eacd349a174177e2b6d72e66512f04f4"), ("jd", "fe7fec759943cb2a718bf2840074eb8c")],
 )
 def test_shipped_hashes_are_these(name: str, digest: str) -> None:
     """A change of a shipped spec is deliberate: artifacts trained on it no longer fit."""
@@ -103,7 +111,22 @@ MISTAKES = [
     (feature(kind="categorical", size="9"), "path: must be a path"),
     (feature(kind="categorical", path='"imp[0]..w"', size="9"), "path: 'imp[0]..w': '' is not a"),
     (feature(kind="categorical", path='"imp[-1].w"', size="9"), "'imp[-1]' is not a segment"),
-    (feature(kind="categorical", path='"imp[*].w"', size="9"), "reaches many values"),
+    (feature(kind="tags", path='"imp[*].w"', size="9", slots="1", split='","'), "reaches many"),
+    (feature(kind="time", path='"imp[*].w"', part='"hour-of-day"'), "reaches many values"),
+    (feature(kind="categorical", path='"ext.a{}"', size="9"), "{} stands once, with a name after"),
+    (feature(kind="categorical", path='"ext.a{}.b{}.c"', size="9"), "{} stands once"),
+    (feature(kind="categorical", path='"ext.a[0]{}.c"', size="9"), "is not a segment"),
+    (feature(kind="categorical", path="[]", size="9"), "path: must be a path, or a list of 1 to"),
+    (feature(kind="categorical", path='["id", "id"]', size="9"), "path: lists a path twice"),
+    (feature(kind="categorical", path='["id", 3]', size="9"), "must be a path such as"),
+    (feature(kind="categorical", path='["id", "devise.os"]', size="9"), "did you mean 'device'?"),
+    (feature(path='[{ path = "at", plus = 0.5 }]', boundaries="[1]"), "plus = INTEGER"),
+    (feature(path='[{ path = "at", add = 5 }]', boundaries="[1]"), "plus = INTEGER"),
+    (feature(path='[{ path = "at", plus = 2000000 }]', boundaries="[1]"), "must lie within"),
+    (feature(kind="time", path='["$timestamp", "ext.ts"]', part='"hour-of-day"'), "be the last"),
+    (feature(path='["at", "$timestamp"]', boundaries="[1]"), "'$timestamp' is not a field"),
+    (feature(kind="categorical", path='"id"', size="9", zeros_missing="1"), "true or false"),
+    (feature(path='"at"', boundaries="[1]", zeros_missing="true"), "zeros_missing: unknown key"),
     (feature(kind="categorical", path='"imp.tagid"', size="9"), "'imp' is a list"),
     (feature(kind="categorical", path='"site[0].id"', size="9"), "'site' is an object"),
     (feature(kind="categorical", path='"site"', size="9"), "'site' is an object"),
@@ -153,7 +176,8 @@ def test_a_cross_of_many_slots_is_refused() -> None:
 def test_paths_are_free_without_a_schema() -> None:
     """Without a declared schema a path may begin anywhere."""
     text = BASE.replace('schema = "openrtb-2"', "").replace("device.os", "anything.at[3].all")
-    assert str(FeatureSpec.parse(text, "own").features[0].path) == "anything.at[3].all"
+    (place,) = FeatureSpec.parse(text, "own").features[0].places
+    assert str(place) == "anything.at[3].all"
 
 
 def test_an_unknown_spec_names_those_that_ship() -> None:

@@ -11,16 +11,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from models.features import FeatureSpec
 from models.kafka import client_options
 from models.settings import Settings, TopicSettings, load_settings
 from stream.broker import EmbeddedBroker
+from stream.feedback import changelog_of, joins_partitions
+from stream.processes import ChildProcess
 from stream.records import Decision, Outcome, Reason, TrainingExample
-from stream.topics import ensure_topics
+from stream.topics import TopicError, ensure_topics
 from stream.transport import ChunkSink, Outgoing
 from tests.conftest import connection
 
@@ -85,9 +89,11 @@ class Reader:
         self._consumer = consumer
         self.examples: list[TrainingExample] = []
 
-    async def until(self, done: Callable[[list[TrainingExample]], bool]) -> None:
-        """Read on until `done`, 40 seconds at most."""
-        deadline = time.monotonic() + 40
+    async def until(
+        self, done: Callable[[list[TrainingExample]], bool], seconds: float = 60
+    ) -> None:
+        """Read on until `done`, for so long at most."""
+        deadline = time.monotonic() + seconds
         while not done(self.examples):
             assert time.monotonic() < deadline, f"{len(self.examples)} examples came"
             for records in (await self._consumer.getmany(timeout_ms=200)).values():
@@ -139,8 +145,59 @@ async def test_labels_are_right_across_a_kill(hasty_settings: Settings, tmp_path
         await consumer.stop()
     newest = {e.request_id: e for e in reader.examples}
     assert {rid: newest[rid].labels for rid in expected} == expected
-    assert "0]@0: not joined: outcome: not JSON" in log.read_text()
+    assert "0]@0: not joined: outcome" in log.read_text()
     check_content(newest["r5"], start)
+
+
+async def create(settings: Settings, counts: dict[str, int]) -> None:
+    admin = AIOKafkaAdminClient(**client_options(settings.kafka))
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(name, count, 1) for name, count in counts.items()])
+    finally:
+        await admin.close()
+
+
+@pytest.mark.broker
+async def test_partition_counts_are_those_of_the_topics(
+    hasty_settings: Settings, tmp_path: Path
+) -> None:
+    """A joins topic of one partition (created by a broker, say) is no less right."""
+    settings, topics = hasty_settings.override({"kafka.partitions": 5}), hasty_settings.topics
+    await create(
+        settings, {topics.passed: 2, topics.outcomes: 2, topics.joins: 1, topics.examples: 1}
+    )
+    start = int(time.time() * 1000)
+    command = ["worker", "--role", "feedback"]
+    async with (
+        ChunkSink(client_options(settings.kafka)) as sink,
+        AIOKafkaConsumer(
+            topics.examples, **client_options(settings.kafka), auto_offset_reset="earliest"
+        ) as consumer,
+        ChildProcess("feedback", command, tmp_path / "log", settings.environment()) as child,
+    ):
+        for number in range(REQUESTS):
+            await sink.send(topics.passed, number % PARTITIONS, [passed(number, start + number)])
+        clicks = [Outcome(f"r{i}", "click", start + i + 100) for i in range(REQUESTS)]
+        await publish_outcomes(sink, topics.outcomes, clicks)
+        await Reader(consumer).until(
+            lambda seen: sum(e.labels["click"] == 1 for e in seen) == REQUESTS
+        )
+        child.check()
+    assert await joins_partitions(settings) == 1
+
+
+@pytest.mark.broker
+async def test_joins_of_another_count_than_their_state_are_refused(
+    hasty_settings: Settings,
+) -> None:
+    """One sentence says why, and what to do; a missing joins topic is named, too."""
+    settings, topics = hasty_settings, hasty_settings.topics
+    with pytest.raises(TopicError, match=f"{topics.joins}: no such topic"):
+        await joins_partitions(settings)
+    await create(settings, {topics.joins: 2, changelog_of(settings): 3, topics.examples: 2})
+    with pytest.raises(TopicError, match=rf"{topics.joins} has 2 .* has 3: what waits"):
+        await joins_partitions(settings)
 
 
 def plan(
@@ -192,7 +249,7 @@ async def processed(settings: Settings, topic: str) -> None:
 
 async def close_windows(sink: ChunkSink, topic: str, reader: Reader, start: int) -> None:
     """Close all windows with requests of a later time, and wait for what follows."""
-    for number in range(1000, 1016):
+    for number in range(1000, 1080):
         await sink.send(topic, number % PARTITIONS, [passed(number, start + 400_000)])
     own = {f"r{number}" for number in range(REQUESTS)}
     await reader.until(lambda seen: len({e.request_id for e in seen if e.mature} & own) == REQUESTS)
@@ -201,6 +258,7 @@ async def close_windows(sink: ChunkSink, topic: str, reader: Reader, start: int)
 def check_content(example: TrainingExample, start: int) -> None:
     spec = FeatureSpec.load("openrtb")
     request = orjson.loads(passed(5, 0).value or b"")
-    assert example.features == spec.extractor().extract([request])[0].tolist()
+    times_N = np.array([start + 5])
+    assert example.features == spec.extractor().extract([request], times_N)[0].tolist()
     assert (example.ts, example.spec) == (start + 5, spec.hash)
     assert example.decision == Decision("m1", 0.05, 0.5, Reason.SCORE, 1.0, 5)

@@ -23,7 +23,7 @@ from stream.kafka_cluster import KafkaCluster
 from stream.kafka_security import unsigned_token
 from stream.processes import ChildProcess, free_port
 from stream.topics import ensure_topics
-from tests.stream.test_cli import COMMANDS, one_sentence, told, weir
+from tests.stream.test_cli_faults import COMMANDS, one_sentence, told, weir
 from tests.stream.test_worker import publish, until
 
 pytestmark = pytest.mark.kafka

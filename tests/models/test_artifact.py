@@ -1,15 +1,23 @@
 import json
+import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from models.artifact import ArtifactError, ArtifactFault, load_artifact, write_artifact
+from models.bounds import (
+    MAX_MANIFEST_BYTES,
+    MAX_OTHER_FILE_BYTES,
+    MAX_SPEC_BYTES,
+    MAX_STUDENT_BYTES,
+)
 from models.manifest import Manifest, sha256
+from tests.tiny_artifact import tiny_manifest
 
 Make = Callable[..., Path]
 
@@ -60,15 +68,22 @@ def test_a_missing_file_is_named(make_artifact: Make, name: str) -> None:
     assert fault(folder) == ArtifactFault.MISSING_FILE
 
 
-@pytest.mark.parametrize("name", ["student.onnx", "features.toml", "card.html"])
-@pytest.mark.parametrize("place", [0, 10, -1])
-def test_one_flipped_bit_is_found(make_artifact: Make, name: str, place: int) -> None:
-    """A file that differs in one bit from what the manifest vouches for is refused."""
+def test_every_flipped_bit_is_found(make_artifact: Make) -> None:
+    """With the announced hash, no bit of any file can be another one, the manifest's included."""
     folder = make_artifact()
-    content = bytearray((folder / name).read_bytes())
-    content[place] ^= 1
-    (folder / name).write_bytes(content)
-    assert fault(folder) == ArtifactFault.HASH_MISMATCH
+    announced = load_artifact(folder).manifest_sha256
+    flips = 0
+    for path in sorted(folder.iterdir()):
+        right = path.read_bytes()
+        for bit in range(0, 8 * len(right), max(1, 8 * len(right) // 150)):
+            content = bytearray(right)
+            content[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(content)
+            assert fault(folder, announced) == ArtifactFault.HASH_MISMATCH, (path.name, bit)
+            flips += 1
+        path.write_bytes(right)
+    assert flips > 400
+    assert load_artifact(folder, announced).manifest.version == "v1"
 
 
 def test_a_changed_manifest_is_not_what_was_announced(make_artifact: Make) -> None:
@@ -92,6 +107,21 @@ def test_a_changed_manifest_is_not_what_was_announced(make_artifact: Make) -> No
         {"files": {"student.onnx": "0" * 64}},
         {"files": {"student.onnx": "0" * 64, "features.toml": "short"}},
         {"files": {"student.onnx": "0" * 64, "features.toml": "0" * 64, "../up": "0" * 64}},
+        {"files": {"student.onnx": "0" * 64, "features.toml": "0" * 64, "x\n": "0" * 64}},
+        {"files": dict.fromkeys(("student.onnx", "features.toml", *"abcdefgh"), "0" * 64)},
+        {"version": "v" * 1_000_000},
+        {"version": "v1\n"},
+        {"created": "yesterday"},
+        {"created": "2024-05-01T00:00:00"},
+        {"created": "0001-01-01T00:00:00+14:00"},
+        {"created": "9999-12-31T23:59:59-14:00"},
+        {"created": ""},
+        {"seed": 1e400},
+        {"agreement": float("nan")},
+        {"label_rates": {"click": float("inf")}},
+        {"tasks": [{"name": f"t{n}", "window_s": 1} for n in range(100)]},
+        {"tasks": [{"name": "t" * 1000, "window_s": 1}]},
+        {"training": {"ts_min": 10**30, "ts_max": 0, "rows": 0, "unlabelled_rows": 0}},
     ],
 )
 def test_a_bad_manifest_is_refused(make_artifact: Make, changes: dict[str, object]) -> None:
@@ -101,7 +131,18 @@ def test_a_bad_manifest_is_refused(make_artifact: Make, changes: dict[str, objec
     assert fault(folder) == ArtifactFault.BAD_MANIFEST
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\x80\x04K\x01."])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\x80\x04K\x01.",
+        b"[" * 5000,
+        b'{"config":' * 5000,
+        b'{"seed":' + b"9" * 9999,
+    ],
+)
 def test_a_manifest_that_is_not_json_is_refused(make_artifact: Make, content: bytes) -> None:
     """Neither an empty file nor a pickle is a manifest."""
     folder = make_artifact()
@@ -119,10 +160,24 @@ def test_another_spec_is_refused(make_artifact: Make) -> None:
     assert fault(folder) == ArtifactFault.SPEC_MISMATCH
 
 
-def test_a_spec_that_cannot_be_read_is_refused(make_artifact: Make) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\xff not toml [",
+        b"schema = " + b"[" * 5000,
+        b"schema = " + b"[" * 5000 + b"]" * 5000,
+        b"schema" + b".a" * 900 + b" = 1",
+        b"schema = []",
+        b"feature = 1",
+        b"[[feature]]\nname = 1",
+        b'[[feature]]\nname = "x"\nkind = "tags"\npath = "a"\nsize = 9\nslots = 999999999999',
+        b'[[feature]]\nname = "x"\nkind = "categorical"\npath = "a"\nsize = 1e308',
+        b'[[feature]]\nname = "x"\nkind = "numeric"\npath = "a"\nsize = 9\nboundaries = [nan, inf]',
+    ],
+)
+def test_a_spec_that_cannot_be_read_is_refused(make_artifact: Make, text: bytes) -> None:
     """Text that is no feature spec is a spec fault, not a crash."""
     folder = make_artifact()
-    text = b"\xff not toml ["
     (folder / "features.toml").write_bytes(text)
     files = json.loads((folder / "manifest.json").read_text())["files"]
     edit_manifest(folder, files=files | {"features.toml": sha256(text)})
@@ -136,60 +191,10 @@ def test_another_opset_is_refused(make_artifact: Make) -> None:
     assert fault(folder) == ArtifactFault.OPSET_MISMATCH
 
 
-def external_tensor(folder: Path) -> bytes:
-    model = onnx.load(folder / "student.onnx")
-    tensor = model.graph.initializer[0]
-    onnx.external_data_helper.set_external_data(tensor, "/etc/hostname")
-    tensor.data_location = TensorProto.EXTERNAL
-    tensor.ClearField("raw_data")
-    return model.SerializeToString()
-
-
-def foreign_node(folder: Path) -> bytes:
-    model = onnx.load(folder / "student.onnx")
-    model.graph.node[0].domain = "com.example"
-    return model.SerializeToString()
-
-
-def foreign_opset(folder: Path) -> bytes:
-    model = onnx.load(folder / "student.onnx")
-    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-    return model.SerializeToString()
-
-
-def own_function(folder: Path) -> bytes:
-    model = onnx.load(folder / "student.onnx")
-    node = helper.make_node("Identity", ["x"], ["y"])
-    model.functions.append(
-        helper.make_function("", "Mine", ["x"], ["y"], [node], [helper.make_opsetid("", 17)])
-    )
-    return model.SerializeToString()
-
-
-def hidden_external_tensor(folder: Path) -> bytes:
-    """An external tensor inside an attribute of a node in a subgraph."""
-    model = onnx.load(folder / "student.onnx")
-    tensor = numpy_helper.from_array(np.zeros(1, np.float32), "t")
-    onnx.external_data_helper.set_external_data(tensor, "/etc/hostname")
-    tensor.data_location = TensorProto.EXTERNAL
-    inner = helper.make_graph([helper.make_node("Constant", [], ["c"], value=tensor)], "g", [], [])
-    model.graph.node.append(
-        helper.make_node("If", ["x"], ["z"], then_branch=inner, else_branch=inner)
-    )
-    return model.SerializeToString()
-
-
-@pytest.mark.parametrize(
-    "build",
-    [external_tensor, foreign_node, foreign_opset, own_function, hidden_external_tensor],
-)
-def test_only_self_contained_standard_models_load(
-    make_artifact: Make, build: Callable[[Path], bytes]
-) -> None:
-    """External data and operators outside the standard are refused before any runtime sees them."""
-    folder = make_artifact()
-    replace_model(folder, build(folder))
-    assert fault(folder) == ArtifactFault.BAD_MODEL
+def test_a_student_of_another_size_is_refused(make_artifact: Make, tiny: Make) -> None:
+    """Columns must be the spec's, tasks the manifest's."""
+    for size in ({"columns": 4}, {"tasks": 1}):
+        assert fault(make_artifact(onnx_bytes=tiny(**size))) == ArtifactFault.BAD_MODEL
 
 
 def test_truncated_models_are_refused(make_artifact: Make) -> None:
@@ -202,11 +207,61 @@ def test_truncated_models_are_refused(make_artifact: Make) -> None:
         assert fault(folder) == ArtifactFault.BAD_MODEL
 
 
+def test_sizes_are_bounded(make_artifact: Make, tmp_path: Path) -> None:
+    """A file beyond its bound is refused unread, whatever the manifest says; so is a pipe."""
+    folder = make_artifact()
+    for name, most in [
+        ("manifest.json", MAX_MANIFEST_BYTES),
+        ("features.toml", MAX_SPEC_BYTES),
+        ("student.onnx", MAX_STUDENT_BYTES),
+        ("card.html", MAX_OTHER_FILE_BYTES),
+    ]:
+        right = (folder / name).read_bytes()
+        with (folder / name).open("r+b") as file:
+            file.truncate(most + 1)  # a hole: nothing is written
+        assert fault(folder) == ArtifactFault.TOO_LARGE
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+        assert fault(folder) == ArtifactFault.NOT_A_FILE
+        (folder / name).unlink()
+        (folder / name).write_bytes(right)
+    assert load_artifact(folder).manifest.version == "v1"
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted(Manifest.model_fields)),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+            lambda inner: (
+                st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
+            ),
+        ),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_any_manifest_is_read_or_refused(changes: dict[str, object]) -> None:
+    """With anything in any of its fields, a manifest is read or is one error; never another one."""
+    contents = {"student.onnx": b"", "features.toml": b""}
+    doc = json.loads(tiny_manifest(contents).to_bytes()) | changes
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "manifest.json").write_text(json.dumps(doc))
+        for name, content in contents.items():
+            (Path(folder) / name).write_bytes(content)
+        with pytest.raises(ArtifactError) as caught:  # at the latest, the spec is none
+            load_artifact(folder)
+    assert caught.value.code in ArtifactFault
+    assert len(str(caught.value)) < 1000
+
+
 def test_unreachable_places_are_named(tmp_path: Path) -> None:
     """An unknown protocol is unreachable; a shipped name that is none or unknown is missing."""
     assert fault("nosuchfs://bucket/v1") == ArtifactFault.UNREACHABLE
     assert fault("pretrained:nothing") == ArtifactFault.MISSING_FILE
     assert fault("pretrained:../openrtb") == ArtifactFault.MISSING_FILE
+    assert fault("pretrained:openrtb\n") == ArtifactFault.MISSING_FILE
     assert fault(tmp_path / "nowhere") == ArtifactFault.MISSING_FILE
 
 

@@ -1,9 +1,11 @@
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from models.artifact import ArtifactError, load_artifact
+from models.artifact import ArtifactError, ArtifactFault, load_artifact
 from models.registry import Registry, RegistryError
 
 Make = Callable[..., Path]
@@ -58,4 +60,111 @@ def test_a_folder_without_manifest_is_no_version(make_artifact: Make, tmp_path: 
     with pytest.raises(RegistryError, match="no version"):
         registry.manifest_sha256(url)
     assert registry.publish(folder, "v1") == url
+    assert registry.versions() == ["v1"]
+
+
+OUTSIDE = [
+    "",
+    "/",
+    "/etc",
+    "v1",
+    "{registry}",
+    "{registry}/",
+    "{registry}/..",
+    "{registry}/../outside",
+    "{registry}/v1/../../outside",
+    "{registry}/./v1",
+    "{registry}//v1",
+    "{registry}/v1/.hidden",
+    "{registry}/%2e%2e/outside",
+    "{registry}/v1?x",
+    "{registry}/v1#x",
+    "{registry}/v1\n",
+    "{registry}/v\x00",
+    "{registry}/" + "v" * 200,
+    "{registry}x/v1",
+    "simplecache::{registry}/v1",
+    "simplecache::file://{registry}/v1",
+    "zip://v1::{registry}/v1",
+    "{registry}/v1::x",
+    "zip::x",
+    "tar::x",
+    "generic::x",
+    "ftp://127.0.0.1/v1",
+    "http://127.0.0.1{registry}/v1",
+    "data:application/json,{{}}",
+    "local:/{registry}/v1",
+    "memory://{registry}/v1",
+    "pretrained:openrtb",
+]
+
+
+@pytest.mark.parametrize("url", OUTSIDE)
+def test_nothing_outside_the_registry_is_fetched(
+    make_artifact: Make, tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another protocol, a chain, a way up, the folder itself: refused before anything is opened."""
+    registry = Registry(tmp_path / "registry")
+    digest = registry.manifest_sha256(registry.publish(make_artifact(), "v1"))
+    shutil.copytree(tmp_path / "registry" / "v1", tmp_path / "outside")
+    monkeypatch.setattr("models.registry.fetch_artifact", lambda *_args: pytest.fail("fetched"))
+    with pytest.raises(ArtifactError) as caught:
+        registry.fetch(url.format(registry=tmp_path / "registry"), digest)
+    assert caught.value.code == ArtifactFault.OUTSIDE_REGISTRY
+
+
+def test_every_spelling_of_the_registry_is_below_it(
+    make_artifact: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Relative or absolute, through a link, with a protocol, and in folders of its own."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    monkeypatch.chdir(tmp_path)
+    digest = Registry("real/team").manifest_sha256(
+        Registry("real/team").publish(make_artifact(), "v1")
+    )
+    for configured in ("link", "./link", f"{tmp_path}/link/", f"file://{tmp_path}/link"):
+        registry = Registry(configured)
+        for base in (configured.rstrip("/"), f"{tmp_path}/link", f"{tmp_path}/real"):
+            for url in (f"{base}/team/v1", f"{base}/team/v1/"):
+                assert registry.fetch(url, digest).manifest.version == "v1"
+        assert registry.fetch(f"file://{tmp_path}/link/team/v1", digest).manifest.version == "v1"
+
+
+@pytest.mark.parametrize("configured", ["", "/", "memory://"])
+def test_a_registry_that_is_everything_is_none(configured: str) -> None:
+    """With no folder of its own, nothing lies below it."""
+    for url in ("/etc/hostname", "memory:///etc", "etc"):
+        with pytest.raises(ArtifactError, match="outside-registry"):
+            Registry(configured).below(url)
+
+
+def test_links_out_of_the_registry_are_not_followed(make_artifact: Make, tmp_path: Path) -> None:
+    """Neither a version nor a file of one may be a link to somewhere else."""
+    registry = Registry(tmp_path / "registry")
+    url = registry.publish(make_artifact(), "v1")
+    digest = registry.manifest_sha256(url)
+    outside = tmp_path / "outside"
+    shutil.copytree(tmp_path / "registry" / "v1", outside)
+    (tmp_path / "registry" / "v2").symlink_to(outside)
+    for name in ("manifest.json", "student.onnx"):
+        (tmp_path / "registry" / "v1" / name).unlink()
+        (tmp_path / "registry" / "v1" / name).symlink_to(outside / name)
+    for version in ("v1", "v2"):
+        with pytest.raises(ArtifactError) as caught:
+            registry.fetch(f"{registry.url}/{version}", digest)
+        assert caught.value.code == ArtifactFault.NOT_A_FILE
+
+
+def test_garbage_in_the_registry_is_no_version(make_artifact: Make, tmp_path: Path) -> None:
+    """Folders whose manifest is none, endless or a pipe are left out, and nothing hangs."""
+    registry = Registry(tmp_path / "registry")
+    registry.publish(make_artifact(), "v1")
+    for name in ("text", "pipe", "large", "folder"):
+        (tmp_path / "registry" / name).mkdir()
+    (tmp_path / "registry" / "text" / "manifest.json").write_text("[" * 5000)
+    os.mkfifo(tmp_path / "registry" / "pipe" / "manifest.json")
+    (tmp_path / "registry" / "large" / "manifest.json").touch()
+    os.truncate(tmp_path / "registry" / "large" / "manifest.json", 1 << 30)
+    (tmp_path / "registry" / "folder" / "manifest.json").mkdir()
     assert registry.versions() == ["v1"]

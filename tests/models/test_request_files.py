@@ -23,6 +23,21 @@ def test_lines_are_bare_requests_envelopes_or_taken_as_they_are(tmp_path: Path) 
     ]
 
 
+@pytest.mark.parametrize("said", [1700000000, 1700000000000, 1700000000000000, "1.7e18"])
+def test_a_requests_own_time_is_read_in_any_unit(tmp_path: Path, said: object) -> None:
+    """Seconds, ms, us and ns of ``ext.ts`` are one time; what is out of range is none."""
+    path = tmp_path / "requests.jsonl"
+    half = b'"t":"\\ud83d"'
+    lines = [
+        orjson.dumps({"id": "a", "imp": [{}], "t": 0, "ext": {"ts": said}}).replace(b'"t":0', half),
+        orjson.dumps({"value": {"id": "b", "ext": {"ts": said}}}),
+        b'{"id":"c","imp":[{}],"ext":{"ts":9223372036854775808}}',
+    ]
+    path.write_bytes(b"\n".join(lines))
+    assert [record.timestamp for record in read_requests(path)] == [1700000000000] * 2 + [0]
+    assert next(read_requests(path)).value == lines[0]
+
+
 def test_gzip_and_parquet_hold_the_same_requests(tmp_path: Path) -> None:
     """The kind of file does not change what is read."""
     plain, packed, table = (tmp_path / f"r.{kind}" for kind in ("jsonl", "jsonl.gz", "parquet"))

@@ -1,6 +1,7 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,13 +44,50 @@ def test_wrong_ids_are_refused(make_artifact: Make, wrong: np.ndarray) -> None:
         scorer.score(wrong)
 
 
-def test_a_value_that_is_not_finite_is_an_error(make_artifact: Make, tiny: Make) -> None:
-    """NaN from the student never reaches the policy, and warm-up finds it first."""
-    scorer = Scorer(load_artifact(make_artifact(onnx_bytes=tiny(nan=True))))
-    with pytest.raises(ScoringError, match="not finite"):
-        scorer.score(ids(3))
-    with pytest.raises(ArtifactError, match="bad-model"):
-        scorer.warm_up()
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"poison": 5},
+        {"factor": -0.1},
+        {"factor": 3e38},
+    ],
+)
+def test_what_is_no_probability_or_no_deviation_is_an_error(
+    make_artifact: Make, tiny: Make, change: dict[str, Any]
+) -> None:
+    """NaN, a negative or a boundless uncertainty never reach the policy."""
+    scorer = Scorer(load_artifact(make_artifact(onnx_bytes=tiny(**change))))
+    with pytest.raises(ScoringError, match="gave a score that is not in"):
+        scorer.score(np.full((3, 3), 5, np.int32))
+
+
+class Unshaped:
+    """A runtime whose results have another shape or type than the model declares."""
+
+    def __init__(self, *results: np.ndarray) -> None:
+        self.results = results
+
+    def run(self, *_arguments: object) -> Sequence[np.ndarray]:
+        return self.results
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.full((1, 2), 0.5, np.float32),  # would fit by broadcasting
+        np.full((4, 1), 0.5, np.float32),
+        np.full((4, 2), 0.5, np.float64),
+        np.float32(0.5).reshape(()),
+    ],
+)
+def test_results_of_another_shape_are_an_error(make_artifact: Make, wrong: np.ndarray) -> None:
+    """What would fit by broadcasting or by a cast is refused all the same."""
+    scorer = Scorer(load_artifact(make_artifact()))
+    right = np.full((4, 2), 0.5, np.float32)
+    for results in ((wrong, right), (right, wrong)):
+        scorer._session = Unshaped(*results)
+        with pytest.raises(ScoringError, match="must be float32 of shape"):
+            scorer.score(ids(4))
 
 
 @pytest.mark.parametrize("shape", [{"columns": 4}, {"tasks": 1}])

@@ -32,6 +32,19 @@ def test_masked_labels_have_no_gradient(head: Head) -> None:
     np.testing.assert_array_equal((gradient_NTO != 0).any(2), ~targets_NT.isnan())
 
 
+@HEADS
+def test_a_row_of_weight_three_is_three_rows(head: Head) -> None:
+    """Losses and gradients of weighted rows are those of as many copies, masks included."""
+    outputs_NTO = torch.randn(4, 2, head.size, generator=torch.Generator().manual_seed(1))
+    targets_NT = torch.tensor([[1.0, NAN], [0.0, 0.0], [1.0, 1.0], [NAN, NAN]])
+    copies_N = torch.tensor([1, 3, 2, 4])
+    weighted = head.losses(outputs_NTO, targets_NT, 5.0, copies_N.float())
+    repeated = head.losses(
+        outputs_NTO.repeat_interleave(copies_N, 0), targets_NT.repeat_interleave(copies_N, 0), 5.0
+    )
+    torch.testing.assert_close(weighted, repeated)
+
+
 def test_moments_of_a_logistic_normal() -> None:
     """Quadrature gives what many draws do, for narrow and wide logits."""
     generator = torch.Generator().manual_seed(1)

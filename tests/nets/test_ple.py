@@ -3,8 +3,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from models.nets.config import TeacherConfig
 from models.nets.embedding import FeatureLayout
-from models.nets.teacher import TeacherConfig, TeacherNet, build_teacher
+from models.nets.teacher import TeacherNet, build_teacher
 
 
 def reference(net: TeacherNet, ids_NC: torch.Tensor) -> torch.Tensor:

@@ -3,7 +3,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.nets.scale import Target, build_scale, mean_matching
+from models.nets.config import Target
+from models.nets.scale import build_scale, mean_matching
 
 TARGETS = ("mean", "log_variance", "rank", "quantile")
 

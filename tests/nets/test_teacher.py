@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from models.nets.config import KINDS, TeacherConfig, TeacherKind
 from models.nets.embedding import FeatureLayout
-from models.nets.teacher import KINDS, TeacherConfig, TeacherKind, build_teacher
+from models.nets.teacher import build_teacher
 
 ANY_KIND = pytest.mark.parametrize("kind", KINDS)
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from models.nets.config import KINDS, TeacherConfig, TeacherKind
 from models.nets.embedding import FeatureLayout
-from models.nets.teacher import KINDS, TeacherConfig, TeacherKind, build_teacher
+from models.nets.teacher import build_teacher
 from models.nets.weight_sets import Weights, predict_moments, runs_batched, stack_weights
 
 

@@ -1,4 +1,3 @@
-import json
 import math
 
 import numpy as np
@@ -150,34 +149,6 @@ def test_retargeting_holds_the_new_share_at_once() -> None:
     gone = np.cumsum(passes(subject, values[2000:]))
     assert np.abs(gone - 0.1 * np.arange(1, 2001)).max() <= 11.0
     assert subject.share == pytest.approx(0.1)
-
-
-def test_a_restored_gate_goes_on_exactly() -> None:
-    """A snapshot, through JSON, at any position continues with the same thresholds and debt."""
-    values = rankable(np.random.default_rng(5).random(3000))
-    times = np.arange(3000)
-    whole = gate(0.3).admit(values, times)
-    for cut in (0, 1, 700, 1024, 1999):
-        first = gate(0.3)
-        first.admit(values[:cut], times[:cut])
-        second = gate(0.3)
-        second.restore(json.loads(json.dumps(first.snapshot())))
-        rest = second.admit(values[cut:], times[cut:])
-        assert np.array_equal(rest.passed_N, whole.passed_N[cut:])
-        assert np.array_equal(rest.threshold_N, whole.threshold_N[cut:])
-
-
-def test_a_gate_of_another_share_takes_over_the_window() -> None:
-    """Restored under another share, thresholds come from the old window and the new share."""
-    values = rankable(np.random.default_rng(6).random(3000))
-    first = gate(0.3)
-    first.admit(values, np.arange(3000))
-    second = gate(0.6)
-    second.restore(first.snapshot())
-    assert second.threshold == pytest.approx(0.4, abs=0.1)
-    assert passes(second, np.random.default_rng(7).random(1000)).mean() == pytest.approx(
-        0.6, abs=0.02
-    )
 
 
 def test_achieved_is_the_share_of_the_last_span() -> None:

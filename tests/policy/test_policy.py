@@ -1,5 +1,5 @@
-import json
 import math
+from copy import deepcopy
 from dataclasses import fields
 from itertools import pairwise
 from typing import Any
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from models.manifest import AutoEvidence
 from models.settings import PolicySettings, WindowSettings
 from models.tasks import DEFAULT_TASKS
-from stream.policy import Decisions, Policy, PolicyError
+from stream.policy import Decisions, Policy
 from stream.policy.confidence import follow
 from stream.policy.exploration import draw
 from stream.records import Reason
@@ -71,37 +71,6 @@ def test_one_by_one_is_the_same_too(values: dict[str, Any]) -> None:
     """Chunks of a single request decide as one single call does."""
     subject = policy(**values)
     same(decide(policy(**values)), [decide(subject, at, at + 1) for at in range(1500)])
-
-
-@pytest.mark.parametrize("values", POLICIES)
-def test_a_restored_policy_decides_exactly_as_the_original(values: dict[str, Any]) -> None:
-    """A snapshot, through JSON, at any request continues with the same decisions."""
-    whole = decide(policy(**values))
-    for cut in (1, 513, 2222):
-        first, second = policy(**values), policy(**values)
-        head = decide(first, 0, cut)
-        second.restore(json.loads(json.dumps(first.snapshot(), allow_nan=False)))
-        same(whole, [head, decide(second, cut)])
-        assert second.achieved == policy_after(values).achieved
-        assert second.threshold == policy_after(values).threshold
-
-
-def policy_after(values: dict[str, Any]) -> Policy:
-    subject = policy(**values)
-    decide(subject)
-    return subject
-
-
-@pytest.mark.parametrize(
-    "state", [{}, {"version": 2}, {"version": 3}, {"version": 3, "scenarios": {"*": {"direct": 3}}}]
-)
-def test_an_unusable_snapshot_leaves_the_policy_as_it_was(state: dict[str, Any]) -> None:
-    """A foreign or damaged snapshot is refused, and the policy goes on undisturbed."""
-    subject = policy()
-    head = decide(subject, 0, 2000)
-    with pytest.raises(PolicyError, match=r"policy snapshot: .*; start without it"):
-        subject.restore(state)
-    same(decide(policy()), [head, decide(subject, 2000)])
 
 
 @pytest.mark.parametrize(("rate", "passed"), [(0.0, True), (1.0, False)])
@@ -174,15 +143,13 @@ def test_propensity_is_the_frequency_of_the_verdict_over_seeds() -> None:
     base = {"rate": 0.7, "explore": 0.15, "direct_share": 0.05}
     trained = policy(**base)
     decide(trained, 0, 3000)
-    state = trained.snapshot()
     seeds = 1200
-    subject = policy(**base)
     for at in range(3000, 3040):
         passed = 0
         seen: set[tuple[bool, int, float]] = set()
         for seed in range(seeds if at < 3006 else 60):
+            subject = deepcopy(trained)
             subject._seed = seed
-            subject.restore(state)
             one = decide(subject, at, at + 1)
             passed += int(one.passed_N[0])
             seen.add((bool(one.passed_N[0]), int(one.reason_N[0]), float(one.propensity_N[0])))
@@ -253,3 +220,23 @@ def _splitmix(word: int) -> int:
 
 
 GOLDEN_DRAWS = [_splitmix(word ^ _splitmix(7)) >> 11 for word in (0, 1, 2**64 - 1)]
+
+
+def test_due_knows_rate_and_capacity() -> None:
+    """Under a rate each request owes r; under a capacity of a tenth of the traffic nine tenths."""
+    n = 4000
+    times = np.arange(n, dtype=np.int64)  # one a millisecond
+    arguments = (
+        np.arange(n, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15),
+        times,
+        np.full((n, len(DEFAULT_TASKS)), 0.5, np.float32),
+        np.full((n, len(DEFAULT_TASKS)), 0.1, np.float32),
+    )
+    by_rate = Policy(PolicySettings(rate=0.7), DEFAULT_TASKS)
+    assert by_rate.decide(*arguments).due_N.sum() == pytest.approx(0.7 * n)
+    assert by_rate.capacity == 0.0
+    limited = Policy(PolicySettings(capacity=100.0), DEFAULT_TASKS)
+    made = limited.decide(*arguments)
+    assert made.due_N.mean() == pytest.approx(0.9, abs=0.005)
+    assert made.due_N.sum() == pytest.approx((~made.passed_N).sum(), abs=20)
+    assert limited.capacity == 100.0

@@ -1,3 +1,4 @@
+from copy import deepcopy
 from dataclasses import fields
 from itertools import pairwise
 from typing import Any
@@ -13,9 +14,11 @@ from models.features import Extractor
 from models.settings import PolicySettings
 from models.tasks import DEFAULT_TASKS
 from stream.policy import Decisions, Policy, PolicyError
+from stream.policy.clock import StreamClock
 from stream.policy.pacing import Spending
 from stream.policy.scenarios import ScenarioIndex, scenario_feature
 from stream.records import Reason
+from tests.features.arbitrary import none
 
 COUNT = 4000
 NAMES = ("strict", "capped", "paced", "explored")
@@ -40,7 +43,7 @@ def rows_of(names: list[str]) -> npt.NDArray[np.int32]:
     """Rows of the scenario feature, read from requests as a worker reads them."""
     extractor = Extractor((scenario_feature("site.publisher.id", 0),))
     requests = [{"site": {"publisher": {"id": name}}} for name in names]
-    return extractor.extract(requests)[:, 0]
+    return extractor.extract(requests, none(len(requests)))[:, 0]
 
 
 WHO = GENERATOR.choice([*NAMES, "other", ""], COUNT).tolist()
@@ -97,7 +100,11 @@ def test_no_requests_are_no_decisions() -> None:
 
 
 def test_every_scenario_decides_as_it_would_alone() -> None:
-    """A scenario's decisions are those of a policy with its settings that sees its requests."""
+    """A scenario's decisions are those of a policy with its settings that sees its requests.
+
+    Time is that of the whole stream.
+    """
+    time_N = StreamClock().read(TIMES)[0] + 1
     policy = Policy(PolicySettings(**SETTINGS), DEFAULT_TASKS)
     both = policy.decide(HASHES, TIMES, SCORES, UNCERTAINTIES, scenarios_N=ROWS)
     for name in ("strict", "capped", "explored"):
@@ -105,7 +112,7 @@ def test_every_scenario_decides_as_it_would_alone() -> None:
         own = PolicySettings(**{"rate": 0.6, **SETTINGS["scenarios"][name]}).model_dump()
         weights = PolicySettings().weights | own["weights"]
         alone = Policy(PolicySettings(**{**own, "weights": weights}), DEFAULT_TASKS)
-        expected = alone.decide(HASHES[at], TIMES[at], SCORES[at], UNCERTAINTIES[at])
+        expected = alone.decide(HASHES[at], time_N[at], SCORES[at], UNCERTAINTIES[at])
         for column in fields(Decisions):
             found = getattr(both, column.name)[at]
             assert np.array_equal(found, getattr(expected, column.name)), (name, column.name)
@@ -153,11 +160,10 @@ def test_ten_requests_an_hour_still_meet_their_rate() -> None:
 
 
 def test_a_rare_scenario_takes_little_memory() -> None:
-    """A snapshot of a scenario with ten requests holds ten values, not a window."""
+    """A scenario with ten requests holds room for some, not a window."""
     policy = Policy(PolicySettings(**SETTINGS), DEFAULT_TASKS)
     rows_N = rows_of(["strict"] * 10)
     policy.decide(HASHES[:10], TIMES[:10], SCORES[:10], UNCERTAINTIES[:10], scenarios_N=rows_N)
-    assert set(policy.snapshot()["scenarios"]) == {"strict"}
     window = policy._scenarios["strict"].controller._reward._window
     assert len(window._values) <= 128
 
@@ -167,12 +173,11 @@ def test_bytes_and_objects_name_the_same_scenario() -> None:
     extractor = Extractor((scenario_feature("app.id", 0),))
     requests = [{"id": "r", "imp": [{}], "app": {"id": name}} for name in ("a", "7", 7, "é", "")]
     values = [orjson.dumps(request) for request in requests]
-    read = extractor.scan(values, 1000)
-    assert extractor.extract(requests)[:, 0].tolist() == read.ids_NC[:, 0].tolist() or not any(
-        read.request_ids
-    )
+    read = extractor.scan(values, none(5), 1000)
+    rows_N = extractor.extract(requests, none(5))[:, 0]
+    assert rows_N.tolist() == read.ids_NC[:, 0].tolist() or not any(read.request_ids)
     index = ScenarioIndex(["7", "é", "a"])
-    assert index.numbers(extractor.extract(requests)[:, 0]).tolist() == [3, 1, 1, 2, 0]
+    assert index.numbers(rows_N).tolist() == [3, 1, 1, 2, 0]
 
 
 @pytest.mark.parametrize("path", ["", "imp[*].id", "site..id"])
@@ -184,16 +189,12 @@ def test_a_path_that_reaches_no_single_value_is_refused(path: str) -> None:
 
 def test_propensities_are_frequencies_under_a_capacity_too() -> None:
     """Over seeds, requests that would be blocked pass as often as their propensity says."""
-    state = None
+    trained = Policy(PolicySettings(capacity=60.0, explore=0.3, direct_share=0.02), DEFAULT_TASKS)
+    trained.decide(HASHES[:3000], TIMES[:3000], SCORES[:3000], UNCERTAINTIES[:3000])
     passes, expected, reasons = 0, 0.0, set()
     for seed in range(150):
-        policy = Policy(
-            PolicySettings(capacity=60.0, explore=0.3, direct_share=0.02, seed=seed), DEFAULT_TASKS
-        )
-        if state is None:
-            policy.decide(HASHES[:3000], TIMES[:3000], SCORES[:3000], UNCERTAINTIES[:3000])
-            state = policy.snapshot()
-        policy.restore(state)
+        policy = deepcopy(trained)
+        policy._seed = seed
         at = slice(3000, 3001)
         one = policy.decide(HASHES[at], TIMES[at], SCORES[at], UNCERTAINTIES[at])
         reasons.add(int(one.reason_N[0]))

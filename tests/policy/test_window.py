@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,18 +62,3 @@ def test_what_is_recent_is_the_tail_of_the_window(share: float, values: list[flo
     recent = window.recent(share)
     assert np.array_equal(recent, np.sort(stream[len(stream) - len(recent) :]))
     assert len(recent) >= min(len(stream), 2 * FEWEST)
-
-
-def test_a_restored_window_goes_on_as_the_original() -> None:
-    """A snapshot survives JSON and carries values, times and clock."""
-    generator = np.random.default_rng(0)
-    values = generator.random(900).astype(np.float32)
-    times = np.cumsum(generator.integers(0, 100, 900))
-    one = SlidingWindow(300, seconds=10.0)
-    one.append(values[:600], times[:600])
-    two = SlidingWindow(300, seconds=10.0)
-    two.restore(json.loads(json.dumps(one.snapshot())))
-    for window in (one, two):
-        window.append(values[600:], times[600:])
-    assert len(one.values()) < 300
-    assert np.array_equal(one.values(), two.values())

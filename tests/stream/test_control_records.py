@@ -26,14 +26,14 @@ moments = st.integers(0, 2**45)
 @given(
     st.text(min_size=1, max_size=bounds.MAX_SCENARIO_NAME).filter(str.isprintable),
     st.integers(0, 10_000),
-    st.floats(-bounds.MAX_STATE_NUMBER, bounds.MAX_STATE_NUMBER),
+    st.floats(-bounds.MAX_DUE, bounds.MAX_DUE),
     st.floats(0, 1e9),
-    st.lists(st.floats(width=32, allow_nan=False), max_size=20),
+    st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=256),
 )
 def test_a_state_comes_back_as_it_was(
     scenario: str, partition: int, due: float, per_second: float, rewards: list[float]
 ) -> None:
-    """Any scenario name, colons included, and any rewards, infinities included, survive."""
+    """Any scenario name, colons included, and any finite rewards survive."""
     state = PartitionState(
         scenario, partition, due, per_second, np.array(rewards, np.float32), "w", 3
     )
@@ -72,10 +72,10 @@ def test_a_change_and_its_taking_back_come_back() -> None:
         (b"9" * 5000 + b":*", b"{}", "longer than"),
         (b"12345678:*", b"{}", "PARTITION:SCENARIO"),
         (b"0:*", b'{"rewards":"abc","due":1,"per_second":1,"worker":"w","tenure":1}', "rewards"),
-        (b"0:*", b'{"rewards":"","due":1e308}', "due: Expected `float` <= 1000000000"),
+        (b"0:*", b'{"rewards":"","due":1e308}', "due: Expected `float` <= 1000000000000"),
         (b"0:*", b'{"rewards":"AAAAAA=="}', "due"),
         (b"0:*", b'{"rewards":"","due":true,"per_second":1}', "due"),
-        (b"0:*", NAN, "not all are numbers"),
+        (b"0:*", NAN, "not all are finite"),
         (b"0:*", b'{"rewards":"","due":1,"per_second":1}', "missing required field `worker`"),
         (
             b"0:*",

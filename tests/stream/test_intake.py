@@ -13,7 +13,8 @@ from models.features import Extractor
 from models.features.native import NATIVE
 from stream.intake import TILE, take_in
 from stream.records import RejectCode
-from tests.features.arbitrary import SPECS
+from tests.features.arbitrary import SPECS, none
+from tests.features.test_native import stamps
 from tests.test_events import DATA, FAULTS, GOOD, real_requests
 from trainer.traffic.simulator import Simulator
 
@@ -24,6 +25,7 @@ ODD = [
     *(b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b" \t\r\n", b"\x00", b"\x1f", b"\x7f"),
     *(b"\x80", b"\xff", b"\xc0\xaf", b"\xc3\xa9", b"\xe2\x82", b"\xe0\x80\x80", b"\xed\xa0\x80"),
     *(b"\xf0\x9f\x98\x80", b"\xf4\x90\x80\x80", b"\xef\xbb\xbf", b"/**/", b"'"),
+    *(b'"7,8"', b'["a","b,c"]', b'"{\\"w\\":1}"', b"\\udfff", b"1767268800", b"1767268800000000"),
     *(b"\\u0041", b"\\ud83d\\ude00", b"\\ud800", b"\\udc00", b"\\u00", b"\\n", b"\\x", b'\\"'),
     *(b"null", b"true", b"fals", b"NaN", b"-Infinity", b"-", b"-0", b"00", b"1.", b".5", b"+1"),
     *(b"1e5", b"1E+", b"1e400", b"1e-400", b"0e999", b"1e308", b"9" * 30, b"0." + b"1" * 60),
@@ -40,6 +42,17 @@ BASE = [
             "device": {"os": "Größe", "w": "641", "geo": {"utcoffset": 480}},
             "user": {"keywords": "a, b ,,c", "data": [{"segment": [{"id": 7}, {}]}]},
             "ext": {"ts": 1455010431000, "grid": [["x"], [True, 2.5]]},
+        }
+    ),
+    orjson.dumps(
+        {
+            "id": "old",
+            "imp": [{"native": {"request": '{"ver":"1.2","assets":[{"img":{"w":300}}]}'}}, {}],
+            "site": {"cat": "IAB1, IAB2"},
+            "cur": "USD",
+            "user": {"keywords": ["a", "b,c"], "ext": {"consent": "x"}, "geo": {"country": "DEU"}},
+            "regs": {"ext": {"gdpr": "1", "gpp_sid": "7,8"}},
+            "bcat": ["a", "b"],
         }
     ),
 ]
@@ -70,7 +83,8 @@ def mutate(rng: random.Random, value: bytes) -> bytes:
 
 def compare(native: Extractor, python: Extractor, values: list[bytes | None], limit: int) -> None:
     """Both ways give the same requests, ids, hashes, order and rejects, to the last word."""
-    found, wanted = take_in(native, values, limit), take_in(python, values, limit)
+    times_N = stamps(len(values))
+    found, wanted = (take_in(way, values, times_N, limit) for way in (native, python))
     assert found.request_ids == wanted.request_ids
     assert list(found.kept) == list(wanted.kept)
     told = [(index, reject.code, reject.message) for index, reject in found.rejects]
@@ -121,8 +135,10 @@ def test_real_requests_need_no_decoding() -> None:
     features = SPECS["openrtb"].features
     native, python = (Extractor(features, native=way) for way in (True, False))
     compare(native, python, values, MAX)
-    scanned = sum(found is not None for found in native.scan(values, MAX).request_ids)
-    assert scanned == len(take_in(python, values, MAX).kept)
+    scanned = sum(
+        found is not None for found in native.scan(values, none(len(values)), MAX).request_ids
+    )
+    assert scanned == len(take_in(python, values, none(len(values)), MAX).kept)
 
 
 @pytest.mark.parametrize("native", [False, pytest.param(True, marks=compiled)])
@@ -133,7 +149,7 @@ def test_a_chunk_keeps_order_and_loses_nothing(native: bool) -> None:
         None if n % 7 == 0 else b"[" if n % 5 == 0 else orjson.dumps({"id": f"r{n}", "imp": [{}]})
         for n in range(3 * TILE)
     ]
-    found = take_in(extractor, values, MAX)
+    found = take_in(extractor, values, none(len(values)), MAX)
     assert found.request_ids == [f"r{n}" for n in found.kept]
     assert sorted([*found.kept, *(index for index, _ in found.rejects)]) == list(range(3 * TILE))
     assert [index for index, _ in found.rejects] == sorted(index for index, _ in found.rejects)
@@ -151,7 +167,7 @@ def test_a_chunk_keeps_order_and_loses_nothing(native: bool) -> None:
 def test_a_chunk_without_requests(native: bool, values: list[bytes | None]) -> None:
     """A chunk may hold no request at all."""
     spec = SPECS["openrtb"]
-    found = take_in(Extractor(spec.features, native=native), values, MAX)
+    found = take_in(Extractor(spec.features, native=native), values, none(len(values)), MAX)
     assert (found.request_ids, list(found.kept), len(found.rejects)) == ([], [], len(values))
     assert found.ids_NC.shape == (0, spec.columns)
     assert found.hashes_N.shape == (0,)

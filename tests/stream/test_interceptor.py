@@ -13,11 +13,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from models.artifact import load_artifact
+from models.features import FeatureSpec
+from models.scorer import ScoringError
 from models.settings import PolicySettings
 from stream.interceptor import Headers, Intercepted, Interceptor, LoadedModel, Record
 from stream.metrics import WorkerMetrics
 from stream.policy import Policy
 from stream.records import Decision, Reason
+from tests.tiny_artifact import SPEC_TEXT, Make, tiny_student
 
 LIMIT = 2000
 POLICY = PolicySettings(rate=0.5, weights={"click": 1.0}, direct_share=0.1, explore=0.2)
@@ -141,3 +144,77 @@ def test_decisions_do_not_depend_on_the_cutting(
     edges = sorted({0, *cuts, len(records)})
     pieces = [summary(interceptor.intercept(records[a:b])) for a, b in itertools.pairwise(edges)]
     assert [list(itertools.chain(*ways)) for ways in zip(*pieces, strict=True)] == whole
+
+
+SICK_SITE = "sick"
+POISON = int(
+    FeatureSpec.parse(SPEC_TEXT, "t")
+    .extractor()
+    .extract([{"site": {"id": SICK_SITE}}], np.zeros(1, np.int64))[0, 0]
+)
+
+
+def failing(make_artifact: Make, version: str) -> LoadedModel:
+    """A model whose uncertainties are NaN for one site."""
+    student = tiny_student(poison=POISON).SerializeToString()
+    folder = make_artifact(version, onnx_bytes=student, version=version)
+    return LoadedModel(load_artifact(folder), threads=1, batch=64)
+
+
+def sick_chunk(start: int) -> list[Input]:
+    """Good requests, broken ones, and one that the failing model cannot score."""
+    values = [request(start + n, f"s{n}") for n in range(40)]
+    values[7], values[9] = b"{broken", None
+    values[20] = request(start + 20, SICK_SITE)
+    return [Input(start + n, value) for n, value in enumerate(values)]
+
+
+def test_a_model_that_fails_is_replaced_for_the_same_chunk(
+    model: LoadedModel, make_artifact: Make
+) -> None:
+    """The one before decides the chunk as if it had served all along: nothing lost or doubled."""
+    told: list[str] = []
+
+    def back(failed: LoadedModel, error: Exception) -> LoadedModel:
+        told.append(f"{failed.version}: {error}")
+        return model
+
+    interceptor, steady = fresh(model, model), fresh(model, model)
+    interceptor._on_failure = back
+    chunks = [[Input(n, request(n, f"s{n}")) for n in range(40)], sick_chunk(40), sick_chunk(80)]
+    for number, chunk in enumerate(chunks):
+        if number == 1:
+            interceptor.model = failing(make_artifact, "v2")
+        assert summary(interceptor.intercept(chunk)) == summary(steady.intercept(chunk))
+    assert len(told) == 1
+    assert told[0].startswith("v2: ")
+    assert "uncertainty that is not in" in told[0]
+    assert interceptor.model is model
+
+
+def test_with_no_model_before_it_everything_passes(model: LoadedModel, make_artifact: Make) -> None:
+    """The chunk at which the only model fails passes whole, but for its dead letters."""
+    interceptor = fresh(failing(make_artifact, "v2"), model)
+    interceptor._on_failure = lambda _model, _error: None
+    result = interceptor.intercept(sick_chunk(0))
+    assert (len(result.passed), len(result.blocked), len(result.rejected)) == (38, 0, 2)
+    reasons = {Decision.from_bytes(record.headers[-1][1]).reason for record in result.passed}
+    assert reasons == {Reason.FAIL_OPEN}
+    assert interceptor.model is None
+
+
+def test_without_anyone_to_take_over_a_failure_is_an_error(make_artifact: Make) -> None:
+    """A replay with a model that fails ends with what went wrong."""
+    model = failing(make_artifact, "v2")
+    with pytest.raises(ScoringError, match="v2"):
+        fresh(model, model).intercept(sick_chunk(0))
+
+
+def test_recent_ids_are_those_of_the_newest_chunk(model: LoadedModel) -> None:
+    """With the hash of their spec: what a candidate is tried on."""
+    interceptor = fresh(model, model)
+    assert interceptor.recent is None
+    result = interceptor.intercept([Input(n, request(n)) for n in range(5)])
+    assert interceptor.recent is not None
+    spec_hash, ids_NC = interceptor.recent
+    assert (spec_hash, ids_NC.shape) == (model.spec_hash, (len(result.decided), 3))

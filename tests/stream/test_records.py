@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import bounds
+from models.manifest import VERSION_PATTERN
 from stream.records import (
     Decision,
     ModelAnnouncement,
@@ -39,9 +40,11 @@ examples = st.builds(
 )
 announcements = st.builds(
     ModelAnnouncement,
-    version=texts,
-    url=texts,
-    manifest_sha256=texts,
+    version=st.from_regex(VERSION_PATTERN, fullmatch=True).filter(
+        lambda name: len(name) <= bounds.MAX_VERSION
+    ),
+    url=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=bounds.MAX_URL),
+    manifest_sha256=st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
     ts=millis,
     metrics=st.dictionaries(texts, floats, max_size=3),
 )

@@ -1,6 +1,7 @@
 """Replay: the same requests give the same decisions, wherever they come from and however cut."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -145,3 +146,85 @@ def test_faults_are_named(tmp_path: Path) -> None:
         moment_ms("yesterday")
     with pytest.raises(DecisionFolderError, match="not empty"):
         DecisionWriter(tmp_path, TaskSet(TASKS))
+
+
+FAULTS = Path(__file__).resolve().parents[2] / "../shared/faults/events"
+
+
+def stamped(path: Path, times: list[Any], body: str = "timestamp") -> Path:
+    """A file of one request per stamp, in the envelope or in the request's ``ext.ts``."""
+    rows: list[bytes] = []
+    for i, time in enumerate(times):
+        request: dict[str, Any] = {"id": f"r{i}", "imp": [{}], "site": {"id": f"s{i % 41}"}}
+        if body == "ext":
+            rows.append(orjson.dumps({**request, "ext": {"ts": time}}))
+        else:
+            rows.append(orjson.dumps({"value": request, "timestamp": time}))
+    path.write_bytes(b"\n".join(rows) + b"\n")
+    return path
+
+
+async def test_one_stamp_a_day_ahead_does_not_jam_a_capacity(tmp_path: Path) -> None:
+    """Of 100 requests a second a capacity of 50 passes half, with one stamp a day ahead."""
+    settings = Settings().override({"policy.capacity": 50.0})
+    source = FAULTS / "04_one_future_timestamp.jsonl"
+    summary = await run_replay(settings, ReplayOptions(str(source), tmp_path / "out"))
+    assert summary["requests"] == 600
+    assert summary["passed"] == pytest.approx(300, abs=12)
+
+
+@pytest.mark.parametrize("body", ["timestamp", "ext"])
+@pytest.mark.parametrize("unit", ["us", "ns", "s", "garbage", "set back", "2**63"])
+async def test_half_passes_whatever_the_stamps_are(
+    make_artifact: Make, tmp_path: Path, unit: str, body: str
+) -> None:
+    """6,000 requests in a minute under a capacity of 50: half pass, in any unit, with garbage."""
+    times: list[Any] = [START_MS + 10 * i for i in range(6000)]
+    if unit in {"us", "ns"}:
+        times = [time * {"us": 1000, "ns": 1_000_000}[unit] for time in times]
+    elif unit == "s":
+        times = [time // 1000 for time in times]
+    elif unit == "set back":
+        times[3000:] = [time - 3_600_000 for time in times[3000:]]
+    else:
+        rng = np.random.default_rng(0)
+        wrong = {"garbage": [0, -1, START_MS + 86_400_000, 1, 2**62], "2**63": [2**63, 2**64 - 1]}
+        for at in rng.integers(0, 6000, 300).tolist():
+            times[at] = wrong[unit][at % len(wrong[unit])]
+    mine = tiny(Settings(), make_artifact()).override({"policy.capacity": 50.0})
+    source = stamped(tmp_path / "r.jsonl", times, body)
+    summary = await run_replay(mine, ReplayOptions(str(source), tmp_path / "out"))
+    assert summary["requests"] == 6000
+    if unit == "s":  # a second's credit flows at once, of which the gate holds a part
+        assert 300 <= summary["passed"] <= 3060
+    else:
+        assert summary["passed"] == pytest.approx(3000, rel=0.02)
+
+
+@pytest.mark.broker
+async def test_a_wrong_stamp_does_not_hold_back_its_partition(
+    settings: Settings, make_artifact: Make, tmp_path: Path
+) -> None:
+    """A topic is merged in its true order, though one stamp is a day ahead and numbers are odd."""
+    mine = tiny(settings, make_artifact())
+    producer = AIOKafkaProducer(bootstrap_servers=mine.kafka.bootstrap, acks="all")
+    async with producer:
+        for i in range(200):
+            await producer.send(
+                mine.topics.requests,
+                orjson.dumps({"id": f"r{i}", "imp": [{}]}),
+                partition=i % 4,
+                timestamp_ms=START_MS + 10 * i + (86_400_000 if i == 50 else 0),
+                headers=[(SEQUENCE_HEADER, b"\xff" * 5000)] if i == 60 else [],
+            )
+    found = (await decisions(mine, mine.topics.requests, tmp_path / "out", 100))["request_id"]
+    order = [int(name.removeprefix("r")) for name in found]
+    assert sorted(order) == list(range(200))
+    assert max(abs(at - number) for at, number in enumerate(order)) <= 4
+
+
+@pytest.mark.parametrize("text", ["9" * 40, "\u00b2", "-5", ""])
+def test_a_moment_beyond_the_calendar_is_named(text: str) -> None:
+    """Digits that are no moment are refused with what would be right."""
+    with pytest.raises(ReplayError, match="is no moment"):
+        moment_ms(text)

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 
+from models.health import Health
+from models.probes import serve
 from stream.metrics import ServingModel, WorkerMetrics
 from stream.records import Reason, RejectCode
 from stream.scrape import WorkerSample, merge, scrape
@@ -16,10 +18,10 @@ async def test_a_worker_is_read_through_its_endpoint() -> None:
         np.array([Reason.UNCERTAIN, Reason.SCORE, Reason.SCORE], np.uint8),
     )
     metrics.reject(RejectCode.EMPTY)
-    metrics.rate(target=0.6, achieved=0.59, threshold=0.25)
+    metrics.rate(due=6.0, requests=10, achieved=0.59, threshold=0.25, capacity=0.0)
     metrics.lag({("bid-requests", 0): 5, ("bid-requests", 1): 7})
     metrics.lag({("bid-requests", 1): 8})
-    port = metrics.serve("127.0.0.1", 0)
+    port = serve(metrics.registry, Health("worker", []), "127.0.0.1", 0)
     sample = (await scrape([port]))[port]
     assert (sample.requests, sample.passed, sample.blocked) == (30, 1, 2)
     assert (sample.target, sample.achieved, sample.threshold) == (0.6, 0.59, 0.25)

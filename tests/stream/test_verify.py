@@ -1,5 +1,6 @@
 """The verifier against topics that are wrong in every way it must notice."""
 
+import tracemalloc
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -181,6 +182,73 @@ def test_gaps_between_input_offsets_are_no_inputs() -> None:
     assert verify(inputs, [*outputs, stray]).counts == {FaultKind.UNKNOWN: 1}
 
 
+def test_memory_goes_by_records_not_by_offsets() -> None:
+    """A few records far from offset 0 and from each other cost no more than others."""
+    inputs = [record(0, 10**9 + 1000 * number) for number in range(200)]
+    tracemalloc.start()
+    found = verify(inputs, [(Fate.PASSED, output(Fate.PASSED, each, 7)) for each in inputs])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.exact
+    assert peak < 4_000_000
+
+
+def test_what_retention_took_is_a_gap_only_where_nothing_was_filtered() -> None:
+    """Outputs of deleted inputs are no fault; a hole between them and the range is one."""
+    inputs = [record(0, 800), record(0, 801)]
+    outputs = [(Fate.PASSED, output(Fate.PASSED, each, 9)) for each in inputs]
+
+    def found(last_before: int | None, committed: int) -> Account:
+        verifier = Verifier("requests", OUTPUTS)
+        verifier.span(0, 800, 802)
+        verifier.inputs(0, inputs)
+        if last_before is not None:
+            early = output(Fate.PASSED, record(0, last_before), 3)
+            verifier.outputs(Fate.PASSED, 0, [early])
+        for fate, each in outputs:
+            verifier.outputs(fate, 0, [each])
+        return verifier.finish({0: committed})
+
+    whole = found(799, 802)
+    assert whole.exact
+    assert (whole.expired, whole.covered, whole.gaps) == (1, {0: (800, 802)}, {})
+    assert "begins at [0]@800" in whole.remarks()[0]
+    hole = found(399, 802)
+    assert only_kind(hole) == {FaultKind.GAP: 400}
+    assert hole.gaps == {0: (400, 800)}
+    assert found(None, 802).exact  # outputs are deleted, too: the range is all that can be said
+    assert found(None, 500).gaps == {0: (500, 800)}  # but the group had not read so far
+
+
+def only_kind(found: Account) -> dict[FaultKind, int]:
+    return dict(+found.counts)
+
+
+def test_log_append_time_is_told_from_an_altered_timestamp() -> None:
+    """A broker's own time is counted and not compared; all else still is."""
+    inputs, outputs = three()
+    stamped = [(fate, replace(each, timestamp=9, timestamp_type=1)) for fate, each in outputs]
+    found = verify(inputs, stamped)
+    assert found.exact
+    assert found.log_append_time == 3
+    assert "LogAppendTime" in found.remarks()[0]
+    fate, first = stamped[0]
+    changed = verify(inputs, [(fate, replace(first, value=b"other")), *stamped[1:]])
+    assert only(changed).kind is FaultKind.ALTERED
+    moved = [(fate, replace(each, timestamp=9)) for fate, each in outputs]
+    assert verify(inputs, moved).counts == {FaultKind.ALTERED: 3}
+
+
+def test_a_dead_letter_may_have_its_own_time_in_a_header() -> None:
+    """What the topic would not take as it was is held against what the header says."""
+    source = record(0, 0, timestamp=5)
+    *said, place = dead(0)
+    letter = replace(source, timestamp=777, headers=(*said, ("weir-timestamp", b"5"), place))
+    assert verify([source], [(Fate.REJECTED, letter)]).exact
+    lie = replace(letter, headers=(*said, ("weir-timestamp", b"6"), place))
+    assert only(verify([source], [(Fate.REJECTED, lie)])).kind is FaultKind.ALTERED
+
+
 @given(
     fates=st.lists(st.sampled_from(Fate), min_size=1, max_size=40),
     events=st.lists(st.tuples(st.integers(0, 50), st.sampled_from(Fate)), max_size=60),
@@ -286,4 +354,4 @@ async def test_every_fault_is_counted(settings: Settings) -> None:
     await commit(settings, 4)
     found = await account(settings)
     assert not found.exact
-    assert found.counts == dict.fromkeys(set(FaultKind) - {FaultKind.OPEN}, 1)
+    assert found.counts == dict.fromkeys(set(FaultKind) - {FaultKind.OPEN, FaultKind.GAP}, 1)

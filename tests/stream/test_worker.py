@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from models.features import FeatureSpec
 from models.kafka import client_options
 from models.registry import Registry
 from models.settings import Settings
@@ -22,7 +24,7 @@ from stream.records import ModelAnnouncement
 from stream.scrape import WorkerSample, scrape
 from stream.transport import ChunkSink, Outgoing
 from stream.verify import account
-from tests.tiny_artifact import TASKS, Make
+from tests.tiny_artifact import TASKS, Make, tiny_student
 
 pytestmark = pytest.mark.broker
 DEADLINE_S = 40.0
@@ -169,3 +171,56 @@ async def test_fails_open_recovers_and_refuses_bad_artifacts(
     assert (await account(settings, observed)).exact
     assert observed.reasons["fail-open"] == 400 - 5
     assert sorted(await models_on_pass_topic(settings)) == ["", "v1", "v2"]
+
+
+LARGE_SPEC = """\
+[[feature]]
+name = "site"
+kind = "categorical"
+path = "site.id"
+size = 500000
+
+[[feature]]
+name = "segments"
+kind = "tags"
+path = "user.data[*].segment[*].id"
+size = 16
+slots = 2
+"""
+
+
+def sick_on_one_site(make_artifact: Make, site: str, version: str) -> Path:
+    """An artifact that is NaN for one site of so many that no trial finds it."""
+    spec = FeatureSpec.parse(LARGE_SPEC, "test")
+    poison = int(spec.extractor().extract([{"site": {"id": site}}], np.zeros(1, np.int64))[0, 0])
+    student = tiny_student(poison=poison, weights=[1e-7, 1e-7, 1e-7]).SerializeToString()
+    return make_artifact(
+        version, onnx_bytes=student, spec=LARGE_SPEC, spec_hash=spec.hash, version=version
+    )
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_a_model_that_fails_at_a_chunk_is_taken_back(
+    tiny_settings: Settings, make_artifact: Make, tmp_path: Path, before: bool
+) -> None:
+    """The one before decides that chunk, or all of it passes; no request is lost or doubled."""
+    zero = make_artifact("zero", version="v0") if before else tmp_path / "absent"
+    settings = tiny_settings.override({"model.artifact": str(zero)})
+    registry = Registry(settings.model.registry)
+    url = registry.publish(sick_on_one_site(make_artifact, "s40", "v1"), "v1")
+    async with worker(settings, tmp_path) as (child, port):
+        await publish(settings, 0, 400)  # with site s40
+        await until(child, port, lambda sample: sample.requests == 400)
+        await announce(settings, "v1", url, registry.manifest_sha256(url))
+        await until(child, port, lambda sample: sample.model == "v1")
+        await publish(settings, 0, 40)  # without
+        await until(child, port, lambda sample: sample.requests == 440)
+        await publish(settings, 40, 400)
+        old = "v0" if before else ""
+        await until(child, port, lambda sample: sample.requests == 840 and sample.model == old)
+        await publish(settings, 440, 400)
+        await until(child, port, lambda sample: sample.requests == 1240)
+        log = child.log.read_text()
+    assert ("refused (failed), v0 serves" if before else "refused (failed), FAIL OPEN") in log
+    assert (await account(settings)).exact
+    assert sorted(await models_on_pass_topic(settings)) == [old, "v1"]

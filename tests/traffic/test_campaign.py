@@ -22,7 +22,11 @@ SCALE = 7 * 86_400.0
 async def relay(settings: Settings, passing: set[str]) -> None:
     """Pass these requests and block all others, until cancelled."""
     topics, options = settings.topics, client_options(settings.kafka)
-    async with AIOKafkaConsumer(**options) as consumer, AIOKafkaProducer(**options) as producer:
+    group = {"group_id": settings.kafka.group, "enable_auto_commit": False}
+    async with (
+        AIOKafkaConsumer(**options, **group) as consumer,
+        AIOKafkaProducer(**options) as producer,
+    ):
         parts = consumer.partitions_for_topic(topics.requests) or ()
         assigned = [TopicPartition(topics.requests, number) for number in parts]
         consumer.assign(assigned)
@@ -38,6 +42,8 @@ async def relay(settings: Settings, passing: set[str]) -> None:
                         partition=record.partition,
                         timestamp_ms=record.timestamp,
                     )
+            await producer.flush()
+            await consumer.commit({tp: await consumer.position(tp) for tp in assigned})
 
 
 async def outcomes_of(settings: Settings) -> tuple[list[Outcome], dict[str, int]]:

@@ -32,7 +32,7 @@ def test_a_simulated_store_holds_features_labels_and_truth(
     np.testing.assert_array_equal(found.labels_NT == 1, wanted.reached)
     np.testing.assert_array_equal(found.ts_N, wanted.timestamps)
     docs = [orjson.loads(value) for value in wanted.values]
-    np.testing.assert_array_equal(found.features_NC, SPEC.extractor().extract(docs))
+    np.testing.assert_array_equal(found.features_NC, SPEC.extractor().extract(docs, found.ts_N))
 
 
 def test_the_requests_are_written_one_per_line(

@@ -122,7 +122,7 @@ def test_the_real_files_give_the_figures_published_with_them(jd_folder: Path) ->
         (7 * 86_400, [7695, 5545, 977, 133]),
     ):
         assert np.nansum(delays_s <= seconds, axis=0).tolist() == counts
-    ids_NC = extract(FeatureSpec.load("jd").extractor(), jd.traffic.values)
+    ids_NC = extract(FeatureSpec.load("jd").extractor(), jd.traffic.values, jd.traffic.timestamps)
     spec = FeatureSpec.load("jd")
     for feature in spec.features:
         assert len(np.unique(ids_NC[:, feature.column])) > 1, feature.name

@@ -1,5 +1,8 @@
 """Simulated traffic: realistic, reproducible, and never telling the truth it is judged by."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import orjson
 import pytest
@@ -11,9 +14,12 @@ from models.features import FeatureSpec
 from models.tasks import DEFAULT_TASKS
 from stream.events import decode
 from trainer.traffic.examples import extract
+from trainer.traffic.fragments import Form
 from trainer.traffic.funnel import ORACLE_AUC_T, RATES_T, expected_auc
+from trainer.traffic.requests import FORM_EIGHTHS, Renderer
 from trainer.traffic.simulator import BLOCK, Simulator
 from trainer.traffic.traffic import Traffic
+from trainer.traffic.world import World
 
 SPEC = FeatureSpec.load("openrtb")
 
@@ -56,24 +62,72 @@ def test_impossible_batches_are_refused(simulator: Simulator) -> None:
 
 
 def test_requests_are_bid_requests_of_the_usual_size(traffic: Traffic) -> None:
-    """The filter's decoder takes each; 1.2 to 1.4 KB on average; unique ids; time goes on."""
+    """The filter's decoder takes each; 1.3 to 1.45 KB on average; unique ids; time goes on."""
     docs = [orjson.loads(value) for value in traffic.values]
     assert [doc["id"] for doc in docs] == traffic.ids
     assert len(set(traffic.ids)) == len(traffic)
-    assert [doc["ext"]["ts"] for doc in docs] == traffic.timestamps.tolist()
+    times_N = np.array([doc["ext"]["ts"] for doc in docs])
+    in_ms_N = times_N > 10**12
+    assert np.array_equal(times_N[in_ms_N], traffic.timestamps[in_ms_N])
+    assert np.array_equal(times_N[~in_ms_N], traffic.timestamps[~in_ms_N] // 1000)
     assert np.all(np.diff(traffic.timestamps) >= 0)
-    assert 1200 <= np.mean([len(value) for value in traffic.values]) <= 1400
+    assert 1300 <= np.mean([len(value) for value in traffic.values]) <= 1450
     assert [decode(value, 65_536) for value in traffic.values[:500]] == docs[:500]
 
 
 def test_every_feature_is_filled_and_varies(traffic: Traffic) -> None:
     """Each of the 108 features is there in some requests, and not the same in all of them."""
-    ids_NC = extract(SPEC.extractor(), traffic.values[:10_000])
+    ids_NC = extract(SPEC.extractor(), traffic.values[:10_000], traffic.timestamps[:10_000])
     assert len(SPEC.features) == 108
     for feature in SPEC.features:
         rows = ids_NC[:, feature.column : feature.column + feature.slots] - feature.offset
         assert (rows != 0).any(axis=1).mean() > 0.02, feature.name
         assert len(np.unique(rows)) > 1, feature.name
+
+
+def test_formats_have_the_shares_that_are_stated(traffic: Traffic) -> None:
+    """OpenRTB 2.5 and 2.6; banner, video and native; app, site and screens out of home."""
+    docs = [orjson.loads(value) for value in traffic.values]
+
+    def share(*path: str | int, of: Sequence[dict[str, Any]] = docs) -> float:
+        def there(node: Any) -> bool:
+            for step in path:
+                node = node[step] if isinstance(step, int) else node.get(step, {})
+            return node != {}
+
+        return float(np.mean([there(doc) for doc in of]))
+
+    eighths = [share("source", "schain"), share("source", "ext")]
+    assert eighths == pytest.approx([FORM_EIGHTHS[0] / 8, 1 - FORM_EIGHTHS[0] / 8], abs=0.01)
+    loose = [doc for doc in docs if isinstance(doc["cur"], str)]
+    assert len(loose) / len(docs) == pytest.approx(FORM_EIGHTHS[2] / 8, abs=0.01)
+    assert share("imp", 0, "banner", "w", of=loose) == 0 < share("imp", 0, "banner", of=loose)
+    kinds = [share("imp", 0, kind) for kind in ("banner", "video", "native")]
+    assert kinds == pytest.approx([0.6, 0.22, 0.18], abs=0.01)
+    assert share("app") + share("site") + share("dooh") == pytest.approx(1)
+    assert min(share("app"), share("site")) > 0.3
+    assert 0.01 < share("dooh") < 0.1
+    new = share("imp", 0, "video", "plcmt") / (share("imp", 0, "video"))
+    assert new == pytest.approx(FORM_EIGHTHS[0] / 8, abs=0.02)
+
+
+def test_a_form_says_the_same_in_other_places() -> None:
+    """Whatever its form, a request gives the ids that it gives in any other, but for ``plcmt``."""
+    world = World(7)
+    times_N = np.full(2000, 1_767_268_800_000)
+    scene = world.scene(np.random.default_rng(5), times_N)
+    bits_NK = np.random.default_rng(6).integers(0, 2**32, (2000, 5))
+    ids = [f"r{number}" for number in range(2000)]
+    first = {form: sum(FORM_EIGHTHS[:form]) for form in Form}
+    found = {}
+    for form in Form:
+        bits_NK[:, 4] = first[form]
+        values = Renderer(world).render(scene, ids, times_N, bits_NK)
+        found[form] = extract(SPEC.extractor(), values, times_N)
+    for feature in SPEC.features:
+        own = slice(feature.column, feature.column + feature.slots)
+        same = [np.array_equal(found[Form.NEW][:, own], found[form][:, own]) for form in Form]
+        assert all(same) == (feature.name != "video_plcmt"), feature.name
 
 
 def test_rates_are_those_of_the_paper(traffic: Traffic) -> None:
@@ -108,7 +162,7 @@ def test_the_best_possible_model_is_a_little_better_than_the_papers(seed: int) -
 
 def test_a_simple_model_learns_most_of_it(traffic: Traffic) -> None:
     """A logistic regression comes near the oracle, not above it, and errs where data are few."""
-    ids_NC = extract(SPEC.extractor(), traffic.values)
+    ids_NC = extract(SPEC.extractor(), traffic.values, traffic.timestamps)
     count, columns = ids_NC.shape
     pointers = np.arange(0, ids_NC.size + 1, columns)
     data = np.ones(ids_NC.size, np.float32)

@@ -2,7 +2,7 @@ from typing import get_args
 
 import pytest
 
-from models.nets.teacher import KINDS
+from models.nets.config import KINDS
 from models.settings import SettingsError, load_settings
 from trainer.config import TrainConfig, Uncertainty
 

@@ -1,13 +1,19 @@
 """The trainer daemon against the embedded broker."""
 
 import asyncio
+import itertools
+import os
+import resource
+import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from aiokafka import AIOKafkaConsumer
 
@@ -17,9 +23,12 @@ from models.registry import Registry
 from models.settings import Settings, TopicSettings, load_settings
 from models.tasks import Task, TaskSet
 from stream.broker import EmbeddedBroker
+from stream.processes import free_port
 from stream.records import Decision, ModelAnnouncement, Reason, TrainingExample
 from stream.topics import ensure_topics
 from stream.transport import ChunkSink, Outgoing
+from tests.feedback.hostile import Hostile
+from tests.trainer.test_store import small_disk
 from trainer.config import TrainConfig
 from trainer.daemon import TrainerDaemon
 from trainer.gates import GateLimits
@@ -98,6 +107,12 @@ def settings(
     return base.model_copy(update={"topics": TopicSettings(**names)})
 
 
+def ids(store: str) -> list[str]:
+    """The ids of all stored examples."""
+    parts = [pl.read_parquet(part) for part in ExampleStore(store, TASKS).parts]
+    return [rid for part in parts for rid in part["request_id"]]
+
+
 def kept_aside(settings: Settings) -> list[Path]:
     return list(Path(settings.trainer.store).glob("rebuilds/*/candidate/manifest.json"))
 
@@ -126,7 +141,7 @@ async def publish(settings: Settings, made: list[TrainingExample]) -> None:
 
 
 async def until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not done():
         assert time.monotonic() < deadline, "the condition did not come true in time"
         await asyncio.sleep(0.05)
@@ -155,7 +170,7 @@ async def test_enough_new_examples_make_a_model_that_is_announced(
 ) -> None:
     """Examples are stored once across a restart; the rebuild is published, verified, announced."""
     await ensure_topics(settings.kafka, settings.topics)
-    caplog.set_level("INFO", logger="trainer.daemon")
+    caplog.set_level("INFO", logger="trainer")
     stored = settings.trainer.store
     await publish(settings, examples(0, 500))
     async with running(settings, GateLimits()) as daemon:
@@ -164,15 +179,14 @@ async def test_enough_new_examples_make_a_model_that_is_announced(
     await publish(settings, examples(500, ROWS))
     registry = Registry(settings.model.registry)
     async with running(settings, GateLimits(auc_drop=0.2, log_loss_growth=0.5, ece_growth=0.2)):
-        await until(lambda: "announced" in caplog.text)
+        await until(lambda: " announced: " in caplog.text)
     made = await announcements(settings)
     assert [announcement.version for announcement in made] == registry.versions()
     artifact = load_artifact(made[0].url, made[0].manifest_sha256)
     assert artifact.spec.hash == SPEC.hash
     training = artifact.manifest.training
     assert training.rows + training.held_out_rows >= ROWS
-    frame = ExampleStore(stored, TASKS).read()
-    assert frame["request_id"].to_list() == [f"r{number}" for number in range(500 + ROWS)]
+    assert sorted(ids(stored)) == sorted(f"r{number}" for number in range(500 + ROWS))
 
 
 @pytest.mark.broker
@@ -204,4 +218,155 @@ async def test_a_rebuild_that_fails_does_not_end_the_daemon(
         await until(lambda: "rebuild failed" in caplog.text)
         await publish(broken, examples(ROWS, ROWS))
         await until(lambda: caplog.text.count("rebuild failed") == 2)
-    assert len(ExampleStore(Path(broken.trainer.store), TASKS).read()) == 2 * ROWS
+    assert len(ids(broken.trainer.store)) == 2 * ROWS
+    assert not list(Path(broken.trainer.store).glob("scratch/*"))
+
+
+def sample(daemon: TrainerDaemon, name: str, **labels: str) -> float:
+    return daemon.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+async def publish_raw(settings: Settings, topic: str, records: list[Outgoing]) -> None:
+    options = {"bootstrap_servers": settings.kafka.bootstrap}
+    async with ChunkSink(options, max_batch_bytes=1_040_000) as sink:
+        await sink.send(topic, 0, records)
+
+
+@pytest.mark.broker
+async def test_hostile_examples_and_announcements_end_nothing(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Good examples among 3,000 hostile ones are stored once each; the others are counted."""
+    await ensure_topics(settings.kafka, settings.topics)
+    topic, models = settings.topics.examples, settings.topics.models
+    hostile = Hostile(11)
+    await publish_raw(settings, topic, list(itertools.islice(hostile.examples(), 3_000)))
+    announced = ModelAnnouncement("v9", "/etc", "0" * 64, 5).to_bytes()
+    bad = [Outgoing(b"default", value, 5) for value in (None, b"{", b"[" * 3_000, announced)]
+    await publish_raw(settings, models, bad)
+    await publish(settings, examples(0, 500))
+    for _ in range(2):
+        async with running(settings, GateLimits()) as daemon:
+            total = partial(sample, daemon, "weir_trainer_examples_total")
+            await until(lambda: total(fate="mature") >= 500 or daemon._store.rows >= 500)  # noqa: B023
+            loaded = await asyncio.to_thread(daemon._incumbent.load)
+            assert loaded.url == settings.model.artifact
+    assert sorted(rid for rid in ids(settings.trainer.store) if rid.startswith("r")) == sorted(
+        f"r{number}" for number in range(500)
+    )
+    assert f"{topic}[0]@" in caplog.text
+    assert f"{models}[0]@2: not what a candidate is compared with" in caplog.text
+
+
+@pytest.mark.broker
+async def test_a_full_disk_is_waited_out(
+    settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was consumed stays in memory, and is stored once when there is room again."""
+    monkeypatch.setattr("trainer.daemon.FLUSH_S", 0.1)
+    await ensure_topics(settings.kafka, settings.topics)
+    with small_disk(1_000):
+        async with running(settings, GateLimits()) as daemon:
+            await publish(settings, examples(0, 300))
+            errors = partial(sample, daemon, "weir_trainer_errors_total", kind="store")
+            await until(lambda: errors() >= 2 and len(daemon._buffer) == 300)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+            await until(lambda: daemon._store.rows == 300)
+            assert not daemon._buffer
+    assert "free space on the disk of trainer.store" in caplog.text
+    assert sorted(ids(settings.trainer.store)) == sorted(f"r{number}" for number in range(300))
+
+
+@pytest.mark.broker
+@pytest.mark.slow
+async def test_a_rebuild_that_is_killed_is_tried_again(
+    settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`kill -9` of the child: named, its temporary files are gone, and the next one publishes."""
+    monkeypatch.setattr("trainer.daemon.RETRY_S", 0.5)
+    caplog.set_level("INFO", logger="trainer")
+    await ensure_topics(settings.kafka, settings.topics)
+    await publish(settings, examples(0, ROWS))
+    lenient = GateLimits(auc_drop=0.5, log_loss_growth=5, ece_growth=1)
+    scratch = Path(settings.trainer.store) / "scratch"
+    async with running(settings, lenient) as daemon:
+        await until(lambda: bool(list(scratch.glob("rebuild-*/*"))))
+        for child in children():
+            os.kill(child, signal.SIGKILL)
+        await until(lambda: "rebuild failed" in caplog.text)
+        assert not list(scratch.glob("rebuild-*"))
+        await until(lambda: " announced: " in caplog.text)
+        result = partial(sample, daemon, "weir_trainer_rebuilds_total")
+        assert (result(result="failed"), result(result="published")) == (1, 1)
+        assert sample(daemon, "weir_trainer_gate_passed", gate="auc", task="click") == 1
+        assert sample(daemon, "weir_trainer_last_rebuild_timestamp_seconds") > time.time() - 600
+    assert "status -9" in caplog.text
+
+
+def children() -> list[int]:
+    """The rebuilds that this process started."""
+    started = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in started}
+    return [pid for pid, command in commands.items() if b"trainer.rebuild" in command]
+
+
+@pytest.mark.broker
+async def test_brokers_that_are_away_are_waited_for(
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """A trainer that starts before the broker and the topic consumes once both are there."""
+    monkeypatch.setattr("trainer.reader.RETRY_S", 0.2)
+    late = EmbeddedBroker(tmp_path / "late.log", port=free_port())
+    mine = settings.model_copy(
+        update={"kafka": settings.kafka.model_copy(update={"bootstrap": late.bootstrap})}
+    )
+    async with running(mine, GateLimits()) as daemon:
+        await until(lambda: "no broker answers" in caplog.text)
+        with late:
+            await until(lambda: daemon._reader._failures > 0 and late.pid is not None)
+            await ensure_topics(mine.kafka, mine.topics)
+            await publish(mine, examples(0, 100))
+            await until(lambda: len(daemon._buffer) == 100)
+    assert len(ids(mine.trainer.store)) == 100
+
+
+@pytest.mark.broker
+async def test_a_heartbeat_says_how_far_everything_is(
+    settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the log and as metrics: rows, lag, new mature examples, when the next rebuild comes."""
+    monkeypatch.setattr("trainer.daemon.HEARTBEAT_S", 0.2)
+    monkeypatch.setattr("trainer.daemon.LOOK_S", 0.1)
+    monkeypatch.setattr("trainer.daemon.FLUSH_S", 0.1)
+    caplog.set_level("INFO", logger="trainer")
+    await ensure_topics(settings.kafka, settings.topics)
+    async with running(settings, GateLimits()) as daemon:
+        await until(lambda: "no rebuild before new mature examples come (2000 make" in caplog.text)
+        await publish(settings, examples(0, 200))
+        await until(lambda: "200 examples stored, 0 not consumed yet, 200 new" in caplog.text)
+        assert "the next rebuild comes with 1800 more, or in 8" in caplog.text
+        assert sample(daemon, "weir_trainer_store_rows") == 200
+        assert sample(daemon, "weir_trainer_waiting_examples") == 200
+        assert sample(daemon, "weir_trainer_lag", partition="1") == 0
+        now = sample(daemon, "weir_trainer_last_progress_timestamp_seconds")
+        assert time.time() - 120 < now <= time.time()
+
+
+@pytest.mark.broker
+async def test_a_topic_made_anew_is_read_from_its_beginning(
+    settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stored offset that is not there any more is named, and nothing of the new topic is lost."""
+    monkeypatch.setattr("trainer.daemon.LOOK_S", 0.2)
+    await ensure_topics(settings.kafka, settings.topics)
+    ExampleStore(settings.trainer.store, TASKS).append(examples(9_000, 10), {0: 10_000, 1: 0})
+    await publish(settings, examples(0, 100))
+    async with running(settings, GateLimits()) as daemon:
+        await until(lambda: len(daemon._buffer) == 100)
+    assert (
+        f"{settings.topics.examples}[0]@10000 is not there: the topic was made anew" in caplog.text
+    )
+    assert ExampleStore(settings.trainer.store, TASKS).offsets == {0: 50, 1: 50}

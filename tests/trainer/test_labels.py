@@ -72,3 +72,58 @@ def test_finished_labels_are_taken_as_they_are(tmp_path: Path) -> None:
     first_N1, _ = labelled(ids_N1, tmp_path)
     again_N1, _ = labelled(ids_N1 + 5, tmp_path)
     torch.testing.assert_close(again_N1, first_N1)
+
+
+class StopHereError(RuntimeError):
+    """The run ends here."""
+
+
+class Counting(Numbered):
+    """Counts what it labels, over all its sets, and ends the run after some of them."""
+
+    def __init__(self, number: int = -1, seen: list[int] | None = None, stop_at: int = 0) -> None:
+        super().__init__(number)
+        self.seen = [] if seen is None else seen
+        self.stop_at = stop_at
+
+    def predict(self, ids_N1: Tensor) -> tuple[Tensor, Tensor]:
+        if self.stop_at and len(self.seen) == self.stop_at:
+            raise StopHereError
+        self.seen.append(self.number)
+        return super().predict(ids_N1)
+
+    def redrawn(self, number: int) -> "Counting":
+        return Counting(number, self.seen, self.stop_at)
+
+
+class Ticking:
+    """Every look at the clock is a minute later."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        self.now_s += 60.0
+        return self.now_s
+
+
+@pytest.mark.parametrize("stop_at", [1, 7, 8, 20])
+def test_an_interrupted_labelling_goes_on_where_it_was(
+    stop_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pieces that were flushed are not labelled again, and all labels are those of one run."""
+    monkeypatch.setattr(labels, "PIECE", 16)
+    ids_N1 = torch.arange(400).unsqueeze(1)
+    pieces = len(list(pieces_of(len(ids_N1))))
+    plain = labelled(ids_N1, tmp_path)
+    path = tmp_path / "resumed"
+    stopping, rest = Counting(stop_at=stop_at), Counting()
+    options = {"sets": 1, "devices": ONE_CPU, "progress": BARS, "clock": Ticking()}
+    with pytest.raises(StopHereError):
+        label(stopping, ids_N1, 1, path, **options)
+    assert not path.exists()
+    found = label(rest, ids_N1, 1, path, **options)
+    assert stopping.seen + rest.seen == list(range(pieces))
+    for one, other in zip(plain, found, strict=True):
+        torch.testing.assert_close(one, other)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["labels", "resumed"]

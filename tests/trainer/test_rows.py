@@ -119,3 +119,35 @@ def test_an_empty_store_is_named(stored: Path) -> None:
         pl.read_parquet(path).clear().write_parquet(path)
     with pytest.raises(ExampleError, match=r"part-0\.parquet: there are no examples"):
         laid_out(stored)
+
+
+def test_weights_are_laid_out_with_their_rows(stored: Path) -> None:
+    """A column `weight` goes where its row goes; files without it weigh one."""
+    first = stored / "store" / "part-0.parquet"
+    weighted = pl.read_parquet(first)
+    rows = len(weighted)
+    weighted.with_columns(weight=pl.Series(range(1, rows + 1), dtype=pl.Float64)).write_parquet(
+        first
+    )
+    everything = laid_out(stored).everything
+    read = read_examples(stored / "store", SPEC, TASKS)
+    assert sorted(everything.weights_K.tolist()) == sorted([*read.weights.tolist(), *[1.0] * 90])
+    by_row = dict(zip(map(tuple, read.features_NC.tolist()), read.weights.tolist(), strict=True))
+    unique = [tuple(ids) for ids in everything.ids_KC.tolist()]
+    counted = {ids: weight for ids, weight in by_row.items() if unique.count(ids) == 1}
+    found = zip(unique, everything.weights_K.tolist(), strict=True)
+    assert all(counted[ids] == weight for ids, weight in found if ids in counted)
+    assert everything.uneven_weights is not None
+
+
+def test_equal_weights_are_none(stored: Path) -> None:
+    """Where every row stands for as many requests, nothing has to be weighed."""
+    assert laid_out(stored).teaching.uneven_weights is None
+
+
+def test_a_weight_below_one_is_refused_by_name(stored: Path) -> None:
+    """No row stands for less than itself."""
+    first = stored / "store" / "part-0.parquet"
+    pl.read_parquet(first).with_columns(weight=pl.lit(0.5)).write_parquet(first)
+    with pytest.raises(ExampleError, match=r"part-0\.parquet: weight is 0\.5"):
+        laid_out(stored)

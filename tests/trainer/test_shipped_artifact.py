@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from models.artifact import PRETRAINED_FOLDER, Artifact, load_artifact
 from models.scorer import Scorer
 from stream.cli import build_app
+from tests.bench.formats import measured
 from trainer.evaluate import evaluate, spearman
 from trainer.traffic.examples import extract
 from trainer.traffic.simulator import Simulator
@@ -59,7 +60,7 @@ def test_the_shipped_artifact_is_what_its_command_makes(tmp_path: Path) -> None:
     assert again.manifest.config == shipped.manifest.config
     assert again.manifest.label_rates == pytest.approx(shipped.manifest.label_rates, abs=1e-9)
     traffic = Simulator(SEED).batch(0, FRESH)
-    ids_NC = extract(shipped.spec.extractor(), traffic.values)
+    ids_NC = extract(shipped.spec.extractor(), traffic.values, traffic.timestamps)
     (old_NT, old_u_NT), (new_NT, new_u_NT) = (
         Scorer(artifact).score(ids_NC) for artifact in (shipped, again)
     )
@@ -73,11 +74,20 @@ def test_the_shipped_artifact_is_what_its_command_makes(tmp_path: Path) -> None:
     assert_same_metrics(shipped, again)
 
 
+def test_no_form_of_a_request_costs_accuracy() -> None:
+    """Places of 2.5, sizes in formats, texts for lists and no time leave the AUC what it is."""
+    found = measured("pretrained:openrtb", count=20_000)
+    assert max(found.values()) - min(found.values()) < 0.001, found
+    assert found["OpenRTB 2.6"] > 0.785
+
+
 def test_the_shipped_scores_are_near_the_truth() -> None:
     """On the requests that a demonstration publishes, the student is as good as it says."""
     artifact = load_artifact("pretrained:openrtb")
     traffic = Simulator(SEED).batch(0, FRESH)
-    scores_NT, _ = Scorer(artifact).score(extract(artifact.spec.extractor(), traffic.values))
+    scores_NT, _ = Scorer(artifact).score(
+        extract(artifact.spec.extractor(), traffic.values, traffic.timestamps)
+    )
     targets_NT = traffic.reached.astype(np.float32)
     online = artifact.tasks.index("online")
     targets_NT[~traffic.reached[:, artifact.tasks.index("click")], online] = np.nan

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from models.artifact import load_artifact
-from models.examples import ExampleError, read_examples
+from models.examples import ExampleError, Examples, read_examples
 from models.features import FeatureSpec
 from models.tasks import Task, TaskSet
 from stream.cli import build_app
@@ -66,6 +66,30 @@ def census(path: Path, rows: int = 3000) -> Path:
     return path
 
 
+def no_warning(suspicion: str) -> None:
+    pytest.fail(f"not suspicious: {suspicion}")
+
+
+def read(path: Path, seed: int = 0, warnings: list[str] | None = None) -> Examples:
+    warn = no_warning if warnings is None else warnings.append
+    return csv_examples(path, SPEC, TASKS, seed=seed, warn=warn)
+
+
+def table(path: Path, rows: int, **columns: object) -> Path:
+    """A sound table of so many rows, with some columns replaced; None leaves one out."""
+    rng = np.random.default_rng(3)
+    income_N = rng.random(rows) < 0.2
+    sound = {
+        "age": rng.integers(18, 90, rows),
+        "education": [f"school {number}" for number in rng.integers(0, 9, rows)],
+        "label_income": income_N.astype(int),
+        "label_married": (rng.random(rows) < 0.5).astype(int),
+    }
+    kept = {name: column for name, column in (sound | columns).items() if column is not None}
+    pl.DataFrame(kept).write_csv(path)
+    return path
+
+
 def test_census_like_data_becomes_an_artifact_by_spec_and_settings_alone(tmp_path: Path) -> None:
     """A CSV file, a spec and two tasks in the settings train a student that learned both."""
     (tmp_path / "census.toml").write_text(SPEC_TEXT)
@@ -87,17 +111,17 @@ def test_rows_become_examples(tmp_path: Path) -> None:
     """Values are stripped, empty ones are missing, labels may be unknown, time is the order."""
     path = tmp_path / "few.csv"
     path.write_text(
-        "age,education,label_income,label_married,p_true_income,p_true_married\n"
-        "39, bachelor ,1,TRUE,0.5,0.25\n"
-        ",,0,,0.75,1\n"
+        "ts,age,education,label_income,label_married,p_true_income,p_true_married\n"
+        "1,39, bachelor ,1,TRUE,0.5,0.25\n"
+        "0,,,0,,0.75,1\n"
     )
-    examples = csv_examples(path, SPEC, TASKS)
-    wanted_NC = SPEC.extractor().extract([{"age": 39, "education": "bachelor"}, {}])
+    examples = read(path)
+    wanted_NC = SPEC.extractor().extract([{}, {"age": 39, "education": "bachelor"}], np.arange(2))
     np.testing.assert_array_equal(examples.features_NC, wanted_NC)
-    np.testing.assert_array_equal(examples.labels_NT, [[1, 1], [0, np.nan]])
-    np.testing.assert_array_equal(examples.p_true_NT, [[0.5, 0.25], [0.75, 1]])
+    np.testing.assert_array_equal(examples.labels_NT, [[0, np.nan], [1, 1]])
+    np.testing.assert_array_equal(examples.p_true_NT, [[0.75, 1], [0.5, 0.25]])
     assert examples.ts_N.tolist() == [0, 1]
-    write_csv_examples(path, tmp_path / "few.parquet", SPEC, TASKS)
+    write_csv_examples(path, tmp_path / "few.parquet", SPEC, TASKS, seed=0, warn=no_warning)
     stored = read_examples(tmp_path / "few.parquet", SPEC, TASKS)
     for column in ("ts_N", "features_NC", "labels_NT", "propensity_N", "p_true_NT"):
         np.testing.assert_array_equal(getattr(stored, column), getattr(examples, column))
@@ -119,4 +143,94 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, message: str) -
     path = tmp_path / "bad.csv"
     path.write_text(text)
     with pytest.raises(ExampleError, match=rf"bad\.csv.*{message}"):
-        csv_examples(path, SPEC, TASKS)
+        read(path)
+
+
+def test_a_column_of_decimal_commas_is_an_error(tmp_path: Path) -> None:
+    """A numeric column of which nothing can be read is no column of missing values."""
+    path = table(tmp_path / "commas.csv", 50, age=[f"{age},5" for age in range(20, 70)])
+    with pytest.raises(ExampleError, match=r"line 2: age is '20,5', .* nor any other .*points"):
+        read(path)
+    some = table(tmp_path / "some.csv", 50, age=[*map(str, range(20, 69)), "old"])
+    warnings: list[str] = []
+    read(some, warnings=warnings)
+    assert len(warnings) == 1
+    assert "line 51: age is 'old'" in warnings[0]
+    assert "1 of 50 values" in warnings[0]
+
+
+def test_a_table_without_times_is_shuffled_by_the_seed(tmp_path: Path) -> None:
+    """Rows sorted by a label leave no held-out slice of one class."""
+    sorted_by_label = [1] * 200 + [0] * 800
+    path = table(tmp_path / "sorted.csv", 1000, label_income=sorted_by_label)
+    one, same, other = (read(path, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one.labels_NT, same.labels_NT)
+    assert (one.labels_NT != other.labels_NT).any()
+    for examples in (one, other):
+        assert 0.1 < examples.labels_NT[-150:, 0].mean() < 0.3
+        assert examples.labels_NT[:, 0].sum() == 200
+
+
+def test_times_that_follow_a_label_are_an_error(tmp_path: Path) -> None:
+    """With times that sort the rows by a label nothing could be judged."""
+    path = table(
+        tmp_path / "sorted.csv", 1000, label_income=[1] * 200 + [0] * 800, ts=list(range(1000))
+    )
+    with pytest.raises(ExampleError, match=r"label_income is 0 in all of the newest 150 rows"):
+        read(path)
+    mixed = [1, 0, 0, 0] * 200 + [0, 1, 1, 1] * 50
+    warnings: list[str] = []
+    path = table(tmp_path / "drift.csv", 1000, label_income=mixed, ts=list(range(1000)))
+    read(path, warnings=warnings)
+    assert any("label_income is 1 in 75.3% of the newest 150 rows" in text for text in warnings)
+
+
+@pytest.mark.parametrize(
+    ("factor", "unit"), [(1, "seconds"), (1000, None), (10**6, "microseconds"), (10**9, "nano")]
+)
+def test_times_come_in_any_unit(factor: int, unit: str | None, tmp_path: Path) -> None:
+    """Seconds, milliseconds, microseconds and nanoseconds since 1970 are told apart."""
+    times = [(1_700_000_000 + row) * factor for row in range(100)]
+    warnings: list[str] = []
+    examples = read(table(tmp_path / "t.csv", 100, ts=times), warnings=warnings)
+    np.testing.assert_array_equal(examples.ts_N, (1_700_000_000 + np.arange(100)) * 1000)
+    assert [unit in text for text in warnings] == ([] if unit is None else [True])
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        ([-5, *range(1, 100)], "line 2: ts is -5, before 1970"),
+        ([1_700_000_000, *[1_700_000_000_000] * 99], "smallest looks like seconds"),
+    ],
+)
+def test_times_that_cannot_be_are_errors(tmp_path: Path, times: list[int], message: str) -> None:
+    """Times before 1970, or in two units, are no times."""
+    with pytest.raises(ExampleError, match=message):
+        read(table(tmp_path / "t.csv", 100, ts=times))
+
+
+@pytest.mark.parametrize("marker", ["", "?", "NA", "n/a", "NaN", "NULL", "none"])
+def test_null_markers_are_missing(marker: str, tmp_path: Path) -> None:
+    """What other programs write for a missing value is missing, in features and labels."""
+    path = table(tmp_path / "t.csv", 2, ts=[0, 1], age=[marker, "39"], label_income=["1", marker])
+    examples = read(path)
+    wanted_NC = SPEC.extractor().extract([{}, {"age": 39}], np.arange(2))
+    np.testing.assert_array_equal(examples.features_NC[:, 0], wanted_NC[:, 0])
+    assert np.isnan(examples.labels_NT[:, 0]).tolist() == [False, True]
+
+
+def test_columns_may_be_separated_otherwise(tmp_path: Path) -> None:
+    """Semicolons and tabs are found in the header."""
+    plain = read(table(tmp_path / "plain.csv", 20))
+    for name, separator in (("semi", ";"), ("tab", "\t")):
+        path = tmp_path / f"{name}.csv"
+        pl.read_csv(tmp_path / "plain.csv").write_csv(path, separator=separator)
+        np.testing.assert_array_equal(read(path).features_NC, plain.features_NC)
+
+
+def test_a_column_that_never_changes_is_named(tmp_path: Path) -> None:
+    """Nothing can be learned from it."""
+    warnings: list[str] = []
+    read(table(tmp_path / "t.csv", 30, education=["x"] * 30), warnings=warnings)
+    assert ["same id in every row" in text and "education" in text for text in warnings] == [True]

@@ -15,6 +15,7 @@ import pytest
 from apps import add_agent, committed, create, new_app, numbered, running, until, write
 from faust.types import TP
 
+from models.batches import HEADER_BYTES_HELD
 from stream.broker import EmbeddedBroker
 from stream.transport import Chunk, Outgoing, consumer_lag
 from stream.transport.driver import CHUNKS_IN_FLIGHT
@@ -56,7 +57,8 @@ async def test_delivers_every_record_in_chunks_of_one_partition(
         for before, after in itertools.pairwise(got):
             assert after.start == before.next_offset
         assert sum(chunk.size for chunk in got) == sum(
-            len(r.key or b"") + len(r.value or b"") for r in records
+            len(r.key or b"") + len(r.value or b"") + HEADER_BYTES_HELD * len(r.headers)
+            for r in records
         )
     assert await committed(broker.bootstrap, app.conf.id, topic) == [730, 250]
 

@@ -16,7 +16,7 @@ from aiokafka.errors import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.transport.chunk import Outputs, RecordTooLargeError
+from stream.transport.chunk import Outputs, RecordsRefusedError, RecordTooLargeError
 from stream.transport.lane import TRANSITIONS, Lane, LaneError, LaneState, ReleasedError
 from stream.transport.sink import Outgoing
 
@@ -254,6 +254,42 @@ async def test_an_output_too_large_is_shrunk_by_its_own_chunk() -> None:
     assert partition.outputs == [b"a", b"b", b"c", b"d", b"cut", b"f", b"cut"]
     with pytest.raises(RecordTooLargeError):
         await lane.write(4, 5, {"out": [Outgoing(None, b"h" * 11, 0)]})
+
+
+@given(bad=st.sets(st.integers(0, 8)), cuts=st.lists(st.integers(1, 4), min_size=9, max_size=9))
+async def test_what_a_topic_refuses_is_replaced_in_place(bad: set[int], cuts: list[int]) -> None:
+    """Found while writing: the transaction is repeated without it, all else once and in order."""
+    partition = Partition()
+    client = Client(partition, faultless())
+    write = client.write
+
+    async def refusing(packed: list[bytes | None], offset: int) -> None:
+        await write(packed, offset)
+        indices = [i for i, value in enumerate(packed) if (value or b"").startswith(b"bad")]
+        if indices:
+            raise RecordsRefusedError("out", 0, indices, "too old")
+
+    def instead(old: Outputs, error: RecordsRefusedError) -> Outputs:
+        records = list(old["out"])
+        for index in error.indices:
+            assert (records[index].value or b"").startswith(b"bad")
+            records[index] = Outgoing(None, b"letter", 0)
+        return {"out": records}
+
+    client.write = refusing  # type: ignore[method-assign]
+    lane = Lane("in[0]", client, grace_s=0.0)
+    await lane.claim()
+    values = [b"bad%d" % i if i in bad else b"%d" % i for i in range(9)]
+    writes, first = [], 0
+    for size in cuts:
+        chunk = values[first : first + size]
+        if chunk:
+            made = {"out": [Outgoing(None, value, 0) for value in chunk]}
+            writes.append(lane.write(first, first + len(chunk), made, instead))
+            first += len(chunk)
+    await asyncio.gather(*writes)
+    assert partition.outputs == [b"letter" if i in bad else b"%d" % i for i in range(9)]
+    assert partition.committed == 9
 
 
 async def test_chunks_that_wait_are_committed_together() -> None:

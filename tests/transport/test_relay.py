@@ -9,11 +9,11 @@ from apps import committed, create, new_app, numbered, running, until, write
 from stream.broker import EmbeddedBroker
 from stream.transport import (
     Chunk,
+    Instead,
     Outgoing,
     Outputs,
     RecordTooLargeError,
     ReleasedError,
-    Shrink,
     attach,
     chunk_topic,
     relay,
@@ -24,11 +24,17 @@ pytestmark = pytest.mark.broker
 Transform = Callable[[Sequence[Chunk]], Awaitable[Sequence[Outputs]]]
 
 
+async def nothing_filtered(_partitions: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
+    """No output topic has records."""
+    return set()
+
+
 class RecordingSink:
     """A sink that keeps what it is given; `gate` holds writes up while it is clear."""
 
     def __init__(self, *, commits: bool = False) -> None:
         self.commits = commits
+        self.filtered = nothing_filtered
         self.calls: list[str] = []
         self.written: dict[int, list[bytes | None]] = {}
         self.given: list[int] = []
@@ -45,7 +51,7 @@ class RecordingSink:
     async def release(self, partitions: Iterable[tuple[str, int]]) -> None:
         self.calls.append(f"release {sorted(p for _, p in partitions)}")
 
-    async def write(self, chunk: Chunk, outputs: Outputs, shrink: Shrink | None) -> None:
+    async def write(self, chunk: Chunk, outputs: Outputs, shrink: Instead | None) -> None:
         for index, record in enumerate(outputs["out"]):
             size = len(record.value or b"")
             if size > self.limit and shrink is not None:
@@ -158,7 +164,7 @@ async def test_a_failed_write_stops_the_app_and_commits_nothing(
     sink, app = RecordingSink(), new_app(broker.bootstrap, unique("g"))
     attach(app, sink, max_bytes=1_000_000)
 
-    async def broken(_chunk: Chunk, _outputs: Outputs, _shrink: Shrink | None) -> None:
+    async def broken(_chunk: Chunk, _outputs: Outputs, _shrink: Instead | None) -> None:
         raise OSError("disk full")
 
     sink.write = broken  # type: ignore[method-assign]
@@ -178,7 +184,7 @@ async def test_a_chunk_whose_partition_was_released_is_left_to_the_next_owner(
     attach(app, sink, max_bytes=1_000_000)
     refused: list[Chunk] = []
 
-    async def gone(chunk: Chunk, _outputs: Outputs, _shrink: Shrink | None) -> None:
+    async def gone(chunk: Chunk, _outputs: Outputs, _shrink: Instead | None) -> None:
         refused.append(chunk)
         raise ReleasedError(repr(chunk))
 

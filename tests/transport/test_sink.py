@@ -1,5 +1,6 @@
 """What the sink acknowledged is in the topic, byte for byte and in order."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
+from apps import until
 
 from stream.broker import EmbeddedBroker
 from stream.transport import ChunkSink, Outgoing, RecordTooLargeError
@@ -101,16 +103,22 @@ async def test_a_record_too_large_is_named_and_nothing_is_written(
     """The error says which record it was, and the records before it are not written either."""
     records = [Outgoing(b"k", b"x" * 20_000, 1) for _ in range(7)]
     records[5] = Outgoing(b"k", b"x" * 50_001, 1)
-    with pytest.raises(RecordTooLargeError, match=r"record 5 needs \d+ bytes") as caught:
+    with pytest.raises(RecordTooLargeError, match=r"records \[5\]: \d+ bytes") as caught:
         await sink.send(topic, 0, records)
     assert (caught.value.topic, caught.value.partition, caught.value.index) == (topic, 0, 5)
     assert await content(broker.bootstrap, topic, 0) == []
 
 
-async def test_a_partition_that_does_not_exist_raises(sink: ChunkSink, topic: str) -> None:
-    """An unknown partition is an error of the call that names it."""
-    with pytest.raises((KafkaError, ValueError, AssertionError)):
-        await sink.send(topic, 99, [Outgoing(b"k", b"v", 1)])
+async def test_a_partition_that_does_not_exist_is_waited_for(
+    sink: ChunkSink, topic: str, monkeypatch: Any, caplog: Any
+) -> None:
+    """A write to it waits, and a line says which topic has how many partitions."""
+    monkeypatch.setattr("stream.transport.waiting.PATIENCE_S", 0.1)
+    late = asyncio.create_task(sink.send(topic, 99, [Outgoing(b"k", b"v", 1)]))
+    await until(lambda: f"{topic}: writes have been waiting" in caplog.text)
+    assert "partition 99 is written to" in caplog.text
+    assert not late.done()
+    late.cancel()
 
 
 async def test_a_broker_that_goes_away_raises(tmp_path: Any) -> None:

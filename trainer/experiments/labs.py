@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 from rich.progress import Progress
 
+from models.nets.config import TeacherKind
 from models.nets.embedding import FeatureLayout
-from models.nets.teacher import TeacherKind
 from models.tasks import TaskSet
 from trainer.config import TeacherTraining
 from trainer.experiments.data import Fit, Floats, Part, Score, World

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
-from models.nets.teacher import KINDS, TeacherKind
+from models.nets.config import KINDS, TeacherKind
 from trainer.config import TrainConfig
 from trainer.experiments.data import SETTINGS, Sizes
 from trainer.traffic.funnel import RATES_T

@@ -89,7 +89,7 @@ class SimulatedSource:
             self._simulators[drift] = Simulator(self._seed, drift, shape=self._shape)
         traffic = self._simulators[drift].batch(start, count)
         return Part(
-            extract(self._extractor, traffic.values),
+            extract(self._extractor, traffic.values, traffic.timestamps),
             traffic.reached.astype(np.float32),
             traffic.p_true,
             traffic.data_poor,

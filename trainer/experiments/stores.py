@@ -4,6 +4,7 @@ A seed is a split, drawn anew by request (or by group: all rows of a user on one
 ``drift`` splits by time instead: the newest rows are judged.
 """
 
+import logging
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,8 @@ VALID: Final = 0.1
 EARLIER: Final = 0.25
 """Share of the training rows that the earlier model of ``selected`` learned from."""
 POOR: Final = "data_poor"
+
+logger = logging.getLogger(__name__)
 
 
 class StoreSource:
@@ -65,7 +68,8 @@ class StoreSource:
                 :func:`trainer.tables.csv_examples`).
         """
         if path.suffix == ".csv":
-            return cls.of(str(path), csv_examples(path, spec, tasks), spec, tasks)
+            examples = csv_examples(path, spec, tasks, seed=0, warn=logger.warning)
+            return cls.of(str(path), examples, spec, tasks)
         examples = read_examples(path, spec, tasks)
         poor_N = _data_poor(path, len(examples))
         return cls.of(str(path), examples, spec, tasks, poor_N=poor_N)
@@ -144,7 +148,7 @@ def jd_source(folder: Path) -> StoreSource:
     spec = FeatureSpec.load("jd")
     examples = Examples(
         ts_N=requests.traffic.timestamps,
-        features_NC=extract(spec.extractor(), requests.traffic.values),
+        features_NC=extract(spec.extractor(), requests.traffic.values, requests.traffic.timestamps),
         labels_NT=requests.labels().astype(np.float32),
         propensity_N=np.ones(len(user_N)),
     )

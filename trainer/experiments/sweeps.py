@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 from rich.progress import Progress
 
-from models.nets.teacher import TeacherKind
+from models.nets.config import TeacherKind
 from trainer.evaluate import spearman
 from trainer.experiments import judge
 from trainer.experiments.data import Source, World

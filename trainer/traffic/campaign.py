@@ -1,7 +1,9 @@
 """One run of traffic: publishes requests while the world downstream answers those that pass.
 
 With outcomes it goes on after the last request until the workers have decided all of them and the
-longest attribution window has closed, so that feedback has got what it will ever get.
+longest attribution window has closed, so that feedback has got what it will ever get. What they
+have decided is read off the group's committed offsets: outputs cannot be counted by offsets, for
+workers that write exactly once leave a marker behind each transaction.
 """
 
 import asyncio
@@ -16,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from models.kafka import client_options, topic_partitions
+from models.kafka import bounded_consumer, client_options, topic_partitions
 from models.settings import Settings
 from trainer.traffic.downstream import Downstream
 from trainer.traffic.publish import Publisher, Shipment
@@ -25,7 +27,7 @@ from trainer.traffic.traffic import Traffic
 
 POLL_S: Final = 0.2
 IDLE_S: Final = 10.0
-"""With requests undecided and nothing coming out for so long, there are no workers."""
+"""With requests undecided and nothing decided for so long, there are no workers."""
 WINDOWS: Final = 1.25
 """Longest attribution windows to wait after the last request."""
 
@@ -91,7 +93,7 @@ async def _run(
     started = time.monotonic()
     stop = asyncio.Event()
     async with AsyncExitStack() as stack:
-        outputs = await stack.enter_async_context(_Outputs(settings))
+        progress = await stack.enter_async_context(_Workers(settings))
         sender = BatchSender(client_options(settings.kafka), settings.topics.requests)
         publisher = Publisher(await stack.enter_async_context(sender))
         group = await stack.enter_async_context(asyncio.TaskGroup())
@@ -102,86 +104,87 @@ async def _run(
         await publisher.publish(shipments)
         publish_seconds = time.monotonic() - started
         if downstream is not None:
-            await _settle(settings, outputs, publisher.published, downstream, time_scale)
+            await _settle(settings, progress, downstream, time_scale)
         stop.set()
     return publisher, publish_seconds
 
 
-class _Outputs:
-    """Counts what has come out on the three output topics since it was entered."""
+class _Workers:
+    """How far the workers are, from outside."""
 
     def __init__(self, settings: Settings) -> None:
         self._topics = settings.topics
         self._kafka = settings.kafka
-        self._consumer = AIOKafkaConsumer(
-            **client_options(settings.kafka), enable_auto_commit=False, max_partition_fetch_bytes=1
+        self._consumer = bounded_consumer(
+            settings.kafka,
+            group_id=settings.kafka.group,  # whose offsets are looked up; nothing joins it
+            max_partition_fetch_bytes=1,
         )
-        self._before = (0, 0)
 
     async def __aenter__(self) -> Self:
+        topics = self._topics
         try:
-            await self._begin()
+            await self._consumer.start()
+            found = await topic_partitions(self._kafka, topics.requests, topics.passed)
         except BaseException:
             await self._consumer.stop()
             raise
+        self._requests, self._passed = found[topics.requests], found[topics.passed]
         return self
-
-    async def _begin(self) -> None:
-        await self._consumer.start()
-        topics = self._topics
-        outputs = (topics.passed, topics.blocked, topics.rejected)
-        found = await topic_partitions(self._kafka, *outputs)
-        self._partitions = [tp for topic in outputs for tp in found[topic]]
-        self._consumer.assign(self._partitions)
-        self._before = await self.count()
 
     async def __aexit__(self, *_: object) -> None:
         await self._consumer.stop()
 
-    async def count(self) -> tuple[int, int]:
-        """How many requests were decided or rejected, and how many of these passed."""
-        ends = await exact_ends(self._consumer, self._partitions)
-        passed = sum(end for tp, end in ends.items() if tp.topic == self._topics.passed)
-        return sum(ends.values()) - self._before[0], passed - self._before[1]
+    async def published(self) -> dict[TopicPartition, int]:
+        """Ends of the requests' partitions."""
+        return await exact_ends(self._consumer, self._requests)
+
+    async def passed(self) -> dict[TopicPartition, int]:
+        """Ends of the passed requests' partitions."""
+        return await exact_ends(self._consumer, self._passed)
+
+    async def undecided(self, ends: dict[TopicPartition, int]) -> int:
+        """Offsets before `ends` that the group has not committed."""
+        self._consumer.assign(list(ends))
+        behind = 0
+        for tp, end in ends.items():
+            behind += max(0, end - (await self._consumer.committed(tp) or 0))
+        return behind
 
 
 async def exact_ends(
     consumer: AIOKafkaConsumer, partitions: list[TopicPartition]
 ) -> dict[TopicPartition, int]:
-    """End offsets of assigned partitions, by fetching their last records.
+    """End offsets of partitions, which are assigned to `consumer`, by fetching before them.
 
     The embedded broker's own answer is one past the *first* record of the last batch; the high
-    watermark that comes with a fetch is right on every broker.
+    watermark that comes with a fetch is right on every broker. The last offset may hold no record,
+    but the marker of a transaction.
     """
+    consumer.assign(partitions)
     ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
-    open_ones = {tp for tp, end in ends.items() if end > 0}
+    filled = [tp for tp, end in ends.items() if end > 0]
     for tp in partitions:
         consumer.seek(tp, max(ends[tp] - 1, 0))
-    while open_ones:
-        for tp in await consumer.getmany(*open_ones, timeout_ms=1000):
-            ends[tp] = max(ends[tp], consumer.highwater(tp) or 0)
-            open_ones.discard(tp)
-    return ends
+    while any(consumer.highwater(tp) is None for tp in filled):
+        await consumer.getmany(*filled, timeout_ms=100)
+    return ends | {tp: max(ends[tp], consumer.highwater(tp)) for tp in filled}
 
 
 async def _settle(
-    settings: Settings,
-    outputs: _Outputs,
-    published: int,
-    downstream: Downstream,
-    time_scale: float,
+    settings: Settings, workers: _Workers, downstream: Downstream, time_scale: float
 ) -> None:
     """Wait until everything is decided and answered, or there are no workers to decide it."""
     windows_s = max(task.window_s for task in settings.tasks) / time_scale
-    end, last, moved = time.monotonic() + WINDOWS * windows_s, (0, 0), time.monotonic()
+    published = await workers.published()
+    end, last, moved = time.monotonic() + WINDOWS * windows_s, (-1, -1), time.monotonic()
     while True:
-        found = await outputs.count()
-        if found != last:
-            last, moved = found, time.monotonic()
-        decided, passed = found
+        undecided = await workers.undecided(published)
+        unanswered = await downstream.unread(await workers.passed())
+        if (undecided, unanswered) != last:
+            last, moved = (undecided, unanswered), time.monotonic()
         idle = time.monotonic() - moved > IDLE_S
-        answered = decided >= published and downstream.passed >= passed
-        if time.monotonic() > end and (answered or idle):
+        if time.monotonic() > end and (not any(last) or idle):
             return
         await asyncio.sleep(POLL_S)
 

@@ -8,15 +8,15 @@ of order, some for requests that nobody knows: real feeds are like that.
 import asyncio
 import heapq
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
 import xxhash
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from models.kafka import client_options, topic_partitions
+from models.kafka import bounded_consumer, client_options, topic_partitions
 from models.settings import Settings
 from models.tasks import TaskSet
 from stream.records import Outcome
@@ -89,6 +89,7 @@ class Downstream:
         self._fates: dict[bytes, tuple[tuple[int, float], ...]] = {}
         self._due: list[_Due] = []
         self._numbers = 0
+        self._consumer: AIOKafkaConsumer | None = None
         self.counts = Counts()
         self.passed = 0
         self.ready = asyncio.Event()
@@ -109,6 +110,12 @@ class Downstream:
         """Outcomes that are not due yet."""
         return len(self._due)
 
+    async def unread(self, ends: Mapping[TopicPartition, int]) -> int:
+        """Offsets of the pass topic before `ends` that were not read yet, while it runs."""
+        assert self._consumer is not None
+        positions = {tp: await self._consumer.position(tp) for tp in ends}
+        return sum(max(0, end - positions[tp]) for tp, end in ends.items())
+
     async def run(self, stop: asyncio.Event) -> Counts:
         """Play until ``stop`` is set; sets :attr:`ready` once it sees whatever passes from now on.
 
@@ -117,7 +124,9 @@ class Downstream:
         """
         options = client_options(self._settings.kafka)
         topics = self._settings.topics
-        consumer = AIOKafkaConsumer(**options, enable_auto_commit=False)
+        consumer = self._consumer = bounded_consumer(
+            self._settings.kafka, isolation_level="read_committed"
+        )
         try:
             await consumer.start()
             async with BatchSender(options, topics.outcomes) as sender:

@@ -80,12 +80,15 @@ def batches(
         yield simulator.batch(first, min(size, start + count - first))
 
 
-def extract(extractor: Extractor, values: Sequence[bytes]) -> npt.NDArray[np.int32]:
-    """Feature ids of N requests in JSON, shape (N, C)."""
-    scanned = extractor.scan(values, sys.maxsize)
+def extract(
+    extractor: Extractor, values: Sequence[bytes], times_N: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int32]:
+    """Feature ids of N requests in JSON, at their times (ms), shape (N, C)."""
+    scanned = extractor.scan(values, times_N, sys.maxsize)
     rest = [n for n, found in enumerate(scanned.request_ids) if found is None]
     for part in (rest[first : first + EXTRACT] for first in range(0, len(rest), EXTRACT)):
-        scanned.ids_NC[part] = extractor.extract([orjson.loads(values[n]) for n in part])
+        requests = [orjson.loads(values[n]) for n in part]
+        scanned.ids_NC[part] = extractor.extract(requests, times_N[part])
     return scanned.ids_NC
 
 
@@ -106,7 +109,7 @@ def _write(
         _batch_size: int | None,
     ) -> Iterator[pl.DataFrame]:
         for traffic, labels_NT in labelled:
-            ids_NC = extract(extractor, traffic.values)
+            ids_NC = extract(extractor, traffic.values, traffic.timestamps)
             columns = _columns(traffic, labels_NT, tasks, spec, ids_NC)
             yield pl.DataFrame({name: columns[name] for name in schema}, schema)
 

@@ -1,9 +1,39 @@
 """Pieces of OpenRTB JSON that depend on one table of the simulated market only.
 
-Rendered once per world and pasted into every request by ``requests.py``.
+Rendered once per world and form and pasted into every request by ``requests.py``.
 """
 
+import json
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any, Final
+
 from trainer.traffic.world import NO_POS, NO_SIZE, UTC_OFFSETS, World
+
+
+class Form(IntEnum):
+    """How a request is written; what it says, and what it is worth, is the same in all of them.
+
+    Attributes:
+        NEW: OpenRTB 2.6: consent, privacy strings and supply chain in places of their own, video
+            by ``plcmt``, screens out of home in ``dooh``; times in ms.
+        OLD: OpenRTB 2.5: these under ``ext``, video by ``placement``, such screens as a ``site``;
+            times in s.
+        LOOSE: 2.5 as it is often sent: also texts for lists and lists for texts, banners by
+            ``format`` alone, the version of native in the native request alone.
+    """
+
+    NEW = 0
+    OLD = 1
+    LOOSE = 2
+
+
+DOOH_EVERY: Final = 8
+"""One in so many of the items that are no app is a screen out of home."""
+VIDEO_SIZES = ((640, 360), (640, 480), (1280, 720), (480, 320), (320, 180), (1920, 1080))
+PLACEMENTS = (0, 1, 2, 5, 3)
+"""``placement`` of OpenRTB 2.5 for each ``plcmt`` of 2.6: the nearest of its codes."""
+NATIVE_SIZES = ((1200, 627), (300, 300))
 
 BANNER_SIZES = (
     (320, 50),
@@ -18,6 +48,7 @@ BANNER_SIZES = (
     (468, 60),
 )
 COUNTRIES = ("USA", "GBR", "IND", "DEU", "CHN", "BRA", "IDN", "JPN")
+CURRENCIES = ("USD", "USD", "USD", "USD", "EUR", "GBP", "JPY", "CNY")
 LANGUAGES = ("en", "en", "hi", "de", "zh", "pt", "id", "ja")
 CENTRES = ((39, -98), (53, -1), (22, 79), (51, 10), (33, 110), (-14, -51), (-2, 117), (36, 138))
 GDPR = (1, 3)
@@ -40,25 +71,44 @@ def name(number: int) -> str:
             return letters
 
 
-def inventory(world: World, item: int) -> str:
-    """``site`` or ``app``, and the supply chain in ``source``."""
+def listed(values: Sequence[str], form: Form) -> str:
+    """A list of texts, or one text with commas."""
+    return _json(",".join(values) if form is Form.LOOSE else list(values))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def inventory(world: World, item: int, form: Form) -> str:
+    """``site``, ``app`` or ``dooh``, and the supply chain in ``source``."""
     table = {key: int(codes[item]) for key, codes in world.items.items()}
     publisher, category = table["publisher"], table["category"]
-    cats = f'"cat":["IAB{category + 1}","IAB{category + 1}-{item % 5 + 1}"]'
+    cats = f'"cat":{listed((f"IAB{category + 1}", f"IAB{category + 1}-{item % 5 + 1}"), form)}'
     owner = f'"publisher":{{"id":"p{publisher}"}}'
+    content = f'"content":{{"language":"{LANGUAGES[item % 8]}"}}'
     if table["app"]:
         place = f'"app":{{"id":"a{item}","bundle":"com.{name(publisher)}.{name(item)}"'
         place += f",{cats},{owner}}}"
     else:
-        place = f'"site":{{"id":"s{item}","domain":"{name(item)}.{name(publisher)}.example"'
-        place += f',{cats},"mobile":{item % 3 % 2},{owner}'
-        place += f',"content":{{"language":"{LANGUAGES[item % 8]}"}}}}'
+        out_of_home = item % DOOH_EVERY == DOOH_EVERY - 1
+        kind = "dooh" if out_of_home and form is Form.NEW else "site"
+        mobile = "" if out_of_home else f',"mobile":{item % 3 % 2}'
+        if kind == "dooh":
+            cats = cats.replace("cat", "venuetype", 1)
+        place = f'"{kind}":{{"id":"s{item}","domain":"{name(item)}.{name(publisher)}.example"'
+        place += f",{cats}{mobile},{owner},{content}}}"
     nodes = ",".join(
         f'{{"asi":"{name(300 + (table["exchange"] + 5 * hop) % 17)}.example"}}'
         for hop in range(table["hops"] + 1)
     )
     complete = int(publisher % 9 != 0)
-    return f'{place},"source":{{"schain":{{"complete":{complete},"nodes":[{nodes}]}}}}'
+    chain = f'"schain":{{"complete":{complete},"nodes":[{nodes}]}}'
+    return f'{place},"source":{{{chain if form is Form.NEW else _under_ext(chain)}}}'
+
+
+def _under_ext(fields: str) -> str:
+    return f'"ext":{{{fields}}}'
 
 
 def device(world: World, model: int, version: int) -> str:
@@ -91,16 +141,19 @@ def place(world: World, city: int) -> str:
     )
 
 
-def regs(country: int, variant: int) -> str:
+def regs(country: int, variant: int, form: Form) -> str:
     """``regs`` of a country; one variant in sixteen is under COPPA."""
     code = COUNTRIES[country]
-    text = f'"regs":{{"coppa":{int(variant == 15)},"gdpr":{int(country in GDPR)}'
+    rules = f'"gdpr":{int(country in GDPR)}'
     if code == "USA":
-        text += f',"us_privacy":"1Y{"YN"[variant % 2]}N","gpp_sid":[{7 + variant % 3}]'
-    return text + "}"
+        section = 7 + variant % 3
+        sections = f'"{section}"' if form is Form.LOOSE else f"[{section}]"
+        rules += f',"us_privacy":"1Y{"YN"[variant % 2]}N","gpp_sid":{sections}'
+    rules = rules if form is Form.NEW else _under_ext(rules)
+    return f'"regs":{{"coppa":{int(variant == 15)},{rules}}}'
 
 
-def banner(size: int, pos: int, variant: int) -> str:
+def banner(size: int, pos: int, variant: int, form: Form) -> str:
     """``banner`` of a size at a position; "" for the codes that mean no banner."""
     if size == NO_SIZE or pos == NO_POS:
         return ""
@@ -110,23 +163,30 @@ def banner(size: int, pos: int, variant: int) -> str:
         other_w, other_h = BANNER_SIZES[(size + 1) % len(BANNER_SIZES)]
         shape += f',{{"w":{other_w},"h":{other_h}}}'
     rich = ',"api":[5,7]' if variant else ',"btype":[4]'
-    return f'"banner":{{"w":{width},"h":{height},"format":[{shape}],"pos":{pos}{rich}}}'
+    own = "" if form is Form.LOOSE else f'"w":{width},"h":{height},'
+    return f'"banner":{{{own}"format":[{shape}],"pos":{pos}{rich}}}'
 
 
-def video(placement: int, variant: int) -> str:
+def video(plcmt: int, variant: int, form: Form) -> str:
     """``video`` of a placement type."""
+    width, height = VIDEO_SIZES[variant]
+    place = f'"plcmt":{plcmt}' if form is Form.NEW else f'"placement":{PLACEMENTS[plcmt]}'
     longest = (6, 15, 30, 31, 60, 120)[variant]
     protocols = "[2,3,5]" if variant % 2 else "[2,3,7]"
     return (
         f'"video":{{"mimes":["video/mp4"],"minduration":{(1, 3, 5)[variant % 3]},'
-        f'"maxduration":{longest},"protocols":{protocols},"plcmt":{placement},'
+        f'"maxduration":{longest},"protocols":{protocols},{place},"w":{width},"h":{height},'
         f'"linearity":{1 + (variant == 5)},"skip":{variant % 2}}}'
     )
 
 
-def native(variant: int) -> str:
-    """``native`` of one of two versions."""
-    return f'"native":{{"ver":"1.{1 + variant}"}}'
+def native(variant: int, form: Form) -> str:
+    """``native`` of one of two versions, with the native request as a text."""
+    width, height = NATIVE_SIZES[variant]
+    version, image = f"1.{1 + variant}", {"type": 3, "w": width, "h": height}
+    request = _json({"ver": version, "assets": [{"id": 1, "img": image}]})
+    outside = "" if form is Form.LOOSE else f',"ver":"{version}"'
+    return f'"native":{{"request":{_json(request)}{outside}}}'
 
 
 def deal(code: int) -> str:
@@ -142,9 +202,12 @@ def more_imps(count: int) -> str:
     return "".join(f',{{"id":"{i + 2}","banner":{{"w":300,"h":250}}}}' for i in range(count))
 
 
-def blocks(publisher: int) -> str:
-    """``bcat`` and ``badv`` of a publisher, with the comma before them."""
-    cats = ",".join(f'"IAB{25 + i}"' for i in range(publisher % 4))
-    advertisers = ",".join(f'"{name(700 + publisher % 50 + i)}.example"' for i in range(2))
-    text = f',"bcat":[{cats}]' if cats else ""
-    return text + (f',"badv":[{advertisers}]' if publisher % 5 == 1 else "")
+def blocks(publisher: int, form: Form) -> str:
+    """``cur``, ``bcat`` and ``badv`` of a publisher, with the comma before them."""
+    text = f',"cur":{listed((CURRENCIES[publisher % len(CURRENCIES)],), form)}'
+    if publisher % 4:
+        text += f',"bcat":{listed([f"IAB{25 + i}" for i in range(publisher % 4)], form)}'
+    if publisher % 5 == 1:
+        advertisers = [f"{name(700 + publisher % 50 + i)}.example" for i in range(2)]
+        text += f',"badv":{listed(advertisers, form)}'
+    return text

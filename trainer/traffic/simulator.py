@@ -79,7 +79,7 @@ class Simulator:
         truth = self._funnel.truth(scene, turn_N)
         happens_NT = rng.random(truth.step_NT.shape) < truth.step_NT
         steps_NT = rng.lognormal(np.log(DELAY_MEDIAN_S), DELAY_SIGMA, (BLOCK, STEPS))
-        bits_NK = rng.integers(0, 2**32, (BLOCK, 4))
+        bits_NK = rng.integers(0, 2**32, (BLOCK, 5))
         ids = self._ids(index_N)
         traffic = Traffic(
             ids=ids,

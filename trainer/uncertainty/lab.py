@@ -11,9 +11,10 @@ import torch
 from rich.progress import Progress
 from torch import Tensor
 
+from models.nets.config import TeacherConfig
 from models.nets.embedding import FeatureLayout
 from models.nets.heads import LOGIT, Head
-from models.nets.teacher import OutputNet, TeacherConfig, TeacherNet, build_teacher
+from models.nets.teacher import OutputNet, TeacherNet, build_teacher
 from models.nets.weight_sets import predict_moments
 from trainer.boosting import Boosting, fit_boosting
 from trainer.config import TeacherTraining

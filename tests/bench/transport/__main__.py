@@ -44,6 +44,9 @@ def main(
         float, typer.Option(help="Requests/s that are too many, to find the capacity.")
     ] = 40_000,
     memory_requests: Annotated[int, typer.Option(help="Memory.")] = 5_000_000,
+    compression: Annotated[
+        str, typer.Option(help="What Weir packs its outputs with; its peers do not pack theirs.")
+    ] = "none",
     out: Annotated[Path, typer.Option(help="Where figures and logs go.")] = ROOT / "var" / "bench",
 ) -> None:
     """Measure throughput, latency and memory of one Weir worker, and throughput of its peers."""
@@ -72,7 +75,11 @@ def main(
 
     with KafkaCluster(ROOT / "var" / "kafka") as kafka:
         settings = Settings().override(
-            {"kafka.bootstrap": kafka.bootstrap, "kafka.partitions": partitions}
+            {
+                "kafka.bootstrap": kafka.bootstrap,
+                "kafka.partitions": partitions,
+                "worker.compression": compression,
+            }
         )
         figures = asyncio.run(measure(Bench(settings, out / "logs", console)))
     figures["machine"] = _machine() | {"rounds": rounds, "partitions": partitions, **asdict(effort)}

@@ -6,8 +6,9 @@ import torch
 from rich.progress import Progress
 from torch import Tensor
 
+from models.nets.config import KINDS, TeacherConfig, TeacherKind
 from models.nets.losses import LearnedTaskWeights
-from models.nets.teacher import KINDS, TeacherConfig, TeacherKind, build_teacher
+from models.nets.teacher import build_teacher
 from tests.trainer.uncertainty.tiny_funnel import LAYOUT, NET, TRAINING, make_lab, make_world
 from trainer.boosting import fit_boosting
 from trainer.config import TeacherTraining

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from rich.progress import Progress
 
+from models.nets.config import TeacherConfig
 from models.nets.embedding import FeatureLayout
-from models.nets.teacher import TeacherConfig
 from trainer.config import TeacherTraining
 from trainer.uncertainty.lab import Lab
 from trainer.uncertainty.method import Floats, Rows

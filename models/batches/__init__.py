@@ -1,0 +1,24 @@
+"""Record batches as anyone may write them, read within bounds; what all consumers share.
+
+Keys, values, headers, timestamps and codecs of a topic are input. `BoundedConsumer` is aiokafka's
+consumer, but it unpacks no batch beyond a bound, and a batch or record that cannot be read comes
+out as a `RefusedBatch` with its coordinates, or is left out and reported, and reading goes on.
+"""
+
+from models.batches.codecs import CODECS, Unpacker, UnpackError, compress
+from models.batches.consumer import BoundedConsumer
+from models.batches.envelope import HeaderName
+from models.batches.reader import HEADER_BYTES_HELD
+from models.batches.refused import CorruptBatchError, RefusedBatch
+
+__all__ = [
+    "CODECS",
+    "HEADER_BYTES_HELD",
+    "BoundedConsumer",
+    "CorruptBatchError",
+    "HeaderName",
+    "RefusedBatch",
+    "UnpackError",
+    "Unpacker",
+    "compress",
+]

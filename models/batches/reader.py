@@ -1,0 +1,330 @@
+"""What a fetch brought of one partition, read batch by batch, within bounds.
+
+aiokafka unpacks whatever a batch holds, and raises on what it cannot read: its consumer then stands
+before that batch for ever. Here a batch is unpacked within a bound, and what cannot be read comes
+out as a `RefusedBatch` in its place, behind which reading goes on.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice, pairwise
+from operator import attrgetter
+from typing import Any, Final, TypeAlias
+
+from aiokafka import ConsumerRecord
+from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
+from aiokafka.record.default_records import DefaultRecordBatch
+from aiokafka.record.legacy_records import LegacyRecordBatch
+
+from models.batches.codecs import Unpacker, UnpackError
+from models.batches.envelope import BadRecord, longest_record, read_records, wrapped
+from models.batches.refused import CorruptBatchError, RefusedBatch
+from models.batches.wire import (
+    FORMAT,
+    HEADER_BYTES,
+    Header,
+    plain_head,
+    read_header,
+    read_prefix,
+)
+from models.bounds import MAX_HEADERS
+
+#: The records of a batch that unpacks to more than this are measured before they are read; if one
+#: of them is longer than `LARGE_RECORD`, or they are more than `MANY_RECORDS`, they are read one by
+#: one: 16 MiB may be eight million headers, of 64 bytes in memory each.
+LARGE_BATCH: Final = 1_048_576
+LARGE_RECORD: Final = 262_144
+MANY_RECORDS: Final = 65_536
+#: Most records handed over at a time where the caller does not say.
+MOST_RECORDS: Final = 10_000
+
+#: What a header takes in memory, at least; on the wire it may take two bytes.
+HEADER_BYTES_HELD: Final = 64
+
+_OFFSET: Final = attrgetter("offset")
+_HEADERS: Final = attrgetter("headers")
+_LEGACY_CODEC: Final = 0x07
+_LEGACY_ATTRIBUTES_AT: Final = 17
+
+Fetched: TypeAlias = ConsumerRecord | RefusedBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How a consumer reads.
+
+    Attributes:
+        unpacker: Unpacks batches, within its limit.
+        refused: Called with everything that is refused.
+        keep: Whether a refused batch is handed over among the records; else it is left out.
+        max_bytes: What is handed over at a time ends with the batch that goes
+            beyond this; a header counts as `HEADER_BYTES_HELD`.
+    """
+
+    unpacker: Unpacker
+    refused: Callable[[RefusedBatch], None]
+    keep: bool
+    max_bytes: int
+
+
+class PartitionReader(PartitionRecords):  # type: ignore[misc]
+    """Reads the record set of one partition; aiokafka's fetch result holds one.
+
+    Args:
+        bounds: How to read.
+        rest: As of aiokafka's ``PartitionRecords``. Keys and values stay bytes.
+    """
+
+    def __init__(self, bounds: Bounds, *rest: Any) -> None:
+        super().__init__(*rest)
+        self._bounds = bounds
+        self.next_fetch_offset: int  # behind what was handed over; set by aiokafka's class
+        self._batch: Iterator[Any] | None = None  # what is left of the batch being read
+        self._plain: bytes | memoryview = b""  # that batch, unpacked
+        self._header: Header | None = None  # its header; None for those before format 2
+        self._end = 0  # offset behind it
+        self._one_by_one = False
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether everything was handed over."""
+        return self._batch is None and not self._records.has_next()
+
+    def __next__(self) -> Fetched:
+        for record in self.take(1):
+            return record
+        raise StopIteration
+
+    def take(self, most: int | None) -> list[Fetched]:
+        """The next records, `most` at most; none at the end of what was fetched.
+
+        Raises:
+            CorruptBatchError: At a batch whose checksum is wrong; it is to be fetched again.
+        """
+        most = MOST_RECORDS if most is None else most
+        room = self._bounds.max_bytes
+        taken: list[Fetched] = []
+        while len(taken) < most and room > 0:
+            if self._batch is None:
+                raw = self._records.peek()
+                if raw is None:
+                    break
+                if not self._sound(raw):
+                    if taken:
+                        break  # what was taken is handed over before the error is raised
+                    raise self._corrupt(raw)
+                self._open(raw, taken)
+            if self._batch is not None:
+                room -= len(self._plain)
+                records = self._read(most - len(taken))
+                room -= HEADER_BYTES_HELD * sum(map(len, map(_HEADERS, records)))
+                taken += records
+        return taken
+
+    # -- opening a batch
+
+    def _sound(self, raw: memoryview) -> bool:
+        """Whether the checksum is right; that of a batch too short to have one is."""
+        if not self._check_crcs or read_prefix(raw)[1] != FORMAT or len(raw) < HEADER_BYTES:
+            return True
+        sound: bool = DefaultRecordBatch(raw).validate_crc()
+        return sound
+
+    def _corrupt(self, raw: memoryview) -> CorruptBatchError:
+        """The error for a wrong checksum; the batch is fetched again."""
+        self._records.clear()
+        header = read_header(raw)
+        return CorruptBatchError(
+            self._tp.topic, self._tp.partition, header.base_offset, header.last_offset
+        )
+
+    def _open(self, raw: memoryview, taken: list[Fetched]) -> None:
+        """Begin to read the next batch, skip it, or refuse it."""
+        self._records.skip()
+        self._header, self._one_by_one = None, False
+        try:
+            self._end = self._begin(raw)
+        except Exception as error:  # noqa: BLE001 - whatever its bytes raise, reading goes on
+            self._refuse(bytes(raw), self._last_offset(raw), str(error) or repr(error), taken)
+            self._close()
+
+    def _begin(self, raw: memoryview) -> int:
+        """Set up the iterator over the records of a batch; returns the offset behind it."""
+        offset, magic = read_prefix(raw)
+        if magic > FORMAT:
+            raise UnpackError(f"format {magic} of batches is unknown")
+        if magic < FORMAT:
+            if raw[_LEGACY_ATTRIBUTES_AT] & _LEGACY_CODEC:
+                raise UnpackError(f"a compressed message of format {magic}, Kafka's before 0.11")
+            self._plain, self._batch = raw, chain(LegacyRecordBatch(raw, magic))
+            return offset + 1
+        header = self._header = read_header(raw)
+        if self._skips(DefaultRecordBatch(raw), header):
+            self._close()
+            self.next_fetch_offset = max(self.next_fetch_offset, header.last_offset + 1)
+        elif not header.codec:
+            self._iterate(raw, header)
+        else:
+            payload, head = raw[HEADER_BYTES:], plain_head(raw, header)
+            self._iterate(self._bounds.unpacker.unpack(header.codec, payload, head), header)
+        return header.last_offset + 1
+
+    def _skips(self, batch: Any, header: Header) -> bool:
+        """Whether a batch holds no records for us: markers, or what a transaction aborted."""
+        if self._isolation_level == READ_COMMITTED:
+            self._consume_aborted_up_to(header.base_offset)
+            if batch.is_control_batch and self._contains_abort_marker(batch):
+                self._aborted_producers.discard(header.producer_id)
+            if batch.is_transactional and header.producer_id in self._aborted_producers:
+                return True
+        return bool(batch.is_control_batch)
+
+    def _iterate(self, plain: bytes | memoryview, head: Header) -> None:
+        self._plain = plain
+        if len(plain) > LARGE_BATCH and (
+            head.records > MANY_RECORDS
+            or longest_record(plain, HEADER_BYTES, head.records) > LARGE_RECORD
+        ):
+            self._batch, self._one_by_one = self._carefully(), True
+            return
+        self._batch = chain(DefaultRecordBatch(plain))  # it may be iterated over once only
+        position = self.next_fetch_offset
+        if head.base_offset < position:
+            self._batch = filter(lambda record: record.offset >= position, self._batch)
+
+    def _close(self) -> None:
+        self._batch, self._plain = None, b""
+
+    # -- reading its records
+
+    def _read(self, most: int) -> list[Fetched]:
+        """The next records of the batch, `most` at most."""
+        records, ended = self._next(most)
+        if records:
+            last = records[-1]
+            done = last.last_offset if type(last) is RefusedBatch else last.offset
+            self.next_fetch_offset = max(self.next_fetch_offset, min(done + 1, self._end))
+        if ended:
+            self.next_fetch_offset = max(self.next_fetch_offset, self._end)
+            self._close()
+        if self._bounds.keep or not self._one_by_one:
+            return records
+        return [record for record in records if type(record) is not RefusedBatch]
+
+    def _next(self, most: int) -> tuple[list[Fetched], bool]:
+        """The next records, refused ones included, and whether the batch ends with them."""
+        assert self._batch is not None
+        if not self._one_by_one:
+            try:
+                records = self._quickly(most)
+                self._check_order(records)
+            except Exception as error:  # noqa: BLE001 - whatever its bytes raise is found out below
+                self._one_by_one = True
+                self._batch = self._carefully() if self._header else self._legacy(error)
+            else:
+                return records, len(records) < most
+        records, headers = [], 0
+        for record in self._batch:
+            records.append(record)
+            headers += len(record.headers)
+            if len(records) >= most or headers > MAX_HEADERS:
+                return records, False
+        return records, True
+
+    def _quickly(self, most: int) -> list[Fetched]:
+        topic, partition = self._tp
+        return [
+            ConsumerRecord(
+                topic,
+                partition,
+                record.offset,
+                record.timestamp,
+                record.timestamp_type,
+                key := record.key,
+                value := record.value,
+                record.checksum,
+                -1 if key is None else len(key),
+                -1 if value is None else len(value),
+                tuple(record.headers),
+            )
+            for record in islice(self._batch or (), most)
+        ]
+
+    def _check_order(self, records: list[Fetched]) -> None:
+        """Offsets grow from the position on and stay within the batch; compaction leaves gaps."""
+        if not records:
+            return
+        offsets = list(map(_OFFSET, records))
+        first = offsets[0]
+        if first < self.next_fetch_offset or offsets[-1] >= self._end:
+            raise ValueError("a record's offset is not one of its batch")
+        if offsets != list(range(first, first + len(offsets))) and not all(
+            before < after for before, after in pairwise(offsets)
+        ):
+            raise ValueError("the offsets of a batch do not grow")
+
+    def _carefully(self) -> Iterator[Fetched]:
+        """The records of the batch from the position on, whatever their envelopes are."""
+        header, (topic, partition) = self._header, self._tp
+        assert header is not None
+        for record in read_records(
+            memoryview(self._plain)[HEADER_BYTES:], header.records, header.last_offset_delta
+        ):
+            offset = header.base_offset + record.offset_delta
+            if offset < self.next_fetch_offset:
+                continue
+            if offset > header.last_offset:
+                return
+            if isinstance(record, BadRecord):
+                last = header.last_offset if record.ends else offset
+                yield self._refused(record.raw, offset, last, record.reason)
+                continue
+            stamp = wrapped(header.first_timestamp + record.timestamp_delta)
+            yield ConsumerRecord(
+                topic,
+                partition,
+                offset,
+                header.max_timestamp if header.log_append_time else stamp,
+                int(header.log_append_time),
+                record.key,
+                record.value,
+                None,
+                -1 if record.key is None else len(record.key),
+                -1 if record.value is None else len(record.value),
+                record.headers,
+            )
+
+    def _legacy(self, error: Exception) -> Iterator[Fetched]:
+        raw, start = bytes(self._plain), self.next_fetch_offset
+        yield self._refused(raw, start, max(start, self._end - 1), str(error) or repr(error))
+
+    # -- refusing
+
+    def _last_offset(self, raw: memoryview) -> int:
+        offset, _ = read_prefix(raw)
+        last = offset if self._header is None else self._header.last_offset
+        return max(self.next_fetch_offset, last)
+
+    def _refuse(self, raw: bytes, last: int, reason: str, taken: list[Fetched]) -> None:
+        start = self.next_fetch_offset
+        if self._header is not None:
+            start = max(start, self._header.base_offset)
+        refused = self._refused(raw, start, last, reason)
+        self.next_fetch_offset = last + 1
+        if self._bounds.keep:
+            taken.append(refused)
+
+    def _refused(self, raw: bytes, start: int, last: int, reason: str) -> RefusedBatch:
+        header, (topic, partition) = self._header, self._tp
+        refused = RefusedBatch(
+            topic=topic,
+            partition=partition,
+            offset=start,
+            last_offset=last,
+            timestamp=-1 if header is None else header.max_timestamp,
+            timestamp_type=0 if header is None else int(header.log_append_time),
+            value=raw,
+            reason=reason,
+        )
+        self._bounds.refused(refused)
+        return refused

@@ -1,0 +1,115 @@
+"""The frame of record batches: what a fetch returns, cut into batches, and each one's header."""
+
+from struct import Struct
+from typing import Final, NamedTuple
+
+_PREFIX: Final = Struct(">qiib")  # base offset, length, leader epoch, format: of all formats
+_BEFORE_LENGTH: Final = 12
+_HEADER: Final = Struct(">qiibIhiqqqhii")
+_ATTRIBUTES: Final = Struct(">h")
+_ATTRIBUTES_AT: Final = 21
+_CODEC: Final = 0x07
+_LOG_APPEND_TIME: Final = 0x08
+
+HEADER_BYTES: Final = _HEADER.size
+FORMAT: Final = 2  # of batches; 0 and 1 are those of Kafka before 0.11
+
+
+class FrameError(ValueError):
+    """A batch whose header cannot be read."""
+
+
+class Header(NamedTuple):
+    """The header of a batch."""
+
+    base_offset: int
+    length: int
+    leader_epoch: int
+    magic: int
+    crc: int
+    attributes: int
+    last_offset_delta: int
+    first_timestamp: int
+    max_timestamp: int
+    producer_id: int
+    producer_epoch: int
+    base_sequence: int
+    records: int
+
+    @property
+    def codec(self) -> int:
+        """Number of the codec that packed the records, 0 for none."""
+        return self.attributes & _CODEC
+
+    @property
+    def log_append_time(self) -> bool:
+        """Whether all records have the broker's time, which is `max_timestamp`."""
+        return bool(self.attributes & _LOG_APPEND_TIME)
+
+    @property
+    def last_offset(self) -> int:
+        """The last offset that the batch covers."""
+        return self.base_offset + max(self.last_offset_delta, 0)
+
+
+def read_prefix(batch: memoryview) -> tuple[int, int]:
+    """Base offset and format of a batch of any format."""
+    base_offset, _, _, magic = _PREFIX.unpack_from(batch)
+    return base_offset, magic
+
+
+def read_header(batch: memoryview) -> Header:
+    """The header of a batch of format 2.
+
+    Raises:
+        FrameError: If it is too short to have one.
+    """
+    if len(batch) < HEADER_BYTES:
+        raise FrameError(f"a batch of {len(batch)} bytes, its header has {HEADER_BYTES}")
+    return Header(*_HEADER.unpack_from(batch))
+
+
+def plain_head(batch: memoryview, header: Header) -> bytes:
+    """The header of the batch as it is when nothing packs its records."""
+    head = bytearray(batch[:HEADER_BYTES])
+    _ATTRIBUTES.pack_into(head, _ATTRIBUTES_AT, header.attributes & ~_CODEC)
+    return bytes(head)
+
+
+class RecordSet:
+    """The batches that a fetch brought of one partition; the last one may be cut off.
+
+    In place of aiokafka's ``MemoryRecords``, which does not show the bytes of a batch.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = memoryview(data)
+        self._at = 0
+
+    def has_next(self) -> bool:
+        """Whether there is one more whole batch."""
+        return self._end() is not None
+
+    def size_in_bytes(self) -> int:
+        """Bytes that were fetched."""
+        return len(self._data)
+
+    def peek(self) -> memoryview | None:
+        """The next batch, as it was fetched; None behind the last whole one."""
+        end = self._end()
+        return None if end is None else self._data[self._at : end]
+
+    def skip(self) -> None:
+        """Go behind the next batch."""
+        self._at = self._end() or len(self._data)
+
+    def clear(self) -> None:
+        """Forget what is left."""
+        self._at = len(self._data)
+
+    def _end(self) -> int | None:
+        if len(self._data) - self._at < _PREFIX.size:
+            return None
+        length: int = _PREFIX.unpack_from(self._data, self._at)[1]
+        end = self._at + _BEFORE_LENGTH + max(length, 0)
+        return end if end <= len(self._data) and length > 0 else None

@@ -1,0 +1,31 @@
+"""Child processes that run a module of ours, whatever the working directory holds.
+
+``python -m NAME`` looks into the working directory first, where a user's own package ``models`` or
+``stream`` would run in its place, and ``PYTHON...`` variables change what a child imports. So
+children are started isolated (``-I``) and given the parent's own import path, which is where the
+parent found what it runs.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Final
+
+_BOOT: Final = (
+    "import json, runpy, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
+_SOURCE: Final = str(Path(__file__).resolve().parents[1])
+
+
+def module_command(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module as ``python -m MODULE ARGUMENTS`` would here.
+
+    Args:
+        module: Full name of a module with a ``__main__`` part.
+        arguments: What it finds in ``sys.argv[1:]``.
+    """
+    paths = [path for path in sys.path if path and Path(path).is_absolute()]
+    if _SOURCE not in paths:
+        paths.append(_SOURCE)
+    return [sys.executable, "-I", "-c", _BOOT, json.dumps(paths), module, *arguments]

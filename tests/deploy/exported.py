@@ -1,0 +1,80 @@
+"""Registries of every role as they are once everything has happened to them."""
+
+import numpy as np
+from prometheus_client import CollectorRegistry
+
+from models.health import Health
+from models.probes import describe
+from models.settings import Settings
+from models.tasks import DEFAULT_TASKS
+from stream.feedback_metrics import FeedbackMetrics
+from stream.group_watch import GroupMetrics, GroupState, groups_of
+from stream.join import FeedbackJoin
+from stream.join_counts import JoinCounts
+from stream.metrics import ServingModel, WorkerMetrics
+from stream.records import REASON_LABELS, RejectCode
+from stream.vitals import CONDITIONS, EVENT_LOOP
+from stream.worker import MODEL
+from trainer.daemon import BROKER
+from trainer.gates import Gate, GateResult
+from trainer.metrics import RESULTS, TrainerMetrics
+
+
+def worker() -> CollectorRegistry:
+    """An intercept worker."""
+    metrics = WorkerMetrics()
+    every = np.arange(len(REASON_LABELS), dtype=np.uint8)
+    metrics.verdicts(np.ones(len(every), np.bool_), every)
+    metrics.verdicts(np.zeros(1, np.bool_), np.zeros(1, np.uint8))
+    metrics.scored(["click"], np.full((1, 1), 0.5, np.float32), np.full((1, 1), 0.1, np.float32))
+    metrics.chunk(3, 0.1)
+    metrics.latency(np.zeros(1, np.int64))
+    metrics.reject(RejectCode.EMPTY)
+    metrics.rate(due=0.6, requests=1, achieved=0.6, threshold=0.1, capacity=0.0)
+    metrics.lag({("bid-requests", 0): 1})
+    metrics.model(ServingModel("v1", 0.0))
+    metrics.refused("hash-mismatch")
+    metrics.refusals.refuse("control", 0, 0, "wrong")
+    metrics.refusals.refuse("control", 0, 0, "nonsense")
+    return _whole(metrics.registry, "worker", (*CONDITIONS, MODEL))
+
+
+def feedback() -> CollectorRegistry:
+    """A feedback worker."""
+    metrics = FeedbackMetrics()
+    metrics.counts(JoinCounts(), JoinCounts(requests=1))
+    metrics.state(0, FeedbackJoin(DEFAULT_TASKS, 1.0, 60.0))
+    metrics.capacity(1)
+    metrics.lag({("outcomes", 0): 1})
+    metrics.refusals.refuse("outcomes", 0, 0, "nonsense")
+    return _whole(metrics.registry, "feedback", CONDITIONS)
+
+
+def trainer() -> CollectorRegistry:
+    """The trainer."""
+    metrics = TrainerMetrics()
+    metrics.state(1, 1, {0: 1})
+    metrics.progressed(1.0)
+    metrics.began()
+    for result in RESULTS:
+        metrics.ended(result, 1.0, 1.0)
+    metrics.gates([GateResult(Gate.AUC, "click", True, 0.8, 0.7, "")])
+    metrics.error("store")
+    metrics.refusals.refuse("training-examples", 0, 0, "nonsense")
+    health = Health("trainer", [BROKER])
+    health.beat(EVENT_LOOP, 30.0)
+    describe(metrics.registry, health)
+    return metrics.registry
+
+
+def _whole(
+    registry: CollectorRegistry, role: str, conditions: tuple[str, ...]
+) -> CollectorRegistry:
+    health = Health(role, conditions)
+    health.beat(EVENT_LOOP, 30.0)
+    describe(registry, health)
+    state = {
+        group: GroupState({(topics[0], 0): 5}, 2) for group, topics in groups_of(Settings()).items()
+    }
+    GroupMetrics(registry, 2).show(state)
+    return registry

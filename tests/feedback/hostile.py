@@ -1,0 +1,125 @@
+"""Records that nobody should write, for every topic that feedback and trainer read.
+
+Each generator is endless and seeded. They know the formats: most of what they make is nearly right.
+"""
+
+import json
+import random
+import struct
+from collections.abc import Iterator
+
+import numpy as np
+
+from stream.pending import PROGRESS_KEY, HeldOutcomes, PendingRequest, Progress
+from stream.records import Decision, Outcome, Reason, TrainingExample
+from stream.transport import Outgoing
+
+TIMES = (-1, 0, 1, 1_700_000_000_000, 2**53, 2**62, 2**63 - 1)
+NUMBERS = (*TIMES, 2**63, 2**64, 10**400, -(2**70), 1e308, -1e308, 0.5, float("nan"), float("inf"))
+TEXTS = ("", "x", "\x00", "click", "é" * 2_000, "a" * 5_000, "\n\x1b[31m", "null", "1e999")
+DECISION = Decision("m", 0.5, None, Reason.SCORE, 1.0, 3)
+NOW = 1_800_000_000_000
+
+
+class Hostile:
+    """Records from one seed.
+
+    Args:
+        seed: Of everything.
+        now_ms: Time around which records are not refused for their time alone.
+    """
+
+    def __init__(self, seed: int, now_ms: int = NOW) -> None:
+        self._rng = random.Random(seed)
+        self._now_ms = now_ms
+
+    def passed(self) -> Iterator[Outgoing]:
+        """For the pass topic."""
+        rng = self._rng
+        request = {"id": "h", "imp": [{"id": "1"}]}
+        while True:
+            value = self._document(request, DECISION.to_bytes())
+            header = rng.choice(
+                [None, b"x" * 70_000, self._document(json.loads(DECISION.to_bytes()))]
+            )
+            names = rng.choice([["weir"], ["weir", "weir"], ["x"], [], ["weir", "y"]])
+            headers = [(name, header) for name in names]
+            yield Outgoing(self._bytes(), value, self._time(), headers)
+
+    def outcomes(self) -> Iterator[Outgoing]:
+        """For `outcomes`."""
+        while True:
+            fields = json.loads(Outcome("h", "click", self._now_ms).to_bytes())
+            yield Outgoing(self._bytes(), self._document(fields), self._time())
+
+    def joins(self) -> Iterator[Outgoing]:
+        """For `feedback-joins`; none that is a well-formed request of a real partition."""
+        rng = self._rng
+        while True:
+            key = rng.choice(
+                [None, b"", PROGRESS_KEY, b"\xff", b"k" * 9_000, b"h%d" % rng.getrandbits(30)]
+            )
+            kind = rng.randrange(3)
+            value = self._pending() if kind == 0 else next(self.outcomes()).value
+            yield Outgoing(key, self._bytes() if kind == 1 else value, self._time())
+
+    def changelog(self) -> Iterator[Outgoing]:
+        """For the changelog of the join's table."""
+        rng = self._rng
+        progress = json.loads(Progress(self._now_ms, {3: (1, 2)}).to_bytes())
+        while True:
+            key = rng.choice([b"", b"\xff", b"k" * 9_000, b"h%d" % rng.getrandbits(20)])
+            held = HeldOutcomes(rng.getrandbits(32), ((rng.randrange(256), 5),) * rng.randrange(90))
+            value = rng.choice([self._pending(), held.to_bytes(), self._bytes(), b"H", b"P"])
+            if rng.random() < 0.2:
+                key, value = PROGRESS_KEY, self._document(progress, refuse=True)
+            yield Outgoing(key, value, self._time())
+
+    def examples(self) -> Iterator[Outgoing]:
+        """For `training-examples`."""
+        example = TrainingExample("h", 5, "spec", [1, 2], {"click": 1, "deal": None}, DECISION)
+        fields = json.loads(example.to_bytes())
+        while True:
+            yield Outgoing(self._bytes(), self._document(fields), self._time())
+
+    def _time(self) -> int:
+        return self._rng.choice([t for t in TIMES if t >= 0] + [self._now_ms])
+
+    def _bytes(self) -> bytes | None:
+        rng = self._rng
+        texts = [b"", b"{", b"[" * 3_000, b"\xff\xfe", rng.randbytes(rng.randrange(60))]
+        return rng.choice([None, *texts])
+
+    def _pending(self) -> bytes:
+        """A pending request with a few bytes changed, and perhaps cut."""
+        rng = self._rng
+        features = np.asarray([1, 2, 3], np.uint16)
+        raw = PendingRequest(self._now_ms, 900_000, 7, "spec", DECISION, features).to_bytes()
+        changed = bytearray(raw)
+        for _ in range(rng.randrange(1, 5)):
+            changed[rng.randrange(len(raw))] = rng.randrange(256)
+        if rng.random() < 0.2:
+            struct.pack_into("<q", changed, 10, rng.choice(TIMES))
+        return bytes(changed[: rng.choice([len(raw), rng.randrange(len(raw))])])
+
+    def _document(
+        self, fields: dict[str, object], *whole: bytes, refuse: bool = False
+    ) -> bytes | None:
+        """A JSON object with fields replaced, or something else entirely."""
+        rng = self._rng
+        if rng.random() < 0.3:
+            return rng.choice([self._bytes(), *whole])
+        changed = dict(fields)
+        for name in rng.sample(sorted(fields), rng.randrange(1, len(fields) + 1)):
+            changed[name] = self._value()
+        if refuse:
+            changed["watermark"] = "x"
+        if rng.random() < 0.1:
+            changed["extra"] = "x" * rng.choice([10, 20_000, 300_000])
+        return json.dumps(changed).encode()
+
+    def _value(self) -> object:
+        rng = self._rng
+        plain = rng.choice([None, True, *NUMBERS, *TEXTS])
+        nested = [[plain] * rng.randrange(4), {"x": plain}, {"click": plain, "deal": 7}, [[[]]]]
+        return rng.choice([plain, plain, *nested])

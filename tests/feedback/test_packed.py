@@ -1,0 +1,118 @@
+"""Feedback and trainer read what any producer packed, and go on behind what cannot be unpacked."""
+
+import asyncio
+import gzip
+import time
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from fetched import Row, frame, payload_of, send_raw
+
+from models.batches import CODECS
+from models.kafka import client_options
+from models.settings import Settings
+from stream.reading import read_topic
+from stream.records import Decision, Outcome, TrainingExample
+from stream.topics import ensure_topics
+from stream.transport import ChunkSink, Outgoing
+from tests.feedback.test_feedback_app import (
+    feedback_worker,
+    hasty_settings,  # noqa: F401
+    passed,
+    processed,
+)
+from trainer.daemon import TrainerDaemon
+
+pytestmark = pytest.mark.broker
+EACH = 6
+
+
+def bomb() -> bytes:
+    zeros: list[Row] = [(1, b"k", bytes(30_000_000), [])]
+    return frame(gzip.compress(payload_of(zeros)), base=0, count=1, attributes=1)
+
+
+async def test_passed_requests_and_outcomes_are_joined_whatever_packs_them(
+    hasty_settings: Settings,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """All codecs on both topics, a bomb before each: every label is there; feedback packs too."""
+    settings = hasty_settings.override({"worker.compression": "zstd"})
+    topics, client = settings.topics, client_options(settings.kafka)
+    await ensure_topics(settings.kafka, topics)
+    start = int(time.time() * 1000)
+    log = tmp_path / "feedback.log"
+    for at, codec in enumerate(CODECS):
+        numbers = range(at * EACH, (at + 1) * EACH)
+        for topic in (topics.passed, topics.outcomes):
+            await send_raw(client, topic, 0, [(bomb(), 1)])
+        async with ChunkSink(client, compression=codec) as sink:
+            rows = [passed(number, start + number) for number in numbers]
+            await sink.send(topics.passed, 0, rows)
+            outcomes = [Outcome(f"r{number}", "click", start + number + 9) for number in numbers]
+            records = [Outgoing(None, outcome.to_bytes(), outcome.ts) for outcome in outcomes]
+            await sink.send(topics.outcomes, 0, records)
+    with feedback_worker(settings, log):
+        await processed(settings, topics.outcomes)
+        clicked: set[str] = set()
+        deadline = time.monotonic() + 60
+        while len(clicked) < EACH * len(CODECS):
+            assert time.monotonic() < deadline, log.read_text()
+            async for record in read_topic(settings.kafka, topics.examples):
+                example = TrainingExample.from_bytes(record.value)
+                if example.labels["click"] == 1:
+                    clicked.add(example.request_id)
+    refused = f"{topics.outcomes}[0]@0: the batch up to offset 0 is left out: gzip: unpacks to more"
+    assert refused in log.read_text()
+
+
+@pytest.mark.parametrize("codec", CODECS)
+async def test_the_trainer_stores_examples_whatever_packs_them(
+    hasty_settings: Settings,  # noqa: F811
+    tmp_path: Path,
+    codec: str,
+) -> None:
+    """A bomb before them, and one on the announcements, keep no example out of the store."""
+    settings = hasty_settings.override({"trainer.store": str(tmp_path / "store")})
+    topics, client = settings.topics, client_options(settings.kafka)
+    await ensure_topics(settings.kafka, topics)
+    for topic in (topics.examples, topics.models):
+        await send_raw(client, topic, 0, [(bomb(), 1)])
+    labels: dict[str, int | None] = {"click": 1, "online": 0, "cart": 0, "deal": 0}
+    decision = passed(1, 1).headers[0][1]
+    assert decision is not None
+    rows = [
+        TrainingExample(f"r{n}", n, "spec", [1], labels, Decision.from_bytes(decision))
+        for n in range(20)
+    ]
+    async with ChunkSink(client, compression=codec) as sink:
+        await sink.send(topics.examples, 0, [Outgoing(b"k", r.to_bytes(), r.ts) for r in rows])
+    stop = asyncio.Event()
+    daemon = TrainerDaemon(settings)
+    task = asyncio.create_task(daemon.run(stop))
+    deadline = time.monotonic() + 60
+    while len(daemon._buffer) < len(rows):
+        assert time.monotonic() < deadline
+        assert not task.done(), task
+        await asyncio.sleep(0.05)
+    stop.set()
+    await task
+
+
+async def test_a_plain_consumer_reads_what_feedback_packs(
+    hasty_settings: Settings,  # noqa: F811
+) -> None:
+    """The codecs are those of any client."""
+    settings = hasty_settings
+    await ensure_topics(settings.kafka, settings.topics)
+    client, topic = client_options(settings.kafka), settings.topics.examples
+    sent = [Outgoing(b"k", b"%d" % n * 50, n) for n in range(50)]
+    for codec in CODECS:
+        async with ChunkSink(client, compression=codec) as sink:
+            await sink.send(topic, 0, sent)
+    values: list[bytes] = []
+    async with AIOKafkaConsumer(topic, **client, auto_offset_reset="earliest") as consumer:
+        while len(values) < len(CODECS) * len(sent):
+            values.append((await consumer.getone()).value)
+    assert values == [record.value for record in sent] * len(CODECS)

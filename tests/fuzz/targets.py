@@ -1,0 +1,285 @@
+"""What is fuzzed, with good inputs to begin from and what may come of any input.
+
+A target takes bytes and returns a short text for what became of them; inputs of a new kind of
+outcome are mutated further. Whatever it raises is a failure.
+"""
+
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.artifact import ArtifactError, ArtifactFiles, open_artifact
+from models.bounds import MAX_MANIFEST_BYTES
+from models.features import FeatureSpec, SpecError
+from models.manifest import Manifest, is_name, sha256
+from models.onnxfile import OnnxFileError, read_student
+from models.registry import Registry
+from models.settings import PolicySettings, SettingsError, load_settings
+from models.tasks import DEFAULT_TASKS
+from stream.control_records import (
+    read_change,
+    read_scenario,
+    read_spending,
+    read_state,
+    write_change,
+    write_spending,
+    write_state,
+)
+from stream.interceptor import Interceptor
+from stream.metrics import WorkerMetrics
+from stream.parsing import RecordError
+from stream.policy import Policy
+from stream.policy.errors import PolicyError
+from stream.policy.fleet import PartitionState
+from stream.policy.pacing import Spending
+from stream.records import Decision, ModelAnnouncement, Outcome, Reason, TrainingExample
+from tests.tiny_artifact import SPEC_TEXT, tiny_manifest, tiny_student
+
+Run = Callable[[bytes], str]
+_NUMBERS = re.compile(r"""[0-9]+|'.*?'|".*?"|`.*?`|[^ -~]+""", re.DOTALL)
+"""What differs between messages of one kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One thing that is fuzzed.
+
+    Attributes:
+        seeds: Good inputs.
+        run: What is done with an input.
+    """
+
+    seeds: Sequence[bytes]
+    run: Run
+
+
+def refused(error: Exception) -> str:
+    """The outcome of an input that was refused: the kind of fault, without what differs."""
+    _, _, fault = str(error).partition(": ")
+    return f"{type(error).__name__}: {_NUMBERS.sub('#', fault)[:60]}"
+
+
+def decoder(read: Callable[[bytes], Any], write: Callable[[Any], bytes]) -> Run:
+    """A message is read, and then survives being written; or it is a RecordError."""
+
+    def run(data: bytes) -> str:
+        try:
+            message = read(data)
+        except RecordError as error:
+            return refused(error)
+        assert read(write(message)) == message, "what was read is not what is read again"
+        return "read"
+
+    return run
+
+
+def records() -> dict[str, Target]:
+    """The decoders of messages, each with one of its own."""
+    decision = Decision("v1", 0.5, None, Reason.SCORE, 0.25, 7)
+    example = TrainingExample(
+        "r1", 1_700_000_000_000, "0" * 16, [1, 2, 3], {"click": 1, "deal": None}, decision
+    )
+    announcement = ModelAnnouncement("v1", "registry/v1", "0" * 64, 1, {"auc": {"click": 0.7}})
+    samples = {
+        "decision": decision,
+        "outcome": Outcome("r1", "click", 1_700_000_000_000),
+        "training-example": example,
+        "announcement": announcement,
+    }
+    return {
+        name: Target([sample.to_bytes()], decoder(type(sample).from_bytes, type(sample).to_bytes))
+        for name, sample in samples.items()
+    }
+
+
+def control() -> dict[str, Target]:
+    """The decoders of what steers: control, consumption, rate-state and their keys."""
+    change = {"rate": 0.5, "reward": "deal * 20 + cart", "weights": {"click": 1.0}, "slack": 9.0}
+    spending = Spending(100.0, 25.0, 1_000, 90_000, 30_000)
+    state = PartitionState("a", 3, 1.0, 20.5, np.linspace(0, 1, 8, dtype=np.float32), "w", 1)
+    return {
+        "control": Target([write_change(change) or b""], _steer),
+        "consumption": Target([write_spending(spending)], decoder(read_spending, write_spending)),
+        "rate-state": Target([b"\n".join(write_state(state))], _state),
+        "scenario": Target([b"a scenario", b"*", "Gr\u00f6\u00dfe".encode()], _scenario),
+    }
+
+
+def _scenario(data: bytes) -> str:
+    try:
+        assert read_scenario(data).encode() == data
+    except RecordError as error:
+        return refused(error)
+    return "read"
+
+
+def _state(data: bytes) -> str:
+    key, _, value = data.partition(b"\n")
+    try:
+        state = read_state(key, value)
+    except RecordError as error:
+        return refused(error)
+    assert write_state(read_state(*write_state(state))) == write_state(state)
+    return "read"
+
+
+_POLICY = Policy(PolicySettings(scenario_path="site.id"), DEFAULT_TASKS, worker="w")
+
+
+def _steer(data: bytes) -> str:
+    """A change is refused, or in force and taken back again."""
+    try:
+        change = read_change(data)
+        _POLICY.steer("a", change)
+    except (RecordError, PolicyError) as error:
+        return refused(error)
+    _POLICY.steer("a", None)
+    return "in force"
+
+
+_CONTENTS = {
+    "student.onnx": tiny_student().SerializeToString(),
+    "features.toml": SPEC_TEXT.encode(),
+}
+
+
+def artifacts() -> dict[str, Target]:
+    """Student, spec, manifest, URL."""
+    spec = (Path(__file__).parents[2] / "models" / "features" / "specs" / "jd.toml").read_bytes()
+    manifest = tiny_manifest(_CONTENTS).to_bytes()
+    poisoned = tiny_student(poison=5).SerializeToString()
+    urls = [b"/srv/registry/v1", b"srv/../x", b"zip::/srv/registry/v1", b"file:///srv/registry/v1"]
+    return {
+        "student": Target([_CONTENTS["student.onnx"], poisoned], _student),
+        "spec": Target([SPEC_TEXT.encode(), spec], _spec),
+        "manifest": Target([manifest], _manifest),
+        "url": Target(urls, _url),
+    }
+
+
+def _student(data: bytes) -> str:
+    try:
+        read = read_student(data)
+    except OnnxFileError as error:
+        return refused(error)
+    assert read_student(read.content).content == read.content, "not read as it was written"
+    return "read"
+
+
+def _spec(data: bytes) -> str:
+    try:
+        spec = FeatureSpec.parse(data.decode(), "fuzz")
+    except UnicodeDecodeError:
+        return "not UTF-8"
+    except SpecError as error:
+        return refused(error)
+    ids_NC = spec.extractor().extract([{}, {"id": "1", "site": {"id": "s"}}])
+    assert ((ids_NC >= 0) & (ids_NC < spec.rows)).all(), "an id outside of the table"
+    return "read"
+
+
+def _manifest(data: bytes) -> str:
+    try:
+        manifest = Manifest.model_validate_json(data[:MAX_MANIFEST_BYTES])
+    except ValueError as error:
+        return refused(error)
+    assert manifest.created_s >= 0
+    try:
+        open_artifact(ArtifactFiles("fuzz", manifest, sha256(data), _CONTENTS))
+    except ArtifactError as error:
+        return refused(error)
+    return "read"
+
+
+def _url(data: bytes) -> str:
+    try:
+        found = Registry("/srv/registry").below(data.decode(errors="surrogateescape"))
+    except ArtifactError as error:
+        return str(error.code)
+    rest = found.removeprefix("/srv/registry/")
+    assert rest != found, "outside of the registry"
+    assert all(map(is_name, rest.split("/")))
+    return "below"
+
+
+def settings() -> dict[str, Target]:
+    """The settings' file."""
+    text = b"""\
+[kafka]
+bootstrap = "127.0.0.1:9092"
+partitions = 8
+[worker]
+guarantee = "exactly-once"
+metrics_port = 0
+[policy]
+rate = 0.6
+weights = {click = 1.0, deal = 20.0}
+window = {requests = 1000, seconds = 60.5}
+[policy.scenarios.a]
+rate = 0.1
+[model]
+registry = "var/registry"
+[[tasks]]
+name = "click"
+window_s = 1800
+[[tasks]]
+name = "deal"
+population = "click"
+window_s = 6e5
+"""
+    return {"settings": Target([text], _settings)}
+
+
+def _settings(data: bytes) -> str:
+    with tempfile.NamedTemporaryFile(suffix=".toml") as file:
+        file.write(data)
+        file.flush()
+        try:
+            found = load_settings(Path(file.name))
+        except SettingsError as error:
+            return refused(error)
+    assert found.override({}) == found, "not what they are"
+    return "read"
+
+
+class _Record:
+    """A consumed record."""
+
+    def __init__(self, offset: int, parts: Sequence[bytes]) -> None:
+        key, value, name, header = parts
+        self.topic, self.partition, self.offset = "requests", 0, offset
+        self.key, self.value, self.timestamp = key or None, value, offset
+        self.headers = [(name.decode(errors="replace"), header)] if name else []
+
+
+def requests() -> dict[str, Target]:
+    """Bid requests with key and header, through the interceptor without a model."""
+    seed = b'k\x1e{"id":"1","imp":[{}],"site":{"id":"s"}}\x1eweir\x1e{"model":""}'
+    return {"request": Target([seed, b"\x1e{broken\x1e\x1e"], _request)}
+
+
+_INTERCEPTOR = Interceptor(_POLICY, WorkerMetrics(), max_value_bytes=2000)
+
+
+def _request(data: bytes) -> str:
+    """Comes out once, with its own bytes or as a dead letter of them."""
+    parts = (data.split(b"\x1e", 3) + [b""] * 4)[:4]
+    record: Any = _Record(7, parts)
+    result = _INTERCEPTOR.intercept([record])
+    ((output, fate),) = [
+        *((out, "passed") for out in result.passed),
+        *((out, str(out.headers[-5:])[:60]) for out in result.rejected),
+    ]
+    assert output.timestamp == record.timestamp
+    assert (record.value or b"").startswith(output.value or b"")
+    return fate
+
+
+def all_targets() -> dict[str, Target]:
+    """By name; the compiled scanner is fuzzed by :mod:`tests.fuzz.scanner`."""
+    return {**records(), **control(), **artifacts(), **settings(), **requests()}

@@ -1,0 +1,118 @@
+"""The fuzzers themselves, and twenty seconds of them."""
+
+import os
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz import scanner
+from tests.fuzz.__main__ import ROOT, SCANNER
+from tests.fuzz.campaign import Failures, SlowError, begin, campaign, interrupted, timed
+from tests.fuzz.mutation import LONGEST, Mutator
+from tests.fuzz.targets import Target, all_targets
+
+
+@pytest.mark.slow
+def test_twenty_seconds_of_fuzzing_find_nothing(tmp_path: Path) -> None:
+    """Every target tries inputs, and none fails; ``make fuzz`` takes longer."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.fuzz", "--minutes", str(20 / 60), "--out", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    logs = "".join(path.read_text()[-2000:] for path in tmp_path.glob("*/*.txt"))
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{logs}"
+    rows = re.findall(r"│ (\S+)\s+│\s+\d+\s+│\s+([\d,]+)", done.stdout)
+    assert {name for name, _ in rows} == {SCANNER, *all_targets()}
+    assert all(int(count.replace(",", "")) > 0 for _, count in rows)
+
+
+@pytest.mark.parametrize("name", list(all_targets()))
+def test_seeds_are_good_inputs(name: str) -> None:
+    """Mutation begins from what is read."""
+    target = all_targets()[name]
+    assert target.run(target.seeds[0]) in {"read", "in force", "below", "passed"}
+
+
+def test_mutation_follows_its_seed() -> None:
+    """The same seed gives the same inputs, most of them changed, all of them bounded."""
+    corpus = [b'{"id":"1","imp":[{}]}', b"", b"\x00" * 300]
+    one, other = Mutator(random.Random(5)), Mutator(random.Random(5))
+    made = [one.mutate(corpus[n % 3], corpus) for n in range(600)]
+    assert made == [other.mutate(corpus[n % 3], corpus) for n in range(600)]
+    assert sum(data != corpus[n % 3] for n, data in enumerate(made)) > 400
+    assert max(map(len, made)) <= LONGEST
+
+
+def test_a_fault_is_found_and_kept(tmp_path: Path) -> None:
+    """An input that raises is written down with its traceback, once per place in the code."""
+
+    def run(data: bytes) -> str:
+        if b"7" in data:
+            raise ZeroDivisionError("seven")
+        return "fine"
+
+    failures = Failures(tmp_path)
+    figures = campaign(Target([b"123456"], run), 2.0, 1, failures)
+    (kept,) = figures.failures
+    assert b"7" in Path(kept).read_bytes()
+    assert "ZeroDivisionError: seven" in Path(kept).with_suffix(".txt").read_text()
+    assert figures.executions > 100
+    failures.close()
+    assert interrupted(tmp_path) is None
+
+
+def test_outcomes_of_a_new_kind_are_mutated_further(tmp_path: Path) -> None:
+    """What lies four right bytes away is found in steps, where chance alone would not find it."""
+
+    def run(data: bytes) -> str:
+        right = 0
+        while right < 4 and data[right : right + 1] == b"\xde\xad\xbe\xef"[right : right + 1]:
+            right += 1
+        assert right < 4
+        return str(right)
+
+    failures = Failures(tmp_path)
+    figures = campaign(Target([b"...."], run), 15.0, 1, failures)
+    assert figures.kinds >= 3
+    failures.close()
+
+
+def test_what_takes_too_long_is_a_fault() -> None:
+    """Processor time counts, so that a busy machine is no fault."""
+    begin()
+
+    def spin() -> None:
+        while True:
+            pass
+
+    with pytest.raises(SlowError):
+        timed(spin)
+
+
+def test_the_input_of_a_process_that_died_is_there(tmp_path: Path) -> None:
+    """It was written down before it was tried."""
+    code = (
+        "import os, sys; from pathlib import Path; from tests.fuzz.campaign import Failures; "
+        "Failures(Path(sys.argv[1])).begin(b'deadly'); os.abort()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=False)
+    assert done.returncode != 0
+    assert interrupted(tmp_path) == b"deadly"
+
+
+def test_the_scanner_runs_under_its_sanitisers(tmp_path: Path) -> None:
+    """What is fuzzed is built with them, and a write beyond a block ends the process."""
+    library = scanner.build(tmp_path)
+    assert b"__asan_" in library.read_bytes()
+    assert b"__ubsan_" in library.read_bytes()
+    code = "import ctypes; ctypes.memset(ctypes.create_string_buffer(8), 0, 500)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | scanner.environment(), capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert b"heap-buffer-overflow" in done.stderr

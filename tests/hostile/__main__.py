@@ -1,0 +1,130 @@
+"""`make hostile`: every topic full of hostile records, on both brokers and with both guarantees.
+
+    python -m tests.hostile --records 20000
+
+Writes `var/hostile/NAME.json` per run, and ends with status 1 if anything did not hold.
+"""
+
+import argparse
+import asyncio
+import dataclasses
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from models.settings import Settings
+from stream.broker import EmbeddedBroker
+from stream.kafka_cluster import KafkaCluster
+from tests.hostile.run import Attack, Report
+from trainer.traffic.simulator import Simulator
+
+VAR = Path("var/hostile")
+ROLES = {
+    "worker-1": ["worker"],
+    "worker-2": ["worker"],
+    "feedback": ["worker", "--role", "feedback"],
+    "trainer": ["trainer"],
+}
+PARTITIONS = 2
+RUNS = (
+    ("embedded", "at-least-once"),
+    ("kafka", "at-least-once"),
+    ("kafka", "exactly-once"),
+)
+
+
+def sound_requests(count: int, seed: int) -> list[bytes]:
+    """Simulated requests at the time that all records of the attack have."""
+    return list(Simulator(seed).batch(0, count).values)
+
+
+def attack_settings(broker: EmbeddedBroker | KafkaCluster, folder: Path, **more: Any) -> Settings:
+    """Settings of one attack: few partitions, everything in one folder."""
+    client = broker.client.model_dump(exclude_unset=True)
+    return Settings().override(
+        {
+            **{f"kafka.{key}": value for key, value in client.items()},
+            "kafka.partitions": PARTITIONS,
+            "kafka.session_timeout_s": 6.0,
+            "policy.rate": 0.5,
+            "feedback.time_scale": 600.0,  # a click's half hour lasts three seconds
+            "feedback.lateness_s": 1.0,
+            "model.registry": str(folder / "registry"),
+            "trainer.store": str(folder / "store"),
+            "trainer.rebuild_examples": 10_000_000,
+            **more,
+        }
+    )
+
+
+@contextmanager
+def running(kind: str, folder: Path, jars: Path) -> Iterator[EmbeddedBroker | KafkaCluster]:
+    """One broker of a kind."""
+    if kind == "embedded":
+        with EmbeddedBroker(folder / "broker.log") as broker:
+            yield broker
+    else:
+        with KafkaCluster(folder / "kafka", jars=jars) as cluster:
+            yield cluster
+
+
+def play(kind: str, guarantee: str, options: argparse.Namespace) -> Report:
+    """One run on one broker with one guarantee."""
+    folder = VAR / f"{kind}-{guarantee}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with running(kind, folder, options.jars) as broker:
+        settings = attack_settings(broker, folder, **{"worker.guarantee": guarantee})
+        attack = Attack(
+            settings,
+            Path("models/pretrained/openrtb"),
+            sound_requests(options.good, options.seed),
+            options.records,
+            options.seed,
+            folder,
+            ROLES,
+        )
+        return asyncio.run(attack.play())
+
+
+def as_json(report: Report) -> bytes:
+    """The report, with the account as text."""
+    fields = {each.name: getattr(report, each.name) for each in dataclasses.fields(report)}
+    fields["account"] = str(report.account)
+    return orjson.dumps(fields, option=orjson.OPT_INDENT_2)
+
+
+def main() -> None:
+    """Play all runs that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--records", type=int, default=20_000, help="hostile records per topic")
+    parser.add_argument("--good", type=int, default=20_000, help="good requests among them")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", help="embedded or kafka, or part of a guarantee")
+    parser.add_argument("--jars", type=Path, default=Path("var/kafka/jars"))
+    options = parser.parse_args()
+    failed = False
+    for kind, guarantee in RUNS:
+        name = f"{kind}-{guarantee}"
+        if options.only and options.only not in name:
+            continue
+        begun = time.monotonic()
+        report = play(kind, guarantee, options)
+        (VAR / f"{name}.json").write_bytes(as_json(report))
+        print(f"{name}: {time.monotonic() - begun:.0f} s, peak {report.peak_mb} MiB")
+        print(f"  written {dict(report.written)}")
+        print(f"  refused {dict(report.refused)}, dead letters {dict(report.rejects)}")
+        for fault in report.faults:
+            print(f"  FAULT {fault}")
+        failed |= bool(report.faults)
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,16 @@
+"""Hostile records around feedback and trainer, and a topic made anew, on Apache Kafka."""
+
+import pytest
+
+from tests.feedback.test_feedback_app import hasty_settings  # noqa: F401
+from tests.feedback.test_feedback_hostile import (  # noqa: F401
+    test_hostile_records_end_nothing_and_hide_nothing,
+)
+from tests.trainer.test_daemon import (  # noqa: F401
+    serving,
+    settings,
+    test_a_topic_made_anew_is_read_from_its_beginning,
+    test_hostile_examples_and_announcements_end_nothing,
+)
+
+pytestmark = pytest.mark.kafka

@@ -1,0 +1,123 @@
+"""A corrupt batch on disk, and a quota: what only a cluster of one's own can show."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from models.settings import Settings, TopicSettings
+from stream.kafka_cluster import KafkaCluster
+from stream.kafka_jars import java_command
+from stream.reading import read_topic
+from stream.topics import TopicError, ensure_topics
+from stream.verify import account
+from tests.kafka.test_topic_life import commit, exact, logged, metric, rows, send, until
+from tests.stream.test_worker import worker
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def own(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
+    """One node that nobody else uses."""
+    with KafkaCluster(tmp_path_factory.mktemp("faults"), jars=kafka_jars) as running:
+        yield running
+
+
+@pytest.fixture(params=["at-least-once", "exactly-once"])
+async def settings(
+    own: KafkaCluster, unique: Callable[[str], str], tmp_path: Path, request: pytest.FixtureRequest
+) -> Settings:
+    """Settings on that cluster, without a model: everything that can be read passes."""
+    client = {f"kafka.{k}": v for k, v in own.client.model_dump(exclude_unset=True).items()}
+    mine = Settings().override(
+        {
+            **client,
+            **{f"topics.{field}": unique(field) for field in TopicSettings.model_fields},
+            "kafka.group": unique("group"),
+            "kafka.session_timeout_s": 6.0,
+            "model.artifact": str(tmp_path / "none"),
+            "model.registry": str(tmp_path / "registry"),
+            "worker.guarantee": request.param,
+        }
+    )
+    await ensure_topics(mine.kafka, mine.topics)
+    return mine
+
+
+async def test_a_corrupt_batch_holds_its_partition_and_no_other(
+    own: KafkaCluster, settings: Settings, tmp_path: Path
+) -> None:
+    """What lies before it comes out, its offset is named, others go on; a commit skips it."""
+    topic = settings.topics.requests
+    for first in (0, 10, 20):  # three batches
+        await send(settings, rows(first, 10))
+    own.terminate(1)
+    [log] = own.folder.rglob(f"{topic}-0/*.log")
+    flip(log, b'"id":"r14"')
+    own.start_node(1)
+    await send(settings, rows(100, 50), 1)
+    async with worker(settings, tmp_path, "held") as (child, port):
+        await logged(child, rf"{topic}\[0\]@10\.\.19: the checksum of the batch is wrong, so this")
+        await until(lambda: outputs(settings, 60), child)
+        assert await metric(port, "weir_partition_held") == 1
+        await send(settings, rows(200, 50), 1)
+        await until(lambda: outputs(settings, 110), child)
+        await child.stop()
+        assert child.returncode == 0
+    with pytest.raises(TopicError, match=rf"{topic}\[0\]@10\.\.19: the checksum"):
+        await account(settings)
+    await commit(settings, 20)
+    async with worker(settings, tmp_path, "skipped") as (child, _):
+        await until(lambda: outputs(settings, 120), child)
+        child.check()
+
+
+async def outputs(settings: Settings, count: int) -> bool:
+    return (
+        len([record async for record in read_topic(settings.kafka, settings.topics.passed)])
+        == count
+    )
+
+
+def flip(log: Path, content: bytes) -> None:
+    """Change one byte of a batch on disk."""
+    data = bytearray(log.read_bytes())
+    data[data.index(content) + 2] ^= 0x20
+    log.write_bytes(data)
+
+
+async def test_a_quota_slows_writes_and_is_said(
+    own: KafkaCluster, kafka_jars: Path, settings: Settings, tmp_path: Path
+) -> None:
+    """The worker waits, says so, counts it, does not end, and filters everything exactly once."""
+    value = b'{"id":"r%d","imp":[{}],"x":"' + b"x" * 8000 + b'"}'
+    large = [row._replace(value=value % i) for i, row in enumerate(rows(0, 400))]
+    await send(settings, large)
+    with quota(own, kafka_jars, tmp_path, 200_000):
+        async with worker(settings, tmp_path) as (child, port):
+            await logged(child, r"quota held writes back")
+            found = await exact(settings, child)
+            assert await metric(port, "weir_throttled_seconds_total") > 0
+    assert found.requests == 400
+
+
+@contextmanager
+def quota(own: KafkaCluster, jars: Path, folder: Path, bytes_a_second: int) -> Iterator[None]:
+    """A quota on what any client may write."""
+
+    def alter(*change: str) -> None:
+        command = java_command(
+            jars, "kafka.admin.ConfigCommand", "--bootstrap-server", own.bootstrap, "--alter",
+            *change, "--entity-type", "clients", "--entity-default", options=("-Xmx128m",),
+        )  # fmt: skip
+        with (folder / "quota.log").open("ab") as output:
+            subprocess.run(command, check=True, stdout=output, stderr=output, timeout=60)
+
+    alter("--add-config", f"producer_byte_rate={bytes_a_second}")
+    try:
+        yield
+    finally:
+        alter("--delete-config", "producer_byte_rate")

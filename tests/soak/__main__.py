@@ -1,0 +1,64 @@
+"""`python -m tests.soak`: what `make soak` runs; its record goes to ``var/soak/``."""
+
+import asyncio
+import logging
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+
+from stream.broker import EmbeddedBroker
+from stream.kafka_cluster import KafkaCluster
+from tests.soak.report import record, table
+from tests.soak.run import Plan, Soak
+
+VAR = Path(__file__).parents[2] / "var"
+
+
+def play(plan: Plan, folder: Path, jars: Path | None, console: Console) -> dict[str, Any]:
+    """Run a plan on a broker of its own, the embedded one without jars; returns the record."""
+    start = time.monotonic()
+
+    def say(text: str) -> None:
+        console.print(f"{time.monotonic() - start:7.1f} s  {text}", highlight=False, soft_wrap=True)
+
+    broker = KafkaCluster(folder, jars=jars) if jars else EmbeddedBroker(folder / "broker.log")
+    with broker as running:
+        found = asyncio.run(Soak(plan, running, folder / "run", say).play())
+    return record(plan, found, datetime.now(UTC))
+
+
+def soak(
+    minutes: Annotated[float, typer.Option(min=0.1, help="How long.")] = 60.0,
+    rate: Annotated[float, typer.Option(min=1, help="Requests per second.")] = 2000.0,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
+    guarantee: Annotated[str, typer.Option(help="As worker.guarantee.")] = "exactly-once",
+    rebuild_examples: Annotated[
+        int, typer.Option(min=100, help="As trainer.rebuild_examples.")
+    ] = 100_000,
+    seed: Annotated[int, typer.Option(help="Of the simulated traffic.")] = 1,
+    jars: Annotated[Path, typer.Option(help="Kafka's jars.")] = VAR / "kafka" / "jars",
+    *,
+    embedded: Annotated[
+        bool, typer.Option("--embedded", help="On the embedded broker, at least once.")
+    ] = False,
+) -> None:
+    """Run all roles at a steady pace, and say what they took and whether anything was lost."""
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    console = Console()
+    kept = "at-least-once" if embedded else guarantee
+    plan = Plan(minutes, rate, workers, kept, rebuild_examples, seed)
+    name = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    run = play(plan, VAR / "soak" / name, None if embedded else jars, console)
+    (VAR / "soak" / f"{name}.json").write_bytes(orjson.dumps(run, option=orjson.OPT_INDENT_2))
+    console.print(table(run))
+    sys.exit(not run["ok"])
+
+
+if __name__ == "__main__":
+    typer.run(soak)

@@ -1,0 +1,230 @@
+"""One soak: all roles at a steady pace, and the account at the end."""
+
+import asyncio
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from models.settings import Settings
+from stream.account import Account
+from stream.broker import EmbeddedBroker
+from stream.kafka_cluster import KafkaCluster
+from stream.processes import ChildProcess, free_port
+from stream.scrape import WorkerSample, merge, scrape, scrape_feedback
+from stream.topics import ensure_topics
+from stream.verify import account
+from tests.deploy.prometheus_server import Prometheus, available, prometheus
+from tests.soak.roles import Role
+
+SAMPLE_S: Final = 5.0
+READY_S: Final = 120.0
+PARTITIONS: Final = 8
+WINDOW_S: Final = 300.0
+"""The longest attribution window, so that the join is full after five minutes of an hour."""
+DRAIN_S: Final = 120.0
+"""How long the rest may take once the last request is published, beyond a tenth of the run."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run.
+
+    Attributes:
+        minutes: How long requests are published.
+        rate: Requests per second.
+        workers: Intercept workers.
+        guarantee: ``worker.guarantee``.
+        rebuild_examples: ``trainer.rebuild_examples``.
+        seed: Of the simulated traffic.
+    """
+
+    minutes: float = 60.0
+    rate: float = 2000.0
+    workers: int = 2
+    guarantee: str = "exactly-once"
+    rebuild_examples: int = 100_000
+    seed: int = 1
+
+    @property
+    def requests(self) -> int:
+        """Published in all."""
+        return round(self.minutes * 60 * self.rate)
+
+
+@dataclass
+class Found:
+    """What was seen.
+
+    Attributes:
+        seconds: From the first request until all were decided.
+        decided: Requests that workers decided or rejected.
+        roles: All processes.
+        merged: The workers' metrics, added up, when all was decided.
+        pending: Requests that wait in the join, by second.
+        examples: Examples emitted.
+        alerts: That fired; None without a Prometheus.
+        stop_s: Longest time that a role took to stop.
+        late: Whether requests were left undecided at the deadline.
+        account: The verifier's.
+    """
+
+    roles: list[Role] = field(default_factory=list)
+    seconds: float = 0.0
+    decided: int = 0
+    merged: WorkerSample = field(default_factory=WorkerSample)
+    pending: list[tuple[float, float]] = field(default_factory=list)
+    examples: float = 0.0
+    alerts: set[str] | None = None
+    stop_s: float = 0.0
+    late: bool = False
+    account: Account | None = None
+
+
+def ready(port: int) -> bool:
+    """Whether the process says that it is ready."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+class Soak:
+    """Plays a plan on brokers that run.
+
+    Args:
+        plan: What.
+        broker: Apache Kafka, or the embedded broker, which can only do at least once.
+        folder: Logs, registry and store go here.
+        say: Told how it goes.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        broker: KafkaCluster | EmbeddedBroker,
+        folder: Path,
+        say: Callable[[str], None],
+    ) -> None:
+        self._plan = plan
+        self._broker = broker
+        self._folder = folder
+        self._say = say
+        scale = max(task.window_s for task in Settings().tasks) / WINDOW_S
+        client = broker.client.model_dump(exclude_unset=True)
+        self.settings = Settings().override(
+            {
+                **{f"kafka.{key}": value for key, value in client.items()},
+                "kafka.partitions": PARTITIONS,
+                "worker.guarantee": plan.guarantee,
+                "worker.expected": plan.workers,
+                "feedback.time_scale": scale,
+                "model.registry": str(folder / "registry"),
+                "trainer.store": str(folder / "store"),
+                "trainer.quick": True,
+                "trainer.rebuild_examples": plan.rebuild_examples,
+            }
+        )
+        self._scale = scale
+
+    async def play(self) -> Found:
+        """Play it, stop everything, and account for every request."""
+        found = Found()
+        await ensure_topics(self.settings.kafka, self.settings.topics)
+        async with AsyncExitStack() as stack:
+            await self._start(found, stack)
+            server = stack.enter_context(self._prometheus(found))
+            self._say(f"{len(found.roles)} processes are ready")
+            async with self._publisher():
+                await self._watch(found)
+            found.merged = merge((await scrape(self._ports(found, "worker"))).values())
+            if server is not None:
+                found.alerts = server.fired(found.seconds + READY_S)
+            for role in found.roles:
+                if role.child is not None:
+                    found.stop_s = max(found.stop_s, await role.stop())
+        self._say("all processes have stopped; accounting for every request")
+        found.account = await account(self.settings)
+        return found
+
+    async def _start(self, found: Found, stack: AsyncExitStack) -> None:
+        pid = self._broker.pid if isinstance(self._broker, EmbeddedBroker) else self._broker.pids[1]
+        assert pid is not None
+        found.roles.append(Role("kafka", "kafka", pid))
+        names = [f"worker-{number + 1}" for number in range(self._plan.workers)]
+        commands = dict.fromkeys(names, ("worker",))
+        commands |= {"feedback": ("worker", "--role", "feedback"), "trainer": ("trainer",)}
+        for name, command in commands.items():
+            port = free_port()
+            section = "trainer" if name == "trainer" else "worker"
+            mine = self.settings.override({f"{section}.metrics_port": port})
+            log = self._folder / f"{name}.log"
+            child = ChildProcess(name, command, log, mine.environment())
+            await stack.enter_async_context(child)
+            service = name.partition("-")[0]
+            found.roles.append(Role(name, service, child.pid, child, port))
+        await asyncio.wait_for(self._ready(found), READY_S)
+
+    async def _ready(self, found: Found) -> None:
+        """Wait until workers and feedback say that they are."""
+        waiting = [role for role in found.roles if role.service in {"worker", "feedback"}]
+        while waiting:
+            for role in found.roles:
+                if role.child is not None:
+                    role.child.check()
+            waiting = [role for role in waiting if not await asyncio.to_thread(ready, role.port)]
+            await asyncio.sleep(0.5)
+
+    @contextmanager
+    def _prometheus(self, found: Found) -> Iterator[Prometheus | None]:
+        if not available():
+            yield None
+            return
+        targets = {role.name: role.port for role in found.roles if role.port}
+        with prometheus(targets, self._folder / "prometheus", every_s=5) as server:
+            yield server
+
+    @asynccontextmanager
+    async def _publisher(self) -> AsyncIterator[ChildProcess]:
+        """Requests at a steady pace, and the world that answers those that pass."""
+        plan = self._plan
+        arguments = [
+            *("publish", "simulated", "--requests", str(plan.requests), "--rate", str(plan.rate)),
+            *("--seed", str(plan.seed), "--time-scale", str(self._scale)),
+        ]
+        log = self._folder / "publisher.log"
+        async with ChildProcess("publisher", arguments, log, self.settings.environment()) as child:
+            yield child
+
+    async def _watch(self, found: Found) -> None:
+        """Sample until every request is decided, or it takes too long, or a process ends."""
+        start = time.monotonic()
+        deadline = start + self._plan.minutes * 66 + DRAIN_S
+        next_word = 60.0
+        while not any(role.ended for role in found.roles):
+            await asyncio.sleep(SAMPLE_S)
+            found.seconds = second = time.monotonic() - start
+            for role in found.roles:
+                role.look(second)
+            samples = (await scrape(self._ports(found, "worker"))).values()
+            found.decided = round(sum(sample.requests for sample in samples))
+            feedback = await scrape_feedback(self._ports(found, "feedback")[0])
+            if feedback is not None:
+                found.pending.append((second, feedback.pending))
+                found.examples = feedback.examples
+            if second >= next_word:
+                next_word += 60.0
+                self._say(f"{found.decided:,} decided, {found.examples:,.0f} examples")
+            if found.decided >= self._plan.requests:
+                return
+            if time.monotonic() > deadline:
+                found.late = True
+                return
+
+    @staticmethod
+    def _ports(found: Found, service: str) -> list[int]:
+        return [role.port for role in found.roles if role.service == service]

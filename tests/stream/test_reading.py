@@ -1,0 +1,57 @@
+"""Readers outside any group, on topics where others wrote what they liked."""
+
+import gzip
+
+import pytest
+from fetched import Row, batch, frame, payload_of, row_of, send_raw
+
+from models.batches import CODECS, RefusedBatch
+from models.kafka import client_options
+from models.settings import Settings
+from stream.reading import TopicReader, read_topic
+from stream.records import sequence_number
+
+pytestmark = pytest.mark.broker
+ROWS: list[Row] = [(5, b"k", b"%d" % n, [(b"\xff", None)]) for n in range(10)]
+
+
+async def test_what_cannot_be_unpacked_is_left_out_and_reported(settings: Settings) -> None:
+    """Every codec is read; a bomb between is reported once, with its offsets."""
+    zeros: list[Row] = [(1, None, bytes(20_000_000), [])]
+    bomb = frame(gzip.compress(payload_of(zeros)), base=0, count=1, attributes=1)
+    batches = [(batch(ROWS, codec=codec), 10) for codec in CODECS]
+    topic, client = settings.topics.control, client_options(settings.kafka)
+    await send_raw(client, topic, 0, [*batches[:3], (bomb, 1), *batches[3:]])
+    refused: list[RefusedBatch] = []
+    async with TopicReader(settings.kafka, topic, refused.append) as reader:
+        found = [record async for _, records in reader.batches() for record in records]
+    assert [row_of(record) for record in found] == ROWS * len(CODECS)
+    assert [(b.partition, b.offset, b.last_offset) for b in refused] == [(0, 30, 30)]
+
+
+async def test_a_reader_that_keeps_refused_batches_shows_them_in_their_place(
+    settings: Settings,
+) -> None:
+    """As the verifier counts them."""
+    topic, client = settings.topics.outcomes, client_options(settings.kafka)
+    await send_raw(client, topic, 0, [(batch(ROWS), 10)])
+    small = settings.override({"kafka.max_unpacked_bytes": 1_048_576})
+    zeros: list[Row] = [(1, None, bytes(2_000_000), []), (1, None, b"x", [])]
+    bad = frame(gzip.compress(payload_of(zeros)), base=0, count=2, attributes=1)
+    await send_raw(client, topic, 0, [(bad, 2), (batch(ROWS), 10)])
+    async with TopicReader(small.kafka, topic, keep=True) as reader:
+        found = [record async for _, records in reader.batches() for record in records]
+    assert [record.offset for record in found] == [*range(11), *range(12, 22)]
+    assert isinstance(found[10], RefusedBatch)
+    assert len([record async for record in read_topic(settings.kafka, topic)]) == 22
+
+
+@pytest.mark.parametrize(
+    ("content", "number"),
+    [(b"\1\0", 256), (None, 0), (b"", 0), (b"\xff" * 8, 0), (b"\x7f" + b"\xff" * 7, 2**63 - 1),
+     (b"1" * 4000, 0)],
+)  # fmt: skip
+def test_a_number_that_is_none_of_the_publishers_counts_as_none(
+    content: bytes | None, number: int
+) -> None:
+    assert sequence_number([("a", b"1"), ("seq", content)]) == number

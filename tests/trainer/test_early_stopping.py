@@ -1,0 +1,107 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from rich.progress import Progress
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from models.features import FeatureSpec
+from models.nets.config import TeacherConfig
+from models.nets.embedding import FeatureLayout
+from trainer.config import TeacherTraining
+from trainer.early_stopping import EVERY, PATIENCE, STRETCH, choose_steps, needs_a_pilot
+from trainer.fitting import deterministic
+from trainer.teacher import Schedule, fit_teacher
+
+SPEC = FeatureSpec.parse(
+    "".join(
+        f'[[feature]]\nname = "c{n}"\nkind = "categorical"\npath = "c{n}"\nsize = 40\n'
+        for n in range(8)
+    ),
+    "test.toml",
+)
+LAYOUT = FeatureLayout.of(SPEC)
+NET = TeacherConfig(embedding=4, expert=16, tower=8)
+TRAINING = TeacherTraining(batch=128)
+BARS = Progress(disable=True)
+
+
+def rows(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Requests whose label depends on three of eight columns, with noise."""
+    rng = np.random.default_rng(seed)
+    values_NC = rng.integers(0, 30, (count, 8))
+    effects = np.random.default_rng(0).normal(size=(3, 30))
+    logit_N = sum(effects[column][values_NC[:, column]] for column in range(3)) - 1.0
+    labels_N = rng.random(count) < 1 / (1 + np.exp(-np.asarray(logit_N)))
+    texts = [{f"c{n}": str(value) for n, value in enumerate(row)} for row in values_NC.tolist()]
+    ids_NC = torch.from_numpy(SPEC.extractor().extract(texts, np.arange(count)))
+    return ids_NC, torch.from_numpy(labels_N.astype(np.float32)).unsqueeze(1)
+
+
+def auc(training: TeacherTraining, ids_NC: Tensor, targets_N1: Tensor) -> float:
+    with deterministic(1, 5):
+        teacher = fit_teacher(
+            LAYOUT, ids_NC, targets_N1, config=NET, training=training, seed=5, progress=BARS
+        )
+    fresh_NC, fresh_N1 = rows(4000, seed=9)
+    return float(roc_auc_score(fresh_N1[:, 0], teacher.predict(fresh_NC)[0][:, 0]))
+
+
+def chosen(ids_NC: Tensor, targets_N1: Tensor, training: TeacherTraining = TRAINING) -> int:
+    with deterministic(1, 5):
+        return choose_steps(
+            LAYOUT, ids_NC, targets_N1, config=NET, training=training, progress=BARS
+        )
+
+
+def test_a_small_table_gets_the_steps_that_it_needs() -> None:
+    """Two epochs of 2,000 rows leave the teacher ignorant; the steps found do not overfit it."""
+    ids_NC, targets_N1 = rows(2000, seed=1)
+    assert needs_a_pilot(2000, TRAINING)
+    steps = chosen(ids_NC, targets_N1)
+    fitted = replace(TRAINING, steps=steps)
+    assert Schedule.of(2000, fitted).decay == steps
+    found = auc(fitted, ids_NC, targets_N1)
+    assert found > auc(TRAINING, ids_NC, targets_N1) + 0.05
+    assert found > auc(replace(TRAINING, steps=8 * steps), ids_NC, targets_N1)
+
+
+def test_labels_without_a_rule_are_not_learned_by_heart() -> None:
+    """Where nothing can be learned, training stops as soon as that is clear."""
+    ids_NC, _ = rows(1000, seed=1)
+    noise_N1 = (torch.rand(1000, 1, generator=torch.Generator().manual_seed(1)) < 0.3).float()
+    assert chosen(ids_NC, noise_N1) <= STRETCH * PATIENCE * EVERY
+
+
+@pytest.mark.parametrize("known", [0, 3])
+def test_a_slice_that_knows_nothing_of_a_task_is_no_fault(known: int) -> None:
+    """The newest rows may have no label at all yet."""
+    ids_NC, targets_N1 = rows(500, seed=1)
+    targets_N1[400 + known :] = torch.nan
+    assert 1 <= chosen(ids_NC, targets_N1) <= STRETCH * TRAINING.min_steps
+
+
+def test_one_row_is_enough_to_choose() -> None:
+    """However few rows there are, there is a number of steps."""
+    ids_NC, targets_N1 = rows(1, seed=1)
+    assert chosen(ids_NC, targets_N1) >= 1
+
+
+def test_the_random_state_stays() -> None:
+    """The teacher's initial weights do not depend on whether a pilot went before."""
+    ids_NC, targets_N1 = rows(300, seed=1)
+    torch.manual_seed(3)
+    wanted = torch.rand(3)
+    torch.manual_seed(3)
+    choose_steps(LAYOUT, ids_NC, targets_N1, config=NET, training=TRAINING, progress=BARS)
+    torch.testing.assert_close(torch.rand(3), wanted)
+
+
+def test_many_rows_and_given_steps_need_no_pilot() -> None:
+    """Two epochs of enough rows are steps enough; steps that are given are taken."""
+    enough = TRAINING.min_steps * TRAINING.batch // TRAINING.epochs
+    assert not needs_a_pilot(enough, TRAINING)
+    assert needs_a_pilot(enough // 2, TRAINING)
+    assert not needs_a_pilot(100, replace(TRAINING, steps=7))

@@ -1,0 +1,24 @@
+"""One line of a kind in a while, and the next one says how many were left out."""
+
+import logging
+
+from stream.transport.quiet import SELDOM_S, OneInAWhile
+
+
+def test_repetitions_are_counted_not_shown() -> None:
+    """Kinds are told apart by their format; information is never held back."""
+    now_s = 0.0
+    quiet = OneInAWhile(lambda: now_s)
+
+    def shown(level: int, message: str, *args: object) -> str | None:
+        record = logging.LogRecord("aiokafka", level, "", 0, message, args, None)
+        return record.getMessage() if quiet.filter(record) else None
+
+    warn = logging.WARNING
+    assert shown(warn, "no leader for %s", "a") == "no leader for a"
+    assert [shown(warn, "no leader for %s", "b") for _ in range(5)] == [None] * 5
+    assert shown(warn, "another") == "another"
+    assert shown(logging.INFO, "no leader for %s", "c") == "no leader for c"
+    now_s = SELDOM_S
+    assert shown(warn, "no leader for %s", "d") == "no leader for d (and 5 more like it)"
+    assert shown(warn, "no leader for %s", "e") is None
