@@ -32,7 +32,7 @@ from stream.join_counts import JoinCounts
 from stream.pending import REQUEST_KIND
 from stream.records import Outcome, RecordError
 from stream.rekey import Rekeyed, Rekeyer
-from stream.rights import Role, feedback_group
+from stream.rights import Role, changelog, feedback_group
 from stream.topics import TopicError
 from stream.transport import (
     Chunk,
@@ -290,11 +290,6 @@ def run_feedback(settings: Settings) -> None:
     run_app(FeedbackApp(settings.override({"kafka.partitions": partitions}), spec))
 
 
-def changelog_of(settings: Settings) -> str:
-    """The topic that keeps the state of the joins; Faust names it so."""
-    return f"{settings.kafka.group}-feedback-{TABLE}-changelog"
-
-
 async def joins_partitions(settings: Settings) -> int:
     """How many partitions the joins topic has, whatever ``kafka.partitions`` says.
 
@@ -306,14 +301,14 @@ async def joins_partitions(settings: Settings) -> int:
         TopicError: If the joins topic is missing, or has another count than its state.
         PartitionsError: If the examples' topic is too small and cannot be grown.
     """
-    topics, changelog = settings.topics, changelog_of(settings)
-    found = await topic_partitions(settings.kafka, topics.joins, changelog)
-    count, kept = len(found[topics.joins]), len(found[changelog])
+    topics, state = settings.topics, changelog(settings)
+    found = await topic_partitions(settings.kafka, topics.joins, state)
+    count, kept = len(found[topics.joins]), len(found[state])
     if not count:
         raise TopicError(f"{topics.joins}: no such topic; `weir topics` creates it")
     if kept and kept != count:
         raise TopicError(
-            f"{topics.joins} has {count} partitions and its state, {changelog}, has {kept}: what "
+            f"{topics.joins} has {count} partitions and its state, {state}, has {kept}: what "
             f"waits would not meet its outcomes. Make {topics.joins} anew with {kept} partitions, "
             "or start afresh under another kafka.group (what waits now is then never labelled)"
         )
