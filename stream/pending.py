@@ -282,5 +282,8 @@ def check_entry(key: bytes | None, value: bytes | None) -> None:
     elif value[:1] == HELD_KIND:
         HeldOutcomes.from_bytes(value)
     else:
-        key.decode()
+        try:
+            key.decode()
+        except UnicodeDecodeError as error:
+            raise RecordError(f"key of {len(key)} bytes: not UTF-8") from error
         PendingRequest.from_bytes(value)

@@ -213,8 +213,9 @@ async def run_replay(
         ArtifactError: If the artifact must not serve.
     """
     tasks = settings.task_set
+    policy = Policy(settings.policy, tasks)
     interceptor = Interceptor(
-        Policy(settings.policy, tasks),
+        policy,
         WorkerMetrics(),
         max_value_bytes=settings.worker.max_value_bytes,
     )
@@ -235,6 +236,7 @@ async def run_replay(
         "model_version": model.version,
         "target_rate": settings.policy.rate,
         **replay.summary(),
+        "distrusted_stamps": policy.distrusted_stamps,
     }
     if options.outcomes is not None:
         outcomes = await _outcomes(settings, options.outcomes)

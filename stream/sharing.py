@@ -125,7 +125,11 @@ class RateSharing(Service):  # type: ignore[misc]
                 with self._metrics.refusals.guard(record):
                     states.append(self._read(record))
         now_s = time.monotonic()
-        for state in self._policy.merge(states):
+        try:
+            believed = self._policy.merge(states)
+        except Exception as error:
+            raise TopicError(f"the states there cannot be used: {error!r}") from error
+        for state in believed:
             self._heard_s[state.scenario, state.partition] = now_s
 
     def _read(self, record: ConsumerRecord) -> PartitionState:

@@ -15,6 +15,7 @@ from models.features.values import inside, list_of
 Steps = tuple[Step, ...]
 
 _NO_OBJECT: Final[dict[str, Any]] = {}
+_NO_LIST: Final[list[Any]] = []
 
 
 class Columns:
@@ -23,6 +24,7 @@ class Columns:
     def __init__(self, requests: Sequence[dict[str, Any]]) -> None:
         self._objects: dict[Steps, Sequence[dict[str, Any]]] = {(): requests}
         self._lists: dict[Steps, list[list[Any]]] = {}
+        self._nothing: dict[tuple[Steps, bool], bool] = {}
 
     def values(self, steps: Steps, default: Any = None) -> Iterable[Any]:
         """The N values at a path without ``[*]``; ``default`` (or None) where there is none."""
@@ -30,7 +32,7 @@ class Columns:
         if isinstance(last, str):
             return map(dict.get, self._objects_at(tuple(parent)), repeat(last), repeat(default))
         if last == INSIDE:
-            return map(inside, self.values(tuple(parent)))
+            return [v if v is None else inside(v) for v in self.values(tuple(parent))]
         lists = self.lists(tuple(parent))
         return [values[last] if len(values) > last else default for values in lists]
 
@@ -38,7 +40,10 @@ class Columns:
         """The N lists at a path without ``[*]``; an empty one where there is none."""
         found = self._lists.get(steps)
         if found is None:
-            found = [list_of(value) for value in self.values(steps)]
+            found = [
+                v if type(v) is list else _NO_LIST if v is None else list_of(v)
+                for v in self.values(steps)
+            ]
             self._lists[steps] = found
         return found
 
@@ -50,7 +55,19 @@ class Columns:
         star = steps.index(EACH)
         below = steps[star + 1 :]
         lists = self.lists(steps[:star])
-        return [elements_of(values, below) for values in lists] if below else lists
+        if not below:
+            return lists
+        return [elements_of(values, below) if values else _NO_LIST for values in lists]
+
+    def nothing_at(self, steps: Steps) -> bool:
+        """Whether what a path ends in is empty, or not there, in all of the requests."""
+        above = steps[: steps.index(EACH)] if EACH in steps else steps[:-1]
+        in_objects = EACH not in steps and isinstance(steps[-1], str)
+        found = self._nothing.get((above, in_objects))
+        if found is None:
+            found = not any(self._objects_at(above) if in_objects else self.lists(above))
+            self._nothing[above, in_objects] = found
+        return found
 
     def _objects_at(self, steps: Steps) -> Sequence[dict[str, Any]]:
         found = self._objects.get(steps)

@@ -5,7 +5,7 @@ What :mod:`models.features.native` reads must be equal to what is read here, to 
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, groupby
+from itertools import chain, groupby, repeat
 from typing import Any, Final
 
 import numpy as np
@@ -60,6 +60,10 @@ class ColumnReader:
         ids_EN = np.empty((self._columns, count), np.int32)
         self._numbers.fill(ids_EN, columns)
         for reading, memo in self._hashed:
+            if columns.nothing_at(reading.steps):
+                stop = reading.column + reading.feature.slots
+                ids_EN[reading.column : stop] = reading.feature.offset
+                continue
             if reading.feature.kind == "categorical":
                 ids_EN[reading.column] = _rows(memo, _texts(reading, columns, memo), count)
                 continue
@@ -123,7 +127,10 @@ class _Numbers:
 
     def _numeric_values(self, columns: Columns, count: int) -> list[Floats]:
         """Every reading's values end to end: in one go unless some are no numbers."""
-        values = chain.from_iterable(_said(steps, columns, np.nan) for steps in self._numeric)
+        values = chain.from_iterable(
+            repeat(np.nan, count) if columns.nothing_at(steps) else _said(steps, columns, np.nan)
+            for steps in self._numeric
+        )
         try:
             return [np.fromiter(values, np.float64, count * len(self._numeric))]
         except (TypeError, ValueError, OverflowError):
@@ -149,6 +156,8 @@ def _numbers(steps: Steps, columns: Columns, count: int) -> Floats:
 
 
 def _counts(steps: Steps, columns: Columns, count: int) -> Floats:
+    if columns.nothing_at(steps):
+        return np.full(count, np.nan)
     lengths_N = np.fromiter(map(len, columns.elements(steps)), np.float64, count)
     lengths_N[lengths_N == 0] = np.nan
     return lengths_N

@@ -199,7 +199,7 @@ class FeatureReader:
             self._fail("boundaries", "give exactly one of 'boundaries', 'linear' and 'log'")
         key = given[0]
         edges = self._listed() if key == "boundaries" else self._ranged(key)
-        if any(low >= high for low, high in pairwise(edges)):
+        if not all(low < high for low, high in pairwise(edges)) or not all(map(_is_number, edges)):
             self._fail(key, f"must increase from one to the next: {list(edges)}")
         return edges
 

@@ -78,9 +78,17 @@ class FeatureSpec:
             SpecError: Naming source, feature, key, and the fix.
         """
         try:
-            doc = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            return cls._read(tomllib.loads(text), text, source)
+        except SpecError:
+            raise
+        except tomllib.TOMLDecodeError as error:
             raise SpecError(f"{source}: not TOML: {error}") from error
+        except (ArithmeticError, RecursionError, TypeError, ValueError) as error:
+            # a table where a text belongs, nesting without end, numbers of any size
+            raise SpecError(f"{source}: no feature spec: {error}") from error
+
+    @classmethod
+    def _read(cls, doc: dict[str, Any], text: str, source: str) -> Self:
         for key in doc:
             if key not in ("schema", "feature"):
                 raise SpecError(f"{source}: {key}: unknown key; a spec has schema and [[feature]]")

@@ -268,29 +268,41 @@ class StreamClock:
             position_N = self._history.read(times_N)
             return position_N, position_N
         self._reweigh(now_ms)
-        position_N, moved_N = np.empty(len(times_N), np.int64), np.empty(len(times_N), np.int64)
-        groups = _groups(partitions_N)
-        for number, at in groups:
-            partition = self._partitions.get(number)
-            if partition is None:
-                partition = self._partitions[number] = _Partition(now_ms, now_ms, 0)
-            before = partition.clock.position
-            position_N[at] = own_N = partition.clock.read(times_N[at], now_ms)
-            moved_N[at] = np.diff(own_N, prepend=before)
-            partition.requests += len(own_N)
-            if own_N[-1] > before:
-                partition.moved += int(own_N[-1]) - before
+        if not len(times_N):
+            return times_N, times_N
+        order_N, starts, numbers = _runs(partitions_N)
+        run_N = times_N if order_N is None else times_N[order_N]
+        stops = [*starts[1:], len(times_N)]
+        partitions = [self._partition(number, now_ms) for number in numbers]
+        before = [partition.clock.position for partition in partitions]
+        position_N = np.concatenate(
+            [
+                partition.clock.read(run_N[start:stop], now_ms)
+                for partition, start, stop in zip(partitions, starts, stops, strict=True)
+            ]
+        )
+        moved_N = np.diff(position_N, prepend=0)
+        moved_N[starts] = position_N[starts] - before
+        for partition, start, stop, position in zip(partitions, starts, stops, before, strict=True):
+            partition.requests += stop - start
+            if partition.clock.position > position:
+                partition.moved += partition.clock.position - position
                 partition.moved_at = now_ms
-        idle = [number for number, _ in groups if not self._partitions[number].weight]
+        position_N, moved_N = _in_order(order_N, position_N), _in_order(order_N, moved_N)
+        idle = [n for n, p in zip(numbers, partitions, strict=True) if not p.weight]
         if idle:
             self._wake(idle, partitions_N, moved_N, now_ms)
-        for number, at in groups:
-            moved_N[at] *= self._partitions[number].weight
-        if len(times_N):
-            moved_N[0] += self._time
-            np.cumsum(moved_N, out=moved_N)
-            self._time = int(moved_N[-1])
+        lengths = np.diff(stops, prepend=0)
+        moved_N *= _in_order(order_N, np.repeat([p.weight for p in partitions], lengths))
+        moved_N[0] += self._time
+        np.cumsum(moved_N, out=moved_N)
+        self._time = int(moved_N[-1])
         return moved_N >> 16, position_N
+
+    def _partition(self, number: int, now_ms: int) -> _Partition:
+        if number not in self._partitions:
+            self._partitions[number] = _Partition(now_ms, now_ms, 0)
+        return self._partitions[number]
 
     def _wake(self, idle: list[int], partitions_N: Times, moved_N: Times, now_ms: int) -> None:
         """Give partitions that were idle an equal part, until their own is known.
@@ -321,25 +333,35 @@ class StreamClock:
         known = [p.per_ms(now_ms) for p in busy if p.requests >= _FEW]
         typical = sum(known) / len(known) if known else 1.0
         rates = [p.per_ms(now_ms) if p.requests >= _FEW else typical for p in busy]
+        total = sum(rates)
         for partition in self._partitions.values():
             partition.weight = 0
         for partition, rate in zip(busy, rates, strict=True):
-            partition.weight = max(1, round(_ONE * rate / sum(rates)))
+            partition.weight = max(1, round(_ONE * rate / total))
             if partition.requests >= _MANY:
                 partition.requests //= 2
                 partition.moved //= 2
                 partition.since = now_ms - (now_ms - partition.since) // 2
 
 
-def _groups(partitions_N: Times) -> list[tuple[int, npt.NDArray[np.intp] | slice]]:
-    """Each partition and its requests, in the order in which partitions come first."""
-    if not len(partitions_N):
-        return []
-    ends = np.flatnonzero(np.diff(partitions_N)) + 1
-    starts = [0, *ends.tolist()]
-    numbers = partitions_N[starts].tolist()
+def _runs(partitions_N: Times) -> tuple[npt.NDArray[np.intp] | None, list[int], list[int]]:
+    """An order in which each partition has one run, where these start, and whose they are.
+
+    The order is None where they are so already.
+    """
+    starts = [0, *(np.flatnonzero(np.diff(partitions_N)) + 1).tolist()]
+    numbers: list[int] = partitions_N[starts].tolist()
     if len(set(numbers)) == len(numbers):
-        stops = [*starts[1:], len(partitions_N)]
-        return [(n, slice(a, b)) for n, a, b in zip(numbers, starts, stops, strict=True)]
-    found = {number: np.flatnonzero(partitions_N == number) for number in dict.fromkeys(numbers)}
-    return list(found.items())
+        return None, starts, numbers
+    order_N = np.argsort(partitions_N, kind="stable")
+    _, starts, numbers = _runs(partitions_N[order_N])
+    return order_N, starts, numbers
+
+
+def _in_order(order_N: npt.NDArray[np.intp] | None, values_N: Times) -> Times:
+    """Values back in the order of the stream."""
+    if order_N is None:
+        return values_N
+    found_N = np.empty_like(values_N)
+    found_N[order_N] = values_N
+    return found_N

@@ -55,7 +55,7 @@ class Batch(BatchBuilder):  # type: ignore[misc]
 
 
 class AnyEnvelopeBatch(Batch):
-    """A batch for any timestamps and names of headers; ten times slower to fill."""
+    """A batch for any timestamps and names of headers; 3 us more per record to fill."""
 
     def __init__(self, producer: AIOKafkaProducer, batch_bytes: int, codec: str) -> None:
         super().__init__(producer, batch_bytes, codec)

@@ -131,7 +131,8 @@ class ChunkSink:
         """
         quiet()
         await self._topics.start()
-        self._batch_bytes = min(self._batch_bytes, self._topics.batch_bytes)
+        if self._topics.topics:
+            self._batch_bytes = min(self._batch_bytes, self._topics.batch_bytes)
         try:
             self._producer = await self._connect()
         except (UnknownError, UnsupportedVersionError) as error:

@@ -3,6 +3,7 @@
 import numpy as np
 from prometheus_client import CollectorRegistry
 
+from models.batches import CorruptBatchError
 from models.health import Health
 from models.probes import describe
 from models.settings import Settings
@@ -13,6 +14,7 @@ from stream.join import FeedbackJoin
 from stream.join_counts import JoinCounts
 from stream.metrics import ServingModel, WorkerMetrics
 from stream.records import REASON_LABELS, RejectCode
+from stream.transport import Incidents
 from stream.vitals import CONDITIONS, EVENT_LOOP
 from stream.worker import MODEL
 from trainer.daemon import BROKER
@@ -36,6 +38,13 @@ def worker() -> CollectorRegistry:
     metrics.refused("hash-mismatch")
     metrics.refusals.refuse("control", 0, 0, "wrong")
     metrics.refusals.refuse("control", 0, 0, "nonsense")
+    incidents = Incidents(metrics.registry)
+    incidents.missed("bid-requests", 0, 0, 1)
+    incidents.offsets_missing("bid-requests", {0: 0}, "earliest")
+    incidents.held(CorruptBatchError("bid-requests", 0, 0, 9), 1.0)
+    incidents.refused("bid-requests-passed", 0, [0], "its timestamp")
+    incidents.waiting({"bid-requests-passed": "no such topic"}, 5.0)
+    incidents.throttled(1.0)
     return _whole(metrics.registry, "worker", (*CONDITIONS, MODEL))
 
 

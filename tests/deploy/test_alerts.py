@@ -205,6 +205,16 @@ def refused(series: Series) -> None:
     series['weir_refused_messages_total{instance="a",topic="control"}'] = f"_x{HEALTHY} 1x{LENGTH}"
 
 
+def topic_event(metric: str, value: float) -> Callable[[Series], None]:
+    """A worker reports that something befell a partition of a topic."""
+
+    def happen(series: Series) -> None:
+        name = f'{metric}{{instance="a",topic="bid-requests",partition="0"}}'
+        series[name] = f"_x{HEALTHY} {value:g}+0x{LENGTH}"
+
+    return happen
+
+
 def rate_off(series: Series) -> None:
     """A worker blocks two points more than it should."""
     change(series, 'verdict="block"', until_then(rising(300), "360000+9900x200"))
@@ -256,6 +266,13 @@ FIRING: Mapping[str, tuple[Callable[[Series], None], int, set[str]]] = {
         always('fate="(joined|held)"', stops(200)), 45, {"WeirOutcomesStopped"},
     ),
     "artifact missing": (artifact_missing, 25, {"WeirFailOpen", "WeirModelRefused"}),
+    "retention passed": (topic_event("weir_records_missed_total", 400), 21, {
+        "WeirRequestsMissed",
+    }),
+    "retention passed long ago": (topic_event("weir_records_missed_total", 400), 100, set()),
+    "offsets gone": (topic_event("weir_offsets_missing_total", 1), 21, {"WeirOffsetsMissing"}),
+    "output topic missing": (topic_event("weir_topic_waiting", 1), 23, {"WeirTopicWaiting"}),
+    "corrupt batch": (topic_event("weir_partition_held", 1), 23, {"WeirPartitionHeld"}),
     "garbage": (garbage, 30, {"WeirRejectsSpike"}),
     "garbage on control": (refused, 23, {"WeirMessagesRefused"}),
     "shared rate lost": (

@@ -321,3 +321,19 @@ def test_memo_is_bounded_and_right_after_forgetting() -> None:
     text = "x" * (MEMO_TEXT + 1)
     assert memo[text] == memo.row_of(text)
     assert text not in memo
+
+
+def test_an_object_and_a_list_may_share_a_place() -> None:
+    """A place that is now an object and now a list is read as both, whichever comes first."""
+    for order in ((0, 1), (1, 0)):
+        paths = ('"ext.a[*]"', '"ext.a.b"')
+        text = "".join(
+            f'[[feature]]\nname = "{n}"\nkind = "{("count", "numeric")[n]}"\n'
+            f"path = {paths[n]}\nboundaries = [5]\n"
+            for n in order
+        )
+        spec = FeatureSpec.parse(text, "both")
+        requests: list[dict[str, Any]] = [{"ext": {"a": {"b": 7}}}, {"ext": {"a": [1, 2]}}]
+        for some in (requests, requests[:1], requests[1:]):
+            ids_NC = spec.extractor().extract(some, none(len(some)))
+            assert ids_NC.tolist() == [reference(spec, request) for request in some]

@@ -184,3 +184,26 @@ def test_an_unknown_spec_names_those_that_ship() -> None:
     """A name that is no file and no shipped spec is answered with the names that are."""
     with pytest.raises(SpecError, match=r"nowhere: cannot be read .* one of jd, openrtb"):
         FeatureSpec.load("nowhere")
+
+
+ODD = [
+    "schema = []",
+    "schema.a = 1",
+    "schema = " + "[" * 5000 + "]" * 5000,
+    "schema" + ".a" * 900 + " = 1",
+    feature("t", "time", path='"ext.ts"', part="{ a = 1 }"),
+    feature("t", "time", path='"ext.ts"', part="[]"),
+    feature("w", path='"device.w"', linear="{ low = -1e308, high = 1e308, buckets = 3 }"),
+    feature("w", path='"device.w"', log="{ low = 1e-308, high = 1e308, buckets = 3 }"),
+    feature("w", path=f'[{{ path = "device.w", plus = {"9" * 400} }}]', boundaries="[1]"),
+    feature("w", path='"ext.x[' + "9" * 5000 + ']"', boundaries="[1]"),
+    feature("w", path='"device.w"', boundaries="[" + "9" * 400 + "]"),
+    feature("c", "categorical", path='"device.w"', size="1" + "0" * 400),
+]
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_whatever_a_file_holds_a_spec_error_says_so(text: str) -> None:
+    """Tables where texts belong, nesting without end, numbers beyond all bounds."""
+    with pytest.raises(SpecError, match=r"odd\.toml"):
+        FeatureSpec.parse(text, "odd.toml")

@@ -28,6 +28,7 @@ from stream.rights import changelog
 from stream.topics import TopicError, ensure_topics
 from stream.transport import ChunkSink, Outgoing
 from tests.conftest import connection
+from tests.tiny_artifact import Make
 
 REQUESTS = 60
 PARTITIONS = 2
@@ -161,10 +162,11 @@ async def create(settings: Settings, counts: dict[str, int]) -> None:
 
 @pytest.mark.broker
 async def test_partition_counts_are_those_of_the_topics(
-    hasty_settings: Settings, tmp_path: Path
+    hasty_settings: Settings, make_artifact: Make, tmp_path: Path
 ) -> None:
     """A joins topic of one partition (created by a broker, say) is no less right."""
-    settings, topics = hasty_settings.override({"kafka.partitions": 5}), hasty_settings.topics
+    settings, topics = hasty_settings, hasty_settings.topics
+    settings = settings.override({"kafka.partitions": 5, "model.artifact": str(make_artifact())})
     await create(
         settings, {topics.passed: 2, topics.outcomes: 2, topics.joins: 1, topics.examples: 1}
     )

@@ -33,11 +33,14 @@ from stream.control_records import (
 from stream.interceptor import Interceptor
 from stream.metrics import WorkerMetrics
 from stream.parsing import RecordError
+from stream.pending import HeldOutcomes, PendingRequest, Progress, check_entry
 from stream.policy import Policy
 from stream.policy.errors import PolicyError
 from stream.policy.fleet import PartitionState
 from stream.policy.pacing import Spending
 from stream.records import Decision, ModelAnnouncement, Outcome, Reason, TrainingExample
+from stream.rekey import Rekeyer
+from stream.transport import Chunk
 from tests.tiny_artifact import SPEC_TEXT, tiny_manifest, tiny_student
 
 Run = Callable[[bytes], str]
@@ -72,7 +75,8 @@ def decoder(read: Callable[[bytes], Any], write: Callable[[Any], bytes]) -> Run:
             message = read(data)
         except RecordError as error:
             return refused(error)
-        assert read(write(message)) == message, "what was read is not what is read again"
+        written = write(message)
+        assert write(read(written)) == written, "what was read is not what is read again"
         return "read"
 
     return run
@@ -95,6 +99,55 @@ def records() -> dict[str, Target]:
         name: Target([sample.to_bytes()], decoder(type(sample).from_bytes, type(sample).to_bytes))
         for name, sample in samples.items()
     }
+
+
+def joins() -> dict[str, Target]:
+    """What the feedback join reads: its state's entries, and requests with their headers."""
+    decision = Decision("v1", 0.5, None, Reason.SCORE, 0.25, 7)
+    pending = PendingRequest(1_700_000_000_000, 1, 2, "0" * 32, decision, np.arange(5, dtype="<u2"))
+    wide = PendingRequest(1_700_000_000_000, 1, 2, "", decision, np.arange(5, dtype="<i4"), 3, 4, 1)
+    held = HeldOutcomes(7, ((0, 1_700_000_000_000), (1, 5)))
+    progress = Progress(1_700_000_000_000, {0: (5, 1_700_000_000_000), 3: (9, 1)})
+    entries = [pending.to_bytes(), wide.to_bytes(), held.to_bytes()]
+    header = decision.to_bytes()
+    request = b'k\x1e{"id":"1","imp":[{}],"site":{"id":"s"}}\x1eweir\x1e' + header
+    return {
+        "pending": Target(entries[:2], decoder(PendingRequest.from_bytes, PendingRequest.to_bytes)),
+        "held": Target(entries[2:], decoder(HeldOutcomes.from_bytes, HeldOutcomes.to_bytes)),
+        "progress": Target([progress.to_bytes()], decoder(Progress.from_bytes, Progress.to_bytes)),
+        "entry": Target([b"r1\x1e" + entry for entry in entries], _entry),
+        "rekey": Target([request, b"k\x1e" + Outcome("r1", "click", 1).to_bytes()], _rekey),
+    }
+
+
+def _entry(data: bytes) -> str:
+    key, _, value = data.partition(b"\x1e")
+    try:
+        check_entry(key, value)
+    except RecordError as error:
+        return refused(error)
+    return "read"
+
+
+_REKEYER = Rekeyer(FeatureSpec.parse(SPEC_TEXT, "fuzz"), 4, 2000, WorkerMetrics().refusals)
+
+
+def _rekey(data: bytes) -> str:
+    """Goes onto the joins topic as one record that is read again, or is refused."""
+    record: Any = _Record(1_700_000_000_000, (data.split(b"\x1e", 3) + [b""] * 4)[:4])
+    chunk = Chunk("in", 0, [record], record.offset, record.offset + 1, 0, 0.0)
+    outcomes: list[str] = []
+    for made, read in (
+        (_REKEYER.requests(chunk, 1), PendingRequest.from_bytes),
+        (_REKEYER.outcomes(chunk, 1), Outcome.from_bytes),
+    ):
+        outgoing = [out for records in made.values() for out in records]
+        assert len(outgoing) <= 1
+        for out in outgoing:
+            assert out.key
+            read(out.value)
+        outcomes.append("joined" if outgoing else "refused")
+    return " ".join(outcomes)
 
 
 def control() -> dict[str, Target]:
@@ -178,7 +231,9 @@ def _spec(data: bytes) -> str:
         return "not UTF-8"
     except SpecError as error:
         return refused(error)
-    ids_NC = spec.extractor().extract([{}, {"id": "1", "site": {"id": "s"}}])
+    ids_NC = spec.extractor().extract(
+        [{}, {"id": "1", "site": {"id": "s"}}], np.array([-1, 1_700_000_000_000])
+    )
     assert ((ids_NC >= 0) & (ids_NC < spec.rows)).all(), "an id outside of the table"
     return "read"
 
@@ -282,4 +337,4 @@ def _request(data: bytes) -> str:
 
 def all_targets() -> dict[str, Target]:
     """By name; the compiled scanner is fuzzed by :mod:`tests.fuzz.scanner`."""
-    return {**records(), **control(), **artifacts(), **settings(), **requests()}
+    return {**records(), **joins(), **control(), **artifacts(), **settings(), **requests()}

@@ -12,6 +12,7 @@ from models.settings import Settings
 from stream.account import Fate
 from stream.reading import read_topic
 from stream.transport import ChunkSink
+from stream.transport.batches import BatchLimitError
 from stream.verify import account
 from tests.stream.test_envelopes import (  # noqa: F401
     small_fetches,
@@ -118,3 +119,15 @@ async def test_requests_with_the_brokers_time_are_passed_on_with_it(
     assert found.exact, found.summary()
     async for record in read_topic(settings.kafka, settings.topics.passed):
         assert row_of(record)[0] > 1_700_000_100_000
+
+
+async def test_an_output_topic_that_no_dead_letter_fits_is_refused_at_the_start(
+    settings: Settings,
+) -> None:
+    """Nothing could be cut to fit it, so one sentence says what to raise."""
+    tight = {"max.message.bytes": "9000"}
+    mine = await with_topics(settings, rejected=tight)
+    sink = ChunkSink(client_options(mine.kafka), [mine.topics.rejected])
+    wanted = r"rejected.*: its max\.message\.bytes is 9000; raise it to 16384"
+    with pytest.raises(BatchLimitError, match=wanted):
+        await sink.start()

@@ -31,6 +31,7 @@ from stream.transport import (
 )
 from stream.verify import account, committed_offsets
 from tests.stream.test_worker import worker
+from tests.tiny_artifact import Make
 from trainer.traffic.campaign import known_to, run_campaign
 from trainer.traffic.downstream import Downstream
 from trainer.traffic.examples import batches
@@ -311,10 +312,16 @@ async def test_aborted_records_at_the_end_are_no_lag(life: Settings, tmp_path: P
 
 
 async def test_aborted_records_do_not_stop_the_clock_of_the_join(
-    settings: Settings, tmp_path: Path
+    settings: Settings, make_artifact: Make, tmp_path: Path
 ) -> None:
     """Windows close by the clock once all is read: what a transaction aborted counts as read."""
-    mine = settings.override({"feedback.time_scale": 1e6, "feedback.lateness_s": 1.0})
+    mine = settings.override(
+        {
+            "feedback.time_scale": 1e6,
+            "feedback.lateness_s": 1.0,
+            "model.artifact": str(make_artifact()),
+        }
+    )
     decision = ("weir", Decision("m1", 0.5, 0.4, Reason.SCORE, 1.0, 0).to_bytes())
     passed = [row._replace(headers=[decision]) for row in rows(0, 20)]
     async with ChunkSink(client_options(mine.kafka)) as sink:

@@ -28,6 +28,10 @@ def test_flags_beat_environment_beats_file(config: Path, monkeypatch: pytest.Mon
     [
         ("[policy]\nrat = 0.7\n", "policy.rat: unknown key; did you mean 'rate'?"),
         ("[policy]\nrate = 1.7\n", "policy.rate: Input should be less than or equal to 1"),
+        ("[policy]\nslack = 1e8\n", "policy.slack: Input should be less than or equal to 1000"),
+        ("[policy]\ncapacity = inf\n", "policy.capacity: Input should be less than or equal to"),
+        ("[policy.window]\nseconds = 1e308\n", "policy.window.seconds: Input should be less"),
+        ("[policy.window]\nrequests = 100000000\n", "policy.window.requests: Input should be less"),
         ("[policy.weights]\nclik = 1\n", "'clik' is not a task; the tasks are click, online"),
         ("[policy\n", "not TOML"),
         ('[[tasks]]\nname = "a"\npopulation = "b"\nwindow_s = 1\n', "tasks.a.population: 'b'"),

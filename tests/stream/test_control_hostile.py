@@ -1,5 +1,6 @@
 """Workers that start, and go on, with thousands of hostile messages on what steers them."""
 
+import asyncio
 import json
 import time
 import urllib.request
@@ -12,9 +13,11 @@ from aiokafka import AIOKafkaProducer
 
 from models.kafka import client_options
 from models.settings import Settings
+from stream.control import POLL_RECORDS, ControlWatcher
 from stream.control_client import read_control, write_control
 from stream.control_records import write_state
-from stream.policy import PolicyError
+from stream.metrics import WorkerMetrics
+from stream.policy import Policy, PolicyError
 from stream.policy.fleet import PartitionState
 from tests.stream.test_control import blocked_share, publish, tiny, until, worker
 
@@ -160,3 +163,26 @@ async def test_the_command_publishes_nothing_that_workers_would_refuse(tiny: Set
         with pytest.raises(PolicyError, match=message):
             await write_control(tiny, scenario, change)
     assert (await read_control(tiny)).revision == -1
+
+
+async def test_a_start_does_not_wait_for_a_topic_without_end(
+    tiny: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once its time is over a start goes on with what has been read; the rest follows."""
+    count = 3 * POLL_RECORDS
+    changes = ((b"*", b'{"explore": %.4f}' % (n / count)) for n in range(count))
+    await say_all(tiny, tiny.topics.control, changes)
+    monkeypatch.setattr("stream.control.BEGIN_S", 0.0)
+    policy = Policy(tiny.policy, tiny.task_set)
+    watcher = ControlWatcher(tiny, policy, WorkerMetrics())
+    await watcher.start()
+    try:
+        assert policy.in_force["*"].explore < (count - 1) / count
+        assert "too long to be read before the first request" in caplog.text
+        deadline_s = time.monotonic() + 60.0
+        while policy.in_force["*"].explore < (count - 1.5) / count:
+            assert time.monotonic() < deadline_s
+            await asyncio.sleep(0.05)
+    finally:
+        await watcher.stop()
+    assert caplog.text.count("is in force") <= 10

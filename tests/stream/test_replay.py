@@ -164,13 +164,16 @@ def stamped(path: Path, times: list[Any], body: str = "timestamp") -> Path:
     return path
 
 
-async def test_one_stamp_a_day_ahead_does_not_jam_a_capacity(tmp_path: Path) -> None:
+async def test_one_stamp_a_day_ahead_does_not_jam_a_capacity(
+    make_artifact: Make, tmp_path: Path
+) -> None:
     """Of 100 requests a second a capacity of 50 passes half, with one stamp a day ahead."""
-    settings = Settings().override({"policy.capacity": 50.0})
+    mine = tiny(Settings(), make_artifact()).override({"policy.capacity": 50.0})
     source = FAULTS / "04_one_future_timestamp.jsonl"
-    summary = await run_replay(settings, ReplayOptions(str(source), tmp_path / "out"))
+    summary = await run_replay(mine, ReplayOptions(str(source), tmp_path / "out"))
     assert summary["requests"] == 600
     assert summary["passed"] == pytest.approx(300, abs=12)
+    assert summary["distrusted_stamps"] == 1
 
 
 @pytest.mark.parametrize("body", ["timestamp", "ext"])

@@ -239,18 +239,21 @@ async def test_hostile_examples_and_announcements_end_nothing(
     """Good examples among 3,000 hostile ones are stored once each; the others are counted."""
     await ensure_topics(settings.kafka, settings.topics)
     topic, models = settings.topics.examples, settings.topics.models
-    hostile = Hostile(11)
+    hostile = Hostile(11, int(time.time() * 1000))
     await publish_raw(settings, topic, list(itertools.islice(hostile.examples(), 3_000)))
     announced = ModelAnnouncement("v9", "/etc", "0" * 64, 5).to_bytes()
     bad = [Outgoing(b"default", value, 5) for value in (None, b"{", b"[" * 3_000, announced)]
     await publish_raw(settings, models, bad)
     await publish(settings, examples(0, 500))
-    for _ in range(2):
-        async with running(settings, GateLimits()) as daemon:
-            total = partial(sample, daemon, "weir_trainer_examples_total")
-            await until(lambda: total(fate="mature") >= 500 or daemon._store.rows >= 500)  # noqa: B023
-            loaded = await asyncio.to_thread(daemon._incumbent.load)
-            assert loaded.url == settings.model.artifact
+    async with running(settings, GateLimits()) as daemon:
+        examined = partial(sample, daemon, "weir_trainer_examples_total")
+        fates = ("mature", "immature", "refused")
+        await until(lambda: sum(examined(fate=fate) for fate in fates) == 3_500)
+        loaded = await asyncio.to_thread(daemon._incumbent.load)
+        assert loaded.url == settings.model.artifact
+    async with running(settings, GateLimits()) as again:
+        await until(lambda: again._health.unready() == {})
+        assert again._store.rows == daemon._store.rows
     assert sorted(rid for rid in ids(settings.trainer.store) if rid.startswith("r")) == sorted(
         f"r{number}" for number in range(500)
     )

@@ -1,30 +1,112 @@
-"""What is packed into batches comes out of them, timestamps included."""
+"""Batches that are written: any envelope, any codec, cut to size, read back as they were."""
 
 from types import SimpleNamespace
-from typing import Any
 
-from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.record import MemoryRecords
+import pytest
+from aiokafka.record.default_records import DefaultRecordBatch
+from fetched import Row, batch, read, reader, row_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.transport import Outgoing
-from stream.transport.batches import pack
+from models.batches import CODECS
+from models.settings import Settings
+from models.tasks import DEFAULT_TASKS, TaskSet
+from stream.account import Fate
+from stream.evidence import input_hashes, output_evidence
+from stream.interceptor import Interceptor
+from stream.metrics import WorkerMetrics
+from stream.policy import Policy
+from stream.transport import Outgoing, RecordTooLargeError
+from stream.transport.batches import MAX_BATCH_BYTES, pack
 
-PRODUCER: Any = SimpleNamespace(_txn_manager=None)
+PRODUCER = SimpleNamespace(_txn_manager=None)
+INT64 = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([-1, 0, 2**63 - 1])
+CONTENT = st.none() | st.binary(max_size=40)
+NAMES = st.binary(max_size=12) | st.sampled_from([b"weir", b"weir-offset", b"weirdo", b"seq"])
+HEADERS = st.lists(st.tuples(NAMES, CONTENT), max_size=6)
+VALUES = CONTENT | st.sampled_from([b'{"id":"r1","imp":[{}]}', b'{"id":"r2","imp":[{"id":"1"}]}'])
+ROWS = st.lists(st.tuples(INT64, CONTENT, VALUES, HEADERS), min_size=1, max_size=12)
 
 
-def timestamps(batch: BatchBuilder) -> list[int]:
-    found = []
-    records = MemoryRecords(bytes(batch._build()))
-    while records.has_next():
-        found += [record.timestamp for record in records.next_batch()]
-    return found
+def written(records: list, codec: str = "none", batch_bytes: int = MAX_BATCH_BYTES) -> list[bytes]:
+    return [bytes(b._build()) for b in pack(PRODUCER, "out", 0, records, batch_bytes, codec)]
 
 
-@given(st.lists(st.sampled_from([-1, 0, 1, 1_700_000_000_000]), max_size=30))
-def test_any_timestamps_are_kept(stamps: list[int]) -> None:
-    """-1 says that a record has none, at the head of a batch as anywhere."""
-    records = [Outgoing(b"k", b"v", stamp) for stamp in stamps]
-    batches = pack(PRODUCER, "topic", 0, records, 10_000)
-    assert [at for batch in batches for at in timestamps(batch)] == stamps
+def after(batches: list[bytes]) -> list:
+    """What a reader makes of batches, each on its own."""
+    return [record for data in batches for record in read(data)]
+
+
+@given(rows=ROWS, codec=st.sampled_from(list(CODECS)))
+def test_what_is_read_and_written_again_is_the_same(rows: list[Row], codec: str) -> None:
+    found = read(batch(rows))
+    again = after(written(found, codec))
+    assert [row_of(record) for record in again] == rows
+
+
+@given(rows=ROWS, codec=st.sampled_from(list(CODECS)))
+def test_a_request_goes_through_with_any_envelope(rows: list[Row], codec: str) -> None:
+    """Parsed, intercepted, built, parsed: the same, but for headers of Weir's own names."""
+    policy = Policy(Settings().policy, TaskSet(DEFAULT_TASKS))
+    interceptor = Interceptor(policy, WorkerMetrics(), max_value_bytes=1024)
+    sources = read(batch(rows, codec=codec))
+    result = interceptor.intercept(sources)
+    for fate, outputs, places, added in (
+        (Fate.PASSED, result.passed, result.passed_at, 1),
+        (Fate.REJECTED, result.rejected, result.rejected_at, 5),
+    ):
+        found = after(written(outputs, codec)) if outputs else []
+        for record, place in zip(found, places.tolist(), strict=True):
+            timestamp, key, value, headers = rows[place]
+            own = [h for h in headers if h[0] != b"weir" and not h[0].startswith(b"weir-")]
+            assert row_of(record)[:3] == (timestamp, key, value)
+            assert row_of(record)[3][:-added] == own
+            record.topic, record.partition = "out", 3
+            evidence = output_evidence(fate, "requests", record)
+            assert (evidence.source, evidence.cut) == (place, False)
+            assert evidence.content == input_hashes(sources[place])[1]
+
+
+def test_a_first_timestamp_of_minus_one_stays_though_others_follow() -> None:
+    """Aiokafka's builder takes -1 for none, and tells all deltas from another first one."""
+    records = [Outgoing(None, b"%d" % n, stamp) for n, stamp in enumerate([-1, 5, -1, 7])]
+    assert [record.timestamp for record in after(written(records))] == [-1, 5, -1, 7]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_packed_batches_are_those_of_any_client(codec: str) -> None:
+    records = [Outgoing(b"k", b'{"id":"r%d"}' % n * 20, n, [("h", b"v")]) for n in range(500)]
+    (data,) = written(records, codec)
+    theirs = DefaultRecordBatch(data)
+    assert theirs.compression_type == CODECS[codec]
+    assert theirs.validate_crc()
+    assert [record.value for record in theirs] == [record.value for record in records]
+
+
+def test_what_does_not_get_smaller_is_left_as_it_is() -> None:
+    (data,) = written([Outgoing(None, b"\x93", 1)], "gzip")
+    assert DefaultRecordBatch(data).compression_type == 0
+
+
+@pytest.mark.parametrize("name", ["h", "not utf-8"])
+def test_batches_keep_to_their_size_before_they_are_packed(name: str) -> None:
+    raw = b"h" if name == "h" else b"\xff"
+    rows: list[Row] = [(n, b"k", bytes(1000), [(raw, None)]) for n in range(100)]
+    records = read(batch(rows))
+    batches = written(records, "zstd", batch_bytes=20_000)
+    assert len(batches) == 6
+    assert [row_of(record) for record in after(batches)] == rows
+    with pytest.raises(RecordTooLargeError, match=r"records \[1\]"):
+        written([records[0], Outgoing(None, bytes(30_000), 1)], batch_bytes=20_000)
+
+
+def test_transactional_batches_say_so() -> None:
+    producer = SimpleNamespace(_txn_manager=SimpleNamespace(transactional_id="mine"))
+    rows: list[Row] = [(-1, None, b"v", [(b"\xff", None)])]
+    for records in (read(batch(rows)), [Outgoing(None, b"v" * 500, 1)]):
+        (made,) = pack(producer, "out", 0, records, MAX_BATCH_BYTES, "lz4")
+        made._set_producer_state(producer_id=7, producer_epoch=2, base_sequence=3)
+        theirs = DefaultRecordBatch(bytes(made._build()))
+        assert theirs.is_transactional
+        assert (theirs.producer_id, theirs.producer_epoch, theirs.base_sequence) == (7, 2, 3)
+        assert reader(bytes(made._build()))[0].take(5)

@@ -40,8 +40,8 @@ _FLOOR_CURRENCIES = (
 FORM_EIGHTHS: Final = (5, 2, 1)
 """Eighths of the requests in each :class:`Form`: 62.5 % OpenRTB 2.6, 25 % 2.5, 12.5 % 2.5 with
 texts for lists, lists for texts and banners by format alone. In all of them 60 % are for banners,
-22 % for video and 18 % for native space (``World._space``), and one in eight of those for no app
-is for a screen out of home (:data:`fragments.DOOH_EVERY`)."""
+22 % for video and 18 % for native space (``World._space``); one in eight of the items that are no
+app is a screen out of home (:data:`fragments.DOOH_EVERY`), as ``dooh`` in 2.6 alone."""
 _FORMS: Final = tuple(form for form in Form for _ in range(FORM_EIGHTHS[form]))
 
 _REQUEST = (
