@@ -40,6 +40,7 @@ class Operation(IntEnum):
     READ = 3
     WRITE = 4
     CREATE = 5
+    ALTER = 7
     DESCRIBE = 8
     DESCRIBE_CONFIGS = 10
     IDEMPOTENT_WRITE = 12
@@ -71,7 +72,10 @@ class Right:
 
 _READ: Final = (Operation.READ,)
 _WRITE: Final = (Operation.WRITE,)
+_LOOK: Final = (Operation.DESCRIBE,)
 _BOTH: Final = (Operation.READ, Operation.WRITE)
+_GROWTH: Final = "it is not given partitions when the requests are"
+_LAG: Final = "its lag and members are not shown by this process"
 _LIMITS: Final = "a limit of max.message.bytes below Kafka's default is not known"
 
 
@@ -97,12 +101,20 @@ def rights_of(role: Role, settings: Settings) -> list[Right]:
             *_topics(_BOTH, topics.joins),
             *_topics(_WRITE, topics.examples),
             *_topics((*_BOTH, Operation.CREATE), changelog(settings)),
+            Right("topic", topics.examples, (Operation.ALTER,), without=_GROWTH),
+            Right("group", settings.kafka.group, _LOOK, without=_LAG),
+            Right("topic", topics.requests, _LOOK, without=_LAG),
         ]
     if role is Role.TRAINER:
         return [*_topics(_READ, topics.examples), *_topics(_BOTH, topics.models)]
     if role is Role.TOPICS:
         needed = (Operation.CREATE, Operation.DESCRIBE)
-        return _topics(needed, *topics.model_dump().values())
+        names = topics.model_dump().values()
+        growth = (Operation.ALTER,)
+        return [
+            *_topics(needed, *names),
+            *(Right("topic", name, growth, without="`--add-partitions` fails") for name in names),
+        ]
     if role is Role.STEER:
         return _topics(_BOTH, topics.control)
     return [
@@ -115,13 +127,16 @@ def rights_of(role: Role, settings: Settings) -> list[Right]:
 def _of_intercept(settings: Settings) -> list[Right]:
     topics, kafka = settings.topics, settings.kafka
     outputs = (topics.passed, topics.blocked, topics.rejected)
-    limits = (Operation.DESCRIBE_CONFIGS,)
+    limits, growth = (Operation.DESCRIBE_CONFIGS,), (Operation.ALTER,)
     rights = [
         Right("group", kafka.group, _READ),
         *_topics(_READ, topics.requests, topics.models, topics.control, topics.consumption),
         *_topics(_WRITE, *outputs),
         *_topics(_BOTH, topics.rate_state),
         *(Right("topic", name, limits, without=_LIMITS) for name in outputs),
+        *(Right("topic", name, growth, without=_GROWTH) for name in outputs),
+        Right("group", feedback_group(settings), _LOOK, without=_LAG),
+        *(Right("topic", name, _LOOK, without=_LAG) for name in (topics.outcomes, topics.joins)),
     ]
     if settings.worker.guarantee == "exactly-once":
         name = transactional_ids(settings)

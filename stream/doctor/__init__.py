@@ -35,6 +35,10 @@ _LOCAL: Final[tuple[Callable[[Settings], Iterable[Finding]], ...]] = (
 )
 
 
+#: Checks that waiting does not mend.
+_FATAL: Final = frozenset({"connection", "version", "rights"})
+
+
 class NotReadyError(UserError, RuntimeError):
     """What a worker needs is not there; one line per fault, each with its fix."""
 
@@ -71,18 +75,22 @@ async def diagnose(
 
 
 async def first_step(settings: Settings, role: Role) -> None:
-    """The quick checks of a worker that is about to start; warnings are logged.
+    """The quick checks of a worker that is about to start.
+
+    What it waits for, or mends itself, is logged; what it may not do ends it.
 
     Raises:
         ConnectionFaultError: If no broker can be used.
-        NotReadyError: If something is missing without which it could not work.
+        NotReadyError: If a right is missing, or the brokers lack what it needs.
     """
     facts = await gather_quickly(settings, [role])
     findings = _of_brokers(settings, facts, [role])
     for finding in findings:
-        if finding.level is Level.WARN:
+        if finding.level is Level.WARN or (
+            finding.level is Level.FAIL and finding.check not in _FATAL
+        ):
             logger.warning("%s: %s", finding.check, finding.sentence)
-    wrong = [finding.sentence for finding in findings if finding.level is Level.FAIL]
+    wrong = [f.sentence for f in findings if f.level is Level.FAIL and f.check in _FATAL]
     if wrong:
         raise NotReadyError("\n".join(wrong))
 

@@ -53,8 +53,12 @@ def rights(settings: Settings, facts: Facts, roles: Sequence[Role]) -> Iterator[
     """Whether the client may do what the roles do."""
     wanted = dict.fromkeys(right for role in roles for right in rights_of(role, settings))
     missing = 0
+    needed_anyway = {(right.resource, right.name) for right in wanted if not right.without}
     for right in wanted:
         lacking = _lacking(right, facts)
+        hidden = lacking == right.operations and _found(right, facts).hidden
+        if right.without and hidden and (right.resource, right.name) in needed_anyway:
+            continue  # said already
         if not lacking:
             continue
         missing += 1
@@ -72,20 +76,19 @@ def rights(settings: Settings, facts: Facts, roles: Sequence[Role]) -> Iterator[
         yield ok("rights", f"{principal(settings.kafka)} may do all that it has to")
 
 
-def _lacking(right: Right, facts: Facts) -> tuple[Operation, ...]:
-    found: TopicFacts | ResourceFacts | None
+def _found(right: Right, facts: Facts) -> TopicFacts | ResourceFacts:
     if right.resource == "topic":
-        found = facts.topics.get(right.name)
-        if found is not None and found.missing:
-            return ()  # another check says so
-    elif right.resource == "group":
-        found = facts.groups.get(right.name)
-    else:
-        found = facts.transactions
-    if found is None:
-        return ()
+        return facts.topics.get(right.name) or TopicFacts()
+    if right.resource == "group":
+        return facts.groups.get(right.name) or ResourceFacts()
+    return facts.transactions or ResourceFacts()
+
+
+def _lacking(right: Right, facts: Facts) -> tuple[Operation, ...]:
+    """What the client may not do; of a topic that is missing, another check speaks."""
+    found = _found(right, facts)
     if found.hidden:
-        return () if right.without else right.operations
+        return right.operations
     if found.operations is None:
         return ()
     may = found.operations

@@ -6,7 +6,7 @@ from typing import Final
 from models.settings import Settings
 from stream.doctor.facts import Facts, TopicFacts
 from stream.doctor.finding import Finding, fail, ok, warn
-from stream.rights import changelog
+from stream.rights import Operation, changelog
 
 _HOUR_MS: Final = 3_600_000
 #: Kafka's words for a topic that is kept by age or size, and by key.
@@ -37,13 +37,16 @@ def partitions(settings: Settings, facts: Facts) -> Iterator[Finding]:
     if requests is not None and requests.exists:
         for name in (topics.passed, topics.blocked, topics.rejected):
             output = found.get(name)
-            if output is not None and output.exists and output.partitions != requests.partitions:
-                yield fail(
-                    "partitions",
-                    f"{name} has {output.partitions} partitions, {topics.requests} has "
-                    f"{requests.partitions}: a request's output goes to the same number",
-                    f"alter {name} to {requests.partitions} partitions",
-                )
+            if output is None or not output.exists or output.partitions >= requests.partitions:
+                continue
+            may = output.operations
+            tell = fail if may is not None and Operation.ALTER not in may else warn
+            yield tell(
+                "partitions",
+                f"{name} has {output.partitions} partitions, {topics.requests} has "
+                f"{requests.partitions}: a request's output goes to the same number",
+                f"`weir topics` grows it, or a worker with the right to Alter {name}",
+            )
     for name in (topics.models, topics.control, topics.rate_state, topics.consumption):
         single = found.get(name)
         if single is not None and single.exists and single.partitions != 1:

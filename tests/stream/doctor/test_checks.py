@@ -76,9 +76,18 @@ def changed(name: str, key: str, value: str) -> dict[str, TopicFacts]:
             "2 of 4 partitions have no leader",
         ),
         (
-            {TOPICS.blocked: replace(topic(TOPICS.blocked), partitions=6)},
+            {TOPICS.blocked: replace(topic(TOPICS.blocked), partitions=2)},
+            "warn",
+            "bid-requests-blocked has 2 partitions, bid-requests has 4",
+        ),
+        (
+            {
+                TOPICS.blocked: replace(
+                    topic(TOPICS.blocked), partitions=2, operations=ALL - {Operation.ALTER}
+                )
+            },
             "fail",
-            "bid-requests-blocked has 6 partitions, bid-requests has 4",
+            "bid-requests-blocked has 2 partitions, bid-requests has 4",
         ),
         (
             {TOPICS.models: replace(topic(TOPICS.models), partitions=4)},
