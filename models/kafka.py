@@ -7,9 +7,11 @@ from typing import Any, Final, TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
+from aiokafka.protocol.metadata import MetadataRequest
 
 from models.batches import BoundedConsumer, RefusedBatch
+from models.oauth import token_provider
 from models.settings import KafkaSettings, SettingsError
 
 T = TypeVar("T")
@@ -22,25 +24,45 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
     """Options of an aiokafka client: bootstrap servers and security.
 
     Raises:
-        SettingsError: If SASL is asked for without a user name, or ``ssl_cafile`` cannot be read.
+        SettingsError: If what the way to log in needs is missing, or a file cannot be read.
     """
     options: dict[str, Any] = {
-        "bootstrap_servers": [server.strip() for server in kafka.bootstrap.split(",")],
+        "bootstrap_servers": kafka.servers,
         "security_protocol": kafka.security_protocol,
     }
     if kafka.security_protocol.endswith("SSL"):
         options["ssl_context"] = ssl_context(kafka)
     if kafka.security_protocol.startswith("SASL"):
-        if not kafka.sasl_username:
-            raise SettingsError(
-                f"kafka.sasl_username: empty; {kafka.security_protocol} needs a user name"
-            )
-        options |= {
-            "sasl_mechanism": kafka.sasl_mechanism,
-            "sasl_plain_username": kafka.sasl_username,
-            "sasl_plain_password": kafka.sasl_password,
-        }
+        options |= _login(kafka)
     return options
+
+
+def principal(kafka: KafkaSettings) -> str:
+    """Who a client with these settings is to the brokers, for messages."""
+    if kafka.security_protocol.startswith("SASL"):
+        if kafka.sasl_mechanism == "OAUTHBEARER":
+            return "the subject of the token"
+        return f"User:{kafka.sasl_username}"
+    if kafka.security_protocol == "SSL" and kafka.ssl_certfile:
+        return f"the subject of {kafka.ssl_certfile}"
+    return "User:ANONYMOUS"
+
+
+def _login(kafka: KafkaSettings) -> dict[str, Any]:
+    if kafka.sasl_mechanism == "OAUTHBEARER":
+        return {
+            "sasl_mechanism": kafka.sasl_mechanism,
+            "sasl_oauth_token_provider": token_provider(kafka),
+        }
+    if not kafka.sasl_username:
+        raise SettingsError(
+            f"kafka.sasl_username: empty; {kafka.security_protocol} needs a user name"
+        )
+    return {
+        "sasl_mechanism": kafka.sasl_mechanism,
+        "sasl_plain_username": kafka.sasl_username,
+        "sasl_plain_password": kafka.sasl_password.get_secret_value(),
+    }
 
 
 def bounded_consumer(
@@ -78,22 +100,24 @@ async def topic_partitions(kafka: KafkaSettings, *topics: str) -> dict[str, list
 
     Raises:
         SettingsError: As :func:`client_options`.
+        TopicAuthorizationFailedError: If the client may not even look at one.
         KafkaError: If no broker answers.
     """
 
     async def question(admin: AIOKafkaAdminClient) -> list[dict[str, Any]]:
-        described: list[dict[str, Any]] = await admin.describe_topics()
-        return described
+        request = MetadataRequest(list(topics), allow_auto_topic_creation=False)
+        answer = await admin._send_request(request)  # noqa: SLF001 - describe_topics() creates them
+        told: list[dict[str, Any]] = answer.to_object()["topics"]
+        return told
 
-    found = {
-        topic["topic"]: sorted(partition["partition"] for partition in topic["partitions"])
-        for topic in await ask(client_options(kafka), question)
-        if topic["error_code"] == 0
-    }
-    return {
-        topic: [TopicPartition(topic, number) for number in found.get(topic, ())]
-        for topic in topics
-    }
+    found: dict[str, list[TopicPartition]] = {topic: [] for topic in topics}
+    for topic in await ask(client_options(kafka), question):
+        if topic["error_code"] == TopicAuthorizationFailedError.errno:
+            raise TopicAuthorizationFailedError(topic["topic"])
+        if topic["error_code"] == 0:
+            numbers = sorted(partition["partition"] for partition in topic["partitions"])
+            found[topic["topic"]] = [TopicPartition(topic["topic"], n) for n in numbers]
+    return found
 
 
 async def ask(
@@ -133,14 +157,37 @@ async def patiently(
 
 
 def ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
-    """Trust ``kafka.ssl_cafile``, or the system's authorities where none is given.
+    """Trust ``kafka.ssl_cafile``, or the system's authorities; show ``kafka.ssl_certfile``.
 
     Raises:
-        SettingsError: If the file cannot be read, or holds no certificate.
+        SettingsError: If a file cannot be read, or does not hold what it should.
     """
     try:
-        return ssl.create_default_context(cafile=kafka.ssl_cafile or None)
+        context = ssl.create_default_context(cafile=kafka.ssl_cafile or None)
     except (OSError, ssl.SSLError) as error:
         raise SettingsError(
             f"kafka.ssl_cafile: {kafka.ssl_cafile!r} is not a readable PEM file: {error}"
+        ) from error
+    if kafka.ssl_certfile:
+        _show_certificate(context, kafka)
+    elif kafka.ssl_keyfile:
+        raise SettingsError("kafka.ssl_keyfile: needs kafka.ssl_certfile, its certificate")
+    return context
+
+
+def _show_certificate(context: ssl.SSLContext, kafka: KafkaSettings) -> None:
+    files = f"{kafka.ssl_certfile!r} and {kafka.ssl_keyfile or kafka.ssl_certfile!r}"
+    password = kafka.ssl_key_password.get_secret_value()
+    try:
+        # OpenSSL would ask the terminal for a password that is not given.
+        context.load_cert_chain(kafka.ssl_certfile, kafka.ssl_keyfile or None, lambda: password)
+    except ssl.SSLError as error:
+        reason = "the certificate is not that of the key" if "MISMATCH" in str(error) else error
+        raise SettingsError(
+            f"kafka.ssl_certfile, kafka.ssl_keyfile: {files} are not a PEM certificate and its "
+            f"private key, or kafka.ssl_key_password does not open it: {reason}"
+        ) from error
+    except OSError as error:
+        raise SettingsError(
+            f"kafka.ssl_certfile, kafka.ssl_keyfile: {files} cannot be read: {error}"
         ) from error

@@ -5,7 +5,6 @@ beats the defaults below. Everything is validated at start; an error names the k
 with it and what would be right.
 """
 
-import difflib
 import json
 import os
 import tomllib
@@ -14,7 +13,18 @@ from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    SerializationInfo,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -27,6 +37,7 @@ from pydantic_settings import (
 
 from models import bounds
 from models.errors import UserError
+from models.settings_faults import explain, suggest
 from models.tasks import DEFAULT_TASKS, Task, TaskSet
 
 EVERYTHING: Final = "*"
@@ -36,6 +47,22 @@ Share = Annotated[float, Field(ge=0, le=1)]
 TaskName = Annotated[str, Field(max_length=bounds.MAX_TASK_NAME)]
 ScenarioName = Annotated[str, Field(min_length=1, max_length=bounds.MAX_SCENARIO_NAME)]
 Weight = Annotated[float, Field(ge=-bounds.MAX_WEIGHT, le=bounds.MAX_WEIGHT)]
+
+#: What Kafka takes as the name of a topic; Weir's groups keep to it too, for Faust and the
+#: transactional ids make names of topics and clients out of them.
+NAME_PATTERN: Final = r"^[a-zA-Z0-9._-]+$"
+TopicName = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=249)]
+GroupName = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=180)]
+
+_REVEAL: Final = "reveal secrets"
+
+
+def _in_json(secret: SecretStr, info: SerializationInfo) -> str:
+    return secret.get_secret_value() if info.context == _REVEAL else str(secret)
+
+
+#: A text that no log, message or dump shows; only :meth:`Settings.environment` reveals it.
+Secret = Annotated[SecretStr, PlainSerializer(_in_json, return_type=str, when_used="json")]
 
 
 class SettingsError(UserError, ValueError):
@@ -49,20 +76,45 @@ class Section(BaseModel):
 
 
 class KafkaSettings(Section):
-    """How to reach the brokers, and what is taken from them.
+    """How to reach the brokers, as whom, and what is taken from them.
 
     Attributes:
+        bootstrap: ``HOST:PORT``, several separated by commas.
+        group: The consumer group of the workers; its offsets say what is done.
+        security_protocol: Whether the connection is encrypted (SSL), and whether clients log in
+            (SASL).
+        sasl_mechanism: How they log in.
+        sasl_username: Name for PLAIN and SCRAM.
+        sasl_password: Password for PLAIN and SCRAM.
+        oauth_token_command: For OAUTHBEARER: a program and its arguments, as a shell would split
+            them; it prints a token.
+        oauth_token_provider: In place of a command: ``module:function`` of what returns a token,
+            or awaits one.
+        ssl_cafile: PEM file of the authorities to trust; the system's where it is empty.
+        ssl_certfile: PEM file of the client's certificate (mTLS), with those above it.
+        ssl_keyfile: PEM file of its private key; empty where ``ssl_certfile`` holds it.
+        ssl_key_password: Password of the private key.
+        session_timeout_s: After how long without a heartbeat a worker counts as dead.
+        partitions: Of the request topic, where `weir topics` makes it.
+        replication: Of the topics that `weir topics` makes.
         max_unpacked_bytes: Most bytes that a batch of records may unpack to; a larger one is left
             out, and one of requests goes to the dead-letter topic.
     """
 
     bootstrap: str = "127.0.0.1:9092"
-    group: str = "weir"
+    group: GroupName = "weir"
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = (
+        "SCRAM-SHA-512"
+    )
     sasl_username: str = ""
-    sasl_password: str = Field(default="", repr=False)
+    sasl_password: Secret = SecretStr("")
+    oauth_token_command: str = ""
+    oauth_token_provider: str = ""
     ssl_cafile: str = ""
+    ssl_certfile: str = ""
+    ssl_keyfile: str = ""
+    ssl_key_password: Secret = SecretStr("")
     session_timeout_s: float = Field(default=30.0, ge=1)
     partitions: int = Field(default=4, ge=1)
     replication: int = Field(default=1, ge=1)
@@ -70,21 +122,52 @@ class KafkaSettings(Section):
         default=bounds.MAX_UNPACKED_BYTES, ge=1_048_576, le=1_073_741_824
     )
 
+    @field_validator("bootstrap")
+    @classmethod
+    def _reachable(cls, text: str) -> str:
+        for server in text.split(","):
+            _check_address(server.strip())
+        return text
+
+    def revealed(self) -> dict[str, Any]:
+        """What is set, secrets too, as plain values: for a file of settings, never for a log."""
+        return self.model_dump(mode="json", exclude_unset=True, context=_REVEAL)
+
+    @property
+    def servers(self) -> list[str]:
+        """The bootstrap servers, ``HOST:PORT`` each."""
+        return [server.strip() for server in self.bootstrap.split(",")]
+
+
+def _check_address(server: str) -> None:
+    host, colon, port = server.rpartition(":")
+    wanted = "write HOST:PORT[,HOST:PORT...], such as kafka-1:9092"
+    if not colon or not host or "/" in host or any(map(str.isspace, host)):
+        raise ValueError(f"kafka.bootstrap: {server!r} is not HOST:PORT; {wanted}")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise ValueError(
+            f"kafka.bootstrap: {server!r}: put an IPv6 address into brackets; {wanted}"
+        )
+    if not (port.isascii() and port.isdecimal() and 1 <= int(port) <= 65_535):
+        raise ValueError(
+            f"kafka.bootstrap: {server!r}: {port!r} is not a port (1 to 65535); {wanted}"
+        )
+
 
 class TopicSettings(Section):
     """Names of the topics (see "The contracts" in ARCHITECTURE.md)."""
 
-    requests: str = "bid-requests"
-    passed: str = "bid-requests-passed"
-    blocked: str = "bid-requests-blocked"
-    rejected: str = "bid-requests-rejected"
-    outcomes: str = "outcomes"
-    joins: str = "feedback-joins"
-    examples: str = "training-examples"
-    models: str = "models"
-    control: str = "control"
-    consumption: str = "consumption"
-    rate_state: str = "rate-state"
+    requests: TopicName = "bid-requests"
+    passed: TopicName = "bid-requests-passed"
+    blocked: TopicName = "bid-requests-blocked"
+    rejected: TopicName = "bid-requests-rejected"
+    outcomes: TopicName = "outcomes"
+    joins: TopicName = "feedback-joins"
+    examples: TopicName = "training-examples"
+    models: TopicName = "models"
+    control: TopicName = "control"
+    consumption: TopicName = "consumption"
+    rate_state: TopicName = "rate-state"
 
 
 class WorkerSettings(Section):
@@ -122,6 +205,16 @@ class WorkerSettings(Section):
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65_535)
     expected: int = Field(default=1, ge=0)
+
+
+class LogSettings(Section):
+    """What is logged, by every process.
+
+    Attributes:
+        format: ``text`` for people; ``json``: one object per line, for machines.
+    """
+
+    format: Literal["text", "json"] = "text"
 
 
 class WindowSettings(Section):
@@ -303,6 +396,7 @@ class Settings(BaseSettings):
     )
 
     kafka: KafkaSettings = KafkaSettings()
+    log: LogSettings = LogSettings()
     topics: TopicSettings = TopicSettings()
     worker: WorkerSettings = WorkerSettings()
     policy: PolicySettings = PolicySettings()
@@ -360,14 +454,21 @@ class Settings(BaseSettings):
         try:
             return Settings(**tree)
         except ValidationError as error:
-            raise SettingsError(_explain(error)) from error
+            raise SettingsError(explain(error, Settings)) from error
 
     def environment(self) -> dict[str, str]:
-        """Variables under which :func:`load_settings` gives just these settings again."""
-        return {
-            f"WEIR_{name.upper()}": json.dumps(value)
-            for name, value in self.model_dump(mode="json").items()
-        }
+        """Variables under which :func:`load_settings` gives just these settings again.
+
+        Secrets are among them: for a child process, never for a log.
+        """
+        tree = self.model_dump(mode="json", context=_REVEAL)
+        return {f"WEIR_{name.upper()}": json.dumps(value) for name, value in tree.items()}
+
+    @property
+    def secrets(self) -> list[str]:
+        """What no log may show."""
+        kafka = self.kafka
+        return [s.get_secret_value() for s in (kafka.sasl_password, kafka.ssl_key_password) if s]
 
 
 def load_settings(config: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
@@ -393,7 +494,7 @@ def load_settings(config: Path | None = None, flags: Mapping[str, Any] | None = 
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SettingsError(f"{config or 'weir.toml'}: not TOML: {error}") from error
     except (ValidationError, PydanticSettingsError) as error:
-        raise SettingsError(_explain(error)) from error
+        raise SettingsError(explain(error, Settings)) from error
     finally:
         _FILE.reset(token)
 
@@ -413,40 +514,5 @@ def _check_environment() -> None:
             if section not in Settings.model_fields:
                 raise SettingsError(
                     f"environment variable {variable}: there is no section {section!r}"
-                    f"{_suggest(section, list(Settings.model_fields))}"
+                    f"{suggest(section, list(Settings.model_fields))}"
                 )
-
-
-def _explain(error: ValidationError | PydanticSettingsError) -> str:
-    if isinstance(error, PydanticSettingsError):
-        return f"settings: {error}"
-    lines = []
-    for fault in error.errors():
-        path = [str(part) for part in fault["loc"]]
-        key = ".".join(path)
-        if fault["type"] == "extra_forbidden":
-            lines.append(f"{key}: unknown key{_suggest(path[-1], _siblings(path))}")
-        elif fault["type"] == "value_error":
-            lines.append(str(fault["ctx"]["error"]))
-        else:
-            lines.append(f"{key}: {fault['msg']} (found {fault['input']!r})")
-    return "\n".join(lines)
-
-
-def _siblings(path: list[str]) -> list[str]:
-    model: type[BaseModel] = Settings
-    for part in path[:-1]:
-        field = model.model_fields.get(part)
-        if field is None or not isinstance(field.annotation, type):
-            return []
-        if not issubclass(field.annotation, BaseModel):
-            return []
-        model = field.annotation
-    return list(model.model_fields)
-
-
-def _suggest(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; known are {', '.join(known)}" if known else ""

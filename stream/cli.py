@@ -9,23 +9,50 @@ import logging
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
+from models import logs
 from models.errors import UserError
 from models.settings import SettingsError, load_settings
 from stream.processes import end_with_parent
 
+logger = logging.getLogger(__name__)
+
 #: What only the extra `train` installs.
 TRAINING_MODULES: Final = frozenset({"torch", "sklearn", "onnx"})
+#: Of a command that Ctrl-C ended, as shells have it.
+INTERRUPTED: Final = 130
+
+
+class Commands(TyperGroup):
+    """The commands; what Kafka's client raises in one of them is told in terms of its settings."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, typer.Abort):
+            logger.info("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+        except Exception as error:
+            from stream.faults import EVERY_ROLE, ROLES, explain  # noqa: PLC0415 - slow to import
+
+            roles = ROLES.get(ctx.invoked_subcommand or "", EVERY_ROLE)
+            explained = explain(error, ctx.obj, roles)
+            if explained is None:
+                raise
+            raise explained from error
 
 
 def build_app() -> typer.Typer:
     """The command line with every installed subcommand."""
     app = typer.Typer(
         name="weir",
+        cls=Commands,
         help="A traffic filter for real-time ad auctions on Kafka.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -51,23 +78,23 @@ def _global_options(
         list[str] | None,
         typer.Option("--set", help="Any setting, e.g. policy.rate=0.8; may be repeated."),
     ] = None,
+    log_format: Annotated[
+        str | None, typer.Option(help="How to log: text, or json for machines.", metavar="FORMAT")
+    ] = None,
     *,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
 ) -> None:
     """Read settings: flags beat WEIR_SECTION__KEY variables, which beat the settings file."""
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    if not verbose:
-        logging.getLogger("aiokafka").setLevel(logging.WARNING)
-    flags: dict[str, str | None] = {"kafka.bootstrap": bootstrap}
+    flags: dict[str, str | None] = {"kafka.bootstrap": bootstrap, "log.format": log_format}
     for text in setting or []:
         key, sign, value = text.partition("=")
         if not sign:
             raise SettingsError(f"--set {text}: write it as KEY=VALUE, e.g. policy.rate=0.8")
         flags[key] = value
-    ctx.obj = load_settings(config, flags)
+    ctx.obj = settings = load_settings(config, flags)
+    for secret in settings.secrets:
+        logs.hide(secret)
+    logs.set_up(settings.log.format, verbose=verbose)
 
 
 def main() -> None:
@@ -81,17 +108,15 @@ def main() -> None:
         if error.name not in TRAINING_MODULES:
             raise
         _give_up(f"{error.name} is not installed; learning needs: pip install 'weir[train]'")
-    except Exception as error:
-        from aiokafka.errors import KafkaConnectionError  # noqa: PLC0415 - slow to import
-
-        if not isinstance(error, KafkaConnectionError):
-            raise
-        _give_up(f"no broker answers: {error}; check kafka.bootstrap, or start `weir broker`")
 
 
 def _give_up(message: str) -> NoReturn:
+    if logs.logs_json():
+        logging.getLogger("weir").critical("%s", message)
+        sys.exit(2)
+    lines = [logs.one_line(line) for line in message.splitlines()]
     Console(stderr=True).print(
-        f"weir: {message}", style="red", highlight=False, markup=False, soft_wrap=True
+        "weir: " + "\n".join(lines), style="red", highlight=False, markup=False, soft_wrap=True
     )
     sys.exit(2)
 

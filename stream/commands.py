@@ -15,7 +15,8 @@ from rich.console import Console
 
 from models.settings import Settings
 from stream import offset_commands, steering_commands
-from stream.kafka_security import Security
+from stream.doctor_command import doctor
+from stream.kafka_security import Mechanism, Security
 
 #: With --rebuild traffic goes on until a rebuilt model serves; this many requests are the end.
 REBUILD_REQUESTS = 200_000
@@ -30,7 +31,7 @@ class Role(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the subcommands to ``app``."""
-    for command in (broker, topics, worker, verify, replay, demo):
+    for command in (broker, topics, worker, verify, replay, demo, doctor):
         app.command()(command)
     for group in (steering_commands.rate, steering_commands.policy, offset_commands.offsets):
         app.add_typer(group)
@@ -45,7 +46,13 @@ def broker(
     security: Annotated[
         Security, typer.Option(help="Of Kafka's listener: log in, encrypt, both.")
     ] = Security.PLAINTEXT,
+    mechanism: Annotated[
+        Mechanism, typer.Option(help="How clients of Kafka log in, where they do.")
+    ] = Mechanism.SCRAM_SHA_512,
     *,
+    acls: Annotated[
+        bool, typer.Option("--acls", help="Of Kafka: only the user weir may do anything.")
+    ] = False,
     kafka: Annotated[
         bool, typer.Option("--kafka", help="Apache Kafka (needs Java 17 and Maven).")
     ] = False,
@@ -54,20 +61,20 @@ def broker(
     from stream.broker import EmbeddedBroker  # noqa: PLC0415
     from stream.kafka_cluster import KafkaCluster  # noqa: PLC0415
 
-    if not kafka and (nodes > 1 or security is not Security.PLAINTEXT):
-        raise typer.BadParameter("--nodes and --security are for --kafka")
+    if not kafka and (nodes > 1 or acls or security is not Security.PLAINTEXT):
+        raise typer.BadParameter("--nodes, --security and --acls are for --kafka")
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     chosen = (
-        KafkaCluster(folder, nodes, port, security)
+        KafkaCluster(folder, nodes, port, security, mechanism=mechanism, acls=acls)
         if kafka
         else EmbeddedBroker(folder / "embedded.log", port=port)
     )
     with chosen as running:
         if isinstance(running, KafkaCluster):
             typer.echo("# weir.toml of its clients\n[kafka]")
-            for key, value in running.client.model_dump(exclude_unset=True).items():
+            for key, value in running.client.revealed().items():
                 typer.echo(f"{key} = {json.dumps(value)}")
         typer.echo(f"the broker serves on {running.bootstrap}; Ctrl-C ends it")
         stop.wait()

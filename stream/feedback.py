@@ -21,7 +21,8 @@ from models.health import Health
 from models.kafka import client_options, topic_partitions
 from models.probes import serve
 from models.settings import Settings
-from stream.app import DisklessApp, faust_options, run_app
+from stream.app import DisklessApp, run_app
+from stream.doctor import first_step
 from stream.feedback_memory import MemoryReport
 from stream.feedback_metrics import FeedbackMetrics
 from stream.feedback_state import JoinTable
@@ -31,6 +32,7 @@ from stream.join_counts import JoinCounts
 from stream.pending import REQUEST_KIND
 from stream.records import Outcome, RecordError
 from stream.rekey import Rekeyed, Rekeyer
+from stream.rights import Role, changelog, feedback_group
 from stream.topics import TopicError
 from stream.transport import (
     Chunk,
@@ -249,7 +251,7 @@ class FeedbackApp(DisklessApp):
     """
 
     def __init__(self, settings: Settings, spec: FeatureSpec, clock: Clock = time.time) -> None:
-        super().__init__(f"{settings.kafka.group}-feedback", **faust_options(settings))
+        super().__init__(settings, feedback_group(settings), Role.FEEDBACK)
         metrics = FeedbackMetrics()
         table = JoinTable(
             self,
@@ -275,21 +277,18 @@ class FeedbackApp(DisklessApp):
 
 
 def run_feedback(settings: Settings) -> None:
-    """Run a feedback worker until SIGTERM or SIGINT; exits non-zero if it fails.
+    """Run a feedback worker until SIGTERM or SIGINT, after a look at what it needs.
 
     The features are those of the artifact in `model.artifact`: a rebuild keeps its feature spec.
 
     Raises:
+        UserError: If something that it needs is missing, then or later.
         TopicError: If the topics cannot serve as they are.
     """
+    asyncio.run(first_step(settings, Role.FEEDBACK))
     spec = load_artifact(settings.model.artifact).spec
     partitions = asyncio.run(joins_partitions(settings))
     run_app(FeedbackApp(settings.override({"kafka.partitions": partitions}), spec))
-
-
-def changelog_of(settings: Settings) -> str:
-    """The topic that keeps the state of the joins; Faust names it so."""
-    return f"{settings.kafka.group}-feedback-{TABLE}-changelog"
 
 
 async def joins_partitions(settings: Settings) -> int:
@@ -303,14 +302,14 @@ async def joins_partitions(settings: Settings) -> int:
         TopicError: If the joins topic is missing, or has another count than its state.
         PartitionsError: If the examples' topic is too small and cannot be grown.
     """
-    topics, changelog = settings.topics, changelog_of(settings)
-    found = await topic_partitions(settings.kafka, topics.joins, changelog)
-    count, kept = len(found[topics.joins]), len(found[changelog])
+    topics, state = settings.topics, changelog(settings)
+    found = await topic_partitions(settings.kafka, topics.joins, state)
+    count, kept = len(found[topics.joins]), len(found[state])
     if not count:
         raise TopicError(f"{topics.joins}: no such topic; `weir topics` creates it")
     if kept and kept != count:
         raise TopicError(
-            f"{topics.joins} has {count} partitions and its state, {changelog}, has {kept}: what "
+            f"{topics.joins} has {count} partitions and its state, {state}, has {kept}: what "
             f"waits would not meet its outcomes. Make {topics.joins} anew with {kept} partitions, "
             "or start afresh under another kafka.group (what waits now is then never labelled)"
         )

@@ -8,7 +8,7 @@ import base64
 import shutil
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -19,8 +19,9 @@ from aiokafka.errors import KafkaError
 from models.kafka import client_options
 from models.settings import KafkaSettings
 from stream.broker_process import HOST, BrokerError, BrokerProcess, refuse_taken
+from stream.kafka_certificates import Authority
 from stream.kafka_jars import fetch_jars, java_command, run_all
-from stream.kafka_security import Secured, Security, secure
+from stream.kafka_security import USER, Mechanism, Secured, Security, secure
 from stream.kafka_state import active_controller, live_nodes, partition_leader
 from stream.processes import free_port
 
@@ -46,6 +47,9 @@ class KafkaCluster:
         nodes: How many. From three on topics survive the loss of one.
         port: Port of the first node's listener, 0 for a free one. The others take free ones.
         security: A :class:`~stream.kafka_security.Security` or its value.
+        mechanism: How clients log in, where ``security`` asks for it.
+        users: Who may log in besides ``weir``.
+        acls: Whether what is not granted is forbidden, to all but ``weir``.
         jars: Where the jars are, if not in ``folder``.
     """
 
@@ -56,10 +60,16 @@ class KafkaCluster:
         port: int = 0,
         security: str = Security.PLAINTEXT,
         *,
+        mechanism: str = Mechanism.SCRAM_SHA_512,
+        users: Sequence[str] = (),
+        acls: bool = False,
         jars: Path | None = None,
     ) -> None:
         self.folder = folder.resolve()
         self.security = Security(security)
+        self._secure = partial(
+            secure, self.security, mechanism=Mechanism(mechanism), users=users, acls=acls
+        )
         self._jars = (jars or self.folder / "jars").resolve()
         self._count = nodes
         self._port = port
@@ -73,16 +83,41 @@ class KafkaCluster:
 
     @property
     def client(self) -> KafkaSettings:
-        """How clients connect; only what they need is set (``model_dump(exclude_unset=True)``).
+        """How clients connect as ``weir``; only what they need is set (``exclude_unset=True``).
 
         Raises:
             BrokerError: If it was never started.
         """
-        if self._secured is None:
-            raise BrokerError("the cluster was not started; its addresses are not known")
-        found = self._secured.client.model_dump(exclude_unset=True)
+        return self.client_as(USER)
+
+    def client_as(self, user: str) -> KafkaSettings:
+        """How clients connect as ``user``.
+
+        Raises:
+            BrokerError: If it was never started.
+        """
+        found = self._started().clients[user].model_dump(exclude_unset=True)
         replication = min(self._count, _MAX_REPLICATION)
         return KafkaSettings(bootstrap=self.bootstrap, replication=replication, **found)
+
+    @property
+    def internal(self) -> str:
+        """Address of the nodes' own listener, where everything is allowed in plain text."""
+        return next(iter(self._nodes.values())).internal
+
+    @property
+    def authority(self) -> Authority | None:
+        """What signed the certificates, where there are any.
+
+        Raises:
+            BrokerError: If it was never started.
+        """
+        return self._started().authority
+
+    def _started(self) -> Secured:
+        if self._secured is None:
+            raise BrokerError("the cluster was not started; its addresses are not known")
+        return self._secured
 
     @property
     def pids(self) -> dict[int, int]:
@@ -106,7 +141,7 @@ class KafkaCluster:
         fetch_jars(self._jars, setup)
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(mode=0o700)  # passwords lie in it
-        self._secured = secure(self.security, home)
+        self._secured = self._secure(home)
         self._nodes = self._plan(home, self._secured.server)
         self._format(self._secured.format_arguments, setup)
         try:
@@ -247,8 +282,9 @@ class _Node:
         folder.mkdir()
         client, internal, controller = ports
         self.address = f"{HOST}:{client}"
+        self.internal = f"{HOST}:{internal}"
         self.settings = folder / "server.properties"
-        served = f"CLIENT://{self.address},INTERNAL://{HOST}:{internal}"
+        served = f"CLIENT://{self.address},INTERNAL://{self.internal}"
         own = {
             "node.id": str(number),
             "log.dirs": str(folder / "data"),

@@ -1,26 +1,22 @@
-"""How the listener of a local Kafka cluster is secured: a throwaway authority, user and password.
+"""How the listener of a local Kafka cluster is secured: a throwaway authority, users, passwords.
 
 Everything is made anew at each start and lies in the cluster's folder, which only its owner reads.
 """
 
-import os
+import base64
+import json
 import secrets
-import shutil
-import subprocess
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from models.settings import KafkaSettings
-from stream.broker_process import BrokerError
+from stream.kafka_certificates import Authority
 
-MECHANISM: Final = "SCRAM-SHA-512"
 USER: Final = "weir"
-_PASSWORD_VARIABLE: Final = "WEIR_KEYSTORE_PASSWORD"  # noqa: S105 - the variable's name
-_FAST: Final = ("-J-XX:TieredStopAtLevel=1", "-J-XX:+UseSerialGC")
-_KEYTOOL_S: Final = 60.0
 
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 
@@ -31,6 +27,7 @@ class Security(StrEnum):
     PLAINTEXT = "plaintext"
     SASL = "sasl"
     TLS = "tls"
+    MTLS = "mtls"
     SASL_TLS = "sasl-tls"
 
     @property
@@ -40,6 +37,7 @@ class Security(StrEnum):
             Security.PLAINTEXT: "PLAINTEXT",
             Security.SASL: "SASL_PLAINTEXT",
             Security.TLS: "SSL",
+            Security.MTLS: "SSL",
             Security.SASL_TLS: "SASL_SSL",
         }
         return names[self]
@@ -52,7 +50,16 @@ class Security(StrEnum):
     @property
     def tls(self) -> bool:
         """Whether the connection is encrypted."""
-        return self in {Security.TLS, Security.SASL_TLS}
+        return self in {Security.TLS, Security.MTLS, Security.SASL_TLS}
+
+
+class Mechanism(StrEnum):
+    """How clients log in where the listener asks for it."""
+
+    PLAIN = "PLAIN"
+    SCRAM_SHA_256 = "SCRAM-SHA-256"
+    SCRAM_SHA_512 = "SCRAM-SHA-512"
+    OAUTHBEARER = "OAUTHBEARER"
 
 
 @dataclass(frozen=True)
@@ -60,81 +67,133 @@ class Secured:
     """What was made for one start of a cluster.
 
     Attributes:
-        client: What a client needs besides the addresses.
+        clients: What a client needs besides the addresses, by user; ``weir`` is one of them and
+            may do everything.
         server: Settings of every node.
-        format_arguments: For Kafka's storage tool, which writes the user into the metadata.
+        format_arguments: For Kafka's storage tool, which writes users into the metadata.
+        authority: What signed the certificates, where there are any.
     """
 
-    client: KafkaSettings
+    clients: Mapping[str, KafkaSettings]
     server: Mapping[str, str]
     format_arguments: tuple[str, ...]
+    authority: Authority | None
 
 
-def secure(security: Security, folder: Path) -> Secured:
-    """Make user, password and certificates for ``security``; files go into ``folder``.
+def secure(
+    security: Security,
+    folder: Path,
+    mechanism: Mechanism = Mechanism.SCRAM_SHA_512,
+    *,
+    users: Sequence[str] = (),
+    acls: bool = False,
+) -> Secured:
+    """Make users, passwords and certificates for ``security``; files go into ``folder``.
+
+    Args:
+        security: Of the listener.
+        folder: Only its owner should be able to read it.
+        mechanism: How clients log in, if they do. Tokens of OAUTHBEARER are unsigned: whoever
+            reaches the port is who he says he is.
+        users: Besides ``weir``.
+        acls: Whether what is not granted is forbidden, to all but ``weir``.
 
     Raises:
-        BrokerError: If Java's keytool is missing or fails.
+        BrokerError: If OpenSSL is needed and missing, or fails.
     """
-    client: dict[str, str] = {"security_protocol": security.protocol}
+    passwords = {user: secrets.token_urlsafe(24) for user in (USER, *users)}
+    clients: dict[str, dict[str, Any]] = {
+        user: {"security_protocol": security.protocol} for user in passwords
+    }
     server: dict[str, str] = {}
-    format_arguments: tuple[str, ...] = ()
+    authority = None
     if security.sasl:
-        password = secrets.token_urlsafe(24)
-        client |= {
-            "sasl_mechanism": MECHANISM,
-            "sasl_username": USER,
-            "sasl_password": password,
-        }
-        login = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
-        server |= {
-            "sasl.enabled.mechanisms": MECHANISM,
-            f"listener.name.client.{MECHANISM.lower()}.sasl.jaas.config": login,
-        }
-        format_arguments = ("--add-scram", f"{MECHANISM}=[name={USER},password={password}]")
+        server |= _login(mechanism, passwords)
+        for user, password in passwords.items():
+            clients[user] |= _credentials(mechanism, user, password)
     if security.tls:
-        store, authority, password = _certificates(folder)
-        client["ssl_cafile"] = str(authority)
+        authority = Authority(folder)
+        server |= _key_store(authority, folder)
+        for client in clients.values():
+            client["ssl_cafile"] = str(authority.certificate)
+    if security is Security.MTLS and authority is not None:
         server |= {
-            "ssl.keystore.type": "PKCS12",
-            "ssl.keystore.location": str(store),
-            "ssl.keystore.password": password,
+            "ssl.client.auth": "required",
+            "ssl.truststore.type": "PEM",
+            "ssl.truststore.location": str(authority.certificate),
+            "ssl.principal.mapping.rules": "RULE:^CN=([^,]+).*$/$1/",
         }
-    return Secured(KafkaSettings.model_validate(client), server, format_arguments)
-
-
-def _certificates(folder: Path) -> tuple[Path, Path, str]:
-    """A key store with a server certificate for the loopback, its authority (PEM), its password.
-
-    The authority's own key is thrown away.
-    """
-    store, authority = folder / "server.p12", folder / "ca.pem"
-    password = secrets.token_urlsafe(24)
-    key = ("-keyalg", "EC", "-groupname", "secp256r1", "-validity", "30")
-    steps = (
-        ("-genkeypair", "-alias", "ca", "-dname", "CN=Weir local authority", "-ext", "bc:c", *key),
-        ("-genkeypair", "-alias", "server", "-dname", "CN=localhost", "-signer", "ca", *key,
-         "-ext", "san=ip:127.0.0.1,dns:localhost"),
-        ("-exportcert", "-alias", "ca", "-rfc", "-file", str(authority)),
-        ("-delete", "-alias", "ca"),
-    )  # fmt: skip
-    for step in steps:
-        _keytool(*step, "-keystore", str(store), "-storetype", "PKCS12", password=password)
-    return store, authority, password
-
-
-def _keytool(*arguments: str, password: str) -> None:
-    program = shutil.which("keytool")
-    if program is None:
-        raise BrokerError("keytool is not installed; it comes with Java 17 or newer")
-    done = subprocess.run(  # noqa: S603 - our own command, no shell
-        [program, *_FAST, *arguments, "-storepass:env", _PASSWORD_VARIABLE],
-        env={**os.environ, _PASSWORD_VARIABLE: password},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=_KEYTOOL_S,
-        check=False,
+        for user, client in clients.items():
+            certificate, key = authority.sign(user)
+            client |= {"ssl_certfile": str(certificate), "ssl_keyfile": str(key)}
+    if acls:
+        server |= {
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            # the nodes among themselves are ANONYMOUS, and so is who uses their listener
+            "super.users": f"User:ANONYMOUS;User:{USER}",
+        }
+    return Secured(
+        {user: KafkaSettings.model_validate(client) for user, client in clients.items()},
+        server,
+        _scram(mechanism, passwords) if security.sasl else (),
+        authority,
     )
-    if done.returncode:
-        said = (done.stdout + done.stderr).decode(errors="replace").strip()
-        raise BrokerError(f"keytool {arguments[0]} ended with status {done.returncode}: {said}")
+
+
+def unsigned_token(subject: str, issued_s: int, expires_s: int) -> str:
+    """A token for OAUTHBEARER as a cluster without an identity server takes it (RFC 7515, none)."""
+    parts = ({"alg": "none"}, {"sub": subject, "iat": issued_s, "exp": expires_s})
+    coded = (base64.urlsafe_b64encode(json.dumps(part).encode()) for part in parts)
+    return ".".join([*(part.decode().rstrip("=") for part in coded), ""])
+
+
+def _credentials(mechanism: Mechanism, user: str, password: str) -> dict[str, str]:
+    if mechanism is Mechanism.OAUTHBEARER:
+        program = (
+            "import time; from stream.kafka_security import unsigned_token as token; "
+            f"now = int(time.time()); print(token('{user}', now, now + 3600))"
+        )
+        return {
+            "sasl_mechanism": mechanism.value,
+            "oauth_token_command": f'{sys.executable} -c "{program}"',
+        }
+    return {
+        "sasl_mechanism": mechanism.value,
+        "sasl_username": user,
+        "sasl_password": password,
+    }
+
+
+def _login(mechanism: Mechanism, passwords: Mapping[str, str]) -> dict[str, str]:
+    """Settings of the nodes' side of a mechanism."""
+    package = "org.apache.kafka.common.security"
+    modules = {
+        Mechanism.PLAIN: f"{package}.plain.PlainLoginModule required "
+        + " ".join(f'user_{user}="{password}"' for user, password in passwords.items()),
+        Mechanism.OAUTHBEARER: f"{package}.oauthbearer.OAuthBearerLoginModule required "
+        f'unsecuredLoginStringClaim_sub="{USER}"',
+    }
+    scram = f"{package}.scram.ScramLoginModule required"
+    prefix = f"listener.name.client.{mechanism.lower()}.sasl"
+    return {
+        "sasl.enabled.mechanisms": mechanism.value,
+        f"{prefix}.jaas.config": f"{modules.get(mechanism, scram)};",
+    }
+
+
+def _scram(mechanism: Mechanism, passwords: Mapping[str, str]) -> tuple[str, ...]:
+    if not mechanism.startswith("SCRAM"):
+        return ()
+    return tuple(
+        argument
+        for user, password in passwords.items()
+        for argument in ("--add-scram", f"{mechanism}=[name={user},password={password}]")
+    )
+
+
+def _key_store(authority: Authority, folder: Path) -> dict[str, str]:
+    """The nodes' own certificate, in the one file that Kafka wants."""
+    certificate, key = authority.sign("localhost")
+    store = folder / "server.pem"
+    store.write_text(key.read_text() + certificate.read_text())
+    return {"ssl.keystore.type": "PEM", "ssl.keystore.location": str(store)}

@@ -23,8 +23,9 @@ from models.health import Health
 from models.kafka import client_options
 from models.probes import serve
 from models.settings import Settings
-from stream.app import DisklessApp, faust_options, run_app
+from stream.app import DisklessApp, run_app
 from stream.control import ControlWatcher
+from stream.doctor import first_step
 from stream.group_watch import GroupMetrics, GroupWatch
 from stream.interceptor import (
     TRUNCATED_HEADER,
@@ -36,6 +37,7 @@ from stream.interceptor import (
 )
 from stream.metrics import WorkerMetrics
 from stream.policy import Policy
+from stream.rights import Role
 from stream.serving import ModelWatcher
 from stream.sharing import RateSharing
 from stream.transport import (
@@ -254,7 +256,7 @@ class InterceptApp(DisklessApp):
     """
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings.kafka.group, **faust_options(settings))
+        super().__init__(settings, settings.kafka.group, Role.INTERCEPT)
         self._worker = InterceptWorker(settings, self)
         self.agent(chunk_topic(self, settings.topics.requests), name="intercept")(self._intercept)
 
@@ -268,5 +270,10 @@ class InterceptApp(DisklessApp):
 
 
 def run_worker(settings: Settings) -> None:
-    """Run an intercept worker until SIGTERM or SIGINT; exits non-zero if it fails."""
+    """Run an intercept worker until SIGTERM or SIGINT, after a look at what it needs.
+
+    Raises:
+        UserError: If something that it needs is missing, then or later.
+    """
+    asyncio.run(first_step(settings, Role.INTERCEPT))
     run_app(InterceptApp(settings))

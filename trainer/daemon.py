@@ -10,11 +10,13 @@ import logging
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from aiokafka import TopicPartition
 
 from models.artifact import load_artifact
+from models.connection import ConnectionFaultError, reach
 from models.errors import UserError
 from models.features import FeatureSpec
 from models.health import Health
@@ -272,6 +274,8 @@ def run_trainer(settings: Settings) -> None:
 
 
 async def _until_signal(settings: Settings) -> None:
+    with suppress(ConnectionFaultError):  # told, or waited for, by the reader
+        await reach(settings.kafka)  # before signals are handled: Ctrl-C ends a vain attempt
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -11,9 +11,10 @@ from contextlib import suppress
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError
 
 from models.batches import RefusedBatch
+from models.connection import ConnectionFaultError, reach
 from models.kafka import bounded_consumer, topic_partitions
 from models.settings import KafkaSettings
 
@@ -59,12 +60,18 @@ class ExampleReader:
         Args:
             offsets: Where each partition of the examples begins, 0 where it is not named.
             stop: Ends the wait.
+
+        Raises:
+            ConnectionFaultError: If the brokers refuse the client, which waiting does not mend.
+            TopicAuthorizationFailedError: If it may not read a topic.
         """
         while not stop.is_set():
             try:
                 await self._connect(offsets)
-            except (KafkaError, OSError) as error:
-                self._log_failure(f"no broker answers: {error}")
+            except TopicAuthorizationFailedError:
+                raise
+            except (KafkaError, OSError):
+                self._log_failure(await self._why())
             else:
                 if self._partitions:
                     self._failures = 0
@@ -77,6 +84,16 @@ class ExampleReader:
             await self.stop()
             await _first_of(stop, RETRY_S)
         return False
+
+    async def _why(self) -> str:
+        """Why there is no connection; raised where waiting does not mend it."""
+        try:
+            await reach(self._kafka)
+        except ConnectionFaultError as fault:
+            if not fault.passing:
+                raise
+            return str(fault)
+        return "the connection broke"
 
     async def stop(self) -> None:
         """Disconnect."""
@@ -96,6 +113,8 @@ class ExampleReader:
                 for tp, offset in error.args[0].items():
                     await self._begin_again(consumer, tp, offset)
                 return {}
+        except TopicAuthorizationFailedError:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever a batch or a broker brought about
             self._log_failure(f"{self._examples}: cannot be read: {type(error).__name__}: {error}")
             await asyncio.sleep(FAILED_S)

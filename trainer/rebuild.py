@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import Progress
 
+from models import logs
 from models.artifact import Artifact, load_artifact
 from models.examples import ExampleError
 from models.registry import Registry
@@ -107,10 +108,8 @@ def _evaluate_serving(
 
 def main() -> None:
     """Run the job in the file named first; write the result to the file named second."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
     job = RebuildJob.model_validate_json(Path(sys.argv[1]).read_bytes())
+    logs.set_up(job.log_format)
     result = rebuild(job)
     Path(sys.argv[2]).write_text(result.model_dump_json())
     if result.url is not None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from models.logs import Format
 from models.tasks import Task
 from trainer.config import TrainConfig
 from trainer.gates import GateLimits, GateResult
@@ -30,6 +31,7 @@ class RebuildJob(_Message):
         seed: Seed of everything random.
         created: Time that the manifest states, ISO 8601.
         limits: The gates' limits.
+        log_format: How it logs.
     """
 
     parts: tuple[Path, ...]
@@ -43,6 +45,7 @@ class RebuildJob(_Message):
     seed: int
     created: datetime
     limits: GateLimits = GateLimits()
+    log_format: Format = "text"
 
 
 class RebuildResult(_Message):

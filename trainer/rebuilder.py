@@ -169,6 +169,7 @@ class Rebuilder:
             seed=self._settings.trainer.seed,
             created=created,
             limits=self._limits,
+            log_format=self._settings.log.format,
         )
         (folder / "job.json").write_text(job.model_dump_json())
         await _run_child(folder, temporary.resolve())

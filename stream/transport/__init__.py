@@ -36,6 +36,7 @@ Start the sink before the app (a service that the app depends on is the place).
   `Outgoing(key, value, timestamp, headers)`.
 - `bound(app, ...)`: how batches are read; one that cannot be is refused and does not stop the app.
 - `consumer_lag(app)`: (topic, partition) to records not acknowledged yet.
+- `raise_client_errors(app)`, `has_coordinator(app)`: what the Kafka client keeps to itself.
 - `report(app, incidents)`: counts and logs what befalls the topics (`incidents`).
 - `idle_partitions(app)`: (topic, partition) to seconds without progress though there is work;
   `joined(app)`: whether the group has given out its partitions.
@@ -67,6 +68,7 @@ from stream.transport.chunk import (
     RecordsRefusedError,
     RecordTooLargeError,
 )
+from stream.transport.client_errors import has_coordinator, raise_client_errors
 from stream.transport.incidents import Incidents, OffsetsMissingError, TopicChangedError
 from stream.transport.lane import Instead, LaneError, LaneState, ReleasedError
 from stream.transport.ledger import LedgerError, OffsetLedger
@@ -104,9 +106,11 @@ __all__ = [
     "chunk_topic",
     "chunks",
     "consumer_lag",
+    "has_coordinator",
     "heartbeat_s",
     "idle_partitions",
     "joined",
+    "raise_client_errors",
     "relay",
     "report",
 ]

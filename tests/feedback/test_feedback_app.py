@@ -21,9 +21,10 @@ from models.features import FeatureSpec
 from models.kafka import client_options
 from models.settings import Settings, TopicSettings, load_settings
 from stream.broker import EmbeddedBroker
-from stream.feedback import changelog_of, joins_partitions
+from stream.feedback import joins_partitions
 from stream.processes import ChildProcess
 from stream.records import Decision, Outcome, Reason, TrainingExample
+from stream.rights import changelog
 from stream.topics import TopicError, ensure_topics
 from stream.transport import ChunkSink, Outgoing
 from tests.conftest import connection
@@ -43,11 +44,8 @@ run_app(FeedbackApp(load_settings(), FeatureSpec.load("openrtb")))
 @contextmanager
 def feedback_worker(settings: Settings, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A feedback worker in a process of its own; it ends with the block."""
-    flat = {
-        "WEIR_KAFKA": settings.kafka.model_dump_json(),
-        "WEIR_FEEDBACK": settings.feedback.model_dump_json(),
-        "WEIR_TOPICS": settings.topics.model_dump_json(),
-    }
+    environment = settings.environment()
+    flat = {name: environment[name] for name in ("WEIR_KAFKA", "WEIR_FEEDBACK", "WEIR_TOPICS")}
     with log.open("ab") as out:
         process = subprocess.Popen(
             [sys.executable, "-c", WORKER],
@@ -200,7 +198,7 @@ async def test_joins_of_another_count_than_their_state_are_refused(
     settings, topics = hasty_settings, hasty_settings.topics
     with pytest.raises(TopicError, match=f"{topics.joins}: no such topic"):
         await joins_partitions(settings)
-    await create(settings, {topics.joins: 2, changelog_of(settings): 3, topics.examples: 2})
+    await create(settings, {topics.joins: 2, changelog(settings): 3, topics.examples: 2})
     with pytest.raises(TopicError, match=rf"{topics.joins} has 2 .* has 3: what waits"):
         await joins_partitions(settings)
 

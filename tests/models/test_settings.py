@@ -70,3 +70,87 @@ def test_override_validates_again() -> None:
 def test_password_is_not_printed() -> None:
     """A secret never appears where settings are logged."""
     assert "hunter2" not in repr(Settings().override({"kafka.sasl_password": "hunter2"}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sasl_password = 31415926",
+        "sasl_password = [31415926]",
+        'sasl_password = {"31415926" = 1}',
+        "sasl_passwort = 31415926",
+        "ssl_key_password = 31415926",
+    ],
+)
+def test_a_password_that_does_not_fit_is_not_printed(tmp_path: Path, text: str) -> None:
+    """An unquoted number is refused with the fix, and without the number."""
+    path = tmp_path / "weir.toml"
+    path.write_text(f"[kafka]\n{text}\n")
+    with pytest.raises(SettingsError, match=r"kafka\.s") as error:
+        load_settings(path)
+    assert "31415926" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ['{"sasl_password": 31415926}', '{"sasl_password": "31415926", "x"', '"31415926"', "31415926"],
+)
+def test_a_password_in_the_environment_is_not_printed(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    """Nor where the whole section comes as JSON, be it sound or not."""
+    monkeypatch.setenv("WEIR_KAFKA", value)
+    with pytest.raises(SettingsError) as error:
+        load_settings()
+    assert "31415926" not in str(error.value)
+
+
+def test_a_number_in_the_environment_is_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables are texts, whatever they look like; children get them whole."""
+    monkeypatch.setenv("WEIR_KAFKA__SASL_PASSWORD", "31415926")
+    settings = load_settings()
+    assert settings.kafka.sasl_password.get_secret_value() == "31415926"
+    assert settings.secrets == ["31415926"]
+    assert "31415926" not in settings.model_dump_json() + repr(settings)
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("WEIR_KAFKA__SASL_PASSWORD")
+    assert load_settings() == settings
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("kafka.bootstrap", "host:abc", "'abc' is not a port"),
+        ("kafka.bootstrap", "host:70000", "'70000' is not a port"),
+        ("kafka.bootstrap", "host:0", "'0' is not a port"),
+        ("kafka.bootstrap", "host:-1", "'-1' is not a port"),
+        ("kafka.bootstrap", "host:¹", "is not a port"),
+        ("kafka.bootstrap", "host", "'host' is not HOST:PORT"),
+        ("kafka.bootstrap", "", "'' is not HOST:PORT"),
+        ("kafka.bootstrap", "a:1,,b:2", "'' is not HOST:PORT"),
+        ("kafka.bootstrap", "PLAINTEXT://host:9092", "is not HOST:PORT"),
+        ("kafka.bootstrap", "::1:9092", "IPv6 address into brackets"),
+        ("kafka.group", "two words", "'two words' may have letters"),
+        ("kafka.group", "a/b", "'a/b' may have letters"),
+        ("kafka.group", "", "kafka.group"),
+        ("topics.passed", "a/b", "'a/b' may have letters"),
+        ("topics.passed", "a" * 250, "at most 249"),
+        ("log.format", "xml", "log.format"),
+    ],
+)
+def test_addresses_and_names_are_checked_before_anything_connects(
+    key: str, value: str, told: str
+) -> None:
+    """The message names the key, what was found, and what would be right."""
+    with pytest.raises(SettingsError) as error:
+        Settings().override({key: value})
+    assert told in str(error.value)
+    assert key in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_several_servers_and_ipv6_are_addresses() -> None:
+    """Blanks around the commas are as good as none."""
+    settings = Settings().override({"kafka.bootstrap": "a:1, [::1]:65535"})
+    assert settings.kafka.servers == ["a:1", "[::1]:65535"]

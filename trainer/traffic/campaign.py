@@ -122,9 +122,13 @@ class _Workers:
         )
 
     async def __aenter__(self) -> Self:
-        await self._consumer.start()
         topics = self._topics
-        found = await topic_partitions(self._kafka, topics.requests, topics.passed)
+        try:
+            await self._consumer.start()
+            found = await topic_partitions(self._kafka, topics.requests, topics.passed)
+        except BaseException:
+            await self._consumer.stop()
+            raise
         self._requests, self._passed = found[topics.requests], found[topics.passed]
         return self
 

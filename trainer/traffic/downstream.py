@@ -127,8 +127,8 @@ class Downstream:
         consumer = self._consumer = bounded_consumer(
             self._settings.kafka, isolation_level="read_committed"
         )
-        await consumer.start()
         try:
+            await consumer.start()
             async with BatchSender(options, topics.outcomes) as sender:
                 found = await topic_partitions(self._settings.kafka, topics.passed)
                 assigned = found[topics.passed]

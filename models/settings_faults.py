@@ -1,0 +1,79 @@
+"""What is wrong with settings, for people: the key, what was found, and what would be right.
+
+Of a secret, and of a whole section that may hold one, nothing is shown.
+"""
+
+import difflib
+import reprlib
+
+from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic_settings import SettingsError
+
+
+def explain(error: ValidationError | SettingsError, root: type[BaseModel]) -> str:
+    """One line per fault.
+
+    Args:
+        error: What pydantic found.
+        root: The model of all settings.
+    """
+    if isinstance(error, SettingsError):
+        return f"settings: {error}"
+    lines = []
+    for fault in error.errors():
+        path = [str(part) for part in fault["loc"]]
+        key = ".".join(path)
+        if fault["type"] == "extra_forbidden":
+            lines.append(f"{key}: unknown key{suggest(path[-1], _siblings(path, root))}")
+        elif fault["type"] == "value_error":
+            lines.append(str(fault["ctx"]["error"]))
+        elif fault["type"] == "string_pattern_mismatch":
+            lines.append(
+                f"{key}: {_shown(path, fault['input'])} may have letters, digits, '.', '_' and "
+                "'-' only"
+            )
+        elif _is_secret(path, root):
+            lines.append(f"{key}: must be a text; put it in quotes (it is not shown)")
+        else:
+            lines.append(f"{key}: {fault['msg']} (found {_shown(path, fault['input'])})")
+    return "\n".join(lines)
+
+
+def _is_secret(path: list[str], model: type[BaseModel]) -> bool:
+    """Whether a key holds a secret, or is a part of one."""
+    for part in path:
+        field = model.model_fields.get(part)
+        if field is None:
+            return False
+        if field.annotation is SecretStr:
+            return True
+        if not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return False
+        model = field.annotation
+    return False
+
+
+def _shown(path: list[str], value: object) -> str:
+    """What was found, briefly; of a whole section, which may hold secrets, only its type."""
+    if len(path) < 2 or isinstance(value, dict | list):
+        return f"a {type(value).__name__}"
+    return reprlib.repr(value)
+
+
+def _siblings(path: list[str], model: type[BaseModel]) -> list[str]:
+    for part in path[:-1]:
+        field = model.model_fields.get(part)
+        if field is None or not isinstance(field.annotation, type):
+            return []
+        if not issubclass(field.annotation, BaseModel):
+            return []
+        model = field.annotation
+    return list(model.model_fields)
+
+
+def suggest(word: str, known: list[str]) -> str:
+    """What was meant by a word that is not known, or else what is known."""
+    close = difflib.get_close_matches(word, known, n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known are {', '.join(known)}" if known else ""

@@ -1,0 +1,64 @@
+"""What an error of Kafka's client means in terms of the settings, for whatever command met it."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+from aiokafka.errors import KafkaConnectionError, KafkaError
+
+from models.connection import ConnectionFaultError, reach
+from models.errors import UserError, causes
+from models.settings import Settings, SettingsError
+from stream.rights import Role, explain_refusal, rights_of
+
+
+def explain(
+    error: BaseException, settings: Settings | None, roles: Iterable[Role] = tuple(Role)
+) -> UserError | None:
+    """An error that a person can read and mend; None where this one says nothing of the sort.
+
+    Args:
+        error: What ended a command.
+        settings: Its settings, if it got that far.
+        roles: What the command may have been, for the operation that a refusal is about.
+    """
+    for cause in causes(error):
+        if isinstance(cause, UserError):
+            return cause
+    if settings is None:
+        return None
+    rights = [right for role in roles for right in rights_of(role, settings)]
+    refused = explain_refusal(error, settings.kafka, rights)
+    if refused is not None:
+        return refused
+    if any(isinstance(cause, KafkaConnectionError) for cause in causes(error)):
+        return _connection(error, settings)
+    for cause in causes(error):
+        if isinstance(cause, KafkaError):
+            return KafkaFaultError(f"Kafka: {cause}; `weir doctor` checks what it may be")
+    return None
+
+
+EVERY_ROLE: Final = tuple(Role)
+#: What commands do, where it is one thing.
+ROLES: Final = {
+    "trainer": (Role.TRAINER,),
+    "topics": (Role.TOPICS,),
+    "rate": (Role.STEER,),
+    "policy": (Role.STEER,),
+    "verify": (Role.READ,),
+    "replay": (Role.READ,),
+}
+
+
+class KafkaFaultError(UserError, RuntimeError):
+    """An error that Kafka's client does not mend, as it tells it."""
+
+
+def _connection(error: BaseException, settings: Settings) -> UserError:
+    """Why there is no connection, looked at anew."""
+    try:
+        asyncio.run(reach(settings.kafka))
+    except (ConnectionFaultError, SettingsError) as fault:
+        return fault
+    return ConnectionFaultError(f"the connection broke: {error}", passing=True)

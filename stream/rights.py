@@ -1,0 +1,232 @@
+"""Which role needs which right on the brokers, and what a refusal means.
+
+The table below is the one that SECURITY.md shows, `weir doctor` checks and the tests grant.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import Final, Literal
+
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
+
+from models.errors import UserError, causes
+from models.kafka import principal
+from models.settings import KafkaSettings, Settings
+
+Resource = Literal["topic", "group", "transactional-id", "cluster"]
+
+
+class Role(StrEnum):
+    """What a process does, as far as rights go."""
+
+    INTERCEPT = "intercept"
+    FEEDBACK = "feedback"
+    TRAINER = "trainer"
+    TOPICS = "topics"
+    STEER = "steer"
+    READ = "read"
+
+
+class Operation(IntEnum):
+    """Kafka's operations that Weir needs, by their number in its protocol."""
+
+    READ = 3
+    WRITE = 4
+    CREATE = 5
+    ALTER = 7
+    DESCRIBE = 8
+    DESCRIBE_CONFIGS = 10
+    IDEMPOTENT_WRITE = 12
+
+    @property
+    def label(self) -> str:
+        """As `kafka-acls` spells it."""
+        return self.name.title().replace("_", "")
+
+
+@dataclass(frozen=True)
+class Right:
+    """Operations on a resource.
+
+    Attributes:
+        resource: Kind of the resource.
+        name: Its name, or what its names begin with.
+        operations: All of them are needed.
+        prefixed: Whether ``name`` is a beginning.
+        without: What is worse without it; empty where nothing goes without it.
+    """
+
+    resource: Resource
+    name: str
+    operations: tuple[Operation, ...]
+    prefixed: bool = False
+    without: str = ""
+
+
+_READ: Final = (Operation.READ,)
+_WRITE: Final = (Operation.WRITE,)
+_LOOK: Final = (Operation.DESCRIBE,)
+_BOTH: Final = (Operation.READ, Operation.WRITE)
+_GROWTH: Final = "it is not given partitions when the requests are"
+_LAG: Final = "its lag and members are not shown by this process"
+_LIMITS: Final = "a limit of max.message.bytes below Kafka's default is not known"
+
+
+def changelog(settings: Settings) -> str:
+    """The topic in which feedback keeps its state."""
+    return f"{feedback_group(settings)}-joins-changelog"
+
+
+def feedback_group(settings: Settings) -> str:
+    """The consumer group of the feedback workers."""
+    return f"{settings.kafka.group}-feedback"
+
+
+def rights_of(role: Role, settings: Settings) -> list[Right]:
+    """All rights that a role needs; Read and Write include Describe."""
+    topics = settings.topics
+    if role is Role.INTERCEPT:
+        return _of_intercept(settings)
+    if role is Role.FEEDBACK:
+        return [
+            Right("group", feedback_group(settings), _READ),
+            *_topics(_READ, topics.passed, topics.outcomes),
+            *_topics(_BOTH, topics.joins),
+            *_topics(_WRITE, topics.examples),
+            *_topics((*_BOTH, Operation.CREATE), changelog(settings)),
+            Right("topic", topics.examples, (Operation.ALTER,), without=_GROWTH),
+            Right("group", settings.kafka.group, _LOOK, without=_LAG),
+            Right("topic", topics.requests, _LOOK, without=_LAG),
+        ]
+    if role is Role.TRAINER:
+        return [*_topics(_READ, topics.examples), *_topics(_BOTH, topics.models)]
+    if role is Role.TOPICS:
+        needed = (Operation.CREATE, Operation.DESCRIBE)
+        names = topics.model_dump().values()
+        growth = (Operation.ALTER,)
+        return [
+            *_topics(needed, *names),
+            *(Right("topic", name, growth, without="`--add-partitions` fails") for name in names),
+        ]
+    if role is Role.STEER:
+        return _topics(_BOTH, topics.control)
+    return [
+        *_topics(_READ, topics.requests, topics.passed, topics.blocked, topics.rejected),
+        *_topics(_READ, topics.outcomes),
+        Right("group", settings.kafka.group, (Operation.DESCRIBE,)),
+    ]
+
+
+def _of_intercept(settings: Settings) -> list[Right]:
+    topics, kafka = settings.topics, settings.kafka
+    outputs = (topics.passed, topics.blocked, topics.rejected)
+    limits, growth = (Operation.DESCRIBE_CONFIGS,), (Operation.ALTER,)
+    rights = [
+        Right("group", kafka.group, _READ),
+        *_topics(_READ, topics.requests, topics.models, topics.control, topics.consumption),
+        *_topics(_WRITE, *outputs),
+        *_topics(_BOTH, topics.rate_state),
+        *(Right("topic", name, limits, without=_LIMITS) for name in outputs),
+        *(Right("topic", name, growth, without=_GROWTH) for name in outputs),
+        Right("group", feedback_group(settings), _LOOK, without=_LAG),
+        *(Right("topic", name, _LOOK, without=_LAG) for name in (topics.outcomes, topics.joins)),
+    ]
+    if settings.worker.guarantee == "exactly-once":
+        name = transactional_ids(settings)
+        rights.append(Right("transactional-id", name, _WRITE, prefixed=True))
+    return rights
+
+
+def transactional_ids(settings: Settings) -> str:
+    """What the transactional ids of the workers begin with; the partition's number follows."""
+    return f"{settings.kafka.group}-{settings.topics.requests}-"
+
+
+def _topics(operations: tuple[Operation, ...], *names: str) -> list[Right]:
+    return [Right("topic", name, operations) for name in names]
+
+
+class RefusedError(UserError, RuntimeError):
+    """The brokers do not let a client do what it has to; names the resource and the operation."""
+
+
+def refusal(kafka: KafkaSettings, right: Right) -> str:
+    """The sentence about a right that is missing, with the command that grants it."""
+    operations = " and ".join(operation.label for operation in right.operations)
+    return (
+        f"not authorized: {operations} on {right.resource} {right.name!r} "
+        f"({principal(kafka)}); grant it: {grant(kafka, right)}"
+    )
+
+
+def grant(kafka: KafkaSettings, right: Right) -> str:
+    """The command that grants a right."""
+    who = principal(kafka) if principal(kafka).startswith("User:") else "User:NAME"
+    operations = " ".join(f"--operation {operation.label}" for operation in right.operations)
+    where = "--cluster" if right.resource == "cluster" else f"--{right.resource} {right.name}"
+    prefixed = " --resource-pattern-type prefixed" if right.prefixed else ""
+    return (
+        f"kafka-acls --bootstrap-server {kafka.servers[0]} --add --allow-principal {who} "
+        f"{operations} {where}{prefixed}"
+    )
+
+
+def explain_refusal(
+    error: BaseException, kafka: KafkaSettings, rights: Iterable[Right] = ()
+) -> RefusedError | None:
+    """What a refusal in an error, or in one that led to it, is about; None where there is none.
+
+    Args:
+        error: Of a Kafka client.
+        kafka: Who asked.
+        rights: What the role needs: Kafka's refusal names the resource, not the operation.
+    """
+    for cause in causes(error):
+        if not isinstance(cause, KafkaError):
+            continue
+        missing = _missing(cause, kafka, list(rights))
+        if missing is not None:
+            return RefusedError(refusal(kafka, missing))
+    return None
+
+
+def _missing(error: KafkaError, kafka: KafkaSettings, rights: Sequence[Right]) -> Right | None:
+    if isinstance(error, ClusterAuthorizationFailedError):
+        return Right("cluster", "kafka-cluster", (Operation.IDEMPOTENT_WRITE,))
+    names = _named(error)
+    if isinstance(error, GroupAuthorizationFailedError):
+        return _right("group", names or [kafka.group], rights, _READ)
+    if isinstance(error, TransactionalIdAuthorizationFailed):
+        return _right("transactional-id", names or [f"{kafka.group}-"], rights, _WRITE)
+    if isinstance(error, TopicAuthorizationFailedError):
+        return _right("topic", names or ["(not named by the broker)"], rights, _BOTH)
+    return None
+
+
+def _right(
+    resource: Resource, names: Sequence[str], rights: Sequence[Right], usual: tuple[Operation, ...]
+) -> Right:
+    for name in names:
+        for right in rights:
+            same = name.startswith(right.name) if right.prefixed else name == right.name
+            if right.resource == resource and same and not right.without:
+                return right
+    return Right(resource, names[0], usual)
+
+
+def _named(error: KafkaError) -> list[str]:
+    """The resources that an error names: one, or a set of them."""
+    found: list[str] = []
+    for argument in error.args:
+        if isinstance(argument, str):
+            found.append(argument)
+        elif isinstance(argument, set | frozenset | list | tuple):
+            found.extend(str(name) for name in argument)
+    return sorted(found)

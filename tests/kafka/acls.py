@@ -1,0 +1,63 @@
+"""Grants and takes back rights on a cluster with ACLs, as its administrator."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from stream.kafka_cluster import KafkaCluster
+from stream.rights import Right
+
+KINDS = {
+    "topic": ResourceType.TOPIC,
+    "group": ResourceType.GROUP,
+    "transactional-id": ResourceType.TRANSACTIONAL_ID,
+}
+TIMEOUT_S = 30.0
+
+
+def grant(cluster: KafkaCluster, user: str, rights: Iterable[Right]) -> None:
+    """Let ``user`` do what the rights say; roles may need the same ones."""
+    single = dict.fromkeys(
+        replace(r, operations=(o,), without="") for r in rights for o in r.operations
+    )
+    wanted = [binding for right in single for binding in _bindings(AclBinding, user, right)]
+    admin = _admin(cluster)  # what it has begun ends with it
+    for done in admin.create_acls(wanted).values():
+        done.result(TIMEOUT_S)
+
+
+def revoke(cluster: KafkaCluster, user: str, right: Right) -> None:
+    """Take a right back."""
+    gone = _bindings(AclBindingFilter, user, right)
+    admin = _admin(cluster)
+    for done in admin.delete_acls(gone).values():
+        assert done.result(TIMEOUT_S), "nothing was granted"
+
+
+def _bindings(kind: type, user: str, right: Right) -> list:
+    pattern = ResourcePatternType.PREFIXED if right.prefixed else ResourcePatternType.LITERAL
+    return [
+        kind(
+            KINDS[right.resource],
+            right.name,
+            pattern,
+            f"User:{user}",
+            "*",
+            AclOperation[operation.name],
+            AclPermissionType.ALLOW,
+        )
+        for operation in right.operations
+    ]
+
+
+def _admin(cluster: KafkaCluster) -> AdminClient:
+    return AdminClient({"bootstrap.servers": cluster.internal})
