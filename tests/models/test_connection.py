@@ -264,7 +264,7 @@ async def test_one_token_serves_connections_that_open_together() -> None:
     assert await provider.token() != first[0]
 
 
-async def test_a_broker_that_refuses_a_token_is_heard_out() -> None:
+async def test_a_refused_token_is_a_failed_login() -> None:
     """Its reason is acknowledged, upon which it fails the login; no answer is a success."""
     provider = token_provider(oauth(oauth_token_provider="secrets:token_urlsafe"))
     authenticator = conn.OAuthAuthenticator(sasl_oauth_token_provider=provider)
