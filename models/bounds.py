@@ -115,11 +115,11 @@ RETRY_S: Final = (0.5, 60.0)
 #: A change names each setting of a scenario once.
 MAX_CONTROL_BYTES: Final = 65_536
 
-#: Scenarios with a name. One that has no requests yet takes some 3 KB, a busy one 50 KB with the
-#: default window, and a change for all of them is worked out for each.
+#: Scenarios with a name. One that has no requests yet takes some 4 KB, a busy one 25 KB more with
+#: the default window, and a change for all of them is worked out for each.
 MAX_SCENARIOS: Final = 10_000
 #: Passes that may be owed. Beyond a window's length nothing is gained; 1,000 take 100 KB per
-#: scenario and direction (`docs/rate-control.md` has what they buy).
+#: busy scenario (`docs/rate-control.md` has what they buy).
 MAX_SLACK: Final = 1_000.0
 #: Passes per second: from one in a quarter of an hour to more than there are.
 MIN_CAPACITY: Final = 0.001

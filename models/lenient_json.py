@@ -1,7 +1,7 @@
 r"""JSON as exchanges write it: strict, but for halves of surrogate pairs.
 
-Whoever cuts a text to a length may cut an emoji in two, and writes ``"\ud83d"``: an escape that
-says no character. orjson refuses it wherever it stands; here it counts as U+FFFD, the character
+Whoever cuts a text to a length may cut an emoji in two, and writes ``"\ud83d"``: an escape of
+no character. orjson refuses it wherever it stands; here it counts as U+FFFD, the character
 that stands for what cannot be read. All else is as strict as orjson.
 """
 
@@ -19,7 +19,7 @@ REPLACEMENT: Final = rb"\ufffd"
 
 
 def loads(text: str | bytes) -> Any:
-    """The value that a text says.
+    """The value of a text.
 
     Raises:
         orjson.JSONDecodeError: If it is no JSON; its position is that in ``text``.

@@ -131,8 +131,8 @@ def _bytes(value: Any) -> bytes | None:
 
 def _time_of(request: Any) -> int:
     extension = request.get("ext") if isinstance(request, dict) else None
-    said = extension.get("ts") if isinstance(extension, dict) else None
-    return millisecond(said) or 0
+    time = extension.get("ts") if isinstance(extension, dict) else None
+    return millisecond(time) or 0
 
 
 def _stamp(time: Any) -> int:

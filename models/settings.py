@@ -180,7 +180,8 @@ class WorkerSettings(Section):
             filtered before: ``earliest`` (what is still there comes out again), ``latest`` (what
             waits is left out), or ``refuse``. A first start begins at the first request always.
         max_chunk_records: Most requests of one fetch.
-        max_chunk_bytes: Most bytes fetched per partition at a time.
+        max_chunk_bytes: Most bytes fetched per partition at a time, and most that are handed over
+            at a time of all partitions, unpacked.
         max_buffer_bytes: No more is fetched while this much is in flight.
         max_value_bytes: Longer requests go to the dead-letter topic.
         compression: Codec of the batches that Weir writes: outputs, and what feedback writes. The

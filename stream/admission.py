@@ -1,7 +1,7 @@
 """Which requests a join keeps when not all of them fit: a share, by id, so that nothing is biased.
 
-A request is kept or not by the hash of its id alone, whatever becomes of it, and says with which
-share it was kept: weighted with its inverse, the examples stand for all requests. The share is a
+A request is kept or not by the hash of its id alone, whatever becomes of it. The share is
+stored with it: weighted with its inverse, the examples stand for all requests. The share is a
 power of two, so a smaller one keeps a part of what a larger one would. Half of the budget is for
 anything that comes. Beyond it the share is the largest with which the budget lasts, given how many
 bytes arrive per second of stream time, and when those that are held will leave. Nothing that is

@@ -111,7 +111,7 @@ def decode(value: bytes | None, max_bytes: int) -> dict[str, Any]:
 
 
 def _mended(value: bytes, error: orjson.JSONDecodeError) -> Any:
-    """What ``value`` says but for halves of surrogate pairs, which no id may have."""
+    """``value`` with U+FFFD for halves of surrogate pairs, which no id may have."""
     mended = mend(value)
     if mended is None:
         raise _not_json(value, error) from None
@@ -119,10 +119,11 @@ def _mended(value: bytes, error: orjson.JSONDecodeError) -> Any:
         request = orjson.loads(mended)
     except orjson.JSONDecodeError as other:
         raise _not_json(mended, other) from None
-    if type(request) is dict and request.get("id") != orjson.loads(
-        mend(value, _OTHER_CHARACTER) or b""
-    ).get("id"):
-        raise _not_json(value, error) from None
+    identity = request.get("id") if type(request) is dict else None
+    if type(identity) is str and "\ufffd" in identity:
+        changed = orjson.loads(mend(value, _OTHER_CHARACTER) or b"")
+        if changed.get("id") != identity:
+            raise _not_json(value, error) from None
     return request
 
 

@@ -169,7 +169,8 @@ class FeedbackWorker(Service):  # type: ignore[misc]
             await self.sleep(TICK_S)
             lag = consumer_lag(self._app)
             self.metrics.lag(lag)
-            look(self._app, self._health, broker=self._groups.answering)
+            excused = not self._groups.answering or bool(self._incidents.waits)
+            look(self._app, self._health, excused=excused)
             read_all = bool(lag) and all(behind == 0 for behind in lag.values())
             now = self._clock()
             elapsed_ms, last = int((now - last) * 1000), now

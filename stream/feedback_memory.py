@@ -1,4 +1,4 @@
-"""What a person is told about the memory of a feedback worker: how much fits, and what was done."""
+"""Log lines about the memory of a feedback worker: how much fits, and what was left out."""
 
 import logging
 
@@ -56,7 +56,7 @@ class MemoryReport:
         self.changed(partition, join)
 
     def changed(self, partition: int, join: FeedbackJoin) -> None:
-        """Look at a partition after a chunk: warns at 80 %, and tells each change of the share."""
+        """Look at a partition after a chunk: warns at 80 %, and at each change of the share."""
         admission = join.admission
         if admission.full and partition not in self._full:
             self._full.add(partition)

@@ -11,12 +11,12 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError
+from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError, for_code
 from mode import Service
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 EVERY_S: Final = 10.0
 ANSWER_S: Final = 8.0
 """Brokers that take longer count as away."""
+AGAIN_S: Final = 0.5
+"""Between two askings until then."""
 REFRESH_S: Final = 60.0
 """How often it is asked how many partitions the topics have."""
 BROKER: Final = "broker"
@@ -45,11 +47,11 @@ class GroupState:
 
     Attributes:
         lag: Records behind the committed offset, by topic and partition number.
-        members: Consumers in the group; None where the brokers do not tell.
+        members: Consumers in the group.
     """
 
-    lag: Mapping[tuple[str, int], int] = field(default_factory=dict)
-    members: int | None = None
+    lag: Mapping[tuple[str, int], int]
+    members: int
 
 
 def lag(
@@ -106,8 +108,7 @@ class GroupMetrics(Collector):
         for group, state in self._states.items():
             for (topic, partition), records in state.lag.items():
                 lags.add_metric([group, topic, str(partition)], records)
-            if state.members is not None:
-                members.add_metric([group], state.members)
+            members.add_metric([group], state.members)
         yield lags
         yield members
 
@@ -132,7 +133,9 @@ class GroupWatch(Service):  # type: ignore[misc]
         self._partitions: dict[str, list[TopicPartition]] = {}
         self._refreshed_s = 0.0
         self._refused: set[str] = set()
+        self._states: dict[str, GroupState] = {}
         self._since_s: float | None = None
+        self._error: Exception = TimeoutError("no answer")
 
     @property
     def answering(self) -> bool:
@@ -151,16 +154,27 @@ class GroupWatch(Service):  # type: ignore[misc]
 
     async def look(self) -> None:
         """Ask once, and show what came of it."""
+        self._error = TimeoutError("no answer")
         try:
-            self._metrics.show(await asyncio.wait_for(self._ask(), ANSWER_S))
-        except (KafkaError, *_AWAY) as error:
+            self._metrics.show(await asyncio.wait_for(self._until_answered(), ANSWER_S))
+        except TimeoutError:
             await self._disconnect()
-            self._away(error)
+            self._away(self._error)
         else:
             if self._since_s is not None:
                 logger.info("the brokers answer again")
             self._since_s = None
             self._health.met(BROKER)
+
+    async def _until_answered(self) -> Mapping[str, GroupState]:
+        """Ask again while a node is asked that is down: another one may answer."""
+        while True:
+            try:
+                return await self._ask()
+            except (KafkaError, *_AWAY) as error:
+                self._error = error
+                await self._disconnect()
+                await asyncio.sleep(AGAIN_S)
 
     def _away(self, error: Exception) -> None:
         now_s = time.monotonic()
@@ -170,24 +184,25 @@ class GroupWatch(Service):  # type: ignore[misc]
             logger.warning("no broker answers (%s); asking again every %g s", reason, EVERY_S)
         self._health.unmet(BROKER, f"no answer for {now_s - self._since_s:.0f} s")
 
-    async def _ask(self) -> dict[str, GroupState]:
+    async def _ask(self) -> Mapping[str, GroupState]:
         admin, consumer = await self._connected()
         now_s = time.monotonic()
         if not self._partitions or now_s - self._refreshed_s > REFRESH_S:
             self._partitions = await self._topics(admin)
             self._refreshed_s = now_s
-        states = {}
         for group, topics in self._groups.items():
             partitions = [tp for topic in topics for tp in self._partitions.get(topic, ())]
             try:
-                states[group] = await self._group(admin, consumer, group, partitions)
+                self._states[group] = await self._group(admin, consumer, group, partitions)
             except _AWAY:
                 raise
             except KafkaError as error:
-                self._refuse(group, error)
+                if not error.retriable:  # else its coordinator moves; what was known stays
+                    self._states.pop(group, None)
+                    self._refuse(group, error)
             else:
                 self._refused.discard(group)
-        return states
+        return self._states
 
     def _refuse(self, group: str, error: KafkaError) -> None:
         if group not in self._refused:
@@ -206,11 +221,13 @@ class GroupWatch(Service):  # type: ignore[misc]
         group: str,
         partitions: Sequence[TopicPartition],
     ) -> GroupState:
+        # First, for an answer about offsets does not tell that they may not be known.
+        present = await members(admin, group)
         told = await admin.list_consumer_group_offsets(group, partitions=list(partitions) or None)
         committed = {tp: at.offset for tp, at in told.items() if at.offset >= 0}
         begins = await consumer.beginning_offsets(list(partitions))
         ends = await consumer.end_offsets(list(partitions))
-        return GroupState(lag(committed, begins, ends), await members(admin, group))
+        return GroupState(lag(committed, begins, ends), present)
 
     async def _topics(self, admin: AIOKafkaAdminClient) -> dict[str, list[TopicPartition]]:
         wanted = {topic for topics in self._groups.values() for topic in topics}
@@ -239,9 +256,15 @@ class GroupWatch(Service):  # type: ignore[misc]
                     await asyncio.wait_for(client, 1.0)
 
 
-async def members(admin: AIOKafkaAdminClient, group: str) -> int | None:
-    """Consumers in a group now; None where the brokers do not tell."""
+async def members(admin: AIOKafkaAdminClient, group: str) -> int:
+    """Consumers in a group now.
+
+    Raises:
+        KafkaError: If this user may not know.
+    """
     (answer,) = await admin.describe_consumer_groups([group])
     described: Sequence[Any] = answer.groups[0]
     code, _, _, _, _, found, *_ = described
-    return None if code else len(found)
+    if code:
+        raise for_code(code)(group)
+    return len(found)

@@ -50,12 +50,12 @@ class Group:
 
     Attributes:
         name: Its name.
-        members: Consumers in it now; None where the brokers do not tell.
+        members: Consumers in it now.
         places: Where it stands, by partition.
     """
 
     name: str
-    members: int | None
+    members: int
     places: Mapping[TopicPartition, Place]
 
 
@@ -64,7 +64,7 @@ async def show(settings: Settings, group: str) -> Group:
 
     Raises:
         OffsetError: If a topic that it reads is missing.
-        KafkaError: If no broker answers.
+        KafkaError: If no broker answers, or this user may not know.
     """
     admin = AIOKafkaAdminClient(**client_options(settings.kafka))
     consumer = AIOKafkaConsumer(**client_options(settings.kafka), enable_auto_commit=False)
@@ -72,6 +72,7 @@ async def show(settings: Settings, group: str) -> Group:
         await admin.start()
         await consumer.start()
         partitions = await _partitions(admin, groups_of(settings)[group])
+        present = await members(admin, group)
 
         async def committed(admin: AIOKafkaAdminClient) -> dict[TopicPartition, OffsetAndMetadata]:
             found: dict[
@@ -88,7 +89,7 @@ async def show(settings: Settings, group: str) -> Group:
             )
             for tp, end in ends.items()
         }
-        return Group(group, await members(admin, group), places)
+        return Group(group, present, places)
     finally:
         await consumer.stop()
         await admin.close()

@@ -26,7 +26,7 @@ LOOP_S: Final = 30.0
 IDLE_S: Final = 60.0
 """A partition that has work and makes no progress for so long makes the process unready."""
 STALL_S: Final = 600.0
-"""After so much longer, with brokers that answer, a restart is the only hope."""
+"""After so much longer, with brokers that answer and no cause known, a restart is the only hope."""
 
 
 def starting(health: Health) -> None:
@@ -34,14 +34,14 @@ def starting(health: Health) -> None:
     health.beat(EVENT_LOOP, START_S)
 
 
-def look(app: faust.App, health: Health, *, broker: bool) -> None:
+def look(app: faust.App, health: Health, *, excused: bool) -> None:
     """Bring `health` up to date.
 
     Args:
         app: The app.
         health: Its health.
-        broker: Whether the brokers answer; without them nothing can go on, nor would it after a
-            restart.
+        excused: Whether nothing can go on for a cause that a restart would not mend: brokers that
+            do not answer, a topic that is missing.
     """
     health.beat(EVENT_LOOP, LOOP_S)
     if joined(app):
@@ -53,7 +53,7 @@ def look(app: faust.App, health: Health, *, broker: bool) -> None:
         health.unmet(PROGRESS, idle)
     else:
         health.met(PROGRESS)
-    if not idle or not broker:
+    if not idle or excused:
         health.beat(PROGRESS, STALL_S)
 
 

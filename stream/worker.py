@@ -126,7 +126,8 @@ class InterceptWorker(Service):  # type: ignore[misc]
         while not self.should_stop:
             lag = consumer_lag(self._app)
             self.metrics.lag(lag)
-            look(self._app, self._health, broker=self._groups.answering)
+            excused = not self._groups.answering or bool(self._incidents.waits)
+            look(self._app, self._health, excused=excused)
             if self._interceptor.model is None:
                 self._health.unmet(MODEL, "none serves: everything passes")
             else:

@@ -96,7 +96,7 @@ class TrainerDaemon:
         self._disk_is_full = False
         self._fresh = 0
         self._looked_at = 0.0
-        self._flushed_at = self._rebuilt_at = self._spoke_at = clock()
+        self._flushed_at = self._rebuilt_at = self._logged_at = clock()
         self._retry_at: float | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -114,7 +114,7 @@ class TrainerDaemon:
                 if rebuilding is not None and rebuilding.done():
                     self._rebuilt(succeeded=rebuilding.result())
                     rebuilding = None
-                if rebuilding is None and self._due() and self._flush():
+                if rebuilding is None and self._due() and not self._disk_is_full and self._flush():
                     rebuilding = asyncio.create_task(self._rebuilder.rebuild())
                     self._rebuilt_at, self._fresh, self._retry_at = self._clock(), 0, None
                 await self._heartbeat(rebuilding=rebuilding is not None)
@@ -147,7 +147,7 @@ class TrainerDaemon:
         )
 
     async def _turn(self) -> None:
-        """Tell that the event loop turns, whatever is waited for."""
+        """Beat while the event loop turns, whatever is waited for."""
         while True:
             self._health.beat(EVENT_LOOP, LOOP_S)
             await asyncio.sleep(1.0)
@@ -246,8 +246,8 @@ class TrainerDaemon:
             self._health.met(BROKER)
             if not self._disk_is_full:
                 self.metrics.progressed(now)
-        if now - self._spoke_at >= HEARTBEAT_S:
-            self._spoke_at = now
+        if now - self._logged_at >= HEARTBEAT_S:
+            self._logged_at = now
             await self._reader.grow(self._store.offsets)
             logger.info(
                 "%d examples stored, %d not consumed yet, %d new mature ones; %s",

@@ -16,6 +16,7 @@ import polars as pl
 
 from models.features import FeatureSpec
 from models.tasks import TaskSet
+from trainer.parts import DamagedPartError, verify
 
 #: Rows of a file of the snapshot.
 FILE_ROWS: Final = 65_536
@@ -86,6 +87,7 @@ def _newest(
     columns: list[pl.DataFrame] = []
     for part in parts:
         try:
+            verify(part)
             columns.append(
                 pl.scan_parquet(part, glob=False)
                 .select(
@@ -96,7 +98,7 @@ def _newest(
                 )
                 .collect()
             )
-        except pl.exceptions.PolarsError as error:
+        except (DamagedPartError, pl.exceptions.PolarsError) as error:
             unreadable[part] = str(error)
             continue
         read.append(part)

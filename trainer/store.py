@@ -19,6 +19,7 @@ from models.errors import UserError
 from models.examples import WEIGHT, example_schema
 from models.tasks import TaskSet
 from stream.records import TrainingExample
+from trainer.parts import DamagedPartError, seal, verify
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +31,6 @@ _ASIDE: Final = ".unreadable"
 
 class StoreError(UserError, RuntimeError):
     """A store that cannot be used; the message names file and column."""
-
-
-class DamagedPartError(StoreError):
-    """A part that is no whole Parquet file."""
 
 
 class ExampleStore:
@@ -112,6 +109,7 @@ class ExampleStore:
             raise OSError(f"{unfinished}: {error}") from error
         unfinished.unlink()
         _sync(self.path)
+        seal(part)
         self._parts[part] = len(examples)
         self._offsets = following
 
@@ -129,6 +127,7 @@ class ExampleStore:
     def _check(self, part: Path) -> int:
         """Rows of a part."""
         try:
+            verify(part)
             found = pl.read_parquet_schema(part)
             rows: int = pl.scan_parquet(part).select(pl.len()).collect().item()
         except pl.exceptions.PolarsError as error:

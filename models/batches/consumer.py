@@ -13,11 +13,11 @@ from functools import partial
 from types import FunctionType
 from typing import Any, Self, cast
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer.fetcher import Fetcher, FetchResult
 
 from models.batches.codecs import Unpacker
-from models.batches.reader import Bounds, Fetched, PartitionReader
+from models.batches.reader import Bounds, Fetched, PartitionReader, Room
 from models.batches.refused import RefusedBatch
 from models.batches.wire import RecordSet
 from models.bounds import MAX_UNPACKED_BYTES
@@ -67,21 +67,36 @@ class BoundedFetcher(Fetcher):  # type: ignore[misc]
     """aiokafka's fetcher, whose batches are read within bounds.
 
     Args:
-        bounds: From the most bytes that are fetched of a partition to how they are read.
+        bounds: From the most bytes that are handed over at a time to how they are read; it is as
+            many as are fetched of a partition.
         rest: As of aiokafka's.
     """
 
-    def __init__(self, bounds: Callable[[int], Bounds], *rest: Any, **options: Any) -> None:
+    def __init__(self, bounds: Callable[[int, Room], Bounds], *rest: Any, **options: Any) -> None:
         super().__init__(*rest, **options)
+        self._room = Room(self._max_partition_fetch_bytes)
         self._proc_fetch_request = rebound(
             Fetcher._proc_fetch_request,
             MemoryRecords=RecordSet,
-            PartitionRecords=partial(PartitionReader, bounds(self._max_partition_fetch_bytes)),
+            PartitionRecords=partial(PartitionReader, bounds(self._room.left, self._room)),
             FetchResult=BoundedResult,
         ).__get__(self)
 
-    fetched_records = rebound(Fetcher.fetched_records, FetchResult=BoundedResult)
+    _fetched_records = rebound(Fetcher.fetched_records, FetchResult=BoundedResult)
     next_record = rebound(Fetcher.next_record, FetchResult=BoundedResult)
+
+    async def fetched_records(
+        self,
+        partitions: Any,
+        timeout: float = 0,  # noqa: ASYNC109 - aiokafka's signature
+        max_records: int | None = None,
+    ) -> dict[TopicPartition, list[Fetched]]:
+        """Records of some partitions, in bounded pieces; see aiokafka."""
+        self._room.left = self._max_partition_fetch_bytes
+        found: dict[TopicPartition, list[Fetched]] = await self._fetched_records(
+            partitions, timeout, max_records
+        )
+        return found
 
 
 class BoundedConsumer(AIOKafkaConsumer):  # type: ignore[misc]

@@ -29,17 +29,18 @@ from models.batches.wire import (
 )
 from models.bounds import MAX_HEADERS
 
-#: The records of a batch that unpacks to more than this are measured before they are read; if one
-#: of them is longer than `LARGE_RECORD`, or they are more than `MANY_RECORDS`, they are read one by
-#: one: 16 MiB may be eight million headers, of 64 bytes in memory each.
+#: A batch that unpacks to more than this may be eight million headers, of a hundred bytes in memory
+#: each. So its records are measured before they are read, and no more of them are read at a time
+#: than would be so long together; if one is longer than `LARGE_RECORD`, or they are more than
+#: `MANY_RECORDS`, they are read one by one.
 LARGE_BATCH: Final = 1_048_576
 LARGE_RECORD: Final = 262_144
 MANY_RECORDS: Final = 65_536
 #: Most records handed over at a time where the caller does not say.
 MOST_RECORDS: Final = 10_000
 
-#: What a header takes in memory, at least; on the wire it may take two bytes.
-HEADER_BYTES_HELD: Final = 64
+#: What a header takes in memory (72 bytes and its texts); on the wire it may take two bytes.
+HEADER_BYTES_HELD: Final = 160
 
 _OFFSET: Final = attrgetter("offset")
 _HEADERS: Final = attrgetter("headers")
@@ -47,6 +48,13 @@ _LEGACY_CODEC: Final = 0x07
 _LEGACY_ATTRIBUTES_AT: Final = 17
 
 Fetched: TypeAlias = ConsumerRecord | RefusedBatch
+
+
+@dataclass(slots=True)
+class Room:
+    """Bytes that may still be handed over; what all partitions of a fetch share."""
+
+    left: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +65,16 @@ class Bounds:
         unpacker: Unpacks batches, within its limit.
         refused: Called with everything that is refused.
         keep: Whether a refused batch is handed over among the records; else it is left out.
-        max_bytes: What is handed over at a time ends with the batch that goes
-            beyond this; a header counts as `HEADER_BYTES_HELD`.
+        room: What the partitions of a fetch share; whoever fetches fills it up to `max_bytes`.
+        max_bytes: What is handed over at a time ends with the records that go beyond this; a header
+            counts as `HEADER_BYTES_HELD`.
     """
 
     unpacker: Unpacker
     refused: Callable[[RefusedBatch], None]
     keep: bool
     max_bytes: int
+    room: Room
 
 
 class PartitionReader(PartitionRecords):  # type: ignore[misc]
@@ -84,6 +94,7 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
         self._header: Header | None = None  # its header; None for those before format 2
         self._end = 0  # offset behind it
         self._one_by_one = False
+        self._piece = MOST_RECORDS  # most records of that batch to be read at a time
 
     @property
     def exhausted(self) -> bool:
@@ -91,20 +102,21 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
         return self._batch is None and not self._records.has_next()
 
     def __next__(self) -> Fetched:
+        self._bounds.room.left = self._bounds.max_bytes
         for record in self.take(1):
             return record
         raise StopIteration
 
     def take(self, most: int | None) -> list[Fetched]:
-        """The next records, `most` at most; none at the end of what was fetched.
+        """The next records, `most` at most; none at the end of what was fetched, or without room.
 
         Raises:
             CorruptBatchError: At a batch whose checksum is wrong; it is to be fetched again.
         """
         most = MOST_RECORDS if most is None else most
-        room = self._bounds.max_bytes
+        room = self._bounds.room
         taken: list[Fetched] = []
-        while len(taken) < most and room > 0:
+        while len(taken) < most and room.left > 0:
             if self._batch is None:
                 raw = self._records.peek()
                 if raw is None:
@@ -115,9 +127,10 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
                     raise self._corrupt(raw)
                 self._open(raw, taken)
             if self._batch is not None:
-                room -= len(self._plain)
-                records = self._read(most - len(taken))
-                room -= HEADER_BYTES_HELD * sum(map(len, map(_HEADERS, records)))
+                share = len(self._plain) / max(self._header.records if self._header else 1, 1)
+                records = self._read(min(most - len(taken), self._piece))
+                room.left -= int(share * len(records)) + 1
+                room.left -= HEADER_BYTES_HELD * sum(map(len, map(_HEADERS, records)))
                 taken += records
         return taken
 
@@ -181,12 +194,14 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
 
     def _iterate(self, plain: bytes | memoryview, head: Header) -> None:
         self._plain = plain
-        if len(plain) > LARGE_BATCH and (
-            head.records > MANY_RECORDS
-            or longest_record(plain, HEADER_BYTES, head.records) > LARGE_RECORD
-        ):
-            self._batch, self._one_by_one = self._carefully(), True
-            return
+        self._piece = MOST_RECORDS
+        if len(plain) > LARGE_BATCH:
+            many = head.records > MANY_RECORDS
+            longest = len(plain) if many else longest_record(plain, HEADER_BYTES, head.records)
+            if longest > LARGE_RECORD:
+                self._batch, self._one_by_one = self._carefully(), True
+                return
+            self._piece = LARGE_BATCH // max(longest, 1)
         self._batch = chain(DefaultRecordBatch(plain))  # it may be iterated over once only
         position = self.next_fetch_offset
         if head.base_offset < position:

@@ -50,7 +50,7 @@ class Feature:
         part: time: which calendar part; None for other kinds.
         utc_offset: time: where the minutes to add may lie, tried in order; UTC where none is.
         record_time: time: whether the record's own timestamp is the last place.
-        zeros_missing: categorical: whether a text of zeros and hyphens alone says none.
+        zeros_missing: categorical: whether a text of zeros and hyphens alone is missing.
         parts: cross: the names of the features that are combined.
     """
 

@@ -128,7 +128,9 @@ class _Numbers:
     def _numeric_values(self, columns: Columns, count: int) -> list[Floats]:
         """Every reading's values end to end: in one go unless some are no numbers."""
         values = chain.from_iterable(
-            repeat(np.nan, count) if columns.nothing_at(steps) else _said(steps, columns, np.nan)
+            repeat(np.nan, count)
+            if columns.nothing_at(steps)
+            else _values_at(steps, columns, np.nan)
             for steps in self._numeric
         )
         try:
@@ -137,8 +139,8 @@ class _Numbers:
             return [_numbers(steps, columns, count) for steps in self._numeric]
 
 
-def _said(steps: Steps, columns: Columns, default: Any = None) -> Iterable[Any]:
-    """The N values at a path; where it reaches many, the first that says a finite number."""
+def _values_at(steps: Steps, columns: Columns, default: Any = None) -> Iterable[Any]:
+    """The N values at a path; where it reaches many, the first that is a finite number."""
     if EACH not in steps:
         return columns.values(steps, default)
     return map(_first_number, columns.elements(steps))
@@ -150,9 +152,9 @@ def _first_number(values: Iterable[Any]) -> float:
 
 def _numbers(steps: Steps, columns: Columns, count: int) -> Floats:
     try:
-        return np.fromiter(list(_said(steps, columns, np.nan)), np.float64, count)
+        return np.fromiter(list(_values_at(steps, columns, np.nan)), np.float64, count)
     except (TypeError, ValueError, OverflowError):
-        return np.fromiter(map(number_of, _said(steps, columns)), np.float64, count)
+        return np.fromiter(map(number_of, _values_at(steps, columns)), np.float64, count)
 
 
 def _counts(steps: Steps, columns: Columns, count: int) -> Floats:
@@ -214,8 +216,8 @@ def _time_rows(feature: Feature, columns: Columns, records_N: npt.NDArray[np.int
         _fill(times_N, milliseconds(records_N.astype(np.float64)))
     minutes_N = np.full(count, np.nan)
     for path in feature.utc_offset:
-        said_N = _numbers(path.steps, columns, count)
-        _fill(minutes_N, np.where(np.abs(said_N) <= MAX_UTC_OFFSET, said_N, np.nan))
+        found_N = _numbers(path.steps, columns, count)
+        _fill(minutes_N, np.where(np.abs(found_N) <= MAX_UTC_OFFSET, found_N, np.nan))
     times_N += np.nan_to_num(minutes_N) * _MS_PER_MINUTE
     known_N = ~np.isnan(times_N)
     values_N = _calendar(np.where(known_N, times_N, 0.0), feature.part)

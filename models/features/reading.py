@@ -21,7 +21,7 @@ _KEYS: Final[dict[Kind, frozenset[str]]] = {
     "cross": frozenset({"of", "size"}),
 }
 RECORD_TIME: Final = "$timestamp"
-"""What a time feature's ``path`` says for the timestamp of the request's record."""
+"""In a time feature's ``path``: the timestamp of the request's record."""
 _MAX_PLACES: Final = 16
 _MAX_PLUS: Final = 1_000_000
 _MAX_SLOTS: Final = 64

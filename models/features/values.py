@@ -66,7 +66,7 @@ def split_tags(text: Any, separator: str) -> list[str]:
 
 
 def list_of(value: Any) -> list[Any]:
-    """The list that a value says: itself, the parts of a text between commas, or a value alone."""
+    """A value as a list: itself, the parts of a text between commas, or a value alone."""
     if type(value) is list:
         return value
     return parts_of(value, ",")
@@ -80,7 +80,7 @@ def parts_of(value: Any, separator: str) -> list[Any]:
 
 
 def inside(value: Any) -> Any:
-    """What a text that holds JSON says, None for one that does not; an object as it is."""
+    """The JSON inside of a text, None where there is none; an object as it is."""
     if type(value) is not str:
         return value if type(value) is dict else None
     try:
@@ -101,9 +101,9 @@ def milliseconds(times_N: Floats) -> Floats:
     return found_N
 
 
-def millisecond(said: Any) -> int | None:
-    """:func:`milliseconds` of one JSON value, whole ones; None for what says no time."""
-    time = number_of(said)
+def millisecond(value: Any) -> int | None:
+    """:func:`milliseconds` of one JSON value, whole ones; None for what is no time."""
+    time = number_of(value)
     for unit, times, parts in _UNITS:
         if EARLIEST_S * unit <= time < LATEST_S * unit:
             return int(time * times / parts)

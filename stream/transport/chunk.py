@@ -51,7 +51,7 @@ class Chunk:
             there are fewer records than offsets; at the end of a partition perhaps none.
         start: Offset at which the chunk before it ended; the first record's where none is known.
         next_offset: Offset at which the next chunk starts.
-        size: Bytes of all keys and values, and what headers take at least.
+        size: Bytes of all keys and values, and what headers take in memory, about.
         fetched_s: When it was handed over, in seconds of the monotonic clock.
     """
 

@@ -358,7 +358,7 @@ def _bytes(part: Callable[[Any], bytes | None], records: Iterable[Any]) -> int:
 
 
 def _header_bytes(records: Iterable[Any]) -> int:
-    """Bytes that the headers of all records take in memory, at least."""
+    """Bytes that the headers of all records take in memory, about."""
     return HEADER_BYTES_HELD * sum(map(len, map(_HEADERS, records)))
 
 

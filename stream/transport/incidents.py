@@ -83,6 +83,15 @@ class Incidents:
             registry=registry,
         )
         self._throttled_s = 0.0
+        self._waits: set[str] = set()
+
+    @property
+    def waits(self) -> frozenset[str]:
+        """What waits for a cause that is known and told: topics, and partitions of them.
+
+        No restart mends any of it.
+        """
+        return frozenset(self._waits)
 
     def missed(self, topic: str, partition: int, start: int, end: int) -> None:
         """The offsets [start, end) were deleted before they were read."""
@@ -118,6 +127,7 @@ class Incidents:
     def held(self, error: CorruptBatchError, retry_s: float) -> None:
         """A partition waits at a corrupt batch."""
         self._held.labels(error.topic, str(error.partition)).set(1)
+        self._waits.add(f"{error.topic}[{error.partition}]")
         logger.error(
             "%s, so this partition waits and the others go on; reading it again in %.0f s. If no "
             "replica has it whole, skip it: stop the workers, and `weir offsets reset --to %d "
@@ -128,6 +138,7 @@ class Incidents:
     def read_on(self, topic: str, partition: int) -> None:
         """A partition that waited goes on, or went to another worker."""
         self._held.remove(topic, str(partition))
+        self._waits.discard(f"{topic}[{partition}]")
 
     def refused(self, topic: str, partition: int, sources: Sequence[int], why: str) -> None:
         """A topic did not take the outputs of these source offsets, which are dead letters now."""
@@ -147,12 +158,14 @@ class Incidents:
         """Writes to topics have been waiting for some time, each for a reason."""
         for topic, why in reasons.items():
             self._waiting.labels(topic).set(1)
+            self._waits.add(topic)
             logger.error("%s: writes have been waiting for %.0f s: %s", topic, seconds, why)
 
     def writing(self, topics: Iterable[str]) -> None:
         """Writes to these topics go on."""
         for topic in topics:
             self._waiting.labels(topic).set(0)
+            self._waits.discard(topic)
             logger.info("%s: writes go on", topic)
 
     def throttled(self, seconds: float) -> None:

@@ -24,6 +24,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import InvalidTimestampError, KafkaError, UnknownTopicOrPartitionError
 from aiokafka.producer import sender
+from aiokafka.protocol import produce
 
 from stream.transport.incidents import Incidents
 
@@ -90,6 +91,13 @@ class AddPartitionsHandler(sender.AddPartitionsToTxnHandler):  # type: ignore[mi
         return pause_s
 
 
+class ProduceRequest(produce.ProduceRequest):  # type: ignore[misc]
+    """A produce request in the first version whose answer names records; aiokafka stops at 7."""
+
+
+ProduceRequest._CLASSES = (*produce.ProduceRequest._CLASSES, produce.ProduceRequest_v8)
+
+sender.ProduceRequest = ProduceRequest
 sender.SendProduceReqHandler = ProduceHandler
 sender.AddPartitionsToTxnHandler = AddPartitionsHandler
 

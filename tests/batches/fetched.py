@@ -9,7 +9,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.util import calc_crc32c, encode_varint
 
 from models.batches import CODECS, RefusedBatch, Unpacker, compress
-from models.batches.reader import Bounds, Fetched, PartitionReader
+from models.batches.reader import Bounds, Fetched, PartitionReader, Room
 from models.batches.wire import RecordSet
 
 AT = TopicPartition("requests", 3)
@@ -59,12 +59,20 @@ def batch(rows: Sequence[Row], base: int = 0, codec: str = "none", attributes: i
                  attributes=attributes | CODECS[codec])  # fmt: skip
 
 
+class Reader(PartitionReader):
+    """A reader whose every piece is that of a fetch of its own."""
+
+    def take(self, most: int | None) -> list[Fetched]:
+        self._bounds.room.left = self._bounds.max_bytes
+        return super().take(most)
+
+
 def reader(
     data: bytes, *, start: int = 0, limit: int = 4_000_000, keep: bool = True, room: int = 1 << 20
 ) -> tuple[PartitionReader, list[RefusedBatch]]:
     refused: list[RefusedBatch] = []
-    bounds = Bounds(Unpacker(limit), refused.append, keep, room)
-    return PartitionReader(bounds, AT, RecordSet(data), [], start, None, None, True, 1), refused
+    bounds = Bounds(Unpacker(limit), refused.append, keep, room, Room(room))
+    return Reader(bounds, AT, RecordSet(data), [], start, None, None, True, 1), refused
 
 
 def read(data: bytes, most: int = 7, **options: Any) -> list[Fetched]:

@@ -208,6 +208,11 @@ def test_what_is_handed_over_at_a_time_is_bounded_by_records_and_bytes() -> None
     data = b"".join(batch(many, 10 * n, "zstd") for n in range(5))
     reading, _ = reader(data, room=1_200_000)
     assert len(reading.take(None)) == 10
+    long: list[Row] = [(1, None, b"", [(b"", None)] * 60_000)] * 100
+    reading, refused = reader(batch(long, codec="zstd"), room=8_000_000, limit=16_000_000)
+    assert len(reading.take(2000)) == 8  # of 120 kB each: 480,000 headers
+    assert len(list(reading)) == 92
+    assert not refused
     tiny: list[Row] = [(1, None, None, [])] * 60_000
     reading, _ = reader(batch(tiny, codec="gzip"))
     assert len(reading.take(None)) == 10_000
@@ -222,6 +227,21 @@ def test_a_wrong_checksum_names_the_batch_and_loses_nothing_before_it() -> None:
         reading.take(100)
     assert reading.exhausted
     assert reading.next_fetch_offset == 10  # it is fetched again
+
+
+@pytest.mark.parametrize("count", [-(2**31), -1, 0, 1, 9, 11, 2**31 - 1])
+@pytest.mark.parametrize("last_delta", [-(2**31), -1, 0, 5, 9, 2**31 - 1])
+def test_a_header_that_tells_other_numbers_than_there_are_records(
+    count: int, last_delta: int
+) -> None:
+    """Reading goes on behind what the header covers; of refused records the offsets are its."""
+    strange = frame(payload_of(GOOD), base=5, count=count, first=1000, last_delta=last_delta)
+    after = 5 + max(last_delta, 0) + 1
+    found = read(strange + batch(GOOD, after), start=5)
+    assert [row_of(record) for record in found[-10:]] == GOOD
+    assert [record.offset for record in found[-10:]] == list(range(after, after + 10))
+    offsets = [record.offset for record in found]
+    assert offsets == sorted(set(offsets))
 
 
 def test_a_batch_that_is_cut_off_waits_for_the_next_fetch() -> None:

@@ -19,7 +19,7 @@ from aiokafka import TopicPartition
 
 from models.batches import Unpacker
 from models.batches.codecs import CODECS, compress
-from models.batches.reader import Bounds, PartitionReader
+from models.batches.reader import Bounds, PartitionReader, Room
 from models.batches.wire import RecordSet
 from stream.interceptor import OutputRecord
 from stream.transport.batches import MAX_BATCH_BYTES, pack
@@ -65,7 +65,9 @@ def write(records: Sequence[OutputRecord], codec: str) -> list[bytes]:
 
 
 def read(batches: Sequence[bytes]) -> int:
-    bounds = Bounds(Unpacker(1 << 24), lambda _: None, keep=True, max_bytes=1 << 23)
+    bounds = Bounds(
+        Unpacker(1 << 24), lambda _: None, keep=True, max_bytes=1 << 40, room=Room(1 << 40)
+    )
     count = 0
     for batch in batches:
         at = TopicPartition("out", 0)

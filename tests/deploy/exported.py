@@ -48,6 +48,19 @@ def worker() -> CollectorRegistry:
     return _whole(metrics.registry, "worker", (*CONDITIONS, MODEL))
 
 
+def incidents() -> CollectorRegistry:
+    """What an intercept worker or a feedback worker exports once its topics have misbehaved."""
+    registry = CollectorRegistry()
+    happened = Incidents(registry)
+    happened.missed("bid-requests", 0, 5, 9)
+    happened.offsets_missing("bid-requests", {0: 5}, "earliest")
+    happened.held(CorruptBatchError("bid-requests", 0, 5, 9), 1.0)
+    happened.waiting({"bid-requests-passed": "no leader"}, 5.0)
+    happened.refused("bid-requests-passed", 0, [5], "its timestamp")
+    happened.throttled(1.0)
+    return registry
+
+
 def feedback() -> CollectorRegistry:
     """A feedback worker."""
     metrics = FeedbackMetrics()

@@ -90,6 +90,8 @@ def worker(name: str) -> Series:
         f'weir_verdicts_total{{{at},verdict="pass",reason="score"}}': rising(200),
         f"weir_intercepts_due_total{{{at}}}": rising(300),
         f"weir_capacity{{{at}}}": flat(0),
+        f"weir_distrusted_stamps_total{{{at}}}": rising(1),
+        f"weir_throttled_seconds_total{{{at}}}": flat(0),
         f"weir_fail_open{{{at}}}": flat(0),
         f"weir_fleet_shared{{{at}}}": flat(1),
         f"weir_model_age_seconds{{{at}}}": rising(1, 40 * 86_400),  # what ships is weeks old
@@ -109,6 +111,7 @@ def feedback(name: str = "f") -> Series:
         f'{event}"requests"}}': rising(400),
         f'{event}"joined"}}': rising(200),
         f'{event}"held"}}': rising(1),
+        f'weir_feedback_keep_share{{instance="{name}",partition="0"}}': flat(1),
     }
 
 
@@ -122,6 +125,7 @@ def trainer(name: str = "t") -> Series:
         f"weir_trainer_lag{{{at}}}": flat(100),
         f'weir_trainer_rebuilds_total{{{at},result="published"}}': flat(1),
         f'weir_trainer_rebuilds_total{{{at},result="failed"}}': flat(0),
+        f'weir_trainer_errors_total{{{at},kind="fetch"}}': flat(1),
     }
 
 
@@ -168,7 +172,9 @@ def with_scenarios(series: Series) -> None:
 
 def no_traffic(series: Series) -> None:
     """Nothing comes for an hour, and nothing waits but a marker at each partition's end."""
-    change(series, "requests_total|verdicts_total|due_total|rejects_total|chunk", stopped)
+    change(
+        series, "requests_total|verdicts_total|due_total|rejects_total|distrusted|chunk", stopped
+    )
     change(series, "group_lag", flat(1))
 
 
@@ -205,16 +211,6 @@ def refused(series: Series) -> None:
     series['weir_refused_messages_total{instance="a",topic="control"}'] = f"_x{HEALTHY} 1x{LENGTH}"
 
 
-def topic_event(metric: str, value: float) -> Callable[[Series], None]:
-    """A worker reports that something befell a partition of a topic."""
-
-    def happen(series: Series) -> None:
-        name = f'{metric}{{instance="a",topic="bid-requests",partition="0"}}'
-        series[name] = f"_x{HEALTHY} {value:g}+0x{LENGTH}"
-
-    return happen
-
-
 def rate_off(series: Series) -> None:
     """A worker blocks two points more than it should."""
     change(series, 'verdict="block"', until_then(rising(300), "360000+9900x200"))
@@ -238,6 +234,13 @@ def artifact_missing(series: Series) -> None:
 def always(pattern: str, values: str) -> Callable[[Series], None]:
     """A change of some series."""
     return lambda series: change(series, pattern, values)
+
+
+def begins(name: str, partition: str = "") -> Callable[[Series], None]:
+    """A series that is not there before something happened, and 1 from then on."""
+    more = f",partition={partition}" if partition else ""
+    at = f'{{instance="a",topic="bid-requests"{more}}}'
+    return lambda series: series.update({name + at: f"_x{HEALTHY} 1+0x{LENGTH}"})
 
 
 QUIET: Mapping[str, Callable[[Series], None]] = {
@@ -266,17 +269,28 @@ FIRING: Mapping[str, tuple[Callable[[Series], None], int, set[str]]] = {
         always('fate="(joined|held)"', stops(200)), 45, {"WeirOutcomesStopped"},
     ),
     "artifact missing": (artifact_missing, 25, {"WeirFailOpen", "WeirModelRefused"}),
-    "retention passed": (topic_event("weir_records_missed_total", 400), 21, {
-        "WeirRequestsMissed",
-    }),
-    "retention passed long ago": (topic_event("weir_records_missed_total", 400), 100, set()),
-    "offsets gone": (topic_event("weir_offsets_missing_total", 1), 21, {"WeirOffsetsMissing"}),
-    "output topic missing": (topic_event("weir_topic_waiting", 1), 23, {"WeirTopicWaiting"}),
-    "corrupt batch": (topic_event("weir_partition_held", 1), 23, {"WeirPartitionHeld"}),
     "garbage": (garbage, 30, {"WeirRejectsSpike"}),
     "garbage on control": (refused, 23, {"WeirMessagesRefused"}),
     "shared rate lost": (
         always('shared{instance="a"', until_then(flat(1), f"0x{LENGTH}")), 26, {"WeirRateAlone"},
+    ),
+    "retention": (begins("weir_records_missed_total", '"0"'), 23, {"WeirRecordsLost"}),
+    "offsets expired": (begins("weir_offsets_missing_total"), 23, {"WeirOffsetsMissing"}),
+    "corrupt batch": (begins("weir_partition_held", '"0"'), 23, {"WeirPartitionHeld"}),
+    "output missing": (begins("weir_topic_waiting"), 23, {"WeirTopicWaiting"}),
+    "timestamps refused": (begins("weir_outputs_refused_total"), 23, {"WeirOutputsRefused"}),
+    "quota": (
+        always("throttled", until_then(flat(0), f"0+15x{LENGTH}")), 40, {"WeirThrottled"},
+    ),
+    "a clock that is wrong": (
+        always("distrusted", until_then(rising(1), f"1200+3000x{LENGTH}")), 40,
+        {"WeirClocksDistrusted"},
+    ),
+    "too much for the join": (
+        always("keep_share", until_then(flat(1), f"0.5+0x{LENGTH}")), 32, {"WeirJoinShort"},
+    ),
+    "a full disk": (
+        always('kind="fetch"', until_then(flat(1), f"1+3x{LENGTH}")), 30, {"WeirTrainerErrors"},
     ),
     "rate off": (rate_off, 45, {"WeirRateOffTarget"}),
     "capacity jammed": (jammed, 45, {"WeirCapacityUnused"}),

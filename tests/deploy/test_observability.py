@@ -35,7 +35,8 @@ def samples(registry: CollectorRegistry) -> Exported:
 def everything() -> Exported:
     """What all roles export once everything has happened to them."""
     found: Exported = {}
-    for registry in (exported.worker(), exported.feedback(), exported.trainer()):
+    roles = (exported.worker, exported.feedback, exported.trainer, exported.incidents)
+    for registry in (role() for role in roles):
         for name, labels in samples(registry).items():
             for label, values in labels.items():
                 found.setdefault(name, {}).setdefault(label, set()).update(values)

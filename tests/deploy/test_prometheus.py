@@ -72,8 +72,11 @@ async def test_every_panel_and_alert_finds_its_series(tmp_path: Path) -> None:
     panels = [filled(query) for query in board_queries() if not query.startswith("label_values")]
     wanted = {*panels, *(each for query in alert_queries() for each in selectors(query))}
     ports = {role: free_port() for role in ("worker", "feedback")}
-    trainer, thread = start_http_server(0, "127.0.0.1", exported.trainer())
-    ports["trainer"] = trainer.server_port
+    recorded = {
+        name: start_http_server(0, "127.0.0.1", registry)
+        for name, registry in (("trainer", exported.trainer()), ("topics", exported.incidents()))
+    }
+    ports |= {name: server.server_port for name, (server, _) in recorded.items()}
     with EmbeddedBroker(tmp_path / "broker.log") as broker:
         settings = Settings().override(
             {"kafka.bootstrap": broker.bootstrap, "kafka.session_timeout_s": 6.0}
@@ -96,9 +99,13 @@ async def test_every_panel_and_alert_finds_its_series(tmp_path: Path) -> None:
                     rule["alert"] for group in ALERTS["groups"] for rule in group["rules"]
                 }
                 assert [rule for rule in server.rules() if rule["health"] != "ok"] == []
-                assert server.fired(600) == {"WeirMessagesRefused", "WeirModelRefused"}
-    trainer.shutdown()
-    thread.join()
+                assert server.fired(600) == {
+                    "WeirMessagesRefused", "WeirModelRefused",
+                    "WeirRecordsLost", "WeirOffsetsMissing", "WeirOutputsRefused",  # recorded ones
+                }  # fmt: skip
+    for server_of_one, thread in recorded.values():
+        server_of_one.shutdown()
+        thread.join()
 
 
 async def asked(

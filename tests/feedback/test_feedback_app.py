@@ -242,7 +242,7 @@ async def processed(settings: Settings, topic: str) -> None:
         while await eye.getmany(timeout_ms=300):
             pass
         ends = {tp: await eye.position(tp) for tp in tps}
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while any([(await eye.committed(tp) or 0) < ends[tp] for tp in tps]):
             assert time.monotonic() < deadline, f"{topic} was not processed: {ends}"
             await asyncio.sleep(0.1)
@@ -265,3 +265,50 @@ def check_content(example: TrainingExample, start: int) -> None:
     assert example.features == spec.extractor().extract([request], times_N)[0].tolist()
     assert (example.ts, example.spec) == (start + 5, spec.hash)
     assert example.decision == Decision("m1", 0.05, 0.5, Reason.SCORE, 1.0, 5)
+
+
+@pytest.mark.broker
+@pytest.mark.slow
+async def test_a_worker_whose_memory_fills_keeps_a_share_that_stands_for_all(
+    hasty_settings: Settings, tmp_path: Path
+) -> None:
+    """Thrice what fits comes: a share is kept by id, told, weighed, and finished with labels."""
+    feedback = hasty_settings.feedback.model_copy(update={"max_memory_bytes": 4_194_304})
+    settings = hasty_settings.model_copy(update={"feedback": feedback})
+    topics, requests = settings.topics, 9_000
+    await ensure_topics(settings.kafka, topics)
+    start = int(time.time() * 1000) - 60_000
+    consumer = AIOKafkaConsumer(
+        topics.examples, **client_options(settings.kafka), auto_offset_reset="earliest"
+    )
+    await consumer.start()
+    log = tmp_path / "worker.log"
+    try:
+        reader = Reader(consumer)
+        async with ChunkSink(client_options(settings.kafka)) as sink:
+            for partition in range(PARTITIONS):
+                numbers = range(partition, requests, PARTITIONS)
+                records = [passed(number, start + 5 * number) for number in numbers]
+                await sink.send(topics.passed, partition, records)
+            with feedback_worker(settings, log) as worker:
+                await processed(settings, topics.passed)
+                await processed(settings, topics.joins)
+                for number in range(requests, requests + 80):
+                    record = passed(number, start + 400_000)
+                    await sink.send(topics.passed, number % PARTITIONS, [record])
+                await reader.until(lambda seen: stood_for(seen, requests) > 0.8 * requests, 120)
+                worker.send_signal(signal.SIGTERM)
+                assert await asyncio.to_thread(worker.wait, 60) == 0
+    finally:
+        await consumer.stop()
+    newest = {e.request_id: e for e in reader.examples}
+    assert len(newest) < 0.7 * requests
+    assert stood_for(reader.examples, requests) == pytest.approx(requests, rel=0.2)
+    assert {e.weight for e in newest.values()} > {1.0}
+    assert "of new requests, by id" in log.read_text()
+
+
+def stood_for(examples: list[TrainingExample], requests: int) -> float:
+    """For how many of the first requests the finished examples stand."""
+    final = {e.request_id: e.weight for e in examples if e.mature}
+    return sum(weight for rid, weight in final.items() if int(rid.removeprefix("r")) < requests)

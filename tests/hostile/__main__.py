@@ -18,10 +18,11 @@ from typing import Any
 
 import orjson
 
-from models.settings import Settings
+from models.settings import Settings, TopicSettings
 from stream.broker import EmbeddedBroker
 from stream.kafka_cluster import KafkaCluster
-from tests.hostile.run import Attack, Report
+from tests.hostile.run import Attack, Report, draw_hostile
+from tests.hostile.strategies import Record
 from trainer.traffic.simulator import Simulator
 
 VAR = Path("var/hostile")
@@ -74,7 +75,13 @@ def running(kind: str, folder: Path, jars: Path) -> Iterator[EmbeddedBroker | Ka
             yield cluster
 
 
-def play(kind: str, guarantee: str, options: argparse.Namespace) -> Report:
+def play(
+    kind: str,
+    guarantee: str,
+    sound: list[bytes],
+    hostile: dict[str, list[Record]],
+    options: argparse.Namespace,
+) -> Report:
     """One run on one broker with one guarantee."""
     folder = VAR / f"{kind}-{guarantee}"
     shutil.rmtree(folder, ignore_errors=True)
@@ -84,8 +91,8 @@ def play(kind: str, guarantee: str, options: argparse.Namespace) -> Report:
         attack = Attack(
             settings,
             Path("models/pretrained/openrtb"),
-            sound_requests(options.good, options.seed),
-            options.records,
+            sound,
+            hostile,
             options.seed,
             folder,
             ROLES,
@@ -110,18 +117,22 @@ def main() -> None:
     parser.add_argument("--jars", type=Path, default=Path("var/kafka/jars"))
     options = parser.parse_args()
     failed = False
+    begun = time.monotonic()
+    sound = sound_requests(options.good, options.seed)
+    hostile = draw_hostile(TopicSettings(), sound, options.records, options.seed)
+    print(f"hostile records drawn in {time.monotonic() - begun:.0f} s", flush=True)
     for kind, guarantee in RUNS:
         name = f"{kind}-{guarantee}"
         if options.only and options.only not in name:
             continue
         begun = time.monotonic()
-        report = play(kind, guarantee, options)
+        report = play(kind, guarantee, sound, hostile, options)
         (VAR / f"{name}.json").write_bytes(as_json(report))
         print(f"{name}: {time.monotonic() - begun:.0f} s, peak {report.peak_mb} MiB")
         print(f"  written {dict(report.written)}")
         print(f"  refused {dict(report.refused)}, dead letters {dict(report.rejects)}")
         for fault in report.faults:
-            print(f"  FAULT {fault}")
+            print(f"  FAULT {fault}", flush=True)
         failed |= bool(report.faults)
     sys.exit(failed)
 

@@ -23,13 +23,13 @@ import orjson
 import polars as pl
 import psutil
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from prometheus_client.parser import text_string_to_metric_families
 
 from models.artifact import load_artifact
 from models.kafka import ask, client_options, topic_partitions
 from models.registry import Registry
-from models.settings import Settings
+from models.settings import Settings, TopicSettings
 from stream.account import Account
 from stream.processes import ChildProcess, free_port
 from stream.reading import read_topic
@@ -62,6 +62,7 @@ FINAL_RATE: Final = 0.25
 MAX_RSS_MB: Final = 512
 BLOCK: Final = 500
 """Records written at a time to one partition."""
+LAX: Final = {"message.timestamp.after.max.ms": str(2**63 - 1)}
 LONGEST_LINE: Final = 6_000
 """Characters of a log line; that of a process is at most 4,096, and a prefix."""
 COORDINATES: Final = re.compile(r"\S+\[\d+\]@\d+")
@@ -94,6 +95,28 @@ class Report:
     seconds: float = 0.0
 
 
+def draw_hostile(
+    topics: TopicSettings, sound: Sequence[bytes], count: int, seed: int
+) -> dict[str, list[Record]]:
+    """So many hostile records for each topic, and the longest that brokers take."""
+    kinds = {
+        topics.requests: bid_requests(list(sound[:50])),
+        topics.outcomes: outcomes(),
+        topics.examples: examples(COLUMNS),
+        topics.control: control(),
+        topics.consumption: consumption(),
+        topics.rate_state: rate_states(),
+        topics.models: announcements(),
+    }
+    drawn = {
+        topic: draw_many(kind, count, seed + 100_000 * number)
+        for number, (topic, kind) in enumerate(kinds.items())
+    }
+    drawn[topics.requests] += longest(sound[0])
+    drawn[topics.outcomes] += longest(sound[0])
+    return drawn
+
+
 class Attack:
     """Plays one attack.
 
@@ -101,7 +124,7 @@ class Attack:
         settings: Brokers, topics, folders; the topics need not exist.
         artifact: Folder of an artifact for the settings' tasks, announced at the end.
         sound: Values of sound bid requests with ids of their own.
-        records: Hostile records per topic.
+        hostile: Hostile records by topic.
         seed: Everything drawn follows from it.
         folder: Logs go here.
         roles: Commands of the processes, by name.
@@ -112,7 +135,7 @@ class Attack:
         settings: Settings,
         artifact: Path,
         sound: Sequence[bytes],
-        records: int,
+        hostile: dict[str, list[Record]],
         seed: int,
         folder: Path,
         roles: dict[str, list[str]],
@@ -120,8 +143,7 @@ class Attack:
         self._settings = settings
         self._artifact = artifact
         self._sound = sound
-        self._records = records
-        self._seed = seed
+        self._hostile = hostile
         self._folder = folder
         self._roles = roles
         self._rng = random.Random(seed)
@@ -132,9 +154,10 @@ class Attack:
         """Two lives of the processes, the second without hostile records, then the account."""
         started = time.monotonic()
         settings = self._settings
+        await self._create_lax_topics()
         await ensure_topics(settings.kafka, settings.topics)
         announcement = self._publish_artifact()
-        hostile = self._hostile()
+        hostile = self._hostile
         half = len(self._sound) // 2
         async with HostileProducer(settings.kafka) as self._producer:
             for life, sound in (("first", self._sound[:half]), ("second", self._sound[half:])):
@@ -151,31 +174,30 @@ class Attack:
         self.report.seconds = time.monotonic() - started
         return self.report
 
+    async def _create_lax_topics(self) -> None:
+        """The topics that are attacked take any timestamp; the outputs do not, as by default."""
+        kafka, topics = self._settings.kafka, self._settings.topics
+        compacted = {"cleanup.policy": "compact"}
+        partitioned = (topics.requests, topics.outcomes, topics.examples)
+        wanted = [
+            *(NewTopic(name, kafka.partitions, 1, topic_configs=LAX) for name in partitioned),
+            NewTopic(topics.consumption, 1, 1, topic_configs=LAX),
+            *(
+                NewTopic(name, 1, 1, topic_configs=LAX | compacted)
+                for name in (topics.control, topics.rate_state, topics.models)
+            ),
+        ]
+
+        async def question(admin: AIOKafkaAdminClient) -> None:
+            await admin.create_topics(wanted)
+
+        await ask(client_options(kafka), question)
+
     def _publish_artifact(self) -> ModelAnnouncement:
         registry = Registry(self._settings.model.registry)
         version = load_artifact(self._artifact).manifest.version
         url = registry.publish(self._artifact, version)
         return ModelAnnouncement(version, url, registry.manifest_sha256(url), NOW_MS)
-
-    def _hostile(self) -> dict[str, list[Record]]:
-        """Hostile records by topic."""
-        topics, count = self._settings.topics, self._records
-        kinds = {
-            topics.requests: bid_requests(list(self._sound[:50])),
-            topics.outcomes: outcomes(),
-            topics.examples: examples(COLUMNS),
-            topics.control: control(),
-            topics.consumption: consumption(),
-            topics.rate_state: rate_states(),
-            topics.models: announcements(),
-        }
-        drawn = {
-            topic: draw_many(kind, count, self._seed + 1000 * number)
-            for number, (topic, kind) in enumerate(kinds.items())
-        }
-        drawn[topics.requests] += longest(self._sound[0])
-        drawn[topics.outcomes] += longest(self._sound[0])
-        return drawn
 
     @asynccontextmanager
     async def _processes(self, life: str) -> AsyncIterator[dict[str, tuple[ChildProcess, int]]]:

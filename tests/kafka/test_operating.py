@@ -68,7 +68,10 @@ async def test_reset_once_everybody_has_left(filled: Settings) -> None:  # noqa:
     """A member that stops leaves the group; a reset is possible then."""
     group = filled.kafka.group
     consumer = AIOKafkaConsumer(
-        filled.topics.requests, **client_options(filled.kafka), group_id=group
+        filled.topics.requests,
+        **client_options(filled.kafka),
+        group_id=group,
+        auto_offset_reset="earliest",
     )
     async with consumer:
         await asyncio.wait_for(consumer.getone(), 60)

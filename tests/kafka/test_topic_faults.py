@@ -1,5 +1,6 @@
 """A corrupt batch on disk, and a quota: what only a cluster of one's own can show."""
 
+import asyncio
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from stream.kafka_jars import java_command
 from stream.reading import read_topic
 from stream.topics import TopicError, ensure_topics
 from stream.verify import account
-from tests.kafka.test_topic_life import commit, exact, logged, metric, rows, send, until
+from tests.kafka.test_topic_life import alter, commit, exact, logged, metric, rows, send, until
 from tests.stream.test_worker import worker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
@@ -89,10 +90,38 @@ def flip(log: Path, content: bytes) -> None:
     log.write_bytes(data)
 
 
+async def test_too_few_in_sync_replicas_are_a_line_now_and_then(
+    kafka_jars: Path, settings: Settings, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A line says why writes wait; once the replica is back they go on, each once."""
+    folder = tmp_path_factory.mktemp("replicas")
+    with KafkaCluster(folder, nodes=3, jars=kafka_jars) as cluster:
+        client = {f"kafka.{k}": v for k, v in cluster.client.model_dump(exclude_unset=True).items()}
+        mine = settings.override({**client, "kafka.replication": 3})
+        passed = mine.topics.passed
+        await ensure_topics(mine.kafka, mine.topics)
+        await alter(mine, passed, min_insync_replicas="3")
+        async with worker(mine, tmp_path) as (child, port):
+            await send(mine, rows(0, 50))
+            await exact(mine, child)
+            lost = next(n for n in (1, 2, 3) if n != cluster.leader(passed, 0))
+            cluster.kill(lost)
+            await send(mine, rows(50, 100))
+            await logged(child, rf"{passed}: writes have been waiting .* min.insync.replicas, 3")
+            assert await metric(port, "weir_topic_waiting", passed) == 1
+            before = len(child.log.read_text().splitlines())
+            await asyncio.sleep(10)
+            assert len(child.log.read_text().splitlines()) - before < 15
+            cluster.start_node(lost)
+            found = await exact(mine, child)
+    assert found.requests == 150
+
+
 async def test_a_quota_slows_writes_and_is_said(
     own: KafkaCluster, kafka_jars: Path, settings: Settings, tmp_path: Path
 ) -> None:
     """The worker waits, says so, counts it, does not end, and filters everything exactly once."""
+    settings = settings.override({"worker.compression": "none"})
     value = b'{"id":"r%d","imp":[{}],"x":"' + b"x" * 8000 + b'"}'
     large = [row._replace(value=value % i) for i, row in enumerate(rows(0, 400))]
     await send(settings, large)

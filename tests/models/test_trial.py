@@ -205,7 +205,7 @@ def test_packages_of_the_same_name_do_not_get_in_the_way(
 ) -> None:
     """Neither a working directory with packages called models and stream counts nor PYTHONPATH."""
     files = fetch_artifact(make_artifact())
-    for package in ("models", "stream", "numpy"):
+    for package in ("models", "stream", "numpy", "json"):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").write_text("raise SystemExit('the wrong one')")
     monkeypatch.chdir(tmp_path)

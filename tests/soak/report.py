@@ -1,5 +1,6 @@
 """The record of a soak: JSON for later, a table for now, and whether it shows what it must."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from statistics import median
 from typing import Any, Final
@@ -18,7 +19,7 @@ STOP_S: Final = 10.0
 GROWTH: Final = 1.05
 SLACK: Final = 24 * MIB
 """Memory of the last third of a run may exceed that of the second by so much."""
-JOIN_BYTES: Final = 1200
+JOIN_BYTES: Final = 620
 """What a request that waits for labels may hold."""
 SHORT_S: Final = 600.0
 """In a shorter run memory is not flat yet: caches fill, the join does."""
@@ -90,14 +91,18 @@ def flat(role: Role, found: Found) -> bool:
     """
     if role.service in {"kafka", "trainer"} or found.seconds < SHORT_S or not role.memory:
         return True
-    join = [own * JOIN_BYTES for _, own in found.pending] if role.service == "feedback" else [0.0]
-    third = len(role.memory) // 3
-    before = median(own for _, own in role.memory[third : 2 * third])
-    after = median(own for _, own in role.memory[2 * third :])
-    held = median(join[2 * len(join) // 3 :]) - median(
-        join[len(join) // 3 : 2 * len(join) // 3 + 1]
-    )
-    return after - max(0.0, held) <= GROWTH * before + SLACK
+    before, after = _thirds([own for _, own in role.memory])
+    held = 0.0
+    if role.service == "feedback" and found.pending:
+        waited, waits = _thirds([pending for _, pending in found.pending])
+        held = max(0.0, waits - waited) * JOIN_BYTES
+    return after - held <= GROWTH * before + SLACK
+
+
+def _thirds(values: Sequence[float]) -> tuple[float, float]:
+    """Medians of the second and of the last third."""
+    third = max(1, len(values) // 3)
+    return median(values[-2 * third : -third] or values), median(values[-third:])
 
 
 def _figures(role: Role, found: Found) -> dict[str, Any]:

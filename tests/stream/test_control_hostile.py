@@ -127,7 +127,8 @@ async def test_a_worker_starts_and_works_with_hostile_topics(
         await until(child, port, lambda sample: sample.requests == 8000)
         log = child.log.read_text()
     assert took_s < 60.0
-    assert await blocked_share(tiny, 0) == pytest.approx(0.7, abs=0.03)
+    # a state within its bounds is believed, and leans a share by a tenth of the passes
+    assert await blocked_share(tiny, 0) == pytest.approx(0.7, abs=0.03 + 0.02)
     assert f"{topics.control}[0]@" in log
     assert len([line for line in log.splitlines() if "refused, the old policy" in line]) <= 200
     assert max(len(line) for line in log.splitlines()) < 2_000

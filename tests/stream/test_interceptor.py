@@ -106,6 +106,23 @@ def test_rejects_carry_code_message_and_coordinates(model: LoadedModel) -> None:
     assert result.rejected[1].value is None
 
 
+def test_a_request_without_a_time_is_scored_at_its_records() -> None:
+    """Rejects between requests do not shift the records' timestamps, which features take."""
+    shipped = LoadedModel(load_artifact("pretrained:openrtb"), threads=1, batch=64)
+    values = [request(0), b"{oops", request(1), b'{"id":"half","imp":[{}],"x":"\\ud83d"}']
+    stamps = [1_767_268_800_000 + hours * 3_600_000 for hours in (0, 1, 2, 9)]
+    records = [
+        Input(n, v, timestamp=at) for n, (v, at) in enumerate(zip(values, stamps, strict=True))
+    ]
+    scored = fresh(shipped, shipped).intercept(records).scored
+    assert scored is not None
+    docs = [orjson.loads(value) for value in (values[0], values[2], b'{"id":"half","imp":[{}]}')]
+    for times_N, same in ((np.array(stamps)[[0, 2, 3]], True), (np.full(3, stamps[0]), False)):
+        ids_NC = shipped.extractor.extract(docs, times_N)
+        scores_NT = shipped.scorer.score(ids_NC)[0]
+        assert np.array_equal(scored.scores_NT, scores_NT) == same
+
+
 def test_a_value_too_large_for_the_brokers_is_cut(model: LoadedModel) -> None:
     """The dead letter keeps the beginning, and says how long the value was."""
     value = b'{"id":"a","imp":[{}],"pad":"' + b"x" * 5_000_000 + b'"}'

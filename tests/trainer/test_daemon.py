@@ -227,8 +227,7 @@ def sample(daemon: TrainerDaemon, name: str, **labels: str) -> float:
 
 
 async def publish_raw(settings: Settings, topic: str, records: list[Outgoing]) -> None:
-    options = {"bootstrap_servers": settings.kafka.bootstrap}
-    async with ChunkSink(options, max_batch_bytes=1_040_000) as sink:
+    async with ChunkSink({"bootstrap_servers": settings.kafka.bootstrap}) as sink:
         await sink.send(topic, 0, records)
 
 

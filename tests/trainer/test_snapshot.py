@@ -124,6 +124,7 @@ def test_parts_from_before_the_weights_are_learned_with_the_others(tmp_path: Pat
     """A store whose older parts have no column `weight` goes on."""
     store = ExampleStore(tmp_path, TASKS)
     store.append([example(1, 5, 1, 0, [1], SPEC.hash)], {0: 1})
+    store.parts[0].with_suffix(".xxh3").unlink()
     pl.read_parquet(store.parts[0]).drop("weight").write_parquet(
         store.parts[0], metadata={"weir.offsets": '{"0": 1}'}
     )

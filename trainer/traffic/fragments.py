@@ -12,7 +12,7 @@ from trainer.traffic.world import NO_POS, NO_SIZE, UTC_OFFSETS, World
 
 
 class Form(IntEnum):
-    """How a request is written; what it says, and what it is worth, is the same in all of them.
+    """How a request is written; its content, and what it is worth, are the same in all of them.
 
     Attributes:
         NEW: OpenRTB 2.6: consent, privacy strings and supply chain in places of their own, video

@@ -1,8 +1,8 @@
 """Renders a :class:`Scene` as OpenRTB 2.5 and 2.6 bid requests: compact JSON of 1.3 KB each.
 
 Every code and number that a request's worth depends on is in the request, so the truth is a
-function of what a model can see; the truth itself is not. How it is written says nothing of its
-worth: :data:`FORM_EIGHTHS` gives the shares.
+function of what a model can see; the truth itself is not. How it is written does not depend
+on its worth: :data:`FORM_EIGHTHS` gives the shares.
 """
 
 from collections.abc import Sequence
@@ -148,10 +148,10 @@ def _space(pieces: Sequence[_Pieces], codes: dict[str, Ints], bits_N: Ints) -> l
     ]
 
 
-def _users(scene: Scene, bits_N: Ints, array_N: Ints, form_N: Ints) -> list[str]:
+def _users(scene: Scene, bits_N: Ints, new_N: Ints, form_N: Ints) -> list[str]:
     codes, numbers = scene.codes, scene.numbers
     gdpr_N = np.isin(codes["country"], fragments.GDPR).astype(np.int64)
-    words_N = np.where(form_N == Form.LOOSE, 2, np.where(form_N == Form.NEW, array_N, 0))
+    array_N = np.where(form_N == Form.LOOSE, 2, np.where(form_N == Form.NEW, new_N, 0))
     parts = [numbers[name].astype(np.int64).tolist() for name in _COUNTS]
     parts += [numbers[name].tolist() for name in _RATES]
     parts += [_unless(0, name, numbers[name]) for name in _SPARSE]
@@ -164,11 +164,11 @@ def _users(scene: Scene, bits_N: Ints, array_N: Ints, form_N: Ints) -> list[str]
             f',"buyeruid":"b{user * 2654435761 % 2**32:08x}"' if bits % 4 else "",
             f',"yob":{1938 + 9 * age - user % 7}' if age else "",
             _GENDERS[gender],
-            _KEYWORDS[words] % (INTERESTS[interest], level),
+            _KEYWORDS[way] % (INTERESTS[interest], level),
             f'{{"id":"i{interest}"}},{{"id":"l{level}"}},{{"id":"n{segment}"}}',
         )
-        for user, bits, words, age, gender, interest, level, segment in _rows(
-            *(codes["user"], bits_N, words_N, codes["age"], codes["gender"]),
+        for user, bits, way, age, gender, interest, level, segment in _rows(
+            *(codes["user"], bits_N, array_N, codes["age"], codes["gender"]),
             *(codes["interest"], codes["level"], codes["segment"]),
         )
     ]
