@@ -87,6 +87,9 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
 
     def __init__(self, bounds: Bounds, *rest: Any) -> None:
         super().__init__(*rest)
+        # Aiokafka's generator is not used. It would hold this reader in a cycle, with all that was
+        # fetched, until the garbage collector looks, which a worker has it do rarely.
+        self._records_iterator.close()
         self._bounds = bounds
         self.next_fetch_offset: int  # behind what was handed over; set by aiokafka's class
         self._batch: Iterator[Any] | None = None  # what is left of the batch being read

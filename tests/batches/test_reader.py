@@ -1,8 +1,10 @@
 """What a reader makes of batches that anyone may have written."""
 
+import gc
 import gzip
 import resource
 import struct
+import weakref
 from pathlib import Path
 
 import cramjam
@@ -268,3 +270,18 @@ def test_aiokafkas_methods_still_use_the_names_that_are_replaced() -> None:
     assert BoundedConsumer.start is not AIOKafkaConsumer.start
     with pytest.raises(LookupError, match="no global Fetchr"):
         rebound(AIOKafkaConsumer.start, Fetchr=None)
+
+
+def test_a_reader_that_is_done_is_gone_without_the_collector() -> None:
+    """What was fetched is freed at once: a worker's collector looks once in many chunks."""
+    gc.disable()
+    try:
+        for data in (batch([(1, None, b"v", [])]), batch([(1, None, b"v", [(b"\xff", None)])])):
+            reading, _ = reader(data)
+            assert reading.take(10)
+            assert reading.exhausted
+            gone = weakref.ref(reading)
+            del reading
+            assert gone() is None
+    finally:
+        gc.enable()

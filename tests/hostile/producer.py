@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Any, Final, Self, cast
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from models.kafka import client_options
@@ -67,35 +68,56 @@ class HostileProducer:
         for producer in self._producers:
             await producer.stop()
 
-    async def send(self, topic: str, partition: int, records: Sequence[Record]) -> None:
-        """Write records, in order, as batches of one codec; returns when the broker has them."""
-        self._turn += 1
-        at = 0
-        while at < len(records):
-            at = await self._send_batch(topic, partition, records, at)
+    async def send(self, topic: str, partition: int, records: Sequence[Record]) -> int:
+        """Write records, in order, as batches of one codec; returns when the broker has them.
 
-    async def _send_batch(
-        self, topic: str, partition: int, records: Sequence[Record], start: int
-    ) -> int:
+        What the broker does not take (a record without a key for a compacted topic) is no input.
+
+        Returns:
+            How many it has taken.
+        """
+        self._turn += 1
+        at = taken = 0
+        while at < len(records):
+            stop = self._batch_end(records, at)
+            taken += await self._send_or_halve(topic, partition, records[at:stop])
+            at = stop
+        return taken
+
+    async def _send_or_halve(self, topic: str, partition: int, records: Sequence[Record]) -> int:
+        try:
+            await self._send_batch(topic, partition, records)
+        except KafkaError:
+            if len(records) == 1:
+                return 0
+            half = len(records) // 2
+            first = await self._send_or_halve(topic, partition, records[:half])
+            return first + await self._send_or_halve(topic, partition, records[half:])
+        return len(records)
+
+    def _batch_end(self, records: Sequence[Record], start: int) -> int:
+        """How many records from `start` on fit a batch, at least one."""
+        size, at = 0, start
+        while at < len(records):
+            record = records[at]
+            headers = sum(len(name) + len(content or b"") + 10 for name, content in record.headers)
+            size += len(record.key or b"") + len(record.value or b"") + headers + 40
+            far = abs(record.timestamp - records[start].timestamp) > FARTHEST
+            if at > start and (far or size > BATCH_BYTES):
+                break
+            at += 1
+        return at
+
+    async def _send_batch(self, topic: str, partition: int, records: Sequence[Record]) -> None:
         number = self._turn % len(CODECS)
         producer = self._producers[number]
         batch = producer.create_batch()
         batch._builder = _DefaultRecordBatchBuilderPy(
-            2, [0, 1, 2, 3, 4][number], 0, -1, -1, 0, BATCH_BYTES
+            2, [0, 1, 2, 3, 4][number], 0, -1, -1, 0, 2 * BATCH_BYTES
         )
-        at = start
-        for record in records[start:]:
+        for place, record in enumerate(records):
             headers = [(cast(str, _Name(name)), content) for name, content in record.headers]
-            if abs(record.timestamp - records[start].timestamp) > FARTHEST:
-                break
-            added = batch._builder.append(
-                at - start, record.timestamp, record.key, record.value, headers
-            )
-            if added is None:
-                break
-            at += 1
-        assert at > start, f"a record of {len(records[at].value or b'')} bytes fits no batch"
-        batch._relative_offset = at - start
+            batch._builder.append(place, record.timestamp, record.key, record.value, headers)
+        batch._relative_offset = len(records)
         batch.close()
         await (await producer.send_batch(batch, topic, partition=partition))
-        return at

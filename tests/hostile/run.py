@@ -73,7 +73,7 @@ class Report:
     """What was seen.
 
     Attributes:
-        written: Records per topic, hostile ones.
+        written: Records per topic, good ones among them, that the broker took.
         refused: ``weir_refused_messages_total`` per topic, over all processes and both lives.
         rejects: Dead letters by code.
         peak_mb: Highest resident memory of each process.
@@ -244,15 +244,16 @@ class Attack:
         mixed = {topic: list(records) for topic, records in hostile.items()}
         for record in good:
             mixed[topics.requests].insert(self._rng.randint(0, len(mixed[topics.requests])), record)
-        for topic, records in hostile.items():
-            self.report.written[topic] += len(records)
         start = 0
         while any(start < len(records) for records in mixed.values()):
             for topic, records in mixed.items():
                 block = records[start : start + BLOCK]
                 share = len(partitions[topic])
                 for tp in partitions[topic]:
-                    await self._producer.send(topic, tp.partition, block[tp.partition :: share])
+                    part = block[tp.partition :: share]
+                    self.report.written[topic] += await self._producer.send(
+                        topic, tp.partition, part
+                    )
             start += BLOCK
 
     async def _write_last(self, announcement: ModelAnnouncement) -> None:
@@ -388,7 +389,7 @@ class Attack:
         if "trainer" in self._roles:
             read.add(topics.examples)
         report.faults += [
-            f"{topic}: nothing was refused of {report.written[topic]} hostile records"
+            f"{topic}: nothing was refused of {report.written[topic]} records"
             for topic in sorted(read)
             if report.written[topic] and not report.refused[topic]
         ]

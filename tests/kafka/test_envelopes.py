@@ -12,7 +12,7 @@ from models.settings import Settings
 from stream.account import Fate
 from stream.reading import read_topic
 from stream.transport import ChunkSink
-from stream.transport.batches import BatchLimitError
+from stream.transport.outputs import BatchLimitError
 from stream.verify import account
 from tests.stream.test_envelopes import (  # noqa: F401
     small_fetches,
