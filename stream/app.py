@@ -1,6 +1,8 @@
 """How Weir's Faust apps are built from settings, watched and run: one way for both workers."""
 
 import logging
+import os
+import threading
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -17,6 +19,9 @@ from stream.rights import Role, explain_refusal, rights_of
 from stream.transport import app_options, has_coordinator, raise_client_errors
 
 logger = logging.getLogger(__name__)
+
+STOP_S: Final = 25.0
+"""Longest that a stop may take; orchestrators kill after 30 (`stop_grace_period` in compose)."""
 
 WATCH_S: Final = 1.0
 #: So long a group may be without a coordinator before the connection itself is looked at.
@@ -112,10 +117,36 @@ def faust_options(settings: Settings) -> dict[str, Any]:
 
 
 class _Worker(faust.Worker):  # type: ignore[misc]
-    """Keeps the first reason of a crash; those after it come of it."""
+    """Keeps the first reason of a crash; those after it come of it. Ends within `STOP_S`.
+
+    What is stopped waits for brokers, and some of it for ever where there are none. Ending at once
+    is safe at any moment: what is not committed comes again.
+    """
 
     def _crash(self, reason: BaseException) -> None:
+        _end_within(STOP_S, f"after {reason!r}")
         super()._crash(self.crash_reason or reason)
+
+    def _schedule_shutdown(self, signal: Any) -> None:
+        _end_within(STOP_S, f"after {signal.name}")
+        super()._schedule_shutdown(signal)
+
+
+def _end_within(seconds: float, why: str) -> None:
+    """Have the process end by then, whatever it is waiting for."""
+
+    def give_up() -> None:
+        logger.error(
+            "not stopped within %g s %s: ending at once; what is not committed comes again",
+            seconds,
+            why,
+        )
+        logging.shutdown()
+        os._exit(1)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
 
 
 def run_app(app: DisklessApp) -> None:
