@@ -28,6 +28,7 @@ from operator import attrgetter
 from time import monotonic
 from typing import Any, ClassVar, Final
 
+from aiokafka.errors import KafkaConnectionError
 from faust.exceptions import ImproperlyConfigured
 from faust.transport.conductor import Conductor as FaustConductor
 from faust.transport.drivers import aiokafka as base
@@ -49,6 +50,7 @@ CHUNKS_IN_FLIGHT: Final = (
     8  # most of them waiting for a commit; one in the agent's hands, one ready
 )
 DRAIN_S: Final = 4.0  # how long a rebalance or a stop waits for chunks that agents work on
+CLAIM_AGAIN_S: Final = 1.0
 MAX_BYTES: Final = 256 * 1024 * 1024
 
 _KEY: Final = attrgetter("key")
@@ -209,7 +211,7 @@ class Consumer(base.Consumer):  # type: ignore[misc]
         if self._sink is not None:
             owned = [tp for tp in self.assignment() if not self._is_changelog_tp(tp)]
             try:
-                await self._sink.claim(owned)
+                await self._claim(self._sink, owned)
             except ReleasedError:  # revoked meanwhile; the assignment that follows seeks again
                 return
         seek: Seek = await self.seek_to_committed()
@@ -221,6 +223,17 @@ class Consumer(base.Consumer):  # type: ignore[misc]
             self.ledger.reset(tp, position)
         self._working.clear()
         self._note_progress()
+
+    async def _claim(self, sink: Sink, owned: list[TP]) -> None:
+        """Claim `sink`; brokers that have just gone are waited for, as by every read and write."""
+        while True:
+            try:
+                await sink.claim(owned)
+            except KafkaConnectionError as error:
+                self.log.warning("cannot claim %s yet: %s", owned, error)
+                await self.sleep(CLAIM_AGAIN_S)
+            else:
+                return
 
     async def seek(self, partition: TP, offset: int) -> None:
         """Not offered: the ledger goes on from committed offsets only."""

@@ -59,5 +59,6 @@ _FILTER: Final = OneInAWhile()
 
 def quiet() -> None:
     """Have the loggers of aiokafka so filtered; doing it twice changes nothing."""
+    logging.getLogger("aiokafka").addFilter(_FILTER)  # its client's own
     for name in _LOUD:
         logging.getLogger(f"aiokafka.{name}").addFilter(_FILTER)

@@ -2,17 +2,19 @@
 
 import logging
 
-from stream.transport.quiet import SELDOM_S, OneInAWhile
+import pytest
+
+from stream.transport.quiet import SELDOM_S, OneInAWhile, quiet
 
 
 def test_repetitions_are_counted_not_shown() -> None:
     """Kinds are told apart by their format; information is never held back."""
     now_s = 0.0
-    quiet = OneInAWhile(lambda: now_s)
+    lines = OneInAWhile(lambda: now_s)
 
     def shown(level: int, message: str, *args: object) -> str | None:
         record = logging.LogRecord("aiokafka", level, "", 0, message, args, None)
-        return record.getMessage() if quiet.filter(record) else None
+        return record.getMessage() if lines.filter(record) else None
 
     warn = logging.WARNING
     assert shown(warn, "no leader for %s", "a") == "no leader for a"
@@ -22,3 +24,12 @@ def test_repetitions_are_counted_not_shown() -> None:
     now_s = SELDOM_S
     assert shown(warn, "no leader for %s", "d") == "no leader for d (and 5 more like it)"
     assert shown(warn, "no leader for %s", "e") is None
+
+
+def test_the_clients_own_lines_are_filtered_too(caplog: pytest.LogCaptureFixture) -> None:
+    """Aiokafka's client logs to the package's logger: 150 lines a second without brokers."""
+    quiet()
+    before = len(caplog.records)
+    for node in range(100):
+        logging.getLogger("aiokafka").error("Unable connect to the node %d of this test", node)
+    assert len(caplog.records) - before == 1

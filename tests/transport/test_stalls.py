@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 from apps import add_agent, create, new_app, numbered, running, until, write
 
 from stream.broker import EmbeddedBroker
-from stream.transport import Chunk, idle_partitions, joined
+from stream.transport import Chunk, ChunkSink, attach, idle_partitions, joined
 from stream.transport.stalls import StallWatch
 
 Unique = Callable[[str], str]
@@ -99,3 +100,33 @@ async def test_an_agent_that_hangs_is_told(
             hanging.set()
     told = {r.getMessage() for r in caplog.records if "no progress" in r.message}
     assert all(f"{topic}[1]" in line and "acknowledged up to 100" in line for line in told)
+
+
+@pytest.mark.broker
+async def test_brokers_that_go_while_partitions_are_claimed_are_waited_for(
+    broker: EmbeddedBroker, unique: Unique, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process does not end; it reads once they answer again."""
+    monkeypatch.setattr("stream.transport.driver.CLAIM_AGAIN_S", 0.05)
+    topic = await create(broker.bootstrap, unique("in"))
+    await write(broker.bootstrap, topic, 0, numbered(50))
+    app = new_app(broker.bootstrap, unique("group"))
+    seen: list[Chunk] = []
+
+    async def body(chunk: Chunk) -> None:
+        seen.append(chunk)
+
+    class Away(ChunkSink):
+        claims = 0
+
+        async def claim(self, partitions: Iterable[tuple[str, int]]) -> None:
+            self.claims += 1
+            if self.claims <= 3:
+                raise KafkaConnectionError(f"away: {list(partitions)}")
+
+    sink = Away({"bootstrap_servers": broker.bootstrap})
+    attach(app, sink, 1_000_000)
+    add_agent(app, topic, body)
+    async with running(app):
+        await until(lambda: sum(map(len, seen)) == 50, 60)
+    assert sink.claims >= 4
