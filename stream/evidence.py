@@ -26,6 +26,10 @@ KEPT_BYTES: Final = 1024
 LONG_ENVELOPE: Final = 4096
 NOWHERE: Final = -1
 LOG_APPEND_TIME: Final = 1
+INT64: Final = range(-(2**63), 2**63)
+INT32: Final = range(2**31)
+DIGITS: Final = 20
+"""Characters of the longest number that is read."""
 #: Names of headers that Weir removes from a request.
 _RESERVED: Final = re.compile(r"weir(-|\Z)")
 
@@ -53,16 +57,19 @@ class Evidence(NamedTuple):
 
 
 def output_evidence(fate: Fate, requests: str, record: ConsumerRecord) -> Evidence:
-    """Take the record apart; what does not say where it comes from has source -1."""
+    """Take the record apart; what does not say where it comes from has source -1.
+
+    Anybody may have written it: a figure that no output of Weir's would have counts as absent.
+    """
     original, own = _split_headers(fate, record.headers)
     source = _source(fate, requests, record.partition, own)
-    own_time = own.get("weir-timestamp")
+    own_time = _number(own.get("weir-timestamp"), INT64)
     stamp, appended = record.timestamp, record.timestamp_type == LOG_APPEND_TIME
-    if own_time is not None and own_time.removeprefix(b"-").isdigit():
-        stamp, appended = int(own_time), False
-    length = own.get("weir-truncated-from")
-    cut = length is not None and length.isdigit()
-    digest = _digest(record.key, original, int(length) if cut and length else _length(record.value))
+    if own_time is not None:
+        stamp, appended = own_time, False
+    length = _number(own.get("weir-truncated-from"), INT32)
+    cut = length is not None
+    digest = _digest(record.key, original, _length(record.value) if length is None else length)
     digest.update(record.value or b"")
     return Evidence(source, digest.intdigest(), stamp, cut, appended)
 
@@ -83,12 +90,22 @@ def _source(fate: Fate, requests: str, partition: int, own: Mapping[str, bytes |
     """The source offset; -1 where the record names none, or another topic or partition."""
     try:
         if fate is not Fate.REJECTED:
-            return int(orjson.loads(own["weir"] or b"")["offset"])
+            offset = orjson.loads(own["weir"] or b"")["offset"]
+            return offset if type(offset) is int and offset in INT64 else NOWHERE
         if own["weir-topic"] != requests.encode() or own["weir-partition"] != b"%d" % partition:
             return NOWHERE
-        return int(own["weir-offset"] or b"")
+        found = _number(own["weir-offset"], INT64)
+        return NOWHERE if found is None else found
     except (KeyError, ValueError, TypeError):
         return NOWHERE
+
+
+def _number(digits: bytes | None, within: range) -> int | None:
+    """The decimal number that a header spells; None where it is none, or not within a range."""
+    if digits is None or len(digits) > DIGITS or not digits.removeprefix(b"-").isdigit():
+        return None
+    number = int(digits)
+    return number if number in within else None
 
 
 def input_hashes(record: ConsumerRecord) -> tuple[int, int]:

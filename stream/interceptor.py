@@ -57,7 +57,7 @@ class LoadedModel:
         scenario_path: Where requests name their scenario, or empty.
 
     Attributes:
-        proven: Whether it has scored a chunk.
+        proven: Whether it has scored a request.
 
     Raises:
         ArtifactError: If the runtime refuses the model.
@@ -245,8 +245,9 @@ class Interceptor:
             ids_NC = np.ascontiguousarray(ids_NC[:, :-1])
         with self._metrics.stage("score"):
             scores_NT, uncertainties_NT = model.scorer.score(ids_NC)
-        model.proven = True
-        self.recent = (model.spec_hash, ids_NC)
+        if len(ids_NC):  # a chunk of rejects proves nothing
+            model.proven = True
+            self.recent = (model.spec_hash, ids_NC)
         return intake, Opinions(scores_NT, uncertainties_NT, scenarios_N)
 
     def _decide(

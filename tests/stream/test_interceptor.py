@@ -235,3 +235,16 @@ def test_recent_ids_are_those_of_the_newest_chunk(model: LoadedModel) -> None:
     assert interceptor.recent is not None
     spec_hash, ids_NC = interceptor.recent
     assert (spec_hash, ids_NC.shape) == (model.spec_hash, (len(result.decided), 3))
+
+
+def test_a_chunk_of_rejects_proves_nothing(model: LoadedModel) -> None:
+    """A model is proven by a request, and the recent ids outlive a chunk without one."""
+    interceptor = fresh(model, model)
+    interceptor.intercept([Input(0, None), Input(1, b"{broken")])
+    assert not model.proven
+    assert interceptor.recent is None
+    interceptor.intercept([Input(2, request(2))])
+    before = interceptor.recent
+    interceptor.intercept([Input(3, b"[]")])
+    assert model.proven
+    assert interceptor.recent is before

@@ -79,6 +79,25 @@ async def test_file_and_topic_give_the_same_decisions_at_any_chunk_size(
             assert_frame_equal(await decisions(mine, source, out, chunk_size), first)
 
 
+@pytest.mark.parametrize("sound", [0, 7])
+async def test_chunks_in_which_nothing_was_decided(
+    settings: Settings, make_artifact: Make, tmp_path: Path, sound: int
+) -> None:
+    """Garbage before the first request, or nothing but garbage, is replayed like any other."""
+    mine = tiny(settings, make_artifact())
+    file = tmp_path / "requests.jsonl"
+    rows = [b"{broken"] * 10 + [orjson.dumps({"id": f"r{i}", "imp": [{}]}) for i in range(sound)]
+    file.write_bytes(b"\n".join(rows) + b"\n")
+    outcomes = tmp_path / "outcomes.jsonl"
+    outcomes.write_bytes(b'{"request_id":"r1","task":"click","ts":1}\n')
+    out = tmp_path / "out"
+    options = ReplayOptions(str(file), out, outcomes=str(outcomes), chunk_size=4)
+    summary = await run_replay(mine, options)
+    assert (summary["rejected"], summary["passed"] + summary["blocked"]) == (10, sound)
+    frame = pl.read_parquet(out / "decisions-*.parquet")
+    assert (frame.height, frame.schema["request_id"]) == (sound, pl.String)
+
+
 @pytest.mark.broker
 async def test_a_topic_is_read_between_two_moments(
     settings: Settings, make_artifact: Make, tmp_path: Path
