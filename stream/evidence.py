@@ -88,16 +88,16 @@ def _split_headers(fate: Fate, headers: Headers) -> tuple[Headers, dict[str, byt
 
 def _source(fate: Fate, requests: str, partition: int, own: Mapping[str, bytes | None]) -> int:
     """The source offset; -1 where the record names none, or another topic or partition."""
+    if fate is Fate.REJECTED:
+        here = own.get("weir-topic"), own.get("weir-partition")
+        found = _number(own.get("weir-offset"), INT64)
+        mine = here == (requests.encode(), b"%d" % partition)
+        return found if mine and found is not None else NOWHERE
     try:
-        if fate is not Fate.REJECTED:
-            offset = orjson.loads(own["weir"] or b"")["offset"]
-            return offset if type(offset) is int and offset in INT64 else NOWHERE
-        if own["weir-topic"] != requests.encode() or own["weir-partition"] != b"%d" % partition:
-            return NOWHERE
-        found = _number(own["weir-offset"], INT64)
-        return NOWHERE if found is None else found
+        offset = orjson.loads(own["weir"] or b"")["offset"]
     except (KeyError, ValueError, TypeError):
         return NOWHERE
+    return offset if type(offset) is int and offset in INT64 else NOWHERE
 
 
 def _number(digits: bytes | None, within: range) -> int | None:
