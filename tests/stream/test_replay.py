@@ -11,12 +11,14 @@ from aiokafka import AIOKafkaProducer
 from polars.testing import assert_frame_equal
 from sklearn.metrics import roc_auc_score
 
+from models.kafka import client_options
 from models.settings import Settings
 from models.tasks import Task, TaskSet
 from stream.decisions import DecisionFolderError, DecisionWriter
 from stream.judgement import OutcomeError, judge, outcome_frame, read_outcomes
 from stream.records import SEQUENCE_HEADER
 from stream.replay import ReplayError, ReplayOptions, moment_ms, run_replay
+from stream.transport import ChunkSink, Outgoing
 from tests.tiny_artifact import TASKS, Make
 
 START_MS = 1_700_000_000_000
@@ -250,3 +252,21 @@ def test_a_moment_beyond_the_calendar_is_named(text: str) -> None:
     """Digits that are no moment are refused with what would be right."""
     with pytest.raises(ReplayError, match="is no moment"):
         moment_ms(text)
+
+
+@pytest.mark.broker
+async def test_a_whole_topic_is_replayed_whatever_its_times_are(
+    settings: Settings, make_artifact: Make, tmp_path: Path
+) -> None:
+    """Without a first moment nothing lies before it: neither -1, which is none, nor 1969."""
+    mine = tiny(settings, make_artifact())
+    async with ChunkSink(client_options(mine.kafka)) as sink:
+        rows = [
+            Outgoing(None, orjson.dumps({"id": f"r{i}", "imp": [{}]}), at)
+            for i, at in enumerate([-1, -(2**40), 0, START_MS, -1])
+        ]
+        await sink.send(mine.topics.requests, 0, rows)
+    options = ReplayOptions(mine.topics.requests, tmp_path / "out")
+    assert (await run_replay(mine, options))["requests"] == 5
+    late = ReplayOptions(mine.topics.requests, tmp_path / "late", start="0")
+    assert (await run_replay(mine, late))["requests"] == 2
