@@ -15,7 +15,7 @@ from typing import Self
 
 from aiokafka import ConsumerRecord, TopicPartition
 
-from models.batches import CorruptBatchError, RefusedBatch
+from models.batches import CorruptBatchError, CorruptBatches, RefusedBatch
 from models.batches.consumer import log
 from models.kafka import bounded_consumer, topic_partitions
 from models.settings import KafkaSettings
@@ -23,8 +23,6 @@ from stream.topics import TopicError
 
 #: Longest wait for a fetch.
 FETCH_MS = 500
-#: So often a batch with a wrong checksum is fetched: a network is right the second time.
-FETCHES = 3
 
 
 class TopicReader:
@@ -51,7 +49,7 @@ class TopicReader:
         self._refused = refused or log
         self._keep = keep
         self._open = False
-        self._corrupt: dict[tuple[TopicPartition, int], int] = {}  # fetches by place
+        self._corrupt = CorruptBatches()
         self.topic = topic
 
     async def __aenter__(self) -> Self:
@@ -119,27 +117,20 @@ class TopicReader:
         return batches
 
     async def _leave_out(self, error: CorruptBatchError) -> None:
-        """Go on behind a batch whose checksum is wrong each time.
-
-        What its header says of its end may be wrong, too; the partition's end is not passed.
-        """
+        """Go on behind a batch whose checksum is wrong each time."""
         if self._keep:
             raise TopicError(
                 f"{error.topic}[{error.partition}]@{error.offset}: the checksum of the batch is "
                 "wrong, so what is in it and behind it cannot be told; see docs/operations.md"
             ) from error
         tp = TopicPartition(error.topic, error.partition)
-        place = tp, error.offset
-        self._corrupt[place] = self._corrupt.get(place, 0) + 1
-        if self._corrupt[place] < FETCHES:
+        end = max(self.ends[tp], self.consumer.highwater(tp) or 0)
+        batch = self._corrupt.met(error, end)
+        if batch is None:
             await asyncio.sleep(FETCH_MS / 1000)
             return
-        del self._corrupt[place]
-        end = max(self.ends[tp], self.consumer.highwater(tp) or 0)
-        behind = min(max(error.last_offset, error.offset) + 1, end)
-        self.consumer.seek(tp, behind)
-        reason = "the checksum of the batch is wrong"
-        self._refused(RefusedBatch(*tp, error.offset, behind - 1, -1, 0, b"", reason))
+        self.consumer.seek(tp, batch.last_offset + 1)
+        self._refused(batch)
 
     async def at_end(self, tp: TopicPartition) -> bool:
         """Whether everything up to the end of ``tp`` has been fetched."""

@@ -12,7 +12,14 @@ from fetched import Row, batch, body, frame, payload_of, read, reader, row_of, s
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.batches import CODECS, BoundedConsumer, CorruptBatchError, HeaderName, RefusedBatch
+from models.batches import (
+    CODECS,
+    BoundedConsumer,
+    CorruptBatchError,
+    CorruptBatches,
+    HeaderName,
+    RefusedBatch,
+)
 from models.batches.consumer import BoundedFetcher, rebound
 from models.bounds import MAX_HEADERS
 
@@ -268,3 +275,18 @@ def test_aiokafkas_methods_still_use_the_names_that_are_replaced() -> None:
     assert BoundedConsumer.start is not AIOKafkaConsumer.start
     with pytest.raises(LookupError, match="no global Fetchr"):
         rebound(AIOKafkaConsumer.start, Fetchr=None)
+
+
+@pytest.mark.parametrize(
+    ("last", "end", "wanted"), [(14, 30, 14), (2**31, 30, 29), (3, 30, 10), (14, None, 14)]
+)
+def test_a_corrupt_batch_is_left_out_once_it_was_wrong_each_time(
+    last: int, end: int | None, wanted: int
+) -> None:
+    """What its header says of its end is believed up to the partition's end."""
+    corrupt, error = CorruptBatches(), CorruptBatchError("t", 1, 10, last)
+    for _ in range(2):
+        met = [corrupt.met(error, end) for _ in range(3)]
+        assert met[:2] == [None, None]
+        assert met[2] is not None
+        assert (met[2].offset, met[2].last_offset) == (10, wanted)
