@@ -3,9 +3,9 @@
 An output is its source's key, value, timestamp and headers, without those named ``weir`` or
 ``weir-...``, and with headers added behind them. The ``weir`` header of a passed or blocked record
 names the source offset, and so does ``weir-offset`` of a rejected one, whose value may be cut,
-which ``weir-truncated-from`` then says. Of a source whose key and headers alone are long, a cut
-one has the key cut too, and no headers. A batch that cannot be read counts as one source. A
-rejected one whose timestamp the topic would not take has another one, and its own in
+which ``weir-truncated-from`` then says (-1: it was null). Of a source whose key and headers alone
+are long, a cut one has the key cut too, and no headers. A batch that cannot be read counts as one
+source. A rejected one whose timestamp the topic would not take has another one, and its own in
 ``weir-timestamp``.
 """
 
@@ -27,7 +27,7 @@ LONG_ENVELOPE: Final = 4096
 NOWHERE: Final = -1
 LOG_APPEND_TIME: Final = 1
 INT64: Final = range(-(2**63), 2**63)
-INT32: Final = range(2**31)
+LENGTHS: Final = range(-1, 2**31)
 DIGITS: Final = 20
 """Characters of the longest number that is read."""
 #: Names of headers that Weir removes from a request.
@@ -67,7 +67,7 @@ def output_evidence(fate: Fate, requests: str, record: ConsumerRecord) -> Eviden
     stamp, appended = record.timestamp, record.timestamp_type == LOG_APPEND_TIME
     if own_time is not None:
         stamp, appended = own_time, False
-    length = _number(own.get("weir-truncated-from"), INT32)
+    length = _number(own.get("weir-truncated-from"), LENGTHS)
     cut = length is not None
     digest = _digest(record.key, original, _length(record.value) if length is None else length)
     digest.update(record.value or b"")

@@ -37,6 +37,7 @@ from stream.transport import FetchedRecord, Record
 SOURCE_OFFSET_HEADER: Final = "weir-offset"
 #: The source's timestamp, on a dead letter that has another one.
 TIMESTAMP_HEADER: Final = "weir-timestamp"
+#: Bytes of the source's value, -1 where that is null, on a dead letter that was cut.
 TRUNCATED_HEADER: Final = "weir-truncated-from"
 #: Bytes that a dead letter keeps of a value beyond the limit, and of a key that is long itself.
 TRUNCATED_BYTES: Final = 1024
@@ -359,9 +360,9 @@ def stamps(records: Sequence[FetchedRecord]) -> npt.NDArray[np.int64]:
 def _dead_letter(record: FetchedRecord, reject: Reject, *, whole: bool) -> OutputRecord:
     key, value, headers = record.key, record.value, own_headers(record.headers)
     cut: Headers = ()
-    if value is not None and not whole:
-        cut = ((TRUNCATED_HEADER, b"%d" % len(value)),)
-        value = value[:TRUNCATED_BYTES]
+    if not whole:
+        cut = ((TRUNCATED_HEADER, b"%d" % (-1 if value is None else len(value))),)
+        value = value and value[:TRUNCATED_BYTES]
         if _envelope_bytes(key, headers) > LONG_ENVELOPE:
             key, headers = key and key[:TRUNCATED_BYTES], ()
     last: Headers = ()
