@@ -21,6 +21,9 @@ MAX_UNPACKED_BYTES: Final = 16 * 1024 * 1024
 #: Most headers of a record in a batch of over 1 MiB: as many as 256 KiB can hold. What fits a
 #: smaller batch is not counted.
 MAX_HEADERS: Final = 131_072
+#: Records of a batch that cannot be read and are refused one by one; the last one of them takes
+#: what follows it in the batch along. Two kilobytes can unpack to seven million of them.
+MAX_BAD_RECORDS: Final = 1_000
 
 # What names something: any topic.
 

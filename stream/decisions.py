@@ -13,6 +13,15 @@ from stream.records import REASON_LABELS
 
 #: Decisions per Parquet part, so that memory does not grow with the source.
 ROWS_PER_PART: Final = 500_000
+#: Of the columns that are lists: a chunk in which nothing was decided has no values to tell by.
+_TYPES: Final = {
+    "request_id": pl.String,
+    "partition": pl.Int64,
+    "offset": pl.Int64,
+    "verdict": pl.String,
+    "reason": pl.String,
+    "model": pl.String,
+}
 
 
 class DecisionFolderError(UserError, ValueError):
@@ -63,7 +72,7 @@ class DecisionWriter:
                 columns[f"score_{task}"] = result.scored.scores_NT[:, column]
                 columns[f"uncertainty_{task}"] = result.scored.uncertainties_NT[:, column]
         columns["model"] = [model] * count
-        self._frames.append(pl.DataFrame(columns))
+        self._frames.append(pl.DataFrame(columns, schema_overrides=_TYPES))
         self._rows += count
         if self._rows >= ROWS_PER_PART:
             self.close()

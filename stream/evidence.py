@@ -3,9 +3,9 @@
 An output is its source's key, value, timestamp and headers, without those named ``weir`` or
 ``weir-...``, and with headers added behind them. The ``weir`` header of a passed or blocked record
 names the source offset, and so does ``weir-offset`` of a rejected one, whose value may be cut,
-which ``weir-truncated-from`` then says. Of a source whose key and headers alone are long, a cut
-one has the key cut too, and no headers. A batch that cannot be read counts as one source. A
-rejected one whose timestamp the topic would not take has another one, and its own in
+which ``weir-truncated-from`` then says (-1: it was null). Of a source whose key and headers alone
+are long, a cut one has the key cut too, and no headers. A batch that cannot be read counts as one
+source. A rejected one whose timestamp the topic would not take has another one, and its own in
 ``weir-timestamp``.
 """
 
@@ -26,6 +26,10 @@ KEPT_BYTES: Final = 1024
 LONG_ENVELOPE: Final = 4096
 NOWHERE: Final = -1
 LOG_APPEND_TIME: Final = 1
+INT64: Final = range(-(2**63), 2**63)
+LENGTHS: Final = range(-1, 2**31)
+DIGITS: Final = 20
+"""Characters of the longest number that is read."""
 #: Names of headers that Weir removes from a request.
 _RESERVED: Final = re.compile(r"weir(-|\Z)")
 
@@ -53,16 +57,19 @@ class Evidence(NamedTuple):
 
 
 def output_evidence(fate: Fate, requests: str, record: ConsumerRecord) -> Evidence:
-    """Take the record apart; what does not say where it comes from has source -1."""
+    """Take the record apart; what does not say where it comes from has source -1.
+
+    Anybody may have written it: a figure that no output of Weir's would have counts as absent.
+    """
     original, own = _split_headers(fate, record.headers)
     source = _source(fate, requests, record.partition, own)
-    own_time = own.get("weir-timestamp")
+    own_time = _number(own.get("weir-timestamp"), INT64)
     stamp, appended = record.timestamp, record.timestamp_type == LOG_APPEND_TIME
-    if own_time is not None and own_time.removeprefix(b"-").isdigit():
-        stamp, appended = int(own_time), False
-    length = own.get("weir-truncated-from")
-    cut = length is not None and length.isdigit()
-    digest = _digest(record.key, original, int(length) if cut and length else _length(record.value))
+    if own_time is not None:
+        stamp, appended = own_time, False
+    length = _number(own.get("weir-truncated-from"), LENGTHS)
+    cut = length is not None
+    digest = _digest(record.key, original, _length(record.value) if length is None else length)
     digest.update(record.value or b"")
     return Evidence(source, digest.intdigest(), stamp, cut, appended)
 
@@ -81,14 +88,24 @@ def _split_headers(fate: Fate, headers: Headers) -> tuple[Headers, dict[str, byt
 
 def _source(fate: Fate, requests: str, partition: int, own: Mapping[str, bytes | None]) -> int:
     """The source offset; -1 where the record names none, or another topic or partition."""
+    if fate is Fate.REJECTED:
+        here = own.get("weir-topic"), own.get("weir-partition")
+        found = _number(own.get("weir-offset"), INT64)
+        mine = here == (requests.encode(), b"%d" % partition)
+        return found if mine and found is not None else NOWHERE
     try:
-        if fate is not Fate.REJECTED:
-            return int(orjson.loads(own["weir"] or b"")["offset"])
-        if own["weir-topic"] != requests.encode() or own["weir-partition"] != b"%d" % partition:
-            return NOWHERE
-        return int(own["weir-offset"] or b"")
+        offset = orjson.loads(own["weir"] or b"")["offset"]
     except (KeyError, ValueError, TypeError):
         return NOWHERE
+    return offset if type(offset) is int and offset in INT64 else NOWHERE
+
+
+def _number(digits: bytes | None, within: range) -> int | None:
+    """The decimal number that a header spells; None where it is none, or not within a range."""
+    if digits is None or len(digits) > DIGITS or not digits.removeprefix(b"-").isdigit():
+        return None
+    number = int(digits)
+    return number if number in within else None
 
 
 def input_hashes(record: ConsumerRecord) -> tuple[int, int]:

@@ -37,6 +37,7 @@ from stream.transport import FetchedRecord, Record
 SOURCE_OFFSET_HEADER: Final = "weir-offset"
 #: The source's timestamp, on a dead letter that has another one.
 TIMESTAMP_HEADER: Final = "weir-timestamp"
+#: Bytes of the source's value, -1 where that is null, on a dead letter that was cut.
 TRUNCATED_HEADER: Final = "weir-truncated-from"
 #: Bytes that a dead letter keeps of a value beyond the limit, and of a key that is long itself.
 TRUNCATED_BYTES: Final = 1024
@@ -57,7 +58,7 @@ class LoadedModel:
         scenario_path: Where requests name their scenario, or empty.
 
     Attributes:
-        proven: Whether it has scored a chunk.
+        proven: Whether it has scored a request.
 
     Raises:
         ArtifactError: If the runtime refuses the model.
@@ -245,8 +246,9 @@ class Interceptor:
             ids_NC = np.ascontiguousarray(ids_NC[:, :-1])
         with self._metrics.stage("score"):
             scores_NT, uncertainties_NT = model.scorer.score(ids_NC)
-        model.proven = True
-        self.recent = (model.spec_hash, ids_NC)
+        if len(ids_NC):  # a chunk of rejects proves nothing
+            model.proven = True
+            self.recent = (model.spec_hash, ids_NC)
         return intake, Opinions(scores_NT, uncertainties_NT, scenarios_N)
 
     def _decide(
@@ -358,9 +360,9 @@ def stamps(records: Sequence[FetchedRecord]) -> npt.NDArray[np.int64]:
 def _dead_letter(record: FetchedRecord, reject: Reject, *, whole: bool) -> OutputRecord:
     key, value, headers = record.key, record.value, own_headers(record.headers)
     cut: Headers = ()
-    if value is not None and not whole:
-        cut = ((TRUNCATED_HEADER, b"%d" % len(value)),)
-        value = value[:TRUNCATED_BYTES]
+    if not whole:
+        cut = ((TRUNCATED_HEADER, b"%d" % (-1 if value is None else len(value))),)
+        value = value and value[:TRUNCATED_BYTES]
         if _envelope_bytes(key, headers) > LONG_ENVELOPE:
             key, headers = key and key[:TRUNCATED_BYTES], ()
     last: Headers = ()

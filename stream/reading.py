@@ -3,14 +3,20 @@
 The end of a partition is its last stable offset: behind it lies what a transaction may still
 abort. It is taken from the first fetch, not only from the broker's answer to "latest offset": the
 embedded broker counts a batch as one record there.
+
+A batch whose checksum stays wrong is left out like any other that cannot be read, for who follows
+steering and announcements must go on, and the next message counts; whoever wants to see all there
+is (`keep`) is told that he cannot.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Self
 
 from aiokafka import ConsumerRecord, TopicPartition
 
-from models.batches import CorruptBatchError, RefusedBatch
+from models.batches import CorruptBatchError, CorruptBatches, RefusedBatch
+from models.batches.consumer import log
 from models.kafka import bounded_consumer, topic_partitions
 from models.settings import KafkaSettings
 from stream.topics import TopicError
@@ -40,9 +46,10 @@ class TopicReader:
         keep: bool = False,
     ) -> None:
         self._kafka = kafka
-        self._refused = refused
+        self._refused = refused or log
         self._keep = keep
         self._open = False
+        self._corrupt = CorruptBatches()
         self.topic = topic
 
     async def __aenter__(self) -> Self:
@@ -93,20 +100,37 @@ class TopicReader:
         """The next records of some partitions; none of one may mean its end or a slow broker.
 
         Raises:
-            TopicError: If a batch is corrupt.
+            TopicError: If a batch is corrupt, where everything is wanted.
         """
         try:
             batches: dict[TopicPartition, list[ConsumerRecord]] = await self.consumer.getmany(
                 *partitions, timeout_ms=FETCH_MS, max_records=max_records
             )
         except CorruptBatchError as error:
-            raise TopicError(str(error)) from error
+            await self._leave_out(error)
+            return {}
         for tp in partitions:
             stable = self.consumer.last_stable_offset(tp)
             if tp not in self._seen and stable is not None:
                 self._seen.add(tp)
                 self.ends[tp] = max(self.ends[tp], stable)
         return batches
+
+    async def _leave_out(self, error: CorruptBatchError) -> None:
+        """Go on behind a batch whose checksum is wrong each time."""
+        if self._keep:
+            raise TopicError(
+                f"{error.topic}[{error.partition}]@{error.offset}: the checksum of the batch is "
+                "wrong, so what is in it and behind it cannot be told; see docs/operations.md"
+            ) from error
+        tp = TopicPartition(error.topic, error.partition)
+        end = max(self.ends[tp], self.consumer.highwater(tp) or 0)
+        batch = self._corrupt.met(error, end)
+        if batch is None:
+            await asyncio.sleep(FETCH_MS / 1000)
+            return
+        self.consumer.seek(tp, batch.last_offset + 1)
+        self._refused(batch)
 
     async def at_end(self, tp: TopicPartition) -> bool:
         """Whether everything up to the end of ``tp`` has been fetched."""

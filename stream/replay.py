@@ -66,9 +66,8 @@ async def merge_topic(
         while heads:
             _order, record = heapq.heappop(heads)
             # asked again: the search by time may begin early, and times need not be in order
-            if (start_ms or 0) <= record.timestamp and (
-                end_ms is None or record.timestamp < end_ms
-            ):
+            after = start_ms is None or start_ms <= record.timestamp
+            if after and (end_ms is None or record.timestamp < end_ms):
                 yield record
             await _push_next(heads, ahead[record.partition])
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError
 
-from models.batches import RefusedBatch
+from models.batches import CorruptBatchError, CorruptBatches, RefusedBatch
 from models.connection import ConnectionFaultError, reach
 from models.kafka import bounded_consumer, topic_partitions
 from models.settings import KafkaSettings
@@ -53,6 +53,7 @@ class ExampleReader:
         self._partitions: list[TopicPartition] = []
         self._consumer: AIOKafkaConsumer | None = None
         self._failures = 0
+        self._corrupt = CorruptBatches()
 
     async def start(self, offsets: Mapping[int, int], stop: asyncio.Event) -> bool:
         """Connect, however long that takes; False if `stop` was set before.
@@ -115,11 +116,24 @@ class ExampleReader:
                 return {}
         except TopicAuthorizationFailedError:
             raise
+        except CorruptBatchError as error:
+            await self._leave_out(consumer, error)
+            return {}
         except Exception as error:  # noqa: BLE001 - whatever a batch or a broker brought about
             self._log_failure(f"{self._examples}: cannot be read: {type(error).__name__}: {error}")
             await asyncio.sleep(FAILED_S)
             return {}
         return fetched
+
+    async def _leave_out(self, consumer: AIOKafkaConsumer, error: CorruptBatchError) -> None:
+        """Go on behind a batch whose checksum is wrong each time."""
+        tp = TopicPartition(error.topic, error.partition)
+        batch = self._corrupt.met(error, consumer.highwater(tp))
+        if batch is None:
+            await asyncio.sleep(FAILED_S)
+            return
+        consumer.seek(tp, batch.last_offset + 1)
+        self._refused(batch)
 
     def silent_s(self, now_s: float) -> float:
         """For how long a broker has not answered for some partition, in seconds."""

@@ -9,13 +9,14 @@ from models.batches.codecs import CODECS, Unpacker, UnpackError, compress
 from models.batches.consumer import BoundedConsumer
 from models.batches.envelope import HeaderName
 from models.batches.reader import HEADER_BYTES_HELD
-from models.batches.refused import CorruptBatchError, RefusedBatch
+from models.batches.refused import CorruptBatchError, CorruptBatches, RefusedBatch
 
 __all__ = [
     "CODECS",
     "HEADER_BYTES_HELD",
     "BoundedConsumer",
     "CorruptBatchError",
+    "CorruptBatches",
     "HeaderName",
     "RefusedBatch",
     "UnpackError",

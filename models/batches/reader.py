@@ -27,7 +27,7 @@ from models.batches.wire import (
     read_header,
     read_prefix,
 )
-from models.bounds import MAX_HEADERS
+from models.bounds import MAX_BAD_RECORDS, MAX_HEADERS
 
 #: A batch that unpacks to more than this may be eight million headers, of a hundred bytes in memory
 #: each. So its records are measured before they are read, and no more of them are read at a time
@@ -285,6 +285,7 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
         """The records of the batch from the position on, whatever their envelopes are."""
         header, (topic, partition) = self._header, self._tp
         assert header is not None
+        bad = 0
         for record in read_records(
             memoryview(self._plain)[HEADER_BYTES:], header.records, header.last_offset_delta
         ):
@@ -294,8 +295,12 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
             if offset > header.last_offset:
                 return
             if isinstance(record, BadRecord):
-                last = header.last_offset if record.ends else offset
+                bad += 1
+                ends = record.ends or bad >= MAX_BAD_RECORDS
+                last = header.last_offset if ends else offset
                 yield self._refused(record.raw, offset, last, record.reason)
+                if ends:
+                    return
                 continue
             stamp = wrapped(header.first_timestamp + record.timestamp_delta)
             yield ConsumerRecord(

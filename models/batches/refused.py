@@ -1,8 +1,12 @@
 """A batch that cannot be read, in the place of a record; and one that may be whole elsewhere."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from aiokafka.errors import CorruptRecordException
+
+#: So often a batch with a wrong checksum is fetched: a network is right the second time.
+FETCHES: Final = 3
 
 
 class CorruptBatchError(CorruptRecordException):  # type: ignore[misc]
@@ -56,3 +60,29 @@ class RefusedBatch:
     def __str__(self) -> str:
         """Coordinates and reason, in one line."""
         return f"{self.topic}[{self.partition}]@{self.offset}..{self.last_offset}: {self.reason}"
+
+
+class CorruptBatches:
+    """Batches with a wrong checksum: each is fetched `FETCHES` times, and then left out."""
+
+    def __init__(self) -> None:
+        self._fetches: dict[tuple[str, int, int], int] = {}  # by topic, partition and offset
+
+    def met(self, error: CorruptBatchError, end: int | None) -> RefusedBatch | None:
+        """Note one that was fetched; what to leave out, once it was wrong each time.
+
+        Args:
+            error: Where it is. What its header says of its end may be wrong, too.
+            end: Offset behind the last record of the partition, which is not passed; None where
+                that is not known.
+        """
+        place = error.topic, error.partition, error.offset
+        self._fetches[place] = self._fetches.get(place, 0) + 1
+        if self._fetches[place] < FETCHES:
+            return None
+        del self._fetches[place]
+        last = max(error.offset, error.last_offset)
+        if end is not None:
+            last = max(error.offset, min(last, end - 1))
+        reason = "the checksum of the batch is wrong"
+        return RefusedBatch(*place, last, -1, 0, b"", reason)

@@ -10,13 +10,33 @@ from pathlib import Path
 import cramjam
 import pytest
 from aiokafka import AIOKafkaConsumer
-from fetched import Row, batch, body, frame, payload_of, read, reader, row_of, sized, varint
+from fetched import (
+    Fetched,
+    Row,
+    batch,
+    body,
+    frame,
+    payload_of,
+    read,
+    reader,
+    row_of,
+    sized,
+    varint,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.batches import CODECS, BoundedConsumer, CorruptBatchError, HeaderName, RefusedBatch
+from models.batches import (
+    CODECS,
+    BoundedConsumer,
+    CorruptBatchError,
+    CorruptBatches,
+    HeaderName,
+    RefusedBatch,
+    compress,
+)
 from models.batches.consumer import BoundedFetcher, rebound
-from models.bounds import MAX_HEADERS
+from models.bounds import MAX_BAD_RECORDS, MAX_HEADERS
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 CONTENT = st.none() | st.binary(max_size=40)
@@ -285,3 +305,34 @@ def test_a_reader_that_is_done_is_gone_without_the_collector() -> None:
             assert gone() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("last", "end", "wanted"), [(14, 30, 14), (2**31, 30, 29), (3, 30, 10), (14, None, 14)]
+)
+def test_a_corrupt_batch_is_left_out_once_it_was_wrong_each_time(
+    last: int, end: int | None, wanted: int
+) -> None:
+    """What its header says of its end is believed up to the partition's end."""
+    corrupt, error = CorruptBatches(), CorruptBatchError("t", 1, 10, last)
+    for _ in range(2):
+        met = [corrupt.met(error, end) for _ in range(3)]
+        assert met[:2] == [None, None]
+        assert met[2] is not None
+        assert (met[2].offset, met[2].last_offset) == (10, wanted)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_batch_of_broken_records_is_refused_in_so_many_pieces_at_most(keep: bool) -> None:
+    """1.6 KB unpack to 100,000 records without an end; what is behind the batch is read."""
+    broken = frame(compress("zstd", b"\2\0" * 100_000), base=0, count=100_000, attributes=4)
+    sound = batch([(1, b"k", b"v", [])], base=100_000)
+    reading, refused = reader(broken + sound, keep=keep)
+    found: list[Fetched] = []
+    while not reading.exhausted:
+        found += reading.take(500)
+    assert found[-1].value == b"v"
+    assert len(refused) == MAX_BAD_RECORDS
+    assert len(found) == 1 + keep * MAX_BAD_RECORDS
+    assert (refused[-1].offset, refused[-1].last_offset) == (MAX_BAD_RECORDS - 1, 99_999)
+    assert reading.next_fetch_offset == 100_001

@@ -183,6 +183,9 @@ async def test_a_dead_letter_fits_whatever_the_record_has(
         (1, b"k", value(1), [(b"", None)] * 499_920),
         (2, b"k" * 999_850, value(2), []),
         (3, b"k", value(3), [(b"n" * 999_850, None)]),
+        (4, b"k" * 999_880, None, []),
+        (5, None, None, [(b"", None)] * 499_930),
+        (6, b"k" * 999_880, b"", []),
     ]
     batches = [(batch([row]), 1) for row in rows]
     await send_raw(client_options(settings.kafka), settings.topics.requests, 0, batches)
@@ -193,4 +196,4 @@ async def test_a_dead_letter_fits_whatever_the_record_has(
     found = await account(settings)
     assert found.exact, found.summary()
     assert found.counts[FaultKind.ALTERED] == 0
-    assert found.count(Fate.REJECTED) == 3
+    assert found.count(Fate.REJECTED) == 6

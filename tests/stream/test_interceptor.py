@@ -16,11 +16,12 @@ from models.artifact import load_artifact
 from models.features import FeatureSpec
 from models.scorer import ScoringError
 from models.settings import PolicySettings
+from models.tasks import TaskSet
 from stream.interceptor import Headers, Intercepted, Interceptor, LoadedModel, Record
 from stream.metrics import WorkerMetrics
 from stream.policy import Policy
 from stream.records import Decision, Reason
-from tests.tiny_artifact import SPEC_TEXT, Make, tiny_student
+from tests.tiny_artifact import SPEC_TEXT, TASKS, Make, tiny_student
 
 LIMIT = 2000
 POLICY = PolicySettings(rate=0.5, weights={"click": 1.0}, direct_share=0.1, explore=0.2)
@@ -235,3 +236,38 @@ def test_recent_ids_are_those_of_the_newest_chunk(model: LoadedModel) -> None:
     assert interceptor.recent is not None
     spec_hash, ids_NC = interceptor.recent
     assert (spec_hash, ids_NC.shape) == (model.spec_hash, (len(result.decided), 3))
+
+
+def test_a_chunk_of_rejects_proves_nothing(model: LoadedModel) -> None:
+    """A model is proven by a request, and the recent ids outlive a chunk without one."""
+    interceptor = fresh(model, model)
+    interceptor.intercept([Input(0, None), Input(1, b"{broken")])
+    assert not model.proven
+    assert interceptor.recent is None
+    interceptor.intercept([Input(2, request(2))])
+    before = interceptor.recent
+    interceptor.intercept([Input(3, b"[]")])
+    assert model.proven
+    assert interceptor.recent is before
+
+
+@given(
+    key=st.none() | st.integers(0, 300_000).map(bytes),
+    value=st.none() | st.integers(0, 300_000).map(bytes),
+    headers=st.lists(
+        st.tuples(st.text(max_size=40), st.none() | st.integers(0, 9_000).map(bytes)), max_size=40
+    ),
+)
+def test_a_cut_dead_letter_is_short_and_says_so(
+    key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]]
+) -> None:
+    """A tombstone's key and headers are cut like any other's: else it would be cut for ever."""
+    policy = Policy(POLICY.model_copy(update={"uncertainty_source": "own"}), TaskSet(TASKS))
+    interceptor = Interceptor(policy, WorkerMetrics(), max_value_bytes=LIMIT)
+    letter = interceptor.oversized(Input(7, value, key, headers=headers), 2_000_000, 1_000_000)
+    own = dict(letter.headers)
+    size = len(letter.key or b"") + len(letter.value or b"")
+    size += sum(len(name.encode()) + len(content or b"") for name, content in letter.headers)
+    assert size <= 8_192
+    assert own["weir-truncated-from"] == b"%d" % (-1 if value is None else len(value))
+    assert (letter.value is None) == (value is None)

@@ -10,6 +10,7 @@ from models.kafka import client_options
 from models.settings import Settings
 from stream.reading import TopicReader, read_topic
 from stream.records import sequence_number
+from stream.topics import TopicError
 
 pytestmark = pytest.mark.broker
 ROWS: list[Row] = [(5, b"k", b"%d" % n, [(b"\xff", None)]) for n in range(10)]
@@ -44,6 +45,25 @@ async def test_a_reader_that_keeps_refused_batches_shows_them_in_their_place(
     assert [record.offset for record in found] == [*range(11), *range(12, 22)]
     assert isinstance(found[10], RefusedBatch)
     assert len([record async for record in read_topic(settings.kafka, topic)]) == 22
+
+
+async def test_a_corrupt_batch_is_left_out_and_what_follows_is_read(settings: Settings) -> None:
+    """Nobody who follows a topic is ended by it; who accounts for all of it is told."""
+    topic, client = settings.topics.control, client_options(settings.kafka)
+    # The embedded broker takes the flag of log-append time off and leaves the checksum as it was.
+    corrupt = batch(ROWS[:5], attributes=0x08)
+    await send_raw(client, topic, 0, [(batch(ROWS), 10), (corrupt, 5), (batch(ROWS), 10)])
+    refused: list[RefusedBatch] = []
+    async with TopicReader(settings.kafka, topic, refused.append) as reader:
+        found = [record.offset async for _, records in reader.batches() for record in records]
+    assert found == [*range(10), *range(15, 25)]
+    assert [(b.topic, b.partition, b.offset, b.last_offset) for b in refused] == [
+        (topic, 0, 10, 14)
+    ]
+    assert len([record async for record in read_topic(settings.kafka, topic)]) == 20
+    with pytest.raises(TopicError, match=r"\[0\]@10: the checksum"):
+        async with TopicReader(settings.kafka, topic, keep=True) as reader:
+            assert [records async for _, records in reader.batches()]
 
 
 @pytest.mark.parametrize(

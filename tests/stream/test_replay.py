@@ -11,12 +11,14 @@ from aiokafka import AIOKafkaProducer
 from polars.testing import assert_frame_equal
 from sklearn.metrics import roc_auc_score
 
+from models.kafka import client_options
 from models.settings import Settings
 from models.tasks import Task, TaskSet
 from stream.decisions import DecisionFolderError, DecisionWriter
 from stream.judgement import OutcomeError, judge, outcome_frame, read_outcomes
 from stream.records import SEQUENCE_HEADER
 from stream.replay import ReplayError, ReplayOptions, moment_ms, run_replay
+from stream.transport import ChunkSink, Outgoing
 from tests.tiny_artifact import TASKS, Make
 
 START_MS = 1_700_000_000_000
@@ -77,6 +79,25 @@ async def test_file_and_topic_give_the_same_decisions_at_any_chunk_size(
         for source in (str(file), mine.topics.requests):
             out = tmp_path / f"{Path(source).suffix}-{chunk_size}"
             assert_frame_equal(await decisions(mine, source, out, chunk_size), first)
+
+
+@pytest.mark.parametrize("sound", [0, 7])
+async def test_chunks_in_which_nothing_was_decided(
+    settings: Settings, make_artifact: Make, tmp_path: Path, sound: int
+) -> None:
+    """Garbage before the first request, or nothing but garbage, is replayed like any other."""
+    mine = tiny(settings, make_artifact())
+    file = tmp_path / "requests.jsonl"
+    rows = [b"{broken"] * 10 + [orjson.dumps({"id": f"r{i}", "imp": [{}]}) for i in range(sound)]
+    file.write_bytes(b"\n".join(rows) + b"\n")
+    outcomes = tmp_path / "outcomes.jsonl"
+    outcomes.write_bytes(b'{"request_id":"r1","task":"click","ts":1}\n')
+    out = tmp_path / "out"
+    options = ReplayOptions(str(file), out, outcomes=str(outcomes), chunk_size=4)
+    summary = await run_replay(mine, options)
+    assert (summary["rejected"], summary["passed"] + summary["blocked"]) == (10, sound)
+    frame = pl.read_parquet(out / "decisions-*.parquet")
+    assert (frame.height, frame.schema["request_id"]) == (sound, pl.String)
 
 
 @pytest.mark.broker
@@ -231,3 +252,21 @@ def test_a_moment_beyond_the_calendar_is_named(text: str) -> None:
     """Digits that are no moment are refused with what would be right."""
     with pytest.raises(ReplayError, match="is no moment"):
         moment_ms(text)
+
+
+@pytest.mark.broker
+async def test_a_whole_topic_is_replayed_whatever_its_times_are(
+    settings: Settings, make_artifact: Make, tmp_path: Path
+) -> None:
+    """Without a first moment nothing lies before it: neither -1, which is none, nor 1969."""
+    mine = tiny(settings, make_artifact())
+    async with ChunkSink(client_options(mine.kafka)) as sink:
+        rows = [
+            Outgoing(None, orjson.dumps({"id": f"r{i}", "imp": [{}]}), at)
+            for i, at in enumerate([-1, -(2**40), 0, START_MS, -1])
+        ]
+        await sink.send(mine.topics.requests, 0, rows)
+    options = ReplayOptions(mine.topics.requests, tmp_path / "out")
+    assert (await run_replay(mine, options))["requests"] == 5
+    late = ReplayOptions(mine.topics.requests, tmp_path / "late", start="0")
+    assert (await run_replay(mine, late))["requests"] == 2

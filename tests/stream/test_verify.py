@@ -149,6 +149,36 @@ def test_output_that_names_no_input_is_unknown(fate: Fate, headers: Headers) -> 
     assert only(verify(inputs, outputs)).kind is FaultKind.UNKNOWN
 
 
+LONG_NUMBERS = [b"9" * 19, b"9223372036854775808", b"-9223372036854775809", b"9" * 5000]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b'{"offset":18446744073709551615}', b'{"offset":9223372036854775808}', b'{"offset":1e300}',
+     b'{"offset":1.5}', b'{"offset":true}', b'{"offset":"%s"}' % (b"9" * 99)],
+)  # fmt: skip
+def test_a_decision_of_no_offset_is_of_no_input(content: bytes) -> None:
+    """What somebody else wrote on an output topic is counted, whatever number it names."""
+    foreign = record(0, 5, headers=[("weir", content)])
+    fault = only(verify([record(0, 0)], [(Fate.PASSED, output(Fate.PASSED, record(0, 0), 0)),
+                                         (Fate.PASSED, foreign)]))  # fmt: skip
+    assert (fault.kind, fault.source, fault.offset) == (FaultKind.UNKNOWN, -1, 5)
+
+
+@pytest.mark.parametrize("number", LONG_NUMBERS)
+@pytest.mark.parametrize("name", ["weir-offset", "weir-timestamp", "weir-truncated-from"])
+def test_a_dead_letter_with_a_number_beyond_its_range(name: str, number: bytes) -> None:
+    """It is one that Weir never wrote: unknown where it names no input, else altered at most."""
+    source = record(0, 0)
+    first = [(name, number)] if name == "weir-truncated-from" else []
+    last = [(name, number)] if name == "weir-timestamp" else []
+    named = [(n, number if n == name else c) for n, c in dead(0)]
+    foreign = record(0, 0, headers=[*first, *named[:-1], *last, named[-1]])
+    found = verify([source], [(Fate.REJECTED, foreign)])
+    assert found.counts[FaultKind.UNKNOWN] == (name == "weir-offset")
+    assert found.counts[FaultKind.DOUBLED] == 0
+
+
 def test_committed_short_of_the_end_is_uncommitted() -> None:
     """Every input at or behind the committed offset counts; so do all where none is committed."""
     inputs, outputs = three()

@@ -1,0 +1,35 @@
+"""The reader of examples, on topics where others wrote what they liked."""
+
+import asyncio
+
+import pytest
+from fetched import Row, batch, send_raw
+
+from models.batches import RefusedBatch
+from models.kafka import client_options
+from models.settings import Settings
+from trainer.reader import ExampleReader
+
+pytestmark = pytest.mark.broker
+ROWS: list[Row] = [(5, b"k", b"%d" % n, []) for n in range(10)]
+
+
+async def test_a_corrupt_batch_is_left_out_and_what_follows_is_read(settings: Settings) -> None:
+    """A batch whose checksum stays wrong is counted with its offsets and stops no partition."""
+    topics, client = settings.topics, client_options(settings.kafka)
+    # The embedded broker takes the flag of log-append time off and leaves the checksum as it was.
+    corrupt = batch(ROWS[:5], attributes=0x08)
+    await send_raw(client, topics.examples, 1, [(batch(ROWS), 10), (corrupt, 5), (batch(ROWS), 10)])
+    refused: list[RefusedBatch] = []
+    reader = ExampleReader(settings.kafka, topics.examples, topics.models, refused.append)
+    assert await reader.start({}, asyncio.Event())
+    try:
+        offsets: list[int] = []
+        async with asyncio.timeout(60):
+            while len(offsets) < 20:
+                for records in (await reader.poll(200)).values():
+                    offsets += [record.offset for record in records]
+    finally:
+        await reader.stop()
+    assert offsets == [*range(10), *range(15, 25)]
+    assert [(b.partition, b.offset, b.last_offset) for b in refused] == [(1, 10, 14)]
