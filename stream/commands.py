@@ -39,22 +39,22 @@ def register(app: typer.Typer) -> None:
 
 def broker(
     port: Annotated[int, typer.Option(help="Loopback port; 0 takes a free one.")] = 9092,
-    folder: Annotated[Path, typer.Option(help="Where it logs and keeps its files.")] = Path(
+    folder: Annotated[Path, typer.Option(help="Folder of the log, and of Kafka's files.")] = Path(
         "var/broker"
     ),
-    nodes: Annotated[int, typer.Option(min=1, help="Of Kafka.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Nodes of the cluster; needs --kafka.")] = 1,
     security: Annotated[
-        Security, typer.Option(help="Of Kafka's listener: log in, encrypt, both.")
+        Security, typer.Option(help="Whether clients log in, encrypt, or both; needs --kafka.")
     ] = Security.PLAINTEXT,
     mechanism: Annotated[
-        Mechanism, typer.Option(help="How clients of Kafka log in, where they do.")
+        Mechanism, typer.Option(help="How clients log in, where they do; needs --kafka.")
     ] = Mechanism.SCRAM_SHA_512,
     *,
     acls: Annotated[
-        bool, typer.Option("--acls", help="Of Kafka: only the user weir may do anything.")
+        bool, typer.Option("--acls", help="Only the user weir may do anything; needs --kafka.")
     ] = False,
     kafka: Annotated[
-        bool, typer.Option("--kafka", help="Apache Kafka (needs Java 17 and Maven).")
+        bool, typer.Option("--kafka", help="Run Apache Kafka; needs Java 17 and Maven.")
     ] = False,
 ) -> None:
     """Run a broker on this machine until Ctrl-C: the embedded one (memory only), or Kafka."""
@@ -84,7 +84,9 @@ def topics(
     ctx: typer.Context,
     add_partitions: Annotated[
         int | None,
-        typer.Option(min=1, help="Give all topics of requests so many partitions more instead."),
+        typer.Option(
+            min=1, help="Add so many partitions to the requests' topic and its outputs instead."
+        ),
     ] = None,
 ) -> None:
     """Create the topics that are missing."""
@@ -105,10 +107,10 @@ def topics(
 
 def worker(
     ctx: typer.Context,
-    role: Annotated[Role, typer.Option(help="Intercept requests, or join outcomes.")] = (
-        Role.INTERCEPT
-    ),
-    rate: Annotated[float | None, typer.Option(help="Target share to intercept.")] = None,
+    role: Annotated[
+        Role, typer.Option(help="Intercept requests, or join passed ones with outcomes.")
+    ] = (Role.INTERCEPT),
+    rate: Annotated[float | None, typer.Option(help="Target share to intercept, 0 to 1.")] = None,
     metrics_port: Annotated[
         int | None, typer.Option(help="Port of the Prometheus endpoint; 0 takes a free one.")
     ] = None,
@@ -156,15 +158,16 @@ def replay(
     artifact: Annotated[
         str | None, typer.Option(help="Artifact: a folder, a URL, or pretrained:NAME.")
     ] = None,
-    rate: Annotated[float | None, typer.Option(help="Target share to intercept.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Target share to intercept, 0 to 1.")] = None,
     outcomes: Annotated[
         str | None, typer.Option(help="Outcomes: a .jsonl file, or the name of a topic.")
     ] = None,
     start: Annotated[
-        str | None, typer.Option("--from", help="First moment of a topic (ISO 8601 or epoch ms).")
+        str | None,
+        typer.Option("--from", help="Start of the range of a topic (ISO 8601 or epoch ms)."),
     ] = None,
     end: Annotated[
-        str | None, typer.Option("--to", help="First moment not wanted (ISO 8601 or epoch ms).")
+        str | None, typer.Option("--to", help="End of the range, exclusive (ISO 8601 or epoch ms).")
     ] = None,
     chunk_size: Annotated[
         int, typer.Option(min=1, help="Records per chunk; decisions do not depend on it.")
@@ -186,7 +189,7 @@ def replay(
 
 def demo(
     ctx: typer.Context,
-    rate: Annotated[float | None, typer.Option(help="Target share to intercept.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Target share to intercept, 0 to 1.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Intercept workers.")] = 2,
     requests: Annotated[int, typer.Option(min=1, help="Simulated requests.")] = 48_000,
     pace: Annotated[float, typer.Option(help="Simulated requests per second.")] = 1200.0,
@@ -200,7 +203,7 @@ def demo(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Train on what comes in, and swap the model.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of the simulated traffic.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated traffic.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder for logs and summary.")] = Path("var/demo"),
     summary: Annotated[Path | None, typer.Option(help="Write the summary here too.")] = None,
 ) -> None:

@@ -23,9 +23,9 @@ class Runs(StrEnum):
 
 def doctor(
     ctx: typer.Context,
-    role: Annotated[Runs, typer.Option(help="What is to run here.")] = Runs.ALL,
+    role: Annotated[Runs, typer.Option(help="Check what this role needs.")] = Runs.ALL,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for machines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
     """Check brokers, rights, topics, artifact and clock: one line each, with the fix.
 

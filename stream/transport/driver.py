@@ -21,6 +21,7 @@ selects it. It is Faust's aiokafka driver with these differences, and no others:
 """
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ from stream.transport.positions import Begin, Filtered
 from stream.transport.producer import Producer
 from stream.transport.sink import Sink
 from stream.transport.stalls import StallWatch
+
+logger = logging.getLogger(__name__)
 
 CHUNKS_IN_FLIGHT: Final = (
     8  # most of them waiting for a commit; one in the agent's hands, one ready
@@ -221,6 +224,7 @@ class Consumer(base.Consumer):  # type: ignore[misc]
             self.ledger.reset(tp, position)
         self._working.clear()
         self._note_progress()
+        logger.info("reading %s", _named(seek.positions) or "nothing: no partition is left for it")
 
     async def seek(self, partition: TP, offset: int) -> None:
         """Not offered: the ledger goes on from committed offsets only."""
@@ -382,3 +386,11 @@ class Transport(base.Transport):  # type: ignore[misc]
                 "consumer_auto_offset_reset: 'earliest' is needed; anything else would skip the "
                 "chunks that were in flight when nothing had been committed yet"
             )
+
+
+def _named(partitions: Iterable[TP]) -> str:
+    """``topic[0, 1], other[3]``."""
+    by_topic = defaultdict[str, list[int]](list)
+    for tp in sorted(partitions):
+        by_topic[tp.topic].append(tp.partition)
+    return ", ".join(f"{topic}{numbers}" for topic, numbers in by_topic.items())
