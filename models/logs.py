@@ -149,7 +149,8 @@ class _WorthLogging(logging.Filter):
     Faust's services report a crash once each, and that they are cancelled for it; Kafka's client
     reports each server that it cannot begin with, or that gives it no producer id. All end in an
     error that is reported once, by who started them. That a password goes over the wire in the
-    clear is logged once, not for each of a worker's connections. That a service starts or stops is for `-v`.
+    clear is logged once, not for each of a worker's connections. That a service starts or stops is
+    for `-v`.
     """
 
     def __init__(self, *, verbose: bool) -> None:

@@ -106,6 +106,11 @@ def train(
             checkpoint=checkpoint,
         )
     console.print(_summary(manifest))
+    if unmeasured := [name for name, of in manifest.metrics.student.items() if of.auc_roc is None]:
+        console.print(
+            f"-: not measured, the held-out rows of {', '.join(unmeasured)} have one class only; "
+            "learn from more rows"
+        )
     console.print(f"wrote {out}, version {manifest.version}")
 
 
