@@ -38,7 +38,9 @@ def register(app: typer.Typer) -> None:
 
 
 def broker(
-    port: Annotated[int, typer.Option(help="Loopback port; 0 takes a free one.")] = 9092,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Loopback port; 0 takes a free one.")
+    ] = 9092,
     folder: Annotated[Path, typer.Option(help="Folder of the log, and of Kafka's files.")] = Path(
         "var/broker"
     ),

@@ -83,6 +83,7 @@ def train(
     config = _config(ctx.obj.training, flags, teacher, quick=quick)
     tasks: TaskSet = ctx.obj.task_set
     feature_spec = FeatureSpec.load(spec)
+    _check_writable(out)
     console = Console(quiet=int(os.environ.get("RANK", "0")) > 0)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -112,6 +113,17 @@ def train(
             "learn from more rows"
         )
     console.print(f"wrote {out}, version {manifest.version}")
+
+
+def _check_writable(folder: Path) -> None:
+    """Better before hours of training than after them.
+
+    Raises:
+        OSError: If nothing can be written to the folder, or to where it would be made.
+    """
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    with tempfile.TemporaryDirectory(dir=there):
+        pass
 
 
 def _config(
