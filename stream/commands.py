@@ -59,7 +59,10 @@ def broker(
         bool, typer.Option("--kafka", help="Run Apache Kafka; needs Java 17 and Maven.")
     ] = False,
 ) -> None:
-    """Run a broker on this machine until Ctrl-C: the embedded one (memory only), or Kafka."""
+    """Run a broker on this machine until Ctrl-C.
+
+    The embedded one keeps everything in memory only; --kafka runs Apache Kafka.
+    """
     from stream.broker import EmbeddedBroker  # noqa: PLC0415
     from stream.kafka_cluster import KafkaCluster  # noqa: PLC0415
 
@@ -132,7 +135,9 @@ def worker(
 
 
 def verify(ctx: typer.Context) -> None:
-    """Account for every request on the topics, from outside; workers should be at rest.
+    """Account for every request on the topics.
+
+    It reads them from outside, as downstream does; workers should be at rest.
 
     Ends with status 1 unless every request is on one output topic, once, unchanged, in order, and
     the group's offsets are committed.
@@ -175,7 +180,10 @@ def replay(
         int, typer.Option(min=1, help="Records per chunk; decisions do not depend on it.")
     ] = 1000,
 ) -> None:
-    """Send historical requests through the worker's own decision code."""
+    """Decide historical requests as a worker would.
+
+    They go through the worker's own code; decisions and a summary are written.
+    """
     from stream.replay import ReplayOptions, run_replay  # noqa: PLC0415
 
     settings = ctx.obj.override({"policy.rate": rate, "model.artifact": artifact})
@@ -209,7 +217,9 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for logs and summary.")] = Path("var/demo"),
     summary: Annotated[Path | None, typer.Option(help="Write the summary here too.")] = None,
 ) -> None:
-    """Show everything at once for about a minute, then account for every request.
+    """Show everything at once for a minute.
+
+    Broker, traffic, workers, feedback; then it accounts for every request.
 
     Ends with status 1 if a request is missing or doubled, or the rate misses its target.
     """

@@ -27,7 +27,9 @@ def doctor(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
-    """Check brokers, rights, topics, artifact and clock: one line each, with the fix.
+    """Check what the processes need, and name fixes.
+
+    Brokers, rights, topics, artifact and clock, one line each.
 
     Ends with status 1 if anything fails.
     """

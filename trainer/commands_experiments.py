@@ -59,7 +59,10 @@ def experiments(
         bool, typer.Option("--quick", help="Small models and few runs, for a trial.")
     ] = False,
 ) -> None:
-    """Run the experiments and write the report; units that are done already are not run again."""
+    """Run the experiments and write the report.
+
+    Units that are done already are not run again.
+    """
     # torch takes seconds to import, and other commands must never pay for it.
     from models.nets.config import KINDS  # noqa: PLC0415
     from trainer.experiments.plan import Plan  # noqa: PLC0415

@@ -73,7 +73,10 @@ def train(
     *,
     quick: Annotated[bool, typer.Option("--quick", help="Small models, little training.")] = False,
 ) -> None:
-    """Train teacher and student, and write the artifact: student, spec, manifest, card."""
+    """Train teacher and student; write an artifact.
+
+    It is a folder of student, feature spec, manifest and card.
+    """
     # torch takes seconds to import, and other commands must never pay for it.
     from trainer.train import train as train_artifact  # noqa: PLC0415
 

@@ -224,7 +224,7 @@ async def test_what_is_on_a_topic_reaches_the_log_escaped_and_bounded(
         ["--bootstrap", "127.0.0.1:1", "--set", "trainer.store=file/x", "trainer"],
         ["train", "--simulated", "1000", "--out", "file/x"],
     ],
-    ids=lambda arguments: " ".join(arguments),
+    ids=" ".join,
 )
 def test_a_folder_that_cannot_be_is_one_sentence(tmp_path: Path, arguments: list[str]) -> None:
     """Named, with what to check, and before any work is done."""
