@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from aiokafka import conn
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaError
 
@@ -21,6 +22,23 @@ TOKEN_S: Final = 30.0
 KEEP_S: Final = 10.0
 #: Kafka limits a request to log in to half a megabyte by default; no token comes near this.
 MAX_TOKEN_BYTES: Final = 65_536
+
+
+class _Authenticator(conn.OAuthAuthenticator):  # type: ignore[misc]
+    """Takes a refusal for what it is.
+
+    A broker answers a token that it refuses with the reason, and fails the login when the client
+    has acknowledged that (RFC 7628, 3.2.3). aiokafka takes any answer for a success.
+    """
+
+    async def step(self, payload: bytes | None) -> tuple[bytes, bool] | None:
+        if self._token_sent and payload:
+            return b"\x01", True
+        sent: tuple[bytes, bool] | None = await super().step(payload)
+        return sent
+
+
+conn.OAuthAuthenticator = _Authenticator
 
 
 class TokenError(UserError, KafkaError):  # type: ignore[misc]

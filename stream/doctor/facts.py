@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
@@ -17,7 +17,7 @@ from aiokafka.errors import (
 )
 
 from models.connection import ConnectionFaultError, Server, reach, try_server
-from models.kafka import client_options, patiently
+from models.kafka import bounded_consumer, client_options, patiently
 from models.settings import Settings
 from stream.doctor.protocol import GROUPS, METADATA, GroupRights, TopicRights, operations
 from stream.rights import Operation, Role, rights_of, transactional_ids
@@ -161,7 +161,7 @@ async def newest_request(settings: Settings, partitions: int) -> Newest | None:
     topic = settings.topics.requests
     if not partitions:
         return None
-    consumer = AIOKafkaConsumer(**client_options(settings.kafka), enable_auto_commit=False)
+    consumer = bounded_consumer(settings.kafka)
     found: list[Newest] = []
     try:
         await consumer.start()

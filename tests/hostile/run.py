@@ -22,12 +22,12 @@ from typing import Any, Final
 import orjson
 import polars as pl
 import psutil
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from prometheus_client.parser import text_string_to_metric_families
 
 from models.artifact import load_artifact
-from models.kafka import ask, client_options, topic_partitions
+from models.kafka import ask, bounded_consumer, client_options, topic_partitions
 from models.registry import Registry
 from models.settings import Settings, TopicSettings
 from stream.account import Account
@@ -319,7 +319,7 @@ class Attack:
             return offsets
 
         committed = await ask(client_options(kafka), question)
-        async with AIOKafkaConsumer(**client_options(kafka), enable_auto_commit=False) as consumer:
+        async with bounded_consumer(kafka) as consumer:
             consumer.assign(partitions)
             ends = await exact_ends(consumer, partitions)
         return [

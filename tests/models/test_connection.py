@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from aiokafka import conn
 
 from models import connection
 from models.connection import ConnectionFaultError, reach, try_server
@@ -261,6 +262,15 @@ async def test_one_token_serves_connections_that_open_together() -> None:
     assert len(set(first)) == 1
     now = 60.0
     assert await provider.token() != first[0]
+
+
+async def test_a_refused_token_is_a_failed_login() -> None:
+    """Its reason is acknowledged, upon which it fails the login; no answer is a success."""
+    provider = token_provider(oauth(oauth_token_provider="secrets:token_urlsafe"))
+    authenticator = conn.OAuthAuthenticator(sasl_oauth_token_provider=provider)
+    assert (await authenticator.step(None))[0].startswith(b"n,,\x01auth=Bearer ")
+    assert await authenticator.step(b'{"status":"invalid_token"}') == (b"\x01", True)
+    assert await authenticator.step(b"") is None
 
 
 async def test_a_function_gives_a_token() -> None:

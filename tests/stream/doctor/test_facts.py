@@ -1,0 +1,21 @@
+"""What is gathered from the brokers, whatever lies on the topics."""
+
+import pytest
+from fetched import batch, send_raw
+
+from models.kafka import client_options
+from models.settings import Settings
+from stream.doctor.facts import newest_request
+
+pytestmark = pytest.mark.broker
+
+
+async def test_the_newest_request_may_be_hostile(settings: Settings) -> None:
+    """A header's name that is not UTF-8 at the end of a partition ends no look at it."""
+    sound = batch([(1_700_000_000_000, None, b"{}", [])])
+    hostile = batch([(1_700_000_000_500, None, b"{}", [(b"\xff", b"x")])])
+    client = client_options(settings.kafka)
+    await send_raw(client, settings.topics.requests, 0, [(sound, 1), (hostile, 1)])
+    found = await newest_request(settings, settings.kafka.partitions)
+    assert found is not None
+    assert found.timestamp_ms == 1_700_000_000_500
