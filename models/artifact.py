@@ -5,7 +5,6 @@ every file's hash, the spec's, the tasks, the model to its last byte. All of it 
 and time (:mod:`models.folder`). Nothing is ever unpickled.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -42,7 +41,6 @@ PRETRAINED_FOLDER: Final = Path(__file__).parent / "pretrained"
 MOST_BYTES: Final = {SPEC_FILE: MAX_SPEC_BYTES, STUDENT_FILE: MAX_STUDENT_BYTES}
 LONGEST_MESSAGE: Final = 500
 """Characters of a fault; a file may put a text of any length into one."""
-_PRETRAINED_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
 class ArtifactFault(StrEnum):
@@ -175,7 +173,10 @@ def fetch_artifact(
             resolved, lambda: _fetch(Folder(resolved, root), manifest_sha256)
         )
     except FolderError as error:
-        raise ArtifactError(_FAULTS[type(error)], str(error)) from error
+        fault = _FAULTS[type(error)]
+        ours = fault is ArtifactFault.MISSING_FILE and manifest_sha256 is None
+        hint = "; check model.artifact or --artifact, which name the folder" if ours else ""
+        raise ArtifactError(fault, f"{error}{hint}") from error
 
 
 def _fetch(folder: Folder, manifest_sha256: str | None) -> ArtifactFiles:
@@ -295,12 +296,16 @@ def resolve_url(url: str | Path) -> str:
     """The folder's URL, with ``pretrained:NAME`` resolved to where the package keeps it.
 
     Raises:
-        ArtifactError: If ``NAME`` is not a name.
+        ArtifactError: If none of that name ships.
     """
     text = str(url)
     if not text.startswith(PRETRAINED_PREFIX):
         return text.rstrip("/")
     name = text.removeprefix(PRETRAINED_PREFIX)
-    if not _PRETRAINED_NAME.fullmatch(name):
-        raise ArtifactError(ArtifactFault.MISSING_FILE, f"{text}: {name!r} is not a name")
+    shipped = sorted(path.name for path in PRETRAINED_FOLDER.iterdir() if path.is_dir())
+    if name not in shipped:
+        raise ArtifactError(
+            ArtifactFault.MISSING_FILE,
+            f"{text}: no artifact of that name ships; there are {', '.join(shipped)}",
+        )
     return str(PRETRAINED_FOLDER / name)

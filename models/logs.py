@@ -33,7 +33,12 @@ _LOGIN_MESSAGE: Final = re.compile(r"^SaslAuthenticate(Request|Response)")
 _UNUSUAL: Final = re.compile(r"[^ -~]")
 _IN_THE_CLEAR: Final = "Sending username and password in the clear"
 _CANNOT_BEGIN: Final = 'Unable connect to "%s:%s": %s'
+_NO_PRODUCER_ID: Final = "Unexpected error during InitProducerIdRequest: %s"
 _FRAMEWORKS: Final = ("mode.", "faust.", "stream.")
+#: Libraries that tell more than a person wants to read, at INFO.
+_TALKATIVE: Final = ("aiokafka", "faust", "mode", "torch")
+#: Each of some thirty services of a Faust app has these at its start and at its end.
+_SERVICE_MOVES: Final = re.compile(r"^\[\^.*\]: (Starting|Stopping|Flush producer buffer)\.\.\.$")
 _JSON_FRAME_BYTES: Final = 400  # names, time, level and logger
 
 _secrets: set[str] = set()
@@ -109,11 +114,12 @@ def set_up(form: Format = "text", *, verbose: bool = False, stream: TextIO | Non
     """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(LineFormatter(form))
-    handler.addFilter(_WorthLogging())
+    handler.addFilter(_WorthLogging(verbose=verbose))
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True
     )
-    logging.getLogger("aiokafka").setLevel(logging.NOTSET if verbose else logging.WARNING)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.NOTSET if verbose else logging.WARNING)
     logging.captureWarnings(capture=True)
     sys.excepthook = _log_uncaught
     threading.excepthook = lambda args: _log_uncaught(
@@ -141,13 +147,15 @@ class _WorthLogging(logging.Filter):
     """Leaves out what something else says.
 
     Faust's services report a crash once each, and that they are cancelled for it; Kafka's client
-    reports each server that it cannot begin with. Both end in an error that is reported once, by
-    who started them. That a password goes over the wire in the clear is said once, not for each
-    of a worker's connections.
+    reports each server that it cannot begin with, or that gives it no producer id. All end in an
+    error that is reported once, by who started them. That a password goes over the wire in the
+    clear is logged once, not for each of a worker's connections. That a service starts or stops is
+    for `-v`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, verbose: bool) -> None:
         super().__init__()
+        self._verbose = verbose
         self._in_the_clear = False
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -158,7 +166,10 @@ class _WorthLogging(logging.Filter):
         if record.msg == _IN_THE_CLEAR:
             before, self._in_the_clear = self._in_the_clear, True
             return not before
-        return bool(record.msg != _CANNOT_BEGIN)
+        if record.msg in {_CANNOT_BEGIN, _NO_PRODUCER_ID}:
+            return False
+        moves = record.levelno <= logging.INFO and _SERVICE_MOVES.match(str(record.msg))
+        return self._verbose or not moves
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -22,9 +22,11 @@ from pydantic import (
     SerializationInfo,
     StringConstraints,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -70,9 +72,19 @@ class SettingsError(UserError, ValueError):
 
 
 class Section(BaseModel):
-    """A table of ``weir.toml``: unknown keys are errors."""
+    """A table of ``weir.toml``: unknown keys are errors, and ``true`` is no number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, bool):
+            return value
+        wanted = cls.model_fields[info.field_name or ""].annotation
+        if wanted in {int, float, int | None, float | None}:
+            raise PydanticCustomError("number_type", "Input should be a number, not a boolean")
+        return value
 
 
 class KafkaSettings(Section):

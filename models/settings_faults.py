@@ -5,9 +5,19 @@ Of a secret, and of a whole section that may hold one, nothing is shown.
 
 import difflib
 import reprlib
+from typing import Final
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import SettingsError
+
+#: As TOML names what was found.
+_KINDS: Final[dict[type, str]] = {
+    str: "a text",
+    int: "an integer",
+    float: "a number",
+    dict: "a table",
+    list: "an array",
+}
 
 
 def explain(error: ValidationError | SettingsError, root: type[BaseModel]) -> str:
@@ -32,6 +42,11 @@ def explain(error: ValidationError | SettingsError, root: type[BaseModel]) -> st
                 f"{key}: {_shown(path, fault['input'])} may have letters, digits, '.', '_' and "
                 "'-' only"
             )
+        elif fault["type"] == "missing":
+            lines.append(f"{key}: is missing")
+        elif fault["type"] in {"model_type", "dict_type"}:
+            found = _shown(path, fault["input"])
+            lines.append(f"{key}: is a section; set a key in it, as {key}.KEY (found {found})")
         elif _is_secret(path, root):
             lines.append(f"{key}: must be a text; put it in quotes (it is not shown)")
         else:
@@ -56,7 +71,7 @@ def _is_secret(path: list[str], model: type[BaseModel]) -> bool:
 def _shown(path: list[str], value: object) -> str:
     """What was found, briefly; of a whole section, which may hold secrets, only its type."""
     if len(path) < 2 or isinstance(value, dict | list):
-        return f"a {type(value).__name__}"
+        return _KINDS.get(type(value), f"a {type(value).__name__}")
     return reprlib.repr(value)
 
 

@@ -164,6 +164,7 @@ def run_app(app: DisklessApp) -> None:
     except SystemExit as end:
         reason = end.__context__
         if not end.code or not isinstance(reason, Exception):
+            logger.info("stopped")
             raise
         raise app.explain(reason) or reason from None
 

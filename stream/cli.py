@@ -72,11 +72,16 @@ def _global_options(
         typer.Option(help="Settings file; without it, weir.toml if there is one.", metavar="FILE"),
     ] = None,
     bootstrap: Annotated[
-        str | None, typer.Option(help="Kafka brokers, HOST:PORT[,HOST:PORT...].")
+        str | None,
+        typer.Option(help="Kafka brokers, several separated by commas.", metavar="HOST:PORT"),
     ] = None,
     setting: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Any setting, e.g. policy.rate=0.8; may be repeated."),
+        typer.Option(
+            "--set",
+            help="Any setting, e.g. policy.rate=0.8; may be repeated.",
+            metavar="KEY=VALUE",
+        ),
     ] = None,
     log_format: Annotated[
         str | None, typer.Option(help="How to log: text, or json for machines.", metavar="FORMAT")
@@ -88,7 +93,7 @@ def _global_options(
     flags: dict[str, str | None] = {"kafka.bootstrap": bootstrap, "log.format": log_format}
     for text in setting or []:
         key, sign, value = text.partition("=")
-        if not sign:
+        if not sign or not key:
             raise SettingsError(f"--set {text}: write it as KEY=VALUE, e.g. policy.rate=0.8")
         flags[key] = value
     ctx.obj = settings = load_settings(config, flags)

@@ -38,26 +38,31 @@ def register(app: typer.Typer) -> None:
 
 
 def broker(
-    port: Annotated[int, typer.Option(help="Loopback port; 0 takes a free one.")] = 9092,
-    folder: Annotated[Path, typer.Option(help="Where it logs and keeps its files.")] = Path(
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Loopback port; 0 takes a free one.")
+    ] = 9092,
+    folder: Annotated[Path, typer.Option(help="Folder of the log, and of Kafka's files.")] = Path(
         "var/broker"
     ),
-    nodes: Annotated[int, typer.Option(min=1, help="Of Kafka.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Nodes of the cluster; needs --kafka.")] = 1,
     security: Annotated[
-        Security, typer.Option(help="Of Kafka's listener: log in, encrypt, both.")
+        Security, typer.Option(help="Whether clients log in, encrypt, or both; needs --kafka.")
     ] = Security.PLAINTEXT,
     mechanism: Annotated[
-        Mechanism, typer.Option(help="How clients of Kafka log in, where they do.")
+        Mechanism, typer.Option(help="How clients log in, where they do; needs --kafka.")
     ] = Mechanism.SCRAM_SHA_512,
     *,
     acls: Annotated[
-        bool, typer.Option("--acls", help="Of Kafka: only the user weir may do anything.")
+        bool, typer.Option("--acls", help="Only the user weir may do anything; needs --kafka.")
     ] = False,
     kafka: Annotated[
-        bool, typer.Option("--kafka", help="Apache Kafka (needs Java 17 and Maven).")
+        bool, typer.Option("--kafka", help="Run Apache Kafka; needs Java 17 and Maven.")
     ] = False,
 ) -> None:
-    """Run a broker on this machine until Ctrl-C: the embedded one (memory only), or Kafka."""
+    """Run a broker on this machine until Ctrl-C.
+
+    The embedded one keeps everything in memory only; --kafka runs Apache Kafka.
+    """
     from stream.broker import EmbeddedBroker  # noqa: PLC0415
     from stream.kafka_cluster import KafkaCluster  # noqa: PLC0415
 
@@ -84,7 +89,9 @@ def topics(
     ctx: typer.Context,
     add_partitions: Annotated[
         int | None,
-        typer.Option(min=1, help="Give all topics of requests so many partitions more instead."),
+        typer.Option(
+            min=1, help="Add so many partitions to the requests' topic and its outputs instead."
+        ),
     ] = None,
 ) -> None:
     """Create the topics that are missing."""
@@ -105,10 +112,10 @@ def topics(
 
 def worker(
     ctx: typer.Context,
-    role: Annotated[Role, typer.Option(help="Intercept requests, or join outcomes.")] = (
-        Role.INTERCEPT
-    ),
-    rate: Annotated[float | None, typer.Option(help="Target share to intercept.")] = None,
+    role: Annotated[
+        Role, typer.Option(help="Intercept requests, or join passed ones with outcomes.")
+    ] = (Role.INTERCEPT),
+    rate: Annotated[float | None, typer.Option(help="Target share to intercept, 0 to 1.")] = None,
     metrics_port: Annotated[
         int | None, typer.Option(help="Port of the Prometheus endpoint; 0 takes a free one.")
     ] = None,
@@ -128,7 +135,9 @@ def worker(
 
 
 def verify(ctx: typer.Context) -> None:
-    """Account for every request on the topics, from outside; workers should be at rest.
+    """Account for every request on the topics.
+
+    It reads them from outside, as downstream does; workers should be at rest.
 
     Ends with status 1 unless every request is on one output topic, once, unchanged, in order, and
     the group's offsets are committed.
@@ -156,21 +165,25 @@ def replay(
     artifact: Annotated[
         str | None, typer.Option(help="Artifact: a folder, a URL, or pretrained:NAME.")
     ] = None,
-    rate: Annotated[float | None, typer.Option(help="Target share to intercept.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Target share to intercept, 0 to 1.")] = None,
     outcomes: Annotated[
         str | None, typer.Option(help="Outcomes: a .jsonl file, or the name of a topic.")
     ] = None,
     start: Annotated[
-        str | None, typer.Option("--from", help="First moment of a topic (ISO 8601 or epoch ms).")
+        str | None,
+        typer.Option("--from", help="Start of the range of a topic (ISO 8601 or epoch ms)."),
     ] = None,
     end: Annotated[
-        str | None, typer.Option("--to", help="First moment not wanted (ISO 8601 or epoch ms).")
+        str | None, typer.Option("--to", help="End of the range, exclusive (ISO 8601 or epoch ms).")
     ] = None,
     chunk_size: Annotated[
         int, typer.Option(min=1, help="Records per chunk; decisions do not depend on it.")
     ] = 1000,
 ) -> None:
-    """Send historical requests through the worker's own decision code."""
+    """Decide historical requests as a worker would.
+
+    They go through the worker's own code; decisions and a summary are written.
+    """
     from stream.replay import ReplayOptions, run_replay  # noqa: PLC0415
 
     settings = ctx.obj.override({"policy.rate": rate, "model.artifact": artifact})
@@ -186,7 +199,7 @@ def replay(
 
 def demo(
     ctx: typer.Context,
-    rate: Annotated[float | None, typer.Option(help="Target share to intercept.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Target share to intercept, 0 to 1.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Intercept workers.")] = 2,
     requests: Annotated[int, typer.Option(min=1, help="Simulated requests.")] = 48_000,
     pace: Annotated[float, typer.Option(help="Simulated requests per second.")] = 1200.0,
@@ -200,11 +213,13 @@ def demo(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Train on what comes in, and swap the model.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of the simulated traffic.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated traffic.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder for logs and summary.")] = Path("var/demo"),
     summary: Annotated[Path | None, typer.Option(help="Write the summary here too.")] = None,
 ) -> None:
-    """Show everything at once for about a minute, then account for every request.
+    """Show everything at once for a minute.
+
+    Broker, traffic, workers, feedback; then it accounts for every request.
 
     Ends with status 1 if a request is missing or doubled, or the rate misses its target.
     """

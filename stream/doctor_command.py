@@ -23,11 +23,13 @@ class Runs(StrEnum):
 
 def doctor(
     ctx: typer.Context,
-    role: Annotated[Runs, typer.Option(help="What is to run here.")] = Runs.ALL,
+    role: Annotated[Runs, typer.Option(help="Check what this role needs.")] = Runs.ALL,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for machines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
-    """Check brokers, rights, topics, artifact and clock: one line each, with the fix.
+    """Check what the processes need, and name fixes.
+
+    Brokers, rights, topics, artifact and clock, one line each.
 
     Ends with status 1 if anything fails.
     """

@@ -1,6 +1,8 @@
 """What an error of Kafka's client means in terms of the settings, for whatever command met it."""
 
 import asyncio
+import errno
+import logging
 from collections.abc import Iterable
 from typing import Final
 
@@ -10,6 +12,24 @@ from models.connection import ConnectionFaultError, reach
 from models.errors import UserError, causes
 from models.settings import Settings, SettingsError
 from stream.rights import Role, explain_refusal, rights_of
+
+logger = logging.getLogger(__name__)
+
+#: What a folder or a disk has when its owner, and nobody else, can mend it.
+_OF_FILES: Final = frozenset(
+    {
+        errno.ENOENT,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.EEXIST,
+        errno.ENAMETOOLONG,
+    }
+)
 
 
 def explain(
@@ -25,8 +45,9 @@ def explain(
     for cause in causes(error):
         if isinstance(cause, UserError):
             return cause
-    if settings is None:
-        return None
+    of_file = _file_fault(error)
+    if of_file is not None or settings is None:
+        return of_file
     rights = [right for role in roles for right in rights_of(role, settings)]
     refused = explain_refusal(error, settings.kafka, rights)
     if refused is not None:
@@ -53,6 +74,20 @@ ROLES: Final = {
 
 class KafkaFaultError(UserError, RuntimeError):
     """An error that Kafka's client does not mend, as it tells it."""
+
+
+class FileFaultError(UserError, RuntimeError):
+    """A file or folder that cannot be used, as the operating system tells it."""
+
+
+def _file_fault(error: BaseException) -> UserError | None:
+    if not isinstance(error, OSError) or not error.filename or error.errno not in _OF_FILES:
+        return None
+    logger.debug("a file that cannot be used", exc_info=error)
+    return FileFaultError(
+        f"{error.filename}: {error.strerror}; check that the path is right, that it may be "
+        "written, and that its disk has room"
+    )
 
 
 def _connection(error: BaseException, settings: Settings) -> UserError:

@@ -9,7 +9,9 @@ import typer
 
 from models.settings import Settings
 
-offsets = typer.Typer(name="offsets", help="Where the consumer groups stand.", no_args_is_help=True)
+offsets = typer.Typer(
+    name="offsets", help="Show or reset the offsets of the consumer groups.", no_args_is_help=True
+)
 
 
 class Reader(StrEnum):
@@ -19,7 +21,7 @@ class Reader(StrEnum):
     FEEDBACK = "feedback"
 
 
-Role = Annotated[Reader, typer.Option(help="Whose group.")]
+Role = Annotated[Reader, typer.Option(help="The role whose group it is.")]
 
 
 @offsets.command("show")
@@ -53,14 +55,18 @@ def offsets_reset(
     ctx: typer.Context,
     to: Annotated[
         str,
-        typer.Option(help="earliest, latest, a moment (ISO 8601, UTC unless it says), an offset."),
+        typer.Option(
+            help="earliest, latest, an offset, or a time (ISO 8601; UTC without an offset)."
+        ),
     ],
     role: Role = Reader.INTERCEPT,
-    partition: Annotated[int | None, typer.Option(min=0, help="Only this one.")] = None,
+    partition: Annotated[int | None, typer.Option(min=0, help="Reset this partition only.")] = None,
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what it would do, and do nothing.")
+    ] = False,
 ) -> None:
-    """Put a group elsewhere while nobody is in it.
+    """Set the offsets of a group that has no members.
 
     Going back decides requests again; going on leaves requests undecided for good.
     """

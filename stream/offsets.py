@@ -116,8 +116,9 @@ async def reset(
     found = await show(settings, group)
     if found.members:
         raise OffsetError(
-            f"{group} has {found.members} members, which would go on from where they are: stop "
-            "them; one that was killed leaves after kafka.session_timeout_s"
+            f"members in group {group}: {found.members}, and they would go on from where they are; "
+            "stop them first (one that was killed leaves after kafka.session_timeout_s; the "
+            "embedded broker keeps members until it ends)"
         )
     places = {
         tp: place

@@ -13,7 +13,7 @@ rate = typer.Typer(
 )
 policy = typer.Typer(name="policy", help="The policy of running workers.", no_args_is_help=True)
 
-Scenario = Annotated[str, typer.Option(help="Whose; * is for all.")]
+Scenario = Annotated[str, typer.Option(help="Name of the scenario; * is for all requests.")]
 _RATE_KEYS = ("rate", "capacity", "consumption")
 
 
@@ -27,7 +27,9 @@ def rate_get(ctx: typer.Context, scenario: Scenario = EVERYTHING) -> None:
 @rate.command("set")
 def rate_set(
     ctx: typer.Context,
-    fixed: Annotated[float | None, typer.Argument(help="Share to intercept.")] = None,
+    fixed: Annotated[
+        float | None, typer.Argument(help="Share to intercept, 0 to 1.", metavar="RATE")
+    ] = None,
     scenario: Scenario = EVERYTHING,
     capacity: Annotated[
         float | None, typer.Option(help="Pass at most so many requests per second instead.")
@@ -39,17 +41,17 @@ def rate_set(
         bool, typer.Option("--consumption", help="Let reports on the budget drive it instead.")
     ] = False,
 ) -> None:
-    """Say r: a fixed share, by downstream capacity, or by consumption."""
+    """Set the rate: a fixed share, by downstream capacity, or by consumption of a budget."""
     if (fixed is not None) + (capacity is not None) + consumption != 1:
         raise typer.BadParameter("give one of RATE, --capacity and --consumption")
-    said: dict[str, Any] = {"capacity": capacity, "consumption": None}
+    change: dict[str, Any] = {"capacity": capacity, "consumption": None}
     if fixed is not None:
-        said["rate"] = fixed
+        change["rate"] = fixed
     if consumption:
-        said["consumption"] = ConsumptionSettings.model_construct(
+        change["consumption"] = ConsumptionSettings.model_construct(
             least=least, most=most
         ).model_dump()
-    _say(ctx.obj, scenario, said)
+    _publish(ctx.obj, scenario, change)
 
 
 @policy.command("get")
@@ -63,18 +65,24 @@ def policy_get(ctx: typer.Context, scenario: Scenario = EVERYTHING) -> None:
 def policy_set(
     ctx: typer.Context,
     settings: Annotated[
-        list[str] | None, typer.Argument(help="KEY=VALUE, such as weights.deal=30 explore=0.01.")
+        list[str] | None,
+        typer.Argument(
+            help="KEY=VALUE, such as weights.deal=30 explore=0.01.", metavar="KEY=VALUE..."
+        ),
     ] = None,
     scenario: Scenario = EVERYTHING,
     *,
     reset: Annotated[
-        bool, typer.Option("--reset", help="Take back what was said live of the scenario.")
+        bool,
+        typer.Option(
+            "--reset", help="Drop the live settings of the scenario: weir.toml holds again."
+        ),
     ] = False,
 ) -> None:
     """Change settings of the policy while workers run."""
     if reset == bool(settings):
         raise typer.BadParameter("give either KEY=VALUE or --reset")
-    _say(ctx.obj, scenario, None if reset else _tree(settings or []))
+    _publish(ctx.obj, scenario, None if reset else _tree(settings or []))
 
 
 def _tree(texts: list[str]) -> dict[str, Any]:
@@ -103,11 +111,11 @@ def _in_force(settings: Settings, scenario: str) -> tuple[int, dict[str, Any]]:
     return found.revision, found.settings(scenario)
 
 
-def _say(settings: Settings, scenario: str, said: dict[str, Any] | None) -> None:
+def _publish(settings: Settings, scenario: str, change: dict[str, Any] | None) -> None:
     from stream.control_client import write_control  # noqa: PLC0415
 
-    revision = asyncio.run(write_control(settings, scenario, said))
-    _show({"revision": revision, "scenario": scenario, "said": said})
+    revision = asyncio.run(write_control(settings, scenario, change))
+    _show({"revision": revision, "scenario": scenario, "settings": change})
 
 
 def _show(found: dict[str, Any]) -> None:

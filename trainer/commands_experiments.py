@@ -9,7 +9,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from models.errors import UserError
 from models.features import FeatureSpec
 from models.tasks import TaskSet
 
@@ -56,9 +55,14 @@ def experiments(
         str, typer.Option(help="I/K: every K-th unit only, for K processes in the same folder.")
     ] = "1/1",
     *,
-    quick: Annotated[bool, typer.Option("--quick", help="Everything once over, tiny.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small models and few runs, for a trial.")
+    ] = False,
 ) -> None:
-    """Run the experiments and write the report; units that are done already are not run again."""
+    """Run the experiments and write the report.
+
+    Units that are done already are not run again.
+    """
     # torch takes seconds to import, and other commands must never pay for it.
     from models.nets.config import KINDS  # noqa: PLC0415
     from trainer.experiments.plan import Plan  # noqa: PLC0415
@@ -72,20 +76,16 @@ def experiments(
     preset = Plan.quick if quick else Plan.full
     plan = preset(seeds or (QUICK_SEEDS if quick else FULL_SEEDS), kinds[teacher])
     console = Console()
-    try:
-        source = _source(data, spec, ctx.obj.task_set)
-        simulated = FeatureSpec.load(spec if data == SIMULATED else "openrtb")
-        number, parts = _part(part)
-        name = "raw" if parts == 1 else f"raw-{number}"
-        store = RawStore(out, plan.fingerprint(source.name), name)
-        with default_progress() as progress:
-            todo = share_of(units(source, plan, simulated), number, parts)
-            run(todo, store, progress)
-        command = f"weir experiments --data {data} --seeds {plan.seeds} --teacher {teacher}"
-        report = _report(source, plan, store, command + " --quick" * quick)
-    except UserError as error:
-        typer.secho(f"weir experiments: {error}", fg="red", err=True)
-        raise typer.Exit(1) from error
+    source = _source(data, spec, ctx.obj.task_set)
+    simulated = FeatureSpec.load(spec if data == SIMULATED else "openrtb")
+    number, parts = _part(part)
+    name = "raw" if parts == 1 else f"raw-{number}"
+    store = RawStore(out, plan.fingerprint(source.name), name)
+    with default_progress() as progress:
+        todo = share_of(units(source, plan, simulated), number, parts)
+        run(todo, store, progress)
+    command = f"weir experiments --data {data} --seeds {plan.seeds} --teacher {teacher}"
+    report = _report(source, plan, store, command + " --quick" * quick)
     _write(report, out)
     console.print(_summary(report))
     console.print(f"wrote {out}/report.json, report.html, report.md")

@@ -12,10 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from models.errors import UserError
 from models.features import FeatureSpec
 from models.manifest import Manifest
-from models.settings import SettingsError
 from models.tasks import TaskSet
 
 if TYPE_CHECKING:
@@ -75,9 +73,11 @@ def train(
     *,
     quick: Annotated[bool, typer.Option("--quick", help="Small models, little training.")] = False,
 ) -> None:
-    """Train teacher and student, and write the artifact: student, spec, manifest, card."""
+    """Train teacher and student; write an artifact.
+
+    It is a folder of student, feature spec, manifest and card.
+    """
     # torch takes seconds to import, and other commands must never pay for it.
-    from models.nets.export import ExportError  # noqa: PLC0415
     from trainer.train import train as train_artifact  # noqa: PLC0415
 
     if sum(source is not None for source in (examples, simulated, jd, csv)) != 1:
@@ -86,34 +86,47 @@ def train(
     config = _config(ctx.obj.training, flags, teacher, quick=quick)
     tasks: TaskSet = ctx.obj.task_set
     feature_spec = FeatureSpec.load(spec)
+    _check_writable(out)
     console = Console(quiet=int(os.environ.get("RANK", "0")) > 0)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        try:
-            if simulated is not None:
-                with console.status(f"simulating {2 * simulated:,} requests"):
-                    examples, unlabelled = _simulate(simulated, seed, feature_spec, folder)
-            elif jd is not None:
-                with console.status(f"reading {jd}"):
-                    examples = _read_jd(jd, tasks, feature_spec, folder)
-            elif csv is not None:
-                examples = _read_csv(csv, tasks, feature_spec, folder, seed)
-            manifest = train_artifact(
-                examples or [],
-                feature_spec,
-                out,
-                config,
-                seed,
-                created=datetime.now(UTC),
-                tasks=tasks,
-                unlabelled=unlabelled,
-                checkpoint=checkpoint,
-            )
-        except (UserError, ExportError) as error:
-            typer.secho(f"weir train: {error}", fg="red", err=True)
-            raise typer.Exit(1) from error
+        if simulated is not None:
+            with console.status(f"simulating {2 * simulated:,} requests"):
+                examples, unlabelled = _simulate(simulated, seed, feature_spec, folder)
+        elif jd is not None:
+            with console.status(f"reading {jd}"):
+                examples = _read_jd(jd, tasks, feature_spec, folder)
+        elif csv is not None:
+            examples = _read_csv(csv, tasks, feature_spec, folder, seed)
+        manifest = train_artifact(
+            examples or [],
+            feature_spec,
+            out,
+            config,
+            seed,
+            created=datetime.now(UTC),
+            tasks=tasks,
+            unlabelled=unlabelled,
+            checkpoint=checkpoint,
+        )
     console.print(_summary(manifest))
+    if unmeasured := [name for name, of in manifest.metrics.student.items() if of.auc_roc is None]:
+        console.print(
+            f"-: not measured, the held-out rows of {', '.join(unmeasured)} have one class only; "
+            "learn from more rows"
+        )
     console.print(f"wrote {out}, version {manifest.version}")
+
+
+def _check_writable(folder: Path) -> None:
+    """Better before hours of training than after them.
+
+    Raises:
+        OSError: If nothing can be written to the folder, or to where it would be made.
+    """
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    with tempfile.TemporaryDirectory(dir=there):
+        pass
 
 
 def _config(
@@ -126,19 +139,16 @@ def _config(
     """The settings' table with the options in their place.
 
     Raises:
-        typer.BadParameter: If a key is unknown or a value does not fit.
+        SettingsError: If a key is unknown or a value does not fit.
     """
     from trainer.config import TrainConfig  # noqa: PLC0415
 
     given = {**training, **{key: value for key, value in flags.items() if value is not None}}
-    try:
-        config = TrainConfig.of(given, quick=quick)
-        if teacher is None:
-            return config
-        net = {**given.get("net", {}), "kind": teacher}
-        return TrainConfig.of({**given, "net": net}, quick=quick)
-    except SettingsError as error:
-        raise typer.BadParameter(str(error)) from error
+    config = TrainConfig.of(given, quick=quick)
+    if teacher is None:
+        return config
+    net = {**given.get("net", {}), "kind": teacher}
+    return TrainConfig.of({**given, "net": net}, quick=quick)
 
 
 def _simulate(

@@ -21,7 +21,10 @@ def trainer(
         bool | None, typer.Option("--quick/--full", help="Effort of a trial run, or the full one.")
     ] = None,
 ) -> None:
-    """Store training examples and rebuild the model from them until SIGTERM or Ctrl-C."""
+    """Store examples, and rebuild the model from them.
+
+    It runs until SIGTERM or Ctrl-C.
+    """
     from trainer.daemon import run_trainer  # noqa: PLC0415
 
     settings: Settings = ctx.obj.override(

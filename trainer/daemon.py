@@ -281,3 +281,4 @@ async def _until_signal(settings: Settings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     await TrainerDaemon(settings).run(stop)
+    logger.info("stopped")

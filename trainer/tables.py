@@ -112,11 +112,15 @@ def write_csv_examples(
 
 
 def _read(path: Path) -> pl.DataFrame:
+    if not path.is_file():
+        raise ExampleError(f"{path}: there is no such file")
+    if fault := _ragged(path):
+        raise ExampleError(f"{path}{fault}")
     try:
         frame = pl.read_csv(path, infer_schema=False, separator=_separator(path))
         frame = frame.rename(str.strip)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise ExampleError(f"{path}{_ragged(path)}: not a readable CSV file: {error}") from error
+        raise ExampleError(f"{path}: not a readable CSV file: {error}") from error
     if not len(frame):
         raise ExampleError(f"{path}: there are no rows in it")
     stripped = pl.all().str.strip_chars()
@@ -138,7 +142,7 @@ def _ragged(path: Path) -> str:
             rows = csv.reader(file, delimiter=_separator(path))
             width = len(next(rows, []))
             for row in rows:
-                if len(row) != width:
+                if row and len(row) != width:
                     return f" line {rows.line_num}: {len(row)} fields under {width} columns"
     except (OSError, UnicodeDecodeError, csv.Error):
         pass
@@ -159,6 +163,8 @@ def _check_columns(path: Path, columns: list[str], spec: FeatureSpec, tasks: Tas
         if name not in columns:
             near = difflib.get_close_matches(name, columns, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(columns)}"
+            if needed_by.startswith("task"):
+                hint += "; the settings' [[tasks]] name what is learned (see docs/tables.md)"
             raise ExampleError(f"{path}: the column {name!r} is missing ({needed_by}); {hint}")
 
 

@@ -16,6 +16,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from models.errors import UserError
 from models.nets.embedding import FeatureEmbedding
 from models.nets.scale import LogVarianceScale, MeanScale, PiecewiseScale, RankScale
 from models.nets.student import Student
@@ -26,7 +27,7 @@ AGREEMENT_ROWS: Final = 8192
 Scores = npt.NDArray[np.float32]
 
 
-class ExportError(RuntimeError):
+class ExportError(UserError, RuntimeError):
     """An export that does not compute what torch computes."""
 
 

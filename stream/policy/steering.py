@@ -165,7 +165,7 @@ class Steering:
             settings = ScenarioSettings.model_validate(tree)
         except ValidationError as error:
             faults = [
-                f"{'.'.join(str(part) for part in fault['loc']) or 'policy'}: {fault['msg']} "
+                f"{'.'.join(str(part) for part in fault['loc']) or 'policy'}: {_what(fault)} "
                 f"(found {_shown(fault['input'])})"
                 for fault in error.errors()
             ]
@@ -173,7 +173,14 @@ class Steering:
         try:
             return settings, self.valuation(settings)
         except PolicyError as error:
-            raise PolicyError(f"{where}: {error}") from error
+            told = str(error)
+            raise PolicyError(told if told.startswith(where) else f"{where}: {told}") from error
+
+
+def _what(fault: Mapping[str, Any]) -> str:
+    if fault["type"] != "extra_forbidden":
+        return str(fault["msg"])
+    return f"unknown setting; known are {', '.join(ScenarioSettings.model_fields)}"
 
 
 def _shown(value: object) -> str:

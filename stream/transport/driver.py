@@ -21,6 +21,7 @@ selects it. It is Faust's aiokafka driver with these differences, and no others:
 """
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ from stream.transport.positions import Begin, Filtered
 from stream.transport.producer import Producer
 from stream.transport.sink import Sink
 from stream.transport.stalls import StallWatch
+
+logger = logging.getLogger(__name__)
 
 CHUNKS_IN_FLIGHT: Final = (
     8  # most of them waiting for a commit; one in the agent's hands, one ready
@@ -223,6 +226,7 @@ class Consumer(base.Consumer):  # type: ignore[misc]
             self.ledger.reset(tp, position)
         self._working.clear()
         self._note_progress()
+        logger.info("reading %s", _named(seek.positions) or "nothing: no partition is left for it")
 
     async def _claim(self, sink: Sink, owned: list[TP]) -> None:
         """Claim `sink`; brokers that have just gone are waited for, as by every read and write."""
@@ -395,3 +399,11 @@ class Transport(base.Transport):  # type: ignore[misc]
                 "consumer_auto_offset_reset: 'earliest' is needed; anything else would skip the "
                 "chunks that were in flight when nothing had been committed yet"
             )
+
+
+def _named(partitions: Iterable[TP]) -> str:
+    """``topic[0, 1], other[3]``."""
+    by_topic = defaultdict[str, list[int]](list)
+    for tp in sorted(partitions):
+        by_topic[tp.topic].append(tp.partition)
+    return ", ".join(f"{topic}{numbers}" for topic, numbers in by_topic.items())

@@ -139,22 +139,22 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
 
     def where(self, tp: TP) -> int | None:
         """Offset of the next record to be handed over, None while it is not known."""
-        assigned = self._ensure_consumer()._subscription.subscription.assignment
-        key = ensure_aiokafka_TP(tp)
-        if assigned is None or key not in assigned.tps:
-            return None
-        state = assigned.state_value(key)
-        return state.position if state.has_valid_position else None
+        state = self._state(tp)
+        return state.position if state is not None and state.has_valid_position else None
 
     def end(self, tp: TP) -> int | None:
         """Offset behind the last committed record as of the last fetch, None while not known."""
-        assigned = self._ensure_consumer()._subscription.subscription.assignment
-        key = ensure_aiokafka_TP(tp)
-        if assigned is None or key not in assigned.tps:
+        state = self._state(tp)
+        if state is None:
             return None
-        state = assigned.state_value(key)
         known: int | None = state.highwater
         return known if state.lso is None or state.lso < 0 else state.lso
+
+    def _state(self, tp: TP) -> Any:
+        """What aiokafka knows of a partition, None where it is not assigned."""
+        assigned = self._ensure_consumer()._subscription.subscription.assignment
+        key = ensure_aiokafka_TP(tp)
+        return None if assigned is None or key not in assigned.tps else assigned.state_value(key)
 
     async def seek_to_committed(self) -> Seek:
         """Seek to the committed offsets in one step; not in changelogs.

@@ -136,7 +136,11 @@ class ChunkSink:
         try:
             self._producer = await self._connect()
         except (UnknownError, UnsupportedVersionError) as error:
-            logger.warning("no producer ids on this broker (%r): a retry may repeat records", error)
+            logger.warning(
+                "the brokers give out no producer ids (%s; the embedded broker has none): a retry "
+                "may repeat records",
+                type(error).__name__,
+            )
             self.idempotent = False
             self._producer = await self._connect()
         self._waiting.start()

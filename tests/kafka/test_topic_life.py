@@ -473,7 +473,9 @@ async def test_publishing_again_under_exactly_once_ends(life: Settings, tmp_path
     """The last offsets of the outputs are markers then; every passed request is answered."""
     simulator = Simulator(1)
     async with worker(life, tmp_path) as (child, _):
-        await logged(child, "Worker ready")  # a campaign gives up on workers after 10 s
+        await logged(
+            child, rf"reading {life.topics.requests}"
+        )  # a campaign gives up on workers after 10 s
         for start in (0, 300):
             downstream = Downstream(life, simulator.tasks, 1e6)
             traffic = known_to(downstream, batches(simulator, start, 300, 300))

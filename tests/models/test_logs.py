@@ -117,3 +117,20 @@ def test_an_error_for_people_has_no_traceback_and_another_has_one() -> None:
     told = logged("text", "oh", error=raised(UserError("set kafka.bootstrap")))
     assert told.endswith(": oh: UserError: set kafka.bootstrap\n")
     assert "test_logs.py" in logged("text", "oh", error=raised(RuntimeError("bug")))
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_what_frameworks_do_at_a_start_and_an_end_is_for_verbose(verbose: bool) -> None:
+    """A worker has some thirty services; what it has to say itself is not to drown in them."""
+    stream = io.StringIO()
+    logs.set_up(verbose=verbose, stream=stream)
+    own = logging.getLogger("stream.worker")
+    for move in ("Starting...", "Stopping...", "Flush producer buffer..."):
+        own.info(f"[^--InterceptWorker]: {move}")
+    for name in ("faust.worker", "mode.supervisors", "torch._subclasses"):
+        logging.getLogger(name).info("Gathering all futures...")
+    assert len(stream.getvalue().splitlines()) == (6 if verbose else 0)
+    own.info("[^--Producer]: Topic created.")
+    own.warning("[^--InterceptWorker]: Stopping...")
+    logging.getLogger("faust.worker").warning("late")
+    assert len(stream.getvalue().splitlines()) == (9 if verbose else 3)

@@ -211,3 +211,26 @@ async def test_what_is_on_a_topic_reaches_the_log_escaped_and_bounded(
     assert max(map(len, lines)) <= 4096
     assert all(line.decode().isprintable() for line in lines)
     assert not any(line.startswith(b"ERROR") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["simulate", "--requests", "10", "--jsonl", "file/x.jsonl"],
+        ["broker", "--port", "0", "--folder", "file/x"],
+        ["--bootstrap", "127.0.0.1:1", "--set", "trainer.store=file/x", "trainer"],
+        ["train", "--simulated", "1000", "--out", "file/x"],
+    ],
+    ids=" ".join,
+)
+def test_a_folder_that_cannot_be_is_one_sentence(tmp_path: Path, arguments: list[str]) -> None:
+    """Named, with what to check, and before any work is done."""
+    (tmp_path / "file").touch()
+    last = told(weir(tmp_path, *arguments)).splitlines()[-1]
+    assert "weir: file" in last
+    assert "check that the path is right" in last
+
+
+def test_a_broker_on_no_port_is_told_which_there_are(tmp_path: Path) -> None:
+    """A number that is no port is refused as any wrong option is."""
+    assert "less than or equal to 65535" in told(weir(tmp_path, "broker", "--port", "99999"))

@@ -220,5 +220,5 @@ def test_the_command_line_sets_and_gets(tiny: Settings, monkeypatch: pytest.Monk
     }  # fmt: skip
     assert weir("rate", "get", "--scenario", "strict")["capacity"] == 900
     assert weir("policy", "get")["weights"]["click"] == 3
-    assert weir("policy", "set", "--reset")["said"] is None
+    assert weir("policy", "set", "--reset")["settings"] is None
     assert weir("rate", "get")["rate"] == 0.5

@@ -131,10 +131,14 @@ def test_rows_become_examples(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("age,educatoin,label_income,label_married\n1,a,1,1\n", "'education' is missing .*feature"),
-        ("age,education,label_income\n1,a,1\n", "'label_married' is missing .*task 'married'"),
+        (
+            "age,education,label_income\n1,a,1\n",
+            "'label_married' is missing .*task 'married'.*\\[\\[tasks",
+        ),
         ("age,education,label_income,label_married\n", "no rows"),
         ("age,education,label_income,label_married\n1,a,1,1\n2,b,>50K,0\n", "line 3: label_income"),
         ("age,education,label_income,label_married\n1,a,1,1\n2,b,1,0,9\n", "line 3: 5 fields"),
+        ("age,education,label_income,label_married\n1,a,1,1\n2,b,1\n", "line 3: 3 fields"),
         ("ts,age,education,label_income,label_married\nnow,1,a,1,1\n", "line 2: ts is 'now'"),
     ],
 )
@@ -143,6 +147,9 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, message: str) -
     path = tmp_path / "bad.csv"
     path.write_text(text)
     with pytest.raises(ExampleError, match=rf"bad\.csv.*{message}"):
+        read(path)
+    path.unlink()
+    with pytest.raises(ExampleError, match=r"bad\.csv: there is no such file"):
         read(path)
 
 

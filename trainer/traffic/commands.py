@@ -108,7 +108,10 @@ def simulate(
     ] = None,
     spec: Annotated[str, typer.Option(help="Feature spec of the examples.")] = "openrtb",
 ) -> None:
-    """Write simulated requests to files: as they are, and as examples with known truth."""
+    """Write simulated requests to files.
+
+    As they are (--jsonl), and as examples with known truth (--examples).
+    """
     from models.features import FeatureSpec  # noqa: PLC0415
     from trainer.traffic.examples import write_examples, write_requests  # noqa: PLC0415
     from trainer.traffic.simulator import Simulator  # noqa: PLC0415
