@@ -278,6 +278,7 @@ class Attack:
         deadline = time.monotonic() + DEADLINE_S
         while True:
             missing = await self._missing(children, version)
+            (self._folder / "waits-for.txt").write_text("\n".join(missing))
             if not missing or self.report.ended:
                 return
             if time.monotonic() > deadline:
