@@ -183,12 +183,12 @@ class InterceptWorker(Service):  # type: ignore[misc]
         fates = {topic: list(records) for topic, records in outputs.items()}
         fates[error.topic] = [r for i, r in enumerate(outputs[error.topic]) if i not in gone]
         now_ms = int(time.time() * 1000)
-        for output in refused:
+        for index, output in zip(error.indices, refused, strict=True):
             source = by_offset[source_offset(output)]
             if isinstance(error, RecordTooLargeError):
                 if any(name == TRUNCATED_HEADER for name, _ in output.headers):
                     raise error
-                letter = self._interceptor.oversized(source, error.size, error.limit)
+                letter = self._interceptor.oversized(source, error.sizes[index], error.limit)
             elif error.topic != rejected:
                 letter = self._interceptor.refused(source, error.why, now_ms)
             elif output.timestamp == source.timestamp:

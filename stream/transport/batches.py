@@ -42,7 +42,8 @@ def pack(
         codec: What packs it: one of `models.batches.CODECS`.
 
     Raises:
-        RecordTooLargeError: If a record does not fit a batch.
+        RecordTooLargeError: If records do not fit a batch: all of them, for whoever replaces one
+            at a time packs the others as often.
     """
     make = partial(new_batch, producer, batch_bytes, codec)
     try:
@@ -62,6 +63,7 @@ def _fill(
     batch_bytes: int,
 ) -> list[Batch]:
     batches: list[Batch] = []
+    too_large: dict[int, int] = {}
     append = _full
     for index, record in enumerate(records):
         at, key, value = record.timestamp, record.key, record.value
@@ -72,8 +74,12 @@ def _fill(
             append = batch.append
             append(timestamp=at, key=key, value=value, headers=headers)
             if batch.size() > batch_bytes:
-                raise RecordTooLargeError(topic, partition, index, batch.size(), batch_bytes)
+                too_large[index] = batch.size()
+                append = _full
+                continue
             batches.append(batch)
+    if too_large:
+        raise RecordTooLargeError(topic, partition, too_large, batch_bytes)
     return batches
 
 

@@ -93,32 +93,33 @@ class RecordsRefusedError(ValueError):
         self.indices = tuple(indices)
         self.why = why
 
-    def of(self, indices: Sequence[int]) -> "RecordsRefusedError":
-        """The same of other indices."""
+    def within(self, first: int, end: int) -> "RecordsRefusedError":
+        """The same of the records from `first` to `end`, counted from there."""
+        indices = [index - first for index in self.indices if first <= index < end]
         return RecordsRefusedError(self.topic, self.partition, indices, self.why)
 
 
 class RecordTooLargeError(RecordsRefusedError):
-    """A record that no batch can hold; nothing of its call to `send` was written.
+    """Records that no batch can hold; nothing of their call to `send` was written.
 
     Attributes:
-        index: Its index in the records that were passed to `send`.
-        size: Bytes it needs.
+        sizes: Bytes that each needs, by its index in the records that were passed to `send`.
         limit: Bytes a batch may have.
     """
 
-    def __init__(self, topic: str, partition: int, index: int, size: int, limit: int) -> None:
+    def __init__(self, topic: str, partition: int, sizes: Mapping[int, int], limit: int) -> None:
+        most = max(sizes.values(), default=0)
         super().__init__(
             topic,
             partition,
-            (index,),
-            f"{size} bytes, key and headers included, where a batch holds {limit}; raise the "
+            tuple(sizes),
+            f"{most} bytes, key and headers included, where a batch holds {limit}; raise the "
             "topic's max.message.bytes, or send less",
         )
-        self.index = index
-        self.size = size
+        self.sizes = dict(sizes)
         self.limit = limit
 
-    def of(self, indices: Sequence[int]) -> "RecordTooLargeError":
-        """The same of another index."""
-        return RecordTooLargeError(self.topic, self.partition, indices[0], self.size, self.limit)
+    def within(self, first: int, end: int) -> "RecordTooLargeError":
+        """The same of the records from `first` to `end`, counted from there."""
+        sizes = {index - first: size for index, size in self.sizes.items() if first <= index < end}
+        return RecordTooLargeError(self.topic, self.partition, sizes, self.limit)

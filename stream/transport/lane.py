@@ -331,12 +331,12 @@ def _replace(group: list[_Waiting], error: RecordsRefusedError) -> None:
     first = 0
     for chunk in group:
         end = first + len(chunk.outputs.get(error.topic, ()))
-        mine = [index - first for index in error.indices if first <= index < end]
+        mine = error.within(first, end)
         first = end
-        if mine and chunk.instead is None:
+        if mine.indices and chunk.instead is None:
             raise error
-        if mine and chunk.instead is not None:
-            chunk.outputs = chunk.instead(chunk.outputs, error.of(mine))
+        if mine.indices and chunk.instead is not None:
+            chunk.outputs = chunk.instead(chunk.outputs, mine)
 
 
 def _state_after(error: KafkaError) -> LaneState:

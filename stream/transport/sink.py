@@ -296,7 +296,7 @@ def _again(
             raise batch
         rows = outputs[batch.topic][batch.first : batch.first + batch.count]
         part: Outputs = dict.fromkeys(outputs, ()) | {batch.topic: rows}
-        mine = batch.of([index - batch.first for index in batch.indices])
+        mine = batch.within(batch.first, batch.first + batch.count)
         for topic, records in instead(part, mine).items():
             left[topic] += records
     return left

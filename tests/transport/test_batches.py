@@ -100,6 +100,17 @@ def test_batches_keep_to_their_size_before_they_are_packed(name: str) -> None:
         written([records[0], Outgoing(None, bytes(30_000), 1)], batch_bytes=20_000)
 
 
+def test_all_records_that_are_too_large_are_named_at_once() -> None:
+    """Or a chunk with a thousand of them would be packed a thousand times, without giving way."""
+    sizes = [10, 30_000, 10, 40_000, 10]
+    with pytest.raises(RecordTooLargeError, match=r"records \[1, 3\]") as caught:
+        written([Outgoing(None, bytes(size), 1) for size in sizes], batch_bytes=20_000)
+    error = caught.value
+    assert [error.sizes[index] // 10_000 for index in error.indices] == [3, 4]
+    assert error.within(2, 5).sizes == {1: error.sizes[3]}
+    assert error.within(4, 5).indices == ()
+
+
 def test_transactional_batches_say_so() -> None:
     producer = SimpleNamespace(_txn_manager=SimpleNamespace(transactional_id="mine"))
     rows: list[Row] = [(-1, None, b"v", [(b"\xff", None)])]

@@ -89,7 +89,7 @@ class Client:
         values = [record.value for records in outputs.values() for record in records]
         for index, value in enumerate(values):
             if len(value or b"") > LIMIT:
-                raise RecordTooLargeError("out", 0, index, len(value or b""), LIMIT)
+                raise RecordTooLargeError("out", 0, {index: len(value or b"")}, LIMIT)
         return values
 
     async def write(self, packed: list[bytes | None], offset: int) -> None:
@@ -242,7 +242,8 @@ async def test_an_output_too_large_is_shrunk_by_its_own_chunk() -> None:
 
     def shrink(old: Outputs, error: RecordTooLargeError) -> Outputs:
         records = list(old["out"])
-        records[error.index] = Outgoing(None, b"cut", 0)
+        (index,) = error.sizes
+        records[index] = Outgoing(None, b"cut", 0)
         return {"out": records}
 
     chunks = [[b"a"], [b"b", b"c"], [b"d", b"e" * 11, b"f"], [b"g" * 12]]

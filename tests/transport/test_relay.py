@@ -55,7 +55,7 @@ class RecordingSink:
         for index, record in enumerate(outputs["out"]):
             size = len(record.value or b"")
             if size > self.limit and shrink is not None:
-                error = RecordTooLargeError("out", chunk.partition, index, size, self.limit)
+                error = RecordTooLargeError("out", chunk.partition, {index: size}, self.limit)
                 outputs = shrink(outputs, error)
         self.given.append(len(chunk))
         await self.gate.wait()
@@ -146,7 +146,8 @@ async def test_an_output_that_is_too_large_is_replaced(
 
     def shrink(chunk: Chunk, outputs: Outputs, error: RecordTooLargeError) -> Outputs:
         records = list(outputs["out"])
-        records[error.index] = Outgoing(None, b"cut %d" % chunk.records[error.index].offset, 1000)
+        (index,) = error.sizes
+        records[index] = Outgoing(None, b"cut %d" % chunk.records[index].offset, 1000)
         return {"out": records}
 
     add_relay(app, topic, sink, copy, shrink)

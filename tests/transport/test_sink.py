@@ -105,7 +105,7 @@ async def test_a_record_too_large_is_named_and_nothing_is_written(
     records[5] = Outgoing(b"k", b"x" * 50_001, 1)
     with pytest.raises(RecordTooLargeError, match=r"records \[5\]: \d+ bytes") as caught:
         await sink.send(topic, 0, records)
-    assert (caught.value.topic, caught.value.partition, caught.value.index) == (topic, 0, 5)
+    assert (caught.value.topic, caught.value.partition, caught.value.indices) == (topic, 0, (5,))
     assert await content(broker.bootstrap, topic, 0) == []
 
 
