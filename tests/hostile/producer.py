@@ -37,9 +37,13 @@ class HostileProducer:
 
     Args:
         kafka: Brokers.
+
+    Attributes:
+        last_offset: Of the record that was written last.
     """
 
     def __init__(self, kafka: KafkaSettings) -> None:
+        self.last_offset = -1
         self._options: Mapping[str, Any] = client_options(kafka)
         self._turn = 0
 
@@ -120,4 +124,5 @@ class HostileProducer:
             batch._builder.append(place, record.timestamp, record.key, record.value, headers)
         batch._relative_offset = len(records)
         batch.close()
-        await (await producer.send_batch(batch, topic, partition=partition))
+        written = await (await producer.send_batch(batch, topic, partition=partition))
+        self.last_offset = written.offset + len(records) - 1

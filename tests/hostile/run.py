@@ -261,6 +261,7 @@ class Attack:
         topics = self._settings.topics
         change = orjson.dumps({"rate": FINAL_RATE})
         await self._producer.send(topics.control, 0, [Record(b"*", change)])
+        self._revision = self._producer.last_offset
         last = Record(b"default", announcement.to_bytes())
         await self._producer.send(topics.models, 0, [last])
 
@@ -297,8 +298,8 @@ class Attack:
             figures = await asyncio.to_thread(metrics, port)
             if figures.get(("weir_model_info", version)) != 1:
                 missing.append(f"{name} does not serve {version}")
-            if figures.get(("weir_rate_target", "")) != FINAL_RATE:
-                missing.append(f"{name} does not hold {FINAL_RATE}")
+            if figures.get(("weir_control_revision", "")) != self._revision:
+                missing.append(f"{name} has not come to revision {self._revision} of control")
         missing += await self._behind(group, [topics.requests])
         if "feedback" in children:
             passed = [topics.passed, topics.outcomes, topics.joins]
