@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 from typing import Final
 
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 
 from models.connection import ConnectionFaultError, reach
 from models.errors import UserError, causes
@@ -52,8 +52,11 @@ def explain(
     refused = explain_refusal(error, settings.kafka, rights)
     if refused is not None:
         return refused
-    if any(isinstance(cause, KafkaConnectionError) for cause in causes(error)):
-        return _connection(error, settings)
+    # A request that nobody answered, too: most often there is no connection any more.
+    if any(isinstance(cause, KafkaConnectionError | KafkaTimeoutError) for cause in causes(error)):
+        fault = _connection_fault(settings)
+        if fault is not None:
+            return fault
     for cause in causes(error):
         if isinstance(cause, KafkaError):
             return KafkaFaultError(f"Kafka: {cause}; `weir doctor` checks what it may be")
@@ -90,10 +93,10 @@ def _file_fault(error: BaseException) -> UserError | None:
     )
 
 
-def _connection(error: BaseException, settings: Settings) -> UserError:
-    """Why there is no connection, looked at anew."""
+def _connection_fault(settings: Settings) -> UserError | None:
+    """Why there is no connection, looked at anew; None if there is one."""
     try:
         asyncio.run(reach(settings.kafka))
     except (ConnectionFaultError, SettingsError) as fault:
         return fault
-    return ConnectionFaultError(f"the connection broke: {error}", passing=True)
+    return None
