@@ -1,9 +1,12 @@
 """Codecs and envelopes on Apache Kafka, with both guarantees; and what only its topics can do."""
 
+import asyncio
+import time
 from pathlib import Path
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from fetched import Row, batch, row_of, send_raw
 
 from models.batches import CODECS
@@ -37,6 +40,19 @@ def tiny_settings(request: pytest.FixtureRequest, any_settings: Settings) -> Set
     return any_settings.override({"worker.guarantee": request.param})
 
 
+async def known(admin: AIOKafkaAdminClient, topics: list[str]) -> None:
+    """Wait until the broker tells the topics' configurations: it learns of them a moment later."""
+    resources = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in topics]
+    deadline = time.monotonic() + 60
+    while True:
+        answers = await admin.describe_configs(resources)
+        codes = [code for answer in answers for code, *_ in answer.resources]
+        if codes and not any(codes):
+            return
+        assert time.monotonic() < deadline, codes
+        await asyncio.sleep(0.1)
+
+
 async def with_topics(settings: Settings, **configs: dict[str, str]) -> Settings:
     """Settings with topics of their own that have these configurations."""
     topics = {name: f"{getattr(settings.topics, name)}-own" for name in configs}
@@ -46,6 +62,7 @@ async def with_topics(settings: Settings, **configs: dict[str, str]) -> Settings
         await admin.create_topics(
             [NewTopic(topics[name], 4, 1, topic_configs=configs[name]) for name in configs]
         )
+        await known(admin, list(topics.values()))
     finally:
         await admin.close()
     return settings.model_copy(update={"topics": settings.topics.model_copy(update=topics)})
