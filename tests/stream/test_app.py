@@ -32,8 +32,14 @@ class App(app.DisklessApp):
 
 logging.basicConfig(level=logging.INFO)
 settings = load_settings()
+async def read(stream):
+    async for _ in stream:
+        pass
+
 app.STOP_S = 1.0
-app.run_app(App(settings, settings.kafka.group, Role.FEEDBACK))
+never_stops = App(settings, settings.kafka.group, Role.FEEDBACK)
+never_stops.agent(never_stops.topic(settings.topics.outcomes))(read)
+app.run_app(never_stops)
 """
 
 
