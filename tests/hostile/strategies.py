@@ -193,8 +193,10 @@ def bid_requests(sound: list[bytes]) -> st.SearchStrategy[Record]:
 
 
 def longest(sound: bytes) -> list[Record]:
-    """Values as long as a broker takes by default: sound, and an outcome whose id never ends."""
+    """As long as a broker takes by default, and longer than any output batch where compressed."""
     return [
+        Record(b"k" * 3_000_000, sound),
+        Record(b"good", sound, ((b"trace", b"x" * 3_000_000),)),
         Record(None, sound.ljust(950_000)),
         Record(b"k" * 60_000, sound.ljust(900_000), ((b"weir", b"x" * 70_000),)),
         Record(None, b'{"request_id":"%b' % (b"e" * 950_000)),
