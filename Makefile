@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-COMPILED := $(wildcard models/features/_*.[ch])
+COMPILED := $(wildcard models/features/native/_*.[ch])
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help demo test bench bench-rate chaos soak fuzz hostile check lint types imports format clean
@@ -13,26 +13,26 @@ help: ## What can be made
 demo: $(VENV)/.light ## Broker, workers, traffic, outcomes and a live table, for about a minute (ARGS="--rate 0.8")
 	@$(BIN)/weir demo $(ARGS)
 
-test: $(VENV)/.test ## Everything the tests need, and all tests (ARGS="tests/policy -x")
+test: $(VENV)/.test ## Everything the tests need, and all tests (ARGS="tests/stream/policy -x")
 	@$(BIN)/pytest $(ARGS)
 
 bench: $(VENV)/.bench ## Weir against its peers on Apache Kafka; latency; memory (ARGS="--rounds 3")
-	@$(BIN)/python -m tests.bench.transport $(ARGS)
+	@$(BIN)/python -m benchmarks.transport $(ARGS)
 
 bench-rate: $(VENV)/.test ## The rate controller on seeded traffic, beside naive ones; some minutes
-	@$(BIN)/python -m tests.bench.rate $(ARGS)
+	@$(BIN)/python -m benchmarks.rate $(ARGS)
 
 chaos: $(VENV)/.test ## A million requests, 100 kill -9, then brokers too; most of an hour (ARGS="--seed 2")
-	@$(BIN)/python -m tests.chaos $(ARGS)
+	@$(BIN)/python -m chaos $(ARGS)
 
 soak: $(VENV)/.test ## All roles for an hour at 2,000 requests/s, memory watched (ARGS="--minutes 60 --rate 2000")
-	@$(BIN)/python -m tests.soak $(ARGS)
+	@$(BIN)/python -m chaos.soak $(ARGS)
 
 fuzz: $(VENV)/.test ## Scanner (sanitised), ONNX check, message decoders, settings (ARGS="--minutes 30")
-	@$(BIN)/python -m tests.fuzz $(ARGS)
+	@$(BIN)/python -m chaos.fuzz $(ARGS)
 
 hostile: $(VENV)/.test ## Every topic full of hostile records, on both brokers, both guarantees (ARGS="--records 2000")
-	@$(BIN)/python -m tests.hostile $(ARGS)
+	@$(BIN)/python -m chaos.hostile $(ARGS)
 
 check: lint types imports ## Lint, types, import layers
 

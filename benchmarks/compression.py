@@ -1,6 +1,6 @@
 """What compressing outputs costs and saves: bytes, CPU time, and how long a batch holds the loop.
 
-Run from the repository root: ``PYTHONPATH=. python tests/bench/compression.py``. Requests of the
+Run from the repository root: ``PYTHONPATH=. python benchmarks/compression.py``. Requests of the
 simulator with the header that Weir adds are packed into full batches as the sinks do, and read back
 as consumers do; the codecs take turns. ``--requests FILE`` takes JSON lines (gzip) instead.
 """
@@ -17,14 +17,14 @@ from pathlib import Path
 import cramjam
 from aiokafka import TopicPartition
 
-from models.batches import Unpacker
-from models.batches.codecs import CODECS, compress
-from models.batches.reader import Bounds, PartitionReader, Room
-from models.batches.wire import RecordSet
-from stream.interceptor import OutputRecord
-from stream.transport.batches import MAX_BATCH_BYTES, pack
-from stream.transport.building import packed
-from trainer.traffic.simulator import Simulator
+from stream.intercept.interceptor import OutputRecord
+from stream.kafka.batches import Unpacker
+from stream.kafka.batches.codecs import CODECS, compress
+from stream.kafka.batches.reader import Bounds, PartitionReader, Room
+from stream.kafka.batches.wire import RecordSet
+from stream.transport.output.batches import MAX_BATCH_BYTES, pack
+from stream.transport.output.building import packed
+from trainer.simulation.simulator import Simulator
 
 ROUNDS = 9
 REQUESTS = 8192

@@ -1,6 +1,6 @@
 """Cost of taking in a request: from its bytes to its id and its features, with the OpenRTB spec.
 
-Run from the repository root: ``PYTHONPATH=. python tests/bench/features.py``. Prints medians of
+Run from the repository root: ``PYTHONPATH=. python benchmarks/features.py``. Prints medians of
 rounds in which batch sizes and ways take turns: orjson alone, for comparison; decoding and
 extracting in Python; the compiled scanner. Ids are long-tailed and a tenth of the users is unique,
 so that memos see misses as they do in traffic.
@@ -19,8 +19,8 @@ import numpy as np
 import orjson
 
 from models.features import Extractor, FeatureSpec
-from models.features.native import NATIVE
-from stream.intake import take_in
+from models.features.intake import take_in
+from models.features.scanner import NATIVE
 
 BATCHES = (16, 64, 128, 512)
 REQUESTS = 5120

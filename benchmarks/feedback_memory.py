@@ -1,6 +1,6 @@
 """What a waiting request costs the feedback join: memory (RSS) and CPU time.
 
-    PYTHONPATH=. python tests/bench/feedback_memory.py [REQUESTS]
+    PYTHONPATH=. python benchmarks/feedback_memory.py [REQUESTS]
 
 Requests of the default spec with ids of 36 characters, one a millisecond, as a feedback worker
 keeps them; then one outcome in ten. The budget must be close to what the process really grew by.
@@ -17,10 +17,10 @@ import numpy as np
 
 from models.features import FeatureSpec
 from models.tasks import DEFAULT_TASKS
-from stream.feedback_state import JoinState
-from stream.join import FeedbackJoin
-from stream.pending import PendingRequest
-from stream.records import Decision, Outcome, Reason
+from stream.feedback.join import FeedbackJoin
+from stream.feedback.pending import PendingRequest
+from stream.feedback.table import JoinState
+from stream.messages import Decision, Outcome, Reason
 
 START = 1_800_000_000_000
 CHUNK = 500

@@ -1,7 +1,7 @@
 """How much of the OpenRTB spec the requests of an exchange fill.
 
 Run from the repository root, with request bodies beside it (``../shared/data/openrtb_prebid``):
-``PYTHONPATH=. python tests/bench/filled.py``. A feature is filled where it is not missing; the
+``PYTHONPATH=. python benchmarks/filled.py``. A feature is filled where it is not missing; the
 records have no timestamp. Groups are the sections of the spec file.
 """
 
@@ -17,7 +17,7 @@ import orjson
 
 from models.features import FeatureSpec
 
-FILE = Path(__file__).parents[2].parent / "shared/data/openrtb_prebid/adapter_incoming.jsonl.gz"
+FILE = Path(__file__).parents[1].parent / "shared/data/openrtb_prebid/adapter_incoming.jsonl.gz"
 _SECTION = re.compile(r"^# --- (.+?):? .*--$|^name = \"(\w+)\"$", re.MULTILINE)
 
 

@@ -1,6 +1,6 @@
 """What a model loses where the same requests are written another way.
 
-Run from the repository root: ``PYTHONPATH=. python tests/bench/formats.py [ARTIFACT]`` (default:
+Run from the repository root: ``PYTHONPATH=. python benchmarks/formats.py [ARTIFACT]`` (default:
 the one that ships). Simulated requests in the form of OpenRTB 2.6, none of which it was trained
 on, are scored as they are and rewritten: values in their places of 2.5, sizes in ``format`` alone,
 texts for lists and lists for texts, no time but the record's. Prints AUC-ROC of the first task.
@@ -17,10 +17,10 @@ import orjson
 from sklearn.metrics import roc_auc_score
 
 from models.artifact import load_artifact
-from models.scorer import Scorer
+from models.artifact.scorer import Scorer
+from trainer.simulation.fragments import PLACEMENTS
+from trainer.simulation.simulator import Simulator
 from trainer.traffic.examples import extract
-from trainer.traffic.fragments import PLACEMENTS
-from trainer.traffic.simulator import Simulator
 
 SEED, START, COUNT = 1, 200_000, 60_000
 Request = dict[str, Any]

@@ -1,6 +1,6 @@
 """What a rebuild's input costs in memory, by rows of the example store.
 
-    PYTHONPATH=. python tests/bench/rebuild_memory.py [ROWS ...]
+    PYTHONPATH=. python benchmarks/rebuild_memory.py [ROWS ...]
 
 A store of the default spec in parts of 10,000 rows, each request stored twice (masked, then
 mature). Snapshot and laying out run in a process of their own, as in a rebuild; shown are the peaks
@@ -18,11 +18,11 @@ import numpy as np
 import polars as pl
 from rich.progress import Progress
 
-from models.examples import WEIGHT, example_schema
+from models.data.examples import WEIGHT, example_schema
 from models.features import FeatureSpec
 from models.tasks import DEFAULT_TASKS
-from trainer.rows import lay_out
-from trainer.snapshot import write_snapshot
+from trainer.pipeline.snapshot import write_snapshot
+from trainer.training.rows import lay_out
 
 PART = 10_000
 SPEC = FeatureSpec.load("openrtb")

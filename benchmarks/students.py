@@ -1,6 +1,6 @@
 """Students compared: what the uncertainty head learns, and how large the net is.
 
-    python tests/bench/students.py [--rows N] [--seed S] [--targets] [--sizes] [--plot F]
+    python benchmarks/students.py [--rows N] [--seed S] [--targets] [--sizes] [--plot F]
 
 A teacher learns from simulated requests and labels as many others again; students learn from both
 and are judged on fresh ones, against five sets of the teacher's samples that nobody was taught by:
@@ -22,23 +22,23 @@ import onnxruntime as ort
 import torch
 from rich.progress import Progress
 
-from models.examples import read_examples
+from models.data.examples import read_examples
 from models.features import FeatureSpec
 from models.nets.config import StudentConfig, Target
 from models.nets.embedding import FeatureLayout
 from models.nets.export import export_student
 from models.nets.student import Student
 from models.tasks import DEFAULT_TASKS
-from trainer.config import StudentTraining, TrainConfig
-from trainer.distill import fit_student, sets_per_row
-from trainer.evaluate import evaluate, spearman
+from trainer.evaluation.metrics import evaluate, spearman
+from trainer.evaluation.plot import Line, line_plot
 from trainer.experiments.measures import agreement, overlap
-from trainer.fitting import ONE_CPU, deterministic
-from trainer.labels import label
-from trainer.plot import Line, line_plot
-from trainer.teacher import fit_teacher
+from trainer.simulation.simulator import Simulator
 from trainer.traffic.examples import write_examples
-from trainer.traffic.simulator import Simulator
+from trainer.training.config import StudentTraining, TrainConfig
+from trainer.training.distillation import fit_student, sets_per_row
+from trainer.training.loop import ONE_CPU, deterministic
+from trainer.training.soft_labels import label
+from trainer.training.teacher import fit_teacher
 
 SPEC = FeatureSpec.load("openrtb")
 LAYOUT = FeatureLayout.of(SPEC)

@@ -1,6 +1,6 @@
 """Small tables: teacher and student of `weir train --csv` beside tuned LightGBM, on census income.
 
-    PYTHONPATH=. python tests/bench/tables.py ROWS_CSV_GZ 3000 10000 30000
+    PYTHONPATH=. python benchmarks/tables.py ROWS_CSV_GZ 3000 10000 30000
 
 ROWS_CSV_GZ is the Census-Income (KDD) data without a header. Of each shuffle the last rows beyond
 30,000 are the test; the first N are the table. LightGBM sees the raw columns and is tuned over 48
@@ -22,13 +22,13 @@ from rich.progress import Progress
 from sklearn.metrics import roc_auc_score
 
 from models.artifact import load_artifact
+from models.artifact.scorer import Scorer
 from models.features import FeatureSpec
-from models.scorer import Scorer
 from models.tasks import Task, TaskSet
-from trainer.config import TrainConfig
-from trainer.evaluate import evaluate
-from trainer.tables import write_csv_examples
-from trainer.train import train
+from trainer.evaluation.metrics import evaluate
+from trainer.pipeline.csv_examples import write_csv_examples
+from trainer.pipeline.train import train
+from trainer.training.config import TrainConfig
 
 COLUMNS = [
     "age", "class_of_worker", "industry", "occupation", "education", "wage_per_hour", "enrolled",

@@ -1,6 +1,6 @@
 """Time and memory of `weir train` by number of rows; prints a table.
 
-Run from the repository root: ``PYTHONPATH=. python tests/bench/training.py [ROWS ...]``, 100,000
+Run from the repository root: ``PYTHONPATH=. python benchmarks/training.py [ROWS ...]``, 100,000
 simulated rows by default. Every number of rows is trained in a process of its own, watched from
 outside. Anonymous memory is what training itself holds at most; mapped files (rows and libraries)
 come on top as far as the kernel has room, and give way when it has none.
@@ -24,12 +24,12 @@ from rich.progress import Progress
 from rich.table import Table
 
 from models.features import FeatureSpec
-from trainer.config import TrainConfig
+from trainer.pipeline.train import train
+from trainer.simulation.simulator import Simulator
 from trainer.traffic.examples import write_examples
-from trainer.traffic.simulator import Simulator
-from trainer.train import train
+from trainer.training.config import TrainConfig
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 MIB = 2**20
 
 

@@ -1,4 +1,4 @@
-"""`python -m tests.chaos`: what `make chaos` runs; its record goes to ``var/chaos/SEED.json``."""
+"""`python -m chaos`: what `make chaos` runs; its record goes to ``var/chaos/SEED.json``."""
 
 import asyncio
 import logging
@@ -14,13 +14,13 @@ import orjson
 import typer
 from rich.console import Console
 
-from stream.kafka_cluster import KafkaCluster
-from tests.chaos.aborted import aborted_records
-from tests.chaos.report import record, table
-from tests.chaos.run import Run, Scenario
-from tests.chaos.schedule import Dose
+from chaos.aborted import aborted_records
+from chaos.report import record, table
+from chaos.run import Run, Scenario
+from chaos.schedule import Dose
+from stream.brokers.kafka_cluster import KafkaCluster
 
-VAR = Path(__file__).parents[2] / "var"
+VAR = Path(__file__).parents[1] / "var"
 
 
 class Which(StrEnum):

@@ -2,8 +2,8 @@
 
 from aiokafka import AIOKafkaConsumer
 
-from models.kafka import client_options, topic_partitions
 from models.settings import Settings
+from stream.kafka.client import client_options, topic_partitions
 
 
 async def aborted_records(settings: Settings, committed: int) -> int:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from models.settings import Settings
-from stream.processes import ChildProcess
+from stream.brokers.children import ChildProcess
 
 LOOK_S: Final = 0.1
 

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from rich.table import Table
 
-from stream.account import Account, FaultKind
-from tests.chaos.run import Run
-from tests.chaos.schedule import Kind
+from chaos.run import Run
+from chaos.schedule import Kind
+from stream.verify.account import Account, FaultKind
 
 #: SIGTERM must end a worker within this, and progress must be back after a node's failure.
 STOP_S: Final = 5.0

@@ -11,16 +11,16 @@ from typing import Any, Final
 
 from aiokafka.errors import KafkaError
 
+from chaos.fleet import Fleet
+from chaos.schedule import Dose, Event, Kind, Target, draw
+from chaos.traffic import Traffic
+from chaos.watch import StalledError, Watcher, until
 from models.settings import Settings
-from stream.account import Account, FaultKind
-from stream.kafka_cluster import KafkaCluster
-from stream.processes import ChildProcess
-from stream.topics import ensure_topics
-from stream.verify import account
-from tests.chaos.fleet import Fleet
-from tests.chaos.schedule import Dose, Event, Kind, Target, draw
-from tests.chaos.traffic import Traffic
-from tests.chaos.watch import StalledError, Watcher, until
+from stream.brokers.children import ChildProcess
+from stream.brokers.kafka_cluster import KafkaCluster
+from stream.kafka.topics import ensure_topics
+from stream.verify.account import Account, FaultKind
+from stream.verify.verifier import account
 
 SESSION_S: Final = 6.0
 PARTITIONS: Final = 6

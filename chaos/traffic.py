@@ -14,10 +14,10 @@ from typing import Final, Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from models.kafka import client_options
 from models.settings import Settings
+from stream.kafka.client import client_options
+from trainer.simulation.simulator import Simulator
 from trainer.traffic.examples import batches
-from trainer.traffic.simulator import Simulator
 
 TICK_S: Final = 0.05
 #: Every so many-th record is broken, longer than a worker accepts, without a key.

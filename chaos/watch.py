@@ -14,8 +14,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from models.kafka import client_options
 from models.settings import Settings
+from stream.kafka.client import client_options
 
 T = TypeVar("T")
 POLL_S: Final = 0.1

@@ -1,7 +1,6 @@
 """Fixtures that all tests share."""
 
 import itertools
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,15 +8,11 @@ from typing import Any
 import pytest
 
 from models.settings import Settings, TopicSettings
-from stream.broker import EmbeddedBroker
-from stream.kafka_cluster import KafkaCluster
-from stream.topics import ensure_topics
+from stream.brokers.embedded import EmbeddedBroker
+from stream.brokers.kafka_cluster import KafkaCluster
+from stream.kafka.topics import ensure_topics
 
 pytest_plugins = ["tests.tiny_artifact"]
-
-# Modules that several tests of a folder share are imported by their own name.
-for folder in ("batches", "transport"):
-    sys.path.insert(0, str(Path(__file__).parent / folder))
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +52,7 @@ async def settings(
             "kafka.group": unique("group"),
             "kafka.session_timeout_s": 6.0,
             "model.registry": str(tmp_path / "registry"),
-            "trainer.store": str(tmp_path / "store"),
+            "trainer.pipeline.example_store": str(tmp_path / "store"),
         }
     )
     await ensure_topics(mine.kafka, mine.topics)

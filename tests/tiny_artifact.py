@@ -9,8 +9,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from models.artifact import write_artifact
+from models.artifact.manifest import Manifest, Metrics, TaskMetrics, TrainingRange, sha256
 from models.features import FeatureSpec
-from models.manifest import Manifest, Metrics, TaskMetrics, TrainingRange, sha256
 from models.tasks import Task
 
 SPEC_TEXT = """\

@@ -1,4 +1,4 @@
-"""The rate controller over seeded traffic: ``python -m tests.bench.rate [REQUESTS]``.
+"""The rate controller over seeded traffic: ``python -m benchmarks.rate [REQUESTS]``.
 
 Prints the table against bars and aims, and writes ``var/bench/rate.json``,
 ``docs/rate-frontier.svg`` and the table of the frontier in ``docs/rate-control.md``.
@@ -12,10 +12,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench.rate import capacity, fleet, frontier, held, scenarios
-from tests.bench.rate.bars import BARS, flatten
+from benchmarks.rate import capacity, fleet, frontier, held, scenarios
+from benchmarks.rate.bars import BARS, flatten
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- frontier: written by make bench-rate -->\n", "<!-- end of frontier -->"
 
 

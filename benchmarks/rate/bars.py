@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tests.bench.rate.traffic import CASES
+from benchmarks.rate.traffic import CASES
 
 
 @dataclass(frozen=True)

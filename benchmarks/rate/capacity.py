@@ -5,8 +5,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from stream.policy.controller import InterceptionController, Target
-from tests.bench.rate.traffic import Bools, Floats
+from benchmarks.rate.traffic import Bools, Floats
+from stream.policy.rate.controller import InterceptionController, Target
 
 CAPACITIES: Final = (50, 1000, 20_000)
 STRETCH_S: Final = {50: 600, 1000: 60, 20_000: 12}

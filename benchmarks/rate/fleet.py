@@ -12,11 +12,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.rate.traffic import RATE, SPAN, Bools, Floats, window_error
 from models.settings import PolicySettings
 from models.tasks import ALL_REQUESTS, Task, TaskSet
+from stream.messages import PartitionState
 from stream.policy import Policy
-from stream.policy.fleet import PartitionState
-from tests.bench.rate.traffic import RATE, SPAN, Bools, Floats, window_error
 
 TASKS: Final = TaskSet([Task(name="value", population=ALL_REQUESTS, window_s=1.0)])
 SETTINGS: Final = PolicySettings(

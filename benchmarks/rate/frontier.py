@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from tests.bench.rate.naive import PID, Fixed, PSquare, TDigest, Thinning
-from tests.bench.rate.traffic import (
+from benchmarks.rate.naive import PID, Fixed, PSquare, TDigest, Thinning
+from benchmarks.rate.traffic import (
     RATE,
     REWARDED,
     Controller,

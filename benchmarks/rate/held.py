@@ -6,8 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from stream.policy.controller import Target
-from tests.bench.rate.traffic import (
+from benchmarks.rate.traffic import (
     CASES,
     RATE,
     REWARDED,
@@ -19,6 +18,7 @@ from tests.bench.rate.traffic import (
     scores,
     window_error,
 )
+from stream.policy.rate.controller import Target
 
 CHUNKS: Final = (1, 32, 512)
 LONG: Final = 1_000_000

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from tests.bench.rate.traffic import Bools, Floats
+from benchmarks.rate.traffic import Bools, Floats
 
 
 class Fixed:

@@ -6,11 +6,11 @@ from typing import Final
 
 import numpy as np
 
+from benchmarks.rate.fleet import TASKS
+from benchmarks.rate.traffic import RATE
 from models.settings import PolicySettings
 from stream.policy import Policy
-from stream.policy.scenarios import ScenarioIndex
-from tests.bench.rate.fleet import TASKS
-from tests.bench.rate.traffic import RATE
+from stream.policy.scenario_index import ScenarioIndex
 
 SCENARIOS: Final = 5_000
 STEP: Final = 1024

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from stream.policy.controller import InterceptionController, Target
+from stream.policy.rate.controller import InterceptionController, Target
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

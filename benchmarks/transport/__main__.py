@@ -1,6 +1,6 @@
 """``make bench``: Weir and its peers on one machine with one Kafka node, then latency and memory.
 
-    python -m tests.bench.transport --rounds 3 --seconds 10
+    python -m benchmarks.transport --rounds 3 --seconds 10
 
 Prints tables and writes ``var/bench/transport.json``. A part is left out by its option: no rounds,
 no seconds of latency, no requests for memory.
@@ -18,13 +18,13 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 
+from benchmarks.transport.contender import CONTENDERS, EXACTLY_ONCE, ROOT, WEIR
+from benchmarks.transport.latency import Load
+from benchmarks.transport.report import tables, throughput
+from benchmarks.transport.rounds import Effort
+from benchmarks.transport.run import Bench
 from models.settings import Settings
-from stream.kafka_cluster import KafkaCluster
-from tests.bench.transport.contender import CONTENDERS, EXACTLY_ONCE, ROOT, WEIR
-from tests.bench.transport.latency import Load
-from tests.bench.transport.report import tables, throughput
-from tests.bench.transport.rounds import Effort
-from tests.bench.transport.run import Bench
+from stream.brokers.kafka_cluster import KafkaCluster
 
 LOADS: Final = (0.3, 0.7)
 WARM_UP_S: Final = 10.0

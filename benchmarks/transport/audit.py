@@ -8,8 +8,8 @@ import xxhash
 from aiokafka import ConsumerRecord
 
 from models.settings import Settings
-from stream.reading import read_topic
-from stream.records import DECISION_HEADER, Decision
+from stream.kafka.reader import read_topic
+from stream.messages import DECISION_HEADER, Decision
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import psutil
 from models.settings import Settings
 
 STOP_S: Final = 30.0
-ROOT: Final = Path(__file__).resolve().parents[3]
-_PEERS: Final = "tests.bench.transport.contenders"
+ROOT: Final = Path(__file__).resolve().parents[2]
+_PEERS: Final = "benchmarks.transport.contenders"
 
 
 class ContenderError(RuntimeError):
@@ -50,10 +50,10 @@ EXACTLY_ONCE: Final = "weir_exactly_once"
 CONTENDERS: Final = {
     contender.name: contender
     for contender in (
-        Contender(WEIR, "stream.cli", ("worker",)),
+        Contender(WEIR, "stream.cli.main", ("worker",)),
         Contender(
             EXACTLY_ONCE,
-            "stream.cli",
+            "stream.cli.main",
             ("worker",),
             {"worker.guarantee": "exactly-once"},
         ),

@@ -25,10 +25,10 @@ import numpy.typing as npt
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 from hdrh.histogram import HdrHistogram
 
+from benchmarks.transport.contender import Contender, Running
+from benchmarks.transport.traffic import DUE_HEADER, Pool, Sender
+from benchmarks.transport.workload import Outputs, until
 from models.settings import Settings
-from tests.bench.transport.contender import Contender, Running
-from tests.bench.transport.traffic import DUE_HEADER, Pool, Sender
-from tests.bench.transport.workload import Outputs, until
 
 PRIMERS: Final = 200
 _LONGEST_US: Final = 600_000_000

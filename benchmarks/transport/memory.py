@@ -10,10 +10,10 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
+from benchmarks.transport.contender import Contender, Running
+from benchmarks.transport.traffic import Pool, Sender
+from benchmarks.transport.workload import Outputs, Patience
 from models.settings import Settings
-from tests.bench.transport.contender import Contender, Running
-from tests.bench.transport.traffic import Pool, Sender
-from tests.bench.transport.workload import Outputs, Patience
 
 AHEAD: Final = 40_000
 _STEP: Final = 5_000

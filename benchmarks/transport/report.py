@@ -6,8 +6,8 @@ from typing import Any, Final, NamedTuple
 
 from rich.table import Table
 
-from tests.bench.transport.contender import EXACTLY_ONCE, WEIR
-from tests.bench.transport.rounds import Round
+from benchmarks.transport.contender import EXACTLY_ONCE, WEIR
+from benchmarks.transport.rounds import Round
 
 PEERS: Final = ("stock_faust", "quix_streams", "aiokafka_loop", "confluent_loop")
 

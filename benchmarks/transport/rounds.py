@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from benchmarks.transport.audit import Audit, audit
+from benchmarks.transport.contender import Contender, Running
+from benchmarks.transport.workload import Outputs, Patience
 from models.settings import Settings
-from tests.bench.transport.audit import Audit, audit
-from tests.bench.transport.contender import Contender, Running
-from tests.bench.transport.workload import Outputs, Patience
 
 LOOK_S: Final = 0.1
 

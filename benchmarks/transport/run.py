@@ -6,12 +6,12 @@ from typing import TypeVar
 
 from rich.console import Console
 
+from benchmarks.transport.contender import Contender
+from benchmarks.transport.latency import Load, measure_capacity, measure_latency
+from benchmarks.transport.memory import measure_memory
+from benchmarks.transport.rounds import Effort, Round, run_round
+from benchmarks.transport.workload import StalledError, publish_backlog
 from models.settings import Settings
-from tests.bench.transport.contender import Contender
-from tests.bench.transport.latency import Load, measure_capacity, measure_latency
-from tests.bench.transport.memory import measure_memory
-from tests.bench.transport.rounds import Effort, Round, run_round
-from tests.bench.transport.workload import StalledError, publish_backlog
 
 T = TypeVar("T")
 _TRIES = 3

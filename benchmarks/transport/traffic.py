@@ -12,7 +12,7 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from models.settings import Settings
-from trainer.traffic.simulator import Simulator
+from trainer.simulation.simulator import Simulator
 
 DUE_HEADER: Final = "due"
 TICK_S: Final = 0.002

@@ -10,14 +10,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from models.kafka import client_options, patiently
+from benchmarks.transport.contender import ContenderError, Running
 from models.settings import Settings
-from stream.topics import ensure_topics
-from tests.bench.transport.contender import ContenderError, Running
+from stream.kafka.client import client_options, patiently
+from stream.kafka.topics import ensure_topics
+from trainer.simulation.simulator import BLOCK, Simulator
 from trainer.traffic.examples import batches
 from trainer.traffic.publish import Publisher, evenly
 from trainer.traffic.sender import BatchSender
-from trainer.traffic.simulator import BLOCK, Simulator
 
 SEED: Final = 1
 STALLED_S: Final = 30.0

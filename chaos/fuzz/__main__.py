@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz`: what `make fuzz` runs; inputs that fail go to ``var/fuzz/TARGET/``."""
+"""`python -m chaos.fuzz`: what `make fuzz` runs; inputs that fail go to ``var/fuzz/TARGET/``."""
 
 import os
 import shutil
@@ -13,9 +13,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tests.fuzz import scanner
-from tests.fuzz.campaign import Figures, interrupted
-from tests.fuzz.targets import all_targets
+from chaos.fuzz import scanner
+from chaos.fuzz.campaign import Figures, interrupted
+from chaos.fuzz.targets import all_targets
 
 ROOT: Final = Path(__file__).parents[2]
 VAR: Final = ROOT / "var" / "fuzz"
@@ -31,13 +31,13 @@ def run_target(name: str, seconds: float, seed: int, folder: Path) -> Figures:
     folder.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as built:
         more: dict[str, str] = {}
-        command = [sys.executable, "-m", "tests.fuzz.campaign", name]
+        command = [sys.executable, "-m", "chaos.fuzz.campaign", name]
         if name == SCANNER:
             library = scanner.build(Path(built))
             more = scanner.environment()
             corpus = Path(built) / "seeds"
             corpus.write_bytes(msgspec.msgpack.encode(scanner.seeds()))
-            command = [sys.executable, "-m", "tests.fuzz.scanner", str(library), str(corpus)]
+            command = [sys.executable, "-m", "chaos.fuzz.scanner", str(library), str(corpus)]
         with (folder / "log.txt").open("wb") as log:
             try:
                 done = subprocess.run(

@@ -1,6 +1,6 @@
 """A campaign against one target, in a process of its own.
 
-    python -m tests.fuzz.campaign TARGET SECONDS SEED FOLDER
+    python -m chaos.fuzz.campaign TARGET SECONDS SEED FOLDER
 
 Every input lies in a mapped file before it is tried, so that it is there even if the process dies
 of it. An input that fails is kept with its traceback; one of a new kind of outcome is mutated
@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from tests.fuzz.mutation import LONGEST, Mutator
+from chaos.fuzz.mutation import LONGEST, Mutator
 
 if TYPE_CHECKING:
-    from tests.fuzz.targets import Target
+    from chaos.fuzz.targets import Target
 
 MOST_KEPT: Final = 500
 MOST_FAILURES: Final = 10
@@ -162,7 +162,7 @@ def _next(
 def main() -> None:
     """Run the campaign that the command line names."""
     name, seconds, seed, folder = sys.argv[1:]
-    from tests.fuzz.targets import all_targets  # noqa: PLC0415 - the scanner's child has none
+    from chaos.fuzz.targets import all_targets  # noqa: PLC0415 - the scanner's child has none
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     begin()

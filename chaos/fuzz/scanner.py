@@ -1,6 +1,6 @@
 """The compiled scanner under the address and undefined-behaviour sanitisers.
 
-    python -m tests.fuzz.scanner LIBRARY SEEDS SECONDS SEED FOLDER
+    python -m chaos.fuzz.scanner LIBRARY SEEDS SECONDS SEED FOLDER
 
 The extension is built anew with the sanitisers (gcc or clang, whichever ``CC`` or the path has) and
 takes the place of the installed one. Values are scanned by the batch: one that the mutator made,
@@ -41,11 +41,11 @@ def take_the_place(library: Path) -> None:
 if __name__ == "__main__":
     take_the_place(Path(sys.argv[1]))
 
+from chaos.fuzz.campaign import Failures, Figures, begin, timed  # noqa: E402
+from chaos.fuzz.mutation import LONGEST, Mutator  # noqa: E402
 from models.features import Extractor, FeatureSpec  # noqa: E402 - with the one in place
-from models.lenient_json import loads  # noqa: E402
-from tests.features.arbitrary import EVERY_KIND  # noqa: E402
-from tests.fuzz.campaign import Failures, Figures, begin, timed  # noqa: E402
-from tests.fuzz.mutation import LONGEST, Mutator  # noqa: E402
+from models.features.lenient_json import loads  # noqa: E402
+from tests.models.features.arbitrary import EVERY_KIND  # noqa: E402
 
 ROOT: Final = Path(__file__).parents[2]
 SOURCE: Final = ROOT / "models" / "features" / "_scan.c"
@@ -170,7 +170,7 @@ def compare(values: list[bytes], native: Extractor, python: Extractor | None) ->
 
 def seeds() -> list[bytes]:
     """Simulated requests, and small ones with every kind of value."""
-    from trainer.traffic.simulator import Simulator  # noqa: PLC0415 - not with sanitisers
+    from trainer.simulation.simulator import Simulator  # noqa: PLC0415 - not with sanitisers
 
     made = list(Simulator(seed=3, requests_per_day=20_000).batch(0, 60).values)
     small = {

@@ -14,14 +14,24 @@ from typing import Any
 import numpy as np
 
 from models.artifact import ArtifactError, ArtifactFiles, open_artifact
+from models.artifact.manifest import Manifest, is_name, sha256
+from models.artifact.onnxfile import OnnxFileError, read_student
+from models.artifact.registry import Registry
 from models.bounds import MAX_MANIFEST_BYTES
 from models.features import FeatureSpec, SpecError
-from models.manifest import Manifest, is_name, sha256
-from models.onnxfile import OnnxFileError, read_student
-from models.registry import Registry
 from models.settings import PolicySettings, SettingsError, load_settings
 from models.tasks import DEFAULT_TASKS
-from stream.control_records import (
+from stream.feedback.pending import HeldOutcomes, PendingRequest, Progress, check_entry
+from stream.feedback.rekey import Rekeyer
+from stream.intercept.interceptor import Interceptor
+from stream.messages import (
+    Decision,
+    ModelAnnouncement,
+    Outcome,
+    PartitionState,
+    Reason,
+    Spending,
+    TrainingExample,
     read_change,
     read_scenario,
     read_spending,
@@ -30,16 +40,10 @@ from stream.control_records import (
     write_spending,
     write_state,
 )
-from stream.interceptor import Interceptor
-from stream.metrics import WorkerMetrics
-from stream.parsing import RecordError
-from stream.pending import HeldOutcomes, PendingRequest, Progress, check_entry
+from stream.messages.parsing import RecordError
+from stream.metrics.worker import WorkerMetrics
 from stream.policy import Policy
 from stream.policy.errors import PolicyError
-from stream.policy.fleet import PartitionState
-from stream.policy.pacing import Spending
-from stream.records import Decision, ModelAnnouncement, Outcome, Reason, TrainingExample
-from stream.rekey import Rekeyer
 from stream.transport import Chunk
 from tests.tiny_artifact import SPEC_TEXT, tiny_manifest, tiny_student
 
@@ -336,5 +340,5 @@ def _request(data: bytes) -> str:
 
 
 def all_targets() -> dict[str, Target]:
-    """By name; the compiled scanner is fuzzed by :mod:`tests.fuzz.scanner`."""
+    """By name; the compiled scanner is fuzzed by :mod:`chaos.fuzz.scanner`."""
     return {**records(), **joins(), **control(), **artifacts(), **settings(), **requests()}

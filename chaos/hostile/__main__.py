@@ -1,6 +1,6 @@
 """`make hostile`: every topic full of hostile records, on both brokers and with both guarantees.
 
-    python -m tests.hostile --records 20000
+    python -m chaos.hostile --records 20000
 
 Writes `var/hostile/NAME.json` per run, and ends with status 1 if anything did not hold.
 """
@@ -18,12 +18,12 @@ from typing import Any
 
 import orjson
 
+from chaos.hostile.run import Attack, Report, draw_hostile
+from chaos.hostile.strategies import Record
 from models.settings import Settings, TopicSettings
-from stream.broker import EmbeddedBroker
-from stream.kafka_cluster import KafkaCluster
-from tests.hostile.run import Attack, Report, draw_hostile
-from tests.hostile.strategies import Record
-from trainer.traffic.simulator import Simulator
+from stream.brokers.embedded import EmbeddedBroker
+from stream.brokers.kafka_cluster import KafkaCluster
+from trainer.simulation.simulator import Simulator
 
 VAR = Path("var/hostile")
 ROLES = {
@@ -57,7 +57,7 @@ def attack_settings(broker: EmbeddedBroker | KafkaCluster, folder: Path, **more:
             "feedback.time_scale": 600.0,  # a click's half hour lasts three seconds
             "feedback.lateness_s": 1.0,
             "model.registry": str(folder / "registry"),
-            "trainer.store": str(folder / "store"),
+            "trainer.pipeline.example_store": str(folder / "store"),
             "trainer.rebuild_examples": 10_000_000,
             **more,
         }
@@ -90,7 +90,7 @@ def play(
         settings = attack_settings(broker, folder, **{"worker.guarantee": guarantee})
         attack = Attack(
             settings,
-            Path("models/pretrained/openrtb"),
+            Path("models/artifact/pretrained/openrtb"),
             sound,
             hostile,
             options.seed,

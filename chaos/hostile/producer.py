@@ -8,9 +8,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
-from models.kafka import client_options
+from chaos.hostile.strategies import Record
 from models.settings import KafkaSettings
-from tests.hostile.strategies import Record
+from stream.kafka.client import client_options
 
 CODECS: Final = (None, "gzip", "snappy", "lz4", "zstd")
 BATCH_BYTES: Final = 990_000

@@ -26,18 +26,8 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from prometheus_client.parser import text_string_to_metric_families
 
-from models.artifact import load_artifact
-from models.kafka import ask, bounded_consumer, client_options, topic_partitions
-from models.registry import Registry
-from models.settings import Settings, TopicSettings
-from stream.account import Account
-from stream.processes import ChildProcess, free_port
-from stream.reading import read_topic
-from stream.records import ModelAnnouncement, Outcome, RecordError, TrainingExample
-from stream.topics import ensure_topics
-from stream.verify import account
-from tests.hostile.producer import HostileProducer
-from tests.hostile.strategies import (
+from chaos.hostile.producer import HostileProducer
+from chaos.hostile.strategies import (
     NOW_MS,
     Record,
     announcements,
@@ -50,6 +40,16 @@ from tests.hostile.strategies import (
     outcomes,
     rate_states,
 )
+from models.artifact import load_artifact
+from models.artifact.registry import Registry
+from models.settings import Settings, TopicSettings
+from stream.brokers.children import ChildProcess, free_port
+from stream.kafka.client import ask, bounded_consumer, client_options, topic_partitions
+from stream.kafka.reader import read_topic
+from stream.kafka.topics import ensure_topics
+from stream.messages import ModelAnnouncement, Outcome, RecordError, TrainingExample
+from stream.verify.account import Account
+from stream.verify.verifier import account
 from trainer.traffic.campaign import exact_ends
 
 DEADLINE_S: Final = 300.0

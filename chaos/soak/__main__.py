@@ -1,4 +1,4 @@
-"""`python -m tests.soak`: what `make soak` runs; its record goes to ``var/soak/``."""
+"""`python -m chaos.soak`: what `make soak` runs; its record goes to ``var/soak/``."""
 
 import asyncio
 import logging
@@ -12,10 +12,10 @@ import orjson
 import typer
 from rich.console import Console
 
-from stream.broker import EmbeddedBroker
-from stream.kafka_cluster import KafkaCluster
-from tests.soak.report import record, table
-from tests.soak.run import Plan, Soak
+from chaos.soak.report import record, table
+from chaos.soak.run import Plan, Soak
+from stream.brokers.embedded import EmbeddedBroker
+from stream.brokers.kafka_cluster import KafkaCluster
 
 VAR = Path(__file__).parents[2] / "var"
 

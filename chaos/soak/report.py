@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from rich.table import Table
 
-from tests.soak.roles import Role, limits
-from tests.soak.run import Found, Plan
+from chaos.soak.roles import Role, limits
+from chaos.soak.run import Found, Plan
 
 MIB: Final = 1 << 20
 START_LINES: Final = 200

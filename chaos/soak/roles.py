@@ -8,7 +8,7 @@ from typing import Any, Final
 import psutil
 import yaml
 
-from stream.processes import ChildProcess
+from stream.brokers.children import ChildProcess
 
 ROOT: Final = Path(__file__).parents[2]
 _UNITS: Final = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}

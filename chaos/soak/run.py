@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from chaos.soak.roles import Role
 from models.settings import Settings
-from stream.account import Account
-from stream.broker import EmbeddedBroker
-from stream.kafka_cluster import KafkaCluster
-from stream.processes import ChildProcess, free_port
-from stream.scrape import WorkerSample, merge, scrape, scrape_feedback
-from stream.topics import ensure_topics
-from stream.verify import account
+from stream.brokers.children import ChildProcess, free_port
+from stream.brokers.embedded import EmbeddedBroker
+from stream.brokers.kafka_cluster import KafkaCluster
+from stream.kafka.topics import ensure_topics
+from stream.metrics.scrape import WorkerSample, merge, scrape, scrape_feedback
+from stream.verify.account import Account
+from stream.verify.verifier import account
 from tests.deploy.prometheus_server import Prometheus, available, prometheus
-from tests.soak.roles import Role
 
 SAMPLE_S: Final = 5.0
 READY_S: Final = 120.0
@@ -124,7 +124,7 @@ class Soak:
                 "worker.expected": plan.workers,
                 "feedback.time_scale": scale,
                 "model.registry": str(folder / "registry"),
-                "trainer.store": str(folder / "store"),
+                "trainer.pipeline.example_store": str(folder / "store"),
                 "trainer.quick": True,
                 "trainer.rebuild_examples": plan.rebuild_examples,
             }

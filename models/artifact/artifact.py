@@ -2,7 +2,7 @@
 
 Nothing is used before it is checked: manifest (against the announcement where there was one), then
 every file's hash, the spec's, the tasks, the model to its last byte. All of it is bounded in size
-and time (:mod:`models.folder`). Nothing is ever unpickled.
+and time (:mod:`models.artifact.folder`). Nothing is ever unpickled.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,17 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from models.artifact.folder import (
+    Deadline,
+    DeadlineError,
+    FileTooLargeError,
+    Folder,
+    FolderError,
+    MissingFileError,
+    NotAFileError,
+)
+from models.artifact.manifest import MANIFEST_FILE, SPEC_FILE, STUDENT_FILE, Manifest, sha256
+from models.artifact.onnxfile import OnnxFile, OnnxFileError, read_student
 from models.bounds import (
     MAX_FEATURES,
     MAX_MANIFEST_BYTES,
@@ -23,17 +34,6 @@ from models.bounds import (
 )
 from models.errors import UserError
 from models.features import FeatureSpec
-from models.folder import (
-    Deadline,
-    DeadlineError,
-    FileTooLargeError,
-    Folder,
-    FolderError,
-    MissingFileError,
-    NotAFileError,
-)
-from models.manifest import MANIFEST_FILE, SPEC_FILE, STUDENT_FILE, Manifest, sha256
-from models.onnxfile import OnnxFile, OnnxFileError, read_student
 from models.tasks import TaskSet
 
 PRETRAINED_PREFIX: Final = "pretrained:"
@@ -122,7 +122,7 @@ class ArtifactFiles:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A verified version, ready for :class:`models.scorer.Scorer`.
+    """A verified version, ready for :class:`models.artifact.scorer.Scorer`.
 
     Attributes:
         url: Where it came from.

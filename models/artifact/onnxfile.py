@@ -1,15 +1,15 @@
 """Which ONNX files may serve: those that the export can make, and nothing else.
 
 A model comes from a topic and a folder that others may write, and a runtime executes it. So the
-file is read strictly (:mod:`models.protobuf`) down to the last byte, its operators, attributes,
-types and names are compared with lists of what is allowed, and **only what was understood is
-written out again for the runtime**: it never sees a byte that was not checked here. (To check the
-file and hand over its own bytes would need this reader and the runtime's to agree on every odd
-encoding; a file written anew needs no such agreement.)
+file is read strictly (:mod:`models.artifact.protobuf`) down to the last byte, its operators,
+attributes, types and names are compared with lists of what is allowed, and **only what was
+understood is written out again for the runtime**: it never sees a byte that was not checked here.
+(To check the file and hand over its own bytes would need this reader and the runtime's to agree on
+every odd encoding; a file written anew needs no such agreement.)
 
 What is allowed has no loops, no branches, no functions, no files beside it, and no shape that
 depends on data, so its time and memory depend on the number of requests alone;
-:mod:`models.trial` measures both. Field numbers:
+:mod:`models.artifact.trial` measures both. Field numbers:
 https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """
 
@@ -21,8 +21,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from models.artifact.protobuf import Field, Kind, Message, Schema, WireError, decode, encode
 from models.bounds import MAX_STUDENT_BYTES
-from models.protobuf import Field, Kind, Message, Schema, WireError, decode, encode
 
 OPSET: Final = 17
 IR_VERSION: Final = 8
@@ -59,7 +59,7 @@ class Operator:
     constants: tuple[int, ...] = ()
 
 
-#: All that :mod:`models.nets.export` writes (tests/nets/test_export.py), and nothing beyond it.
+#: All that :mod:`models.nets.export` writes (see its tests), and nothing beyond it.
 OPERATORS: Final[Mapping[str, Operator]] = {
     "Gather": Operator(2, {"axis": (0, 1)}),
     "Reshape": Operator(2, constants=(1,)),

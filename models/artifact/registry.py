@@ -24,10 +24,10 @@ from models.artifact import (
     fetch_artifact,
     open_artifact,
 )
+from models.artifact.folder import Folder, FolderError, MissingFileError
+from models.artifact.manifest import MANIFEST_FILE, Manifest, is_name, sha256
 from models.bounds import MAX_MANIFEST_BYTES
 from models.errors import UserError
-from models.folder import Folder, FolderError, MissingFileError
-from models.manifest import MANIFEST_FILE, Manifest, is_name, sha256
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from models.artifact import Artifact, ArtifactError, ArtifactFault
+from models.artifact.onnxfile import INPUT, OUTPUTS
 from models.errors import UserError
-from models.onnxfile import INPUT, OUTPUTS
 
 DEFAULT_BATCH: Final = 512
 _FATAL: Final = 4

@@ -5,8 +5,8 @@ model optimised and executed. So a child process does all of that first, with bo
 memory, on ids at the edges, at random, and of recent requests where the spec is the serving one's.
 A worker loads an artifact only after that. The child gets no secrets: its environment is empty.
 
-The module is the child, too: ``python -m models.trial`` reads a :class:`Job` from its standard
-input and writes a :class:`Verdict`, both in MessagePack.
+The module is the child, too: ``python -m models.artifact.trial`` reads a :class:`Job` from its
+standard input and writes a :class:`Verdict`, both in MessagePack.
 """
 
 import os
@@ -32,11 +32,11 @@ from models.artifact import (
     ArtifactFiles,
     open_artifact,
 )
+from models.artifact.manifest import MANIFEST_FILE, SPEC_FILE, STUDENT_FILE, Manifest
+from models.artifact.scorer import DEFAULT_BATCH, Scorer, ScoringError
 from models.bounds import MAX_REQUEST_US, MAX_TRIAL_BYTES, MAX_TRIAL_CPU_S, MAX_TRIAL_S
 from models.features import Extractor
-from models.isolated import module_command
-from models.manifest import MANIFEST_FILE, SPEC_FILE, STUDENT_FILE, Manifest
-from models.scorer import DEFAULT_BATCH, Scorer, ScoringError
+from models.process.isolated import module_command
 
 Ids = npt.NDArray[np.int32]
 

@@ -17,8 +17,8 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from models.errors import UserError
+from models.features.lenient_json import loads
 from models.features.values import millisecond
-from models.lenient_json import loads
 
 SUFFIXES: Final = (".jsonl", ".jsonl.gz", ".ndjson", ".parquet")
 

@@ -9,12 +9,12 @@ every request has an id (outcomes are joined by it) and something for sale.
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final
 
 import orjson
 
-from models.lenient_json import mend
-from stream.records import RejectCode
+from models.features.lenient_json import mend
 
 MAX_DEPTH: Final = 1024
 """Nested objects and lists that orjson reads."""
@@ -25,6 +25,24 @@ _NUMBER: Final = re.compile(rb"-?(?:\d[\d.eE+-]*|NaN|Infinity)")
 _EXCERPT: Final = 40
 _OTHER_CHARACTER: Final = rb"\ufffc"
 """In place of half a surrogate pair: an id that changes with it has one."""
+
+
+class RejectCode(StrEnum):
+    """Why a record went to the dead-letter topic."""
+
+    TOMBSTONE = "tombstone"
+    EMPTY = "empty"
+    TOO_LARGE = "too-large"
+    INVALID_UTF8 = "invalid-utf8"
+    INVALID_JSON = "invalid-json"
+    TOO_DEEP = "too-deep"
+    NOT_AN_OBJECT = "not-an-object"
+    MISSING_ID = "missing-id"
+    MISSING_IMP = "missing-imp"
+    WRONG_TYPE = "wrong-type"
+    NUMBER_OUT_OF_RANGE = "number-out-of-range"
+    REFUSED = "refused"
+    UNREADABLE = "unreadable"
 
 
 class Reject(ValueError):  # noqa: N818 - a verdict on a record, by the name of its topic

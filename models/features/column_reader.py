@@ -1,6 +1,6 @@
 """The reference reader: all values at one place, then all at the next, in NumPy where it can be.
 
-What :mod:`models.features.native` reads must be equal to what is read here, to the last id.
+What :mod:`models.features.scanner` reads must be equal to what is read here, to the last id.
 """
 
 import math

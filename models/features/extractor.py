@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.features.column_reader import ColumnReader
 from models.features.feature import Feature
-from models.features.native import NATIVE, NativeScanner
-from models.features.reader import ColumnReader
+from models.features.scanner import NATIVE, NativeScanner
 
 __all__ = ["NATIVE", "Extractor", "Scanned"]
 

@@ -2,7 +2,8 @@
 
 The first step in the way of a request. The extractor's scanner reads requests from their bytes.
 Where it gives up on a value, or is not built, the value is decoded and judged as
-:mod:`stream.events` says and its features are extracted in Python: the result is the same.
+:mod:`models.features.bid_request` says and its features are extracted in Python: the result is the
+same.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,11 +15,11 @@ import numpy.typing as npt
 import xxhash
 
 from models.features import Extractor
-from stream.events import Reject, decode_many
+from models.features.bid_request import Reject, decode_many
 
 TILE: Final = 64
 """Requests decoded and extracted at a time: their objects fit the core's cache together, which
-makes both steps faster than on a whole chunk (``python tests/bench/features.py``)."""
+makes both steps faster than on a whole chunk (``python benchmarks/features.py``)."""
 
 
 @dataclass(frozen=True, slots=True)

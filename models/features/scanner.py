@@ -1,7 +1,7 @@
 """The compiled scanner: from the bytes of bid requests to ids, by a plan made once.
 
 The extension ``_scan`` is optional, and it may give up on any value. What it does not read,
-:mod:`models.features.reader` reads once it is decoded; both give the same.
+:mod:`models.features.column_reader` reads once it is decoded; both give the same.
 """
 
 from array import array
@@ -314,7 +314,7 @@ def _below(trees: tuple[_Tree, ...], step: Step) -> tuple[_Tree, ...]:
 
 
 def _expect_a_request(root: _Tree) -> None:
-    """Have the scanner give up on all that stream.events.decode rejects."""
+    """Have the scanner give up on all that models.features.bid_request.decode rejects."""
     root.types = _OBJECT
     root.at("id").types = _TEXT
     demand = (_DEMAND, _HAS_ID, 0, 0, 0, 0, 0, 0)

@@ -14,7 +14,7 @@ import orjson
 from models.features.extractor import Extractor
 from models.features.feature import Feature, SpecError
 from models.features.path import SCHEMAS
-from models.features.reading import FeatureReader
+from models.features.spec_reader import FeatureReader
 
 MAX_ROWS: Final = 1 << 20
 """Rows of one embedding table: at width 8 in float32, 32 MiB."""

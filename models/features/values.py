@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from models.lenient_json import loads
+from models.features.lenient_json import loads
 
 Floats = npt.NDArray[np.float64]
 

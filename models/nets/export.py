@@ -16,11 +16,11 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from models.artifact.onnxfile import INPUT, IR_VERSION, OPSET, OUTPUTS
 from models.errors import UserError
 from models.nets.embedding import FeatureEmbedding
 from models.nets.scale import LogVarianceScale, MeanScale, PiecewiseScale, RankScale
 from models.nets.student import Student
-from models.onnxfile import INPUT, IR_VERSION, OPSET, OUTPUTS
 
 AGREEMENT_LIMIT: Final = 1e-5
 AGREEMENT_ROWS: Final = 8192

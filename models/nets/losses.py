@@ -1,7 +1,7 @@
 """Multi-task losses with masks.
 
 A target that is NaN does not count: its label is not mature yet, or its row lies outside the
-task's population (:meth:`models.examples.Examples.targets` puts both there).
+task's population (:meth:`models.data.examples.Examples.targets` puts both there).
 """
 
 from collections.abc import Callable

@@ -15,7 +15,7 @@ _BOOT: Final = (
     "import json, runpy, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
     "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
 )
-_SOURCE: Final = str(Path(__file__).resolve().parents[1])
+_SOURCE: Final = str(Path(__file__).resolve().parents[2])
 
 
 def module_command(module: str, *arguments: str) -> list[str]:

@@ -28,8 +28,8 @@ from prometheus_client import (
 from prometheus_client.exposition import ThreadingWSGIServer
 
 from models.errors import UserError
-from models.features.native import NATIVE
-from models.health import Health
+from models.features.scanner import NATIVE
+from models.process.health import Health
 
 logger = logging.getLogger(__name__)
 

@@ -39,7 +39,7 @@ from pydantic_settings import (
 
 from models import bounds
 from models.errors import UserError
-from models.settings_faults import explain, suggest
+from models.settings.faults import explain, suggest
 from models.tasks import DEFAULT_TASKS, Task, TaskSet
 
 EVERYTHING: Final = "*"
@@ -249,7 +249,7 @@ DEFAULT_WEIGHTS = {"click": 1.0, "online": 1.0, "cart": 5.0, "deal": 20.0}
 
 
 class ConsumptionSettings(Section):
-    """How the consumption of a budget moves the rate (see ``stream/policy/pacing.py``).
+    """How the consumption of a budget moves the rate (see ``stream/policy/rate/pacing.py``).
 
     Attributes:
         least: The lowest rate that it may ask for.
@@ -399,8 +399,8 @@ _FILE: ContextVar[Path | None] = ContextVar("weir_settings_file")
 class Settings(BaseSettings):
     """All settings; :func:`load_settings` reads them from file, environment and flags.
 
-    ``training`` holds what differs from the defaults of ``trainer.config.TrainConfig``, which the
-    trainer validates: a worker knows nothing of nets.
+    ``training`` holds what differs from the defaults of ``trainer.training.config.TrainConfig``,
+    which the trainer validates: a worker knows nothing of nets.
     """
 
     model_config = SettingsConfigDict(

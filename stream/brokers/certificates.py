@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from stream.broker_process import BrokerError
+from stream.brokers.process import BrokerError
 
 _EC: Final = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 _OPENSSL_S: Final = 60.0

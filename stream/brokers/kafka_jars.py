@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from stream.broker_process import BrokerError
+from stream.brokers.process import BrokerError
 
-DEPLOY: Final = Path(__file__).parent.parent / "deploy" / "kafka"
-_POM: Final = DEPLOY / "pom.xml"
+_FILES: Final = Path(__file__).parent
+_POM: Final = _FILES / "pom.xml"
 _FETCH_S: Final = 600.0
 
 
@@ -38,7 +38,7 @@ def java_command(jars: Path, main: str, *arguments: str, options: Sequence[str])
     Raises:
         BrokerError: If Java is missing.
     """
-    logging = f"-Dlog4j2.configurationFile={DEPLOY / 'log4j2.properties'}"
+    logging = f"-Dlog4j2.configurationFile={_FILES / 'log4j2.properties'}"
     return [_program("java"), *options, logging, "-cp", f"{jars}/*", main, *arguments]
 
 

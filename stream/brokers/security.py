@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from models.settings import KafkaSettings
-from stream.kafka_certificates import Authority
+from stream.brokers.certificates import Authority
 
 USER: Final = "weir"
 
@@ -150,7 +150,7 @@ def unsigned_token(subject: str, issued_s: int, expires_s: int) -> str:
 def _credentials(mechanism: Mechanism, user: str, password: str) -> dict[str, str]:
     if mechanism is Mechanism.OAUTHBEARER:
         program = (
-            "import time; from stream.kafka_security import unsigned_token as token; "
+            "import time; from stream.brokers.security import unsigned_token as token; "
             f"now = int(time.time()); print(token('{user}', now, now + 3600))"
         )
         return {

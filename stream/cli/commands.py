@@ -14,9 +14,9 @@ import typer
 from rich.console import Console
 
 from models.settings import Settings
-from stream import offset_commands, steering_commands
-from stream.doctor_command import doctor
-from stream.kafka_security import Mechanism, Security
+from stream.brokers.security import Mechanism, Security
+from stream.cli import offsets, steering
+from stream.cli.doctor import doctor
 
 #: With --rebuild traffic goes on until a rebuilt model serves; this many requests are the end.
 REBUILD_REQUESTS = 200_000
@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
     """Add the subcommands to ``app``."""
     for command in (broker, topics, worker, verify, replay, demo, doctor):
         app.command()(command)
-    for group in (steering_commands.rate, steering_commands.policy, offset_commands.offsets):
+    for group in (steering.rate, steering.policy, offsets.offsets):
         app.add_typer(group)
 
 
@@ -63,8 +63,8 @@ def broker(
 
     The embedded one keeps everything in memory only; --kafka runs Apache Kafka.
     """
-    from stream.broker import EmbeddedBroker  # noqa: PLC0415
-    from stream.kafka_cluster import KafkaCluster  # noqa: PLC0415
+    from stream.brokers.embedded import EmbeddedBroker  # noqa: PLC0415
+    from stream.brokers.kafka_cluster import KafkaCluster  # noqa: PLC0415
 
     if not kafka and (nodes > 1 or acls or security is not Security.PLAINTEXT):
         raise typer.BadParameter("--nodes, --security and --acls are for --kafka")
@@ -95,8 +95,8 @@ def topics(
     ] = None,
 ) -> None:
     """Create the topics that are missing."""
-    from stream import partitions  # noqa: PLC0415
-    from stream.topics import ensure_topics  # noqa: PLC0415
+    from stream.kafka import partitions  # noqa: PLC0415
+    from stream.kafka.topics import ensure_topics  # noqa: PLC0415
 
     settings: Settings = ctx.obj
     if add_partitions is not None:
@@ -125,11 +125,11 @@ def worker(
         {"policy.rate": rate, "worker.metrics_port": metrics_port}
     )
     if role is Role.FEEDBACK:
-        from stream.feedback import run_feedback  # noqa: PLC0415
+        from stream.feedback.worker import run_feedback  # noqa: PLC0415
 
         run_feedback(settings)
     else:
-        from stream.worker import run_worker  # noqa: PLC0415
+        from stream.intercept.worker import run_worker  # noqa: PLC0415
 
         run_worker(settings)
 
@@ -142,7 +142,7 @@ def verify(ctx: typer.Context) -> None:
     Ends with status 1 unless every request is on one output topic, once, unchanged, in order, and
     the group's offsets are committed.
     """
-    from stream.verify import account  # noqa: PLC0415
+    from stream.verify.verifier import account  # noqa: PLC0415
 
     found = asyncio.run(account(ctx.obj))
     for fault in found.faults:
@@ -184,7 +184,7 @@ def replay(
 
     They go through the worker's own code; decisions and a summary are written.
     """
-    from stream.replay import ReplayOptions, run_replay  # noqa: PLC0415
+    from stream.replay.replay import ReplayOptions, run_replay  # noqa: PLC0415
 
     settings = ctx.obj.override({"policy.rate": rate, "model.artifact": artifact})
     options = ReplayOptions(source, out, outcomes, start, end, chunk_size)
@@ -223,8 +223,8 @@ def demo(
 
     Ends with status 1 if a request is missing or doubled, or the rate misses its target.
     """
-    from stream.demo import Demo, DemoOptions  # noqa: PLC0415
-    from stream.replay import write_summary  # noqa: PLC0415
+    from stream.demo.demo import Demo, DemoOptions  # noqa: PLC0415
+    from stream.replay.replay import write_summary  # noqa: PLC0415
 
     options = DemoOptions(
         folder=out,

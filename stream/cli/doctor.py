@@ -8,7 +8,7 @@ from typing import Annotated
 import orjson
 import typer
 
-from models.logs import one_line
+from models.process.logs import one_line
 from models.settings import Settings
 
 
@@ -34,7 +34,7 @@ def doctor(
     Ends with status 1 if anything fails.
     """
     from stream.doctor import Level, diagnose  # noqa: PLC0415
-    from stream.rights import Role  # noqa: PLC0415
+    from stream.kafka.rights import Role  # noqa: PLC0415
 
     settings: Settings = ctx.obj
     every = (Role.INTERCEPT, Role.FEEDBACK, Role.TRAINER)

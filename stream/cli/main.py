@@ -15,10 +15,10 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from models import logs
 from models.errors import UserError
+from models.process import logs
 from models.settings import SettingsError, load_settings
-from stream.processes import end_with_parent
+from stream.brokers.children import end_with_parent
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Commands(TyperGroup):
             logger.info("interrupted")
             raise typer.Exit(INTERRUPTED) from None
         except Exception as error:
-            from stream.faults import EVERY_ROLE, ROLES, explain  # noqa: PLC0415 - slow to import
+            from stream.kafka.faults import EVERY_ROLE, ROLES, explain  # noqa: PLC0415 - slow to import
 
             roles = ROLES.get(ctx.invoked_subcommand or "", EVERY_ROLE)
             explained = explain(error, ctx.obj, roles)

@@ -27,7 +27,7 @@ Role = Annotated[Reader, typer.Option(help="The role whose group it is.")]
 @offsets.command("show")
 def offsets_show(ctx: typer.Context, role: Role = Reader.INTERCEPT) -> None:
     """Show members, committed offsets, and what waits, by partition."""
-    from stream.offsets import show  # noqa: PLC0415
+    from stream.kafka.offsets import show  # noqa: PLC0415
 
     found = asyncio.run(show(ctx.obj, _group(ctx.obj, role)))
     _print(
@@ -70,7 +70,7 @@ def offsets_reset(
 
     Going back decides requests again; going on leaves requests undecided for good.
     """
-    from stream.offsets import reset  # noqa: PLC0415
+    from stream.kafka.offsets import reset  # noqa: PLC0415
 
     group = _group(ctx.obj, role)
     done = asyncio.run(reset(ctx.obj, group, to, partition=partition, dry_run=dry_run))

@@ -105,14 +105,14 @@ def _tree(texts: list[str]) -> dict[str, Any]:
 
 
 def _in_force(settings: Settings, scenario: str) -> tuple[int, dict[str, Any]]:
-    from stream.control_client import read_control  # noqa: PLC0415
+    from stream.control.client import read_control  # noqa: PLC0415
 
     found = asyncio.run(read_control(settings))
     return found.revision, found.settings(scenario)
 
 
 def _publish(settings: Settings, scenario: str, change: dict[str, Any] | None) -> None:
-    from stream.control_client import write_control  # noqa: PLC0415
+    from stream.control.client import write_control  # noqa: PLC0415
 
     revision = asyncio.run(write_control(settings, scenario, change))
     _show({"revision": revision, "scenario": scenario, "settings": change})

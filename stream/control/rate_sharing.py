@@ -17,15 +17,14 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.errors import KafkaError
 from mode import Service
 
-from models.kafka import client_options, topic_partitions
 from models.settings import Settings
-from stream.control_records import read_state, write_state
-from stream.metrics import WorkerMetrics
-from stream.parsing import RecordError
+from stream.kafka.client import client_options, topic_partitions
+from stream.kafka.reader import TopicReader
+from stream.kafka.topics import TopicError
+from stream.messages import PartitionState, read_state, write_state
+from stream.messages.parsing import RecordError
+from stream.metrics.worker import WorkerMetrics
 from stream.policy import Policy
-from stream.policy.fleet import PartitionState
-from stream.reading import TopicReader
-from stream.topics import TopicError
 
 logger = logging.getLogger(__name__)
 

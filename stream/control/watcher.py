@@ -17,11 +17,11 @@ from aiokafka import ConsumerRecord
 from mode import Service
 
 from models.settings import Settings
-from stream.control_records import read_change, read_scenario, read_spending
-from stream.metrics import WorkerMetrics
-from stream.parsing import RecordError
+from stream.kafka.reader import TopicReader
+from stream.messages import read_change, read_scenario, read_spending
+from stream.messages.parsing import RecordError
+from stream.metrics.worker import WorkerMetrics
 from stream.policy import Policy
-from stream.reading import TopicReader
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from stream.scrape import FeedbackSample, WorkerSample, merge
+from stream.metrics.scrape import FeedbackSample, WorkerSample, merge
 
 #: Without a terminal, one line is printed this often.
 LINE_EVERY_S: Final = 5.0

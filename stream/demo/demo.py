@@ -1,8 +1,8 @@
 """The demo: broker, topics, traffic, workers, feedback, and at the end a strict account.
 
 Every part runs as the very process that `weir` starts in production; the demo only starts them,
-watches their metrics, and verifies from outside (:mod:`stream.verify`) that every request came
-out exactly once and that the achieved rate is the target.
+watches their metrics, and verifies from outside (:mod:`stream.verify.verifier`) that every request
+came out exactly once and that the achieved rate is the target.
 """
 
 import asyncio
@@ -19,15 +19,15 @@ from rich.console import Console
 
 from models.errors import UserError
 from models.settings import Settings
-from stream.account import Account
-from stream.achieved import Observed, achieved_rate, worst_window_error
-from stream.broker import EmbeddedBroker
-from stream.dashboard import Dashboard
-from stream.processes import ChildProcess, free_port
-from stream.replay import write_summary
-from stream.scrape import FeedbackSample, WorkerSample, merge, scrape, scrape_feedback
-from stream.topics import ensure_topics
-from stream.verify import account
+from stream.brokers.children import ChildProcess, free_port
+from stream.brokers.embedded import EmbeddedBroker
+from stream.demo.dashboard import Dashboard
+from stream.kafka.topics import ensure_topics
+from stream.metrics.scrape import FeedbackSample, WorkerSample, merge, scrape, scrape_feedback
+from stream.replay.replay import write_summary
+from stream.verify.account import Account
+from stream.verify.rate import Observed, achieved_rate, worst_window_error
+from stream.verify.verifier import account
 
 #: The achieved rate may miss the target by this share after warm-up.
 RATE_TOLERANCE: Final = 0.005
@@ -292,7 +292,7 @@ def _demo_settings(settings: Settings, options: DemoOptions) -> Settings:
             "kafka.session_timeout_s": 6.0,
             "model.artifact": "pretrained:jd" if options.jd else None,
             "model.registry": str(options.folder / "registry"),
-            "trainer.store": str(options.folder / "examples"),
+            "trainer.pipeline.example_store": str(options.folder / "examples"),
             "trainer.rebuild_examples": REBUILD_EXAMPLES,
             "feedback.time_scale": week_s / WEEK_S,
             "feedback.lateness_s": 2.0,

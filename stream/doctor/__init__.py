@@ -14,14 +14,14 @@ from typing import Final
 
 from aiokafka.errors import KafkaError
 
-from models.connection import ConnectionFaultError
 from models.errors import UserError
 from models.settings import Settings, SettingsError
 from stream.doctor import access, local
 from stream.doctor.facts import Facts, gather_quickly, look_at_nodes, newest_request
 from stream.doctor.finding import Finding, Level, fail
 from stream.doctor.topics import all_topics
-from stream.rights import Role
+from stream.kafka.connection import ConnectionFaultError
+from stream.kafka.rights import Role
 
 __all__ = ["Finding", "Level", "NotReadyError", "diagnose", "first_step"]
 

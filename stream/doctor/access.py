@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from models.kafka import principal
 from models.settings import Settings
 from stream.doctor.facts import Facts, ResourceFacts, TopicFacts
 from stream.doctor.finding import Finding, fail, ok, warn
-from stream.rights import Operation, Right, Role, grant, refusal, rights_of
+from stream.kafka.client import principal
+from stream.kafka.rights import Operation, Right, Role, grant, refusal, rights_of
 
 #: Highest version of Fetch by the release that brought it.
 _FETCH: Final = 1

@@ -16,11 +16,11 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
-from models.connection import ConnectionFaultError, Server, reach, try_server
-from models.kafka import bounded_consumer, client_options, patiently
 from models.settings import Settings
 from stream.doctor.protocol import GROUPS, METADATA, GroupRights, TopicRights, operations
-from stream.rights import Operation, Role, rights_of, transactional_ids
+from stream.kafka.client import bounded_consumer, client_options, patiently
+from stream.kafka.connection import ConnectionFaultError, Server, reach, try_server
+from stream.kafka.rights import Operation, Role, rights_of, transactional_ids
 
 #: For the newest request of each partition.
 NEWEST_S: Final = 10.0

@@ -6,7 +6,7 @@ from typing import Final
 import fsspec
 
 from models.artifact import ArtifactError, load_artifact
-from models.features.native import NATIVE
+from models.features.scanner import NATIVE
 from models.settings import Settings
 from stream.doctor.facts import Facts
 from stream.doctor.finding import Finding, fail, ok, warn

@@ -7,7 +7,7 @@ from aiokafka.protocol.admin import DescribeGroupsResponse_v3
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
 
-from stream.rights import Operation
+from stream.kafka.rights import Operation
 
 #: What a broker answers that does not tell rights, or was not asked.
 NOT_TOLD = -(2**31)

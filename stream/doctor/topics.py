@@ -6,7 +6,7 @@ from typing import Final
 from models.settings import Settings
 from stream.doctor.facts import Facts, TopicFacts
 from stream.doctor.finding import Finding, fail, ok, warn
-from stream.rights import Operation, changelog
+from stream.kafka.rights import Operation, changelog
 
 _HOUR_MS: Final = 3_600_000
 #: Kafka's words for a topic that is kept by age or size, and by key.

@@ -10,12 +10,12 @@ import faust
 from faust.types.auth import CredentialsT
 from mode import Service, ServiceT
 
-from models.connection import ConnectionFaultError, reach
 from models.errors import UserError
-from models.kafka import client_options
 from models.settings import KafkaSettings, Settings
-from stream.faults import explain
-from stream.rights import Role, explain_refusal, rights_of
+from stream.kafka.client import client_options
+from stream.kafka.connection import ConnectionFaultError, reach
+from stream.kafka.faults import explain
+from stream.kafka.rights import Role, explain_refusal, rights_of
 from stream.transport import app_options, has_coordinator, raise_client_errors
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from typing import Final
 
 import faust
 
-from models.health import Health
-from stream.group_watch import BROKER
+from models.process.health import Health
+from stream.kafka.group_watch import BROKER
 from stream.transport import idle_partitions, joined
 
 PARTITIONS: Final = "partitions"

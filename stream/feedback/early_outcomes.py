@@ -5,8 +5,8 @@ from collections.abc import MutableMapping, Sequence
 from typing import Final
 
 from models.bounds import MAX_HELD_PER_REQUEST
-from stream.join_counts import JoinCounts
-from stream.pending import HeldOutcomes
+from stream.feedback.join_counts import JoinCounts
+from stream.feedback.pending import HeldOutcomes
 
 #: Of the join's budget: what they may take.
 HELD_PART: Final = 1 / 8

@@ -9,8 +9,8 @@ maturity (tasks that mature together share one emission), and, rarely, when an e
 window comes in after that window closed. The last emission has no masked label; the request is
 forgotten with it. At once final are requests all of whose events happened.
 
-Memory is bounded by a budget: requests are kept as `stream/admission.py` says, outcomes without a
-request take a part of it and the oldest leave first.
+Memory is bounded by a budget: requests are kept as `stream/feedback/admission.py` says, outcomes
+without a request take a part of it and the oldest leave first.
 """
 
 from collections.abc import MutableMapping
@@ -19,10 +19,10 @@ from typing import Final
 
 from models.bounds import MAX_JOIN_KEY_BYTES, MAX_SKEW_MS, MAX_TASKS
 from models.tasks import TaskSet
-from stream.admission import Admission
-from stream.early_outcomes import HELD_PART, EarlyOutcomes
-from stream.join_counts import JoinCounts
-from stream.pending import (
+from stream.feedback.admission import Admission
+from stream.feedback.early_outcomes import HELD_PART, EarlyOutcomes
+from stream.feedback.join_counts import JoinCounts
+from stream.feedback.pending import (
     HELD_KIND,
     PROGRESS_KEY,
     REQUEST_KIND,
@@ -33,13 +33,13 @@ from stream.pending import (
     time_of,
     with_status,
 )
-from stream.records import Outcome, RecordError, TrainingExample
-from stream.stream_time import StreamTime
-from stream.timers import Timers
+from stream.feedback.stream_time import StreamTime
+from stream.feedback.timers import Timers
+from stream.messages import Outcome, RecordError, TrainingExample
 
 MIN_HOLD_MS: Final = 60_000
 #: What a request takes in memory besides its key and value: two objects, a slot of the table and
-#: its timer (`python tests/bench/feedback_memory.py`).
+#: its timer (`python benchmarks/feedback_memory.py`).
 ENTRY_BYTES: Final = 220
 DEFAULT_BUDGET_BYTES: Final = 512 * 1024 * 1024
 TIMER_BUCKETS: Final = 4096
@@ -62,8 +62,8 @@ class FeedbackJoin:
         lateness_s: How long after a window closed its outcomes may still arrive.
         state: Where requests and held outcomes live, by request id. What is in it is continued:
             after a restart hand in the recovered mapping, whose entries have passed
-            `stream.pending.check_entry`. Requests that were stored for other tasks stay until
-            their last window closes, so that settings which were changed by mistake can be
+            `stream.feedback.pending.check_entry`. Requests that were stored for other tasks stay
+            until their last window closes, so that settings which were changed by mistake can be
             changed back.
         budget_bytes: Most memory of what is held.
     """

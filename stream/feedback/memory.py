@@ -5,8 +5,8 @@ import logging
 from models.features import FeatureSpec
 from models.settings import FeedbackSettings
 from models.tasks import TaskSet
-from stream.early_outcomes import HELD_PART
-from stream.join import ENTRY_BYTES, FeedbackJoin
+from stream.feedback.early_outcomes import HELD_PART
+from stream.feedback.join import ENTRY_BYTES, FeedbackJoin
 
 logger = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ from dataclasses import asdict
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from models.refusals import Refusals
-from stream.join import FeedbackJoin
-from stream.join_counts import JoinCounts
+from stream.feedback.join import FeedbackJoin
+from stream.feedback.join_counts import JoinCounts
+from stream.messages.refusals import Refusals
 
 
 class FeedbackMetrics:

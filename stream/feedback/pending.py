@@ -20,8 +20,10 @@ import xxhash
 from msgspec import Meta, Struct
 
 from models import bounds
-from stream.parsing import RecordError, decode
-from stream.records import Decision, Millis, Offset, Reason
+from stream.messages import Decision, Reason
+from stream.messages.decision import Offset
+from stream.messages.fields import Millis
+from stream.messages.parsing import RecordError, decode
 
 REQUEST_KIND: Final = b"P"
 HELD_KIND: Final = b"H"

@@ -14,10 +14,10 @@ import xxhash
 
 from models import bounds
 from models.features import FeatureSpec
-from models.refusals import Refusals
-from stream.intake import take_in
-from stream.pending import PROGRESS_KEY, PendingRequest
-from stream.records import DECISION_HEADER, Decision, Outcome, RecordError
+from models.features.intake import take_in
+from stream.feedback.pending import PROGRESS_KEY, PendingRequest
+from stream.messages import DECISION_HEADER, Decision, Outcome, RecordError
+from stream.messages.refusals import Refusals
 from stream.transport import Chunk, FetchedRecord, Outgoing
 
 #: Feature ids below this are stored in two bytes.

@@ -13,8 +13,8 @@ from faust.stores.memory import Store
 from faust.tables.table import Table
 from faust.types import TP, AppT, EventT
 
-from models.refusals import Refusals
-from stream.pending import PROGRESS_KEY, check_entry
+from stream.feedback.pending import PROGRESS_KEY, check_entry
+from stream.messages.refusals import Refusals
 
 Change = tuple[bytes, bytes | None]
 

@@ -17,23 +17,24 @@ from mode import Service, ServiceT
 
 from models.artifact import load_artifact
 from models.features import FeatureSpec
-from models.health import Health
-from models.kafka import client_options, topic_partitions
-from models.probes import serve
+from models.process.health import Health
+from models.process.probes import serve
 from models.settings import Settings
-from stream.app import DisklessApp, run_app
 from stream.doctor import first_step
-from stream.feedback_memory import MemoryReport
-from stream.feedback_metrics import FeedbackMetrics
-from stream.feedback_state import JoinTable
-from stream.group_watch import GroupMetrics, GroupWatch
-from stream.join import FeedbackJoin
-from stream.join_counts import JoinCounts
-from stream.pending import REQUEST_KIND
-from stream.records import Outcome, RecordError
-from stream.rekey import Rekeyed, Rekeyer
-from stream.rights import Role, changelog, feedback_group
-from stream.topics import TopicError
+from stream.faust_app.app import DisklessApp, run_app
+from stream.faust_app.vitals import CONDITIONS, look, starting
+from stream.feedback.join import FeedbackJoin
+from stream.feedback.join_counts import JoinCounts
+from stream.feedback.memory import MemoryReport
+from stream.feedback.metrics import FeedbackMetrics
+from stream.feedback.pending import REQUEST_KIND
+from stream.feedback.rekey import Rekeyed, Rekeyer
+from stream.feedback.table import JoinTable
+from stream.kafka.client import client_options, topic_partitions
+from stream.kafka.group_watch import GroupMetrics, GroupWatch
+from stream.kafka.rights import Role, changelog, feedback_group
+from stream.kafka.topics import TopicError
+from stream.messages import Outcome, RecordError
 from stream.transport import (
     Chunk,
     ChunkSink,
@@ -48,7 +49,6 @@ from stream.transport import (
     consumer_lag,
     report,
 )
-from stream.vitals import CONDITIONS, look, starting
 
 logger = logging.getLogger(__name__)
 

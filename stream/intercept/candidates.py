@@ -11,7 +11,7 @@ from typing import Final
 
 from models.artifact import ArtifactFault
 from models.bounds import MAX_ANNOUNCEMENTS, RETRY_S
-from stream.records import ModelAnnouncement
+from stream.messages import ModelAnnouncement
 
 Place = tuple[str, int, int]
 

@@ -14,16 +14,13 @@ import numpy.typing as npt
 import orjson
 
 from models.artifact import Artifact
-from models.batches import RefusedBatch
+from models.artifact.scorer import Scorer
 from models.features import Extractor
-from models.scorer import Scorer
+from models.features.bid_request import Reject
+from models.features.intake import Intake, take_in
 from models.tasks import TaskSet
-from stream.events import Reject
-from stream.intake import Intake, take_in
-from stream.metrics import WorkerMetrics
-from stream.policy import Decisions, Policy
-from stream.policy.scenarios import scenario_feature
-from stream.records import (
+from stream.kafka.batches import RefusedBatch
+from stream.messages import (
     DECISION_HEADER,
     REASON_LABELS,
     Decision,
@@ -32,6 +29,9 @@ from stream.records import (
     RejectCode,
     own_headers,
 )
+from stream.metrics.worker import WorkerMetrics
+from stream.policy import Decisions, Policy
+from stream.policy.scenario_index import scenario_feature
 from stream.transport import FetchedRecord, Record
 
 SOURCE_OFFSET_HEADER: Final = "weir-offset"

@@ -6,8 +6,8 @@ what served keeps serving. If what serves fails at a chunk, the one before it ta
 very chunk. With none at all the worker fails open, and tries again until one appears.
 
 Announcements are not trusted: nothing is read from outside the registry, nothing is loaded that
-has not passed its trial in a child process (:mod:`models.trial`), and all of it goes on in a thread
-that the end of the process does not wait for.
+has not passed its trial in a child process (:mod:`models.artifact.trial`), and all of it goes on in
+a thread that the end of the process does not wait for.
 """
 
 import logging
@@ -25,17 +25,17 @@ from models.artifact import (
     fetch_artifact,
     open_artifact,
 )
-from models.registry import Registry
-from models.scorer import ScoringError
+from models.artifact.registry import Registry
+from models.artifact.scorer import ScoringError
+from models.artifact.trial import Ids, hold_trial
+from models.process.threads import in_daemon_thread
 from models.settings import Settings
 from models.tasks import TaskSet
-from models.threads import in_daemon_thread
-from models.trial import Ids, hold_trial
-from stream.candidates import Candidate, Candidates
-from stream.interceptor import LoadedModel
-from stream.metrics import ServingModel, WorkerMetrics
-from stream.reading import TopicReader
-from stream.records import ModelAnnouncement
+from stream.intercept.candidates import Candidate, Candidates
+from stream.intercept.interceptor import LoadedModel
+from stream.kafka.reader import TopicReader
+from stream.messages import ModelAnnouncement
+from stream.metrics.worker import ServingModel, WorkerMetrics
 
 logger = logging.getLogger(__name__)
 

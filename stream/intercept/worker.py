@@ -19,15 +19,15 @@ import faust
 import numpy as np
 from mode import Service, ServiceT
 
-from models.health import Health
-from models.kafka import client_options
-from models.probes import serve
+from models.process.health import Health
+from models.process.probes import serve
 from models.settings import Settings
-from stream.app import DisklessApp, run_app
-from stream.control import ControlWatcher
+from stream.control.rate_sharing import RateSharing
+from stream.control.watcher import ControlWatcher
 from stream.doctor import first_step
-from stream.group_watch import GroupMetrics, GroupWatch
-from stream.interceptor import (
+from stream.faust_app.app import DisklessApp, run_app
+from stream.faust_app.vitals import CONDITIONS, look, starting
+from stream.intercept.interceptor import (
     TRUNCATED_HEADER,
     Interceptor,
     LoadedModel,
@@ -35,11 +35,12 @@ from stream.interceptor import (
     restamped,
     source_offset,
 )
-from stream.metrics import WorkerMetrics
+from stream.intercept.model_watcher import ModelWatcher
+from stream.kafka.client import client_options
+from stream.kafka.group_watch import GroupMetrics, GroupWatch
+from stream.kafka.rights import Role
+from stream.metrics.worker import WorkerMetrics
 from stream.policy import Policy
-from stream.rights import Role
-from stream.serving import ModelWatcher
-from stream.sharing import RateSharing
 from stream.transport import (
     Chunk,
     ChunkSink,
@@ -57,7 +58,6 @@ from stream.transport import (
     relay,
     report,
 )
-from stream.vitals import CONDITIONS, look, starting
 
 logger = logging.getLogger(__name__)
 

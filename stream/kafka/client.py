@@ -10,9 +10,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 from aiokafka.protocol.metadata import MetadataRequest
 
-from models.batches import BoundedConsumer, RefusedBatch
-from models.oauth import token_provider
 from models.settings import KafkaSettings, SettingsError
+from stream.kafka.batches import BoundedConsumer, RefusedBatch
+from stream.kafka.oauth import token_provider
 
 T = TypeVar("T")
 #: Between two askings; together long enough for the others to give a node up, and for a broker's
@@ -72,7 +72,7 @@ def bounded_consumer(
     keep: bool = False,
     **options: Any,
 ) -> BoundedConsumer:
-    """A consumer in no group that no batch can stop; see :class:`models.batches.BoundedConsumer`.
+    """A consumer in no group that no batch can stop; see :mod:`stream.kafka.batches`.
 
     Args:
         kafka: Brokers, and the bound on a batch.

@@ -22,9 +22,9 @@ from aiokafka.errors import (
 from aiokafka.protocol.metadata import MetadataRequest
 
 from models.errors import UserError, causes
-from models.kafka import client_options, principal
-from models.oauth import TokenError
 from models.settings import KafkaSettings
+from stream.kafka.client import client_options, principal
+from stream.kafka.oauth import TokenError
 
 #: To connect, log in and answer one question.
 CONNECT_S: Final = 10.0
@@ -65,7 +65,7 @@ async def reach(kafka: KafkaSettings) -> Server:
 
     Raises:
         ConnectionFaultError: If none can; the fault that waiting does not mend comes first.
-        SettingsError: As :func:`models.kafka.client_options`.
+        SettingsError: As :func:`stream.kafka.client.client_options`.
     """
     options = client_options(kafka)
     tries = [asyncio.create_task(try_server(kafka, each, options)) for each in kafka.servers]

@@ -8,10 +8,10 @@ from typing import Final
 
 from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 
-from models.connection import ConnectionFaultError, reach
 from models.errors import UserError, causes
 from models.settings import Settings, SettingsError
-from stream.rights import Role, explain_refusal, rights_of
+from stream.kafka.connection import ConnectionFaultError, reach
+from stream.kafka.rights import Role, explain_refusal, rights_of
 
 logger = logging.getLogger(__name__)
 

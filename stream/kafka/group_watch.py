@@ -22,9 +22,9 @@ from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from models.health import Health
-from models.kafka import client_options
+from models.process.health import Health
 from models.settings import Settings
+from stream.kafka.client import client_options
 
 logger = logging.getLogger(__name__)
 

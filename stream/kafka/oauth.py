@@ -12,8 +12,8 @@ from aiokafka import conn
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaError
 
-from models import logs
 from models.errors import UserError
+from models.process import logs
 from models.settings import KafkaSettings, SettingsError
 
 #: How long a command or function may take.

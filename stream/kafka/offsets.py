@@ -12,9 +12,9 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from models.errors import UserError
-from models.kafka import client_options, patiently
 from models.settings import Settings
-from stream.group_watch import groups_of, members
+from stream.kafka.client import client_options, patiently
+from stream.kafka.group_watch import groups_of, members
 
 EARLIEST: Final = "earliest"
 LATEST: Final = "latest"

@@ -8,9 +8,9 @@ for requests that wait there would not meet their outcomes; it need not be that 
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.errors import KafkaError
 
-from models.kafka import client_options
 from models.settings import KafkaSettings, TopicSettings
-from stream.topics import TopicError
+from stream.kafka.client import client_options
+from stream.kafka.topics import TopicError
 
 
 async def add_partitions(kafka: KafkaSettings, topics: TopicSettings, more: int) -> dict[str, int]:

@@ -15,11 +15,11 @@ from typing import Self
 
 from aiokafka import ConsumerRecord, TopicPartition
 
-from models.batches import CorruptBatchError, CorruptBatches, RefusedBatch
-from models.batches.consumer import log
-from models.kafka import bounded_consumer, topic_partitions
 from models.settings import KafkaSettings
-from stream.topics import TopicError
+from stream.kafka.batches import CorruptBatchError, CorruptBatches, RefusedBatch
+from stream.kafka.batches.consumer import log
+from stream.kafka.client import bounded_consumer, topic_partitions
+from stream.kafka.topics import TopicError
 
 #: Longest wait for a fetch.
 FETCH_MS = 500

@@ -17,8 +17,8 @@ from aiokafka.errors import (
 )
 
 from models.errors import UserError, causes
-from models.kafka import principal
 from models.settings import KafkaSettings, Settings
+from stream.kafka.client import principal
 
 Resource = Literal["topic", "group", "transactional-id", "cluster"]
 

@@ -8,8 +8,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from models.errors import UserError
-from models.kafka import client_options, patiently
 from models.settings import KafkaSettings, TopicSettings
+from stream.kafka.client import client_options, patiently
 
 #: How long new partitions may be without a leader.
 LEADER_S: Final = 30.0

@@ -1,7 +1,7 @@
 """How the messages of Weir's own topics are read: typed, bounded, and refused with a reason.
 
-msgspec decodes and validates; what a message may hold is its type (`stream/records.py`,
-`stream/control_records.py`), with the bounds of `models/bounds.py`. Whatever is wrong with the
+msgspec decodes and validates; what a message may hold is its type (`stream/messages/decision.py`,
+`stream/messages/control.py`), with the bounds of `models/bounds.py`. Whatever is wrong with the
 bytes, the error is a `RecordError` that names the field.
 """
 

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter
 
-from models.batches import RefusedBatch
+from stream.kafka.batches import RefusedBatch
 
 logger = logging.getLogger(__name__)
 

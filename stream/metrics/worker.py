@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from models.refusals import Refusals
-from stream.histogram import ArrayHistogram
-from stream.records import REASON_LABELS, RejectCode
+from stream.messages import REASON_LABELS, RejectCode
+from stream.messages.refusals import Refusals
+from stream.metrics.histogram import ArrayHistogram
 
 STAGES = ("read", "score", "decide", "route")
 """They follow one another, so that their times add up; writing goes on beside them."""

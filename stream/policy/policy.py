@@ -13,19 +13,17 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from models.manifest import OWN, AutoEvidence
+from models.artifact.manifest import OWN, AutoEvidence
 from models.settings import EVERYTHING, PolicySettings, ScenarioSettings
 from models.tasks import TaskSet
-from stream.policy.clock import StreamClock
-from stream.policy.confidence import follow
+from stream.messages import PartitionState, Reason, Spending
 from stream.policy.errors import PolicyError
 from stream.policy.exploration import draw
-from stream.policy.fleet import PartitionState
-from stream.policy.grouping import ScenariosByRow, value
-from stream.policy.pacing import Spending
+from stream.policy.rate.clock import StreamClock
 from stream.policy.scenario import Scenario
-from stream.policy.steering import Change, Steering
-from stream.records import Reason
+from stream.policy.scenario_split import ScenariosByRow, value
+from stream.policy.settings_in_force import Change, Steering
+from stream.policy.value.confidence import follow
 
 REPORTS: Final = 200
 """States that a worker tells the fleet at a time; with full summaries 300 KB."""
@@ -39,7 +37,7 @@ class Decisions:
 
     Attributes:
         passed_N: bool.
-        reason_N: uint8, a :class:`stream.records.Reason`.
+        reason_N: uint8, a :class:`stream.messages.Reason`.
         reward_N: float32, e (eq. 8); NaN where scores gave none.
         threshold_N: float32, the reward that was needed to pass by score, always finite. The
             greatest float32 says that no pass was left to give, the least that one was overdue.
@@ -143,7 +141,7 @@ class Policy:
 
         Args:
             hashes_N: xxh3_64 of the request ids, uint64.
-            timestamps_N: The records' timestamps, int64; see :mod:`stream.policy.clock`.
+            timestamps_N: The records' timestamps, int64; see :mod:`stream.policy.rate.clock`.
             scores_NT: Probabilities, each on its task's own population, float32.
             uncertainties_NT: Standard deviations of those probabilities, float32.
             scenarios_N: Rows of the scenario feature; None where there is none.

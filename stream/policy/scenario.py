@@ -4,12 +4,13 @@ import numpy as np
 import numpy.typing as npt
 
 from models.settings import ScenarioSettings, WindowSettings
-from stream.policy.books import PartitionBooks
-from stream.policy.controller import InterceptionController, Target, Verdicts
-from stream.policy.fleet import QUANTILES, FleetView, PartitionState
-from stream.policy.levels import rankable
-from stream.policy.pacing import Pacing, Spending
-from stream.policy.valuation import Valuation
+from stream.messages import PartitionState, Spending
+from stream.policy.fleet.partition_debt import PartitionBooks
+from stream.policy.fleet.view import QUANTILES, FleetView
+from stream.policy.rate.controller import InterceptionController, Target, Verdicts
+from stream.policy.rate.levels import rankable
+from stream.policy.rate.pacing import Pacing
+from stream.policy.value.valuation import Valuation
 
 
 class Scenario:

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from stream.policy.scenario import Scenario
-from stream.policy.scenarios import ScenarioIndex
-from stream.policy.valuation import Valuation
+from stream.policy.scenario_index import ScenarioIndex
+from stream.policy.value.valuation import Valuation
 
 Floats32 = npt.NDArray[np.float32]
 Rows = list[tuple[Scenario, Any]]

@@ -17,8 +17,8 @@ from models.bounds import MAX_SCENARIO_NAME, MAX_SCENARIOS
 from models.settings import EVERYTHING, PolicySettings, ScenarioSettings
 from models.tasks import TaskSet
 from stream.policy.errors import PolicyError
-from stream.policy.scenarios import scenario_row
-from stream.policy.valuation import Valuation, valuation_key
+from stream.policy.scenario_index import scenario_row
+from stream.policy.value.valuation import Valuation, valuation_key
 
 Change = Mapping[str, Any]
 Resolved = tuple[ScenarioSettings, Valuation]

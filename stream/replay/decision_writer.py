@@ -8,8 +8,8 @@ import polars as pl
 
 from models.errors import UserError
 from models.tasks import TaskSet
-from stream.interceptor import Intercepted, stamps
-from stream.records import REASON_LABELS
+from stream.intercept.interceptor import Intercepted, stamps
+from stream.messages import REASON_LABELS
 
 #: Decisions per Parquet part, so that memory does not grow with the source.
 ROWS_PER_PART: Final = 500_000

@@ -8,7 +8,7 @@ import polars as pl
 
 from models.errors import UserError
 from models.tasks import ALL_REQUESTS, TaskSet
-from stream.records import Outcome, RecordError
+from stream.messages import Outcome, RecordError
 
 
 class OutcomeError(UserError, ValueError):

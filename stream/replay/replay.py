@@ -21,18 +21,18 @@ import polars as pl
 from aiokafka import ConsumerRecord, TopicPartition
 
 from models.bounds import MAX_TIME_MS
+from models.data.request_files import is_file, read_requests
 from models.errors import UserError
-from models.request_files import is_file, read_requests
 from models.settings import KafkaSettings, Settings
-from stream.decisions import DecisionWriter
-from stream.interceptor import Interceptor, stamps
-from stream.judgement import judge, outcome_frame, read_outcomes
-from stream.metrics import WorkerMetrics
+from stream.intercept.interceptor import Interceptor, stamps
+from stream.intercept.model_watcher import load_model
+from stream.kafka.reader import TopicReader, read_topic
+from stream.messages import REASON_LABELS, Outcome, RecordError, sequence_number
+from stream.metrics.worker import WorkerMetrics
 from stream.policy import Policy
-from stream.policy.clock import PartitionClock, in_milliseconds
-from stream.reading import TopicReader, read_topic
-from stream.records import REASON_LABELS, Outcome, RecordError, sequence_number
-from stream.serving import load_model
+from stream.policy.rate.clock import PartitionClock, in_milliseconds
+from stream.replay.decision_writer import DecisionWriter
+from stream.replay.evaluation import judge, outcome_frame, read_outcomes
 from stream.transport import FetchedRecord
 
 Order = tuple[int, int, int, int]

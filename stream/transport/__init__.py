@@ -72,9 +72,9 @@ from stream.transport.client_errors import has_coordinator, raise_client_errors
 from stream.transport.incidents import Incidents, OffsetsMissingError, TopicChangedError
 from stream.transport.lane import Instead, LaneError, LaneState, ReleasedError
 from stream.transport.ledger import LedgerError, OffsetLedger
-from stream.transport.outputs import OutputTopics, PartitionsError
-from stream.transport.sink import ChunkSink, Outgoing, Sink
-from stream.transport.transactions import TransactionalSink, TransactionsUnsupportedError
+from stream.transport.output.outputs import OutputTopics, PartitionsError
+from stream.transport.output.sink import ChunkSink, Outgoing, Sink
+from stream.transport.output.transactions import TransactionalSink, TransactionsUnsupportedError
 
 __all__ = [
     "Chunk",

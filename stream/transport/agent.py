@@ -8,13 +8,13 @@ from typing import Any, Self
 
 from faust.types import AppT, StreamT, TopicT
 
-from models.batches import RefusedBatch
+from stream.kafka.batches import RefusedBatch
 from stream.transport.chunk import Chunk, Outputs, RecordsRefusedError
 from stream.transport.driver import Consumer, Delivery
 from stream.transport.incidents import Incidents
 from stream.transport.lane import ReleasedError
+from stream.transport.output.sink import Sink
 from stream.transport.positions import Begin
-from stream.transport.sink import Sink
 
 Transform = Callable[[Sequence[Chunk]], Awaitable[Sequence[Outputs]]]
 #: What to write instead of a chunk's outputs of which a topic does not take some.
@@ -32,7 +32,7 @@ class _Fetches(AsyncIterator[list[Delivery]]):
     """What a stream delivers, fetch by fetch, as it is taken in hand."""
 
     def __init__(self, stream: StreamT[Any]) -> None:
-        self._consumer: Consumer = stream.app.consumer
+        self._consumer: Consumer = stream.faust_app.app.consumer
         self._values = aiter(stream)
 
     async def __anext__(self) -> list[Delivery]:
@@ -58,7 +58,7 @@ class chunks(AsyncIterator[Chunk]):  # noqa: N801 - reads like the built-in iter
     """
 
     def __init__(self, stream: StreamT[Any]) -> None:
-        self._consumer: Consumer = stream.app.consumer
+        self._consumer: Consumer = stream.faust_app.app.consumer
         self._fetches = _Fetches(stream)
         self._ready: deque[Delivery] = deque()
         self._current: Delivery | None = None
@@ -108,7 +108,7 @@ async def relay(
         instead: Outputs to write instead when a topic does not take some: too large, or with a
             timestamp out of its range. Without it that is an error.
     """
-    consumer: Consumer = stream.app.consumer
+    consumer: Consumer = stream.faust_app.app.consumer
     async with asyncio.TaskGroup() as writes:
         async for deliveries in _Fetches(stream):
             made = await transform([delivery.chunk for delivery in deliveries])

@@ -10,7 +10,7 @@ from typing import Final
 
 from faust.types import TP
 
-from models.batches import CorruptBatchError
+from stream.kafka.batches import CorruptBatchError
 from stream.transport.incidents import Incidents
 
 FIRST_RETRY_S: Final = 1.0

@@ -10,7 +10,8 @@ selects it. It is Faust's aiokafka driver with these differences, and no others:
   means nothing here.
 - At most `CHUNKS_IN_FLIGHT` chunks of a partition are between fetch and acknowledgement, and no
   more is fetched while all chunks together hold more than the bytes that `attach` allows.
-- No batch stops it: what cannot be read, or unpacks beyond a bound, is refused (`models.batches`).
+- No batch stops it: what cannot be read, or unpacks beyond a bound, is refused
+  (`stream.kafka.batches`).
 - A sink that is attached is claimed for the partitions before their offsets are looked up, and
   released when they are revoked.
 - A flush of Faust's producer flushes, so that no offset is committed before the changelog records
@@ -35,16 +36,16 @@ from faust.transport.conductor import Conductor as FaustConductor
 from faust.transport.drivers import aiokafka as base
 from faust.types import TP, AppT, ConsumerMessage, Message
 
-from models.batches import HEADER_BYTES_HELD, RefusedBatch
+from stream.kafka.batches import HEADER_BYTES_HELD, RefusedBatch
 from stream.transport.chunk import Chunk
 from stream.transport.corruption import Held
 from stream.transport.fetcher import Fetch, FetchService, Seek
 from stream.transport.incidents import Incidents
 from stream.transport.lane import ReleasedError
 from stream.transport.ledger import OffsetLedger, Ticket
+from stream.transport.output.producer import Producer
+from stream.transport.output.sink import Sink
 from stream.transport.positions import Begin, Filtered
-from stream.transport.producer import Producer
-from stream.transport.sink import Sink
 from stream.transport.stalls import StallWatch
 
 logger = logging.getLogger(__name__)
@@ -140,7 +141,7 @@ class Consumer(base.Consumer):  # type: ignore[misc]
     def bound(
         self, max_unpacked_bytes: int, refused: Callable[[RefusedBatch], None], *, keep: bool
     ) -> None:
-        """How batches are read; see `models.batches.BoundedConsumer`."""
+        """How batches are read; see `stream.kafka.batches.BoundedConsumer`."""
         self.batch_bounds = {
             "max_unpacked_bytes": max_unpacked_bytes, "refused": refused, "keep": keep
         }  # fmt: skip

@@ -33,7 +33,7 @@ from faust.types import TP
 from mode import Service
 from mode.utils.futures import maybe_async
 
-from models.batches import BoundedConsumer, CorruptBatchError
+from stream.kafka.batches import BoundedConsumer, CorruptBatchError
 from stream.transport.corruption import Held
 from stream.transport.positions import begin, out_of_range
 

@@ -10,8 +10,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from models.batches import CorruptBatchError
 from models.errors import UserError
+from stream.kafka.batches import CorruptBatchError
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ import orjson
 import xxhash
 from aiokafka import ConsumerRecord
 
-from stream.account import Fate
+from stream.verify.account import Fate
 
 #: A dead letter that was too long keeps so many bytes of its value.
 KEPT_BYTES: Final = 1024

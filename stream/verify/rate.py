@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 from aiokafka import ConsumerRecord
 
-from stream.account import Fate
-from stream.records import DECISION_HEADER, Decision, sequence_number
+from stream.messages import DECISION_HEADER, Decision, sequence_number
+from stream.verify.account import Fate
 
 Fates = npt.NDArray[np.int8]
 
 
 class Observed:
-    """Publishing order, reasons and models; an observer of :func:`stream.verify.account`.
+    """Publishing order, reasons and models; an observer of :func:`stream.verify.verifier.account`.
 
     Attributes:
         reasons: Output records by reason (passed and blocked).
@@ -57,7 +57,7 @@ class Observed:
         """Fate of each input in publishing order; int8 of shape (requests,).
 
         Args:
-            fates: Per partition, record by record, as in :class:`stream.account.Account`.
+            fates: Per partition, record by record, as in :class:`stream.verify.account.Account`.
         """
         if not self._inputs:
             return np.zeros(0, np.int8)

@@ -25,12 +25,12 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import OffsetAndMetadata
 
-from models.batches import RefusedBatch
-from models.kafka import ask, client_options
 from models.settings import Settings
-from stream.account import Account, Fate, Fault, FaultKind
-from stream.evidence import NOWHERE, Evidence, input_hashes, output_evidence
-from stream.reading import TopicReader
+from stream.kafka.batches import RefusedBatch
+from stream.kafka.client import ask, client_options
+from stream.kafka.reader import TopicReader
+from stream.verify.account import Account, Fate, Fault, FaultKind
+from stream.verify.evidence import NOWHERE, Evidence, input_hashes, output_evidence
 
 #: How many faults of each kind are listed; all are counted.
 LISTED: Final = 5

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.__main__ import play
-from tests.chaos.run import Scenario
-from tests.chaos.schedule import Dose
+from chaos.__main__ import play
+from chaos.run import Scenario
+from chaos.schedule import Dose
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(600)]
 

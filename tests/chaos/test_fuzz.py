@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz import scanner
-from tests.fuzz.__main__ import ROOT, SCANNER
-from tests.fuzz.campaign import Failures, SlowError, begin, campaign, interrupted, timed
-from tests.fuzz.mutation import LONGEST, Mutator
-from tests.fuzz.targets import Target, all_targets
+from chaos.fuzz import scanner
+from chaos.fuzz.__main__ import ROOT, SCANNER
+from chaos.fuzz.campaign import Failures, SlowError, begin, campaign, interrupted, timed
+from chaos.fuzz.mutation import LONGEST, Mutator
+from chaos.fuzz.targets import Target, all_targets
 
 
 @pytest.mark.slow
 def test_twenty_seconds_of_fuzzing_find_nothing(tmp_path: Path) -> None:
     """Every target tries inputs, and none fails; ``make fuzz`` takes longer."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz", "--minutes", str(20 / 60), "--out", str(tmp_path)],
+        [sys.executable, "-m", "chaos.fuzz", "--minutes", str(20 / 60), "--out", str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     logs = "".join(path.read_text()[-2000:] for path in tmp_path.glob("*/*.txt"))
@@ -96,7 +96,7 @@ def test_what_takes_too_long_is_a_fault() -> None:
 def test_the_input_of_a_process_that_died_is_there(tmp_path: Path) -> None:
     """It was written down before it was tried."""
     code = (
-        "import os, sys; from pathlib import Path; from tests.fuzz.campaign import Failures; "
+        "import os, sys; from pathlib import Path; from chaos.fuzz.campaign import Failures; "
         "Failures(Path(sys.argv[1])).begin(b'deadly'); os.abort()"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=False)

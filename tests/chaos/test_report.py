@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from stream.account import Account, FaultKind
-from tests.chaos.fleet import Crash, Stop
-from tests.chaos.report import failures
-from tests.chaos.run import Log, Outage, Zombie
+from chaos.fleet import Crash, Stop
+from chaos.report import failures
+from chaos.run import Log, Outage, Zombie
+from stream.verify.account import Account, FaultKind
 
 
 def run(guarantee: str = "exactly-once", **parts: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from tests.chaos.schedule import KILLS, Dose, Kind, draw
+from chaos.schedule import KILLS, Dose, Kind, draw
 
 DOSE = Dose(kills=10, freezes=2, stops=3, scales=4, brokers=16)
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from chaos.soak.__main__ import play
+from chaos.soak.report import flat, table
+from chaos.soak.roles import Role, limits
+from chaos.soak.run import Found, Plan
 from tests.kafka.conftest import kafka_jars  # noqa: F401 - a fixture
-from tests.soak.__main__ import play
-from tests.soak.report import flat, table
-from tests.soak.roles import Role, limits
-from tests.soak.run import Found, Plan
 
 MIB = 1 << 20
 

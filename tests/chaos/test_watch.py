@@ -3,8 +3,8 @@
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from chaos.watch import StalledError, Watcher, until
 from models.settings import Settings
-from tests.chaos.watch import StalledError, Watcher, until
 
 pytestmark = pytest.mark.broker
 

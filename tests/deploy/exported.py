@@ -3,23 +3,23 @@
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from models.batches import CorruptBatchError
-from models.health import Health
-from models.probes import describe
+from models.process.health import Health
+from models.process.probes import describe
 from models.settings import Settings
 from models.tasks import DEFAULT_TASKS
-from stream.feedback_metrics import FeedbackMetrics
-from stream.group_watch import GroupMetrics, GroupState, groups_of
-from stream.join import FeedbackJoin
-from stream.join_counts import JoinCounts
-from stream.metrics import ServingModel, WorkerMetrics
-from stream.records import REASON_LABELS, RejectCode
+from stream.faust_app.vitals import CONDITIONS, EVENT_LOOP
+from stream.feedback.join import FeedbackJoin
+from stream.feedback.join_counts import JoinCounts
+from stream.feedback.metrics import FeedbackMetrics
+from stream.intercept.worker import MODEL
+from stream.kafka.batches import CorruptBatchError
+from stream.kafka.group_watch import GroupMetrics, GroupState, groups_of
+from stream.messages import REASON_LABELS, RejectCode
+from stream.metrics.worker import ServingModel, WorkerMetrics
 from stream.transport import Incidents
-from stream.vitals import CONDITIONS, EVENT_LOOP
-from stream.worker import MODEL
-from trainer.daemon import BROKER
-from trainer.gates import Gate, GateResult
-from trainer.metrics import RESULTS, TrainerMetrics
+from trainer.evaluation.gates import Gate, GateResult
+from trainer.pipeline.daemon import BROKER
+from trainer.pipeline.metrics import RESULTS, TrainerMetrics
 
 
 def worker() -> CollectorRegistry:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import yaml
 
-from stream.processes import free_port
+from stream.brokers.children import free_port
 
 ALERTS: Final = Path(__file__).parents[2] / "deploy" / "prometheus" / "alerts.yml"
 

@@ -22,8 +22,8 @@ from deployment import (
 from packaging.requirements import Requirement
 from prometheus_client import CollectorRegistry
 
-from models.health import Health
-from models.probes import REVISION_VARIABLE, serve
+from models.process.health import Health
+from models.process.probes import REVISION_VARIABLE, serve
 
 #: What only training needs.
 HEAVY = {"torch", "scikit-learn", "lightgbm", "onnx", "weir"}

@@ -14,12 +14,12 @@ from prometheus_client import start_http_server
 from prometheus_server import Prometheus, available, prometheus
 from test_observability import alert_queries, board_queries
 
-from models.kafka import client_options
 from models.settings import Settings
-from stream.broker import EmbeddedBroker
-from stream.processes import ChildProcess, free_port
-from stream.records import ModelAnnouncement, Outcome
-from stream.topics import ensure_topics
+from stream.brokers.children import ChildProcess, free_port
+from stream.brokers.embedded import EmbeddedBroker
+from stream.kafka.client import client_options
+from stream.kafka.topics import ensure_topics
+from stream.messages import ModelAnnouncement, Outcome
 from stream.transport import ChunkSink, Outgoing
 
 pytestmark = [

@@ -11,11 +11,11 @@ from aiokafka import AIOKafkaConsumer
 from deployment import ALERTS, DEPLOY, parse
 from pydantic import BaseModel
 
-from models.manifest import sha256
+from models.artifact.manifest import sha256
 from models.settings import KafkaSettings, Settings, TopicSettings
-from stream.broker import EmbeddedBroker
-from stream.records import ModelAnnouncement
-from stream.topics import ensure_topics
+from stream.brokers.embedded import EmbeddedBroker
+from stream.kafka.topics import ensure_topics
+from stream.messages import ModelAnnouncement
 
 README = (DEPLOY / "README.md").read_text()
 

@@ -13,8 +13,8 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from stream.kafka_cluster import KafkaCluster
-from stream.rights import Right
+from stream.brokers.kafka_cluster import KafkaCluster
+from stream.kafka.rights import Right
 
 KINDS = {
     "topic": ResourceType.TOPIC,

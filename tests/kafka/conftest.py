@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stream.kafka_cluster import KafkaCluster
-from stream.kafka_jars import available
+from stream.brokers.kafka_cluster import KafkaCluster
+from stream.brokers.kafka_jars import available
 
 VAR = Path(__file__).parents[2] / "var" / "kafka"
 

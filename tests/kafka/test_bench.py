@@ -7,14 +7,14 @@ import jsonschema
 import pytest
 from rich.console import Console
 
+from benchmarks.transport.contender import CONTENDERS, EXACTLY_ONCE, WEIR
+from benchmarks.transport.latency import Load
+from benchmarks.transport.memory import growth
+from benchmarks.transport.report import bars, tables, throughput
+from benchmarks.transport.rounds import Effort, Look, span
+from benchmarks.transport.run import Bench
 from models.settings import Settings
-from stream.kafka_cluster import KafkaCluster
-from tests.bench.transport.contender import CONTENDERS, EXACTLY_ONCE, WEIR
-from tests.bench.transport.latency import Load
-from tests.bench.transport.memory import growth
-from tests.bench.transport.report import bars, tables, throughput
-from tests.bench.transport.rounds import Effort, Look, span
-from tests.bench.transport.run import Bench
+from stream.brokers.kafka_cluster import KafkaCluster
 
 pytestmark = pytest.mark.kafka
 

@@ -14,12 +14,12 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from models.kafka import client_options
 from models.settings import Settings, TopicSettings
-from stream.broker_process import BrokerError
-from stream.kafka_cluster import KafkaCluster
-from stream.reading import read_topic
-from stream.topics import ensure_topics
+from stream.brokers.kafka_cluster import KafkaCluster
+from stream.brokers.process import BrokerError
+from stream.kafka.client import client_options
+from stream.kafka.reader import read_topic
+from stream.kafka.topics import ensure_topics
 
 pytestmark = pytest.mark.kafka
 #: Source of a topic's setting in Kafka's answer, as against a default of the brokers.
@@ -109,7 +109,7 @@ def test_dies_with_a_parent_that_is_killed(kafka_jars: Path, tmp_path: Path) -> 
     """A kill -9 of the process that starts a cluster ends its nodes."""
     code = (
         "import threading, time; from pathlib import Path\n"
-        "from stream.kafka_cluster import KafkaCluster\n"
+        "from stream.brokers.kafka_cluster import KafkaCluster\n"
         f"c = KafkaCluster(Path({str(tmp_path)!r}), jars=Path({str(kafka_jars)!r}))\n"
         "threading.Thread(target=c.start, daemon=True).start()\n"
         "while not c.pids: time.sleep(0.05)\n"

@@ -16,15 +16,15 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from models.connection import ConnectionFaultError, reach
 from models.settings import KafkaSettings, Settings
-from stream.kafka_certificates import Authority
-from stream.kafka_cluster import KafkaCluster
-from stream.kafka_security import unsigned_token
-from stream.processes import ChildProcess, free_port
-from stream.topics import ensure_topics
-from tests.stream.test_cli_faults import COMMANDS, one_sentence, told, weir
-from tests.stream.test_worker import publish, until
+from stream.brokers.certificates import Authority
+from stream.brokers.children import ChildProcess, free_port
+from stream.brokers.kafka_cluster import KafkaCluster
+from stream.brokers.security import unsigned_token
+from stream.kafka.connection import ConnectionFaultError, reach
+from stream.kafka.topics import ensure_topics
+from tests.stream.cli.test_faults import COMMANDS, one_sentence, told, weir
+from tests.stream.intercept.test_worker import publish, until
 
 pytestmark = pytest.mark.kafka
 

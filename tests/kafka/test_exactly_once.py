@@ -11,21 +11,21 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from models.kafka import client_options
 from models.settings import Settings
-from stream.account import Fate
-from stream.kafka_cluster import KafkaCluster
-from stream.reading import read_topic
+from stream.brokers.kafka_cluster import KafkaCluster
+from stream.kafka.client import client_options
+from stream.kafka.reader import read_topic
 from stream.transport import Chunk, ChunkSink, Outgoing, ReleasedError, TransactionalSink
-from stream.verify import account
-from tests.stream.test_worker import (  # noqa: F401
+from stream.verify.account import Fate
+from stream.verify.verifier import account
+from tests.stream.intercept.test_worker import (  # noqa: F401
     publish,
     test_fails_open_recovers_and_refuses_bad_artifacts,
     test_filters_without_torch_and_stops_when_asked,
     until,
     worker,
 )
-from tests.stream.test_worker import tiny_settings as any_settings  # noqa: F401
+from tests.stream.intercept.test_worker import tiny_settings as any_settings  # noqa: F401
 from tests.tiny_artifact import Make
 
 pytestmark = pytest.mark.kafka

@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.feedback.test_feedback_app import hasty_settings  # noqa: F401
-from tests.feedback.test_feedback_hostile import (  # noqa: F401
+from tests.stream.feedback.test_hostile import (  # noqa: F401
     test_hostile_records_end_nothing_and_hide_nothing,
 )
-from tests.trainer.test_daemon import (  # noqa: F401
+from tests.stream.feedback.test_worker import hasty_settings  # noqa: F401
+from tests.trainer.pipeline.test_daemon import (  # noqa: F401
     serving,
     settings,
     test_a_topic_made_anew_is_read_from_its_beginning,

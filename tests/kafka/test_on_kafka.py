@@ -3,30 +3,30 @@
 import pytest
 
 from models.settings import Settings
-from stream.reading import read_topic
-from stream.topics import TopicError, ensure_topics
-from tests.feedback.test_feedback_app import (  # noqa: F401
+from stream.kafka.reader import read_topic
+from stream.kafka.topics import TopicError, ensure_topics
+from tests.stream.feedback.test_worker import (  # noqa: F401
     hasty_settings,
     test_labels_are_right_across_a_kill,
 )
-from tests.stream.test_elastic import (  # noqa: F401
+from tests.stream.intercept.test_elastic import (  # noqa: F401
     same_traffic,
     test_scaling_out_and_in_leaves_no_bump_and_exact_books,
     tiny,
 )
-from tests.stream.test_replay import (  # noqa: F401
-    test_a_topic_is_read_between_two_moments,
-    test_file_and_topic_give_the_same_decisions_at_any_chunk_size,
-)
-from tests.stream.test_verify import (  # noqa: F401
-    test_every_fault_is_counted,
-    test_everything_in_its_place_is_exact,
-)
-from tests.stream.test_worker import (  # noqa: F401
+from tests.stream.intercept.test_worker import (  # noqa: F401
     test_fails_open_recovers_and_refuses_bad_artifacts,
     test_filters_without_torch_and_stops_when_asked,
     test_killed_workers_lose_nothing,
     tiny_settings,
+)
+from tests.stream.replay.test_replay import (  # noqa: F401
+    test_a_topic_is_read_between_two_moments,
+    test_file_and_topic_give_the_same_decisions_at_any_chunk_size,
+)
+from tests.stream.verify.test_verifier import (  # noqa: F401
+    test_every_fault_is_counted,
+    test_everything_in_its_place_is_exact,
 )
 
 pytestmark = pytest.mark.kafka

@@ -5,13 +5,13 @@ import asyncio
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from models.kafka import client_options
 from models.settings import Settings, TopicSettings
-from stream.kafka_cluster import KafkaCluster
-from stream.offsets import reset, show
-from stream.partitions import add_partitions
-from stream.topics import TopicError
-from tests.stream.test_offsets import (  # noqa: F401
+from stream.brokers.kafka_cluster import KafkaCluster
+from stream.kafka.client import client_options
+from stream.kafka.offsets import reset, show
+from stream.kafka.partitions import add_partitions
+from stream.kafka.topics import TopicError
+from tests.stream.kafka.test_offsets import (  # noqa: F401
     COUNT,
     committed,
     filled,
@@ -20,7 +20,7 @@ from tests.stream.test_offsets import (  # noqa: F401
     test_refused_while_somebody_is_in_the_group,
     test_reset_to_a_place,
 )
-from tests.stream.test_topics import create, partition_counts
+from tests.stream.kafka.test_topics import create, partition_counts
 
 pytestmark = pytest.mark.kafka
 

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from models.kafka import client_options
 from models.settings import Settings
+from stream.brokers.children import ChildProcess, free_port
+from stream.brokers.kafka_cluster import KafkaCluster
 from stream.doctor import Level, diagnose
-from stream.kafka_cluster import KafkaCluster
-from stream.processes import ChildProcess, free_port
-from stream.reading import read_topic
-from stream.records import Decision, Reason, TrainingExample
-from stream.rights import Operation, Right, Role, rights_of
+from stream.kafka.client import client_options
+from stream.kafka.reader import read_topic
+from stream.kafka.rights import Operation, Right, Role, rights_of
+from stream.messages import Decision, Reason, TrainingExample
 from stream.transport import ChunkSink, Outgoing
-from stream.verify import account
-from tests.feedback.test_feedback_app import passed
+from stream.verify.verifier import account
 from tests.kafka.acls import grant, revoke
-from tests.stream.test_worker import publish, tiny_settings, until  # noqa: F401
+from tests.stream.feedback.test_worker import passed
+from tests.stream.intercept.test_worker import publish, tiny_settings, until  # noqa: F401
 from tests.tiny_artifact import Make
 
 pytestmark = pytest.mark.kafka
@@ -138,7 +138,7 @@ async def test_a_trainer_needs_no_more_than_its_table_says(
     broker: KafkaCluster, user: str, settings: Settings, tmp_path: Path
 ) -> None:
     """It stores an example."""
-    settings = settings.override({"trainer.store": str(tmp_path / "store")})
+    settings = settings.override({"trainer.pipeline.example_store": str(tmp_path / "store")})
     grant(broker, user, rights_of(Role.TRAINER, settings))
     labels = dict.fromkeys(settings.task_set.names, 0)
     decision = Decision("m1", 0.5, 0.5, Reason.SCORE, 1.0, 1)

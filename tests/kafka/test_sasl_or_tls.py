@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from stream.kafka_cluster import KafkaCluster
-from tests.stream.test_worker import (  # noqa: F401
+from stream.brokers.kafka_cluster import KafkaCluster
+from tests.stream.intercept.test_worker import (  # noqa: F401
     test_filters_without_torch_and_stops_when_asked,
     tiny_settings,
 )

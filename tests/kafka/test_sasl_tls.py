@@ -13,12 +13,12 @@ import pytest
 from aiokafka.errors import KafkaError
 
 from models.settings import KafkaSettings, Settings, SettingsError
-from stream.topics import ensure_topics
-from tests.feedback.test_feedback_app import (  # noqa: F401
+from stream.kafka.topics import ensure_topics
+from tests.stream.feedback.test_worker import (  # noqa: F401
     hasty_settings,
     test_labels_are_right_across_a_kill,
 )
-from tests.stream.test_worker import (  # noqa: F401
+from tests.stream.intercept.test_worker import (  # noqa: F401
     test_filters_without_torch_and_stops_when_asked,
     tiny_settings,
 )
@@ -41,7 +41,7 @@ def broker(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     (folder / "jars").symlink_to(kafka_jars)
     command = ["broker", "--kafka", "--security", "sasl-tls", "--port", "0", "--folder"]
     with subprocess.Popen(
-        [sys.executable, "-m", "stream.cli", *command, str(folder)],
+        [sys.executable, "-m", "stream.cli.main", *command, str(folder)],
         stdout=subprocess.PIPE,
         text=True,
     ) as process:

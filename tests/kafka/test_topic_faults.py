@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from models.settings import Settings, TopicSettings
-from stream.kafka_cluster import KafkaCluster
-from stream.kafka_jars import java_command
-from stream.reading import read_topic
-from stream.topics import TopicError, ensure_topics
-from stream.verify import account
+from stream.brokers.kafka_cluster import KafkaCluster
+from stream.brokers.kafka_jars import java_command
+from stream.kafka.reader import read_topic
+from stream.kafka.topics import TopicError, ensure_topics
+from stream.verify.verifier import account
 from tests.kafka.test_topic_life import alter, commit, exact, logged, metric, rows, send, until
-from tests.stream.test_worker import worker
+from tests.stream.intercept.test_worker import worker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 

@@ -13,13 +13,12 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
-from models.kafka import client_options
 from models.settings import Settings
-from stream.account import Account, Fate, FaultKind
-from stream.processes import ChildProcess
-from stream.reading import read_topic
-from stream.records import Decision, Reason, TrainingExample
-from stream.topics import ensure_topics
+from stream.brokers.children import ChildProcess
+from stream.kafka.client import client_options
+from stream.kafka.reader import read_topic
+from stream.kafka.topics import ensure_topics
+from stream.messages import Decision, Reason, TrainingExample
 from stream.transport import (
     Chunk,
     ChunkSink,
@@ -29,14 +28,15 @@ from stream.transport import (
     RecordsRefusedError,
     TransactionalSink,
 )
-from stream.verify import account, committed_offsets
-from tests.stream.test_worker import worker
+from stream.verify.account import Account, Fate, FaultKind
+from stream.verify.verifier import account, committed_offsets
+from tests.stream.intercept.test_worker import worker
 from tests.tiny_artifact import Make
+from trainer.simulation.simulator import Simulator
 from trainer.traffic.campaign import known_to, run_campaign
 from trainer.traffic.downstream import Downstream
 from trainer.traffic.examples import batches
 from trainer.traffic.publish import evenly
-from trainer.traffic.simulator import Simulator
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 

@@ -12,9 +12,9 @@ from torch import nn
 
 from models.nets.losses import bce_by_task
 from tests.trainer.small_world import CONFIG, CREATED, SPEC, TASKS, frame
-from trainer.devices import Devices, open_devices
-from trainer.fitting import deterministic, run_steps
-from trainer.train import train
+from trainer.pipeline.train import train
+from trainer.training.devices import Devices, open_devices
+from trainer.training.loop import deterministic, run_steps
 
 ROWS, BATCH, STEPS = 200, 24, 30
 
@@ -54,7 +54,7 @@ def main(folder: Path) -> None:
             frame(1500, seed=1).write_parquet(folder / "examples.parquet")
         devices.gather(torch.zeros(1))
         # The processes connect once; `train` takes the connection that is there.
-        with mock.patch("trainer.train.open_devices", return_value=nullcontext(devices)):
+        with mock.patch("trainer.pipeline.train.open_devices", return_value=nullcontext(devices)):
             train(
                 folder / "examples.parquet",
                 SPEC,

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 import numpy as np
 import polars as pl
 
-from models.examples import example_schema
+from models.data.examples import example_schema
 from models.features import FeatureSpec
 from models.tasks import Task, TaskSet
-from trainer.config import StudentTraining, TeacherTraining, TrainConfig
+from trainer.training.config import StudentTraining, TeacherTraining, TrainConfig
 
 SPEC = FeatureSpec.parse(
     """

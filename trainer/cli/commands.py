@@ -2,11 +2,10 @@
 
 import typer
 
-from trainer import commands_experiments, commands_train, commands_trainer
-from trainer.traffic import commands as commands_traffic
+from trainer.cli import experiments, traffic, train, trainer
 
 
 def register(app: typer.Typer) -> None:
     """Add the subcommands to ``app``."""
-    for module in (commands_traffic, commands_train, commands_trainer, commands_experiments):
+    for module in (traffic, train, trainer, experiments):
         module.register(app)

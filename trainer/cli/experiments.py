@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from trainer.experiments.data import Source
     from trainer.experiments.plan import Plan
     from trainer.experiments.raw import RawStore
-    from trainer.experiments.report import Report
+    from trainer.experiments.report.report import Report
 
 SIMULATED = "simulated"
 FULL_SEEDS, QUICK_SEEDS = 5, 2
@@ -68,7 +68,7 @@ def experiments(
     from trainer.experiments.plan import Plan  # noqa: PLC0415
     from trainer.experiments.raw import RawStore  # noqa: PLC0415
     from trainer.experiments.runs import run, share_of, units  # noqa: PLC0415
-    from trainer.train import default_progress  # noqa: PLC0415
+    from trainer.pipeline.train import default_progress  # noqa: PLC0415
 
     kinds = {kind: kind for kind in KINDS}
     if teacher not in kinds:
@@ -114,8 +114,8 @@ def _source(data: str, spec: str, tasks: TaskSet) -> "Source":
 def _report(source: "Source", plan: "Plan", store: "RawStore", command: str) -> "Report":
     from dataclasses import asdict  # noqa: PLC0415
 
-    from trainer.experiments.report import About, make_report  # noqa: PLC0415
-    from trainer.experiments.results import Results  # noqa: PLC0415
+    from trainer.experiments.report.report import About, make_report  # noqa: PLC0415
+    from trainer.experiments.report.results import Results  # noqa: PLC0415
 
     results = Results(store.done)
     seeds = sorted({seed for _, seed in store.done})
@@ -137,7 +137,7 @@ def _report(source: "Source", plan: "Plan", store: "RawStore", command: str) -> 
 
 
 def _write(report: "Report", out: Path) -> None:
-    from trainer.experiments.pages import html_page, markdown_page, plots  # noqa: PLC0415
+    from trainer.experiments.report.pages import html_page, markdown_page, plots  # noqa: PLC0415
 
     (out / "report.json").write_text(report.model_dump_json(indent=1))
     (out / "report.html").write_text(html_page(report))

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from models.settings import Settings
 from models.tasks import TaskSet
-from trainer.traffic.traffic import Traffic
+from trainer.simulation.traffic import Traffic
 
 Rate = Annotated[float, typer.Option(min=0, help="Requests per second; 0 publishes unpaced.")]
 TimeScale = Annotated[
@@ -49,8 +49,8 @@ def simulated(
     start: Start = 0,
 ) -> None:
     """Publish simulated requests, and outcomes of those that pass."""
+    from trainer.simulation.simulator import BLOCK, Simulator  # noqa: PLC0415
     from trainer.traffic.examples import batches  # noqa: PLC0415
-    from trainer.traffic.simulator import BLOCK, Simulator  # noqa: PLC0415
 
     count = requests if requests is not None else round(rate * (seconds or 0))
     if count < 1:
@@ -87,7 +87,7 @@ def jsonl(
     rate: Rate = 0.0,
 ) -> None:
     """Publish the requests of a file; the broken ones too, for the filter to reject."""
-    from models.request_files import RequestFileError  # noqa: PLC0415
+    from models.data.request_files import RequestFileError  # noqa: PLC0415
     from trainer.traffic.campaign import run_campaign  # noqa: PLC0415
     from trainer.traffic.jsonl import shipments  # noqa: PLC0415
 
@@ -113,8 +113,8 @@ def simulate(
     As they are (--jsonl), and as examples with known truth (--examples).
     """
     from models.features import FeatureSpec  # noqa: PLC0415
+    from trainer.simulation.simulator import Simulator  # noqa: PLC0415
     from trainer.traffic.examples import write_examples, write_requests  # noqa: PLC0415
-    from trainer.traffic.simulator import Simulator  # noqa: PLC0415
 
     if jsonl is None and examples is None:
         raise typer.BadParameter("say what to write: --jsonl FILE, --examples FILE, or both")

@@ -12,12 +12,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from models.artifact.manifest import Manifest
 from models.features import FeatureSpec
-from models.manifest import Manifest
 from models.tasks import TaskSet
 
 if TYPE_CHECKING:
-    from trainer.config import TrainConfig
+    from trainer.training.config import TrainConfig
 
 WEEK = 1_400_000
 """Simulated requests in a week. Learning starts in the second, which no demonstration publishes."""
@@ -78,7 +78,7 @@ def train(
     It is a folder of student, feature spec, manifest and card.
     """
     # torch takes seconds to import, and other commands must never pay for it.
-    from trainer.train import train as train_artifact  # noqa: PLC0415
+    from trainer.pipeline.train import train as train_artifact  # noqa: PLC0415
 
     if sum(source is not None for source in (examples, simulated, jd, csv)) != 1:
         raise typer.BadParameter("give one of --examples, --simulated, --jd or --csv")
@@ -141,7 +141,7 @@ def _config(
     Raises:
         SettingsError: If a key is unknown or a value does not fit.
     """
-    from trainer.config import TrainConfig  # noqa: PLC0415
+    from trainer.training.config import TrainConfig  # noqa: PLC0415
 
     given = {**training, **{key: value for key, value in flags.items() if value is not None}}
     config = TrainConfig.of(given, quick=quick)
@@ -155,8 +155,8 @@ def _simulate(
     count: int, seed: int, spec: FeatureSpec, folder: Path
 ) -> tuple[list[Path], list[Path]]:
     """Stretches of labelled examples spread over a week, each followed by unlabelled ones."""
+    from trainer.simulation.simulator import Simulator  # noqa: PLC0415
     from trainer.traffic.examples import write_examples  # noqa: PLC0415
-    from trainer.traffic.simulator import Simulator  # noqa: PLC0415
 
     simulator = Simulator(seed)
     stretches = max(min(STRETCHES, count // STRETCH_ROWS), 1)
@@ -183,7 +183,7 @@ def _read_jd(source: Path, tasks: TaskSet, spec: FeatureSpec, folder: Path) -> l
 def _read_csv(
     source: Path, tasks: TaskSet, spec: FeatureSpec, folder: Path, seed: int
 ) -> list[Path]:
-    from trainer.tables import write_csv_examples  # noqa: PLC0415
+    from trainer.pipeline.csv_examples import write_csv_examples  # noqa: PLC0415
 
     path = folder / "table.parquet"
     write_csv_examples(source, path, spec, tasks, seed=seed, warn=_warn)

@@ -25,7 +25,7 @@ def trainer(
 
     It runs until SIGTERM or Ctrl-C.
     """
-    from trainer.daemon import run_trainer  # noqa: PLC0415
+    from trainer.pipeline.daemon import run_trainer  # noqa: PLC0415
 
     settings: Settings = ctx.obj.override(
         {"trainer.rebuild_examples": rebuild_examples, "trainer.quick": quick}

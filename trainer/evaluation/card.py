@@ -8,8 +8,8 @@ from html import escape
 import numpy as np
 import numpy.typing as npt
 
-from models.manifest import AutoEvidence, Manifest, TaskMetrics
-from trainer.evaluate import calibration_bins
+from models.artifact.manifest import AutoEvidence, Manifest, TaskMetrics
+from trainer.evaluation.metrics import calibration_bins
 
 WIDTH, HEIGHT, PAD = 240, 180, 26
 HISTOGRAM_BINS = 40

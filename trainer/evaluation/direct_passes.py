@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from models.manifest import OWN, AutoEvidence, AutoRow
+from models.artifact.manifest import OWN, AutoEvidence, AutoRow
 from models.tasks import TaskSet
 
 SHARES: Final = (0.01, 0.02, 0.05)

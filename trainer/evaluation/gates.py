@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from models.manifest import TaskMetrics
+from models.artifact.manifest import TaskMetrics
 
 if TYPE_CHECKING:
-    from trainer.evaluate import Evaluation
+    from trainer.evaluation.metrics import Evaluation
 
 
 class Gate(StrEnum):

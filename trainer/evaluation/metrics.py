@@ -9,9 +9,9 @@ import polars as pl
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from models.artifact import Artifact
-from models.examples import population_targets
-from models.manifest import TaskMetrics
-from models.scorer import Scorer
+from models.artifact.manifest import TaskMetrics
+from models.artifact.scorer import Scorer
+from models.data.examples import population_targets
 from models.tasks import TaskSet
 
 Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]

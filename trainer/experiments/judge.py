@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.tasks import TaskSet
-from trainer.evaluate import calibration_error, spearman
+from trainer.evaluation.metrics import calibration_error, spearman
 from trainer.experiments import measures
 from trainer.experiments.data import Floats, Mask, Part
 from trainer.experiments.raw import Measured

@@ -8,10 +8,10 @@ from rich.progress import Progress
 from models.nets.config import TeacherKind
 from models.nets.embedding import FeatureLayout
 from models.tasks import TaskSet
-from trainer.config import TeacherTraining
 from trainer.experiments.data import Fit, Floats, Part, Score, World
 from trainer.experiments.judge import Bench
 from trainer.experiments.plan import Plan
+from trainer.training.config import TeacherTraining
 from trainer.uncertainty.lab import Lab
 from trainer.uncertainty.method import Ids
 

@@ -79,7 +79,7 @@ def within_bins(u_N: Floats, error_N: Floats, p_N: Floats, bins: int = BINS) -> 
 
 
 def _rank_correlation(a_K: Floats, b_K: Floats) -> float:
-    """As :func:`trainer.evaluate.spearman`, quicker on few rows."""
+    """As :func:`trainer.evaluation.metrics.spearman`, quicker on few rows."""
     ranks_2K = rankdata(np.stack([a_K, b_K]), axis=1)
     ranks_2K -= ranks_2K.mean(axis=1, keepdims=True)
     spreads_2 = np.sqrt((ranks_2K**2).sum(axis=1))

@@ -6,8 +6,8 @@ from typing import Self
 import numpy as np
 from rich.progress import Progress
 
-from models.manifest import OWN
-from trainer.auto import judge_direct_passes
+from models.artifact.manifest import OWN
+from trainer.evaluation.direct_passes import judge_direct_passes
 from trainer.experiments import judge, measures
 from trainer.experiments.data import Floats, Part, Source, World
 from trainer.experiments.judge import Bench

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from models.nets.config import KINDS, TeacherKind
-from trainer.config import TrainConfig
 from trainer.experiments.data import SETTINGS, Sizes
-from trainer.traffic.funnel import RATES_T
+from trainer.simulation.funnel import RATES_T
+from trainer.training.config import TrainConfig
 
 Rates = tuple[float, float, float, float]
 PAPER: Final[TeacherKind] = "ple-transformer"

@@ -17,7 +17,7 @@ from trainer.experiments.raw import Measured, RawStore
 from trainer.experiments.rounds import judge_rounds
 from trainer.experiments.simulated import SimulatedSource
 from trainer.experiments.sweeps import judge_kind, judge_sensitivity, judge_shape, judge_speed
-from trainer.traffic.funnel import RATES_T, FunnelShape
+from trainer.simulation.funnel import RATES_T, FunnelShape
 
 Work = Callable[[Progress], Measured]
 SETTINGS_TOGETHER: Final = (("base", "drift"), ("selected",), ("small",))

@@ -12,9 +12,9 @@ from models.features import FeatureSpec
 from models.nets.embedding import FeatureLayout
 from models.tasks import DEFAULT_TASKS, TaskSet
 from trainer.experiments.data import Fit, Part, Score, Sizes, World, joined, selected
+from trainer.simulation.funnel import FunnelShape
+from trainer.simulation.simulator import Simulator
 from trainer.traffic.examples import extract
-from trainer.traffic.funnel import FunnelShape
-from trainer.traffic.simulator import Simulator
 
 WEEK: Final = 1_400_000
 """Requests of a simulated week."""

@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from models.examples import Examples, read_examples
+from models.data.examples import Examples, read_examples
 from models.features import FeatureSpec
 from models.nets.embedding import FeatureLayout
 from models.tasks import TaskSet
 from trainer.experiments.data import Fit, Part, Sizes, World, selected, with_rare_rows
-from trainer.tables import csv_examples
+from trainer.pipeline.csv_examples import csv_examples
 from trainer.traffic.examples import extract
 from trainer.traffic.jd_slices import load_slice
 
@@ -64,8 +64,8 @@ class StoreSource:
         """Read a Parquet file of examples, a folder of them, or a CSV file.
 
         Raises:
-            ExampleError: If they cannot be read (see :func:`models.examples.read_examples` and
-                :func:`trainer.tables.csv_examples`).
+            ExampleError: If they cannot be read (see :func:`models.data.examples.read_examples` and
+                :func:`trainer.pipeline.csv_examples.csv_examples`).
         """
         if path.suffix == ".csv":
             examples = csv_examples(path, spec, tasks, seed=0, warn=logger.warning)

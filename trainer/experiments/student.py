@@ -14,16 +14,16 @@ import numpy as np
 import torch
 
 from models.nets.export import check_agreement, export_student
-from trainer.config import StudentTraining
-from trainer.distill import fit_student, sets_per_row
-from trainer.evaluate import spearman
+from trainer.evaluation.metrics import spearman
 from trainer.experiments import judge, measures
 from trainer.experiments.data import Floats, World
 from trainer.experiments.judge import Bench
 from trainer.experiments.plan import Plan
 from trainer.experiments.raw import Measured
-from trainer.fitting import ONE_CPU, deterministic
-from trainer.labels import label
+from trainer.training.config import StudentTraining
+from trainer.training.distillation import fit_student, sets_per_row
+from trainer.training.loop import ONE_CPU, deterministic
+from trainer.training.soft_labels import label
 from trainer.uncertainty.lab import Lab
 from trainer.uncertainty.method import Ids, Prediction
 from trainer.uncertainty.sampled import SampledEstimator

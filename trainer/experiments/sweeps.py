@@ -10,7 +10,7 @@ import onnxruntime as ort
 from rich.progress import Progress
 
 from models.nets.config import TeacherKind
-from trainer.evaluate import spearman
+from trainer.evaluation.metrics import spearman
 from trainer.experiments import judge
 from trainer.experiments.data import Source, World
 from trainer.experiments.judge import Bench

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from models.examples import ExampleError, Examples
+from models.data.examples import ExampleError, Examples
 from models.features import FeatureSpec
 from models.features.feature import Feature
 from models.tasks import TaskSet

@@ -22,10 +22,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from models.examples import ExampleError, Examples, example_schema
+from models.data.examples import ExampleError, Examples, example_schema
 from models.features import FeatureSpec
 from models.tasks import TaskSet
-from trainer.table_checks import (
+from trainer.pipeline.csv_checks import (
     FIRST_LINE,
     Warn,
     check_features,

@@ -16,22 +16,22 @@ from typing import Any, Final
 from aiokafka import TopicPartition
 
 from models.artifact import load_artifact
-from models.connection import ConnectionFaultError, reach
 from models.errors import UserError
 from models.features import FeatureSpec
-from models.health import Health
-from models.probes import serve
+from models.process.health import Health
+from models.process.probes import serve
+from models.process.threads import in_daemon_thread
 from models.settings import Settings
-from models.threads import in_daemon_thread
-from stream.records import ModelAnnouncement, TrainingExample
-from trainer.config import TrainConfig
-from trainer.gates import GateLimits
-from trainer.incumbent import Incumbent
-from trainer.intake import is_mature, take_example
-from trainer.metrics import TrainerMetrics
-from trainer.reader import ExampleReader
-from trainer.rebuilder import Rebuilder
-from trainer.store import ExampleStore
+from stream.kafka.connection import ConnectionFaultError, reach
+from stream.messages import ModelAnnouncement, TrainingExample
+from trainer.evaluation.gates import GateLimits
+from trainer.pipeline.example_store import ExampleStore
+from trainer.pipeline.incumbent import Incumbent
+from trainer.pipeline.intake import is_mature, take_example
+from trainer.pipeline.metrics import TrainerMetrics
+from trainer.pipeline.reader import ExampleReader
+from trainer.pipeline.rebuilder import Rebuilder
+from trainer.training.config import TrainConfig
 
 logger = logging.getLogger(__name__)
 
@@ -208,7 +208,7 @@ class TrainerDaemon:
                 self.metrics.error("store")
                 logger.warning(
                     "%d examples cannot be stored: %s; they are kept in memory, and tried again "
-                    "in %.0f s; free space on the disk of trainer.store",
+                    "in %.0f s; free space on the disk of trainer.pipeline.example_store",
                     *(len(self._buffer), error, FLUSH_S),
                 )
                 return False

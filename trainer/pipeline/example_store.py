@@ -15,11 +15,11 @@ from typing import Final
 import orjson
 import polars as pl
 
+from models.data.examples import WEIGHT, example_schema
 from models.errors import UserError
-from models.examples import WEIGHT, example_schema
 from models.tasks import TaskSet
-from stream.records import TrainingExample
-from trainer.parts import DamagedPartError, seal, verify
+from stream.messages import TrainingExample
+from trainer.pipeline.parts import DamagedPartError, seal, verify
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ class ExampleStore:
             if found.get(name) != kind and (name in found or name != WEIGHT):
                 raise StoreError(
                     f"{part}: {name} is {found.get(name, 'missing')}, {kind} is needed; if the "
-                    "tasks changed, name another folder in trainer.store"
+                    "tasks changed, name another folder in trainer.pipeline.example_store"
                 )
         _read_offsets(part)
         return rows

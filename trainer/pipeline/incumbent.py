@@ -1,19 +1,19 @@
 """The artifact that a rebuild starts from: the newest announced one that workers can serve.
 
 A candidate keeps its feature spec and is compared with it. Announcements are trusted here as little
-as in a worker (`stream/serving.py`): from below the registry, with the announced hash, after a
-trial; without any such, the configured artifact it is.
+as in a worker (`stream/intercept/model_watcher.py`): from below the registry, with the announced
+hash, after a trial; without any such, the configured artifact it is.
 """
 
 import logging
 from collections import deque
 
 from models.artifact import Artifact, ArtifactError, ArtifactFault, load_artifact, open_artifact
+from models.artifact.registry import Registry
+from models.artifact.trial import hold_trial
 from models.bounds import MAX_ANNOUNCEMENTS
-from models.registry import Registry
 from models.settings import Settings
-from models.trial import hold_trial
-from stream.records import ModelAnnouncement
+from stream.messages import ModelAnnouncement
 
 logger = logging.getLogger(__name__)
 

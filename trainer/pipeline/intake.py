@@ -5,7 +5,7 @@ Whatever passes here can be stored, and what is stored under the serving spec ca
 
 from models.features import FeatureSpec
 from models.tasks import TaskSet
-from stream.records import RecordError, TrainingExample
+from stream.messages import RecordError, TrainingExample
 
 
 def take_example(value: bytes | None, tasks: TaskSet, spec: FeatureSpec | None) -> TrainingExample:

@@ -15,14 +15,14 @@ import torch
 from rich.progress import Progress
 from torch import Tensor
 
-from models.manifest import AutoEvidence
+from models.artifact.manifest import AutoEvidence
 from models.nets.embedding import FeatureLayout
 from models.tasks import TaskSet
-from trainer.auto import judge_direct_passes
-from trainer.config import AUTO, SWAG, TrainConfig
-from trainer.labels import PIECE, Labeller
-from trainer.rows import Part
-from trainer.teacher import Teacher
+from trainer.evaluation.direct_passes import judge_direct_passes
+from trainer.training.config import AUTO, SWAG, TrainConfig
+from trainer.training.rows import Part
+from trainer.training.soft_labels import PIECE, Labeller
+from trainer.training.teacher import Teacher
 from trainer.uncertainty import METHODS
 from trainer.uncertainty.lab import Lab
 from trainer.uncertainty.method import Estimator, Rows

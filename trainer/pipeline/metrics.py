@@ -5,8 +5,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from models.refusals import Refusals
-from trainer.gates import GateResult
+from stream.messages.refusals import Refusals
+from trainer.evaluation.gates import GateResult
 
 #: Results of a rebuild.
 RESULTS: Final = ("published", "refused", "failed")

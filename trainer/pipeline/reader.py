@@ -13,10 +13,10 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError
 
-from models.batches import CorruptBatchError, CorruptBatches, RefusedBatch
-from models.connection import ConnectionFaultError, reach
-from models.kafka import bounded_consumer, topic_partitions
 from models.settings import KafkaSettings
+from stream.kafka.batches import CorruptBatchError, CorruptBatches, RefusedBatch
+from stream.kafka.client import bounded_consumer, topic_partitions
+from stream.kafka.connection import ConnectionFaultError, reach
 
 logger = logging.getLogger(__name__)
 

@@ -1,8 +1,8 @@
 """One rebuild: train a candidate, judge it against what serves, publish it if it passes.
 
-It runs as a process of its own (``python -m trainer.rebuild JOB RESULT``), so that neither its
-memory nor its crash is the daemon's; job and result are JSON files. What it needs meanwhile lies in
-its ``TMPDIR``, which the daemon clears afterwards, whatever became of the process.
+It runs as a process of its own (``python -m trainer.pipeline.rebuild JOB RESULT``), so that neither
+its memory nor its crash is the daemon's; job and result are JSON files. What it needs meanwhile
+lies in its ``TMPDIR``, which the daemon clears afterwards, whatever became of the process.
 """
 
 import logging
@@ -15,18 +15,18 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import Progress
 
-from models import logs
 from models.artifact import Artifact, load_artifact
-from models.examples import ExampleError
-from models.registry import Registry
-from models.scorer import ScoringError
+from models.artifact.registry import Registry
+from models.artifact.scorer import ScoringError
+from models.data.examples import ExampleError
+from models.process import logs
 from models.tasks import TaskSet
-from trainer.evaluate import Evaluation, evaluate_artifact
-from trainer.gates import verdict
-from trainer.rebuild_job import RebuildJob, RebuildResult
-from trainer.rows import lay_out
-from trainer.snapshot import Snapshot, write_snapshot
-from trainer.train import train
+from trainer.evaluation.gates import verdict
+from trainer.evaluation.metrics import Evaluation, evaluate_artifact
+from trainer.pipeline.rebuild_job import RebuildJob, RebuildResult
+from trainer.pipeline.snapshot import Snapshot, write_snapshot
+from trainer.pipeline.train import train
+from trainer.training.rows import lay_out
 
 logger = logging.getLogger(__name__)
 

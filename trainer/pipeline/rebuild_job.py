@@ -5,11 +5,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from models.logs import Format
+from models.process.logs import Format
 from models.tasks import Task
-from trainer.config import TrainConfig
-from trainer.gates import GateLimits, GateResult
-from trainer.snapshot import Snapshot
+from trainer.evaluation.gates import GateLimits, GateResult
+from trainer.pipeline.snapshot import Snapshot
+from trainer.training.config import TrainConfig
 
 
 class _Message(BaseModel):

@@ -14,16 +14,16 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from models.features import FeatureSpec
-from models.kafka import client_options
+from models.process.threads import in_daemon_thread
 from models.settings import Settings
-from models.threads import in_daemon_thread
-from stream.records import ModelAnnouncement
-from trainer.config import TrainConfig
-from trainer.gates import GateLimits
-from trainer.incumbent import Incumbent
-from trainer.metrics import TrainerMetrics
-from trainer.rebuild_job import RebuildJob, RebuildResult
-from trainer.store import ExampleStore
+from stream.kafka.client import client_options
+from stream.messages import ModelAnnouncement
+from trainer.evaluation.gates import GateLimits
+from trainer.pipeline.example_store import ExampleStore
+from trainer.pipeline.incumbent import Incumbent
+from trainer.pipeline.metrics import TrainerMetrics
+from trainer.pipeline.rebuild_job import RebuildJob, RebuildResult
+from trainer.training.config import TrainConfig
 
 logger = logging.getLogger(__name__)
 
@@ -189,7 +189,7 @@ async def _run_child(folder: Path, temporary: Path) -> None:
     log = folder / "log.txt"
     with log.open("wb") as out:
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "trainer.rebuild"),
+            *(sys.executable, "-m", "trainer.pipeline.rebuild"),
             *(str(folder / "job.json"), str(folder / "result.json")),
             stdout=out,
             stderr=out,

@@ -16,7 +16,7 @@ import polars as pl
 
 from models.features import FeatureSpec
 from models.tasks import TaskSet
-from trainer.parts import DamagedPartError, verify
+from trainer.pipeline.parts import DamagedPartError, verify
 
 #: Rows of a file of the snapshot.
 FILE_ROWS: Final = 65_536

@@ -15,9 +15,7 @@ import numpy.typing as npt
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from models.artifact import write_artifact
-from models.examples import Examples, Paths
-from models.features import FeatureSpec
-from models.manifest import (
+from models.artifact.manifest import (
     CARD_FILE,
     SPEC_FILE,
     STUDENT_FILE,
@@ -27,24 +25,26 @@ from models.manifest import (
     TrainingRange,
     sha256,
 )
+from models.artifact.onnxfile import OPSET
+from models.data.examples import Examples, Paths
+from models.features import FeatureSpec
 from models.nets.embedding import FeatureLayout
 from models.nets.export import check_agreement, export_student
 from models.nets.scale import MeanScale, UncertaintyScale
-from models.onnxfile import OPSET
 from models.tasks import DEFAULT_TASKS, TaskSet
-from trainer.auto import judge_direct_passes
-from trainer.card import card_html
-from trainer.checkpoint import Checkpoint, StateFile
-from trainer.config import AUTO, SWAG, TeacherTraining, TrainConfig
-from trainer.devices import Devices, open_devices
-from trainer.distill import fit_student, sets_per_row
-from trainer.early_stopping import choose_steps, needs_a_pilot
-from trainer.evaluate import evaluate, spearman
-from trainer.fitting import deterministic
-from trainer.labeller import choose_labeller
-from trainer.labels import label, unfinished_files
-from trainer.rows import TrainingRows, counts, lay_out
-from trainer.teacher import fit_teacher
+from trainer.evaluation.card import card_html
+from trainer.evaluation.direct_passes import judge_direct_passes
+from trainer.evaluation.metrics import evaluate, spearman
+from trainer.pipeline.labeller import choose_labeller
+from trainer.training.checkpoint import Checkpoint, StateFile
+from trainer.training.config import AUTO, SWAG, TeacherTraining, TrainConfig
+from trainer.training.devices import Devices, open_devices
+from trainer.training.distillation import fit_student, sets_per_row
+from trainer.training.early_stopping import choose_steps, needs_a_pilot
+from trainer.training.loop import deterministic
+from trainer.training.rows import TrainingRows, counts, lay_out
+from trainer.training.soft_labels import label, unfinished_files
+from trainer.training.teacher import fit_teacher
 
 Scores = npt.NDArray[np.float32]
 
@@ -123,11 +123,11 @@ def train(
     The same examples, configuration and seed give the same student on the same kind of machine.
     Under `torchrun` all processes train together, and the first one writes.
 
-    Memory does not hold the rows: see :mod:`trainer.rows`, whose files lie in a temporary folder
-    (``TMPDIR``) meanwhile.
+    Memory does not hold the rows: see :mod:`trainer.training.rows`, whose files lie in a temporary
+    folder (``TMPDIR``) meanwhile.
 
     Args:
-        examples: Parquet files or folders of them (see :mod:`models.examples`).
+        examples: Parquet files or folders of them (see :mod:`models.data.examples`).
         spec: Feature spec that made their features.
         out_dir: Folder of the artifact; an artifact that is there is replaced.
         config: How it is trained.

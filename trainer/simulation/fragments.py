@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any, Final
 
-from trainer.traffic.world import NO_POS, NO_SIZE, UTC_OFFSETS, World
+from trainer.simulation.world import NO_POS, NO_SIZE, UTC_OFFSETS, World
 
 
 class Form(IntEnum):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.traffic.world import NUMBERS, SIZES, USER_NUMBERS, Floats, Scene
+from trainer.simulation.world import NUMBERS, SIZES, USER_NUMBERS, Floats, Scene
 
 STEPS = 4
 RATES_T = (0.61, 0.57, 0.064, 0.023)

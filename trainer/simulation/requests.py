@@ -11,9 +11,9 @@ from typing import Final, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from trainer.traffic import fragments
-from trainer.traffic.fragments import Form
-from trainer.traffic.world import (
+from trainer.simulation import fragments
+from trainer.simulation.fragments import Form
+from trainer.simulation.world import (
     BANNER,
     FORGOTTEN_S,
     SIZES,

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from models.tasks import DEFAULT_TASKS
-from trainer.traffic.funnel import STEPS, Effects, Funnel, FunnelShape
-from trainer.traffic.requests import Renderer
-from trainer.traffic.traffic import Traffic
-from trainer.traffic.world import DAY_MS, Floats, Ints, World
+from trainer.simulation.funnel import STEPS, Effects, Funnel, FunnelShape
+from trainer.simulation.requests import Renderer
+from trainer.simulation.traffic import Traffic
+from trainer.simulation.world import DAY_MS, Floats, Ints, World
 
 BLOCK = 4096
 START_MS = 1_740_960_000_000

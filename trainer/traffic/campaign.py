@@ -18,12 +18,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from models.kafka import bounded_consumer, client_options, topic_partitions
 from models.settings import Settings
+from stream.kafka.client import bounded_consumer, client_options, topic_partitions
+from trainer.simulation.traffic import Traffic
 from trainer.traffic.downstream import Downstream
 from trainer.traffic.publish import Publisher, Shipment
 from trainer.traffic.sender import BatchSender
-from trainer.traffic.traffic import Traffic
 
 POLL_S: Final = 0.2
 IDLE_S: Final = 10.0

@@ -16,12 +16,12 @@ import numpy as np
 import xxhash
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from models.kafka import bounded_consumer, client_options, topic_partitions
 from models.settings import Settings
 from models.tasks import TaskSet
-from stream.records import Outcome
+from stream.kafka.client import bounded_consumer, client_options, topic_partitions
+from stream.messages import Outcome
+from trainer.simulation.traffic import Traffic
 from trainer.traffic.sender import BatchSender
-from trainer.traffic.traffic import Traffic
 
 POLL_S: Final = 0.05
 FETCH: Final = 5000

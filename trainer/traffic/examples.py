@@ -15,14 +15,14 @@ import orjson
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from models.examples import example_schema
+from models.data.examples import example_schema
 from models.features import FeatureSpec
 from models.features.extractor import Extractor
 from models.tasks import TaskSet
-from stream.records import Reason
+from stream.messages import Reason
+from trainer.simulation.simulator import Simulator
+from trainer.simulation.traffic import Traffic
 from trainer.traffic.jd import JdRequests
-from trainer.traffic.simulator import Simulator
-from trainer.traffic.traffic import Traffic
 
 ROW_GROUP = 32_768
 EXTRACT = 512

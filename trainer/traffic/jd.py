@@ -19,7 +19,7 @@ import polars as pl
 
 from models.errors import UserError
 from models.tasks import TaskSet
-from trainer.traffic.traffic import Traffic
+from trainer.simulation.traffic import Traffic
 
 EVENT_TYPES: Final = {"click": 6, "online": 1, "cart": 2, "deal": 4}
 """Type of the event that each task means."""

@@ -1,4 +1,4 @@
-"""Requests of a file (JSON Lines or Parquet, see :mod:`models.request_files`) as shipments.
+"""Requests of a file (JSON Lines or Parquet, see :mod:`models.data.request_files`) as shipments.
 
 A line is a bare bid request, or an envelope ``{"key": ..., "value": ..., "timestamp": ...}``
 (recognised by ``value`` without ``imp``). A line that is neither is published as it is: the
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.request_files import read_requests
+from models.data.request_files import read_requests
 from trainer.traffic.publish import Shipment
 
 SHIPMENT = 1000

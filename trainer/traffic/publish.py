@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from trainer.simulation.traffic import Traffic
 from trainer.traffic.sender import BatchSender
-from trainer.traffic.traffic import Traffic
 
 SEQUENCE_HEADER: Final = "seq"
 TICK_S: Final = 0.002

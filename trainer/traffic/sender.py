@@ -29,7 +29,7 @@ class BatchSender:
     """Sends to one topic; use it as an async context manager.
 
     Args:
-        options: aiokafka client options, see :func:`models.kafka.client_options`.
+        options: aiokafka client options, see :func:`stream.kafka.client.client_options`.
         topic: Where the records go.
     """
 

@@ -42,7 +42,7 @@ class TeacherTraining:
         epochs: Epochs with a cosine-decayed learning rate.
         min_steps: Where those epochs are fewer steps than this, as with small tables, a validation
             slice says how many steps are taken instead, up to so many
-            (:mod:`trainer.early_stopping`).
+            (:mod:`trainer.training.early_stopping`).
         steps: Steps with the decaying rate, given outright; None for what ``epochs`` and
             ``min_steps`` say.
         learning_rate: Where the decay starts.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from models.errors import UserError
-from trainer.config import Choice
+from trainer.training.config import Choice
 
 
 class DeviceError(UserError, RuntimeError):

@@ -17,11 +17,11 @@ from models.nets.embedding import FeatureLayout
 from models.nets.losses import masked_bce
 from models.nets.scale import build_scale
 from models.nets.student import Student
-from trainer.checkpoint import StateFile
-from trainer.config import StudentTraining
-from trainer.devices import Devices
-from trainer.fitting import ONE_CPU, cosine, run_steps, steps_per_epoch
-from trainer.labels import IN_TURN
+from trainer.training.checkpoint import StateFile
+from trainer.training.config import StudentTraining
+from trainer.training.devices import Devices
+from trainer.training.loop import ONE_CPU, cosine, run_steps, steps_per_epoch
+from trainer.training.soft_labels import IN_TURN
 
 SCALE_ROWS: Final = 65_536
 """Rows that the scale of the uncertainties is read off, evenly spaced."""

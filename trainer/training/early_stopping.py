@@ -19,10 +19,10 @@ from models.nets.config import TeacherConfig
 from models.nets.embedding import FeatureLayout
 from models.nets.heads import LOGIT
 from models.nets.teacher import OutputNet, build_teacher
-from trainer.config import TeacherTraining
-from trainer.devices import Devices
-from trainer.fitting import ONE_CPU, steps_per_epoch
-from trainer.teacher import base_rates, fit_net
+from trainer.training.config import TeacherTraining
+from trainer.training.devices import Devices
+from trainer.training.loop import ONE_CPU, steps_per_epoch
+from trainer.training.teacher import base_rates, fit_net
 
 VALIDATION: Final = 0.15
 """Share of the labelled rows, the newest, that the loss is watched on."""

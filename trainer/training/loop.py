@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from trainer.checkpoint import State, StateFile, named, under
-from trainer.devices import Devices
+from trainer.training.checkpoint import State, StateFile, named, under
+from trainer.training.devices import Devices
 
 ONE_CPU: Final = Devices()
 BLOCK: Final = 256

@@ -24,7 +24,7 @@ from rich.progress import Progress
 from torch import Tensor
 from xxhash import xxh3_128
 
-from models.examples import ExampleError, Examples, Paths, example_files, stream_examples
+from models.data.examples import ExampleError, Examples, Paths, example_files, stream_examples
 from models.features import FeatureSpec
 from models.tasks import TaskSet
 
@@ -127,7 +127,7 @@ def lay_out(
     Memory: some 100 bytes per row while the places are found, and one piece of 65,536 rows.
 
     Args:
-        examples: Parquet files or folders of them (see :mod:`models.examples`).
+        examples: Parquet files or folders of them (see :mod:`models.data.examples`).
         unlabelled: Further examples, whose labels are not looked at.
         spec: Feature spec that made their features.
         tasks: What is learned.

@@ -25,9 +25,9 @@ import torch
 from rich.progress import Progress
 from torch import Tensor
 
-from trainer.checkpoint import SAVE_EVERY_S, Clock, write_atomically
-from trainer.devices import Devices
-from trainer.rows import mapped
+from trainer.training.checkpoint import SAVE_EVERY_S, Clock, write_atomically
+from trainer.training.devices import Devices
+from trainer.training.rows import mapped
 
 Labels = np.memmap[Any, Any]
 

@@ -21,11 +21,11 @@ from models.nets.losses import LearnedTaskWeights, TaskWeights
 from models.nets.swag import SwagPosterior, refuse_statistics
 from models.nets.teacher import OutputNet, TeacherNet, build_teacher
 from models.nets.weight_sets import Weights, predict_moments
-from trainer.checkpoint import StateFile
-from trainer.config import TeacherTraining
-from trainer.devices import Devices
-from trainer.fitting import ONE_CPU, Stateful, cosine, run_steps, steps_per_epoch
-from trainer.rows import counts
+from trainer.training.checkpoint import StateFile
+from trainer.training.config import TeacherTraining
+from trainer.training.devices import Devices
+from trainer.training.loop import ONE_CPU, Stateful, cosine, run_steps, steps_per_epoch
+from trainer.training.rows import counts
 
 
 @dataclass(frozen=True, slots=True)

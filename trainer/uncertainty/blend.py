@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from trainer.boosting import Boosting
+from trainer.uncertainty.boosting import Boosting
 from trainer.uncertainty.method import Floats, Ids, Prediction
 
 

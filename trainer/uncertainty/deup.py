@@ -13,7 +13,7 @@ noise, both with the learned q, leaves (q - p)^2, and u = |q - p|.
 
 import numpy as np
 
-from trainer.boosting import fit_boosting
+from trainer.uncertainty.boosting import fit_boosting
 from trainer.uncertainty.lab import Lab
 from trainer.uncertainty.log_odds import logits
 from trainer.uncertainty.method import Estimator, Floats, Ids

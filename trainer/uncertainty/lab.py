@@ -16,11 +16,11 @@ from models.nets.embedding import FeatureLayout
 from models.nets.heads import LOGIT, Head
 from models.nets.teacher import OutputNet, TeacherNet, build_teacher
 from models.nets.weight_sets import predict_moments
-from trainer.boosting import Boosting, fit_boosting
-from trainer.config import TeacherTraining
-from trainer.fitting import deterministic
-from trainer.teacher import Teacher, base_rates, fit_single, fit_teacher
+from trainer.training.config import TeacherTraining
+from trainer.training.loop import deterministic
+from trainer.training.teacher import Teacher, base_rates, fit_single, fit_teacher
 from trainer.uncertainty.blend import BlendEstimator
+from trainer.uncertainty.boosting import Boosting, fit_boosting
 from trainer.uncertainty.log_odds import logits
 from trainer.uncertainty.method import Estimator, Floats, Ids, Rows
 from trainer.uncertainty.sampled import SampledEstimator

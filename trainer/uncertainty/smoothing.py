@@ -6,7 +6,7 @@ from typing import Any, Final
 import lightgbm as lgb
 import numpy as np
 
-from trainer.boosting import ENGINE
+from trainer.uncertainty.boosting import ENGINE
 from trainer.uncertainty.method import Floats, Ids
 
 ROUNDS: Final = 150

@@ -12,9 +12,9 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from models.kafka import client_options
-from stream.interceptor import OutputRecord
-from tests.bench.transport.contenders.work import COMMIT_S, Work
+from benchmarks.transport.contenders.work import COMMIT_S, Work
+from stream.intercept.interceptor import OutputRecord
+from stream.kafka.client import client_options
 
 BATCH_BYTES = 1_000_000
 

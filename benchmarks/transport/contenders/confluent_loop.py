@@ -11,7 +11,7 @@ from collections import defaultdict
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from tests.bench.transport.contenders.work import COMMIT_S, Fetched, Work
+from benchmarks.transport.contenders.work import COMMIT_S, Fetched, Work
 
 
 class Loop:

@@ -14,8 +14,8 @@ from quixstreams.kafka import Producer
 from quixstreams.models import HeadersTuples
 from quixstreams.sinks import BatchingSink, SinkBatch
 
-from stream.interceptor import Headers
-from tests.bench.transport.contenders.work import COMMIT_S, Fetched, Work
+from benchmarks.transport.contenders.work import COMMIT_S, Fetched, Work
+from stream.intercept.interceptor import Headers
 
 
 class InterceptSink(BatchingSink):

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 
 import faust
 
+from benchmarks.transport.contenders.work import COMMIT_S, Fetched, Work
 from stream.transport import chunk_topic
-from tests.bench.transport.contenders.work import COMMIT_S, Fetched, Work
 
 WITHIN_S = 0.05
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from models.settings import Settings, load_settings
-from stream.interceptor import Intercepted, Interceptor, OutputRecord
-from stream.metrics import WorkerMetrics
+from stream.intercept.interceptor import Intercepted, Interceptor, OutputRecord
+from stream.intercept.model_watcher import load_model
+from stream.metrics.worker import WorkerMetrics
 from stream.policy import Policy
-from stream.serving import load_model
 from stream.transport import FetchedRecord
 
 #: Seconds between two commits of offsets: Weir's own, and the least among the peers' defaults.

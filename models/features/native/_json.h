@@ -1,5 +1,5 @@
 /* Texts and numbers of JSON, as strictly as orjson reads them, but for halves of surrogate pairs:
- * these are marked, and what is done with them is for others to say (models/lenient_json.py).
+ * these are marked, and what is done with them is for others to say (models/features/lenient_json.py).
  *
  * The functions take where to read and return where they stopped, or NULL for what is no JSON.
  * They need no bounds: PAD bytes on either side of a document may be read, the first behind it is

@@ -1,4 +1,4 @@
-/* The plan of a scan: records of unsigned words as models/features/native.py writes them, checked
+/* The plan of a scan: records of unsigned words as models/features/scanner.py writes them, checked
  * once, so that a scan need not. */
 
 #ifndef WEIR_PLAN_H

@@ -1,5 +1,5 @@
 /* The scanner: from the bytes of bid requests to ids, without decoding them.
- * models/features/native.py makes the plan; nothing else calls this.
+ * models/features/scanner.py makes the plan; nothing else calls this.
  *
  * One pass reads a value as strictly as orjson does, follows the plan's paths and checks the rest.
  * Rows start as "missing"; only what is there is written. Whatever is unusual (no JSON, no bid

@@ -5,11 +5,11 @@ consumer, but it unpacks no batch beyond a bound, and a batch or record that can
 out as a `RefusedBatch` with its coordinates, or is left out and reported, and reading goes on.
 """
 
-from models.batches.codecs import CODECS, Unpacker, UnpackError, compress
-from models.batches.consumer import BoundedConsumer
-from models.batches.envelope import HeaderName
-from models.batches.reader import HEADER_BYTES_HELD
-from models.batches.refused import CorruptBatchError, CorruptBatches, RefusedBatch
+from stream.kafka.batches.codecs import CODECS, Unpacker, UnpackError, compress
+from stream.kafka.batches.consumer import BoundedConsumer
+from stream.kafka.batches.envelope import HeaderName
+from stream.kafka.batches.reader import HEADER_BYTES_HELD
+from stream.kafka.batches.refused import CorruptBatchError, CorruptBatches, RefusedBatch
 
 __all__ = [
     "CODECS",

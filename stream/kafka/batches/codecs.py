@@ -97,7 +97,7 @@ _UNPACK: Final[Mapping[str, Callable[[memoryview, memoryview], int]]] = {
 
 
 def compress(codec: str, payload: bytes) -> bytes:
-    """Pack records at the level that pays (``python tests/bench/compression.py``).
+    """Pack records at the level that pays (``python benchmarks/compression.py``).
 
     Args:
         codec: One of `CODECS`, not ``none``.

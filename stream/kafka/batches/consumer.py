@@ -16,11 +16,11 @@ from typing import Any, Self, cast
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer.fetcher import Fetcher, FetchResult
 
-from models.batches.codecs import Unpacker
-from models.batches.reader import Bounds, Fetched, PartitionReader, Room
-from models.batches.refused import RefusedBatch
-from models.batches.wire import RecordSet
 from models.bounds import MAX_UNPACKED_BYTES
+from stream.kafka.batches.codecs import Unpacker
+from stream.kafka.batches.reader import Bounds, Fetched, PartitionReader, Room
+from stream.kafka.batches.refused import RefusedBatch
+from stream.kafka.batches.wire import RecordSet
 
 logger = logging.getLogger(__name__)
 

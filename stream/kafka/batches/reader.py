@@ -16,10 +16,11 @@ from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.legacy_records import LegacyRecordBatch
 
-from models.batches.codecs import Unpacker, UnpackError
-from models.batches.envelope import BadRecord, longest_record, read_records, wrapped
-from models.batches.refused import CorruptBatchError, RefusedBatch
-from models.batches.wire import (
+from models.bounds import MAX_BAD_RECORDS, MAX_HEADERS
+from stream.kafka.batches.codecs import Unpacker, UnpackError
+from stream.kafka.batches.envelope import BadRecord, longest_record, read_records, wrapped
+from stream.kafka.batches.refused import CorruptBatchError, RefusedBatch
+from stream.kafka.batches.wire import (
     FORMAT,
     HEADER_BYTES,
     Header,
@@ -27,7 +28,6 @@ from models.batches.wire import (
     read_header,
     read_prefix,
 )
-from models.bounds import MAX_BAD_RECORDS, MAX_HEADERS
 
 #: A batch that unpacks to more than this may be eight million headers, of a hundred bytes in memory
 #: each. So its records are measured before they are read, and no more of them are read at a time

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models.bounds import MAX_TENURE
-from stream.policy.fleet import PartitionState
-from stream.policy.levels import ONE
+from stream.messages import PartitionState
+from stream.policy.rate.levels import ONE
 
 
 class Entry(NamedTuple):

@@ -11,13 +11,14 @@ keeps slack in proportion to the square root of its part, and their sum varies a
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from stream.policy.controller import Aim
+from stream.messages.rate_state import PartitionState
+from stream.policy.rate.controller import Aim
 
 QUANTILES: Final = 256
 """Quantiles that a summary holds at most."""
@@ -28,29 +29,6 @@ LEAST: Final = 1e-6
 """Fewer requests per second are none; they would be lost in sums with those of other partitions."""
 LARGEST: Final = 0.1
 """The most that the remainder moves a share, as a part of the passes or blocks, the rarer."""
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionState:
-    """What is known of one partition's requests in one scenario.
-
-    Attributes:
-        scenario: The scenario, or ``*``.
-        partition: Number of the partition.
-        due: Passes owed so far less passes given.
-        per_second: Requests per second; 0 where nobody has seen any lately.
-        rewards_Q: Quantiles of their owner's rewards, rising, float32 of shape (Q,).
-        worker: Who says so.
-        tenure: Number of that worker's ownership of the partition, one more than the one before.
-    """
-
-    scenario: str
-    partition: int
-    due: float
-    per_second: float
-    rewards_Q: npt.NDArray[np.float32]
-    worker: str
-    tenure: int
 
 
 class FleetView:

@@ -3,8 +3,8 @@
 Two gates in a row. The first passes the most uncertain requests directly, up to a share of *all*
 requests; the second ranks the rest by reward and passes the best, so that direct passes, passes
 by reward and exploration together make 1 - r, or, under a capacity, at most Q a second. No I/O,
-no wall clock: time is the stream's (:mod:`stream.policy.clock`), and the same requests give the
-same decisions however they are cut into calls.
+no wall clock: time is the stream's (:mod:`stream.policy.rate.clock`), and the same requests give
+the same decisions however they are cut into calls.
 """
 
 import math
@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stream.policy.capacity import Reservoir, slack_within
-from stream.policy.gate import ShareGate
-from stream.policy.levels import ONE, rankable
-from stream.policy.window import SlidingWindow
+from stream.policy.rate.capacity import Reservoir, slack_within
+from stream.policy.rate.gate import ShareGate
+from stream.policy.rate.levels import ONE, rankable
+from stream.policy.rate.window import SlidingWindow
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from stream.policy.levels import ONE, STEPS, plan_levels
-from stream.policy.table import ThresholdTable
-from stream.policy.window import SlidingWindow
+from stream.policy.rate.levels import ONE, STEPS, plan_levels
+from stream.policy.rate.threshold_table import ThresholdTable
+from stream.policy.rate.window import SlidingWindow
 
 REFRESH: Final = 128
 """Requests between two refreshes of the threshold; at the start 1, 2, 4, ... up to this."""

@@ -63,7 +63,7 @@ class Levels:
 
 @lru_cache(maxsize=256)
 def plan_levels(share: float, ranked: float, bound: float, *, everything: bool) -> Levels:
-    """The formula of :mod:`stream.policy.gate`.
+    """The formula of :mod:`stream.policy.rate.gate`.
 
     Args:
         share: q, the share that passes.

@@ -12,34 +12,15 @@ the state is p itself, clipped to its bounds, so nothing accumulates while a bou
 budget asks for ``most`` at once; time without spending raises p by at most a factor of 2.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 from models.settings import ConsumptionSettings
+from stream.messages.consumption import Spending
 
 STRIDE: Final = 2.0
 """The greatest factor by which one report moves the share that passes."""
 FLOOR: Final = 1e-4
 """A share of passes from which it can rise again where the bounds allow none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spending:
-    """A report on a budget; amounts in any currency, times in milliseconds since the epoch.
-
-    Attributes:
-        budget: What may be spent from ``start`` to ``end``.
-        spent: What was spent of it by ``ts``.
-        start: When the budget begins.
-        end: When it ends.
-        ts: When this was so.
-    """
-
-    budget: float
-    spent: float
-    start: int
-    end: int
-    ts: int
 
 
 class Pacing:

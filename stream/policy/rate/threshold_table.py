@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from stream.policy.levels import HIGHEST, LOWEST, ONE, STEPS, Levels
+from stream.policy.rate.levels import HIGHEST, LOWEST, ONE, STEPS, Levels
 
 _GOLDEN: Final = 2_654_435_769
 

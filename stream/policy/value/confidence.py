@@ -10,11 +10,11 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from models.manifest import OWN, AutoEvidence
+from models.artifact.manifest import OWN, AutoEvidence
 from models.settings import ScenarioSettings
 from models.tasks import TaskSet
 from stream.policy.errors import PolicyError
-from stream.policy.reward import weigh
+from stream.policy.value.reward import weigh
 
 PRESETS: dict[str, dict[str, str]] = {
     "auto": {},

@@ -1,7 +1,7 @@
 """Reward f (eq. 8): what a request is expected to be worth, e = f(t_1 .. t_T).
 
 Built in are a weighted sum and the expected value of the funnel; anything else is an arithmetic
-expression of the task names (see :mod:`stream.policy.expression`).
+expression of the task names (see :mod:`stream.policy.value.expression`).
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from models.tasks import TaskSet
 from stream.policy.errors import PolicyError
-from stream.policy.expression import Expression
+from stream.policy.value.expression import Expression
 
 Reward = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 """From t_NT, each task on its own population, to e_N; both float32."""

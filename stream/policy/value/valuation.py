@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from models.settings import ScenarioSettings
 from models.tasks import TaskSet
-from stream.policy.confidence import Confidence
-from stream.policy.reward import build_reward
+from stream.policy.value.confidence import Confidence
+from stream.policy.value.reward import build_reward
 
 KEYS: Final = frozenset(
     {"reward", "weights", "confidence", "kappa", "reference", "uncertainty_source"}

@@ -13,8 +13,8 @@ from typing import Any, Final
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaTimeoutError, UnknownTopicOrPartitionError
 
-from stream.transport.building import AnyEnvelopeBatch, Batch, new_batch
 from stream.transport.chunk import Record, RecordTooLargeError
+from stream.transport.output.building import AnyEnvelopeBatch, Batch, new_batch
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def pack(
         partition: Partition number, for messages.
         records: What to write, with any timestamps and headers.
         batch_bytes: Size of a batch, before it is packed.
-        codec: What packs it: one of `models.batches.CODECS`.
+        codec: What packs it: one of `stream.kafka.batches.CODECS`.
 
     Raises:
         RecordTooLargeError: If records do not fit a batch: all of them, for whoever replaces one

@@ -14,7 +14,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from aiokafka.record.util import calc_crc32c
 
-from models.batches import CODECS, compress
+from stream.kafka.batches import CODECS, compress
 
 #: What aiokafka's builder takes for the lack of a first timestamp.
 _NO_TIMESTAMP: Final = -1
@@ -34,7 +34,7 @@ class Batch(BatchBuilder):  # type: ignore[misc]
     Args:
         producer: Who sends it.
         batch_bytes: Most bytes of it, before it is packed.
-        codec: One of `models.batches.CODECS`.
+        codec: One of `stream.kafka.batches.CODECS`.
     """
 
     def __init__(self, producer: AIOKafkaProducer, batch_bytes: int, codec: str) -> None:

@@ -19,9 +19,9 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from models.errors import UserError
-from models.kafka import ask
-from stream.transport.batches import MAX_BATCH_BYTES, MIN_BATCH_BYTES
+from stream.kafka.client import ask
 from stream.transport.chunk import Record, RecordsRefusedError
+from stream.transport.output.batches import MAX_BATCH_BYTES, MIN_BATCH_BYTES
 
 logger = logging.getLogger(__name__)
 

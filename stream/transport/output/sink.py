@@ -15,15 +15,15 @@ from typing import Any, Final, NamedTuple, Protocol, Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import UnknownError, UnsupportedVersionError
 
-from stream.transport.batches import MAX_BATCH_BYTES, enqueue, pack
-from stream.transport.building import Batch
 from stream.transport.chunk import Chunk, Outputs, Record, RecordsRefusedError
 from stream.transport.incidents import Incidents
 from stream.transport.lane import Instead
-from stream.transport.outputs import OutputTopics
-from stream.transport.producing import BatchRefusedError, calm
-from stream.transport.quiet import quiet
-from stream.transport.waiting import Waiting
+from stream.transport.output.batches import MAX_BATCH_BYTES, enqueue, pack
+from stream.transport.output.building import Batch
+from stream.transport.output.outputs import OutputTopics
+from stream.transport.output.producing import BatchRefusedError, calm
+from stream.transport.output.quiet import quiet
+from stream.transport.output.waiting import Waiting
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class ChunkSink:
         client: Options of the aiokafka client: bootstrap servers and security.
         topics: Topics to write to; batches keep to the smallest ``max.message.bytes`` of them.
         max_batch_bytes: Batches keep to this, too.
-        compression: What packs batches: one of `models.batches.CODECS`.
+        compression: What packs batches: one of `stream.kafka.batches.CODECS`.
         incidents: Told of topics that are missing, and of what they refuse.
 
     The producer is idempotent (the broker drops what a retry repeats) wherever the broker gives

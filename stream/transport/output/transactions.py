@@ -13,16 +13,16 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import UnknownError, UnsupportedVersionError
 from aiokafka.producer import sender
 
-from stream.transport.batches import enqueue, pack
-from stream.transport.building import Batch
 from stream.transport.chunk import Chunk, Outputs, RecordsRefusedError
 from stream.transport.incidents import Incidents
 from stream.transport.lane import Instead, Lane, ReleasedError, all_of
-from stream.transport.outputs import OutputTopics
-from stream.transport.producing import BatchRefusedError, calm
-from stream.transport.quiet import quiet
-from stream.transport.sink import CLOSE_S, at_most
-from stream.transport.waiting import Waiting
+from stream.transport.output.batches import enqueue, pack
+from stream.transport.output.building import Batch
+from stream.transport.output.outputs import OutputTopics
+from stream.transport.output.producing import BatchRefusedError, calm
+from stream.transport.output.quiet import quiet
+from stream.transport.output.sink import CLOSE_S, at_most
+from stream.transport.output.waiting import Waiting
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class TransactionalSink:
             released before it concludes that it still owns its partition.
         transaction_timeout_s: After this the broker aborts a transaction whose worker is gone and
             whose partition nobody has taken over; until then it holds back readers.
-        compression: What packs batches: one of `models.batches.CODECS`.
+        compression: What packs batches: one of `stream.kafka.batches.CODECS`.
         incidents: Told of topics that are missing, and of what they refuse.
     """
 

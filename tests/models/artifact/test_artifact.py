@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.artifact import ArtifactError, ArtifactFault, load_artifact, write_artifact
+from models.artifact.manifest import Manifest, sha256
 from models.bounds import (
     MAX_MANIFEST_BYTES,
     MAX_OTHER_FILE_BYTES,
     MAX_SPEC_BYTES,
     MAX_STUDENT_BYTES,
 )
-from models.manifest import Manifest, sha256
 from tests.tiny_artifact import tiny_manifest
 
 Make = Callable[..., Path]

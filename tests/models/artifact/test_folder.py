@@ -9,7 +9,7 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from models.folder import (
+from models.artifact.folder import (
     MOST_STUCK,
     Deadline,
     DeadlineError,

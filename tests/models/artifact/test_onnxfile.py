@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from models.onnxfile import MOST_NODES, MOST_TENSORS, OnnxFileError, read_student
+from models.artifact.onnxfile import MOST_NODES, MOST_TENSORS, OnnxFileError, read_student
 from tests.tiny_artifact import tiny_student
 
 Change = Callable[[onnx.ModelProto], Any]

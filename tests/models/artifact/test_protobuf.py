@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.onnxfile import OnnxFileError, read_student
-from models.protobuf import Field, Kind, Message, WireError, decode, encode
+from models.artifact.onnxfile import OnnxFileError, read_student
+from models.artifact.protobuf import Field, Kind, Message, WireError, decode, encode
 from tests.tiny_artifact import tiny_student
 
 INNER = {1: Field("number", Kind.NUMBER), 16: Field("name", Kind.TEXT, bytes=300)}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from models.artifact import ArtifactError, ArtifactFault, load_artifact
-from models.registry import Registry, RegistryError
+from models.artifact.registry import Registry, RegistryError
 
 Make = Callable[..., Path]
 
@@ -107,7 +107,9 @@ def test_nothing_outside_the_registry_is_fetched(
     registry = Registry(tmp_path / "registry")
     digest = registry.manifest_sha256(registry.publish(make_artifact(), "v1"))
     shutil.copytree(tmp_path / "registry" / "v1", tmp_path / "outside")
-    monkeypatch.setattr("models.registry.fetch_artifact", lambda *_args: pytest.fail("fetched"))
+    monkeypatch.setattr(
+        "models.artifact.registry.fetch_artifact", lambda *_args: pytest.fail("fetched")
+    )
     with pytest.raises(ArtifactError) as caught:
         registry.fetch(url.format(registry=tmp_path / "registry"), digest)
     assert caught.value.code == ArtifactFault.OUTSIDE_REGISTRY

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from models.artifact import ArtifactError, ArtifactFault, load_artifact
-from models.scorer import Scorer, ScoringError
+from models.artifact.scorer import Scorer, ScoringError
 
 Make = Callable[..., Path]
 

@@ -11,10 +11,10 @@ import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from models.artifact import ArtifactError, ArtifactFault, fetch_artifact, open_artifact
+from models.artifact.trial import hold_trial, try_artifact
 from models.bounds import MAX_REQUEST_US
 from models.features import FeatureSpec
-from models.isolated import module_command
-from models.trial import hold_trial, try_artifact
+from models.process.isolated import module_command
 from tests.tiny_artifact import Make, tiny_student
 
 
@@ -211,7 +211,9 @@ def test_packages_of_the_same_name_do_not_get_in_the_way(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert hold_trial(files) > 0
-    done = subprocess.run(module_command("models.isolated"), capture_output=True, check=False)
+    done = subprocess.run(
+        module_command("models.process.isolated"), capture_output=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, b"")
 
 
@@ -236,8 +238,8 @@ def test_a_child_that_cannot_start_condemns_nobody(
 ) -> None:
     """Without a process, or with one that ends by itself, a candidate is untried, not bad."""
     folder = make_artifact()
-    monkeypatch.setattr("models.trial.module_command", lambda _module: ["/no/such/python"])
+    monkeypatch.setattr("models.artifact.trial.module_command", lambda _module: ["/no/such/python"])
     assert refusal(folder) == ArtifactFault.UNTRIED
-    monkeypatch.setattr("models.trial.module_command", lambda _module: ["/bin/false"])
+    monkeypatch.setattr("models.artifact.trial.module_command", lambda _module: ["/bin/false"])
     assert refusal(folder) == ArtifactFault.UNTRIED
     assert ArtifactFault.UNTRIED.may_pass

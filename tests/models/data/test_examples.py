@@ -5,7 +5,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.examples import ExampleError, Examples, example_schema, read_examples, stream_examples
+from models.data.examples import (
+    ExampleError,
+    Examples,
+    example_schema,
+    read_examples,
+    stream_examples,
+)
 from models.features import FeatureSpec
 from models.tasks import Task, TaskSet
 

@@ -5,7 +5,7 @@ import orjson
 import polars as pl
 import pytest
 
-from models.request_files import FileRecord, RequestFileError, is_file, read_requests
+from models.data.request_files import FileRecord, RequestFileError, is_file, read_requests
 
 BARE = b'{"id":"a","imp":[{}],"ext":{"ts":1700000000123}}'
 ENVELOPE = {"key": "k", "value": {"id": "b", "imp": [{}]}, "timestamp": 17}

@@ -13,12 +13,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from models.features import FeatureSpec
-from stream.events import MAX_DEPTH, Reject, decode, decode_many
-from stream.records import RejectCode
+from models.features.bid_request import MAX_DEPTH, Reject, decode, decode_many
+from stream.messages import RejectCode
 
 MAX = 1 << 20
 DATA = Path(
-    os.environ.get("WEIR_SHARED_DATA", Path(__file__).resolve().parents[1].parent / "shared/data")
+    os.environ.get("WEIR_SHARED_DATA", Path(__file__).resolve().parents[3].parent / "shared/data")
 )
 GOOD = b'{"id":"1","imp":[{}]}'
 

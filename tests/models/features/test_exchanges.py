@@ -11,16 +11,16 @@ import numpy as np
 import orjson
 import pytest
 
+from benchmarks.filled import FILE, filled
 from models.features import Extractor
-from models.features.native import NATIVE
+from models.features.intake import take_in
+from models.features.scanner import NATIVE
 from models.features.values import RowMemo
-from stream.intake import take_in
-from tests.bench.filled import FILE, filled
-from tests.features.arbitrary import SPECS
+from tests.models.features.arbitrary import SPECS
 
 MAX = 1 << 20
 EVENTS = (
-    Path(os.environ.get("WEIR_SHARED", Path(__file__).resolve().parents[2].parent / "shared"))
+    Path(os.environ.get("WEIR_SHARED", Path(__file__).resolve().parents[3].parent / "shared"))
     / "faults/events"
 )
 SPEC = SPECS["openrtb"]

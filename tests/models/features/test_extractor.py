@@ -23,7 +23,7 @@ from models.features import Feature, FeatureSpec
 from models.features.feature import Place
 from models.features.path import Path as Way
 from models.features.values import MEMO_ENTRIES, MEMO_TEXT, RowMemo
-from tests.features.arbitrary import EVERY_KIND, SPECS, TIMES, none, requests_for
+from tests.models.features.arbitrary import EVERY_KIND, SPECS, TIMES, none, requests_for
 
 REQUESTS: list[dict[str, Any]] = [
     {
@@ -278,7 +278,7 @@ def test_golden_ids_under_any_hash_seed(seed: str) -> None:
         input=orjson.dumps([EVERY_KIND, REQUESTS]),
         capture_output=True,
         check=True,
-        cwd=Path(__file__).resolve().parents[2],
+        cwd=Path(__file__).resolve().parents[3],
         env={**os.environ, "PYTHONHASHSEED": seed},
     )
     assert orjson.loads(ran.stdout) == GOLDEN

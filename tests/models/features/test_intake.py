@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.features import Extractor
-from models.features.native import NATIVE
-from stream.intake import TILE, take_in
-from stream.records import RejectCode
-from tests.features.arbitrary import SPECS, none
-from tests.features.test_native import stamps
-from tests.test_events import DATA, FAULTS, GOOD, real_requests
-from trainer.traffic.simulator import Simulator
+from models.features.intake import TILE, take_in
+from models.features.scanner import NATIVE
+from stream.messages import RejectCode
+from tests.models.features.arbitrary import SPECS, none
+from tests.models.features.test_bid_request import DATA, FAULTS, GOOD, real_requests
+from tests.models.features.test_scanner import stamps
+from trainer.simulation.simulator import Simulator
 
 MAX = 1 << 20
 compiled = pytest.mark.skipif(not NATIVE, reason="models.features._scan is not built")

@@ -19,11 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.features import Extractor, FeatureSpec
-from models.features.native import NATIVE
+from models.features.lenient_json import loads
 from models.features.path import INSIDE
-from models.lenient_json import loads
-from tests.features.arbitrary import JSON, SPECS, none, put, requests_for, steps_of
-from trainer.traffic.simulator import Simulator
+from models.features.scanner import NATIVE
+from tests.models.features.arbitrary import JSON, SPECS, none, put, requests_for, steps_of
+from trainer.simulation.simulator import Simulator
 
 pytestmark = pytest.mark.skipif(not NATIVE, reason="models.features._scan is not built")
 

@@ -6,12 +6,12 @@ import onnxruntime as ort
 import pytest
 import torch
 
+from models.artifact.onnxfile import OPSET, read_student
 from models.nets.config import StudentConfig, Target
 from models.nets.embedding import FeatureLayout
 from models.nets.export import ExportError, check_agreement, export_student
 from models.nets.scale import build_scale
 from models.nets.student import Student
-from models.onnxfile import OPSET, read_student
 
 TARGETS = ("mean", "log_variance", "rank", "quantile")
 

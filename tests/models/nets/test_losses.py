@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.examples import Examples
+from models.data.examples import Examples
 from models.nets.losses import TaskWeights, bce_by_task, masked_bce, poisson_deviance
 from models.tasks import Task, TaskSet
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import logs
 from models.errors import UserError
+from models.process import logs
 
 logger = logging.getLogger("tests.logs")
 FORMATS: list[logs.Format] = ["text", "json"]
@@ -124,7 +124,7 @@ def test_what_frameworks_do_at_a_start_and_an_end_is_for_verbose(verbose: bool) 
     """A worker has some thirty services; what it has to say itself is not to drown in them."""
     stream = io.StringIO()
     logs.set_up(verbose=verbose, stream=stream)
-    own = logging.getLogger("stream.worker")
+    own = logging.getLogger("stream.intercept.worker")
     for move in ("Starting...", "Stopping...", "Flush producer buffer..."):
         own.info(f"[^--InterceptWorker]: {move}")
     for name in ("faust.worker", "mode.supervisors", "aiokafka.conn"):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from models.health import Health
-from models.probes import ProbeError, memory_limit, serve
+from models.process.health import Health
+from models.process.probes import ProbeError, memory_limit, serve
 
 
 class Clock:
@@ -122,7 +122,7 @@ def test_a_missing_scanner_is_told(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where the package was built without it, a warning at the start and a metric say so."""
-    monkeypatch.setattr("models.probes.NATIVE", False)
+    monkeypatch.setattr("models.process.probes.NATIVE", False)
     port = serve(CollectorRegistry(), Health("worker", []), "127.0.0.1", 0)
     assert "the compiled scanner is missing" in caplog.text
     text = get(port, "/metrics")[1]

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from stream.broker import BrokerError, EmbeddedBroker
+from stream.brokers.embedded import BrokerError, EmbeddedBroker
 
 pytestmark = pytest.mark.broker
 
@@ -63,7 +63,7 @@ def test_a_broker_that_ends_at_start_names_its_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that ends before it serves is an error that names the log file."""
-    monkeypatch.setattr("stream.broker._binary", lambda: "/bin/false")
+    monkeypatch.setattr("stream.brokers.embedded._binary", lambda: "/bin/false")
     log = tmp_path / "deep" / "b.log"
     with pytest.raises(BrokerError, match=str(log)):
         EmbeddedBroker(log).start()
@@ -74,7 +74,7 @@ def test_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     """It outlives the thread that started it, but not a kill -9 of the process."""
     code = (
         "import threading, time; from pathlib import Path\n"
-        "from stream.broker import EmbeddedBroker\n"
+        "from stream.brokers.embedded import EmbeddedBroker\n"
         f"b = EmbeddedBroker(Path({str(tmp_path / 'b.log')!r}))\n"
         "t = threading.Thread(target=b.start); t.start(); t.join()\n"
         "time.sleep(0.5); print(b.pid, flush=True); time.sleep(60)"

@@ -11,12 +11,12 @@ from pathlib import Path
 import orjson
 import pytest
 
-from models.kafka import client_options
 from models.settings import Settings
-from stream.broker import EmbeddedBroker
-from stream.processes import ChildProcess, free_port
+from stream.brokers.children import ChildProcess, free_port
+from stream.brokers.embedded import EmbeddedBroker
+from stream.kafka.client import client_options
 from stream.transport import ChunkSink, Outgoing
-from tests.stream.test_worker import until
+from tests.stream.intercept.test_worker import until
 
 COMMANDS = {
     "worker": ["worker"],
@@ -36,9 +36,9 @@ def weir(
     folder: Path, *arguments: str, environment: dict[str, str] | None = None
 ) -> subprocess.Popen[str]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith("WEIR_")}
-    path = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), clean.get("PYTHONPATH"))))
+    path = os.pathsep.join(filter(None, (str(Path(__file__).parents[3]), clean.get("PYTHONPATH"))))
     return subprocess.Popen(
-        [sys.executable, "-m", "stream.cli", *arguments],
+        [sys.executable, "-m", "stream.cli.main", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -218,7 +218,7 @@ async def test_what_is_on_a_topic_reaches_the_log_escaped_and_bounded(
     [
         ["simulate", "--requests", "10", "--jsonl", "file/x.jsonl"],
         ["broker", "--port", "0", "--folder", "file/x"],
-        ["--bootstrap", "127.0.0.1:1", "--set", "trainer.store=file/x", "trainer"],
+        ["--bootstrap", "127.0.0.1:1", "--set", "trainer.pipeline.example_store=file/x", "trainer"],
         ["train", "--simulated", "1000", "--out", "file/x"],
     ],
     ids=" ".join,

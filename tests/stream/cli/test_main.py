@@ -5,7 +5,7 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from stream.cli import build_app
+from stream.cli.main import build_app
 
 
 def commands() -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -11,15 +11,14 @@ import numpy as np
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from models.kafka import client_options
 from models.settings import Settings
-from stream.control import POLL_RECORDS, ControlWatcher
-from stream.control_client import read_control, write_control
-from stream.control_records import write_state
-from stream.metrics import WorkerMetrics
+from stream.control.client import read_control, write_control
+from stream.control.watcher import POLL_RECORDS, ControlWatcher
+from stream.kafka.client import client_options
+from stream.messages import PartitionState, write_state
+from stream.metrics.worker import WorkerMetrics
 from stream.policy import Policy, PolicyError
-from stream.policy.fleet import PartitionState
-from tests.stream.test_control import blocked_share, publish, tiny, until, worker
+from tests.stream.control.test_watcher import blocked_share, publish, tiny, until, worker
 
 pytestmark = pytest.mark.broker
 EACH = 2_000
@@ -173,7 +172,7 @@ async def test_a_start_does_not_wait_for_a_topic_without_end(
     count = 3 * POLL_RECORDS
     changes = ((b"*", b'{"explore": %.4f}' % (n / count)) for n in range(count))
     await say_all(tiny, tiny.topics.control, changes)
-    monkeypatch.setattr("stream.control.BEGIN_S", 0.0)
+    monkeypatch.setattr("stream.control.watcher.BEGIN_S", 0.0)
     policy = Policy(tiny.policy, tiny.task_set)
     watcher = ControlWatcher(tiny, policy, WorkerMetrics())
     await watcher.start()

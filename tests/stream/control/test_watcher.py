@@ -13,20 +13,19 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from typer.testing import CliRunner
 
-from models.kafka import client_options
 from models.settings import Settings
-from stream.account import Fate
-from stream.achieved import Observed
-from stream.cli import build_app
-from stream.control_client import read_control, write_control
-from stream.control_records import read_state, write_spending
+from stream.brokers.children import ChildProcess, free_port
+from stream.cli.main import build_app
+from stream.control.client import read_control, write_control
+from stream.kafka.client import client_options
+from stream.kafka.reader import read_topic
+from stream.messages import Spending, read_state, write_spending
+from stream.metrics.scrape import WorkerSample, scrape
 from stream.policy import PolicyError
-from stream.policy.pacing import Spending
-from stream.processes import ChildProcess, free_port
-from stream.reading import read_topic
-from stream.scrape import WorkerSample, scrape
 from stream.transport import ChunkSink, Outgoing
-from stream.verify import account
+from stream.verify.account import Fate
+from stream.verify.rate import Observed
+from stream.verify.verifier import account
 from tests.tiny_artifact import TASKS, Make
 
 pytestmark = pytest.mark.broker

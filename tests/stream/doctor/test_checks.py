@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from models.connection import Server
 from models.settings import Settings
 from stream.doctor import access, local
 from stream.doctor.facts import Facts, Newest, ResourceFacts, TopicFacts
 from stream.doctor.finding import Finding, Level
 from stream.doctor.topics import all_topics
-from stream.rights import Operation, Role, rights_of
+from stream.kafka.connection import Server
+from stream.kafka.rights import Operation, Role, rights_of
 
 SETTINGS = Settings()
 TOPICS = SETTINGS.topics

@@ -1,11 +1,11 @@
 """What is gathered from the brokers, whatever lies on the topics."""
 
 import pytest
-from fetched import batch, send_raw
 
-from models.kafka import client_options
 from models.settings import Settings
 from stream.doctor.facts import newest_request
+from stream.kafka.client import client_options
+from tests.stream.kafka.batches.fetched import batch, send_raw
 
 pytestmark = pytest.mark.broker
 

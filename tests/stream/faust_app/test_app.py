@@ -16,8 +16,8 @@ SCRIPT = """
 import asyncio, logging
 from mode import Service
 from models.settings import load_settings
-from stream import app
-from stream.rights import Role
+from stream.faust_app import app
+from stream.kafka.rights import Role
 
 class NeverStops(Service):
     async def on_stop(self):
@@ -50,7 +50,7 @@ def test_a_stop_that_never_ends_is_ended(settings: Settings, tmp_path: Path) -> 
         child = subprocess.Popen(
             [sys.executable, "-c", SCRIPT],
             env={"PATH": "", **settings.environment()},
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
             stdout=out,
             stderr=out,
         )

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from models.health import Health
-from stream import vitals
+from models.process.health import Health
+from stream.faust_app import vitals
 
 
 class Now:

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from stream.pending import PROGRESS_KEY, HeldOutcomes, PendingRequest, Progress
-from stream.records import Decision, Outcome, Reason, TrainingExample
+from stream.feedback.pending import PROGRESS_KEY, HeldOutcomes, PendingRequest, Progress
+from stream.messages import Decision, Outcome, Reason, TrainingExample
 from stream.transport import Outgoing
 
 TIMES = (-1, 0, 1, 1_700_000_000_000, 2**53, 2**62, 2**63 - 1)

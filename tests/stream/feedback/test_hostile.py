@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from models.kafka import client_options
 from models.settings import Settings
-from stream.records import Outcome, TrainingExample
-from stream.topics import ensure_topics
+from stream.kafka.client import client_options
+from stream.kafka.topics import ensure_topics
+from stream.messages import Outcome, TrainingExample
 from stream.transport import ChunkSink, Outgoing
-from tests.feedback.hostile import Hostile
-from tests.feedback.test_feedback_app import (  # noqa: F401
+from tests.stream.feedback.hostile import Hostile
+from tests.stream.feedback.test_worker import (  # noqa: F401
     PARTITIONS,
     Reader,
     feedback_worker,

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.tasks import Task, TaskSet
-from stream.early_outcomes import HELD_PART
-from stream.feedback_state import JoinState
-from stream.join import FeedbackJoin
-from stream.pending import PROGRESS_KEY, PendingRequest, Progress
-from stream.records import Decision, Outcome, Reason, TrainingExample
+from stream.feedback.early_outcomes import HELD_PART
+from stream.feedback.join import FeedbackJoin
+from stream.feedback.pending import PROGRESS_KEY, PendingRequest, Progress
+from stream.feedback.table import JoinState
+from stream.messages import Decision, Outcome, Reason, TrainingExample
 
 TASKS = TaskSet(
     [
@@ -377,7 +377,7 @@ def test_under_a_budget_the_kept_have_the_labels_of_the_full_history(
 
 def test_timers_of_finished_requests_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests that are final at once leave their timers for a while, not without bound."""
-    monkeypatch.setattr("stream.join.STALE_TIMERS", 10)
+    monkeypatch.setattr("stream.feedback.join.STALE_TIMERS", 10)
     join = new_join()
     for number in range(100):
         key = b"r%d" % number

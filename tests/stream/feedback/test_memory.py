@@ -4,10 +4,10 @@ import pytest
 
 from models.features import FeatureSpec
 from models.settings import FeedbackSettings
-from stream.feedback_memory import MemoryReport
-from stream.feedback_state import JoinState
-from stream.join import FeedbackJoin
-from tests.feedback.test_join import LATENESS_S, START, TASKS, pending
+from stream.feedback.join import FeedbackJoin
+from stream.feedback.memory import MemoryReport
+from stream.feedback.table import JoinState
+from tests.stream.feedback.test_join import LATENESS_S, START, TASKS, pending
 
 
 def test_the_start_says_how_many_requests_fit(caplog: pytest.LogCaptureFixture) -> None:

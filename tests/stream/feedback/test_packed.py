@@ -7,22 +7,22 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer
-from fetched import Row, frame, payload_of, send_raw
 
-from models.batches import CODECS
-from models.kafka import client_options
 from models.settings import Settings
-from stream.reading import read_topic
-from stream.records import Decision, Outcome, TrainingExample
-from stream.topics import ensure_topics
+from stream.kafka.batches import CODECS
+from stream.kafka.client import client_options
+from stream.kafka.reader import read_topic
+from stream.kafka.topics import ensure_topics
+from stream.messages import Decision, Outcome, TrainingExample
 from stream.transport import ChunkSink, Outgoing
-from tests.feedback.test_feedback_app import (
+from tests.stream.feedback.test_worker import (
     feedback_worker,
     hasty_settings,  # noqa: F401
     passed,
     processed,
 )
-from trainer.daemon import TrainerDaemon
+from tests.stream.kafka.batches.fetched import Row, frame, payload_of, send_raw
+from trainer.pipeline.daemon import TrainerDaemon
 
 pytestmark = pytest.mark.broker
 EACH = 6
@@ -74,7 +74,7 @@ async def test_the_trainer_stores_examples_whatever_packs_them(
     codec: str,
 ) -> None:
     """A bomb before them, and one on the announcements, keep no example out of the store."""
-    settings = hasty_settings.override({"trainer.store": str(tmp_path / "store")})
+    settings = hasty_settings.override({"trainer.pipeline.example_store": str(tmp_path / "store")})
     topics, client = settings.topics, client_options(settings.kafka)
     await ensure_topics(settings.kafka, topics)
     for topic in (topics.examples, topics.models):

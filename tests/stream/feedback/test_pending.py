@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import bounds
-from stream.pending import (
+from stream.feedback.pending import (
     PROGRESS_KEY,
     HeldOutcomes,
     PendingRequest,
@@ -17,7 +17,7 @@ from stream.pending import (
     time_of,
     with_status,
 )
-from stream.records import Decision, Reason, RecordError
+from stream.messages import Decision, Reason, RecordError
 
 TIMES = st.integers(0, bounds.MAX_TIME_MS)
 FINITE = st.floats(allow_nan=False, allow_infinity=False)

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from models.features import FeatureSpec
-from models.refusals import Refusals
-from stream.join import FeedbackJoin
-from stream.pending import PROGRESS_KEY, REQUEST_KIND, PendingRequest
-from stream.records import Decision, Outcome, Reason
-from stream.rekey import Rekeyed, Rekeyer
+from stream.feedback.join import FeedbackJoin
+from stream.feedback.pending import PROGRESS_KEY, REQUEST_KIND, PendingRequest
+from stream.feedback.rekey import Rekeyed, Rekeyer
+from stream.messages import Decision, Outcome, Reason
+from stream.messages.refusals import Refusals
 from stream.transport import Chunk, Outgoing
-from tests.feedback.test_join import LATENESS_S, TASKS
+from tests.stream.feedback.test_join import LATENESS_S, TASKS
 
 SPEC = FeatureSpec.load("openrtb")
 DECISION = Decision("m1", 0.25, 0.5, Reason.SCORE, 1.0, 3)

@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.stream_time import QUORUM, WITNESSES, StreamTime
+from stream.feedback.stream_time import QUORUM, WITNESSES, StreamTime
 
 START = 1_700_000_000_000
 DAY_MS = 86_400_000

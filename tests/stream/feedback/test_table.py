@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client import CollectorRegistry
 
-from models.refusals import Refusals
-from stream.feedback_state import JoinState, PartitionedStore
-from stream.join import FeedbackJoin
-from stream.pending import PROGRESS_KEY
-from tests.feedback.test_join import LATENESS_S, START, TASKS, new_join, newest, pending
+from stream.feedback.join import FeedbackJoin
+from stream.feedback.pending import PROGRESS_KEY
+from stream.feedback.table import JoinState, PartitionedStore
+from stream.messages.refusals import Refusals
+from tests.stream.feedback.test_join import LATENESS_S, START, TASKS, new_join, newest, pending
 
 
 @dataclass

@@ -5,7 +5,7 @@ import heapq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.timers import Timers
+from stream.feedback.timers import Timers
 
 STEPS = st.lists(
     st.one_of(

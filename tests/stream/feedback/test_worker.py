@@ -18,14 +18,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from models.features import FeatureSpec
-from models.kafka import client_options
 from models.settings import Settings, TopicSettings, load_settings
-from stream.broker import EmbeddedBroker
-from stream.feedback import joins_partitions
-from stream.processes import ChildProcess
-from stream.records import Decision, Outcome, Reason, TrainingExample
-from stream.rights import changelog
-from stream.topics import TopicError, ensure_topics
+from stream.brokers.children import ChildProcess
+from stream.brokers.embedded import EmbeddedBroker
+from stream.feedback.worker import joins_partitions
+from stream.kafka.client import client_options
+from stream.kafka.rights import changelog
+from stream.kafka.topics import TopicError, ensure_topics
+from stream.messages import Decision, Outcome, Reason, TrainingExample
 from stream.transport import ChunkSink, Outgoing
 from tests.conftest import connection
 from tests.tiny_artifact import Make
@@ -35,8 +35,8 @@ PARTITIONS = 2
 WORKER = """
 from models.features import FeatureSpec
 from models.settings import load_settings
-from stream.app import run_app
-from stream.feedback import FeedbackApp
+from stream.faust_app.app import run_app
+from stream.feedback.worker import FeedbackApp
 run_app(FeedbackApp(load_settings(), FeatureSpec.load("openrtb")))
 """
 
@@ -50,7 +50,7 @@ def feedback_worker(settings: Settings, log: Path) -> Iterator[subprocess.Popen[
         process = subprocess.Popen(
             [sys.executable, "-c", WORKER],
             env=os.environ | flat,
-            cwd=Path(__file__).resolve().parents[2],
+            cwd=Path(__file__).resolve().parents[3],
             stdout=out,
             stderr=out,
         )

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from models.artifact import ArtifactFault
 from models.bounds import MAX_ANNOUNCEMENTS, RETRY_S
-from stream.candidates import Candidate, Candidates
-from stream.records import ModelAnnouncement
+from stream.intercept.candidates import Candidate, Candidates
+from stream.messages import ModelAnnouncement
 
 
 def announced(number: int) -> Candidate:

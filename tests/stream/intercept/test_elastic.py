@@ -9,18 +9,17 @@ from pathlib import Path
 import orjson
 import pytest
 
-from models.kafka import client_options
 from models.settings import Settings
-from stream.account import Account, Fate, FaultKind
-from stream.achieved import Observed, achieved_rate, worst_window_error
-from stream.control_records import read_state
-from stream.processes import ChildProcess
-from stream.reading import read_topic
-from stream.records import SEQUENCE_HEADER
+from stream.brokers.children import ChildProcess
+from stream.kafka.client import client_options
+from stream.kafka.reader import read_topic
+from stream.messages import SEQUENCE_HEADER, read_state
 from stream.transport import ChunkSink, Outgoing
-from stream.verify import account
-from tests.stream.test_control import DEADLINE_S, sample_of, until, worker
-from tests.stream.test_control import tiny as same_traffic  # noqa: F401
+from stream.verify.account import Account, Fate, FaultKind
+from stream.verify.rate import Observed, achieved_rate, worst_window_error
+from stream.verify.verifier import account
+from tests.stream.control.test_watcher import DEADLINE_S, sample_of, until, worker
+from tests.stream.control.test_watcher import tiny as same_traffic  # noqa: F401
 
 pytestmark = pytest.mark.broker
 

@@ -7,22 +7,22 @@ from pathlib import Path
 
 import pytest
 from aiokafka import ConsumerRecord
-from fetched import Row, batch, frame, payload_of, row_of, send_raw
 
-from models.batches import CODECS
-from models.kafka import client_options
 from models.settings import Settings
-from stream.account import Fate, FaultKind
-from stream.reading import read_topic
+from stream.kafka.batches import CODECS
+from stream.kafka.client import client_options
+from stream.kafka.reader import read_topic
 from stream.transport import ChunkSink, Outgoing
-from stream.verify import account
-from tests.stream.test_worker import (
+from stream.verify.account import Fate, FaultKind
+from stream.verify.verifier import account
+from tests.stream.intercept.test_worker import (
     publish,
     tiny_settings,  # noqa: F401
     until,
     value,
     worker,
 )
+from tests.stream.kafka.batches.fetched import Row, batch, frame, payload_of, row_of, send_raw
 from tests.tiny_artifact import Make
 
 pytestmark = pytest.mark.broker

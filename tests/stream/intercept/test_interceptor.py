@@ -13,14 +13,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from models.artifact import load_artifact
+from models.artifact.scorer import ScoringError
 from models.features import FeatureSpec
-from models.scorer import ScoringError
 from models.settings import PolicySettings
 from models.tasks import TaskSet
-from stream.interceptor import Headers, Intercepted, Interceptor, LoadedModel, Record
-from stream.metrics import WorkerMetrics
+from stream.intercept.interceptor import Headers, Intercepted, Interceptor, LoadedModel, Record
+from stream.messages import Decision, Reason
+from stream.metrics.worker import WorkerMetrics
 from stream.policy import Policy
-from stream.records import Decision, Reason
 from tests.tiny_artifact import SPEC_TEXT, TASKS, Make, tiny_student
 
 LIMIT = 2000

@@ -17,16 +17,16 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from models.artifact import Artifact, ArtifactError, ArtifactFiles, open_artifact
-from models.kafka import client_options
-from models.registry import Registry
-from models.scorer import ScoringError
+from models.artifact.registry import Registry
+from models.artifact.scorer import ScoringError
 from models.settings import Settings
 from models.tasks import TaskSet
-from stream.candidates import Candidate
-from stream.interceptor import LoadedModel
-from stream.metrics import WorkerMetrics
-from stream.records import ModelAnnouncement, RecordError
-from stream.serving import ModelWatcher, load_candidate, load_model
+from stream.intercept.candidates import Candidate
+from stream.intercept.interceptor import LoadedModel
+from stream.intercept.model_watcher import ModelWatcher, load_candidate, load_model
+from stream.kafka.client import client_options
+from stream.messages import ModelAnnouncement, RecordError
+from stream.metrics.worker import WorkerMetrics
 from tests.tiny_artifact import TASKS, Make, tiny_student
 
 DEADLINE_S = 60.0
@@ -255,7 +255,7 @@ async def test_a_hanging_registry_does_not_hold_up_the_end(
             hang.wait()
             raise AssertionError
 
-        monkeypatch.setattr("stream.serving.load_candidate", load)
+        monkeypatch.setattr("stream.intercept.model_watcher.load_candidate", load)
         await send(settings, publish(settings, make_artifact("one", version="v1"), "v1"))
         await until(begun.is_set)
         stopping = time.monotonic()
@@ -274,7 +274,7 @@ def test_an_error_of_any_kind_is_that_candidates(
     def load(*_arguments: object) -> LoadedModel:
         raise ZeroDivisionError("x" * 10_000)
 
-    monkeypatch.setattr("stream.serving.load_candidate", load)
+    monkeypatch.setattr("stream.intercept.model_watcher.load_candidate", load)
     asyncio.run(watched.watcher._try(Candidate("anywhere")))
     assert watched.installed == []
     assert watched.count("weir_model_refusals_total", code="untried") == 1
@@ -340,7 +340,7 @@ def test_nothing_of_a_bad_artifact_runs_in_this_process(
         opened.append(files.url)
         return open_artifact(files)
 
-    monkeypatch.setattr("stream.serving.open_artifact", watch)
+    monkeypatch.setattr("stream.intercept.model_watcher.open_artifact", watch)
     settings = Settings(tasks=TASKS, policy={"weights": {"click": 1.0}})
     bad = make_artifact("bad", onnx_bytes=tiny_student(poison=5).SerializeToString())
     with pytest.raises(ArtifactError, match="bad-model"):

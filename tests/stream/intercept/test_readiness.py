@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from models.kafka import client_options
 from models.settings import Settings
-from stream.broker import EmbeddedBroker
-from stream.processes import ChildProcess, free_port
-from stream.topics import ensure_topics
+from stream.brokers.children import ChildProcess, free_port
+from stream.brokers.embedded import EmbeddedBroker
+from stream.kafka.client import client_options
+from stream.kafka.topics import ensure_topics
 from stream.transport import ChunkSink, Outgoing
 
 pytestmark = pytest.mark.broker
@@ -74,7 +74,7 @@ async def test_ready_with_partitions_and_a_model_while_the_broker_answers(tmp_pa
         await ensure_topics(settings.kafka, settings.topics)
         async with process(settings, tmp_path, "worker") as (child, port):
             await until(child, port, 503, "model: none serves: everything passes\n")
-            (tmp_path / "nothing").symlink_to(Path("models/pretrained/openrtb").resolve())
+            (tmp_path / "nothing").symlink_to(Path("models/artifact/pretrained/openrtb").resolve())
             await until(child, port, 200, "ready")
             assert ask(port, "/live") == (200, "live\n")
             assert ask(port, "/anything")[0] == 404

@@ -12,18 +12,18 @@ import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from models.artifact.registry import Registry
 from models.features import FeatureSpec
-from models.kafka import client_options
-from models.registry import Registry
 from models.settings import Settings
-from stream.account import Account, Fate, FaultKind
-from stream.achieved import Observed, achieved_rate
-from stream.processes import ChildProcess, free_port
-from stream.reading import read_topic
-from stream.records import ModelAnnouncement
-from stream.scrape import WorkerSample, scrape
+from stream.brokers.children import ChildProcess, free_port
+from stream.kafka.client import client_options
+from stream.kafka.reader import read_topic
+from stream.messages import ModelAnnouncement
+from stream.metrics.scrape import WorkerSample, scrape
 from stream.transport import ChunkSink, Outgoing
-from stream.verify import account
+from stream.verify.account import Account, Fate, FaultKind
+from stream.verify.rate import Observed, achieved_rate
+from stream.verify.verifier import account
 from tests.tiny_artifact import TASKS, Make, tiny_student
 
 pytestmark = pytest.mark.broker

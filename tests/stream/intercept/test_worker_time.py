@@ -7,10 +7,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from models.kafka import client_options
 from models.settings import Settings
+from stream.kafka.client import client_options
 from stream.transport import ChunkSink, Outgoing
-from tests.stream.test_control import blocked_share, tiny, until, worker
+from tests.stream.control.test_watcher import blocked_share, tiny, until, worker
 
 __all__ = ["tiny"]
 

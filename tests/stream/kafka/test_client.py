@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaError, NodeNotReadyError, TopicAuthorizationFailedError
 
-from models import kafka
-from models.kafka import ask, client_options
 from models.settings import Settings
+from stream.kafka import client
+from stream.kafka.client import ask, client_options
 
 pytestmark = pytest.mark.broker
 
@@ -17,7 +17,7 @@ async def test_asks_again_while_a_node_is_away(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer that comes at the third asking is an answer; a refusal is final."""
-    monkeypatch.setattr(kafka, "PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(client, "PAUSES_S", (0.0, 0.0))
     options, asked = client_options(settings.kafka), 0
 
     async def question(away: int, error: type[KafkaError]) -> Any:

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 from aiokafka import conn
 
-from models import connection
-from models.connection import ConnectionFaultError, reach, try_server
-from models.kafka import client_options
-from models.oauth import TokenError, token_provider
 from models.settings import KafkaSettings, SettingsError
-from stream.broker import EmbeddedBroker
-from stream.kafka_certificates import Authority
-from stream.processes import free_port
+from stream.brokers.certificates import Authority
+from stream.brokers.children import free_port
+from stream.brokers.embedded import EmbeddedBroker
+from stream.kafka import connection
+from stream.kafka.client import client_options
+from stream.kafka.connection import ConnectionFaultError, reach, try_server
+from stream.kafka.oauth import TokenError, token_provider
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
 
@@ -239,7 +239,7 @@ async def test_a_command_that_gives_no_token(
     monkeypatch: pytest.MonkeyPatch, code: str, told: str
 ) -> None:
     """An error that names the setting, and nothing that was printed."""
-    monkeypatch.setattr("models.oauth.TOKEN_S", 0.5 if "sleep" in code else 60.0)
+    monkeypatch.setattr("stream.kafka.oauth.TOKEN_S", 0.5 if "sleep" in code else 60.0)
     with pytest.raises(TokenError) as error:
         await token_provider(command(code)).token()
     assert told in str(error.value)

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from models.health import Health
-from models.kafka import client_options
+from models.process.health import Health
 from models.settings import Settings, TopicSettings
-from stream.broker import EmbeddedBroker
-from stream.group_watch import BROKER, GroupMetrics, GroupWatch, lag
-from stream.topics import ensure_topics
+from stream.brokers.embedded import EmbeddedBroker
+from stream.kafka.client import client_options
+from stream.kafka.group_watch import BROKER, GroupMetrics, GroupWatch, lag
+from stream.kafka.topics import ensure_topics
 from stream.transport import ChunkSink, Outgoing
 
 offsets = st.integers(0, 100)
@@ -74,7 +74,7 @@ async def test_brokers_that_stand_still_are_away(
     unique: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Frozen, they make the process unready, and ready again when they go on; lag stays shown."""
-    monkeypatch.setattr("stream.group_watch.ANSWER_S", 2.0)
+    monkeypatch.setattr("stream.kafka.group_watch.ANSWER_S", 2.0)
     with EmbeddedBroker(tmp_path / "broker.log") as broker:
         settings = Settings().override({"kafka.bootstrap": broker.bootstrap})
         await ensure_topics(settings.kafka, TopicSettings())

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from models.kafka import client_options
 from models.settings import Settings
-from stream.offsets import OffsetError, moment_ms, reset, show
+from stream.kafka.client import client_options
+from stream.kafka.offsets import OffsetError, moment_ms, reset, show
 from stream.transport import ChunkSink, Outgoing
 
 pytestmark = pytest.mark.broker

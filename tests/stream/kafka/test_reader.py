@@ -3,14 +3,14 @@
 import gzip
 
 import pytest
-from fetched import Row, batch, frame, payload_of, row_of, send_raw
 
-from models.batches import CODECS, RefusedBatch
-from models.kafka import client_options
 from models.settings import Settings
-from stream.reading import TopicReader, read_topic
-from stream.records import sequence_number
-from stream.topics import TopicError
+from stream.kafka.batches import CODECS, RefusedBatch
+from stream.kafka.client import client_options
+from stream.kafka.reader import TopicReader, read_topic
+from stream.kafka.topics import TopicError
+from stream.messages import sequence_number
+from tests.stream.kafka.batches.fetched import Row, batch, frame, payload_of, row_of, send_raw
 
 pytestmark = pytest.mark.broker
 ROWS: list[Row] = [(5, b"k", b"%d" % n, [(b"\xff", None)]) for n in range(10)]

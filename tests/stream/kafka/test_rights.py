@@ -12,11 +12,11 @@ from aiokafka.errors import (
     TransactionalIdAuthorizationFailed,
 )
 
-from models.connection import ConnectionFaultError
 from models.errors import UserError
 from models.settings import Settings
-from stream.faults import explain
-from stream.rights import Role, explain_refusal, rights_of
+from stream.kafka.connection import ConnectionFaultError
+from stream.kafka.faults import explain
+from stream.kafka.rights import Role, explain_refusal, rights_of
 
 SETTINGS = Settings().override(
     {
@@ -38,7 +38,7 @@ ROW = re.compile(r"^\| (`weir [^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.M
 
 def test_security_md_shows_the_table() -> None:
     """Each right of each role, no more and no fewer."""
-    text = (Path(__file__).parents[2] / "SECURITY.md").read_text()
+    text = (Path(__file__).parents[3] / "SECURITY.md").read_text()
     shown = {
         (process, kind.split()[0].removesuffix("s"), name.strip("` "), operations)
         for process, kind, names, operations in ROW.findall(text)

@@ -6,8 +6,8 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from models.settings import KafkaSettings, TopicSettings
-from stream.broker import EmbeddedBroker
-from stream.topics import TopicError, ensure_topics
+from stream.brokers.embedded import EmbeddedBroker
+from stream.kafka.topics import TopicError, ensure_topics
 
 pytestmark = pytest.mark.broker
 

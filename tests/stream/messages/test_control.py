@@ -4,7 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import bounds
-from stream.control_records import (
+from stream.messages import (
+    PartitionState,
+    RecordError,
+    Spending,
     read_change,
     read_scenario,
     read_spending,
@@ -13,9 +16,6 @@ from stream.control_records import (
     write_spending,
     write_state,
 )
-from stream.policy.fleet import PartitionState
-from stream.policy.pacing import Spending
-from stream.records import RecordError
 
 NAN = b'{"rewards":"AADAfw==","due":1,"per_second":1,"worker":"w","tenure":1}'
 

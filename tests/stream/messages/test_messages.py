@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import bounds
-from models.manifest import VERSION_PATTERN
-from stream.records import (
+from models.artifact.manifest import VERSION_PATTERN
+from stream.messages import (
     Decision,
     ModelAnnouncement,
     Outcome,

@@ -4,7 +4,7 @@ from typing import NamedTuple
 import pytest
 from prometheus_client import CollectorRegistry
 
-from models.refusals import LINES_PER_MINUTE, LONGEST_REASON, Refusals
+from stream.messages.refusals import LINES_PER_MINUTE, LONGEST_REASON, Refusals
 
 
 class Record(NamedTuple):

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from models.health import Health
-from models.probes import serve
-from stream.metrics import ServingModel, WorkerMetrics
-from stream.records import Reason, RejectCode
-from stream.scrape import WorkerSample, merge, scrape
+from models.process.health import Health
+from models.process.probes import serve
+from stream.messages import Reason, RejectCode
+from stream.metrics.scrape import WorkerSample, merge, scrape
+from stream.metrics.worker import ServingModel, WorkerMetrics
 
 
 async def test_a_worker_is_read_through_its_endpoint() -> None:

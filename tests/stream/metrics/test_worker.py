@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram
 
-from stream.histogram import ArrayHistogram
-from stream.metrics import ServingModel, WorkerMetrics
+from stream.metrics.histogram import ArrayHistogram
+from stream.metrics.worker import ServingModel, WorkerMetrics
 
 BOUNDS = (0.1, 0.5, 1.0)
 

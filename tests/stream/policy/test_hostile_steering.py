@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 from models import bounds
 from models.settings import PolicySettings, ScenarioSettings
 from models.tasks import DEFAULT_TASKS
-from stream.control_records import (
+from stream.messages import (
+    PartitionState,
+    Spending,
     read_change,
     read_scenario,
     read_spending,
     read_state,
     write_state,
 )
-from stream.parsing import RecordError
+from stream.messages.parsing import RecordError
 from stream.policy import Policy, PolicyError
-from stream.policy.fleet import PartitionState
-from stream.policy.pacing import Spending
-from stream.policy.scenarios import scenario_row
+from stream.policy.scenario_index import scenario_row
 
 NAMES = ("*", "a", "b", "c")
 COUNT = 40
@@ -227,7 +227,7 @@ def test_a_long_sum_is_evaluated() -> None:
 
 def test_scenarios_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """One scenario too many is refused with the fix; one that has a name can still be changed."""
-    monkeypatch.setattr("stream.policy.steering.MAX_SCENARIOS", 5)
+    monkeypatch.setattr("stream.policy.settings_in_force.MAX_SCENARIOS", 5)
     policy = Policy(PolicySettings(scenario_path="app.id"), DEFAULT_TASKS)
     for number in range(5):
         policy.steer(f"s{number}", {"rate": 0.1})

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.manifest import AutoEvidence
+from models.artifact.manifest import AutoEvidence
 from models.settings import PolicySettings, WindowSettings
 from models.tasks import DEFAULT_TASKS
+from stream.messages import Reason
 from stream.policy import Decisions, Policy
-from stream.policy.confidence import follow
 from stream.policy.exploration import draw
-from stream.records import Reason
+from stream.policy.value.confidence import follow
 
 COUNT = 4000
 GENERATOR = np.random.default_rng(11)

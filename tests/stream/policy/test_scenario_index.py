@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 from models.features import Extractor
 from models.settings import PolicySettings
 from models.tasks import DEFAULT_TASKS
+from stream.messages import Reason, Spending
 from stream.policy import Decisions, Policy, PolicyError
-from stream.policy.clock import StreamClock
-from stream.policy.pacing import Spending
-from stream.policy.scenarios import ScenarioIndex, scenario_feature
-from stream.records import Reason
-from tests.features.arbitrary import none
+from stream.policy.rate.clock import StreamClock
+from stream.policy.scenario_index import ScenarioIndex, scenario_feature
+from tests.models.features.arbitrary import none
 
 COUNT = 4000
 NAMES = ("strict", "capped", "paced", "explored")

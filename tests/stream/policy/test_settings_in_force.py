@@ -5,7 +5,7 @@ import pytest
 from models.settings import PolicySettings
 from models.tasks import DEFAULT_TASKS
 from stream.policy import PolicyError
-from stream.policy.steering import Steering, overlay
+from stream.policy.settings_in_force import Steering, overlay
 
 FILE = PolicySettings(
     rate=0.6, scenario_path="site.id", scenarios={"filed": {"rate": 0.8, "weights": {"deal": 9.0}}}

@@ -11,13 +11,13 @@ from aiokafka import AIOKafkaProducer
 from polars.testing import assert_frame_equal
 from sklearn.metrics import roc_auc_score
 
-from models.kafka import client_options
 from models.settings import Settings
 from models.tasks import Task, TaskSet
-from stream.decisions import DecisionFolderError, DecisionWriter
-from stream.judgement import OutcomeError, judge, outcome_frame, read_outcomes
-from stream.records import SEQUENCE_HEADER
-from stream.replay import ReplayError, ReplayOptions, moment_ms, run_replay
+from stream.kafka.client import client_options
+from stream.messages import SEQUENCE_HEADER
+from stream.replay.decision_writer import DecisionFolderError, DecisionWriter
+from stream.replay.evaluation import OutcomeError, judge, outcome_frame, read_outcomes
+from stream.replay.replay import ReplayError, ReplayOptions, moment_ms, run_replay
 from stream.transport import ChunkSink, Outgoing
 from tests.tiny_artifact import TASKS, Make
 
@@ -169,7 +169,7 @@ def test_faults_are_named(tmp_path: Path) -> None:
         DecisionWriter(tmp_path, TaskSet(TASKS))
 
 
-FAULTS = Path(__file__).resolve().parents[2] / "../shared/faults/events"
+FAULTS = Path(__file__).resolve().parents[3] / "../shared/faults/events"
 
 
 def stamped(path: Path, times: list[Any], body: str = "timestamp") -> Path:

@@ -12,13 +12,22 @@ from typing import Any
 
 import faust
 import pytest
-from apps import add_agent, committed, create, new_app, numbered, running, until, write
 from faust.types import TP
 
-from models.batches import HEADER_BYTES_HELD
-from stream.broker import EmbeddedBroker
+from stream.brokers.embedded import EmbeddedBroker
+from stream.kafka.batches import HEADER_BYTES_HELD
 from stream.transport import Chunk, Outgoing, consumer_lag
 from stream.transport.driver import CHUNKS_IN_FLIGHT
+from tests.stream.transport.apps import (
+    add_agent,
+    committed,
+    create,
+    new_app,
+    numbered,
+    running,
+    until,
+    write,
+)
 
 pytestmark = pytest.mark.broker
 
@@ -145,7 +154,7 @@ async def test_a_slow_agent_slows_the_fetch(broker: EmbeddedBroker, unique: Uniq
 RAISING = """
 import sys, faust
 sys.path.insert(0, {folder!r})
-from apps import add_agent, new_app
+from tests.stream.transport.apps import add_agent, new_app
 
 app = new_app({bootstrap!r}, {group!r})
 seen = 0
@@ -172,7 +181,7 @@ async def test_an_agent_that_raises_stops_the_process_and_commits_nothing_of_it(
     program = tmp_path / "app.py"
     program.write_text(
         RAISING.format(
-            folder=str(Path(__file__).parent),
+            folder=str(Path(__file__).parents[3]),
             bootstrap=broker.bootstrap,
             group=group,
             topic=topic,

@@ -1,6 +1,6 @@
 """What waits for a known cause is told as long as it does."""
 
-from models.batches import CorruptBatchError
+from stream.kafka.batches import CorruptBatchError
 from stream.transport.incidents import Incidents
 
 

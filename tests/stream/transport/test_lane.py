@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from stream.transport.chunk import Outputs, RecordsRefusedError, RecordTooLargeError
 from stream.transport.lane import TRANSITIONS, Lane, LaneError, LaneState, ReleasedError
-from stream.transport.sink import Outgoing
+from stream.transport.output.sink import Outgoing
 
 END = 12  # offsets of the modelled partition
 LIMIT = 10  # bytes of a value

@@ -4,9 +4,8 @@ from typing import Any
 
 import faust
 import pytest
-from apps import committed, create, new_app, numbered, running, until, write
 
-from stream.broker import EmbeddedBroker
+from stream.brokers.embedded import EmbeddedBroker
 from stream.transport import (
     Chunk,
     Instead,
@@ -19,6 +18,7 @@ from stream.transport import (
     relay,
 )
 from stream.transport.driver import CHUNKS_IN_FLIGHT
+from tests.stream.transport.apps import committed, create, new_app, numbered, running, until, write
 
 pytestmark = pytest.mark.broker
 Transform = Callable[[Sequence[Chunk]], Awaitable[Sequence[Outputs]]]

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 
 import pytest
 from aiokafka.errors import KafkaConnectionError
-from apps import add_agent, create, new_app, numbered, running, until, write
 
-from stream.broker import EmbeddedBroker
+from stream.brokers.embedded import EmbeddedBroker
 from stream.transport import Chunk, ChunkSink, attach, idle_partitions, joined
 from stream.transport.stalls import StallWatch
+from tests.stream.transport.apps import add_agent, create, new_app, numbered, running, until, write
 
 Unique = Callable[[str], str]
 

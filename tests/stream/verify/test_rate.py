@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from stream.account import Fate
-from stream.achieved import Observed, achieved_rate, worst_window_error
-from stream.records import SEQUENCE_HEADER, Decision, Reason
-from tests.stream.test_verify import record
+from stream.messages import SEQUENCE_HEADER, Decision, Reason
+from stream.verify.account import Fate
+from stream.verify.rate import Observed, achieved_rate, worst_window_error
+from tests.stream.verify.test_verifier import record
 
 
 def test_worst_window_is_taken_over_every_window() -> None:

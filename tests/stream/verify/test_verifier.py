@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.settings import Settings
-from stream.account import Account, Fate, Fault, FaultKind
-from stream.records import Decision, Reason
-from stream.verify import Verifier, account
+from stream.messages import Decision, Reason
+from stream.verify.account import Account, Fate, Fault, FaultKind
+from stream.verify.verifier import Verifier, account
 
 OUTPUTS = {Fate.PASSED: "passed", Fate.BLOCKED: "blocked", Fate.REJECTED: "rejected"}
 Headers = Sequence[tuple[str, bytes]]

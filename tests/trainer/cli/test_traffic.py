@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from models.settings import Settings
-from trainer.traffic.commands import register
+from trainer.cli.traffic import register
 
 
 def weir(settings: Settings, *arguments: str) -> Result:

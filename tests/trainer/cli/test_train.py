@@ -7,12 +7,12 @@ import pytest
 from typer.testing import CliRunner
 
 from models.artifact import load_artifact
+from models.artifact.scorer import Scorer
+from models.data.examples import example_schema
 from models.errors import UserError
-from models.examples import example_schema
-from models.scorer import Scorer
 from models.settings import SettingsError
 from models.tasks import DEFAULT_TASKS
-from stream.cli import build_app
+from stream.cli.main import build_app
 
 
 def test_a_quick_run_on_simulated_traffic_gives_an_artifact(tmp_path: Path) -> None:
@@ -82,5 +82,7 @@ def test_bad_examples_end_the_command_with_their_fault(tmp_path: Path) -> None:
 
 def test_the_command_line_does_not_import_torch() -> None:
     """Other commands never pay for what training needs."""
-    code = "import sys, stream.cli; stream.cli.build_app(); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, stream.cli.main; stream.cli.main.build_app(); sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

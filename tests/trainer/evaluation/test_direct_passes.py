@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from models.tasks import Task, TaskSet
-from trainer.auto import judge_direct_passes
+from trainer.evaluation.direct_passes import judge_direct_passes
 
 TASKS = TaskSet([Task(name="click", window_s=1), Task(name="deal", window_s=1)])
 WEIGHTS = {"click": 1.0, "deal": 10.0}

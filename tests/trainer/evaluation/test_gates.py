@@ -1,8 +1,8 @@
 import pytest
 
-from models.manifest import TaskMetrics
-from trainer.evaluate import Evaluation
-from trainer.gates import Gate, GateLimits, verdict
+from models.artifact.manifest import TaskMetrics
+from trainer.evaluation.gates import Gate, GateLimits, verdict
+from trainer.evaluation.metrics import Evaluation
 
 
 def evaluation(agreement: float = 1e-7, **changes: float | None) -> Evaluation:

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 
 from models.tasks import Task, TaskSet
-from trainer.evaluate import calibration_bins, calibration_error, evaluate, spearman, task_metrics
+from trainer.evaluation.metrics import (
+    calibration_bins,
+    calibration_error,
+    evaluate,
+    spearman,
+    task_metrics,
+)
 
 TASKS = TaskSet([Task(name="click", window_s=1), Task(name="deal", window_s=1)])
 

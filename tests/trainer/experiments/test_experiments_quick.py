@@ -6,9 +6,9 @@ from xml.etree import ElementTree as ET
 import pytest
 from typer.testing import CliRunner
 
-from stream.cli import build_app
+from stream.cli.main import build_app
 from trainer.experiments.data import SETTINGS
-from trainer.experiments.report import Report
+from trainer.experiments.report.report import Report
 from trainer.uncertainty import METHODS
 
 pytestmark = pytest.mark.timeout(900)

@@ -4,14 +4,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.examples import example_schema
+from models.data.examples import example_schema
 from models.features import FeatureSpec
 from models.tasks import DEFAULT_TASKS
 from trainer.experiments.data import SETTINGS, Part, Score, Sizes, World
 from trainer.experiments.simulated import SimulatedSource
 from trainer.experiments.stores import StoreSource
-from trainer.traffic.funnel import FunnelShape
-from trainer.traffic.simulator import Simulator
+from trainer.simulation.funnel import FunnelShape
+from trainer.simulation.simulator import Simulator
 
 SPEC = FeatureSpec.load("openrtb")
 SIZES = Sizes(train=600, small=200, unlabelled=100, valid=100, test=400)

@@ -6,11 +6,11 @@ import pytest
 from typer.testing import CliRunner
 
 from models.artifact import load_artifact
-from models.examples import ExampleError, Examples, read_examples
+from models.data.examples import ExampleError, Examples, read_examples
 from models.features import FeatureSpec
 from models.tasks import Task, TaskSet
-from stream.cli import build_app
-from trainer.tables import csv_examples, write_csv_examples
+from stream.cli.main import build_app
+from trainer.pipeline.csv_examples import csv_examples, write_csv_examples
 
 SPEC_TEXT = """
 [[feature]]

@@ -18,22 +18,22 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from models.artifact import load_artifact
+from models.artifact.registry import Registry
 from models.features import FeatureSpec
-from models.registry import Registry
 from models.settings import Settings, TopicSettings, load_settings
 from models.tasks import Task, TaskSet
-from stream.broker import EmbeddedBroker
-from stream.processes import free_port
-from stream.records import Decision, ModelAnnouncement, Reason, TrainingExample
-from stream.topics import ensure_topics
+from stream.brokers.children import free_port
+from stream.brokers.embedded import EmbeddedBroker
+from stream.kafka.topics import ensure_topics
+from stream.messages import Decision, ModelAnnouncement, Reason, TrainingExample
 from stream.transport import ChunkSink, Outgoing
-from tests.feedback.hostile import Hostile
-from tests.trainer.test_store import small_disk
-from trainer.config import TrainConfig
-from trainer.daemon import TrainerDaemon
-from trainer.gates import GateLimits
-from trainer.store import ExampleStore
-from trainer.train import train
+from tests.stream.feedback.hostile import Hostile
+from tests.trainer.pipeline.test_example_store import small_disk
+from trainer.evaluation.gates import GateLimits
+from trainer.pipeline.daemon import TrainerDaemon
+from trainer.pipeline.example_store import ExampleStore
+from trainer.pipeline.train import train
+from trainer.training.config import TrainConfig
 
 SPEC = FeatureSpec.parse(
     """
@@ -95,7 +95,7 @@ def settings(
             "kafka.partitions": 2,
             "model.artifact": str(serving),
             "model.registry": str(tmp_path / "registry"),
-            "trainer.store": str(tmp_path / "store"),
+            "trainer.pipeline.example_store": str(tmp_path / "store"),
             "trainer.rebuild_examples": ROWS,
             "trainer.poll_s": 0.1,
             "trainer.quick": True,
@@ -265,7 +265,7 @@ async def test_a_full_disk_is_waited_out(
     settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was consumed stays in memory, and is stored once when there is room again."""
-    monkeypatch.setattr("trainer.daemon.FLUSH_S", 0.1)
+    monkeypatch.setattr("trainer.pipeline.daemon.FLUSH_S", 0.1)
     await ensure_topics(settings.kafka, settings.topics)
     with small_disk(1_000):
         async with running(settings, GateLimits()) as daemon:
@@ -275,7 +275,7 @@ async def test_a_full_disk_is_waited_out(
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
             await until(lambda: daemon._store.rows == 300)
             assert not daemon._buffer
-    assert "free space on the disk of trainer.store" in caplog.text
+    assert "free space on the disk of trainer.pipeline.example_store" in caplog.text
     assert sorted(ids(settings.trainer.store)) == sorted(f"r{number}" for number in range(300))
 
 
@@ -285,7 +285,7 @@ async def test_a_rebuild_that_is_killed_is_tried_again(
     settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`kill -9` of the child: named, its temporary files are gone, and the next one publishes."""
-    monkeypatch.setattr("trainer.daemon.RETRY_S", 0.5)
+    monkeypatch.setattr("trainer.pipeline.daemon.RETRY_S", 0.5)
     caplog.set_level("INFO", logger="trainer")
     await ensure_topics(settings.kafka, settings.topics)
     await publish(settings, examples(0, ROWS))
@@ -309,7 +309,7 @@ def children() -> list[int]:
     """The rebuilds that this process started."""
     started = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
     commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in started}
-    return [pid for pid, command in commands.items() if b"trainer.rebuild" in command]
+    return [pid for pid, command in commands.items() if b"trainer.pipeline.rebuild" in command]
 
 
 @pytest.mark.broker
@@ -320,7 +320,7 @@ async def test_brokers_that_are_away_are_waited_for(
     tmp_path: Path,
 ) -> None:
     """A trainer that starts before the broker and the topic consumes once both are there."""
-    monkeypatch.setattr("trainer.reader.RETRY_S", 0.2)
+    monkeypatch.setattr("trainer.pipeline.reader.RETRY_S", 0.2)
     late = EmbeddedBroker(tmp_path / "late.log", port=free_port())
     mine = settings.model_copy(
         update={"kafka": settings.kafka.model_copy(update={"bootstrap": late.bootstrap})}
@@ -340,9 +340,9 @@ async def test_a_heartbeat_says_how_far_everything_is(
     settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the log and as metrics: rows, lag, new mature examples, when the next rebuild comes."""
-    monkeypatch.setattr("trainer.daemon.HEARTBEAT_S", 0.2)
-    monkeypatch.setattr("trainer.daemon.LOOK_S", 0.1)
-    monkeypatch.setattr("trainer.daemon.FLUSH_S", 0.1)
+    monkeypatch.setattr("trainer.pipeline.daemon.HEARTBEAT_S", 0.2)
+    monkeypatch.setattr("trainer.pipeline.daemon.LOOK_S", 0.1)
+    monkeypatch.setattr("trainer.pipeline.daemon.FLUSH_S", 0.1)
     caplog.set_level("INFO", logger="trainer")
     await ensure_topics(settings.kafka, settings.topics)
     async with running(settings, GateLimits()) as daemon:
@@ -362,7 +362,7 @@ async def test_a_topic_made_anew_is_read_from_its_beginning(
     settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stored offset that is not there any more is named, and nothing of the new topic is lost."""
-    monkeypatch.setattr("trainer.daemon.LOOK_S", 0.2)
+    monkeypatch.setattr("trainer.pipeline.daemon.LOOK_S", 0.2)
     await ensure_topics(settings.kafka, settings.topics)
     ExampleStore(settings.trainer.store, TASKS).append(examples(9_000, 10), {0: 10_000, 1: 0})
     await publish(settings, examples(0, 100))

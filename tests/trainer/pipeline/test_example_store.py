@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import trainer.store
-from models.examples import WEIGHT, example_schema
+import trainer.pipeline.example_store
+from models.data.examples import WEIGHT, example_schema
 from models.tasks import Task, TaskSet
-from stream.records import Decision, Reason, TrainingExample
-from trainer.store import ExampleStore, StoreError
+from stream.messages import Decision, Reason, TrainingExample
+from trainer.pipeline.example_store import ExampleStore, StoreError
 
 TASKS = TaskSet([Task(name="click", window_s=20), Task(name="deal", window_s=60)])
 
@@ -91,13 +91,13 @@ def test_a_crash_between_any_two_steps_neither_loses_nor_doubles(
         for size, steps in batches:
             store = ExampleStore(folder, TASKS)
             start = store.offsets.get(0, 0)
-            patch.setattr(trainer.store, "os", CrashingOs(steps))
+            patch.setattr(trainer.pipeline.example_store, "os", CrashingOs(steps))
             crashed = False
             try:
                 store.append([example(n) for n in range(start, start + size)], {0: start + size})
             except CrashError:
                 crashed = True
-            patch.setattr(trainer.store, "os", os)
+            patch.setattr(trainer.pipeline.example_store, "os", os)
             end = ExampleStore(folder, TASKS).offsets.get(0, 0)
             assert end == start + size or (crashed and end == start)
             parts = [pl.read_parquet(part) for part in sorted(Path(folder).glob("*.parquet"))]

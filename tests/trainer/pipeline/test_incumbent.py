@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from models.artifact import ArtifactError
-from models.registry import Registry
+from models.artifact.registry import Registry
 from models.settings import Settings
-from stream.records import ModelAnnouncement
+from stream.messages import ModelAnnouncement
 from tests.tiny_artifact import TASKS, Make, tiny_student
-from trainer.incumbent import Incumbent
+from trainer.pipeline.incumbent import Incumbent
 
 
 @pytest.fixture

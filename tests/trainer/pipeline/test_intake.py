@@ -5,13 +5,13 @@ import itertools
 import pytest
 from prometheus_client import CollectorRegistry
 
-from models.refusals import Refusals
 from models.tasks import Task, TaskSet
-from stream.records import RecordError, TrainingExample
-from tests.feedback.hostile import DECISION, Hostile
-from tests.trainer.test_snapshot import SPEC, TASKS
-from trainer.intake import is_mature, take_example
-from trainer.store import ExampleStore
+from stream.messages import RecordError, TrainingExample
+from stream.messages.refusals import Refusals
+from tests.stream.feedback.hostile import DECISION, Hostile
+from tests.trainer.pipeline.test_snapshot import SPEC, TASKS
+from trainer.pipeline.example_store import ExampleStore
+from trainer.pipeline.intake import is_mature, take_example
 
 GOOD = TrainingExample("r", 5, SPEC.hash, [11], {"click": 1, "deal": None}, DECISION, 2.0)
 

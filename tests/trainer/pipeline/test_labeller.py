@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from models.tasks import Task, TaskSet
-from trainer.config import AUTO, TrainConfig, Uncertainty
-from trainer.labeller import MethodLabeller, compare
-from trainer.rows import Part
+from trainer.pipeline.labeller import MethodLabeller, compare
+from trainer.training.config import AUTO, TrainConfig, Uncertainty
+from trainer.training.rows import Part
 from trainer.uncertainty import METHODS
 from trainer.uncertainty.method import Prediction
 from trainer.uncertainty.shared_score import SharedScoreEstimator

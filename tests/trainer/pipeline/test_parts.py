@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer.test_snapshot import ALL, SPEC
-from tests.trainer.test_store import TASKS, example
-from trainer.parts import DamagedPartError, verify
-from trainer.snapshot import write_snapshot
-from trainer.store import ExampleStore
+from tests.trainer.pipeline.test_example_store import TASKS, example
+from tests.trainer.pipeline.test_snapshot import ALL, SPEC
+from trainer.pipeline.example_store import ExampleStore
+from trainer.pipeline.parts import DamagedPartError, verify
+from trainer.pipeline.snapshot import write_snapshot
 
 
 def test_any_damage_is_found_before_polars_reads_a_byte(tmp_path: Path) -> None:

@@ -3,12 +3,12 @@
 import asyncio
 
 import pytest
-from fetched import Row, batch, send_raw
 
-from models.batches import RefusedBatch
-from models.kafka import client_options
 from models.settings import Settings
-from trainer.reader import ExampleReader
+from stream.kafka.batches import RefusedBatch
+from stream.kafka.client import client_options
+from tests.stream.kafka.batches.fetched import Row, batch, send_raw
+from trainer.pipeline.reader import ExampleReader
 
 pytestmark = pytest.mark.broker
 ROWS: list[Row] = [(5, b"k", b"%d" % n, []) for n in range(10)]

@@ -5,7 +5,7 @@ import pytest
 
 from models.artifact import load_artifact
 from tests.tiny_artifact import Make, tiny_student
-from trainer.rebuild import _evaluate_serving
+from trainer.pipeline.rebuild import _evaluate_serving
 
 
 def test_what_fails_on_the_newest_rows_can_be_replaced(

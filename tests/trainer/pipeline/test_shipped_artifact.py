@@ -1,7 +1,7 @@
 """The artifacts that ship are what their stated commands make.
 
-    weir train --simulated 150000 --seed 1 --out models/pretrained/openrtb
-    weir train --jd DIR --spec jd --seed 0 --out models/pretrained/jd
+    weir train --simulated 150000 --seed 1 --out models/artifact/pretrained/openrtb
+    weir train --jd DIR --spec jd --seed 0 --out models/artifact/pretrained/jd
 
 On one kind of machine the first gives the same file to the last byte. Elsewhere sums are rounded in
 another order and training amplifies that, so scores are compared within a tolerance, which lies
@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.formats import measured
 from models.artifact import PRETRAINED_FOLDER, Artifact, load_artifact
-from models.scorer import Scorer
-from stream.cli import build_app
-from tests.bench.formats import measured
-from trainer.evaluate import evaluate, spearman
+from models.artifact.scorer import Scorer
+from stream.cli.main import build_app
+from trainer.evaluation.metrics import evaluate, spearman
+from trainer.simulation.simulator import Simulator
 from trainer.traffic.examples import extract
-from trainer.traffic.simulator import Simulator
 
 COMMAND = ["train", "--simulated", "150000", "--seed", "1"]
 SEED, FRESH = 1, 20_000

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.examples import read_examples
+from models.data.examples import read_examples
 from models.features import FeatureSpec
 from models.tasks import Task, TaskSet
-from stream.records import Decision, Reason, TrainingExample
-from trainer.snapshot import Snapshot, write_snapshot
-from trainer.store import ExampleStore
+from stream.messages import Decision, Reason, TrainingExample
+from trainer.pipeline.example_store import ExampleStore
+from trainer.pipeline.snapshot import Snapshot, write_snapshot
 
 SPEC = FeatureSpec.parse(
     """
@@ -78,7 +78,7 @@ def test_the_newest_known_example_of_every_request(
         newest |= {one.request_id: one for one in batch if one.spec == SPEC.hash}
     known = [one for one in newest.values() if None not in one.labels.values()]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trainer.snapshot.FILE_ROWS", file_rows)
+        patch.setattr("trainer.pipeline.snapshot.FILE_ROWS", file_rows)
         found = write_snapshot(store.parts, path / "snapshot", SPEC, TASKS, most)
     assert found.too_many == max(0, len(known) - most)
     rows = read(path / "snapshot")

@@ -7,14 +7,14 @@ import pytest
 from rich.progress import Progress
 
 from models.artifact import load_artifact
-from models.examples import ExampleError, Examples, read_examples
-from models.manifest import Manifest
-from models.scorer import Scorer
+from models.artifact.manifest import Manifest
+from models.artifact.scorer import Scorer
+from models.data.examples import ExampleError, Examples, read_examples
 from tests.trainer.small_world import CONFIG, CREATED, SPEC, TASKS, frame
-from trainer.evaluate import evaluate_artifact
-from trainer.fitting import cosine
-from trainer.gates import verdict
-from trainer.train import split_by_time, train
+from trainer.evaluation.gates import verdict
+from trainer.evaluation.metrics import evaluate_artifact
+from trainer.pipeline.train import split_by_time, train
+from trainer.training.loop import cosine
 
 ROWS = 6000
 

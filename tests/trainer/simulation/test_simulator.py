@@ -11,15 +11,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from models.features import FeatureSpec
+from models.features.bid_request import decode
 from models.tasks import DEFAULT_TASKS
-from stream.events import decode
+from trainer.simulation.fragments import Form
+from trainer.simulation.funnel import ORACLE_AUC_T, RATES_T, expected_auc
+from trainer.simulation.requests import FORM_EIGHTHS, Renderer
+from trainer.simulation.simulator import BLOCK, Simulator
+from trainer.simulation.traffic import Traffic
+from trainer.simulation.world import World
 from trainer.traffic.examples import extract
-from trainer.traffic.fragments import Form
-from trainer.traffic.funnel import ORACLE_AUC_T, RATES_T, expected_auc
-from trainer.traffic.requests import FORM_EIGHTHS, Renderer
-from trainer.traffic.simulator import BLOCK, Simulator
-from trainer.traffic.traffic import Traffic
-from trainer.traffic.world import World
 
 SPEC = FeatureSpec.load("openrtb")
 

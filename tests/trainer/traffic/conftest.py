@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from models.settings import Settings
-from stream.broker import EmbeddedBroker
-from stream.topics import ensure_topics
-from trainer.traffic.simulator import Simulator
-from trainer.traffic.traffic import Traffic
+from stream.brokers.embedded import EmbeddedBroker
+from stream.kafka.topics import ensure_topics
+from trainer.simulation.simulator import Simulator
+from trainer.simulation.traffic import Traffic
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +41,7 @@ async def settings(broker: EmbeddedBroker, unique: Callable[[str], str]) -> Sett
 @pytest.fixture(scope="session")
 def jd_folder() -> Path:
     """The real JD files; tests that need them are skipped where they are not there."""
-    default = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+    default = Path(__file__).resolve().parents[3].parent / "shared" / "data"
     folder = Path(os.environ.get("WEIR_SHARED_DATA", default)) / "jd_openmldb"
     if not folder.is_dir():
         pytest.skip("the JD files are not here; set WEIR_SHARED_DATA to the folder of jd_openmldb")

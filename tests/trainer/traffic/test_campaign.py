@@ -6,14 +6,14 @@ from collections import Counter
 import numpy as np
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from models.kafka import client_options
 from models.settings import Settings
 from models.tasks import DEFAULT_TASKS
-from stream.records import Outcome
+from stream.kafka.client import client_options
+from stream.messages import Outcome
+from trainer.simulation.traffic import Traffic
 from trainer.traffic.campaign import exact_ends, known_to, run_campaign
 from trainer.traffic.downstream import Downstream, Mess
 from trainer.traffic.publish import evenly
-from trainer.traffic.traffic import Traffic
 
 SCALE = 7 * 86_400.0
 """A week lasts a second."""

@@ -6,13 +6,13 @@ import numpy as np
 import orjson
 import polars as pl
 
-from models.examples import example_schema, read_examples
+from models.data.examples import example_schema, read_examples
 from models.features import FeatureSpec
 from models.tasks import DEFAULT_TASKS
+from trainer.simulation.simulator import Simulator
+from trainer.simulation.traffic import Traffic
 from trainer.traffic.examples import write_examples, write_jd_examples, write_requests
 from trainer.traffic.jd import JdRequests
-from trainer.traffic.simulator import Simulator
-from trainer.traffic.traffic import Traffic
 
 SPEC = FeatureSpec.load("openrtb")
 

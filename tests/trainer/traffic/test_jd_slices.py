@@ -8,7 +8,7 @@ from trainer.traffic.jd import JdError
 from trainer.traffic.jd_slices import WINDOW_S, is_slice, load_slice
 
 DATA = (
-    Path(os.environ.get("WEIR_SHARED_DATA", Path(__file__).parents[3] / "shared/data"))
+    Path(os.environ.get("WEIR_SHARED_DATA", Path(__file__).parents[4] / "shared/data"))
     / "jdata_raw_slices"
 )
 COUNTED = (0.540, 0.409, 0.0963, 0.0244)

@@ -8,13 +8,13 @@ import orjson
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from models.kafka import client_options
-from models.request_files import RequestFileError
+from models.data.request_files import RequestFileError
 from models.settings import Settings
+from stream.kafka.client import client_options
+from trainer.simulation.traffic import Traffic
 from trainer.traffic.jsonl import shipments
 from trainer.traffic.publish import SEQUENCE_HEADER, Publisher, Shipment, evenly, on_their_times
 from trainer.traffic.sender import BatchSender, SendError
-from trainer.traffic.traffic import Traffic
 
 
 class Clock:

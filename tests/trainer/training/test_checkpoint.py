@@ -9,10 +9,10 @@ import pytest
 from rich.progress import Progress, TaskID
 
 from models.artifact import load_artifact
-from models.manifest import Manifest
+from models.artifact.manifest import Manifest
 from tests.trainer.small_world import CONFIG, CREATED, SPEC, TASKS, frame
-from trainer.checkpoint import Checkpoint, CheckpointError, StateFile
-from trainer.train import train
+from trainer.pipeline.train import train
+from trainer.training.checkpoint import Checkpoint, CheckpointError, StateFile
 
 JOB = {"examples": "3f", "config": {"threads": 1}, "seed": 1}
 

@@ -4,7 +4,7 @@ import pytest
 
 from models.nets.config import KINDS
 from models.settings import SettingsError, load_settings
-from trainer.config import TrainConfig, Uncertainty
+from trainer.training.config import TrainConfig, Uncertainty
 
 
 @pytest.mark.parametrize("kind", KINDS)

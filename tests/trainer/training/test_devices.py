@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from models.artifact import load_artifact
-from models.scorer import Scorer
+from models.artifact.scorer import Scorer
 from tests.trainer import distributed_run
 from tests.trainer.small_world import SPEC, TASKS, frame
-from trainer.devices import DeviceError, Devices, open_devices
+from trainer.training.devices import DeviceError, Devices, open_devices
 
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
 

@@ -1,6 +1,6 @@
-from trainer.config import StudentTraining
-from trainer.distill import sets_per_row
-from trainer.labels import IN_TURN
+from trainer.training.config import StudentTraining
+from trainer.training.distillation import sets_per_row
+from trainer.training.soft_labels import IN_TURN
 
 
 def test_few_rows_are_labelled_by_more_sets() -> None:

@@ -10,10 +10,10 @@ from torch import Tensor
 from models.features import FeatureSpec
 from models.nets.config import TeacherConfig
 from models.nets.embedding import FeatureLayout
-from trainer.config import TeacherTraining
-from trainer.early_stopping import EVERY, PATIENCE, STRETCH, choose_steps, needs_a_pilot
-from trainer.fitting import deterministic
-from trainer.teacher import Schedule, fit_teacher
+from trainer.training.config import TeacherTraining
+from trainer.training.early_stopping import EVERY, PATIENCE, STRETCH, choose_steps, needs_a_pilot
+from trainer.training.loop import deterministic
+from trainer.training.teacher import Schedule, fit_teacher
 
 SPEC = FeatureSpec.parse(
     "".join(

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from models.nets.losses import masked_bce
 from models.nets.swag import SwagPosterior
-from trainer import fitting
-from trainer.checkpoint import CheckpointError, StateFile
-from trainer.fitting import batches_from, cosine, deterministic, epoch_batches, run_steps
+from trainer.training import loop as fitting
+from trainer.training.checkpoint import CheckpointError, StateFile
+from trainer.training.loop import batches_from, cosine, deterministic, epoch_batches, run_steps
 
 ROWS, BATCH, STEPS = 70, 16, 24
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from rich.progress import Progress
 
-from models.examples import ExampleError, example_schema, read_examples
+from models.data.examples import ExampleError, example_schema, read_examples
 from models.features import FeatureSpec
 from models.tasks import Task, TaskSet
-from trainer.rows import TrainingRows, lay_out
-from trainer.train import split_by_time
+from trainer.pipeline.train import split_by_time
+from trainer.training.rows import TrainingRows, lay_out
 
 SPEC = FeatureSpec.parse(
     """

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from rich.progress import Progress
 from torch import Tensor
 
-from trainer import labels
-from trainer.fitting import ONE_CPU
-from trainer.labels import IN_TURN, PIECE, label, pieces_of
+from trainer.training import soft_labels as labels
+from trainer.training.loop import ONE_CPU
+from trainer.training.soft_labels import IN_TURN, PIECE, label, pieces_of
 
 BARS = Progress(disable=True)
 

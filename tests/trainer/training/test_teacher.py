@@ -4,8 +4,8 @@ from rich.progress import Progress
 from models.nets.embedding import FeatureLayout
 from models.nets.weight_sets import Weights
 from tests.trainer.small_world import CONFIG, SPEC, TASKS, frame
-from trainer.fitting import deterministic
-from trainer.teacher import Teacher, fit_teacher
+from trainer.training.loop import deterministic
+from trainer.training.teacher import Teacher, fit_teacher
 
 
 def fitted(weights_N: torch.Tensor | None = None) -> Teacher:

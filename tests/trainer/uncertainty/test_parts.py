@@ -10,10 +10,10 @@ from models.nets.config import KINDS, TeacherConfig, TeacherKind
 from models.nets.losses import LearnedTaskWeights
 from models.nets.teacher import build_teacher
 from tests.trainer.uncertainty.tiny_funnel import LAYOUT, NET, TRAINING, make_lab, make_world
-from trainer.boosting import fit_boosting
-from trainer.config import TeacherTraining
-from trainer.teacher import fit_single
+from trainer.training.config import TeacherTraining
+from trainer.training.teacher import fit_single
 from trainer.uncertainty import METHODS
+from trainer.uncertainty.boosting import fit_boosting
 from trainer.uncertainty.count import pseudo_counts
 from trainer.uncertainty.lab import Lab
 from trainer.uncertainty.laplace import best_precision, posterior_covariance

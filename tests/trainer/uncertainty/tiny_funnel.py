@@ -7,7 +7,7 @@ from rich.progress import Progress
 
 from models.nets.config import TeacherConfig
 from models.nets.embedding import FeatureLayout
-from trainer.config import TeacherTraining
+from trainer.training.config import TeacherTraining
 from trainer.uncertainty.lab import Lab
 from trainer.uncertainty.method import Floats, Rows
 

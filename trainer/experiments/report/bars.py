@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict
 
 from models.tasks import TaskSet
 from trainer.experiments.plan import Plan
-from trainer.experiments.results import Results
-from trainer.experiments.stats import Estimate
+from trainer.experiments.report.results import Results
+from trainer.experiments.report.stats import Estimate
 
 Sense = Literal["at least", "at most"]
 Verdict = Literal["held", "missed", "no bar", "not measured"]

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from trainer.experiments.stats import Estimate
+from trainer.experiments.report.stats import Estimate
 
 Verdict = Literal["reproduced", "not reproduced", "undecided", "not measured"]
 

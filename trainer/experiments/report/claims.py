@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from models.tasks import TaskSet
-from trainer.experiments.checks import Check, Claim, negated, shifted, verdict_of
 from trainer.experiments.plan import PAPER, Plan
-from trainer.experiments.results import Results
-from trainer.experiments.stats import Estimate
+from trainer.experiments.report.checks import Check, Claim, negated, shifted, verdict_of
+from trainer.experiments.report.results import Results
+from trainer.experiments.report.stats import Estimate
 
 
 @dataclass(frozen=True, slots=True)

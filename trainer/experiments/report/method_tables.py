@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from trainer.experiments.report import Against, Report
-from trainer.experiments.table import MISSING, Table, first_keys, shown
+from trainer.experiments.report.report import Against, Report
+from trainer.experiments.report.table import MISSING, Table, first_keys, shown
 
 
 def error_finding_tables(report: Report) -> Iterator[Table]:

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 
-from trainer.experiments.report import Report
-from trainer.experiments.stats import Curve
-from trainer.experiments.table import Table
-from trainer.experiments.tables import tables
-from trainer.plot import Line, line_plot
+from trainer.evaluation.plot import Line, line_plot
+from trainer.experiments.report.report import Report
+from trainer.experiments.report.stats import Curve
+from trainer.experiments.report.table import Table
+from trainer.experiments.report.tables import tables
 
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:82rem;margin:2rem auto;padding:0 1rem}

@@ -10,12 +10,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from models.tasks import TaskSet
-from trainer.experiments.bars import Bar, judge_bars
-from trainer.experiments.checks import Claim
-from trainer.experiments.claims import judge_claims
 from trainer.experiments.plan import Plan
-from trainer.experiments.results import Results
-from trainer.experiments.stats import Curve, Estimate
+from trainer.experiments.report.bars import Bar, judge_bars
+from trainer.experiments.report.checks import Claim
+from trainer.experiments.report.claims import judge_claims
+from trainer.experiments.report.results import Results
+from trainer.experiments.report.stats import Curve, Estimate
 
 Figure = dict[str, Curve]
 """Curves by name."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainer.experiments.raw import Measured
-from trainer.experiments.stats import Curve, Estimate, curve, estimate, paired
+from trainer.experiments.report.stats import Curve, Estimate, curve, estimate, paired
 
 
 class Results:

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from trainer.experiments.report import Report
-from trainer.experiments.stats import Estimate
-from trainer.experiments.table import Table, shown
+from trainer.experiments.report.report import Report
+from trainer.experiments.report.stats import Estimate
+from trainer.experiments.report.table import Table, shown
 
 
 def rounds_table(report: Report) -> Table:

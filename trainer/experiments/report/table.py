@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.experiments.stats import Estimate
+from trainer.experiments.report.stats import Estimate
 
 MISSING = "-"
 

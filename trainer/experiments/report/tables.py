@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from trainer.experiments import method_tables, sweep_tables
-from trainer.experiments.report import Report
-from trainer.experiments.table import MISSING, Table, first_keys, shown
+from trainer.experiments.report import method_tables, sweep_tables
+from trainer.experiments.report.report import Report
+from trainer.experiments.report.table import MISSING, Table, first_keys, shown
 
 
 def tables(report: Report) -> Iterator[Table]:

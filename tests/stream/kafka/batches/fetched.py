@@ -8,9 +8,9 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.util import calc_crc32c, encode_varint
 
-from models.batches import CODECS, RefusedBatch, Unpacker, compress
-from models.batches.reader import Bounds, Fetched, PartitionReader, Room
-from models.batches.wire import RecordSet
+from stream.kafka.batches import CODECS, RefusedBatch, Unpacker, compress
+from stream.kafka.batches.reader import Bounds, Fetched, PartitionReader, Room
+from stream.kafka.batches.wire import RecordSet
 
 AT = TopicPartition("requests", 3)
 Row = tuple[int, bytes | None, bytes | None, Sequence[tuple[bytes, bytes | None]]]

@@ -2,10 +2,10 @@
 
 import pytest
 from aiokafka import TopicPartition
-from fetched import Row, batch, send_raw
 
-from models.kafka import bounded_consumer, client_options
 from models.settings import Settings
+from stream.kafka.client import bounded_consumer, client_options
+from tests.stream.kafka.batches.fetched import Row, batch, send_raw
 
 pytestmark = pytest.mark.broker
 

@@ -10,7 +10,21 @@ from pathlib import Path
 import cramjam
 import pytest
 from aiokafka import AIOKafkaConsumer
-from fetched import (
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.bounds import MAX_BAD_RECORDS, MAX_HEADERS
+from stream.kafka.batches import (
+    CODECS,
+    BoundedConsumer,
+    CorruptBatchError,
+    CorruptBatches,
+    HeaderName,
+    RefusedBatch,
+    compress,
+)
+from stream.kafka.batches.consumer import BoundedFetcher, rebound
+from tests.stream.kafka.batches.fetched import (
     Fetched,
     Row,
     batch,
@@ -23,20 +37,6 @@ from fetched import (
     sized,
     varint,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-
-from models.batches import (
-    CODECS,
-    BoundedConsumer,
-    CorruptBatchError,
-    CorruptBatches,
-    HeaderName,
-    RefusedBatch,
-    compress,
-)
-from models.batches.consumer import BoundedFetcher, rebound
-from models.bounds import MAX_BAD_RECORDS, MAX_HEADERS
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 CONTENT = st.none() | st.binary(max_size=40)
@@ -187,7 +187,7 @@ def test_reading_begins_in_the_middle_of_a_batch() -> None:
 def test_ordinary_batches_are_read_by_aiokafkas_compiled_reader(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("models.batches.reader.read_records", None)
+    monkeypatch.setattr("stream.kafka.batches.reader.read_records", None)
     data = b"".join(batch(GOOD, 10 * n, codec) for n, codec in enumerate(CODECS))
     for most in (1, 3, 10, 1000):
         assert len(read(data, start=5, most=most)) == 45

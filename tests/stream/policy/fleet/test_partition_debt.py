@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.policy.books import PartitionBooks
-from stream.policy.fleet import FleetView, PartitionState
+from stream.messages import PartitionState
+from stream.policy.fleet.partition_debt import PartitionBooks
+from stream.policy.fleet.view import FleetView
 
 NONE = np.empty(0, np.float32)
 

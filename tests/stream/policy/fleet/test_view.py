@@ -3,10 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.policy.controller import InterceptionController, Target
-from stream.policy.fleet import FleetView, PartitionState
-from tests.bench.rate import fleet as bench
-from tests.bench.rate.traffic import RATE, window_error
+from benchmarks.rate import fleet as bench
+from benchmarks.rate.traffic import RATE, window_error
+from stream.messages import PartitionState
+from stream.policy.fleet.view import FleetView
+from stream.policy.rate.controller import InterceptionController, Target
 
 COUNT = 150_000
 

@@ -5,13 +5,13 @@ import numpy.typing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.rate import capacity as bench
 from models.settings import PolicySettings
 from models.tasks import DEFAULT_TASKS
 from stream.policy import Policy
-from stream.policy.capacity import DEPTH_S, Reservoir, slack_within
-from stream.policy.clock import StreamClock
-from stream.policy.controller import InterceptionController, Target
-from tests.bench.rate import capacity as bench
+from stream.policy.rate.capacity import DEPTH_S, Reservoir, slack_within
+from stream.policy.rate.clock import StreamClock
+from stream.policy.rate.controller import InterceptionController, Target
 
 
 def run(

@@ -1,4 +1,4 @@
-"""The stream's clock against hostile stamps: what `stream/policy/clock.py` guarantees."""
+"""The stream's clock against hostile stamps: what `stream/policy/rate/clock.py` guarantees."""
 
 from itertools import pairwise
 
@@ -8,7 +8,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from stream.policy.clock import GAP_MS, LATE_MS, RUN, PartitionClock, StreamClock, in_milliseconds
+from stream.policy.rate.clock import (
+    GAP_MS,
+    LATE_MS,
+    RUN,
+    PartitionClock,
+    StreamClock,
+    in_milliseconds,
+)
 
 START = 1_767_225_600_000
 DAY = 86_400_000

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.policy.gate import REFRESH, ShareGate
-from stream.policy.levels import HIGHEST, LOWEST, plan_levels, rankable
-from stream.policy.window import SlidingWindow
+from stream.policy.rate.gate import REFRESH, ShareGate
+from stream.policy.rate.levels import HIGHEST, LOWEST, plan_levels, rankable
+from stream.policy.rate.window import SlidingWindow
 
 odd_floats = st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0, 0.25, 1e300, -1e300])
 

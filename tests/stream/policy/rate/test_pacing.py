@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.settings import ConsumptionSettings
-from stream.policy.pacing import Pacing, Spending
+from stream.messages import Spending
+from stream.policy.rate.pacing import Pacing
 
 DAY_MS = 86_400_000
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.bench.rate import held
-from tests.bench.rate.frontier import KINDS, OWN, frontier, leads
-from tests.bench.rate.traffic import (
+from benchmarks.rate import held
+from benchmarks.rate.frontier import KINDS, OWN, frontier, leads
+from benchmarks.rate.traffic import (
     RATE,
     Weir,
     long_run_error,

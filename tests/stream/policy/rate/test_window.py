@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.policy.window import FEWEST, SlidingWindow
+from stream.policy.rate.window import FEWEST, SlidingWindow
 
 cuts = st.lists(st.integers(1, 300), min_size=1, max_size=20)
 

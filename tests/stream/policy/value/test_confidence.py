@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from models.settings import PolicySettings
 from models.tasks import DEFAULT_TASKS, Task, TaskSet
-from stream.policy.confidence import Confidence, uncertainty_columns
 from stream.policy.errors import PolicyError
+from stream.policy.value.confidence import Confidence, uncertainty_columns
 
 KINDS: list[dict[str, Any]] = [
     {"confidence": "score"},

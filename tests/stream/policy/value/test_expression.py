@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.policy.errors import ExpressionError
-from stream.policy.expression import Expression
+from stream.policy.value.expression import Expression
 
 NAMES = ("click", "online", "cart", "deal")
 Pair = tuple[str, Callable[[dict[str, float]], float]]

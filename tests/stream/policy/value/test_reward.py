@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from models.tasks import DEFAULT_TASKS
 from stream.policy.errors import PolicyError
-from stream.policy.reward import build_reward
+from stream.policy.value.reward import build_reward
 
 WEIGHTS = {"click": 1.0, "online": 2.0, "cart": 5.0, "deal": 20.0}
 tables = st.lists(st.lists(st.floats(0, 1, width=32), min_size=4, max_size=4), min_size=1)

@@ -4,20 +4,20 @@ from types import SimpleNamespace
 
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatch
-from fetched import Row, batch, read, reader, row_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.batches import CODECS
 from models.settings import Settings
 from models.tasks import DEFAULT_TASKS, TaskSet
-from stream.account import Fate
-from stream.evidence import input_hashes, output_evidence
-from stream.interceptor import Interceptor
-from stream.metrics import WorkerMetrics
+from stream.intercept.interceptor import Interceptor
+from stream.kafka.batches import CODECS
+from stream.metrics.worker import WorkerMetrics
 from stream.policy import Policy
 from stream.transport import Outgoing, RecordTooLargeError
-from stream.transport.batches import MAX_BATCH_BYTES, pack
+from stream.transport.output.batches import MAX_BATCH_BYTES, pack
+from stream.verify.account import Fate
+from stream.verify.evidence import input_hashes, output_evidence
+from tests.stream.kafka.batches.fetched import Row, batch, read, reader, row_of
 
 PRODUCER = SimpleNamespace(_txn_manager=None)
 INT64 = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([-1, 0, 2**63 - 1])

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 import pytest
-from apps import create, numbered, write
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.broker import EmbeddedBroker
+from stream.brokers.embedded import EmbeddedBroker
 from stream.transport import Outgoing, OutputTopics, PartitionsError
-from stream.transport.outputs import NO_TIMESTAMP, TopicLimits
+from stream.transport.output.outputs import NO_TIMESTAMP, TopicLimits
+from tests.stream.transport.apps import create, numbered, write
 
 NOW = 1_700_000_000_000
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import faust
 import pytest
-from apps import create, new_app
 from faust.exceptions import ProducerSendError
 from faust.types import FutureMessage
 
-from stream.broker import EmbeddedBroker
+from stream.brokers.embedded import EmbeddedBroker
+from tests.stream.transport.apps import create, new_app
 
 pytestmark = pytest.mark.broker
 

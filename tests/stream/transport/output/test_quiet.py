@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from stream.transport.quiet import SELDOM_S, OneInAWhile, quiet
+from stream.transport.output.quiet import SELDOM_S, OneInAWhile, quiet
 
 
 def test_repetitions_are_counted_not_shown() -> None:

@@ -8,10 +8,10 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
-from apps import until
 
-from stream.broker import EmbeddedBroker
+from stream.brokers.embedded import EmbeddedBroker
 from stream.transport import ChunkSink, Outgoing, RecordTooLargeError
+from tests.stream.transport.apps import until
 
 pytestmark = pytest.mark.broker
 
@@ -113,7 +113,7 @@ async def test_a_partition_that_does_not_exist_is_waited_for(
     sink: ChunkSink, topic: str, monkeypatch: Any, caplog: Any
 ) -> None:
     """A write to it waits, and a line says which topic has how many partitions."""
-    monkeypatch.setattr("stream.transport.waiting.PATIENCE_S", 0.1)
+    monkeypatch.setattr("stream.transport.output.waiting.PATIENCE_S", 0.1)
     late = asyncio.create_task(sink.send(topic, 99, [Outgoing(b"k", b"v", 1)]))
     await until(lambda: f"{topic}: writes have been waiting" in caplog.text)
     assert "partition 99 is written to" in caplog.text

@@ -1,10 +1,10 @@
 from collections.abc import Mapping
 
 from models.tasks import DEFAULT_TASKS
-from trainer.experiments.bars import Bar, judge_bars
 from trainer.experiments.plan import Plan
 from trainer.experiments.raw import Measured
-from trainer.experiments.results import Results
+from trainer.experiments.report.bars import Bar, judge_bars
+from trainer.experiments.report.results import Results
 
 FINDING = {
     "within_bins.value": 0.15,

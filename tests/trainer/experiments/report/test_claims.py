@@ -1,7 +1,7 @@
 import pytest
 
-from trainer.experiments.checks import Check, Verdict, verdict_of
-from trainer.experiments.stats import Estimate
+from trainer.experiments.report.checks import Check, Verdict, verdict_of
+from trainer.experiments.report.stats import Estimate
 
 
 def check(

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from trainer.experiments.stats import curve, estimate, paired
+from trainer.experiments.report.stats import curve, estimate, paired
 
 NUMBERS = st.lists(st.integers(-100, 100), min_size=2, max_size=8, unique=True)
 

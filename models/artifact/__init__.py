@@ -1,0 +1,25 @@
+"""Artifacts: a folder of student, feature spec and manifest; checked, loaded, tried, published."""
+
+from models.artifact.artifact import (
+    PRETRAINED_FOLDER,
+    Artifact,
+    ArtifactError,
+    ArtifactFault,
+    ArtifactFiles,
+    fetch_artifact,
+    load_artifact,
+    open_artifact,
+    write_artifact,
+)
+
+__all__ = [
+    "PRETRAINED_FOLDER",
+    "Artifact",
+    "ArtifactError",
+    "ArtifactFault",
+    "ArtifactFiles",
+    "fetch_artifact",
+    "load_artifact",
+    "open_artifact",
+    "write_artifact",
+]

@@ -1,0 +1,1 @@
+"""Examples and requests in files: Parquet stores, JSON Lines."""

@@ -1,0 +1,1 @@
+"""What every process of Weir has: logging, health and probes, bounded threads, child processes."""

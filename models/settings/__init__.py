@@ -1,0 +1,41 @@
+"""Settings: one tree of TOML file, environment and flags, checked before anything starts."""
+
+from models.settings.settings import (
+    EVERYTHING,
+    NAME_PATTERN,
+    ConsumptionSettings,
+    FeedbackSettings,
+    KafkaSettings,
+    LogSettings,
+    ModelSettings,
+    PolicySettings,
+    ScenarioSettings,
+    Section,
+    Settings,
+    SettingsError,
+    TopicSettings,
+    TrainerSettings,
+    WindowSettings,
+    WorkerSettings,
+    load_settings,
+)
+
+__all__ = [
+    "EVERYTHING",
+    "NAME_PATTERN",
+    "ConsumptionSettings",
+    "FeedbackSettings",
+    "KafkaSettings",
+    "LogSettings",
+    "ModelSettings",
+    "PolicySettings",
+    "ScenarioSettings",
+    "Section",
+    "Settings",
+    "SettingsError",
+    "TopicSettings",
+    "TrainerSettings",
+    "WindowSettings",
+    "WorkerSettings",
+    "load_settings",
+]

@@ -1,0 +1,1 @@
+"""Brokers on this machine: the embedded one, and Apache Kafka from Maven's jars."""

@@ -1,0 +1,1 @@
+"""Steering while running: the topics ``control``, ``consumption`` and ``rate-state``."""

@@ -1,0 +1,1 @@
+"""The feedback worker: joins passed requests with their delayed outcomes into examples."""

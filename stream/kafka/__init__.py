@@ -1,0 +1,1 @@
+"""The Kafka client: connections, topics, rights, offsets, and reading within bounds."""

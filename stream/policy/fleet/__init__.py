@@ -1,0 +1,1 @@
+"""One rate over many workers: what each partition is owed, and the common threshold."""

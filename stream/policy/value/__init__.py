@@ -1,0 +1,1 @@
+"""What a request is worth: t = h(s, u) (eq. 9), then e = f(t) (eq. 8)."""

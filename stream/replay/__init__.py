@@ -1,0 +1,1 @@
+"""Replay: historical requests through the worker's own decision code, and their evaluation."""

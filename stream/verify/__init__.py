@@ -1,0 +1,1 @@
+"""The verifier: accounts for every request from outside, and for the rate that was held."""

@@ -1,0 +1,1 @@
+"""Trainer's subcommands of `weir`."""

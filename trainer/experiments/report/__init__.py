@@ -1,0 +1,1 @@
+"""The report on experiments: statistics, tables, claims, bars and pages."""

@@ -1,0 +1,1 @@
+"""From examples to announced artifacts: store, training, rebuilds, the trainer's daemon."""

@@ -1,0 +1,1 @@
+"""Fitting nets: the teacher with SWAG, soft labels, and the student distilled from them."""
