@@ -43,11 +43,11 @@ from stream.transport import (
     OutputTopics,
     RecordsRefusedError,
     attach,
-    bound,
+    bound_batches,
     chunk_topic,
     chunks,
     consumer_lag,
-    report,
+    report_incidents,
 )
 
 logger = logging.getLogger(__name__)
@@ -116,9 +116,9 @@ class FeedbackWorker(Service):  # type: ignore[misc]
         starting(self._health)
         serve(self.metrics.registry, self._health, worker.metrics_host, worker.metrics_port)
         await self._sink.start()
-        report(self._app, self._incidents)
+        report_incidents(self._app, self._incidents)
         refuse = self.metrics.refusals.refuse_batch
-        bound(self._app, self._settings.kafka.max_unpacked_bytes, refuse)
+        bound_batches(self._app, self._settings.kafka.max_unpacked_bytes, refuse)
         await self.add_runtime_dependency(self._groups)
 
     async def on_stop(self) -> None:
@@ -169,7 +169,7 @@ class FeedbackWorker(Service):  # type: ignore[misc]
             await self.sleep(TICK_S)
             lag = consumer_lag(self._app)
             self.metrics.lag(lag)
-            excused = not self._groups.answering or bool(self._incidents.waits)
+            excused = not self._groups.answering or bool(self._incidents.blocked)
             look(self._app, self._health, excused=excused)
             read_all = bool(lag) and all(behind == 0 for behind in lag.values())
             now = self._clock()

@@ -1,8 +1,10 @@
-"""Batches whose checksum is wrong: what lies before them is read, then the partition waits.
+"""Partitions paused at a batch with a wrong checksum.
 
-No producer can write one, for brokers check what they append: it comes from a disk or a network. A
-network is right the second time, and so is another replica; so the partition asks again, ever less
-often, while all others go on. Skipping is left to a person: nothing is lost in silence.
+What lies before the batch is delivered, then the partition is paused. Brokers check what they
+append, so no producer can write such a batch: a disk or the network damaged it. The next fetch, or
+another replica, may return it intact, so the partition is fetched again with exponential backoff
+while all others continue. Skipping the batch is left to an operator, so that nothing is lost
+unnoticed.
 """
 
 from time import monotonic
@@ -13,42 +15,42 @@ from faust.types import TP
 from stream.kafka.batches import CorruptBatchError
 from stream.transport.incidents import Incidents
 
-FIRST_RETRY_S: Final = 1.0
-LAST_RETRY_S: Final = 60.0
+FIRST_BACKOFF_S: Final = 1.0
+LAST_BACKOFF_S: Final = 60.0
 
 
-class Held:
-    """Partitions that wait at a corrupt batch, and until when.
+class CorruptPartitions:
+    """Partitions that are paused at a corrupt batch; ``tp in`` it while its backoff lasts.
 
     Args:
-        incidents: Told of each.
+        incidents: Every pause and its end is reported to it.
     """
 
     def __init__(self, incidents: Incidents) -> None:
         self._incidents = incidents
-        self._until: dict[TP, tuple[float, float]] = {}  # when to ask again, and the pause
+        self._retry: dict[TP, tuple[float, float]] = {}  # when to fetch again, and the backoff
 
     def __contains__(self, tp: TP) -> bool:
-        until = self._until.get(tp)
-        return until is not None and until[0] > monotonic()
+        retry = self._retry.get(tp)
+        return retry is not None and retry[0] > monotonic()
 
     def __bool__(self) -> bool:
-        return bool(self._until)
+        return bool(self._retry)
 
-    def hold(self, error: CorruptBatchError) -> None:
-        """Leave the partition alone for a while, each time for longer."""
+    def pause(self, error: CorruptBatchError) -> None:
+        """Do not fetch from the partition for a while, twice as long each time."""
         tp = TP(error.topic, error.partition)
-        _, before_s = self._until.get(tp, (0.0, FIRST_RETRY_S / 2))
-        pause_s = min(2 * before_s, LAST_RETRY_S)
-        self._until[tp] = (monotonic() + pause_s, pause_s)
-        self._incidents.held(error, pause_s)
+        _, before_s = self._retry.get(tp, (0.0, FIRST_BACKOFF_S / 2))
+        backoff_s = min(2 * before_s, LAST_BACKOFF_S)
+        self._retry[tp] = (monotonic() + backoff_s, backoff_s)
+        self._incidents.partition_paused(error, backoff_s)
 
-    def release(self, *partitions: TP) -> None:
-        """They were read, or are owned no more."""
+    def resume(self, *partitions: TP) -> None:
+        """Forget partitions: a fetch of them succeeded, or they are not owned any more."""
         for tp in partitions:
-            if self._until.pop(tp, None) is not None:
-                self._incidents.read_on(tp.topic, tp.partition)
+            if self._retry.pop(tp, None) is not None:
+                self._incidents.partition_resumed(tp.topic, tp.partition)
 
     def clear(self) -> None:
-        """Nothing is owned any more."""
-        self.release(*tuple(self._until))
+        """Forget all partitions."""
+        self.resume(*tuple(self._retry))

@@ -1,8 +1,8 @@
-"""aiokafka's warnings, one of a kind in a while: an outage must be seen, not fill the disk.
+"""Throttles repeated warnings of aiokafka, so that an outage is visible but does not fill the disk.
 
-While a topic, a leader or a replica is missing, aiokafka repeats itself up to thousands of times a
-second. Lines of one kind (the same format, about the same things) are let through once in
-`SELDOM_S`, the next one with the number of those left out.
+While a topic, a leader or a replica is missing, aiokafka repeats a warning up to thousands of times
+a second. Records with the same format string are logged once in `INTERVAL_S`, together with the
+number of records that were suppressed since.
 """
 
 import logging
@@ -10,9 +10,9 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
-SELDOM_S: Final = 60.0
-KINDS: Final = 256  # as many kinds are told apart; then all are forgotten
-_LOUD: Final = (
+INTERVAL_S: Final = 60.0
+MAX_FORMATS: Final = 256  # format strings that are tracked; then all are forgotten
+_LOGGERS: Final = (
     "client",
     "cluster",
     "conn",
@@ -24,8 +24,8 @@ _LOUD: Final = (
 )
 
 
-class OneInAWhile(logging.Filter):
-    """Lets a line through if none of its kind came in the last `SELDOM_S`.
+class RepeatFilter(logging.Filter):
+    """Passes a record if none with its format string passed in the last `INTERVAL_S`.
 
     Args:
         clock: Seconds, monotonic.
@@ -34,31 +34,31 @@ class OneInAWhile(logging.Filter):
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._kinds: dict[str, tuple[float, int]] = {}  # when the next may come, how many did not
+        self._formats: dict[str, tuple[float, int]] = {}  # when the next may pass, how many did not
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the line is shown; says how many like it were not."""
+        """Whether the record passes; adds to it how many were suppressed before."""
         if record.levelno < logging.WARNING:
             return True
-        kind, now_s = str(record.msg), self._clock()
-        next_s, left_out = self._kinds.get(kind, (0.0, 0))
+        form, now_s = str(record.msg), self._clock()
+        next_s, suppressed = self._formats.get(form, (0.0, 0))
         if now_s < next_s:
-            self._kinds[kind] = (next_s, left_out + 1)
+            self._formats[form] = (next_s, suppressed + 1)
             return False
-        if len(self._kinds) >= KINDS:
-            self._kinds.clear()
-        self._kinds[kind] = (now_s + SELDOM_S, 0)
-        if left_out:
-            record.msg = f"{record.getMessage()} (and {left_out} more like it)"
+        if len(self._formats) >= MAX_FORMATS:
+            self._formats.clear()
+        self._formats[form] = (now_s + INTERVAL_S, 0)
+        if suppressed:
+            record.msg = f"{record.getMessage()} (and {suppressed} more like it)"
             record.args = ()
         return True
 
 
-_FILTER: Final = OneInAWhile()
+_FILTER: Final = RepeatFilter()
 
 
-def quiet() -> None:
-    """Have the loggers of aiokafka so filtered; doing it twice changes nothing."""
-    logging.getLogger("aiokafka").addFilter(_FILTER)  # its client's own
-    for name in _LOUD:
+def throttle_client_logs() -> None:
+    """Add the filter to the loggers of aiokafka; a second call changes nothing."""
+    logging.getLogger("aiokafka").addFilter(_FILTER)  # the logger of its client
+    for name in _LOGGERS:
         logging.getLogger(f"aiokafka.{name}").addFilter(_FILTER)

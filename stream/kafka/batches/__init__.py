@@ -7,8 +7,8 @@ out as a `RefusedBatch` with its coordinates, or is left out and reported, and r
 
 from stream.kafka.batches.codecs import CODECS, Unpacker, UnpackError, compress
 from stream.kafka.batches.consumer import BoundedConsumer
-from stream.kafka.batches.envelope import HeaderName
-from stream.kafka.batches.reader import HEADER_BYTES_HELD
+from stream.kafka.batches.partition_reader import HEADER_BYTES_HELD
+from stream.kafka.batches.record_parser import HeaderName
 from stream.kafka.batches.refused import CorruptBatchError, CorruptBatches, RefusedBatch
 
 __all__ = [

@@ -18,9 +18,9 @@ from aiokafka.consumer.fetcher import Fetcher, FetchResult
 
 from models.bounds import MAX_UNPACKED_BYTES
 from stream.kafka.batches.codecs import Unpacker
-from stream.kafka.batches.reader import Bounds, Fetched, PartitionReader, Room
+from stream.kafka.batches.framing import RecordSet
+from stream.kafka.batches.partition_reader import Bounds, Fetched, PartitionReader, Room
 from stream.kafka.batches.refused import RefusedBatch
-from stream.kafka.batches.wire import RecordSet
 
 logger = logging.getLogger(__name__)
 

@@ -18,9 +18,7 @@ from aiokafka.record.legacy_records import LegacyRecordBatch
 
 from models.bounds import MAX_BAD_RECORDS, MAX_HEADERS
 from stream.kafka.batches.codecs import Unpacker, UnpackError
-from stream.kafka.batches.envelope import BadRecord, longest_record, read_records, wrapped
-from stream.kafka.batches.refused import CorruptBatchError, RefusedBatch
-from stream.kafka.batches.wire import (
+from stream.kafka.batches.framing import (
     FORMAT,
     HEADER_BYTES,
     Header,
@@ -28,6 +26,8 @@ from stream.kafka.batches.wire import (
     read_header,
     read_prefix,
 )
+from stream.kafka.batches.record_parser import BadRecord, longest_record, read_records, wrapped
+from stream.kafka.batches.refused import CorruptBatchError, RefusedBatch
 
 #: A batch that unpacks to more than this may be eight million headers, of a hundred bytes in memory
 #: each. So its records are measured before they are read, and no more of them are read at a time

@@ -1,91 +1,24 @@
-"""Sinks: where the outputs of a chunk go. This one writes at least once.
-
-A sink is claimed for the partitions that its consumer owns, takes chunks of them while they are
-owned, and is released when they are revoked. `ChunkSink` writes a chunk's outputs and leaves the
-offsets to the consumer; `TransactionalSink` (next door) commits both in one transaction.
-"""
+"""At least once: a sink that writes a chunk's outputs and leaves its offset to the consumer."""
 
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Protocol, Self
+from typing import Any, Self
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import UnknownError, UnsupportedVersionError
 
-from stream.transport.chunk import Chunk, Outputs, Record, RecordsRefusedError
+from stream.transport.chunk import Chunk, Instead, Outputs, Record, RecordsRefusedError
 from stream.transport.incidents import Incidents
-from stream.transport.lane import Instead
-from stream.transport.output.batches import MAX_BATCH_BYTES, enqueue, pack
-from stream.transport.output.building import Batch
-from stream.transport.output.outputs import OutputTopics
-from stream.transport.output.producing import BatchRefusedError, calm
-from stream.transport.output.quiet import quiet
-from stream.transport.output.waiting import Waiting
+from stream.transport.log_throttle import throttle_client_logs
+from stream.transport.output.batch_builder import Batch
+from stream.transport.output.batching import MAX_BATCH_BYTES, build_batches, enqueue
+from stream.transport.output.output_topics import OutputTopics
+from stream.transport.output.producer import BatchRefusedError, Producer
+from stream.transport.output.slow_writes import SlowWrites
 
 logger = logging.getLogger(__name__)
-
-CLOSE_S: Final = 5.0
-
-
-class Outgoing(NamedTuple):
-    """A record to write; a fetched record can be written as it is.
-
-    Attributes:
-        key: Key, or None.
-        value: Value, or None for a tombstone.
-        timestamp: Milliseconds since the epoch.
-        headers: Pairs of name and value.
-    """
-
-    key: bytes | None
-    value: bytes | None
-    timestamp: int
-    headers: Sequence[tuple[str, bytes | None]] = ()
-
-
-class Sink(Protocol):
-    """What `relay` writes to, and the consumer claims.
-
-    Attributes:
-        commits: Whether `write` commits the chunk's offset too; otherwise the consumer does.
-    """
-
-    commits: bool
-
-    async def filtered(self, partitions: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
-        """Which of these input partitions have records on the output topics."""
-
-    async def claim(self, partitions: Iterable[tuple[str, int]]) -> None:
-        """Own these (topic, partition) and no others, before their offsets are looked up.
-
-        Raises:
-            PartitionsError: If an output topic has too few partitions.
-        """
-
-    async def drain(self) -> None:
-        """All that is owned is about to be revoked: give up what cannot be written at once."""
-
-    async def release(self, partitions: Iterable[tuple[str, int]]) -> None:
-        """Give these up: they are revoked. A `write` under way ends or raises ReleasedError."""
-
-    async def write(self, chunk: Chunk, outputs: Outputs, instead: Instead | None) -> None:
-        """Write a chunk's outputs onto its partition number; returns when they are safe.
-
-        Chunks of one partition come in order; one need not be safe before the next is given.
-
-        Args:
-            chunk: Where they come from.
-            outputs: What to write.
-            instead: What to write instead, if a topic does not take some of it.
-
-        Raises:
-            ReleasedError: If the partition was revoked before.
-            RecordsRefusedError: If a topic does not take some of it and there is no `instead`.
-            KafkaError: If the outputs cannot be written; the chunk's offset is not committed.
-        """
 
 
 class ChunkSink:
@@ -94,12 +27,12 @@ class ChunkSink:
     Args:
         client: Options of the aiokafka client: bootstrap servers and security.
         topics: Topics to write to; batches keep to the smallest ``max.message.bytes`` of them.
-        max_batch_bytes: Batches keep to this, too.
-        compression: What packs batches: one of `stream.kafka.batches.CODECS`.
-        incidents: Told of topics that are missing, and of what they refuse.
+        max_batch_bytes: Another upper limit for a batch.
+        compression: Codec of the batches: one of `stream.kafka.batches.CODECS`.
+        incidents: Missing topics and throttling are reported to it.
 
-    The producer is idempotent (the broker drops what a retry repeats) wherever the broker gives
-    out producer ids; the embedded one does not, and `idempotent` says so after the start.
+    The producer is idempotent (the broker drops duplicates of a retry) if the broker supports
+    producer ids. The embedded one does not; `idempotent` says so after the start.
     """
 
     commits = False
@@ -116,11 +49,11 @@ class ChunkSink:
         self._options = dict(client)
         self._incidents = incidents or Incidents()
         self._topics = OutputTopics(client, topics)
-        self._waiting = Waiting(self._topics.ailments, self._incidents)
+        self._slow = SlowWrites(self._topics.diagnose, self._incidents)
         self._batch_bytes = max_batch_bytes
         self._compression = compression
-        self._producer: AIOKafkaProducer | None = None
-        self._turns: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._producer: Producer | None = None
+        self._locks: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
         self.idempotent = True
 
     async def start(self) -> None:
@@ -129,7 +62,7 @@ class ChunkSink:
         Raises:
             KafkaError: If no broker can be reached, or it refuses the client.
         """
-        quiet()
+        throttle_client_logs()
         await self._topics.start()
         if self._topics.topics:
             self._batch_bytes = min(self._batch_bytes, self._topics.batch_bytes)
@@ -137,22 +70,17 @@ class ChunkSink:
             self._producer = await self._connect()
         except (UnknownError, UnsupportedVersionError) as error:
             logger.warning(
-                "the brokers give out no producer ids (%s; the embedded broker has none): a retry "
-                "may repeat records",
+                "the broker does not support producer ids (%s; the embedded broker has none): a "
+                "retry may write records twice",
                 type(error).__name__,
             )
             self.idempotent = False
             self._producer = await self._connect()
-        self._waiting.start()
+        self._slow.start()
 
-    async def _connect(self) -> AIOKafkaProducer:
-        producer = calm(
-            AIOKafkaProducer(
-                **self._options,
-                acks="all",
-                enable_idempotence=self.idempotent,
-            ),
-            self._incidents,
+    async def _connect(self) -> Producer:
+        producer = Producer(
+            self._incidents, **self._options, acks="all", enable_idempotence=self.idempotent
         )
         try:
             await producer.start()
@@ -162,11 +90,11 @@ class ChunkSink:
         return producer
 
     async def stop(self) -> None:
-        """Write what is under way, if that takes no more than `CLOSE_S`, and disconnect."""
-        await self._waiting.stop()
+        """Finish writes in progress, for `producer.CLOSE_S` at most, and disconnect."""
+        await self._slow.stop()
         producer, self._producer = self._producer, None
-        if producer is not None and not await at_most(CLOSE_S, producer.stop()):
-            await at_most(CLOSE_S, producer.client.close())
+        if producer is not None:
+            await producer.disconnect()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -181,44 +109,44 @@ class ChunkSink:
         await self.stop()
 
     async def filtered(self, partitions: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
-        """Which have been filtered before; see `OutputTopics.filtered`."""
+        """Which partitions were filtered before; see `OutputTopics.filtered`."""
         return await self._topics.filtered(partitions)
 
     async def claim(self, partitions: Iterable[tuple[str, int]]) -> None:
-        """Nothing is to be fenced: two owners of a partition may both write."""
+        """Add missing partitions. Nothing is fenced: two owners of a partition may both write."""
         await self._topics.fit(partitions)
 
     async def drain(self) -> None:
-        """What is under way goes on."""
+        """Do nothing: writes in progress continue."""
 
     async def release(self, partitions: Iterable[tuple[str, int]]) -> None:
-        """Nothing is held."""
+        """Do nothing: nothing is held per partition."""
 
     async def write(self, chunk: Chunk, outputs: Outputs, instead: Instead | None = None) -> None:
         """Write a chunk's outputs; see `Sink.write`. On an error some may have been written.
 
-        What a topic's configuration says that it will not take is replaced before anything is
-        written. What the topic itself then refuses is written again without the records to blame,
-        behind what was written meanwhile.
+        Records that a topic's configuration does not allow are replaced before anything is written.
+        A batch that the broker then refuses is written again without the refused records, after
+        what was written meanwhile.
         """
-        with self._waiting.writing(chunk.partition, (t for t, rows in outputs.items() if rows)):
+        with self._slow.writing(chunk.partition, (t for t, rows in outputs.items() if rows)):
             while outputs:
-                outputs, packed = self._pack_all(chunk.partition, outputs, instead)
+                outputs, batches = self._build_all(chunk.partition, outputs, instead)
                 refused = await asyncio.gather(
-                    *(self._deliver(topic, chunk.partition, packed[topic]) for topic in outputs)
+                    *(self._deliver(topic, chunk.partition, batches[topic]) for topic in outputs)
                 )
-                outputs = _again(
+                outputs = _remaining(
                     outputs, [error for errors in refused for error in errors], instead
                 )
 
-    def _pack_all(
+    def _build_all(
         self, partition: int, outputs: Outputs, instead: Instead | None
     ) -> tuple[Outputs, dict[str, list[Batch]]]:
-        """Batches of outputs, and the outputs in them: what topics do not take is replaced."""
+        """Outputs, with those that topics do not accept replaced, and their batches."""
         while True:
             try:
                 return outputs, {
-                    topic: self._pack(topic, partition, records)
+                    topic: self._build(topic, partition, records)
                     for topic, records in outputs.items()
                 }
             except RecordsRefusedError as error:
@@ -229,30 +157,30 @@ class ChunkSink:
     async def send(self, topic: str, partition: int, records: Sequence[Record]) -> None:
         """Write `records` in order; returns when the broker has acknowledged all of them.
 
-        Any number of calls may be under way; those for one partition are written in their order.
+        Any number of calls may be in progress; those for one partition are written in call order.
 
         Raises:
-            RecordsRefusedError: If a record does not fit a batch, or the topic does not take it;
+            RecordsRefusedError: If a record does not fit a batch, or the topic does not accept it;
                 nothing of its batch was written.
-            KafkaError: If the broker did not take a batch; batches before it may have been
+            KafkaError: If the broker did not accept a batch; batches before it may have been
                 written, so the caller must not acknowledge their source.
         """
-        batches = self._pack(topic, partition, records)
-        with self._waiting.writing(partition, (topic,)):
+        batches = self._build(topic, partition, records)
+        with self._slow.writing(partition, (topic,)):
             for refused in await self._deliver(topic, partition, batches):
                 raise refused
 
-    def _pack(self, topic: str, partition: int, records: Sequence[Record]) -> list[Batch]:
+    def _build(self, topic: str, partition: int, records: Sequence[Record]) -> list[Batch]:
         self._topics.check(topic, partition, records)
         producer, codec = self._started(), self._compression
-        return pack(producer, topic, partition, records, self._batch_bytes, codec)
+        return build_batches(producer, topic, partition, records, self._batch_bytes, codec)
 
     async def _deliver(
         self, topic: str, partition: int, batches: Sequence[Batch]
     ) -> list["SliceRefusedError"]:
-        """Write batches in order; those that the topic refused."""
+        """Write batches in order; returns an error for each that the topic refused."""
         producer = self._started()
-        async with self._turns[topic, partition]:
+        async with self._locks[topic, partition]:
             sent = [await enqueue(producer, topic, partition, batch) for batch in batches]
         refused = []
         for number, answer in enumerate(await asyncio.gather(*sent, return_exceptions=True)):
@@ -264,7 +192,7 @@ class ChunkSink:
                 raise answer
         return refused
 
-    def _started(self) -> AIOKafkaProducer:
+    def _started(self) -> Producer:
         if self._producer is None:
             raise RuntimeError("the sink is not started")
         return self._producer
@@ -275,7 +203,7 @@ class SliceRefusedError(RecordsRefusedError):
 
     Attributes:
         first: Index of its first record in the records of its topic.
-        count: How many records it has.
+        count: Number of its records.
     """
 
     def __init__(
@@ -286,10 +214,10 @@ class SliceRefusedError(RecordsRefusedError):
         self.count = count
 
 
-def _again(
+def _remaining(
     outputs: Outputs, refused: Sequence[SliceRefusedError], instead: Instead | None
 ) -> Outputs:
-    """What is still to be written after some batches were refused: what is left of them."""
+    """What is still to be written after some batches were refused: their replacements."""
     left: dict[str, list[Record]] = {topic: [] for topic in outputs} if refused else {}
     for batch in refused:
         if instead is None:
@@ -300,13 +228,3 @@ def _again(
         for topic, records in instead(part, mine).items():
             left[topic] += records
     return left
-
-
-async def at_most(seconds: float, work: Coroutine[Any, Any, object]) -> bool:
-    """Whether `work` ended well in time. Nothing of a producer that is given up matters more."""
-    try:
-        await asyncio.wait_for(work, seconds)
-    except Exception as error:  # noqa: BLE001 - whatever it is: the producer is gone after this
-        logger.debug("on leaving a producer: %r", error)
-        return False
-    return True

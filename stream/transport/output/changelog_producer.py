@@ -1,8 +1,8 @@
-"""Faust's own producer, which writes the changelogs of tables, made safe to commit behind.
+"""Faust's producer, which writes the changelogs of tables, with a flush that can be relied on.
 
-Faust 0.15.3 flushes its buffer before each commit, but gives up after a tenth of a second without
-progress, does not count the message it is sending, and forgets a message that the broker refused.
-Each of the three commits offsets whose changelog records were never written.
+Faust 0.15.3 flushes its buffer before each commit, but stops waiting after a tenth of a second
+without progress, does not count the message that is being sent, and ignores a message that the
+broker refused. Each of the three commits offsets whose changelog records were never written.
 """
 
 import asyncio
@@ -13,29 +13,29 @@ from faust.transport.drivers import aiokafka as base
 from faust.transport.producer import ProducerBuffer as FaustBuffer
 from faust.types import FutureMessage
 
-_RECHECK_S: Final = 0.1  # a buffer that stopped does not announce it
+_RECHECK_S: Final = 0.1  # nothing signals that a buffer has stopped
 
 
 class ProducerBuffer(FaustBuffer):  # type: ignore[misc]
-    """Knows what is under way, and flushes until nothing is."""
+    """Counts the messages that are being sent, and flushes until there are none."""
 
     _sending = 0
 
     async def _send_pending(self, fut: FutureMessage) -> None:
         self._sending += 1
         await super()._send_pending(fut)
-        self._sending -= 1  # not on an error: what was lost stays missing, and no flush succeeds
+        self._sending -= 1  # not on an error: after a lost message no flush may succeed
 
     @property
     def size(self) -> int:
-        """Messages that are not handed to the client yet."""
+        """Number of messages that have not been passed to the client yet."""
         return int(super().size) + self._sending
 
     async def flush(self) -> None:
-        """Wait until every message put so far has been handed to the client.
+        """Wait until every message has been passed to the client.
 
         Raises:
-            ProducerSendError: If the buffer has stopped before.
+            ProducerSendError: If the buffer has stopped before that.
         """
         while self.size:
             if self.state != "running":
@@ -47,8 +47,8 @@ class ProducerBuffer(FaustBuffer):  # type: ignore[misc]
                 continue
 
 
-class Producer(base.Producer):  # type: ignore[misc]
-    """A flush that returns means that all before it is in the broker."""
+class ChangelogProducer(base.Producer):  # type: ignore[misc]
+    """Faust's producer; when `flush` returns, the broker has all messages sent before."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -57,7 +57,7 @@ class Producer(base.Producer):  # type: ignore[misc]
         self._refused: BaseException | None = None
 
     async def send(self, *args: Any, **kwargs: Any) -> Any:
-        """Schedule a message; see Faust."""
+        """Send a message; see Faust."""
         sent = await super().send(*args, **kwargs)
         sent.add_done_callback(self._note)
         return sent
@@ -70,7 +70,7 @@ class Producer(base.Producer):  # type: ignore[misc]
         """Wait until the broker has acknowledged every message.
 
         Raises:
-            ProducerSendError: If it ever refused one: nothing may be committed any more.
+            ProducerSendError: If it refused any message, now or earlier: nothing may be committed.
         """
         await super().flush()
         if self._refused is not None:

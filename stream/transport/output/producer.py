@@ -1,22 +1,23 @@
-"""aiokafka's sender, with what it leaves out: which records a topic refused, how long it waited.
+"""aiokafka's producer with what a sink needs besides: refused records, throttling, patience.
 
-- A broker names the records of a batch that its topic does not take (a timestamp out of range, no
-  key on a compacted topic). aiokafka drops that. `BatchRefusedError` says it, and since nothing of
-  the batch was written, its sequence numbers are given back: the batches behind it stay valid.
-- Brokers say for how long a quota held the answer back; aiokafka drops that, too.
-- While a topic is missing or without a leader, aiokafka asks for metadata as fast as brokers
-  answer, and for a place in the transaction every `retry_backoff_ms`. `calm` and the handlers here
-  make that a few times a second.
-- An idempotent producer never gives a batch up for its age: what waits for its topic is written
-  when that is back.
+- A broker names the records of a batch that its topic does not accept (a timestamp out of range, no
+  key on a compacted topic). aiokafka drops that. Here `BatchRefusedError` carries it, and because
+  nothing of the batch was written, its sequence numbers are returned, so that the batches after it
+  stay valid.
+- A broker says for how long a quota delayed its response. aiokafka drops that, too.
+- While a topic is missing or has no leader, aiokafka requests metadata as fast as brokers answer,
+  and repeats AddPartitionsToTxn every `retry_backoff_ms`. Here both happen a few times a second.
+- An idempotent producer never expires a batch: it is written once its topic is available again.
+- A transaction that follows another one closely waits 2 ms for it, not 20.
 
-aiokafka is pinned to a minor version; all of this is its private side.
+Each producer has a sender and handlers of its own classes; aiokafka's modules stay as they are, and
+so do all other producers of the process. docs/faust.md lists what is overridden.
 """
 
 # ruff: noqa: SLF001
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from time import monotonic
 from typing import Any, Final
@@ -26,20 +27,28 @@ from aiokafka.errors import InvalidTimestampError, KafkaError, UnknownTopicOrPar
 from aiokafka.producer import sender
 from aiokafka.protocol import produce
 
+from stream.kafka.rebound import rebound
+from stream.transport.concurrency import at_most
 from stream.transport.incidents import Incidents
 
-#: Least time between two askings for metadata, or for a place in a transaction, that was refused.
-CALM_S: Final = 0.25
-_INVALID_RECORD: Final = 87  # a record that its topic does not take, since Kafka 2.4
+#: Minimum time between two metadata requests, or two requests to add partitions to a transaction.
+RETRY_INTERVAL_S: Final = 0.25
+
+#: While the broker writes the markers of a transaction, for a millisecond or two, it refuses the
+#: next one of the same id. aiokafka then waits for 20 ms, most of the time that a commit takes.
+NEXT_TRANSACTION_S: Final = 0.002
+
+CLOSE_S: Final = 5.0
+_INVALID_RECORD: Final = 87  # a record that its topic does not accept, since Kafka 2.4
 _REFUSED: Final = (InvalidTimestampError.errno, _INVALID_RECORD)
 
 
 class BatchRefusedError(KafkaError):  # type: ignore[misc]
-    """A batch that its topic does not take; nothing of it was written.
+    """A batch that its topic does not accept; nothing of it was written.
 
     Attributes:
-        indices: Its records that are to blame; all where the broker does not say which.
-        why: What the broker says.
+        indices: The refused records; all records of the batch if the broker does not name any.
+        why: The reason, as the broker gives it.
     """
 
     def __init__(self, indices: Sequence[int], why: str) -> None:
@@ -48,18 +57,33 @@ class BatchRefusedError(KafkaError):  # type: ignore[misc]
         self.why = why
 
 
-class ProduceHandler(sender.SendProduceReqHandler):  # type: ignore[misc]
-    """Takes what was refused out of an answer before aiokafka reads it."""
+class ProduceRequest(produce.ProduceRequest):  # type: ignore[misc]
+    """A produce request up to version 8, whose response names records; aiokafka stops at 7."""
 
-    def __init__(self, owner: Any, batches: dict[TopicPartition, Any]) -> None:
-        super().__init__(owner, dict(batches))  # the sender goes on with the whole of it
+
+ProduceRequest._CLASSES = (*produce.ProduceRequest._CLASSES, produce.ProduceRequest_v8)
+
+
+class ProduceHandler(sender.SendProduceReqHandler):  # type: ignore[misc]
+    """Handles the refused batches of a produce response before aiokafka does.
+
+    Args:
+        owner: The sender.
+        batches: What to send, by partition.
+    """
+
+    create_request = rebound(
+        sender.SendProduceReqHandler.create_request, ProduceRequest=ProduceRequest
+    )
+
+    def __init__(self, owner: "Sender", batches: dict[TopicPartition, Any]) -> None:
+        super().__init__(owner, dict(batches))  # a copy: the sender still needs all of them
 
     def handle_response(self, response: Any) -> None:
-        """Read the answer to a produce request."""
-        incidents = getattr(self._client, "weir_incidents", None)
+        """Read the response to a produce request."""
         throttled_ms = getattr(response, "throttle_time_ms", 0)
-        if throttled_ms and incidents is not None:
-            incidents.throttled(throttled_ms / 1000)
+        if throttled_ms:
+            self._sender.incidents.throttled(throttled_ms / 1000)
         for topic, partitions in response.topics:
             for partition, code, *rest in partitions:
                 tp = TopicPartition(topic, partition)
@@ -68,62 +92,96 @@ class ProduceHandler(sender.SendProduceReqHandler):  # type: ignore[misc]
         super().handle_response(response)
 
     def _refuse(self, batch: Any, rest: Sequence[Any]) -> None:
-        """``rest`` is what follows the code: ..., record errors, message (since version 8)."""
+        """Fail a batch; ``rest`` follows the code: ..., record errors, message (from version 8)."""
         errors, message = rest[-2:] if len(rest) > 3 else ((), None)
         count = batch.record_count
         indices = [index for index, _ in errors or () if 0 <= index < count] or range(count)
         why = next((text for _, text in errors or () if text), None) or message
-        numbers = self._sender._txn_manager
-        if numbers is not None:
-            numbers.increment_sequence_number(batch.tp, -count)
-        batch.failure(BatchRefusedError(list(indices), why or "the topic does not take it"))
+        transactions = self._sender._txn_manager
+        if transactions is not None:
+            transactions.increment_sequence_number(batch.tp, -count)
+        batch.failure(BatchRefusedError(list(indices), why or "the topic does not accept it"))
 
 
 class AddPartitionsHandler(sender.AddPartitionsToTxnHandler):  # type: ignore[misc]
-    """Asks again slowly for partitions that are not there."""
+    """Retries partitions that do not exist slowly, and a transaction after another one quickly."""
+
+    _handle_response = rebound(
+        sender.AddPartitionsToTxnHandler.handle_response, BACKOFF_OVERRIDE=NEXT_TRANSACTION_S
+    )
 
     def handle_response(self, response: Any) -> float | None:
-        """Read the answer; returns seconds until the next asking, None when all is done."""
-        pause_s: float | None = super().handle_response(response)
+        """Read the response; returns seconds until the next request, None when all is done."""
+        pause_s: float | None = self._handle_response(response)
         codes = {code for _, partitions in response.errors for _, code in partitions}
         if pause_s is not None and UnknownTopicOrPartitionError.errno in codes:
-            return max(pause_s, CALM_S)
+            return max(pause_s, RETRY_INTERVAL_S)
         return pause_s
 
 
-class ProduceRequest(produce.ProduceRequest):  # type: ignore[misc]
-    """A produce request in the first version whose answer names records; aiokafka stops at 7."""
-
-
-ProduceRequest._CLASSES = (*produce.ProduceRequest._CLASSES, produce.ProduceRequest_v8)
-
-sender.ProduceRequest = ProduceRequest
-sender.SendProduceReqHandler = ProduceHandler
-sender.AddPartitionsToTxnHandler = AddPartitionsHandler
-
-
-def calm(producer: AIOKafkaProducer, incidents: Incidents) -> AIOKafkaProducer:
-    """Make a producer, before it starts, patient with topics that are away.
+class Sender(sender.Sender):  # type: ignore[misc]
+    """aiokafka's sender with the handlers above.
 
     Args:
-        producer: Not started yet.
-        incidents: Told of quotas.
+        incidents: Throttling is reported to it.
+        client: As of aiokafka's sender.
+        options: As of aiokafka's sender.
     """
-    client = producer.client
-    client.weir_incidents = incidents
-    if producer._txn_manager is not None:  # a retry repeats nothing
-        producer._message_accumulator._batch_ttl = inf
-    update, next_s = client.force_metadata_update, 0.0
+
+    _send_produce_req = rebound(
+        sender.Sender._send_produce_req, SendProduceReqHandler=ProduceHandler
+    )
+    _do_add_partitions_to_txn = rebound(
+        sender.Sender._do_add_partitions_to_txn, AddPartitionsToTxnHandler=AddPartitionsHandler
+    )
+
+    def __init__(self, incidents: Incidents, client: Any, **options: Any) -> None:
+        super().__init__(client, **options)
+        self.incidents = incidents
+
+
+class Producer(AIOKafkaProducer):  # type: ignore[misc]
+    """The producer of a sink; see the module.
+
+    Args:
+        incidents: Throttling is reported to it.
+        options: Options of aiokafka's producer.
+    """
+
+    def __init__(self, incidents: Incidents, **options: Any) -> None:
+        super().__init__(**options)
+        theirs: Any = self._sender
+        self._sender: Any = Sender(
+            incidents,
+            self.client,
+            acks=theirs._acks,
+            txn_manager=self._txn_manager,
+            message_accumulator=self._message_accumulator,
+            retry_backoff_ms=theirs._retry_backoff * 1000,
+            request_timeout_ms=self._request_timeout_ms,
+        )
+        if self._txn_manager is not None:  # a retry writes nothing twice
+            self._message_accumulator._batch_ttl = inf
+        self.client.force_metadata_update = paced(self.client.force_metadata_update)
+
+    async def disconnect(self) -> None:
+        """Stop; if that takes longer than `CLOSE_S`, close the connections without a flush."""
+        if not await at_most(CLOSE_S, self.stop()):
+            await at_most(CLOSE_S, self.client.close())
+
+
+def paced(update: Callable[[], Any]) -> Callable[[], Any]:
+    """`update`, a metadata request, at most once in `RETRY_INTERVAL_S`; the others wait."""
+    next_s = 0.0
 
     async def later(seconds: float) -> Any:
         await asyncio.sleep(seconds)
         return await update()
 
-    def force_metadata_update() -> Any:
+    def paced_update() -> Any:
         nonlocal next_s
         now_s = monotonic()
-        wait_s, next_s = next_s - now_s, max(now_s, next_s) + CALM_S
+        wait_s, next_s = next_s - now_s, max(now_s, next_s) + RETRY_INTERVAL_S
         return update() if wait_s <= 0 else asyncio.ensure_future(later(wait_s))
 
-    client.force_metadata_update = force_metadata_update
-    return producer
+    return paced_update

@@ -17,7 +17,7 @@ from stream.transport import (
     chunk_topic,
     relay,
 )
-from stream.transport.driver import CHUNKS_IN_FLIGHT
+from stream.transport.consumer import CHUNKS_IN_FLIGHT
 from tests.stream.transport.apps import committed, create, new_app, numbered, running, until, write
 
 pytestmark = pytest.mark.broker

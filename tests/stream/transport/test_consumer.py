@@ -17,7 +17,7 @@ from faust.types import TP
 from stream.brokers.embedded import EmbeddedBroker
 from stream.kafka.batches import HEADER_BYTES_HELD
 from stream.transport import Chunk, Outgoing, consumer_lag
-from stream.transport.driver import CHUNKS_IN_FLIGHT
+from stream.transport.consumer import CHUNKS_IN_FLIGHT
 from tests.stream.transport.apps import (
     add_agent,
     committed,
@@ -89,7 +89,7 @@ async def test_a_restart_resumes_behind_the_last_finished_chunk(
     app = new_app(broker.bootstrap, group)
     add_agent(app, topic, hang_on_the_third)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stream.transport.driver.DRAIN_S", 0.2)
+        patch.setattr("stream.transport.consumer.DRAIN_S", 0.2)
         async with running(app):
             await until(lambda: len(first) == 3)
     assert await committed(broker.bootstrap, group, topic, 1) == [first[1].next_offset]

@@ -9,38 +9,38 @@ from aiokafka.errors import KafkaConnectionError
 
 from stream.brokers.embedded import EmbeddedBroker
 from stream.transport import Chunk, ChunkSink, attach, idle_partitions, joined
-from stream.transport.stalls import StallWatch
+from stream.transport.stall_detector import StallDetector
 from tests.stream.transport.apps import add_agent, create, new_app, numbered, running, until, write
 
 Unique = Callable[[str], str]
 
 
 def test_progress_and_rest_are_no_stall() -> None:
-    """Whatever moves, or has nothing to do, is never stalled, however long it is watched."""
-    watch = StallWatch[int](limit_s=10.0)
+    """Whatever moves, or has nothing to do, is never stalled, however long it is detectored."""
+    detector = StallDetector[int](limit_s=10.0)
     for second in range(100):
-        assert not watch.look(0, second // 9, float(second), working=True)
-        assert not watch.look(1, 7, float(second), working=False)
-    assert watch.idle_s(1, 99.0) == 0.0
+        assert not detector.observe(0, second // 9, float(second), working=True)
+        assert not detector.observe(1, 7, float(second), working=False)
+    assert detector.idle_s(1, 99.0) == 0.0
 
 
 def test_a_stall_is_told_at_the_limit_and_again_after_each() -> None:
     """Once at the limit, then once per limit, and no more once it moves."""
-    watch = StallWatch[int](limit_s=10.0)
-    told = [second for second in range(35) if watch.look(0, 7, float(second), working=True)]
+    detector = StallDetector[int](limit_s=10.0)
+    told = [second for second in range(35) if detector.observe(0, 7, float(second), working=True)]
     assert told == [10, 20, 30]
-    assert watch.idle_s(0, 34.0) == 34.0
-    assert not watch.look(0, 8, 35.0, working=True)
-    assert watch.idle_s(0, 36.0) == 1.0
+    assert detector.idle_s(0, 34.0) == 34.0
+    assert not detector.observe(0, 8, 35.0, working=True)
+    assert detector.idle_s(0, 36.0) == 1.0
 
 
 def test_partitions_of_others_are_forgotten() -> None:
     """One that went away and came back starts anew."""
-    watch = StallWatch[int](limit_s=10.0)
-    watch.look(0, 7, 0.0, working=True)
-    watch.keep([1])
-    assert not watch.look(0, 7, 50.0, working=True)
-    assert watch.idle_s(0, 50.0) == 0.0
+    detector = StallDetector[int](limit_s=10.0)
+    detector.observe(0, 7, 0.0, working=True)
+    detector.retain([1])
+    assert not detector.observe(0, 7, 50.0, working=True)
+    assert detector.idle_s(0, 50.0) == 0.0
 
 
 @pytest.mark.broker
@@ -99,7 +99,7 @@ async def test_an_agent_that_hangs_is_told(
             assert idle_partitions(app)[topic, 0] == 0.0
             hanging.set()
     told = {r.getMessage() for r in caplog.records if "no progress" in r.message}
-    assert all(f"{topic}[1]" in line and "acknowledged up to 100" in line for line in told)
+    assert all(f"{topic}[1]" in line and "acknowledged up to offset 100" in line for line in told)
 
 
 @pytest.mark.broker
@@ -107,7 +107,7 @@ async def test_brokers_that_go_while_partitions_are_claimed_are_waited_for(
     broker: EmbeddedBroker, unique: Unique, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process does not end; it reads once they answer again."""
-    monkeypatch.setattr("stream.transport.driver.CLAIM_AGAIN_S", 0.05)
+    monkeypatch.setattr("stream.transport.consumer.CLAIM_RETRY_S", 0.05)
     topic = await create(broker.bootstrap, unique("in"))
     await write(broker.bootstrap, topic, 0, numbered(50))
     app = new_app(broker.bootstrap, unique("group"))

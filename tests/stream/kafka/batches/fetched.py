@@ -9,8 +9,8 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.util import calc_crc32c, encode_varint
 
 from stream.kafka.batches import CODECS, RefusedBatch, Unpacker, compress
-from stream.kafka.batches.reader import Bounds, Fetched, PartitionReader, Room
-from stream.kafka.batches.wire import RecordSet
+from stream.kafka.batches.framing import RecordSet
+from stream.kafka.batches.partition_reader import Bounds, Fetched, PartitionReader, Room
 
 AT = TopicPartition("requests", 3)
 Row = tuple[int, bytes | None, bytes | None, Sequence[tuple[bytes, bytes | None]]]

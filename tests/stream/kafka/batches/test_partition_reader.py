@@ -187,7 +187,7 @@ def test_reading_begins_in_the_middle_of_a_batch() -> None:
 def test_ordinary_batches_are_read_by_aiokafkas_compiled_reader(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("stream.kafka.batches.reader.read_records", None)
+    monkeypatch.setattr("stream.kafka.batches.partition_reader.read_records", None)
     data = b"".join(batch(GOOD, 10 * n, codec) for n, codec in enumerate(CODECS))
     for most in (1, 3, 10, 1000):
         assert len(read(data, start=5, most=most)) == 45

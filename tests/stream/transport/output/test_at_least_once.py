@@ -113,9 +113,9 @@ async def test_a_partition_that_does_not_exist_is_waited_for(
     sink: ChunkSink, topic: str, monkeypatch: Any, caplog: Any
 ) -> None:
     """A write to it waits, and a line says which topic has how many partitions."""
-    monkeypatch.setattr("stream.transport.output.waiting.PATIENCE_S", 0.1)
+    monkeypatch.setattr("stream.transport.output.slow_writes.PATIENCE_S", 0.1)
     late = asyncio.create_task(sink.send(topic, 99, [Outgoing(b"k", b"v", 1)]))
-    await until(lambda: f"{topic}: writes have been waiting" in caplog.text)
+    await until(lambda: f"{topic}: writes have been blocked" in caplog.text)
     assert "partition 99 is written to" in caplog.text
     assert not late.done()
     late.cancel()

@@ -14,7 +14,7 @@ from stream.kafka.batches import CODECS
 from stream.metrics.worker import WorkerMetrics
 from stream.policy import Policy
 from stream.transport import Outgoing, RecordTooLargeError
-from stream.transport.output.batches import MAX_BATCH_BYTES, pack
+from stream.transport.output.batching import MAX_BATCH_BYTES, build_batches
 from stream.verify.account import Fate
 from stream.verify.evidence import input_hashes, output_evidence
 from tests.stream.kafka.batches.fetched import Row, batch, read, reader, row_of
@@ -29,7 +29,9 @@ ROWS = st.lists(st.tuples(INT64, CONTENT, VALUES, HEADERS), min_size=1, max_size
 
 
 def written(records: list, codec: str = "none", batch_bytes: int = MAX_BATCH_BYTES) -> list[bytes]:
-    return [bytes(b._build()) for b in pack(PRODUCER, "out", 0, records, batch_bytes, codec)]
+    return [
+        bytes(b._build()) for b in build_batches(PRODUCER, "out", 0, records, batch_bytes, codec)
+    ]
 
 
 def after(batches: list[bytes]) -> list:
@@ -115,7 +117,7 @@ def test_transactional_batches_say_so() -> None:
     producer = SimpleNamespace(_txn_manager=SimpleNamespace(transactional_id="mine"))
     rows: list[Row] = [(-1, None, b"v", [(b"\xff", None)])]
     for records in (read(batch(rows)), [Outgoing(None, b"v" * 500, 1)]):
-        (made,) = pack(producer, "out", 0, records, MAX_BATCH_BYTES, "lz4")
+        (made,) = build_batches(producer, "out", 0, records, MAX_BATCH_BYTES, "lz4")
         made._set_producer_state(producer_id=7, producer_epoch=2, base_sequence=3)
         theirs = DefaultRecordBatch(bytes(made._build()))
         assert theirs.is_transactional

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stream.brokers.embedded import EmbeddedBroker
 from stream.transport import Outgoing, OutputTopics, PartitionsError
-from stream.transport.output.outputs import NO_TIMESTAMP, TopicLimits
+from stream.transport.output.output_topics import NO_TIMESTAMP, TopicLimits
 from tests.stream.transport.apps import create, numbered, write
 
 NOW = 1_700_000_000_000
