@@ -56,8 +56,8 @@ async def reset_out_of_range(
                 f"{tp.topic}[{tp.partition}]: group {group} has committed offset {at}, and the "
                 f"topic ends at {ends[tp]}: it was deleted and recreated, or lost records in an "
                 "unclean leader election. Stop all workers of the group and set its offsets: `weir "
-                "offsets reset --to earliest` (or latest; --role feedback for those of the feedback "
-                "worker)"
+                "offsets reset --to earliest` (or latest; --role feedback for the feedback "
+                "worker's)"
             )
         elif at > ends[tp]:
             consumer.seek(tp, first[tp])
