@@ -21,7 +21,8 @@ from stream.intercept.interceptor import OutputRecord
 from stream.kafka.batches import Unpacker
 from stream.kafka.batches.codecs import CODECS, compress
 from stream.kafka.batches.framing import RecordSet
-from stream.kafka.batches.partition_reader import Bounds, PartitionReader, Room
+from stream.kafka.batches.limits import Limits, Room
+from stream.kafka.batches.partition_reader import PartitionReader
 from stream.transport.output.batch_builder import compressed
 from stream.transport.output.batching import MAX_BATCH_BYTES, build_batches
 from trainer.simulation.simulator import Simulator
@@ -65,7 +66,7 @@ def write(records: Sequence[OutputRecord], codec: str) -> list[bytes]:
 
 
 def read(batches: Sequence[bytes]) -> int:
-    bounds = Bounds(
+    bounds = Limits(
         Unpacker(1 << 24), lambda _: None, keep=True, max_bytes=1 << 40, room=Room(1 << 40)
     )
     count = 0

@@ -22,7 +22,7 @@ from models.process.probes import serve
 from models.settings import Settings
 from stream.doctor import first_step
 from stream.faust_app.app import DisklessApp, run_app
-from stream.faust_app.vitals import CONDITIONS, look, starting
+from stream.faust_app.vitals import CONDITIONS, starting, update_health
 from stream.feedback.join import FeedbackJoin
 from stream.feedback.join_counts import JoinCounts
 from stream.feedback.memory import MemoryReport
@@ -170,7 +170,7 @@ class FeedbackWorker(Service):  # type: ignore[misc]
             lag = consumer_lag(self._app)
             self.metrics.lag(lag)
             excused = not self._groups.answering or bool(self._incidents.blocked)
-            look(self._app, self._health, excused=excused)
+            update_health(self._app, self._health, excused=excused)
             read_all = bool(lag) and all(behind == 0 for behind in lag.values())
             now = self._clock()
             elapsed_ms, last = int((now - last) * 1000), now

@@ -26,7 +26,7 @@ from stream.control.rate_sharing import RateSharing
 from stream.control.watcher import ControlWatcher
 from stream.doctor import first_step
 from stream.faust_app.app import DisklessApp, run_app
-from stream.faust_app.vitals import CONDITIONS, look, starting
+from stream.faust_app.vitals import CONDITIONS, starting, update_health
 from stream.intercept.interceptor import (
     TRUNCATED_HEADER,
     Interceptor,
@@ -127,7 +127,7 @@ class InterceptWorker(Service):  # type: ignore[misc]
             lag = consumer_lag(self._app)
             self.metrics.lag(lag)
             excused = not self._groups.answering or bool(self._incidents.blocked)
-            look(self._app, self._health, excused=excused)
+            update_health(self._app, self._health, excused=excused)
             if self._interceptor.model is None:
                 self._health.unmet(MODEL, "none serves: everything passes")
             else:

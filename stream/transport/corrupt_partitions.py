@@ -7,6 +7,7 @@ while all others continue. Skipping the batch is left to an operator, so that no
 unnoticed.
 """
 
+from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
@@ -24,15 +25,17 @@ class CorruptPartitions:
 
     Args:
         incidents: Every pause and its end is reported to it.
+        clock: Seconds, monotonic.
     """
 
-    def __init__(self, incidents: Incidents) -> None:
+    def __init__(self, incidents: Incidents, clock: Callable[[], float] = monotonic) -> None:
         self._incidents = incidents
+        self._clock = clock
         self._retry: dict[TP, tuple[float, float]] = {}  # when to fetch again, and the backoff
 
     def __contains__(self, tp: TP) -> bool:
         retry = self._retry.get(tp)
-        return retry is not None and retry[0] > monotonic()
+        return retry is not None and retry[0] > self._clock()
 
     def __bool__(self) -> bool:
         return bool(self._retry)
@@ -42,7 +45,7 @@ class CorruptPartitions:
         tp = TP(error.topic, error.partition)
         _, before_s = self._retry.get(tp, (0.0, FIRST_BACKOFF_S / 2))
         backoff_s = min(2 * before_s, LAST_BACKOFF_S)
-        self._retry[tp] = (monotonic() + backoff_s, backoff_s)
+        self._retry[tp] = (self._clock() + backoff_s, backoff_s)
         self._incidents.partition_paused(error, backoff_s)
 
     def resume(self, *partitions: TP) -> None:

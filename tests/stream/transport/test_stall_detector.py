@@ -16,7 +16,7 @@ Unique = Callable[[str], str]
 
 
 def test_progress_and_rest_are_no_stall() -> None:
-    """Whatever moves, or has nothing to do, is never stalled, however long it is detectored."""
+    """Whatever moves, or has nothing to do, is never stalled, however long it is observed."""
     detector = StallDetector[int](limit_s=10.0)
     for second in range(100):
         assert not detector.observe(0, second // 9, float(second), working=True)

@@ -10,7 +10,8 @@ from aiokafka.record.util import calc_crc32c, encode_varint
 
 from stream.kafka.batches import CODECS, RefusedBatch, Unpacker, compress
 from stream.kafka.batches.framing import RecordSet
-from stream.kafka.batches.partition_reader import Bounds, Fetched, PartitionReader, Room
+from stream.kafka.batches.limits import Limits, Room
+from stream.kafka.batches.partition_reader import Fetched, PartitionReader
 
 AT = TopicPartition("requests", 3)
 Row = tuple[int, bytes | None, bytes | None, Sequence[tuple[bytes, bytes | None]]]
@@ -63,7 +64,7 @@ class Reader(PartitionReader):
     """A reader whose every piece is that of a fetch of its own."""
 
     def take(self, most: int | None) -> list[Fetched]:
-        self._bounds.room.left = self._bounds.max_bytes
+        self._limits.room.left = self._limits.max_bytes
         return super().take(most)
 
 
@@ -71,7 +72,7 @@ def reader(
     data: bytes, *, start: int = 0, limit: int = 4_000_000, keep: bool = True, room: int = 1 << 20
 ) -> tuple[PartitionReader, list[RefusedBatch]]:
     refused: list[RefusedBatch] = []
-    bounds = Bounds(Unpacker(limit), refused.append, keep, room, Room(room))
+    bounds = Limits(Unpacker(limit), refused.append, keep, room, Room(room))
     return Reader(bounds, AT, RecordSet(data), [], start, None, None, True, 1), refused
 
 

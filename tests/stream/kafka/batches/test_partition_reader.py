@@ -9,21 +9,18 @@ from pathlib import Path
 
 import cramjam
 import pytest
-from aiokafka import AIOKafkaConsumer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.bounds import MAX_BAD_RECORDS, MAX_HEADERS
 from stream.kafka.batches import (
     CODECS,
-    BoundedConsumer,
     CorruptBatchError,
     CorruptBatches,
     HeaderName,
     RefusedBatch,
     compress,
 )
-from stream.kafka.batches.consumer import BoundedFetcher, rebound
 from tests.stream.kafka.batches.fetched import (
     Fetched,
     Row,
@@ -281,15 +278,8 @@ def test_a_batch_of_an_unknown_format_is_refused() -> None:
     struct.pack_into(">b", strange, 16, 9)
     found = read(bytes(strange) + batch(GOOD, 10))
     assert isinstance(found[0], RefusedBatch)
-    assert found[0].reason == "format 9 of batches is unknown"
+    assert found[0].reason == "batch format 9 is unknown"
     assert [record.offset for record in found[1:]] == list(range(10, 20))
-
-
-def test_aiokafkas_methods_still_use_the_names_that_are_replaced() -> None:
-    assert rebound(AIOKafkaConsumer.start, Fetcher=BoundedFetcher)
-    assert BoundedConsumer.start is not AIOKafkaConsumer.start
-    with pytest.raises(LookupError, match="no global Fetchr"):
-        rebound(AIOKafkaConsumer.start, Fetchr=None)
 
 
 def test_a_reader_that_is_done_is_gone_without_the_collector() -> None:
@@ -316,7 +306,7 @@ def test_a_corrupt_batch_is_left_out_once_it_was_wrong_each_time(
     """What its header says of its end is believed up to the partition's end."""
     corrupt, error = CorruptBatches(), CorruptBatchError("t", 1, 10, last)
     for _ in range(2):
-        met = [corrupt.met(error, end) for _ in range(3)]
+        met = [corrupt.count(error, end) for _ in range(3)]
         assert met[:2] == [None, None]
         assert met[2] is not None
         assert (met[2].offset, met[2].last_offset) == (10, wanted)
