@@ -184,11 +184,8 @@ class Consumer(base.Consumer):  # type: ignore[misc]
             self._read_offset[tp] = position
             self.ledger.reset(tp, position)
         self._working.clear()
-        self._note_progress()
-        logger.info(
-            "reading %s",
-            _named(seek.positions) or "nothing: no partition assigned",
-        )
+        self._signal_progress()
+        logger.info("reading %s", _named(seek.positions) or "nothing: no partition assigned")
 
     async def _claim(self, sink: Sink, owned: list[TP]) -> None:
         """Claim `sink`; retry while no broker can be reached, as every read and write does."""
@@ -229,14 +226,14 @@ class Consumer(base.Consumer):  # type: ignore[misc]
                 self.ledger.committed(tp, done)
             if not had_room:
                 self._thread.wake_up()
-        self._note_progress()
+        self._signal_progress()
 
     def abandon(self, delivery: Delivery) -> None:
         """A chunk will not be written here; a rebalance does not wait for it any more."""
         self._working.discard(delivery)
-        self._note_progress()
+        self._signal_progress()
 
-    def _note_progress(self) -> None:
+    def _signal_progress(self) -> None:
         self._progress.set()
         self._progress = asyncio.Event()
 
@@ -306,11 +303,8 @@ class Consumer(base.Consumer):  # type: ignore[misc]
         return {tp: self._idle_s(tp, now_s) for tp in self.ledger}
 
     def _idle_s(self, tp: TP, now_s: float) -> float:
-        done, position, end = (
-            self.ledger.done(tp),
-            self._thread.position_of(tp),
-            self._thread.end_of(tp),
-        )
+        done = self.ledger.done(tp)
+        position, end = self._thread.position_of(tp), self._thread.end_of(tp)
         chunks = self.ledger.in_flight(tp)
         working = bool(chunks) or position is None or (end is not None and position < end)
         if self._stalls.observe(tp, (done, position), now_s, working=working):
