@@ -19,7 +19,7 @@ LIMIT = 10  # bytes of a value
 
 @dataclass
 class Partition:
-    """What Kafka guarantees of one transactional id and one group's offset, and no more."""
+    """What Kafka guarantees for one transactional id and one group's offset, and no more."""
 
     committed: int | None = None
     outputs: list[bytes | None] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Partition:
 
 
 class Client:
-    """A producer of the model. `faults` says of each request: 0 fine, 1 lost, 2 answer lost."""
+    """A producer of the model. `faults` tells of each request: 0 fine, 1 lost, 2 response lost."""
 
     def __init__(self, partition: Partition, faults: Iterator[int]) -> None:
         self.partition = partition
@@ -109,7 +109,7 @@ def outputs(start: int, end: int) -> Outputs:
 
 
 async def own(lane: Lane[Any], size: int, ahead: int = 1) -> None:
-    """What a worker does with a partition from its assignment on, `ahead` chunks at a time."""
+    """Write a partition as a worker does from its assignment on, `ahead` chunks at a time."""
     position = await lane.claim() or 0
     under_way: deque[asyncio.Task[None]] = deque()
     try:

@@ -1,4 +1,4 @@
-"""Chunks reach agents whole, and offsets are committed behind finished work only."""
+"""Chunks reach agents complete, and offsets are committed only after finished work."""
 
 import asyncio
 import itertools
@@ -72,10 +72,10 @@ async def test_delivers_every_record_in_chunks_of_one_partition(
     assert await committed(broker.bootstrap, app.conf.id, topic) == [730, 250]
 
 
-async def test_a_restart_resumes_behind_the_last_finished_chunk(
+async def test_a_restart_resumes_after_the_last_finished_chunk(
     broker: EmbeddedBroker, unique: Unique
 ) -> None:
-    """A stop abandons the chunk in hand; the next start gets it again, and nothing before it."""
+    """A stop abandons the unfinished chunk; the next start reads it, and nothing before it."""
     topic = await create(broker.bootstrap, unique("in"), 1)
     await write(broker.bootstrap, topic, 0, numbered(350))
     group = unique("group")
@@ -106,7 +106,7 @@ async def test_a_restart_resumes_behind_the_last_finished_chunk(
     assert [row for c in (*first[:2], *second) for row in raw(c)] == numbered(350)
 
 
-async def test_a_stop_waits_for_the_chunk_in_hand(broker: EmbeddedBroker, unique: Unique) -> None:
+async def test_a_stop_waits_for_a_chunk_in_progress(broker: EmbeddedBroker, unique: Unique) -> None:
     """A chunk that is finished within the drain time is committed by the stop."""
     topic = await create(broker.bootstrap, unique("in"), 1)
     await write(broker.bootstrap, topic, 0, numbered(60))
@@ -125,7 +125,7 @@ async def test_a_stop_waits_for_the_chunk_in_hand(broker: EmbeddedBroker, unique
 
 
 async def test_a_slow_agent_slows_the_fetch(broker: EmbeddedBroker, unique: Unique) -> None:
-    """No more than the allowed chunks of a partition are in flight, and the other goes on."""
+    """The chunks of a partition in flight are limited, and the other partition continues."""
     topic = await create(broker.bootstrap, unique("in"))
     await write(broker.bootstrap, topic, 0, numbered(2000))
     await write(broker.bootstrap, topic, 1, numbered(50))

@@ -1,11 +1,11 @@
-"""What waits for a known cause is told as long as it does."""
+"""Topics and partitions that are blocked for a known reason are reported until they continue."""
 
 from stream.kafka.batches import CorruptBatchError
 from stream.transport.incidents import Incidents
 
 
-def test_what_waits_is_named_until_it_goes_on() -> None:
-    """A corrupt batch by its partition, writes by their topic; each ends for itself."""
+def test_what_is_blocked_is_named_until_it_continues() -> None:
+    """A corrupt batch by its partition, writes by their topic, independently of each other."""
     incidents = Incidents()
     assert incidents.blocked == frozenset()
     incidents.partition_paused(CorruptBatchError("in", 3, 5, 9), 1.0)

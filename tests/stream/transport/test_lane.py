@@ -1,4 +1,4 @@
-"""What one lane does with errors, releases, fencing, and chunks that wait."""
+"""How one lane handles errors, releases, fencing, and chunks that wait."""
 
 import asyncio
 from itertools import chain, repeat
@@ -17,8 +17,8 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stream.transport.lane.FIRST_BACKOFF_S", 0.0)
 
 
-async def test_a_commit_whose_answer_is_lost_is_not_repeated() -> None:
-    """The committed offset tells that the transaction went through."""
+async def test_a_commit_whose_response_is_lost_is_not_repeated() -> None:
+    """The committed offset shows that the transaction was committed."""
     partition = Partition()
     lane = new_lane(partition, chain([0, 0, 0, 2], repeat(0)))  # claim, produce, offset, commit
     await lane.claim()
@@ -27,7 +27,7 @@ async def test_a_commit_whose_answer_is_lost_is_not_repeated() -> None:
     assert partition.epoch == 2, "the outcome was found out by a second claim"
 
 
-async def test_an_error_that_no_repetition_mends_ends_the_lane() -> None:
+async def test_a_fatal_error_ends_the_lane() -> None:
     """A missing permission is raised, not retried."""
     partition = Partition()
     client = Client(partition, faultless())
@@ -45,7 +45,7 @@ async def test_an_error_that_no_repetition_mends_ends_the_lane() -> None:
 
 
 async def test_an_error_is_classified_by_its_cause() -> None:
-    """What aiokafka wraps in plain errors, even twice, is still a connection that broke."""
+    """A lost connection is retried, although aiokafka wraps it in plain errors, even twice."""
     partition = Partition()
     client = Client(partition, faultless())
     lane = Lane("in[0]", client, grace_s=0.0)
@@ -82,7 +82,7 @@ async def test_chunks_that_wait_are_committed_together() -> None:
 
 
 async def test_a_release_interrupts_a_write_that_waits() -> None:
-    """A writer that waits for the broker learns at once that the partition is revoked."""
+    """A write that waits for the broker raises at once when the partition is revoked."""
     client = Client(Partition(), faultless())
     lane = Lane("in[0]", client, grace_s=0.0)
     await lane.claim()
@@ -105,7 +105,7 @@ async def test_a_release_interrupts_a_write_that_waits() -> None:
 
 
 async def test_a_fenced_lane_waits_for_its_release_before_it_claims_again() -> None:
-    """A zombie does not fence the new owner back as soon as it wakes up."""
+    """A zombie does not fence the new owner as soon as it resumes."""
     partition = Partition()
     zombie = Lane("in[0]", Client(partition, faultless()), grace_s=3600.0)
     await zombie.claim()
@@ -122,7 +122,7 @@ async def test_a_fenced_lane_waits_for_its_release_before_it_claims_again() -> N
     assert partition.epoch == 2
 
 
-async def test_a_group_whose_offset_others_moved_is_an_error() -> None:
+async def test_an_offset_that_another_program_moved_is_an_error() -> None:
     """A chunk that is not at the committed offset is never written."""
     partition = Partition()
     lane = new_lane(partition, chain([0, 1], repeat(0)))
@@ -133,8 +133,8 @@ async def test_a_group_whose_offset_others_moved_is_an_error() -> None:
     assert partition.outputs == []
 
 
-async def test_a_step_that_the_table_forbids_is_an_error() -> None:
-    """Writing without a claim claims; nothing opens a transaction twice."""
+async def test_a_transition_that_the_table_forbids_is_an_error() -> None:
+    """A transaction is never opened twice."""
     lane = new_lane(Partition())
     await lane.claim()
     lane.state = LaneState.COMMITTING
@@ -142,8 +142,8 @@ async def test_a_step_that_the_table_forbids_is_an_error() -> None:
         await lane.write(0, 1, outputs(0, 1))
 
 
-async def test_transactions_keep_their_distance_and_share_the_wait() -> None:
-    """What comes within the interval is committed together at its end; the first is not delayed."""
+async def test_transactions_start_at_most_once_per_interval() -> None:
+    """Chunks that arrive meanwhile are committed together; the first one is not delayed."""
     partition = Partition()
     client = Client(partition, faultless())
     lane = Lane("in[0]", client, grace_s=0.0, interval_s=0.05)
@@ -165,7 +165,7 @@ async def test_transactions_keep_their_distance_and_share_the_wait() -> None:
 
 
 async def test_a_release_does_not_wait_for_the_interval() -> None:
-    """A partition that is revoked is given up at once."""
+    """A revoked partition is released at once."""
     lane = Lane("in[0]", Client(Partition(), faultless()), grace_s=0.0, interval_s=600.0)
     await lane.claim()
     await lane.write(0, 1, outputs(0, 1))

@@ -32,7 +32,7 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_any_owners_that_fail_in_any_way_write_every_offset_once_in_order(
     faults: list[int], schedule: list[tuple[int, int, int, str]]
 ) -> None:
-    """Crashes, revocations, zombies, lost requests and lost answers repeat and lose nothing."""
+    """Crashes, revocations, zombies, lost requests and responses duplicate and lose nothing."""
     asyncio.run(_play(faults, schedule))
 
 

@@ -12,8 +12,8 @@ from stream.transport.output.sink import Outgoing
 from tests.stream.transport.lanes import Client, Partition, faultless, new_lane
 
 
-async def test_an_output_too_large_is_shrunk_by_its_own_chunk() -> None:
-    """Also where several chunks are committed together; all others stay as they are."""
+async def test_an_output_too_large_is_replaced_by_its_own_chunk() -> None:
+    """Also if several chunks are committed together; the others stay as they are."""
     partition = Partition()
     lane = new_lane(partition)
     await lane.claim()
@@ -37,7 +37,7 @@ async def test_an_output_too_large_is_shrunk_by_its_own_chunk() -> None:
 
 @given(bad=st.sets(st.integers(0, 8)), cuts=st.lists(st.integers(1, 4), min_size=9, max_size=9))
 async def test_what_a_topic_refuses_is_replaced_in_place(bad: set[int], cuts: list[int]) -> None:
-    """Found while writing: the transaction is repeated without it, all else once and in order."""
+    """If it is refused while writing, the transaction is repeated with the replacement."""
     partition = Partition()
     client = Client(partition, faultless())
     write = client.write

@@ -15,8 +15,8 @@ from stream.transport.lane_state import TRANSITIONS, LaneState, state_after
 
 
 @pytest.mark.parametrize("state", list(LaneState))
-def test_every_state_can_be_left_by_a_release_but_the_last(state: LaneState) -> None:
-    """Revocation ends a lane wherever it is; a failure ends in nothing but a release."""
+def test_every_state_but_the_last_is_left_by_a_release(state: LaneState) -> None:
+    """A revocation ends a lane in any state."""
     after = TRANSITIONS[state]
     assert (LaneState.RELEASED in after) == (state is not LaneState.RELEASED)
     assert state not in after

@@ -1,4 +1,4 @@
-"""One line of a kind in a while, and the next one says how many were left out."""
+"""A repeated warning is logged once a minute, with the number of those suppressed."""
 
 import logging
 
@@ -7,8 +7,8 @@ import pytest
 from stream.transport.log_throttle import INTERVAL_S, RepeatFilter, throttle_client_logs
 
 
-def test_repetitions_are_counted_not_shown() -> None:
-    """Kinds are told apart by their format; information is never held back."""
+def test_repetitions_are_counted_not_logged() -> None:
+    """Repetitions have the same format string; INFO is never suppressed."""
     now_s = 0.0
     lines = RepeatFilter(lambda: now_s)
 

@@ -1,4 +1,4 @@
-"""Record batches made by hand, and what a reader makes of them."""
+"""Record batches encoded byte by byte, and the records that are decoded from them."""
 
 import struct
 from collections.abc import Sequence
@@ -61,7 +61,7 @@ def batch(rows: Sequence[Row], base: int = 0, codec: str = "none", attributes: i
 
 
 class Reader(PartitionReader):
-    """A reader whose every piece is that of a fetch of its own."""
+    """A reader that has the room of a whole fetch for every `take`."""
 
     def take(self, most: int | None) -> list[Fetched]:
         self._limits.room.left = self._limits.max_bytes
@@ -77,7 +77,7 @@ def reader(
 
 
 def read(data: bytes, most: int = 7, **options: Any) -> list[Fetched]:
-    """All that a reader hands over, in one list."""
+    """All records that a reader delivers."""
     reading, _ = reader(data, **options)
     out: list[Fetched] = []
     while not reading.exhausted:

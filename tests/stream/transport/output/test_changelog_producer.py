@@ -29,7 +29,7 @@ async def app(
 async def test_flush_outlasts_a_slow_send(
     app: tuple[faust.App, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sends that each take longer than Faust's patience are still waited for."""
+    """Sends that each take longer than Faust would wait are still waited for."""
     running_app, topic = app
     sent: list[int] = []
     send = type(running_app.producer).send
