@@ -20,10 +20,11 @@ from aiokafka import TopicPartition
 from stream.intercept.interceptor import OutputRecord
 from stream.kafka.batches import Unpacker
 from stream.kafka.batches.codecs import CODECS, compress
-from stream.kafka.batches.reader import Bounds, PartitionReader, Room
-from stream.kafka.batches.wire import RecordSet
-from stream.transport.output.batches import MAX_BATCH_BYTES, pack
-from stream.transport.output.building import packed
+from stream.kafka.batches.framing import RecordSet
+from stream.kafka.batches.limits import Limits, Room
+from stream.kafka.batches.partition_reader import PartitionReader
+from stream.transport.output.batch_builder import compressed
+from stream.transport.output.batching import MAX_BATCH_BYTES, build_batches
 from trainer.simulation.simulator import Simulator
 
 ROUNDS = 9
@@ -60,12 +61,12 @@ def outputs(values: Sequence[bytes]) -> list[OutputRecord]:
 
 
 def write(records: Sequence[OutputRecord], codec: str) -> list[bytes]:
-    batches = pack(_Producer(), "out", 0, records, MAX_BATCH_BYTES, codec)
+    batches = build_batches(_Producer(), "out", 0, records, MAX_BATCH_BYTES, codec)
     return [bytes(batch._build()) for batch in batches]
 
 
 def read(batches: Sequence[bytes]) -> int:
-    bounds = Bounds(
+    bounds = Limits(
         Unpacker(1 << 24), lambda _: None, keep=True, max_bytes=1 << 40, room=Room(1 << 40)
     )
     count = 0
@@ -110,7 +111,9 @@ def main() -> None:
             statistics.median(column) / len(records) * 1e6 for column in zip(*rows, strict=True)
         )
         full = max(plain, key=len)
-        held = statistics.median(timed(partial(packed, full, codec)) for _ in range(ROUNDS)) * 1e3
+        held = (
+            statistics.median(timed(partial(compressed, full, codec)) for _ in range(ROUNDS)) * 1e3
+        )
         print(f"| {codec} | {share:.3f} | {wrote:.2f} | {took:.2f} | {held:.2f} |")
     payload = bytes(plain[0][61:])
     for name, way in OTHERS.items():

@@ -22,7 +22,7 @@ from models.process.probes import serve
 from models.settings import Settings
 from stream.doctor import first_step
 from stream.faust_app.app import DisklessApp, run_app
-from stream.faust_app.vitals import CONDITIONS, look, starting
+from stream.faust_app.vitals import CONDITIONS, starting, update_health
 from stream.feedback.join import FeedbackJoin
 from stream.feedback.join_counts import JoinCounts
 from stream.feedback.memory import MemoryReport
@@ -43,11 +43,11 @@ from stream.transport import (
     OutputTopics,
     RecordsRefusedError,
     attach,
-    bound,
+    bound_batches,
     chunk_topic,
     chunks,
     consumer_lag,
-    report,
+    report_incidents,
 )
 
 logger = logging.getLogger(__name__)
@@ -116,9 +116,9 @@ class FeedbackWorker(Service):  # type: ignore[misc]
         starting(self._health)
         serve(self.metrics.registry, self._health, worker.metrics_host, worker.metrics_port)
         await self._sink.start()
-        report(self._app, self._incidents)
+        report_incidents(self._app, self._incidents)
         refuse = self.metrics.refusals.refuse_batch
-        bound(self._app, self._settings.kafka.max_unpacked_bytes, refuse)
+        bound_batches(self._app, self._settings.kafka.max_unpacked_bytes, refuse)
         await self.add_runtime_dependency(self._groups)
 
     async def on_stop(self) -> None:
@@ -169,8 +169,8 @@ class FeedbackWorker(Service):  # type: ignore[misc]
             await self.sleep(TICK_S)
             lag = consumer_lag(self._app)
             self.metrics.lag(lag)
-            excused = not self._groups.answering or bool(self._incidents.waits)
-            look(self._app, self._health, excused=excused)
+            excused = not self._groups.answering or bool(self._incidents.blocked)
+            update_health(self._app, self._health, excused=excused)
             read_all = bool(lag) and all(behind == 0 for behind in lag.values())
             now = self._clock()
             elapsed_ms, last = int((now - last) * 1000), now

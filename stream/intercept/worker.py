@@ -26,7 +26,7 @@ from stream.control.rate_sharing import RateSharing
 from stream.control.watcher import ControlWatcher
 from stream.doctor import first_step
 from stream.faust_app.app import DisklessApp, run_app
-from stream.faust_app.vitals import CONDITIONS, look, starting
+from stream.faust_app.vitals import CONDITIONS, starting, update_health
 from stream.intercept.interceptor import (
     TRUNCATED_HEADER,
     Interceptor,
@@ -51,12 +51,12 @@ from stream.transport import (
     RecordTooLargeError,
     TransactionalSink,
     attach,
-    bound,
+    bound_batches,
     chunk_topic,
     consumer_lag,
     heartbeat_s,
     relay,
-    report,
+    report_incidents,
 )
 
 logger = logging.getLogger(__name__)
@@ -106,8 +106,8 @@ class InterceptWorker(Service):  # type: ignore[misc]
         serve(self.metrics.registry, self._health, worker.metrics_host, worker.metrics_port)
         await self.sink.inner.start()
         attach(self._app, self.sink, worker.max_buffer_bytes, worker.offsets_missing)
-        report(self._app, self._incidents)
-        bound(
+        report_incidents(self._app, self._incidents)
+        bound_batches(
             self._app,
             self._settings.kafka.max_unpacked_bytes,
             partial(self.metrics.refusals.refuse_batch, consequence="dead-lettered"),
@@ -126,8 +126,8 @@ class InterceptWorker(Service):  # type: ignore[misc]
         while not self.should_stop:
             lag = consumer_lag(self._app)
             self.metrics.lag(lag)
-            excused = not self._groups.answering or bool(self._incidents.waits)
-            look(self._app, self._health, excused=excused)
+            excused = not self._groups.answering or bool(self._incidents.blocked)
+            update_health(self._app, self._health, excused=excused)
             if self._interceptor.model is None:
                 self._health.unmet(MODEL, "none serves: everything passes")
             else:

@@ -8,8 +8,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from aiokafka import conn
 from aiokafka.abc import AbstractTokenProvider
+from aiokafka.conn import OAuthAuthenticator
 from aiokafka.errors import KafkaError
 
 from models.errors import UserError
@@ -24,21 +24,20 @@ KEEP_S: Final = 10.0
 MAX_TOKEN_BYTES: Final = 65_536
 
 
-class _Authenticator(conn.OAuthAuthenticator):  # type: ignore[misc]
-    """Takes a refusal for what it is.
+class Authenticator(OAuthAuthenticator):  # type: ignore[misc]
+    """Fails the login when the broker refuses the token.
 
     A broker answers a token that it refuses with the reason, and fails the login when the client
-    has acknowledged that (RFC 7628, 3.2.3). aiokafka takes any answer for a success.
+    has acknowledged that (RFC 7628, 3.2.3). aiokafka takes any answer for a success, and its next
+    request finds the connection closed. `stream.kafka.connection` uses this to say why.
     """
 
     async def step(self, payload: bytes | None) -> tuple[bytes, bool] | None:
+        """The next message of the login and whether an answer follows; None when it is done."""
         if self._token_sent and payload:
             return b"\x01", True
         sent: tuple[bytes, bool] | None = await super().step(payload)
         return sent
-
-
-conn.OAuthAuthenticator = _Authenticator
 
 
 class TokenError(UserError, KafkaError):  # type: ignore[misc]

@@ -13,7 +13,7 @@ from stream.kafka.batches import CODECS
 from stream.kafka.client import client_options
 from stream.kafka.reader import read_topic
 from stream.transport import ChunkSink
-from stream.transport.output.outputs import BatchLimitError
+from stream.transport.output.output_topics import BatchLimitError
 from stream.verify.account import Fate
 from stream.verify.verifier import account
 from tests.stream.intercept.test_envelopes import (  # noqa: F401

@@ -274,7 +274,7 @@ async def test_an_input_that_grows_takes_its_outputs_along(life: Settings, tmp_p
             await admin.create_partitions({life.topics.requests: NewPartitions(6)})
         await asyncio.gather(*(send(life, rows(100 * n, 100), n) for n in range(6)))
         found = await exact(life, child)
-        assert f"{life.topics.passed}: grown to the 6 partitions" in child.log.read_text()
+        assert f"{life.topics.passed}: now has 6 partitions" in child.log.read_text()
     assert found.requests == 700
 
 
@@ -288,7 +288,7 @@ async def test_a_missing_output_topic_is_named_and_waited_for(
         async with administer(life) as admin:
             await admin.delete_topics([life.topics.passed])
         await send(life, rows(50, 500))
-        await logged(child, rf"{life.topics.passed}: writes have been waiting .* no such topic")
+        await logged(child, rf"{life.topics.passed}: writes .* blocked .* does not exist")
         assert await metric(port, "weir_topic_waiting", life.topics.passed) == 1
         before = len(child.log.read_text().splitlines())
         await asyncio.sleep(10)
@@ -308,7 +308,7 @@ async def test_a_missing_output_topic_at_the_start_is_waited_for(
         await admin.delete_topics([life.topics.passed])
         await send(life, rows(0, 200), 3)
         async with worker(life, tmp_path) as (child, _):
-            await logged(child, rf"{life.topics.passed}: writes have been waiting")
+            await logged(child, rf"{life.topics.passed}: writes have been blocked")
             await admin.create_topics([NewTopic(life.topics.passed, 1, 1)])
             found = await exact(life, child)
     assert found.count(Fate.PASSED) == 200
@@ -404,7 +404,7 @@ async def test_an_offset_past_the_end_stops_with_a_sentence(life: Settings, tmp_
     async with worker(life, tmp_path) as (child, _):
         assert await asyncio.wait_for(child.wait(), DEADLINE_S) != 0
     log = child.log.read_text()
-    assert f"group {life.kafka.group} stands at offset 50, and the topic ends at 10" in log
+    assert f"group {life.kafka.group} has committed offset 50, and the topic ends at 10" in log
     assert "weir offsets reset --to earliest" in log
     assert (await account(life)).missing == 10
 
@@ -429,7 +429,7 @@ async def test_offsets_that_are_gone_are_said_and_a_setting_chooses(
             assert "worker.offsets_missing = refuse" in child.log.read_text()
             return
         await filtered_up_to(mine, child, 150)
-        await logged(child, rf"worker.offsets_missing = {choice} begins at \[0\]")
+        await logged(child, rf"worker.offsets_missing = {choice} starts at \[0\]")
         assert await metric(port, "weir_offsets_missing_total") == 1
     found = await account(mine)
     assert found.doubled == (100 if choice == "earliest" else 0)
@@ -457,7 +457,7 @@ async def test_a_topic_made_anew_under_a_worker_is_seen_and_filtered(
             assert f"{topic}: the group has no committed offsets for partitions" in log
             await child.stop()
         else:
-            assert "stands at offset 100, and the topic ends at" in log
+            assert "has committed offset 100, and the topic ends at" in log
     async with worker(life, tmp_path, "second") as (child, _):
         await filtered_up_to(life, child, 20)
     passed = [record.value async for record in read_topic(life.kafka, life.topics.passed)]

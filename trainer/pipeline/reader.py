@@ -128,7 +128,7 @@ class ExampleReader:
     async def _leave_out(self, consumer: AIOKafkaConsumer, error: CorruptBatchError) -> None:
         """Go on behind a batch whose checksum is wrong each time."""
         tp = TopicPartition(error.topic, error.partition)
-        batch = self._corrupt.met(error, consumer.highwater(tp))
+        batch = self._corrupt.count(error, consumer.highwater(tp))
         if batch is None:
             await asyncio.sleep(FAILED_S)
             return

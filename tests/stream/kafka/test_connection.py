@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from aiokafka import conn
 
 from models.settings import KafkaSettings, SettingsError
 from stream.brokers.certificates import Authority
@@ -20,7 +19,7 @@ from stream.brokers.embedded import EmbeddedBroker
 from stream.kafka import connection
 from stream.kafka.client import client_options
 from stream.kafka.connection import ConnectionFaultError, reach, try_server
-from stream.kafka.oauth import TokenError, token_provider
+from stream.kafka.oauth import Authenticator, TokenError, token_provider
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
 
@@ -267,7 +266,7 @@ async def test_one_token_serves_connections_that_open_together() -> None:
 async def test_a_refused_token_is_a_failed_login() -> None:
     """Its reason is acknowledged, upon which it fails the login; no answer is a success."""
     provider = token_provider(oauth(oauth_token_provider="secrets:token_urlsafe"))
-    authenticator = conn.OAuthAuthenticator(sasl_oauth_token_provider=provider)
+    authenticator = Authenticator(sasl_oauth_token_provider=provider)
     assert (await authenticator.step(None))[0].startswith(b"n,,\x01auth=Bearer ")
     assert await authenticator.step(b'{"status":"invalid_token"}') == (b"\x01", True)
     assert await authenticator.step(b"") is None

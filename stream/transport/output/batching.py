@@ -1,7 +1,7 @@
-"""Record batches: many records for one partition, packed by hand and acknowledged by all replicas.
+"""Record batches: many records for one partition, batched here instead of by the producer.
 
-Batches are filled here and given to aiokafka's `send_batch`: a future, a lock and a task per record
-are what makes a producer slow.
+Batches are filled here and passed to aiokafka's `send_batch`: its `send` costs a future, a lock and
+a task per record.
 """
 
 import asyncio
@@ -14,16 +14,16 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaTimeoutError, UnknownTopicOrPartitionError
 
 from stream.transport.chunk import Record, RecordTooLargeError
-from stream.transport.output.building import AnyEnvelopeBatch, Batch, new_batch
+from stream.transport.output.batch_builder import AnyEnvelopeBatch, Batch, new_batch
 
 logger = logging.getLogger(__name__)
 
 MAX_BATCH_BYTES: Final = 1_000_000  # just under what brokers accept by default (message.max.bytes)
-MIN_BATCH_BYTES: Final = 16_384  # any key, value and headers can be cut to fit
-_AGAIN_S: Final = 0.5
+MIN_BATCH_BYTES: Final = 16_384  # any key, value and headers can be truncated to fit
+_RETRY_S: Final = 0.5
 
 
-def pack(
+def build_batches(
     producer: AIOKafkaProducer,
     topic: str,
     partition: int,
@@ -31,19 +31,19 @@ def pack(
     batch_bytes: int,
     codec: str = "none",
 ) -> list[Batch]:
-    """Cut `records` into full batches, to be sent once. Timestamps are in milliseconds.
+    """Fill batches with `records`; each can be sent once. Timestamps are in milliseconds.
 
     Args:
-        producer: Whose batches they are.
-        topic: Where they go, for messages.
-        partition: Partition number, for messages.
+        producer: The producer that will send them.
+        topic: Topic, for error messages.
+        partition: Partition number, for error messages.
         records: What to write, with any timestamps and headers.
-        batch_bytes: Size of a batch, before it is packed.
-        codec: What packs it: one of `stream.kafka.batches.CODECS`.
+        batch_bytes: Maximum size of a batch, uncompressed.
+        codec: Codec of the batches: one of `stream.kafka.batches.CODECS`.
 
     Raises:
-        RecordTooLargeError: If records do not fit a batch: all of them, for whoever replaces one
-            at a time packs the others as often.
+        RecordTooLargeError: If records do not fit a batch. It names all of them at once: a caller
+            that replaced one at a time would fill the batches again for each.
     """
     make = partial(new_batch, producer, batch_bytes, codec)
     try:
@@ -68,7 +68,7 @@ def _fill(
     for index, record in enumerate(records):
         at, key, value = record.timestamp, record.key, record.value
         headers = list(record.headers) if record.headers else []
-        # Spelled out twice: passing the fields as a dict costs half as much again.
+        # Spelled out twice: passing the fields as a dict takes 50 % more time.
         if append(timestamp=at, key=key, value=value, headers=headers) is None:
             batch = make(at)
             append = batch.append
@@ -86,13 +86,13 @@ def _fill(
 async def enqueue(
     producer: AIOKafkaProducer, topic: str, partition: int, batch: Batch
 ) -> asyncio.Future[Any]:
-    """Give a batch to the producer: a future that is done when the broker has acknowledged it.
+    """Pass a batch to the producer; the future returned is done once the broker acknowledged it.
 
-    Batches of a partition are written in the order in which they are enqueued. A broker that is
-    slow or away, or a topic that is not there, holds the caller up for as long as it takes.
+    Batches of a partition are written in the order in which they are enqueued. While brokers are
+    slow or unreachable, or the topic is missing, this waits, without a limit.
 
     Raises:
-        KafkaError: If the producer takes no batches any more.
+        KafkaError: If the producer has failed and accepts no batches any more.
     """
     while True:
         try:
@@ -102,12 +102,12 @@ async def enqueue(
                 )
                 return sent
             await producer.client.force_metadata_update()  # the topic has fewer partitions
-        except KafkaTimeoutError:  # the batch before it is still waiting; this one was not taken
-            logger.warning("%s[%d]: the broker takes no batches; waiting", topic, partition)
+        except KafkaTimeoutError:  # the batch before it is still waiting; this one was not accepted
+            logger.warning("%s[%d]: the broker accepts no batches; retrying", topic, partition)
         except UnknownTopicOrPartitionError:
-            logger.warning("%s: there is no such topic; waiting", topic)
-        await asyncio.sleep(_AGAIN_S)
+            logger.warning("%s: the topic does not exist; retrying", topic)
+        await asyncio.sleep(_RETRY_S)
 
 
 def _full(**_row: object) -> None:
-    """The batch before the first one."""
+    """Stands for the batch before the first one: it accepts no record."""

@@ -1,4 +1,4 @@
-"""What an output topic takes is read off the brokers: timestamps, sizes, partitions."""
+"""What an output topic accepts is read from the brokers: timestamps, sizes, partitions."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stream.brokers.embedded import EmbeddedBroker
 from stream.transport import Outgoing, OutputTopics, PartitionsError
-from stream.transport.output.outputs import NO_TIMESTAMP, TopicLimits
+from stream.transport.output.output_topics import NO_TIMESTAMP, TopicLimits
 from tests.stream.transport.apps import create, numbered, write
 
 NOW = 1_700_000_000_000
@@ -20,18 +20,18 @@ NOW = 1_700_000_000_000
     st.integers(0, 40),
 )
 def test_refused_are_those_out_of_range(stamps: list[int], before: int, after: int) -> None:
-    """Too old or too far ahead by the clock, and no others; a record without one is taken."""
-    told = {
+    """Too old or too far ahead, and no others; a record without a timestamp is accepted."""
+    config = {
         "message.timestamp.before.max.ms": str(before),
         "message.timestamp.after.max.ms": str(after),
     }
-    limits = TopicLimits.of(told)
+    limits = TopicLimits.of(config)
     refused = limits.refused([Outgoing(None, b"v", at) for at in stamps], NOW)
     wrong = [at != NO_TIMESTAMP and not NOW - before <= at <= NOW + after for at in stamps]
     assert refused == [index for index, each in enumerate(wrong) if each]
 
 
-def test_the_broker_tells_its_limits_or_has_the_defaults() -> None:
+def test_missing_limits_are_the_defaults() -> None:
     """Brokers before 3.6 have one limit for both; log-append time refuses nothing."""
     records = [Outgoing(None, b"v", 5), Outgoing(None, b"v", NOW + 10**9)]
     assert TopicLimits.of({}).refused(records, NOW) == []
@@ -43,7 +43,7 @@ def test_the_broker_tells_its_limits_or_has_the_defaults() -> None:
 
 
 @pytest.mark.broker
-async def test_partitions_that_cannot_be_added_are_the_end_in_one_sentence(
+async def test_partitions_that_cannot_be_added_are_an_error_that_names_both_counts(
     broker: EmbeddedBroker, unique: Callable[[str], str]
 ) -> None:
     """The embedded broker adds none. A topic that is missing, or large enough, is no error."""
@@ -59,7 +59,7 @@ async def test_partitions_that_cannot_be_added_are_the_end_in_one_sentence(
 async def test_partitions_with_outputs_have_been_filtered(
     broker: EmbeddedBroker, unique: Callable[[str], str]
 ) -> None:
-    """Those of whose number an output topic holds records; no others, missing ones included."""
+    """Those with whose number an output topic has records; a missing topic has none."""
     first = await create(broker.bootstrap, unique("first"), 3)
     second = await create(broker.bootstrap, unique("second"), 3)
     await write(broker.bootstrap, second, 1, numbered(5))

@@ -1,8 +1,9 @@
-"""The output topics as the brokers have them: their partitions, their limits, and what ails them.
+"""The output topics on the brokers: their partitions, their limits, and why writes may be slow.
 
-A sink asks at its start, and again when the partitions are assigned: the input may have grown, and
-outputs go to the source's partition number, so the output topics must have as many. They are grown
-where the brokers let us; a topic that is missing is waited for, since whoever deleted it knows why.
+A sink reads them at its start, and again when partitions are assigned: outputs go to the source's
+partition number, so the output topics need at least as many partitions as the input topic, which
+may have grown. Missing partitions are added if the client is allowed to. A missing topic is not
+created: writes wait for it, because it may have been deleted on purpose.
 """
 
 import asyncio
@@ -21,18 +22,18 @@ from aiokafka.structs import TopicPartition
 from models.errors import UserError
 from stream.kafka.client import ask
 from stream.transport.chunk import Record, RecordsRefusedError
-from stream.transport.output.batches import MAX_BATCH_BYTES, MIN_BATCH_BYTES
+from stream.transport.output.batching import MAX_BATCH_BYTES, MIN_BATCH_BYTES
 
 logger = logging.getLogger(__name__)
 
-ASK: Final = 20  # times
-ASK_EVERY_S: Final = 0.5
-NO_TIMESTAMP: Final = -1  # of a record that has none; every topic takes it
-_UNBOUNDED: Final = 2**62  # ms; brokers say 2**63 - 1
+ATTEMPTS: Final = 20
+RETRY_S: Final = 0.5
+NO_TIMESTAMP: Final = -1  # every topic accepts a record without a timestamp
+_UNBOUNDED: Final = 2**62  # ms; brokers return 2**63 - 1
 
 
 class BatchLimitError(UserError):
-    """A topic takes batches too small to be of use."""
+    """A topic accepts only batches that are too small."""
 
 
 class PartitionsError(UserError, RuntimeError):
@@ -41,14 +42,14 @@ class PartitionsError(UserError, RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class TopicLimits:
-    """What a topic takes, as its configuration says.
+    """What a topic accepts according to its configuration.
 
     Attributes:
-        batch_bytes: Largest batch.
-        before_ms: How far a timestamp may lie behind the broker's clock.
-        after_ms: How far ahead of it.
-        append_time: Whether the broker puts its own time in place of the timestamp.
-        in_sync: Replicas that must have a write.
+        batch_bytes: Maximum size of a batch.
+        before_ms: How far a timestamp may be behind the broker's clock.
+        after_ms: How far a timestamp may be ahead of it.
+        append_time: Whether the broker replaces timestamps with its own time.
+        in_sync: Replicas that must acknowledge a write.
     """
 
     batch_bytes: int = MAX_BATCH_BYTES
@@ -58,19 +59,19 @@ class TopicLimits:
     in_sync: int = 1
 
     @classmethod
-    def of(cls, told: Mapping[str, str | None]) -> "TopicLimits":
-        """Limits from a topic's configuration; what is not told is as in a broker by default."""
-        both = told.get("message.timestamp.difference.max.ms")  # before Kafka 3.6
+    def of(cls, config: Mapping[str, str | None]) -> "TopicLimits":
+        """Limits from a topic's configuration; a missing entry means the broker's default."""
+        both = config.get("message.timestamp.difference.max.ms")  # before Kafka 3.6
         return cls(
-            min(MAX_BATCH_BYTES, int(told.get("max.message.bytes") or MAX_BATCH_BYTES)),
-            int(told.get("message.timestamp.before.max.ms") or both or _UNBOUNDED),
-            int(told.get("message.timestamp.after.max.ms") or both or _UNBOUNDED),
-            told.get("message.timestamp.type") == "LogAppendTime",
-            int(told.get("min.insync.replicas") or 1),
+            min(MAX_BATCH_BYTES, int(config.get("max.message.bytes") or MAX_BATCH_BYTES)),
+            int(config.get("message.timestamp.before.max.ms") or both or _UNBOUNDED),
+            int(config.get("message.timestamp.after.max.ms") or both or _UNBOUNDED),
+            config.get("message.timestamp.type") == "LogAppendTime",
+            int(config.get("min.insync.replicas") or 1),
         )
 
     def refused(self, records: Sequence[Record], now_ms: int) -> list[int]:
-        """Indices of the records whose timestamps the topic does not take now."""
+        """Indices of the records whose timestamps the topic does not accept now."""
         if self.append_time or (self.before_ms >= _UNBOUNDED and self.after_ms >= _UNBOUNDED):
             return []
         first, last = now_ms - self.before_ms, now_ms + self.after_ms
@@ -95,41 +96,41 @@ class OutputTopics:
 
     @property
     def batch_bytes(self) -> int:
-        """Largest batch that all of them take."""
+        """Maximum size of a batch that all of them accept."""
         return min((x.batch_bytes for x in self._limits.values()), default=MAX_BATCH_BYTES)
 
     async def start(self) -> None:
-        """Ask for their limits.
+        """Read their limits.
 
-        Brokers that do not tell (the embedded one; a missing DescribeConfigs permission) are taken
-        to have the defaults.
+        If the brokers do not return them (the embedded broker; no DescribeConfigs permission), the
+        defaults are assumed.
 
         Raises:
-            BatchLimitError: If a topic takes less than `MIN_BATCH_BYTES`.
+            BatchLimitError: If a topic accepts less than `MIN_BATCH_BYTES`.
             KafkaError: If no broker answers.
         """
         if not self.topics:
             return
-        told = await _configurations(self._client, self.topics)
-        self._limits = {topic: TopicLimits.of(found) for topic, found in told.items()}
+        configurations = await _configurations(self._client, self.topics)
+        self._limits = {topic: TopicLimits.of(each) for topic, each in configurations.items()}
         for topic, limits in self._limits.items():
             if limits.batch_bytes < MIN_BATCH_BYTES:
                 raise BatchLimitError(
                     f"{topic}: its max.message.bytes is {limits.batch_bytes}; raise it to "
-                    f"{MIN_BATCH_BYTES} at least, so that something of every record fits"
+                    f"{MIN_BATCH_BYTES} at least, so that every record fits, truncated if need be"
                 )
             if limits.append_time:
                 logger.warning(
-                    "%s: message.timestamp.type is LogAppendTime, so the broker puts its own time "
-                    "in place of the requests' timestamps",
+                    "%s: message.timestamp.type is LogAppendTime, so the broker replaces the "
+                    "timestamps of the requests",
                     topic,
                 )
 
     def check(self, topic: str, partition: int, records: Sequence[Record]) -> None:
-        """See that a topic takes the timestamps of records.
+        """Check that a topic accepts the timestamps of records.
 
         Raises:
-            RecordsRefusedError: If it does not take some.
+            RecordsRefusedError: If it does not accept some.
         """
         limits = self._limits.get(topic)
         if limits is None:
@@ -137,25 +138,27 @@ class OutputTopics:
         indices = limits.refused(records, int(time.time() * 1000))
         if indices:
             why = (
-                f"timestamp {records[indices[0]].timestamp}: the topic takes those from "
+                f"timestamp {records[indices[0]].timestamp}: the topic accepts those from "
                 f"{limits.before_ms} ms ago to {limits.after_ms} ms ahead "
                 "(message.timestamp.before.max.ms, message.timestamp.after.max.ms)"
             )
             raise RecordsRefusedError(topic, partition, indices, why)
 
     async def fit(self, partitions: Iterable[tuple[str, int]]) -> None:
-        """See that every topic that exists has the partitions of these numbers; add them if not.
+        """Check that every existing topic has these partition numbers; add the missing ones.
 
         Raises:
-            PartitionsError: If the brokers refuse to add them.
+            PartitionsError: If they cannot be added.
             KafkaError: If no broker answers.
         """
         count = max((number for _, number in partitions), default=-1) + 1
         if count and self.topics:
             found = await self._describe()
-            await self._grow({t: count for t in self.topics if 0 < len(found.get(t, {})) < count})
+            await self._add_partitions(
+                {t: count for t in self.topics if 0 < len(found.get(t, {})) < count}
+            )
 
-    async def _grow(self, short: Mapping[str, int]) -> None:
+    async def _add_partitions(self, short: Mapping[str, int]) -> None:
         for topic, count in short.items():
 
             async def question(
@@ -173,10 +176,10 @@ class OutputTopics:
                         f"them failed ({error}): run `weir topics` with the right to alter it, or "
                         f"kafka-topics.sh --alter --topic {topic} --partitions {count}"
                     ) from error
-            logger.warning("%s: grown to the %d partitions of the requests", topic, count)
+            logger.warning("%s: now has %d partitions, as many as the input topic", topic, count)
 
     async def filtered(self, partitions: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
-        """Which input partitions have been filtered: an output topic has records of their number.
+        """Which input partitions were filtered before: an output topic has records of their number.
 
         Raises:
             KafkaError: If the brokers do not answer.
@@ -200,30 +203,30 @@ class OutputTopics:
         written = {tp.partition for tp, end in ends.items() if end > 0}
         return {(topic, number) for topic, number in wanted if number in written}
 
-    async def ailments(self, wanted: Mapping[str, int]) -> dict[str, str]:
-        """Why writes may be waiting, in words; what this can mend it mends.
+    async def diagnose(self, wanted: Mapping[str, int]) -> dict[str, str]:
+        """Why writes may be slow; missing partitions are added.
 
         Args:
             wanted: The highest partition number that is written to, by topic.
 
         Returns:
-            The reason by topic.
+            The reason, by topic.
         """
         try:
-            async with asyncio.timeout(ASK_EVERY_S * ASK):
+            async with asyncio.timeout(RETRY_S * ATTEMPTS):
                 found = await self._describe()
                 short = {t: n + 1 for t, n in wanted.items() if 0 < len(found.get(t, {})) <= n}
-                if mended := {t: n for t, n in short.items() if t in self.topics}:
-                    await self._grow(mended)
+                if addable := {t: n for t, n in short.items() if t in self.topics}:
+                    await self._add_partitions(addable)
         except PartitionsError as error:
             return dict.fromkeys(short, str(error))
         except (KafkaError, TimeoutError, OSError) as error:
             return dict.fromkeys(wanted, f"no broker answers ({error!r})")
-        return {topic: self._ailment(topic, found.get(topic), n) for topic, n in wanted.items()}
+        return {topic: self._reason(topic, found.get(topic), n) for topic, n in wanted.items()}
 
-    def _ailment(self, topic: str, partitions: Mapping[int, Any] | None, number: int) -> str:
+    def _reason(self, topic: str, partitions: Mapping[int, Any] | None, number: int) -> str:
         if not partitions:
-            return "there is no such topic; `weir topics` creates it, and then writes go on"
+            return "the topic does not exist; `weir topics` creates it, and then writes continue"
         if number not in partitions:
             return f"it has {len(partitions)} partitions, and partition {number} is written to"
         if led := sorted(n for n, p in partitions.items() if p["leader"] < 0):
@@ -231,10 +234,10 @@ class OutputTopics:
         least = self._limits.get(topic, TopicLimits()).in_sync
         if few := sorted(n for n, p in partitions.items() if len(p["isr"]) < least):
             return f"partitions {few} have fewer in-sync replicas than min.insync.replicas, {least}"
-        return "the brokers do not say why (slow, overloaded, or holding this client to a quota)"
+        return "the brokers give no reason (slow, overloaded, or enforcing a quota of this client)"
 
     async def _describe(self) -> dict[str, dict[int, Any]]:
-        """All topics that exist: their partitions by number."""
+        """The partitions of all existing topics, by topic and number."""
 
         async def question(admin: AIOKafkaAdminClient) -> list[dict[str, Any]]:
             described: list[dict[str, Any]] = await admin.describe_topics()
@@ -250,30 +253,34 @@ class OutputTopics:
 async def _configurations(
     client: Mapping[str, Any], topics: Sequence[str]
 ) -> dict[str, dict[str, str | None]]:
-    """The configuration of each topic that the brokers tell of."""
+    """The configuration of each topic that the brokers return."""
     resources = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in topics]
     admin = AIOKafkaAdminClient(**client)
     try:
         await admin.start()
         return {
             name: {entry[0]: entry[1] for entry in entries}
-            for answer in await _ask_for(admin, resources)
+            for answer in await _describe_configs(admin, resources)
             for _code, _message, _type, name, entries in answer.resources
         }
     finally:
         await admin.close()
 
 
-async def _ask_for(admin: AIOKafkaAdminClient, resources: list[ConfigResource]) -> list[Any]:
-    """Each try asks a node at random, which may be one that is away."""
-    for left in reversed(range(ASK)):
+async def _describe_configs(
+    admin: AIOKafkaAdminClient, resources: list[ConfigResource]
+) -> list[Any]:
+    """Retry, because each attempt goes to a random node, which may be down."""
+    for left in reversed(range(ATTEMPTS)):
         try:
             return list(await admin.describe_configs(resources))
         except KafkaError as error:
             if not error.retriable:
-                logger.info("the broker does not tell its topics' limits: %r", error)
+                logger.info(
+                    "the limits of the topics are unknown, assuming the defaults: %r", error
+                )
                 return []
             if not left:
                 raise
-        await asyncio.sleep(ASK_EVERY_S)
+        await asyncio.sleep(RETRY_S)
     return []

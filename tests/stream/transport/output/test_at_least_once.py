@@ -1,4 +1,4 @@
-"""What the sink acknowledged is in the topic, byte for byte and in order."""
+"""What the sink has acknowledged is in the topic, byte for byte and in order."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -37,7 +37,7 @@ async def sink(broker: EmbeddedBroker) -> AsyncIterator[ChunkSink]:
 
 
 async def content(bootstrap: str, topic: str, partition: int) -> list[Any]:
-    """All records of a partition, up to the end that a fetch states."""
+    """All records of a partition, up to the end that a fetch returns."""
     at = TopicPartition(topic, partition)
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
     await consumer.start()
@@ -89,7 +89,7 @@ async def test_fetched_records_can_be_written_as_they_are(
     )
 
 
-async def test_nothing_to_send_is_nothing_written(
+async def test_an_empty_send_writes_nothing(
     broker: EmbeddedBroker, sink: ChunkSink, topic: str
 ) -> None:
     """An empty sequence returns at once and writes nothing."""
@@ -112,10 +112,10 @@ async def test_a_record_too_large_is_named_and_nothing_is_written(
 async def test_a_partition_that_does_not_exist_is_waited_for(
     sink: ChunkSink, topic: str, monkeypatch: Any, caplog: Any
 ) -> None:
-    """A write to it waits, and a line says which topic has how many partitions."""
-    monkeypatch.setattr("stream.transport.output.waiting.PATIENCE_S", 0.1)
+    """A write to it waits, and the log names the topic and its number of partitions."""
+    monkeypatch.setattr("stream.transport.output.slow_writes.PATIENCE_S", 0.1)
     late = asyncio.create_task(sink.send(topic, 99, [Outgoing(b"k", b"v", 1)]))
-    await until(lambda: f"{topic}: writes have been waiting" in caplog.text)
+    await until(lambda: f"{topic}: writes have been blocked" in caplog.text)
     assert "partition 99 is written to" in caplog.text
     assert not late.done()
     late.cancel()

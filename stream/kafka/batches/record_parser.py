@@ -1,9 +1,8 @@
-"""Records with any envelope: what aiokafka's own reader and writer of records do not take.
+"""A parser of records in Python, for batches that aiokafka's decoder does not accept.
 
-A header's name should be UTF-8, and brokers do not look. Names that are not keep their bytes as
-`HeaderName`. The reader here is in Python, so only batches that need it go through it: ones that
-aiokafka's reader gives up on, and those with records so large that one of them could be a hundred
-thousand headers.
+Header names should be UTF-8, but brokers do not check that; other names keep their bytes as
+`HeaderName`. Only batches that need it are parsed here: those at which aiokafka's decoder fails,
+and those with records so large that one of them could have a hundred thousand headers.
 """
 
 from collections.abc import Iterator
@@ -19,20 +18,20 @@ _INT64: Final = 1 << 64
 
 
 class HeaderName(str):
-    """The name of a header whose bytes are not UTF-8: ``encode()`` gives these bytes back."""
+    """A header name that is not UTF-8: ``encode()`` returns its original bytes."""
 
     __slots__ = ()
 
     @classmethod
     def of(cls, raw: bytes) -> str:
-        """The name that `raw` spells; a plain text where it is UTF-8."""
+        """The name with these bytes; a plain `str` if they are UTF-8."""
         try:
             return raw.decode()
         except UnicodeDecodeError:
             return cls(raw.decode("utf-8", "surrogateescape"))
 
     def encode(self, _encoding: str = "utf-8", _errors: str = "strict") -> bytes:
-        """The bytes on the wire."""
+        """The original bytes."""
         return super().encode("utf-8", "surrogateescape")
 
 
@@ -41,7 +40,7 @@ Headers = tuple[tuple[str, bytes | None], ...]
 
 @dataclass(frozen=True, slots=True)
 class WireRecord:
-    """A record as it lies in a batch: offset and timestamp are relative to the batch's."""
+    """A record as encoded in a batch, with offset and timestamp relative to the batch."""
 
     offset_delta: int
     timestamp_delta: int
@@ -52,13 +51,13 @@ class WireRecord:
 
 @dataclass(frozen=True, slots=True)
 class BadRecord:
-    """A record that cannot be read.
+    """A record that cannot be parsed.
 
     Attributes:
-        offset_delta: Its place in the batch.
+        offset_delta: Its offset relative to the batch.
         raw: Its bytes.
         reason: What is wrong with it.
-        ends: Whether nothing behind it can be read either, because its length is not known.
+        ends: Whether the records after it cannot be parsed either, because its length is unknown.
     """
 
     offset_delta: int
@@ -70,19 +69,19 @@ class BadRecord:
 def read_records(
     payload: bytes | memoryview, count: int, last_delta: int
 ) -> Iterator[WireRecord | BadRecord]:
-    """Read `count` records one by one; what is wrong with one does not hide the others.
+    """Parse `count` records one by one; an error in one does not affect the others.
 
     Args:
-        payload: A batch's records, unpacked.
-        count: How many the batch's header announces.
-        last_delta: The last place in the batch.
+        payload: The unpacked records of a batch.
+        count: Number of records according to the batch's header.
+        last_delta: Last relative offset of the batch.
     """
     buffer, at, delta = bytearray(payload), 0, -1
     for _ in range(count):
         try:
             start, end = _extent(buffer, at)
         except (ValueError, IndexError, CorruptRecordException) as error:
-            yield BadRecord(delta + 1, bytes(buffer[at:]), f"no record begins here: {error}", True)
+            yield BadRecord(delta + 1, bytes(buffer[at:]), f"no record starts here: {error}", True)
             return
         try:
             record: WireRecord | BadRecord = _read(
@@ -93,12 +92,12 @@ def read_records(
         yield record
         delta, at = record.offset_delta, end
     if at < len(buffer):
-        rest = f"{len(buffer) - at} bytes behind the last of {count} records"
+        rest = f"{len(buffer) - at} bytes after the last of {count} records"
         yield BadRecord(delta + 1, bytes(buffer[at:]), rest, ends=True)
 
 
 def _extent(buffer: bytearray, at: int) -> tuple[int, int]:
-    """Where the record whose length is at `at` begins and ends."""
+    """Start and end of the record whose length is encoded at `at`."""
     length, start = decode_varint(buffer, at)
     if not 0 < length <= len(buffer) - start:
         raise ValueError(f"a length of {length} bytes, {len(buffer) - start} are left")
@@ -106,15 +105,15 @@ def _extent(buffer: bytearray, at: int) -> tuple[int, int]:
 
 
 def _read(buffer: bytearray, at: int, end: int, places: range) -> WireRecord:
-    timestamp_delta, at = decode_varint(buffer, at + 1)  # behind the attributes, which are unused
+    timestamp_delta, at = decode_varint(buffer, at + 1)  # after the attributes, which are unused
     offset_delta, at = decode_varint(buffer, at)
     if offset_delta not in places:
-        raise ValueError(f"place {offset_delta} in its batch, not in {places}")
+        raise ValueError(f"relative offset {offset_delta} is not in {places}")
     key, at = _content(buffer, at, end)
     value, at = _content(buffer, at, end)
     count, at = decode_varint(buffer, at)
     if not 0 <= count <= MAX_HEADERS:
-        raise ValueError(f"{count} headers, at most {MAX_HEADERS} are read")
+        raise ValueError(f"{count} headers, at most {MAX_HEADERS} are allowed")
     headers = []
     for _ in range(count):
         name, at = _content(buffer, at, end)
@@ -123,7 +122,7 @@ def _read(buffer: bytearray, at: int, end: int, places: range) -> WireRecord:
         content, at = _content(buffer, at, end)
         headers.append((HeaderName.of(name), content))
     if at != end:
-        raise ValueError(f"{end - at} bytes behind its headers")
+        raise ValueError(f"{end - at} bytes after its headers")
     return WireRecord(offset_delta, timestamp_delta, key, value, tuple(headers))
 
 
@@ -132,17 +131,17 @@ def _content(buffer: bytearray, at: int, end: int) -> tuple[bytes | None, int]:
     if length < 0:
         return None, at
     if length > end - at:
-        raise ValueError(f"a part of {length} bytes, {end - at} are left")
+        raise ValueError(f"a field of {length} bytes, {end - at} are left")
     return bytes(buffer[at : at + length]), at + length
 
 
 def longest_record(batch: bytes | memoryview, at: int, count: int) -> int:
-    """Length in bytes of the longest of `count` records; that of all where lengths make no sense.
+    """Bytes of the longest of `count` records; of the whole batch if the lengths are inconsistent.
 
     Args:
-        batch: Records, and what is before them.
-        at: Where they begin.
-        count: How many they are.
+        batch: A batch.
+        at: Index at which its records start.
+        count: Number of records.
     """
     longest, end = 0, len(batch)
     for _ in range(count):
@@ -163,6 +162,6 @@ def longest_record(batch: bytes | memoryview, at: int, count: int) -> int:
 
 
 def wrapped(number: int) -> int:
-    """`number` as a signed 64-bit integer: how deltas of timestamps are added on the wire."""
+    """`number` as a signed 64-bit integer, as timestamp deltas are added on the wire."""
     number %= _INT64
     return number - _INT64 if number >= _INT64 >> 1 else number

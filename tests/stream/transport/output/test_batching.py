@@ -1,4 +1,4 @@
-"""Batches that are written: any envelope, any codec, cut to size, read back as they were."""
+"""Batches of records with any envelope and codec keep to their size and are read back unchanged."""
 
 from types import SimpleNamespace
 
@@ -14,7 +14,7 @@ from stream.kafka.batches import CODECS
 from stream.metrics.worker import WorkerMetrics
 from stream.policy import Policy
 from stream.transport import Outgoing, RecordTooLargeError
-from stream.transport.output.batches import MAX_BATCH_BYTES, pack
+from stream.transport.output.batching import MAX_BATCH_BYTES, build_batches
 from stream.verify.account import Fate
 from stream.verify.evidence import input_hashes, output_evidence
 from tests.stream.kafka.batches.fetched import Row, batch, read, reader, row_of
@@ -29,11 +29,13 @@ ROWS = st.lists(st.tuples(INT64, CONTENT, VALUES, HEADERS), min_size=1, max_size
 
 
 def written(records: list, codec: str = "none", batch_bytes: int = MAX_BATCH_BYTES) -> list[bytes]:
-    return [bytes(b._build()) for b in pack(PRODUCER, "out", 0, records, batch_bytes, codec)]
+    return [
+        bytes(b._build()) for b in build_batches(PRODUCER, "out", 0, records, batch_bytes, codec)
+    ]
 
 
 def after(batches: list[bytes]) -> list:
-    """What a reader makes of batches, each on its own."""
+    """The records that are read from batches."""
     return [record for data in batches for record in read(data)]
 
 
@@ -46,7 +48,7 @@ def test_what_is_read_and_written_again_is_the_same(rows: list[Row], codec: str)
 
 @given(rows=ROWS, codec=st.sampled_from(list(CODECS)))
 def test_a_request_goes_through_with_any_envelope(rows: list[Row], codec: str) -> None:
-    """Parsed, intercepted, built, parsed: the same, but for headers of Weir's own names."""
+    """Read, intercepted, written and read again: the same, but for headers with Weir's names."""
     policy = Policy(Settings().policy, TaskSet(DEFAULT_TASKS))
     interceptor = Interceptor(policy, WorkerMetrics(), max_value_bytes=1024)
     sources = read(batch(rows, codec=codec))
@@ -68,13 +70,13 @@ def test_a_request_goes_through_with_any_envelope(rows: list[Row], codec: str) -
 
 
 def test_a_first_timestamp_of_minus_one_stays_though_others_follow() -> None:
-    """Aiokafka's builder takes -1 for none, and tells all deltas from another first one."""
+    """Aiokafka's builder treats -1 as a missing timestamp and uses another base for the deltas."""
     records = [Outgoing(None, b"%d" % n, stamp) for n, stamp in enumerate([-1, 5, -1, 7])]
     assert [record.timestamp for record in after(written(records))] == [-1, 5, -1, 7]
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_packed_batches_are_those_of_any_client(codec: str) -> None:
+def test_compressed_batches_can_be_read_by_any_client(codec: str) -> None:
     records = [Outgoing(b"k", b'{"id":"r%d"}' % n * 20, n, [("h", b"v")]) for n in range(500)]
     (data,) = written(records, codec)
     theirs = DefaultRecordBatch(data)
@@ -83,13 +85,13 @@ def test_packed_batches_are_those_of_any_client(codec: str) -> None:
     assert [record.value for record in theirs] == [record.value for record in records]
 
 
-def test_what_does_not_get_smaller_is_left_as_it_is() -> None:
+def test_a_batch_that_compression_would_not_shrink_is_not_compressed() -> None:
     (data,) = written([Outgoing(None, b"\x93", 1)], "gzip")
     assert DefaultRecordBatch(data).compression_type == 0
 
 
 @pytest.mark.parametrize("name", ["h", "not utf-8"])
-def test_batches_keep_to_their_size_before_they_are_packed(name: str) -> None:
+def test_batches_keep_to_their_size_before_compression(name: str) -> None:
     raw = b"h" if name == "h" else b"\xff"
     rows: list[Row] = [(n, b"k", bytes(1000), [(raw, None)]) for n in range(100)]
     records = read(batch(rows))
@@ -101,7 +103,7 @@ def test_batches_keep_to_their_size_before_they_are_packed(name: str) -> None:
 
 
 def test_all_records_that_are_too_large_are_named_at_once() -> None:
-    """Or a chunk with a thousand of them would be packed a thousand times, without giving way."""
+    """Otherwise a chunk with a thousand of them would be batched a thousand times."""
     sizes = [10, 30_000, 10, 40_000, 10]
     with pytest.raises(RecordTooLargeError, match=r"records \[1, 3\]") as caught:
         written([Outgoing(None, bytes(size), 1) for size in sizes], batch_bytes=20_000)
@@ -111,11 +113,11 @@ def test_all_records_that_are_too_large_are_named_at_once() -> None:
     assert error.within(4, 5).indices == ()
 
 
-def test_transactional_batches_say_so() -> None:
+def test_batches_of_a_transactional_producer_are_marked() -> None:
     producer = SimpleNamespace(_txn_manager=SimpleNamespace(transactional_id="mine"))
     rows: list[Row] = [(-1, None, b"v", [(b"\xff", None)])]
     for records in (read(batch(rows)), [Outgoing(None, b"v" * 500, 1)]):
-        (made,) = pack(producer, "out", 0, records, MAX_BATCH_BYTES, "lz4")
+        (made,) = build_batches(producer, "out", 0, records, MAX_BATCH_BYTES, "lz4")
         made._set_producer_state(producer_id=7, producer_epoch=2, base_sequence=3)
         theirs = DefaultRecordBatch(bytes(made._build()))
         assert theirs.is_transactional

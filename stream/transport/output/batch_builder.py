@@ -1,7 +1,7 @@
-"""Record batches to write: packed by a codec of choice, and able to hold any envelope.
+"""Builders of record batches: compressed by any codec, with any timestamps and header names.
 
-aiokafka's builder compresses at levels that cost more than they save here, takes no header names
-but UTF-8, and takes a first timestamp of -1 for none.
+aiokafka's builder compresses at levels that cost more than they save here, accepts only header
+names in UTF-8, and treats a first timestamp of -1 as a missing one.
 """
 
 # ruff: noqa: SLF001
@@ -16,7 +16,7 @@ from aiokafka.record.util import calc_crc32c
 
 from stream.kafka.batches import CODECS, compress
 
-#: What aiokafka's builder takes for the lack of a first timestamp.
+#: aiokafka's builder treats this first timestamp as a missing one.
 _NO_TIMESTAMP: Final = -1
 _HEADER_BYTES: Final = 61
 _LENGTH: Final = struct.Struct(">i")
@@ -29,11 +29,11 @@ _BEFORE_LENGTH: Final = 12
 
 
 class Batch(BatchBuilder):  # type: ignore[misc]
-    """A batch that is packed by a codec when it is sent.
+    """A batch that is compressed when it is sent.
 
     Args:
-        producer: Who sends it.
-        batch_bytes: Most bytes of it, before it is packed.
+        producer: The producer that will send it.
+        batch_bytes: Maximum size of the batch, uncompressed.
         codec: One of `stream.kafka.batches.CODECS`.
     """
 
@@ -50,12 +50,12 @@ class Batch(BatchBuilder):  # type: ignore[misc]
 
     def _build(self) -> bytes | bytearray:
         if self._buffer is None:
-            self._buffer = packed(super()._build(), self._codec)
+            self._buffer = compressed(super()._build(), self._codec)
         return self._buffer
 
 
 class AnyEnvelopeBatch(Batch):
-    """A batch for any timestamps and names of headers; 3 us more per record to fill."""
+    """A batch for any timestamps and header names; takes 3 us more per record to fill."""
 
     def __init__(self, producer: AIOKafkaProducer, batch_bytes: int, codec: str) -> None:
         super().__init__(producer, batch_bytes, codec)
@@ -70,22 +70,22 @@ class AnyEnvelopeBatch(Batch):
         )
 
     def append(self, **row: Any) -> Any:
-        """Add a record; None if the batch is full, or the time since its first one too long."""
+        """Add a record; None if the batch is full, or a timestamp is too far from its first one."""
         try:
             return super().append(**row)
-        except OverflowError:  # 64 bits hold no such difference
+        except OverflowError:  # the difference does not fit 64 bits
             self.close()
             return None
 
 
 def new_batch(producer: AIOKafkaProducer, batch_bytes: int, codec: str, first_ms: int) -> Batch:
-    """A batch whose first record has this timestamp, for names of headers that are UTF-8."""
+    """A batch whose first record has this timestamp, for header names in UTF-8."""
     kind = Batch if first_ms != _NO_TIMESTAMP else AnyEnvelopeBatch
     return kind(producer, batch_bytes, codec)
 
 
-def packed(plain: bytearray, codec: str) -> bytes | bytearray:
-    """The batch with its records packed; as it is, where that would not make it smaller."""
+def compressed(plain: bytearray, codec: str) -> bytes | bytearray:
+    """The batch with its records compressed; unchanged if that would not make it smaller."""
     if codec == "none":
         return plain
     payload = compress(codec, bytes(memoryview(plain)[_HEADER_BYTES:]))

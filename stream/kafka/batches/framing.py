@@ -1,9 +1,9 @@
-"""The frame of record batches: what a fetch returns, cut into batches, and each one's header."""
+"""The framing of record batches: the batches in the bytes of a fetch, and their headers."""
 
 from struct import Struct
 from typing import Final, NamedTuple
 
-_PREFIX: Final = Struct(">qiib")  # base offset, length, leader epoch, format: of all formats
+_PREFIX: Final = Struct(">qiib")  # base offset, length, leader epoch, format; in all formats
 _BEFORE_LENGTH: Final = 12
 _HEADER: Final = Struct(">qiibIhiqqqhii")
 _ATTRIBUTES: Final = Struct(">h")
@@ -12,11 +12,11 @@ _CODEC: Final = 0x07
 _LOG_APPEND_TIME: Final = 0x08
 
 HEADER_BYTES: Final = _HEADER.size
-FORMAT: Final = 2  # of batches; 0 and 1 are those of Kafka before 0.11
+FORMAT: Final = 2  # "magic" 2; 0 and 1 are the message formats before Kafka 0.11
 
 
 class FrameError(ValueError):
-    """A batch whose header cannot be read."""
+    """A batch whose header cannot be decoded."""
 
 
 class Header(NamedTuple):
@@ -38,12 +38,12 @@ class Header(NamedTuple):
 
     @property
     def codec(self) -> int:
-        """Number of the codec that packed the records, 0 for none."""
+        """Number of the codec of the records, 0 for none."""
         return self.attributes & _CODEC
 
     @property
     def log_append_time(self) -> bool:
-        """Whether all records have the broker's time, which is `max_timestamp`."""
+        """Whether all records have the broker's timestamp, which is `max_timestamp`."""
         return bool(self.attributes & _LOG_APPEND_TIME)
 
     @property
@@ -53,7 +53,7 @@ class Header(NamedTuple):
 
 
 def read_prefix(batch: memoryview) -> tuple[int, int]:
-    """Base offset and format of a batch of any format."""
+    """Base offset and format of a batch, in any format."""
     base_offset, _, _, magic = _PREFIX.unpack_from(batch)
     return base_offset, magic
 
@@ -62,7 +62,7 @@ def read_header(batch: memoryview) -> Header:
     """The header of a batch of format 2.
 
     Raises:
-        FrameError: If it is too short to have one.
+        FrameError: If the batch is too short.
     """
     if len(batch) < HEADER_BYTES:
         raise FrameError(f"a batch of {len(batch)} bytes, its header has {HEADER_BYTES}")
@@ -70,16 +70,16 @@ def read_header(batch: memoryview) -> Header:
 
 
 def plain_head(batch: memoryview, header: Header) -> bytes:
-    """The header of the batch as it is when nothing packs its records."""
+    """The header of the batch as it would be without compression."""
     head = bytearray(batch[:HEADER_BYTES])
     _ATTRIBUTES.pack_into(head, _ATTRIBUTES_AT, header.attributes & ~_CODEC)
     return bytes(head)
 
 
 class RecordSet:
-    """The batches that a fetch brought of one partition; the last one may be cut off.
+    """The batches that a fetch returned for one partition; the last one may be truncated.
 
-    In place of aiokafka's ``MemoryRecords``, which does not show the bytes of a batch.
+    It replaces aiokafka's ``MemoryRecords``, which does not give access to the bytes of a batch.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -87,7 +87,7 @@ class RecordSet:
         self._at = 0
 
     def has_next(self) -> bool:
-        """Whether there is one more whole batch."""
+        """Whether there is another complete batch."""
         return self._end() is not None
 
     def size_in_bytes(self) -> int:
@@ -95,16 +95,16 @@ class RecordSet:
         return len(self._data)
 
     def peek(self) -> memoryview | None:
-        """The next batch, as it was fetched; None behind the last whole one."""
+        """The bytes of the next batch; None after the last complete one."""
         end = self._end()
         return None if end is None else self._data[self._at : end]
 
     def skip(self) -> None:
-        """Go behind the next batch."""
+        """Skip the next batch."""
         self._at = self._end() or len(self._data)
 
     def clear(self) -> None:
-        """Forget what is left."""
+        """Drop the remaining batches."""
         self._at = len(self._data)
 
     def _end(self) -> int | None:

@@ -1,12 +1,11 @@
-"""What a fetch brought of one partition, read batch by batch, within bounds.
+"""Decodes what a fetch returned for one partition, batch by batch, within limits.
 
-aiokafka unpacks whatever a batch holds, and raises on what it cannot read: its consumer then stands
-before that batch for ever. Here a batch is unpacked within a bound, and what cannot be read comes
-out as a `RefusedBatch` in its place, behind which reading goes on.
+aiokafka unpacks a batch to any size, and raises if it cannot decode it: its consumer then raises at
+that batch for ever. Here a batch is unpacked within a limit, and one that cannot be decoded becomes
+a `RefusedBatch` in its place, after which decoding continues.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import chain, islice, pairwise
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
@@ -17,10 +16,8 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.legacy_records import LegacyRecordBatch
 
 from models.bounds import MAX_BAD_RECORDS, MAX_HEADERS
-from stream.kafka.batches.codecs import Unpacker, UnpackError
-from stream.kafka.batches.envelope import BadRecord, longest_record, read_records, wrapped
-from stream.kafka.batches.refused import CorruptBatchError, RefusedBatch
-from stream.kafka.batches.wire import (
+from stream.kafka.batches.codecs import UnpackError
+from stream.kafka.batches.framing import (
     FORMAT,
     HEADER_BYTES,
     Header,
@@ -28,19 +25,19 @@ from stream.kafka.batches.wire import (
     read_header,
     read_prefix,
 )
+from stream.kafka.batches.limits import HEADER_BYTES_HELD, Limits
+from stream.kafka.batches.record_parser import BadRecord, longest_record, read_records, wrapped
+from stream.kafka.batches.refused import CorruptBatchError, RefusedBatch
 
-#: A batch that unpacks to more than this may be eight million headers, of a hundred bytes in memory
-#: each. So its records are measured before they are read, and no more of them are read at a time
-#: than would be so long together; if one is longer than `LARGE_RECORD`, or they are more than
-#: `MANY_RECORDS`, they are read one by one.
+#: A batch that unpacks to more than this could have millions of headers, of a hundred bytes in
+#: memory each. So its records are measured first, and at most so many are decoded at a time as have
+#: this size together. If one is longer than `LARGE_RECORD`, or there are more than `MANY_RECORDS`,
+#: they are parsed one by one.
 LARGE_BATCH: Final = 1_048_576
 LARGE_RECORD: Final = 262_144
 MANY_RECORDS: Final = 65_536
-#: Most records handed over at a time where the caller does not say.
+#: Maximum number of records returned at a time, if the caller gives none.
 MOST_RECORDS: Final = 10_000
-
-#: What a header takes in memory (72 bytes and its texts); on the wire it may take two bytes.
-HEADER_BYTES_HELD: Final = 160
 
 _OFFSET: Final = attrgetter("offset")
 _HEADERS: Final = attrgetter("headers")
@@ -50,74 +47,47 @@ _LEGACY_ATTRIBUTES_AT: Final = 17
 Fetched: TypeAlias = ConsumerRecord | RefusedBatch
 
 
-@dataclass(slots=True)
-class Room:
-    """Bytes that may still be handed over; what all partitions of a fetch share."""
-
-    left: int
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How a consumer reads.
-
-    Attributes:
-        unpacker: Unpacks batches, within its limit.
-        refused: Called with everything that is refused.
-        keep: Whether a refused batch is handed over among the records; else it is left out.
-        room: What the partitions of a fetch share; whoever fetches fills it up to `max_bytes`.
-        max_bytes: What is handed over at a time ends with the records that go beyond this; a header
-            counts as `HEADER_BYTES_HELD`.
-    """
-
-    unpacker: Unpacker
-    refused: Callable[[RefusedBatch], None]
-    keep: bool
-    max_bytes: int
-    room: Room
-
-
 class PartitionReader(PartitionRecords):  # type: ignore[misc]
-    """Reads the record set of one partition; aiokafka's fetch result holds one.
+    """Decodes the record set of one partition; aiokafka's fetch result holds one.
 
     Args:
-        bounds: How to read.
+        limits: How to decode.
         rest: As of aiokafka's ``PartitionRecords``. Keys and values stay bytes.
     """
 
-    def __init__(self, bounds: Bounds, *rest: Any) -> None:
+    def __init__(self, limits: Limits, *rest: Any) -> None:
         super().__init__(*rest)
-        # Aiokafka's generator is not used. It would hold this reader in a cycle, with all that was
-        # fetched, until the garbage collector looks, which a worker has it do rarely.
+        # aiokafka's generator is not used. It would keep this reader, with all that was fetched, in
+        # a reference cycle until the garbage collector runs, which it rarely does in a worker.
         self._records_iterator.close()
-        self._bounds = bounds
-        self.next_fetch_offset: int  # behind what was handed over; set by aiokafka's class
-        self._batch: Iterator[Any] | None = None  # what is left of the batch being read
+        self._limits = limits
+        self.next_fetch_offset: int  # after what was delivered; set by aiokafka's class
+        self._batch: Iterator[Any] | None = None  # remaining records of the current batch
         self._plain: bytes | memoryview = b""  # that batch, unpacked
-        self._header: Header | None = None  # its header; None for those before format 2
-        self._end = 0  # offset behind it
+        self._header: Header | None = None  # its header; None before format 2
+        self._end = 0  # offset after it
         self._one_by_one = False
-        self._piece = MOST_RECORDS  # most records of that batch to be read at a time
+        self._piece = MOST_RECORDS  # maximum records of that batch to decode at a time
 
     @property
     def exhausted(self) -> bool:
-        """Whether everything was handed over."""
+        """Whether everything was delivered."""
         return self._batch is None and not self._records.has_next()
 
     def __next__(self) -> Fetched:
-        self._bounds.room.left = self._bounds.max_bytes
+        self._limits.room.left = self._limits.max_bytes
         for record in self.take(1):
             return record
         raise StopIteration
 
     def take(self, most: int | None) -> list[Fetched]:
-        """The next records, `most` at most; none at the end of what was fetched, or without room.
+        """The next records, `most` at most; none at the end of the fetch, or without room.
 
         Raises:
-            CorruptBatchError: At a batch whose checksum is wrong; it is to be fetched again.
+            CorruptBatchError: At a batch whose checksum is wrong; fetch it again.
         """
         most = MOST_RECORDS if most is None else most
-        room = self._bounds.room
+        room = self._limits.room
         taken: list[Fetched] = []
         while len(taken) < most and room.left > 0:
             if self._batch is None:
@@ -126,7 +96,7 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
                     break
                 if not self._sound(raw):
                     if taken:
-                        break  # what was taken is handed over before the error is raised
+                        break  # the records before it are returned before the error is raised
                     raise self._corrupt(raw)
                 self._open(raw, taken)
             if self._batch is not None:
@@ -140,14 +110,14 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
     # -- opening a batch
 
     def _sound(self, raw: memoryview) -> bool:
-        """Whether the checksum is right; that of a batch too short to have one is."""
+        """Whether the checksum is right, or the batch too short to have one."""
         if not self._check_crcs or read_prefix(raw)[1] != FORMAT or len(raw) < HEADER_BYTES:
             return True
         sound: bool = DefaultRecordBatch(raw).validate_crc()
         return sound
 
     def _corrupt(self, raw: memoryview) -> CorruptBatchError:
-        """The error for a wrong checksum; the batch is fetched again."""
+        """The error for a wrong checksum; nothing after the batch is decoded."""
         self._records.clear()
         header = read_header(raw)
         return CorruptBatchError(
@@ -155,20 +125,20 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
         )
 
     def _open(self, raw: memoryview, taken: list[Fetched]) -> None:
-        """Begin to read the next batch, skip it, or refuse it."""
+        """Start to decode the next batch, skip it, or refuse it."""
         self._records.skip()
         self._header, self._one_by_one = None, False
         try:
-            self._end = self._begin(raw)
-        except Exception as error:  # noqa: BLE001 - whatever its bytes raise, reading goes on
+            self._end = self._start(raw)
+        except Exception as error:  # noqa: BLE001 - whatever its bytes raise, decoding continues
             self._refuse(bytes(raw), self._last_offset(raw), str(error) or repr(error), taken)
             self._close()
 
-    def _begin(self, raw: memoryview) -> int:
-        """Set up the iterator over the records of a batch; returns the offset behind it."""
+    def _start(self, raw: memoryview) -> int:
+        """Set up the iterator over the records of a batch; returns the offset after it."""
         offset, magic = read_prefix(raw)
         if magic > FORMAT:
-            raise UnpackError(f"format {magic} of batches is unknown")
+            raise UnpackError(f"batch format {magic} is unknown")
         if magic < FORMAT:
             if raw[_LEGACY_ATTRIBUTES_AT] & _LEGACY_CODEC:
                 raise UnpackError(f"a compressed message of format {magic}, Kafka's before 0.11")
@@ -182,11 +152,11 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
             self._iterate(raw, header)
         else:
             payload, head = raw[HEADER_BYTES:], plain_head(raw, header)
-            self._iterate(self._bounds.unpacker.unpack(header.codec, payload, head), header)
+            self._iterate(self._limits.unpacker.unpack(header.codec, payload, head), header)
         return header.last_offset + 1
 
     def _skips(self, batch: Any, header: Header) -> bool:
-        """Whether a batch holds no records for us: markers, or what a transaction aborted."""
+        """Whether a batch has no records to deliver: a marker, or an aborted transaction."""
         if self._isolation_level == READ_COMMITTED:
             self._consume_aborted_up_to(header.base_offset)
             if batch.is_control_batch and self._contains_abort_marker(batch):
@@ -202,10 +172,10 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
             many = head.records > MANY_RECORDS
             longest = len(plain) if many else longest_record(plain, HEADER_BYTES, head.records)
             if longest > LARGE_RECORD:
-                self._batch, self._one_by_one = self._carefully(), True
+                self._batch, self._one_by_one = self._parse(), True
                 return
             self._piece = LARGE_BATCH // max(longest, 1)
-        self._batch = chain(DefaultRecordBatch(plain))  # it may be iterated over once only
+        self._batch = chain(DefaultRecordBatch(plain))  # it can be iterated over only once
         position = self.next_fetch_offset
         if head.base_offset < position:
             self._batch = filter(lambda record: record.offset >= position, self._batch)
@@ -213,10 +183,10 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
     def _close(self) -> None:
         self._batch, self._plain = None, b""
 
-    # -- reading its records
+    # -- decoding its records
 
     def _read(self, most: int) -> list[Fetched]:
-        """The next records of the batch, `most` at most."""
+        """The next records of the batch, `most` at most, without refused ones unless kept."""
         records, ended = self._next(most)
         if records:
             last = records[-1]
@@ -225,7 +195,7 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
         if ended:
             self.next_fetch_offset = max(self.next_fetch_offset, self._end)
             self._close()
-        if self._bounds.keep or not self._one_by_one:
+        if self._limits.keep or not self._one_by_one:
             return records
         return [record for record in records if type(record) is not RefusedBatch]
 
@@ -234,11 +204,11 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
         assert self._batch is not None
         if not self._one_by_one:
             try:
-                records = self._quickly(most)
+                records = self._decode(most)
                 self._check_order(records)
-            except Exception as error:  # noqa: BLE001 - whatever its bytes raise is found out below
+            except Exception as error:  # noqa: BLE001 - the parser below finds the reason
                 self._one_by_one = True
-                self._batch = self._carefully() if self._header else self._legacy(error)
+                self._batch = self._parse() if self._header else self._legacy(error)
             else:
                 return records, len(records) < most
         records, headers = [], 0
@@ -249,7 +219,7 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
                 return records, False
         return records, True
 
-    def _quickly(self, most: int) -> list[Fetched]:
+    def _decode(self, most: int) -> list[Fetched]:
         topic, partition = self._tp
         return [
             ConsumerRecord(
@@ -269,20 +239,20 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
         ]
 
     def _check_order(self, records: list[Fetched]) -> None:
-        """Offsets grow from the position on and stay within the batch; compaction leaves gaps."""
+        """Check that offsets increase from the position on, within the batch; gaps are allowed."""
         if not records:
             return
         offsets = list(map(_OFFSET, records))
         first = offsets[0]
         if first < self.next_fetch_offset or offsets[-1] >= self._end:
-            raise ValueError("a record's offset is not one of its batch")
+            raise ValueError("the offset of a record is outside its batch")
         if offsets != list(range(first, first + len(offsets))) and not all(
             before < after for before, after in pairwise(offsets)
         ):
-            raise ValueError("the offsets of a batch do not grow")
+            raise ValueError("the offsets of a batch do not increase")
 
-    def _carefully(self) -> Iterator[Fetched]:
-        """The records of the batch from the position on, whatever their envelopes are."""
+    def _parse(self) -> Iterator[Fetched]:
+        """The records of the batch from the position on, parsed one by one in Python."""
         header, (topic, partition) = self._header, self._tp
         assert header is not None
         bad = 0
@@ -334,7 +304,7 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
             start = max(start, self._header.base_offset)
         refused = self._refused(raw, start, last, reason)
         self.next_fetch_offset = last + 1
-        if self._bounds.keep:
+        if self._limits.keep:
             taken.append(refused)
 
     def _refused(self, raw: bytes, start: int, last: int, reason: str) -> RefusedBatch:
@@ -349,5 +319,5 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
             value=raw,
             reason=reason,
         )
-        self._bounds.refused(refused)
+        self._limits.refused(refused)
         return refused

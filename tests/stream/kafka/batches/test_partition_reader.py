@@ -1,4 +1,4 @@
-"""What a reader makes of batches that anyone may have written."""
+"""What is decoded from batches, whoever wrote them."""
 
 import gc
 import gzip
@@ -9,21 +9,16 @@ from pathlib import Path
 
 import cramjam
 import pytest
-from aiokafka import AIOKafkaConsumer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.bounds import MAX_BAD_RECORDS, MAX_HEADERS
 from stream.kafka.batches import (
     CODECS,
-    BoundedConsumer,
     CorruptBatchError,
-    CorruptBatches,
-    HeaderName,
     RefusedBatch,
     compress,
 )
-from stream.kafka.batches.consumer import BoundedFetcher, rebound
 from tests.stream.kafka.batches.fetched import (
     Fetched,
     Row,
@@ -139,7 +134,7 @@ def test_an_unknown_codec_is_refused(number: int) -> None:
     assert [record.offset for record in found] == [3, *range(5, 15)]
 
 
-def test_refused_batches_are_left_out_unless_they_are_to_be_kept() -> None:
+def test_refused_batches_are_skipped_unless_they_are_to_be_kept() -> None:
     data = frame(b"\xff", base=0, count=4, attributes=CODECS["zstd"]) + batch(GOOD, 4)
     reading, refused = reader(data, keep=False)
     assert [record.offset for record in reading.take(100)] == list(range(4, 14))
@@ -187,7 +182,7 @@ def test_reading_begins_in_the_middle_of_a_batch() -> None:
 def test_ordinary_batches_are_read_by_aiokafkas_compiled_reader(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("stream.kafka.batches.reader.read_records", None)
+    monkeypatch.setattr("stream.kafka.batches.partition_reader.read_records", None)
     data = b"".join(batch(GOOD, 10 * n, codec) for n, codec in enumerate(CODECS))
     for most in (1, 3, 10, 1000):
         assert len(read(data, start=5, most=most)) == 45
@@ -204,13 +199,6 @@ def test_with_log_append_time_all_records_have_the_brokers() -> None:
     assert [(r.timestamp, r.timestamp_type) for r in read(data)] == [(777, 1), (777, 1)]
 
 
-def test_a_name_of_a_header_that_is_not_utf8_keeps_its_bytes() -> None:
-    name = HeaderName.of(b"x\xff\xed\xa0\x80")
-    assert name.encode() == b"x\xff\xed\xa0\x80"
-    assert name != "x"
-    assert type(HeaderName.of("naïve".encode())) is str
-
-
 def test_a_record_of_a_million_headers_is_refused_before_they_are_made() -> None:
     million = [(b"", None)] * 1_000_000
     rows: list[Row] = [(1, None, b"a", []), (1, None, b"b", million), (1, None, b"c", [])]
@@ -220,7 +208,7 @@ def test_a_record_of_a_million_headers_is_refused_before_they_are_made() -> None
     assert f"at most {MAX_HEADERS}" in found[1].reason
 
 
-def test_what_is_handed_over_at_a_time_is_bounded_by_records_and_bytes() -> None:
+def test_what_is_delivered_at_a_time_is_bounded_by_records_and_bytes() -> None:
     rows: list[Row] = [(1, None, bytes(1000), [])] * 500
     data = b"".join(batch(rows, 500 * n, "zstd") for n in range(20))
     reading, _ = reader(data, room=1_200_000)
@@ -253,10 +241,8 @@ def test_a_wrong_checksum_names_the_batch_and_loses_nothing_before_it() -> None:
 
 @pytest.mark.parametrize("count", [-(2**31), -1, 0, 1, 9, 11, 2**31 - 1])
 @pytest.mark.parametrize("last_delta", [-(2**31), -1, 0, 5, 9, 2**31 - 1])
-def test_a_header_that_tells_other_numbers_than_there_are_records(
-    count: int, last_delta: int
-) -> None:
-    """Reading goes on behind what the header covers; of refused records the offsets are its."""
+def test_a_header_with_other_numbers_than_there_are_records(count: int, last_delta: int) -> None:
+    """Reading continues after the offsets that the header covers."""
     strange = frame(payload_of(GOOD), base=5, count=count, first=1000, last_delta=last_delta)
     after = 5 + max(last_delta, 0) + 1
     found = read(strange + batch(GOOD, after), start=5)
@@ -272,7 +258,7 @@ def test_a_batch_that_is_cut_off_waits_for_the_next_fetch() -> None:
 
 
 @pytest.mark.parametrize("junk", [b"", b"\0", b"\0" * 60, b"\xff" * 200, bytes(range(256))])
-def test_a_set_that_is_no_set_of_batches_ends_reading(junk: bytes) -> None:
+def test_bytes_that_are_no_batches_end_the_reading(junk: bytes) -> None:
     assert [record for record in read(junk) if not isinstance(record, RefusedBatch)] == []
 
 
@@ -281,19 +267,12 @@ def test_a_batch_of_an_unknown_format_is_refused() -> None:
     struct.pack_into(">b", strange, 16, 9)
     found = read(bytes(strange) + batch(GOOD, 10))
     assert isinstance(found[0], RefusedBatch)
-    assert found[0].reason == "format 9 of batches is unknown"
+    assert found[0].reason == "batch format 9 is unknown"
     assert [record.offset for record in found[1:]] == list(range(10, 20))
 
 
-def test_aiokafkas_methods_still_use_the_names_that_are_replaced() -> None:
-    assert rebound(AIOKafkaConsumer.start, Fetcher=BoundedFetcher)
-    assert BoundedConsumer.start is not AIOKafkaConsumer.start
-    with pytest.raises(LookupError, match="no global Fetchr"):
-        rebound(AIOKafkaConsumer.start, Fetchr=None)
-
-
-def test_a_reader_that_is_done_is_gone_without_the_collector() -> None:
-    """What was fetched is freed at once: a worker's collector looks once in many chunks."""
+def test_an_exhausted_reader_is_freed_without_the_garbage_collector() -> None:
+    """What was fetched is freed at once: in a worker the collector runs once in many chunks."""
     gc.disable()
     try:
         for data in (batch([(1, None, b"v", [])]), batch([(1, None, b"v", [(b"\xff", None)])])):
@@ -305,21 +284,6 @@ def test_a_reader_that_is_done_is_gone_without_the_collector() -> None:
             assert gone() is None
     finally:
         gc.enable()
-
-
-@pytest.mark.parametrize(
-    ("last", "end", "wanted"), [(14, 30, 14), (2**31, 30, 29), (3, 30, 10), (14, None, 14)]
-)
-def test_a_corrupt_batch_is_left_out_once_it_was_wrong_each_time(
-    last: int, end: int | None, wanted: int
-) -> None:
-    """What its header says of its end is believed up to the partition's end."""
-    corrupt, error = CorruptBatches(), CorruptBatchError("t", 1, 10, last)
-    for _ in range(2):
-        met = [corrupt.met(error, end) for _ in range(3)]
-        assert met[:2] == [None, None]
-        assert met[2] is not None
-        assert (met[2].offset, met[2].last_offset) == (10, wanted)
 
 
 @pytest.mark.parametrize("keep", [True, False])

@@ -1,11 +1,11 @@
-"""The Faust settings that make an app on this transport right and fast."""
+"""The Faust settings of an app on this transport."""
 
 from typing import Any, Final
 
 import mode
 from faust.types.auth import CredentialsT
 
-#: How soon a consumer sees that a topic has grown, or is back.
+#: How soon a consumer notices that a topic was created or has more partitions.
 METADATA_MS: Final = 30_000
 
 
@@ -41,14 +41,14 @@ def app_options(
 
     Args:
         bootstrap: ``host:port``, several separated by commas.
-        session_timeout_s: After how long without a heartbeat a worker counts as dead. The embedded
-            broker waits half of it before a first join; 6 is good there.
-        max_chunk_records: Most records of a chunk.
-        max_chunk_bytes: Most bytes fetched per partition, as they lie in the broker (compressed
-            records grow); a larger record comes alone.
+        session_timeout_s: A member of the group without a heartbeat for so long is removed. The
+            embedded broker delays the first join by half of it; 6 is a good value there.
+        max_chunk_records: Maximum number of records of a chunk.
+        max_chunk_bytes: Maximum bytes fetched per partition, as stored by the broker (compressed
+            records grow); a larger record is fetched alone.
         credentials: Faust credentials (SASL, SSL), or None for plain text.
-        commit_interval_s: Seconds between commits of what was acknowledged.
-        partitions: Partitions of the changelog topics that Faust makes for tables.
+        commit_interval_s: Seconds between commits of acknowledged chunks.
+        partitions: Partitions of the changelog topics that Faust creates for tables.
         replication: Replication factor of those topics.
     """
     return {
@@ -61,13 +61,13 @@ def app_options(
         "broker_max_poll_records": max_chunk_records,
         "consumer_max_fetch_size": max_chunk_bytes,
         "consumer_metadata_max_age_ms": METADATA_MS,
-        "consumer_auto_offset_reset": "earliest",  # nothing committed yet: nothing may be skipped
-        "agent_supervisor": mode.CrashingSupervisor,  # an agent that raised stops the process
+        "consumer_auto_offset_reset": "earliest",  # never skip records
+        "agent_supervisor": mode.CrashingSupervisor,  # an agent that raises stops the process
         "stream_wait_empty": True,  # a rebalance drains what agents work on, then commits
         "stream_recovery_delay": 0.0,
         "topic_partitions": partitions,
         "topic_replication_factor": replication,
-        "topic_disable_leader": True,  # no leader topic, no second assignment to wait for
+        "topic_disable_leader": True,  # no leader topic, so no second assignment
         "store": "memory://",
         "web_enabled": False,
         "worker_redirect_stdouts": False,

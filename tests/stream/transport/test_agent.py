@@ -1,3 +1,5 @@
+"""A relay writes the outputs of every chunk in order, and commits nothing that is not written."""
+
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
@@ -17,7 +19,7 @@ from stream.transport import (
     chunk_topic,
     relay,
 )
-from stream.transport.driver import CHUNKS_IN_FLIGHT
+from stream.transport.consumer import CHUNKS_IN_FLIGHT
 from tests.stream.transport.apps import committed, create, new_app, numbered, running, until, write
 
 pytestmark = pytest.mark.broker
@@ -30,7 +32,7 @@ async def nothing_filtered(_partitions: Iterable[tuple[str, int]]) -> set[tuple[
 
 
 class RecordingSink:
-    """A sink that keeps what it is given; `gate` holds writes up while it is clear."""
+    """A sink that records its calls; writes wait while `gate` is clear."""
 
     def __init__(self, *, commits: bool = False) -> None:
         self.commits = commits
@@ -92,10 +94,10 @@ async def test_claims_before_it_reads_and_writes_each_partition_in_order(
     assert await committed(broker.bootstrap, app.conf.id, topic) == [500, 500]
 
 
-async def test_decides_while_it_writes_and_waits_when_the_broker_is_slow(
+async def test_transforms_while_it_writes_and_waits_when_the_broker_is_slow(
     broker: EmbeddedBroker, unique: Callable[[str], str]
 ) -> None:
-    """A write that does not end lets no more than a few chunks of its partition be taken."""
+    """While a write does not end, only a few chunks of its partition are processed."""
     topic = await create(broker.bootstrap, unique("in"))
     await write(broker.bootstrap, topic, 0, numbered(500))
     sink, app = RecordingSink(), new_app(broker.bootstrap, unique("g"), records=10)
@@ -115,7 +117,7 @@ async def test_decides_while_it_writes_and_waits_when_the_broker_is_slow(
 async def test_bytes_in_flight_are_bounded_over_all_partitions(
     broker: EmbeddedBroker, unique: Callable[[str], str]
 ) -> None:
-    """While the limit is held, nothing more is taken from any partition."""
+    """While the limit is reached, nothing more is fetched from any partition."""
     topic = await create(broker.bootstrap, unique("in"), 4)
     big = [Outgoing(None, bytes([i]) * 20_000, 1000 + i) for i in range(20)]
     for partition in range(4):
@@ -136,7 +138,7 @@ async def test_bytes_in_flight_are_bounded_over_all_partitions(
 async def test_an_output_that_is_too_large_is_replaced(
     broker: EmbeddedBroker, unique: Callable[[str], str]
 ) -> None:
-    """It is shrunk, alone, and does not block the partition."""
+    """Only this output is replaced, and the partition is not blocked."""
     topic = await create(broker.bootstrap, unique("in"))
     values = [b"a" * size for size in (5, 500, 5, 600, 5)]
     await write(broker.bootstrap, topic, 0, [Outgoing(None, v, 1000) for v in values])
@@ -159,7 +161,7 @@ async def test_an_output_that_is_too_large_is_replaced(
 async def test_a_failed_write_stops_the_app_and_commits_nothing(
     broker: EmbeddedBroker, unique: Callable[[str], str]
 ) -> None:
-    """An error of the sink is never swallowed; what it did not write is delivered again."""
+    """An error of the sink is raised; what it did not write is delivered again."""
     topic = await create(broker.bootstrap, unique("in"))
     await write(broker.bootstrap, topic, 0, numbered(5))
     sink, app = RecordingSink(), new_app(broker.bootstrap, unique("g"))

@@ -1,4 +1,4 @@
-"""A partition that has work and makes no progress is told; one that goes on or rests is not."""
+"""A partition with work but no progress is reported; one with progress or without work is not."""
 
 import asyncio
 import logging
@@ -9,45 +9,47 @@ from aiokafka.errors import KafkaConnectionError
 
 from stream.brokers.embedded import EmbeddedBroker
 from stream.transport import Chunk, ChunkSink, attach, idle_partitions, joined
-from stream.transport.stalls import StallWatch
+from stream.transport.stall_detector import StallDetector
 from tests.stream.transport.apps import add_agent, create, new_app, numbered, running, until, write
 
 Unique = Callable[[str], str]
 
 
-def test_progress_and_rest_are_no_stall() -> None:
-    """Whatever moves, or has nothing to do, is never stalled, however long it is watched."""
-    watch = StallWatch[int](limit_s=10.0)
+def test_progress_or_no_work_is_no_stall() -> None:
+    """However long it is observed."""
+    detector = StallDetector[int](limit_s=10.0)
     for second in range(100):
-        assert not watch.look(0, second // 9, float(second), working=True)
-        assert not watch.look(1, 7, float(second), working=False)
-    assert watch.idle_s(1, 99.0) == 0.0
+        assert not detector.observe(0, second // 9, float(second), working=True)
+        assert not detector.observe(1, 7, float(second), working=False)
+    assert detector.idle_s(1, 99.0) == 0.0
 
 
-def test_a_stall_is_told_at_the_limit_and_again_after_each() -> None:
-    """Once at the limit, then once per limit, and no more once it moves."""
-    watch = StallWatch[int](limit_s=10.0)
-    told = [second for second in range(35) if watch.look(0, 7, float(second), working=True)]
-    assert told == [10, 20, 30]
-    assert watch.idle_s(0, 34.0) == 34.0
-    assert not watch.look(0, 8, 35.0, working=True)
-    assert watch.idle_s(0, 36.0) == 1.0
+def test_a_stall_is_reported_at_the_limit_and_after_every_further_one() -> None:
+    """And not any more once there is progress."""
+    detector = StallDetector[int](limit_s=10.0)
+    reported = [
+        second for second in range(35) if detector.observe(0, 7, float(second), working=True)
+    ]
+    assert reported == [10, 20, 30]
+    assert detector.idle_s(0, 34.0) == 34.0
+    assert not detector.observe(0, 8, 35.0, working=True)
+    assert detector.idle_s(0, 36.0) == 1.0
 
 
-def test_partitions_of_others_are_forgotten() -> None:
-    """One that went away and came back starts anew."""
-    watch = StallWatch[int](limit_s=10.0)
-    watch.look(0, 7, 0.0, working=True)
-    watch.keep([1])
-    assert not watch.look(0, 7, 50.0, working=True)
-    assert watch.idle_s(0, 50.0) == 0.0
+def test_partitions_that_are_not_owned_are_forgotten() -> None:
+    """One that was revoked and assigned again starts from zero."""
+    detector = StallDetector[int](limit_s=10.0)
+    detector.observe(0, 7, 0.0, working=True)
+    detector.retain([1])
+    assert not detector.observe(0, 7, 50.0, working=True)
+    assert detector.idle_s(0, 50.0) == 0.0
 
 
 @pytest.mark.broker
 async def test_healthy_traffic_is_never_called_stuck(
     broker: EmbeddedBroker, unique: Unique, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Long after Faust's own limit, with records arriving, not a line says otherwise."""
+    """Nothing is logged long after Faust's own limit while records arrive."""
     topic = await create(broker.bootstrap, unique("in"))
     app = new_app(broker.bootstrap, unique("group"))
     app.conf.broker_commit_livelock_soft_timeout = 0.5
@@ -74,10 +76,10 @@ async def test_healthy_traffic_is_never_called_stuck(
 
 
 @pytest.mark.broker
-async def test_an_agent_that_hangs_is_told(
+async def test_an_agent_that_hangs_is_reported(
     broker: EmbeddedBroker, unique: Unique, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The line names the partition and how far it got; the idle one beside it is not named."""
+    """The line names the partition and its offsets; the partition without work is not named."""
     topic = await create(broker.bootstrap, unique("in"))
     await write(broker.bootstrap, topic, 1, numbered(250))
     app = new_app(broker.bootstrap, unique("group"))
@@ -98,16 +100,16 @@ async def test_an_agent_that_hangs_is_told(
             assert idle_partitions(app)[topic, 1] >= 0.5
             assert idle_partitions(app)[topic, 0] == 0.0
             hanging.set()
-    told = {r.getMessage() for r in caplog.records if "no progress" in r.message}
-    assert all(f"{topic}[1]" in line and "acknowledged up to 100" in line for line in told)
+    lines = {r.getMessage() for r in caplog.records if "no progress" in r.message}
+    assert all(f"{topic}[1]" in line and "acknowledged up to offset 100" in line for line in lines)
 
 
 @pytest.mark.broker
 async def test_brokers_that_go_while_partitions_are_claimed_are_waited_for(
     broker: EmbeddedBroker, unique: Unique, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The process does not end; it reads once they answer again."""
-    monkeypatch.setattr("stream.transport.driver.CLAIM_AGAIN_S", 0.05)
+    """The process does not end, and reads once they can be reached again."""
+    monkeypatch.setattr("stream.transport.consumer.CLAIM_RETRY_S", 0.05)
     topic = await create(broker.bootstrap, unique("in"))
     await write(broker.bootstrap, topic, 0, numbered(50))
     app = new_app(broker.bootstrap, unique("group"))
