@@ -1,114 +1,110 @@
-"""The compiled scanner: from the bytes of bid requests to ids, by a plan made once.
+"""The plan of the compiled scanner: what it does with the value at each path of a request.
 
-The extension ``_scan`` is optional, and it may give up on any value. What it does not read,
-:mod:`models.features.column_reader` reads once it is decoded; both give the same.
+Features add operations to a :class:`PlanBuilder`; the plan is an array of records that
+``native/_plan.h`` defines. All records are unsigned 64-bit words.
 """
 
 from array import array
 from collections.abc import Sequence
-from typing import Final
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
+from models.features.layout import Layout
+from models.features.path import EACH, INSIDE, Step, Steps
 
-from models.features.feature import Feature, Part
-from models.features.layout import Layout, Reading, Steps
-from models.features.path import EACH, INSIDE, Step
-from models.features.values import name_seed
-
-try:
+if TYPE_CHECKING:
     from models.features import _scan
-except ImportError:
-    NATIVE = False
-else:
-    NATIVE = True
-"""Whether the extension is there."""
 
-# Types of values, kinds of ops and parts of the calendar, as _scan.c numbers them.
+# Types of values, as native/_values.h numbers them.
 _TEXT: Final = 1
 _NUMBER: Final = 2
 _BOOLEAN: Final = 4
 _OBJECT: Final = 16
 _LIST: Final = 32
 _ANY: Final = 63
-_BUCKET, _TIME, _ROW, _NEXT, _TAG, _SPLIT, _PARTS, _INSIDE, _IDENTITY, _DEMAND = range(10)
-_CALENDAR: Final[tuple[Part, ...]] = ("hour-of-day", "day-of-week", "hour-of-week")
 
+# Bits of what makes a value a bid request.
 _HAS_ID: Final = 1
 _HAS_IMP: Final = 2
 
-_RECORD: Final = 0
-"""Where a scan puts the timestamp of a value's record among the times that it reads."""
-_COMMA: Final = b","
-
-Op = tuple[int, int, int, int, int, int, int, int]
-"""kind, column, first, size, buckets, seed, counter, flag."""
+RECORD_TIME_SLOT: Final = 0
+"""The time slot that holds the timestamp of the value's record."""
+COMMA: Final = b","
+"""Separator of the elements in a text that is read in place of a list."""
 
 
-class NativeScanner:
-    """Reads ids and features of bid requests from their bytes.
+class OpCode(IntEnum):
+    """Operations on a value, as native/_plan.h numbers them."""
 
-    Args:
-        features: Those of the spec, in order.
-
-    Raises:
-        ImportError: Without the extension.
-    """
-
-    def __init__(self, features: Sequence[Feature]) -> None:
-        if not NATIVE:
-            raise ImportError(
-                "models.features._scan is not built; with a C compiler, pip install -e . builds it"
-            )
-        self._plan = _Planner(features).plan()
-
-    def scan(
-        self,
-        values: Sequence[bytes | None],
-        times_N: npt.NDArray[np.int64],
-        max_bytes: int,
-        ids_NC: npt.NDArray[np.int32],
-        hashes_N: npt.NDArray[np.uint64],
-    ) -> list[str | None]:
-        """The id of each value that is a bid request of at most ``max_bytes`` bytes.
-
-        None for what is none, and for whatever else it gives up on. Ids of features and the
-        xxh3_64 of the request's id are written where there is one.
-        """
-        return self._plan.scan(values, max_bytes, times_N, ids_NC, hashes_N)
+    BUCKET = 0
+    """Write the bucket of a number."""
+    TIME = 1
+    """Store a number in a time slot."""
+    ROW = 2
+    """Write the hashed row of a value."""
+    NEXT = 3
+    """Advance a counter."""
+    TAG = 4
+    """Write the hashed row of a value into the slot that a counter selects."""
+    SPLIT = 5
+    """Split a text, and write each piece as TAG does, advancing the counter."""
+    COUNT_PARTS = 6
+    """Split a text, and only advance the counter."""
+    INSIDE = 7
+    """Read the JSON inside a text."""
+    IDENTITY = 8
+    """Take a text as the id of the request."""
+    PRESENT = 9
+    """Set bits of what makes a value a bid request."""
 
 
-class _Tree:
-    """Paths that share their beginnings."""
+class Op(NamedTuple):
+    """An operation on a value; the comments in native/_plan.h say what each field means."""
+
+    code: OpCode
+    column: int = 0
+    first: int = 0
+    size: int = 0
+    buckets: int = 0
+    seed: int = 0
+    counter: int = 0
+    flag: int = 0
+
+
+class _PathTree:
+    """Paths with a common beginning, as a tree."""
 
     def __init__(self) -> None:
         self.types = _ANY
         self.ops: list[Op] = []
-        self.below: dict[Step, _Tree] = {}
+        self.below: dict[Step, _PathTree] = {}
 
-    def at(self, *steps: Step) -> "_Tree":
-        """The tree below a path."""
+    def at(self, *steps: Step) -> "_PathTree":
+        """The subtree at a path."""
         tree = self
         for step in steps:
-            tree = tree.below.setdefault(step, _Tree())
+            tree = tree.below.setdefault(step, _PathTree())
         return tree
 
 
-class _Planner:
-    """Writes the plan of a spec, as records of unsigned words."""
+class PlanBuilder:
+    """Collects the operations of features, and writes the plan.
 
-    def __init__(self, features: Sequence[Feature]) -> None:
-        layout = Layout(features)
-        self._root = _Tree()
+    Args:
+        layout: Columns of the features.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._root = _PathTree()
         self._nodes: list[list[int]] = [[0] * 7]
         self._ops: list[Op] = []
         self._fields: list[tuple[int, int, int, int]] = []
         self._elements: list[tuple[int, int]] = []
-        self._names = b""
+        self._texts = b""
         self._boundaries = array("d")
-        self._seen = layout.seen
+        self._visible = layout.visible
         self._missing_E = array("i", layout.missing)
-        self._slots: dict[Steps, int] = {}
+        self._time_slots: dict[Steps, int] = {}
         self._times: list[tuple[int, int, int, int, int]] = []
         self._choices: list[int] = []
         self._counts: list[tuple[int, int, int, int]] = []
@@ -116,30 +112,92 @@ class _Planner:
         self._fallbacks = [
             (each.feature.column, each.column, each.feature.slots) for each in layout.fallbacks
         ]
-        columns = {feature.name: feature.column for feature in features}
         self._crosses: list[tuple[int, int, int, int, int]] = []
         self._parts: list[int] = []
         _expect_a_request(self._root)
-        for reading in layout.readings:
-            self._add(reading)
-        for feature in features:
-            if feature.kind == "time":
-                self._add_time(feature)
-            elif feature.kind == "cross":
-                start = len(self._parts)
-                self._parts += [columns[part] for part in feature.parts]
-                seed, stop = name_seed(feature.name), len(self._parts)
-                self._crosses.append((feature.column, seed, feature.size - 1, start, stop))
 
-    def plan(self) -> "_scan.Plan":
-        """What the scanner follows."""
+    def add(self, steps: Steps, op: Op) -> None:
+        """Apply an operation to the values at a path."""
+        self._root.at(*steps).ops.append(op)
+
+    def expect_lists(self, steps: Steps) -> None:
+        """Decline requests with a text or number in place of a list of anything but objects.
+
+        The reference reader takes such a value for a list, which the operations cannot do.
+        """
+        for depth, step in enumerate(steps):
+            below = steps[depth + 1 : depth + 2]
+            if isinstance(step, int) and step != INSIDE and not isinstance((*below, 0)[0], str):
+                self._root.at(*steps[:depth]).types &= ~(_TEXT | _NUMBER | _BOOLEAN)
+
+    def counter(self) -> int:
+        """A new counter, 0 at the beginning of every request."""
+        self._counters += 1
+        return self._counters - 1
+
+    def element_counter(self, steps: Steps) -> int:
+        """A new counter of the elements that a path ending in ``[*]`` reaches."""
+        counter = self.counter()
+        self.add(steps, Op(OpCode.NEXT, counter))
+        return counter
+
+    def boundaries(self, edges: Sequence[float]) -> tuple[int, int]:
+        """Store boundaries of buckets; the first one's index, and their number."""
+        first = len(self._boundaries)
+        self._boundaries.extend(edges)
+        return first, len(edges)
+
+    def text(self, text: bytes) -> int:
+        """Store a name or separator; its index."""
+        self._texts += text
+        return len(self._texts) - len(text)
+
+    def time_slot(self, steps: Steps) -> int:
+        """The slot into which the number at a path is read."""
+        slot = self._time_slots.get(steps)
+        if slot is None:
+            slot = self._time_slots[steps] = RECORD_TIME_SLOT + 1 + len(self._time_slots)
+            self.add(steps, Op(OpCode.TIME, slot))
+            self.expect_lists(steps)
+        return slot
+
+    def add_time(
+        self, column: int, times: Sequence[int], offsets: Sequence[int], part: int
+    ) -> None:
+        """Write a calendar part at the end of a request.
+
+        Args:
+            column: The column.
+            times: Time slots, of which the first valid time counts.
+            offsets: Time slots of UTC offsets in minutes, of which the first valid one counts.
+            part: The calendar part, as native/_plan.h numbers them.
+        """
+        start = len(self._choices)
+        self._choices += [*times, *offsets]
+        middle = start + len(times)
+        self._times.append((column, start, middle, len(self._choices), part))
+
+    def add_count(self, column: int, counter: int, first: int, size: int) -> None:
+        """Write the bucket of a counter at the end of a request; 0 is missing."""
+        self._counts.append((column, counter, first, size))
+
+    def add_cross(self, column: int, seed: int, buckets: int, parts: Sequence[int]) -> None:
+        """Write the hash of other columns' rows at the end of a request."""
+        start = len(self._parts)
+        self._parts += parts
+        self._crosses.append((column, seed, buckets, start, len(self._parts)))
+
+    def build(self) -> "_scan.Plan":
+        """The plan for the scanner."""
+        from models.features import _scan  # noqa: PLC0415 - it may not be built
+
         self._write((self._root,))
         arrays = (
             _words(self._nodes),
             _words(self._ops),
             _words(self._fields),
             _words(self._elements),
-            self._names,
+            self._texts,
             self._boundaries.tobytes(),
             self._missing_E.tobytes(),
             _words(self._times),
@@ -149,134 +207,14 @@ class _Planner:
             _words(self._crosses),
             _words([self._parts]),
         )
-        times = 1 + len(self._slots)
-        return _scan.Plan(arrays, self._seen, times, self._counters, _HAS_ID | _HAS_IMP)
+        time_slots = RECORD_TIME_SLOT + 1 + len(self._time_slots)
+        return _scan.Plan(arrays, self._visible, time_slots, self._counters, _HAS_ID | _HAS_IMP)
 
-    def _add(self, reading: Reading) -> None:
-        steps, column = reading.steps, reading.column
-        match reading.feature.kind:
-            case "numeric":
-                first, size = self._bounds(reading)
-                self._at(steps).ops.append((_BUCKET, column, first, size, 0, 0, 0, 0))
-                self._expect_lists(steps)
-            case "count":
-                counter = self._counter(steps)
-                self._counts.append((column, counter, *self._bounds(reading)))
-                comma, length = self._comma()
-                self._container(steps).ops.append((_PARTS, 0, comma, 0, 0, 0, counter, length))
-                self._expect_lists(steps[:-1])
-            case "categorical":
-                self._add_categorical(reading)
-            case _:
-                self._add_tags(reading)
+    def _write(self, trees: tuple[_PathTree, ...]) -> int:
+        """Write the node for a place that is on the paths of all ``trees``; 0 for no tree.
 
-    def _add_time(self, feature: Feature) -> None:
-        assert feature.part is not None
-        start = len(self._choices)
-        for place in feature.places:
-            self._choices.append(self._time_slot(place.path.steps))
-        if feature.record_time:
-            self._choices.append(_RECORD)
-        middle = len(self._choices)
-        self._choices += [self._time_slot(path.steps) for path in feature.utc_offset]
-        part = _CALENDAR.index(feature.part)
-        self._times.append((feature.column, start, middle, len(self._choices), part))
-
-    def _time_slot(self, steps: Steps) -> int:
-        if steps not in self._slots:
-            self._slots[steps] = 1 + len(self._slots)
-            self._at(steps).ops.append((_TIME, self._slots[steps], 0, 0, 0, 0, 0, 0))
-            self._expect_lists(steps)
-        return self._slots[steps]
-
-    def _add_categorical(self, reading: Reading) -> None:
-        feature, steps, column = reading.feature, reading.steps, reading.column
-        by = (feature.size - 1, name_seed(feature.name))
-        flag = int(feature.zeros_missing)
-        self._at(steps).ops.append((_ROW, column, 0, 1, *by, 0, flag))
-        if steps[-1] == 0 and not flag and EACH not in steps:
-            counter = self._new_counter()
-            op = (_SPLIT, column, self._comma()[0], 1, *by, counter, len(_COMMA))
-            self._container(steps).ops.append(op)
-            self._expect_lists(steps[:-1])
-        else:
-            self._expect_lists(steps)
-
-    def _add_tags(self, reading: Reading) -> None:
-        feature, steps, column = reading.feature, reading.steps, reading.column
-        by = (feature.size - 1, name_seed(feature.name))
-        separator = feature.split.encode() or _COMMA
-
-        def split(counter: int) -> Op:
-            first = self._name(separator)
-            return (_SPLIT, column, first, feature.slots, *by, counter, len(separator))
-
-        if feature.split:
-            op = split(self._new_counter())
-            self._at(steps).ops.append(op)
-            self._at((*steps, EACH)).ops.append(op)
-            self._expect_lists(steps)
-        elif steps.count(EACH) == 1:
-            star = steps.index(EACH)
-            for slot in range(feature.slots):
-                tree = self._at((*steps[:star], slot, *steps[star + 1 :]))
-                tree.ops.append((_ROW, column + slot, 0, 1, *by, 0, 0))
-            if steps[-1] == EACH:
-                self._container(steps).ops.append(split(self._new_counter()))
-                self._expect_lists(steps[:-1])
-            else:
-                self._expect_lists(steps)
-        else:
-            inner = len(steps) - steps[::-1].index(EACH)
-            counter = self._counter(steps[:inner])
-            self._at(steps).ops.append((_TAG, column, 0, feature.slots, *by, counter, 0))
-            if steps[-1] == EACH:
-                self._container(steps).ops.append(split(counter))
-                self._expect_lists(steps[:-1])
-            else:
-                self._expect_lists(steps)
-
-    def _at(self, steps: Steps) -> _Tree:
-        return self._root.at(*steps)
-
-    def _container(self, steps: Steps) -> _Tree:
-        """The list that a path ends in."""
-        return self._at(steps[:-1])
-
-    def _expect_lists(self, steps: Steps) -> None:
-        """Give up where a text or number stands for a list whose elements are no objects."""
-        for depth, step in enumerate(steps):
-            below = steps[depth + 1 : depth + 2]
-            if isinstance(step, int) and step != INSIDE and not isinstance((*below, 0)[0], str):
-                self._at(steps[:depth]).types &= ~(_TEXT | _NUMBER | _BOOLEAN)
-
-    def _new_counter(self) -> int:
-        self._counters += 1
-        return self._counters - 1
-
-    def _counter(self, steps: Steps) -> int:
-        """A new counter of the elements that a path ending in [*] reaches."""
-        counter = self._new_counter()
-        self._at(steps).ops.append((_NEXT, counter, 0, 0, 0, 0, 0, 0))
-        return counter
-
-    def _bounds(self, reading: Reading) -> tuple[int, int]:
-        first = len(self._boundaries)
-        self._boundaries.extend(reading.boundaries)
-        return first, len(reading.boundaries)
-
-    def _comma(self) -> tuple[int, int]:
-        return self._name(_COMMA), len(_COMMA)
-
-    def _name(self, name: bytes) -> int:
-        self._names += name
-        return len(self._names) - len(name)
-
-    def _write(self, trees: tuple[_Tree, ...]) -> int:
-        """The node of a place in a request that lies on the paths of all ``trees``; 0 for none.
-
-        A list's first element is reached both by [0] and by [*], what is inside of a text as if
-        it stood in the text's place.
+        Both [0] and [*] reach the first element of a list, and paths inside a text with JSON
+        continue as if the JSON were there in place of the text.
         """
         if not trees:
             return 0
@@ -288,7 +226,7 @@ class _Planner:
             self._ops += tree.ops
         inner = _below(trees, INSIDE)
         if inner:
-            self._ops.append((_INSIDE, 0, 0, 0, 0, 0, 0, 0))
+            self._ops.append(Op(OpCode.INSIDE))
             if any(isinstance(step, str) for tree in trees for step in tree.below):
                 types &= ~_TEXT
             trees += inner
@@ -298,7 +236,7 @@ class _Planner:
             if isinstance(step, str):
                 name = step.encode()
                 node = self._write(_below(trees, step))
-                self._fields.append((number, self._name(name), len(name), node))
+                self._fields.append((number, self.text(name), len(name), node))
         each = _below(trees, EACH)
         indices = sorted(step for step in steps if isinstance(step, int) and step != EACH)
         elements = [(index, self._write(_below(trees, index) + each)) for index in indices]
@@ -309,21 +247,20 @@ class _Planner:
         return number
 
 
-def _below(trees: tuple[_Tree, ...], step: Step) -> tuple[_Tree, ...]:
+def _below(trees: tuple[_PathTree, ...], step: Step) -> tuple[_PathTree, ...]:
     return tuple(tree.below[step] for tree in trees if step in tree.below)
 
 
-def _expect_a_request(root: _Tree) -> None:
-    """Have the scanner give up on all that models.features.bid_request.decode rejects."""
+def _expect_a_request(root: _PathTree) -> None:
+    """Make the scanner decline everything that models.features.bid_request.decode rejects."""
     root.types = _OBJECT
     root.at("id").types = _TEXT
-    demand = (_DEMAND, _HAS_ID, 0, 0, 0, 0, 0, 0)
-    root.at("id").ops += [(_IDENTITY, 0, 0, 0, 0, 0, 0, 0), demand]
+    root.at("id").ops += [Op(OpCode.IDENTITY), Op(OpCode.PRESENT, _HAS_ID)]
     root.at("imp").types = _LIST
     root.at("imp", EACH).types = _OBJECT
-    root.at("imp", EACH).ops.append((_DEMAND, _HAS_IMP, 0, 0, 0, 0, 0, 0))
+    root.at("imp", EACH).ops.append(Op(OpCode.PRESENT, _HAS_IMP))
 
 
 def _words(records: Sequence[Sequence[int]]) -> bytes:
-    """Records as unsigned words of 64 bits."""
+    """Records as unsigned 64-bit words."""
     return array("Q", [word for record in records for word in record]).tobytes()
