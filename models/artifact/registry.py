@@ -7,7 +7,6 @@ Announcements are not trusted: only the names below the registry are taken from 
 and the manifest must have the announced hash.
 """
 
-import logging
 import os
 from collections.abc import Iterable
 from functools import cached_property
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import fsspec
-from pydantic import ValidationError
 
 from models.artifact import (
     ArtifactError,
@@ -24,12 +22,10 @@ from models.artifact import (
     fetch_artifact,
     open_artifact,
 )
-from models.artifact.folder import Folder, FolderError, MissingFileError
-from models.artifact.manifest import MANIFEST_FILE, Manifest, is_name, sha256
+from models.artifact.folder import Folder, MissingFileError
+from models.artifact.manifest import MANIFEST_FILE, is_name, sha256
 from models.bounds import MAX_MANIFEST_BYTES
 from models.errors import UserError
-
-logger = logging.getLogger(__name__)
 
 FILE: Final = "file://"
 
@@ -76,7 +72,7 @@ class Registry:
                 f"not {version!r}"
             )
         url = f"{self.url}/{version}"
-        if version in self._folders():
+        if version in self.versions():
             if self.manifest_sha256(url) != artifact.manifest_sha256:
                 raise RegistryError(f"{url}: this version exists with other content; rename yours")
             return url
@@ -126,25 +122,17 @@ class Registry:
                 yield FILE + way(self._path)
 
     def versions(self) -> list[str]:
-        """Published versions, oldest first (by creation time, then name).
-
-        Folders whose manifest cannot be read are skipped.
-        """
-        dated = []
-        for name in self._folders():
-            try:
-                raw = Folder(f"{self.url}/{name}").read(MANIFEST_FILE, MAX_MANIFEST_BYTES)
-                dated.append((Manifest.model_validate_json(raw).created_s, name))
-            except (FolderError, ValidationError) as error:
-                logger.warning(
-                    "%s/%s: skipped, no readable manifest: %s", self.url, name, str(error)[:500]
-                )
-        return [name for _, name in sorted(dated)]
-
-    def latest(self) -> str | None:
-        """URL of the newest version, None if there is none."""
-        versions = self.versions()
-        return f"{self.url}/{versions[-1]}" if versions else None
+        """Names of the published versions, in order of their names."""
+        if not self._fs.exists(self._root):
+            return []
+        names = [
+            str(path).rstrip("/").rsplit("/", 1)[-1] for path in self._fs.ls(self._root, False)
+        ]
+        return sorted(
+            name
+            for name in names
+            if is_name(name) and self._fs.exists(f"{self._root}/{name}/{MANIFEST_FILE}")
+        )
 
     @staticmethod
     def manifest_sha256(url: str) -> str:
@@ -157,15 +145,3 @@ class Registry:
             return sha256(Folder(url).read(MANIFEST_FILE, MAX_MANIFEST_BYTES))
         except MissingFileError as error:
             raise RegistryError(f"{url}/{MANIFEST_FILE}: no version is published here") from error
-
-    def _folders(self) -> list[str]:
-        if not self._fs.exists(self._root):
-            return []
-        names = [
-            str(path).rstrip("/").rsplit("/", 1)[-1] for path in self._fs.ls(self._root, False)
-        ]
-        return [
-            name
-            for name in names
-            if is_name(name) and self._fs.exists(f"{self._root}/{name}/{MANIFEST_FILE}")
-        ]

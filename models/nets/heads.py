@@ -155,11 +155,6 @@ class EvidentialHead:
         return mean_NT, (mean_NT * (1 - mean_NT) / (total_NT + 1)).sqrt()
 
 
-def vacuity(outputs_NTO: Tensor) -> Tensor:
-    """Vacuity of an evidential head: 2 / S, the belief without evidence, in (0, 1]; (N, T)."""
-    return 2 / (functional.softplus(outputs_NTO) + 1).sum(2)
-
-
 def _divergence_from_uniform(alpha_NT2: Tensor) -> Tensor:
     """KL(Beta(alpha) || Beta(1, 1)), (N, T)."""
     total_NT1 = alpha_NT2.sum(2, keepdim=True)
