@@ -19,7 +19,7 @@ from models.tasks import TaskSet
 from stream.messages import PartitionState, Reason, Spending
 from stream.policy.errors import PolicyError
 from stream.policy.exploration import draw
-from stream.policy.rate.clock import StreamClock
+from stream.policy.rate.stream_clock import StreamClock
 from stream.policy.scenario import Scenario
 from stream.policy.scenario_split import ScenariosByRow, value
 from stream.policy.settings_in_force import Change, Steering
@@ -141,7 +141,7 @@ class Policy:
 
         Args:
             hashes_N: xxh3_64 of the request ids, uint64.
-            timestamps_N: The records' timestamps, int64; see :mod:`stream.policy.rate.clock`.
+            timestamps_N: The records' timestamps, int64 (:mod:`stream.policy.rate.partition_clock`).
             scores_NT: Probabilities, each on its task's own population, float32.
             uncertainties_NT: Standard deviations of those probabilities, float32.
             scenarios_N: Rows of the scenario feature; None where there is none.

@@ -3,8 +3,8 @@
 Two gates in a row. The first passes the most uncertain requests directly, up to a share of *all*
 requests; the second ranks the rest by reward and passes the best, so that direct passes, passes
 by reward and exploration together make 1 - r, or, under a capacity, at most Q a second. No I/O,
-no wall clock: time is the stream's (:mod:`stream.policy.rate.clock`), and the same requests give
-the same decisions however they are cut into calls.
+no wall clock: time is event time (:mod:`stream.policy.rate.stream_clock`), and the same requests
+give the same decisions however they are split into calls.
 """
 
 import math

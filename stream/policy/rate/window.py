@@ -1,6 +1,6 @@
 """The sliding window: the last N values of a stream, none of them older than T seconds.
 
-Time is the stream's (:mod:`stream.policy.rate.clock`), which late stamps do not turn back.
+Time is the stream's (:mod:`stream.policy.rate.stream_clock`), which late stamps do not turn back.
 """
 
 from typing import Final

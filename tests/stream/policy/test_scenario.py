@@ -15,7 +15,7 @@ from models.settings import PolicySettings
 from models.tasks import DEFAULT_TASKS
 from stream.messages import Reason, Spending
 from stream.policy import Decisions, Policy, PolicyError
-from stream.policy.rate.clock import StreamClock
+from stream.policy.rate.stream_clock import StreamClock
 from stream.policy.scenario_index import ScenarioIndex, scenario_feature
 from tests.models.features.arbitrary import none
 

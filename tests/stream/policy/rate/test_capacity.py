@@ -10,8 +10,8 @@ from models.settings import PolicySettings
 from models.tasks import DEFAULT_TASKS
 from stream.policy import Policy
 from stream.policy.rate.capacity import DEPTH_S, Reservoir, slack_within
-from stream.policy.rate.clock import StreamClock
 from stream.policy.rate.controller import InterceptionController, Target
+from stream.policy.rate.stream_clock import StreamClock
 
 
 def run(
