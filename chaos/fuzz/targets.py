@@ -192,10 +192,10 @@ def _steer(data: bytes) -> str:
     """A change is refused, or in force and taken back again."""
     try:
         change = read_change(data)
-        _POLICY.steer("a", change)
+        _POLICY.apply_change("a", change)
     except (RecordError, PolicyError) as error:
         return refused(error)
-    _POLICY.steer("a", None)
+    _POLICY.apply_change("a", None)
     return "in force"
 
 

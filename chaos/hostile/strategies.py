@@ -294,7 +294,7 @@ def rate_states() -> st.SearchStrategy[Record]:
             "due": st.floats(-100, 100) | _numbers,
             "per_second": st.floats(0, 1e6) | _numbers,
             "worker": st.just("evil") | _texts,
-            "tenure": st.integers(0, 100) | _numbers,
+            "generation": st.integers(0, 100) | _numbers,
         }
     )
     keys = st.one_of(

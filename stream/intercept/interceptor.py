@@ -190,7 +190,7 @@ class Interceptor:
             PolicyError: If the policy cannot follow it; the old one keeps serving.
         """
         if model is not None:
-            self._policy.follow(model.auto)
+            self._policy.use_evidence(model.auto)
         self._model = model
 
     def intercept(self, records: Sequence[FetchedRecord], now_ms: int | None = None) -> Intercepted:
@@ -280,7 +280,7 @@ class Interceptor:
             metrics.scored(model.tasks.names, scores_NT, uncertainties_NT)
             metrics.verdicts(decisions.passed_N, decisions.reason_N)
             metrics.rate(
-                due=float(decisions.due_N.sum()),
+                due=float(decisions.target_rate_N.sum()),
                 requests=len(records),
                 achieved=policy.achieved,
                 threshold=policy.threshold,

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from aiokafka import ConsumerRecord
 from mode import Service
 
 from models.artifact import (
@@ -34,8 +35,8 @@ from models.settings import Settings
 from models.tasks import TaskSet
 from stream.intercept.candidates import Candidate, Candidates
 from stream.intercept.interceptor import LoadedModel
-from stream.kafka.reader import TopicReader
 from stream.messages import ModelAnnouncement
+from stream.messages.topic_follower import TopicFollower
 from stream.metrics.worker import ServingModel, WorkerMetrics
 
 logger = logging.getLogger(__name__)
@@ -149,12 +150,13 @@ class ModelWatcher(Service):  # type: ignore[misc]
     async def on_start(self) -> None:
         """Put the newest announced artifact that can be used, or the configured one, in service."""
         self._metrics.model(None)
-        topic, refuse = self._settings.topics.models, self._metrics.refusals.refuse_batch
-        self._announcements = TopicReader(self._settings.kafka, topic, refuse)
+        self._announcements = TopicFollower(
+            *(self._settings.kafka, self._settings.topics.models, self._announced),
+            self._metrics.refusals,
+            consequence="announcement ignored",
+        )
         await self.add_async_context(self._announcements)
-        (partition, *_) = self._announcements.partitions
-        while not await self._announcements.at_end(partition):
-            await self._poll()
+        await self._announcements.poll_to_end()
         until_s = time.monotonic() + START_S
         while self._serving is None and time.monotonic() < until_s:
             candidate = self._candidates.next(None, time.monotonic())
@@ -165,7 +167,7 @@ class ModelWatcher(Service):  # type: ignore[misc]
     @Service.task  # type: ignore[untyped-decorator]
     async def _watch(self) -> None:
         while not self.should_stop:
-            await self._poll()
+            await self._announcements.poll()
             now_s = time.monotonic()
             serving = self._serving.candidate if self._serving else None
             candidate = self._candidates.next(serving, now_s)
@@ -173,18 +175,11 @@ class ModelWatcher(Service):  # type: ignore[misc]
                 await self._try(candidate)
                 self._rested_s = time.monotonic() + REST * (time.monotonic() - now_s)
 
-    async def _poll(self) -> None:
-        """Take in announcements; returns after half a second without any."""
-        reader = self._announcements
-        for records in (await reader.fetch(reader.partitions)).values():
-            for record in records:
-                with self._metrics.refusals.guard(record, "announcement ignored"):
-                    announcement = ModelAnnouncement.from_bytes(record.value)
-                    place = (record.topic, record.partition, record.offset)
-                    self._announced(Candidate.announced(announcement, place))
-
-    def _announced(self, candidate: Candidate) -> None:
+    def _announced(self, record: ConsumerRecord) -> None:
         """Keep an announcement; one of what lies outside the registry takes no good one's place."""
+        announcement = ModelAnnouncement.from_bytes(record.value)
+        place = (record.topic, record.partition, record.offset)
+        candidate = Candidate.announced(announcement, place)
         try:
             self._registry.below(candidate.url)
         except ArtifactError as error:

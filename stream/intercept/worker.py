@@ -115,6 +115,7 @@ class InterceptWorker(Service):  # type: ignore[misc]
         )
         for service in (self._groups, self._watcher, self._control, self._sharing):
             await self.add_runtime_dependency(service)
+        self._sharing.follow_assignment(self._app)
         _spare_the_collector()
 
     async def on_stop(self) -> None:
@@ -132,8 +133,6 @@ class InterceptWorker(Service):  # type: ignore[misc]
                 self._health.unmet(MODEL, "none serves: everything passes")
             else:
                 self._health.met(MODEL)
-            requests = self._settings.topics.requests
-            self._sharing.own(frozenset(number for topic, number in lag if topic == requests))
             await self.sleep(LAG_EVERY_S)
 
     def _install(self, model: LoadedModel) -> None:

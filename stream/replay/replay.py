@@ -30,7 +30,7 @@ from stream.kafka.reader import TopicReader, read_topic
 from stream.messages import REASON_LABELS, Outcome, RecordError, sequence_number
 from stream.metrics.worker import WorkerMetrics
 from stream.policy import Policy
-from stream.policy.rate.clock import PartitionClock, in_milliseconds
+from stream.policy.rate.partition_clock import PartitionClock, in_milliseconds
 from stream.replay.decision_writer import DecisionWriter
 from stream.replay.evaluation import judge, outcome_frame, read_outcomes
 from stream.transport import FetchedRecord

@@ -18,8 +18,8 @@ from stream.transport import ChunkSink, Outgoing
 from stream.verify.account import Account, Fate, FaultKind
 from stream.verify.rate import Observed, achieved_rate, worst_window_error
 from stream.verify.verifier import account
-from tests.stream.control.test_watcher import DEADLINE_S, sample_of, until, worker
-from tests.stream.control.test_watcher import tiny as same_traffic  # noqa: F401
+from tests.stream.control.workers import DEADLINE_S, sample_of, until, worker
+from tests.stream.control.workers import tiny as same_traffic  # noqa: F401
 
 pytestmark = pytest.mark.broker
 

@@ -17,7 +17,7 @@ from stream.messages import (
     write_state,
 )
 
-NAN = b'{"rewards":"AADAfw==","due":1,"per_second":1,"worker":"w","tenure":1}'
+NAN = b'{"rewards":"AADAfw==","due":1,"per_second":1,"worker":"w","generation":1}'
 
 amounts = st.floats(-1e12, 1e12)
 moments = st.integers(0, 2**45)
@@ -26,22 +26,22 @@ moments = st.integers(0, 2**45)
 @given(
     st.text(min_size=1, max_size=bounds.MAX_SCENARIO_NAME).filter(str.isprintable),
     st.integers(0, 10_000),
-    st.floats(-bounds.MAX_DUE, bounds.MAX_DUE),
+    st.floats(-bounds.MAX_DEBT, bounds.MAX_DEBT),
     st.floats(0, 1e9),
     st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=256),
 )
 def test_a_state_comes_back_as_it_was(
-    scenario: str, partition: int, due: float, per_second: float, rewards: list[float]
+    scenario: str, partition: int, debt: float, per_second: float, rewards: list[float]
 ) -> None:
     """Any scenario name, colons included, and any finite rewards survive."""
     state = PartitionState(
-        scenario, partition, due, per_second, np.array(rewards, np.float32), "w", 3
+        scenario, partition, debt, per_second, np.array(rewards, np.float32), "w", 3
     )
     found = read_state(*write_state(state))
     assert (found.scenario, found.partition) == (scenario, partition)
-    assert (found.due, found.per_second) == (due, per_second)
+    assert (found.debt, found.per_second) == (debt, per_second)
     assert np.array_equal(found.rewards_Q, state.rewards_Q)
-    assert (found.worker, found.tenure) == ("w", 3)
+    assert (found.worker, found.generation) == ("w", 3)
 
 
 @given(amounts, amounts, moments, st.integers(1, 2**40), moments)
@@ -71,7 +71,11 @@ def test_a_change_and_its_taking_back_come_back() -> None:
         (b"0:*", b"", "empty"),
         (b"9" * 5000 + b":*", b"{}", "longer than"),
         (b"12345678:*", b"{}", "PARTITION:SCENARIO"),
-        (b"0:*", b'{"rewards":"abc","due":1,"per_second":1,"worker":"w","tenure":1}', "rewards"),
+        (
+            b"0:*",
+            b'{"rewards":"abc","due":1,"per_second":1,"worker":"w","generation":1}',
+            "rewards",
+        ),
         (b"0:*", b'{"rewards":"","due":1e308}', "due: Expected `float` <= 1000000000000"),
         (b"0:*", b'{"rewards":"AAAAAA=="}', "due"),
         (b"0:*", b'{"rewards":"","due":true,"per_second":1}', "due"),
@@ -80,7 +84,7 @@ def test_a_change_and_its_taking_back_come_back() -> None:
         (
             b"0:*",
             b'{"rewards":"","due":1,"per_second":1,"worker":"w"}',
-            "missing required field `tenure`",
+            "missing required field `generation`",
         ),
     ],
 )

@@ -76,13 +76,13 @@ states = st.builds(
     PartitionState,
     st.sampled_from(NAMES),
     st.integers(0, 3),
-    st.floats(-bounds.MAX_DUE, bounds.MAX_DUE),
+    st.floats(-bounds.MAX_DEBT, bounds.MAX_DEBT),
     st.floats(0, bounds.MAX_PER_SECOND) | st.sampled_from([5e-324, 1e-320, 1e-6]),
     st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=6).map(
         lambda values: np.array(values, np.float32)
     ),
     st.sampled_from(["me", "other"]),
-    st.integers(0, 3) | st.just(bounds.MAX_TENURE),
+    st.integers(0, 3) | st.just(bounds.MAX_GENERATION),
 )
 acts = st.one_of(
     st.tuples(st.just("steer"), st.sampled_from(NAMES), changes),
@@ -100,22 +100,22 @@ acts = st.one_of(
 def do(policy: Policy, act: tuple[Any, ...], now: int) -> None:  # noqa: C901 - one per act
     match act:
         case ("steer", scenario, change):
-            policy.steer(scenario, read_change(json.dumps(change).encode()))
+            policy.apply_change(scenario, read_change(json.dumps(change).encode()))
         case ("take back", scenario):
-            policy.steer(scenario, None)
+            policy.apply_change(scenario, None)
         case ("spend", scenario, report):
-            policy.spend(scenario, read_spending(report))
+            policy.apply_spending(scenario, read_spending(report))
         case ("merge", state):
             policy.merge([read_state(*write_state(state))])
         case ("own", partitions):
-            policy.own(partitions, 4)
+            policy.assign(partitions, 4)
         case ("silence", scenario, partition):
-            policy.silence(scenario, partition)
+            policy.expire(scenario, partition)
         case ("alone",):
-            policy.alone()
+            policy.reset_fleet()
         case ("report",):
-            for state in policy.report(1.0):
-                assert math.isfinite(state.due)
+            for state in policy.partition_states(1.0):
+                assert math.isfinite(state.debt)
                 assert np.isfinite(state.rewards_Q).all()
         case ("decide", stamps):
             decide(policy, stamps, now)
@@ -193,7 +193,7 @@ def test_each_bound_is_named_on_the_topic_and_in_the_file(
     """A value beyond its bound is refused with bound and value, from wherever it comes."""
     policy = Policy(PolicySettings(), DEFAULT_TASKS)
     with pytest.raises(PolicyError, match=message):
-        policy.steer("*", change)
+        policy.apply_change("*", change)
     scenario = PolicySettings(scenario_path="app.id", scenarios={"a": change})
     with pytest.raises(PolicyError, match="scenario 'a'.*" + message):
         Policy(scenario, DEFAULT_TASKS)
@@ -214,7 +214,7 @@ def test_deep_and_long_values_are_refused(value: bytes) -> None:
 def test_a_long_sum_is_evaluated() -> None:
     """The longest expression that is let in can be evaluated, deep in a worker's stack too."""
     policy = Policy(PolicySettings(), DEFAULT_TASKS)
-    policy.steer("*", {"reward": "+".join(["click"] * 200)})
+    policy.apply_change("*", {"reward": "+".join(["click"] * 200)})
 
     def deep(levels: int) -> None:
         if levels:
@@ -230,38 +230,38 @@ def test_scenarios_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stream.policy.settings_in_force.MAX_SCENARIOS", 5)
     policy = Policy(PolicySettings(scenario_path="app.id"), DEFAULT_TASKS)
     for number in range(5):
-        policy.steer(f"s{number}", {"rate": 0.1})
-    with pytest.raises(PolicyError, match=r"5 scenarios have a name .* take one back"):
-        policy.steer("s5", {"rate": 0.1})
-    policy.steer("s1", {"rate": 0.2})
-    policy.steer("s1", None)
-    policy.steer("s5", {"rate": 0.1})
+        policy.apply_change(f"s{number}", {"rate": 0.1})
+    with pytest.raises(PolicyError, match=r"5 scenarios have a name .* reset one"):
+        policy.apply_change("s5", {"rate": 0.1})
+    policy.apply_change("s1", {"rate": 0.2})
+    policy.apply_change("s1", None)
+    policy.apply_change("s5", {"rate": 0.1})
     assert set(policy.in_force) == {"*", "s0", "s2", "s3", "s4", "s5"}
     with pytest.raises(PolicyError, match="1 to 256 characters"):
-        policy.steer("x" * 257, {"rate": 0.1})
+        policy.apply_change("x" * 257, {"rate": 0.1})
 
 
 def test_valuations_leave_with_the_scenarios_that_used_them() -> None:
     """However many weights were tried, what is kept is what is in force."""
     policy = Policy(PolicySettings(scenario_path="app.id"), DEFAULT_TASKS)
     for number in range(300):
-        policy.steer("a", {"weights": {"deal": float(number)}})
+        policy.apply_change("a", {"weights": {"deal": float(number)}})
         decide(policy, [], 1_767_225_600_000 + number)
-    policy.steer("a", None)
+    policy.apply_change("a", None)
     decide(policy, [], 1_767_225_601_000)
-    assert len(policy._steering._valuations) <= 2
+    assert len(policy._settings._valuations) <= 2
 
 
 def test_a_change_costs_what_it_changes() -> None:
     """With thousands of scenarios a change of one numbers none of them anew, and makes one."""
     policy = Policy(PolicySettings(scenario_path="app.id"), DEFAULT_TASKS)
     for number in range(3000):
-        policy.steer(f"s{number}", {"rate": 0.1 + number / 9000})
-    policy._settle()
+        policy.apply_change(f"s{number}", {"rate": 0.1 + number / 9000})
+    policy._apply_stale()
     index, scenarios = policy._scenarios_by_row, dict(policy._scenarios)
-    policy.steer("s7", {"rate": 0.5})
-    policy.steer("*", {"explore": 0.01})
-    policy._settle()
+    policy.apply_change("s7", {"rate": 0.5})
+    policy.apply_change("*", {"explore": 0.01})
+    policy._apply_stale()
     assert policy._scenarios_by_row is index
     assert policy._scenarios == scenarios
     assert policy.in_force["s7"].rate == 0.5
@@ -272,27 +272,27 @@ def test_a_change_costs_what_it_changes() -> None:
 def test_a_claim_on_a_partition_counts_until_its_author_is_silent() -> None:
     """A state with the greatest tenure is believed; after its silence the owner is again."""
     policy = Policy(PolicySettings(), DEFAULT_TASKS, "me")
-    policy.own([0, 1], 2)
+    policy.assign([0, 1], 2)
     decide(policy, [], 1_767_225_600_000)
     nothing = np.zeros(1, np.float32)
-    claim = PartitionState("*", 0, 5.0, 1e9, nothing, "other", bounds.MAX_TENURE)
+    claim = PartitionState("*", 0, 5.0, 1e9, nothing, "other", bounds.MAX_GENERATION)
     assert policy.merge([claim]) == [claim]
     decide(policy, [], 1_767_225_600_100)
-    assert [state.partition for state in policy.report(1.0)] == [1]
+    assert [state.partition for state in policy.partition_states(1.0)] == [1]
     late = PartitionState("*", 0, 1.0, 9.0, nothing, "me", 3)
     assert policy.merge([late]) == []
-    policy.silence("*", 0)
-    policy.own([0, 1], 2)
+    policy.expire("*", 0)
+    policy.assign([0, 1], 2)
     decide(policy, [], 1_767_225_600_200)
-    mine = [state for state in policy.report(1.0) if state.partition == 0]
+    mine = [state for state in policy.partition_states(1.0) if state.partition == 0]
     assert mine
-    assert mine[0].tenure <= 2
+    assert mine[0].generation <= 2
     assert policy.merge(mine) == mine
     policy.merge([claim])
-    policy.own([1], 2)
-    policy.own([0, 1], 2)
+    policy.assign([1], 2)
+    policy.assign([0, 1], 2)
     decide(policy, [], 1_767_225_600_300)
-    for state in policy.report(1.0):
+    for state in policy.partition_states(1.0):
         read_state(*write_state(state))
 
 
@@ -303,6 +303,8 @@ def test_a_report_of_a_budget_moves_the_rate_by_its_bounds_only() -> None:
     for budget in (-most, 5e-324, 0.0, most):
         for spent in (-most, 5e-324, 0.0, most):
             for ts in (0, 1, 9, 10, bounds.MAX_TIME_MS):
-                policy.spend("*", Spending(budget, spent, 0, 10, ts))
-                policy.spend("*", Spending(budget, spent, ts, bounds.MAX_TIME_MS + 1, ts + 1))
+                policy.apply_spending("*", Spending(budget, spent, 0, 10, ts))
+                policy.apply_spending(
+                    "*", Spending(budget, spent, ts, bounds.MAX_TIME_MS + 1, ts + 1)
+                )
                 assert 0.2 - 1e-9 <= policy.target <= 0.7 + 1e-9

@@ -15,7 +15,7 @@ from models.settings import PolicySettings
 from models.tasks import DEFAULT_TASKS
 from stream.messages import Reason, Spending
 from stream.policy import Decisions, Policy, PolicyError
-from stream.policy.rate.clock import StreamClock
+from stream.policy.rate.stream_clock import StreamClock
 from stream.policy.scenario_index import ScenarioIndex, scenario_feature
 from tests.models.features.arbitrary import none
 
@@ -51,12 +51,12 @@ PARTITIONS = GENERATOR.integers(0, 3, COUNT)
 
 #: Position in the stream and what is said to the policy there.
 SAID: list[tuple[int, Any]] = [
-    (700, lambda p: p.steer("*", {"rate": 0.8})),
-    (1100, lambda p: p.steer("strict", {"explore": 0.3})),
-    (1500, lambda p: p.spend("paced", Spending(10.0, 9.9, 0, 10_000, 5000))),
-    (1800, lambda p: p.steer("explored", {"capacity": 30.0})),
-    (2300, lambda p: p.steer("other", {"rate": 0.1})),
-    (2900, lambda p: p.steer("explored", None)),
+    (700, lambda p: p.apply_change("*", {"rate": 0.8})),
+    (1100, lambda p: p.apply_change("strict", {"explore": 0.3})),
+    (1500, lambda p: p.apply_spending("paced", Spending(10.0, 9.9, 0, 10_000, 5000))),
+    (1800, lambda p: p.apply_change("explored", {"capacity": 30.0})),
+    (2300, lambda p: p.apply_change("other", {"rate": 0.1})),
+    (2900, lambda p: p.apply_change("explored", None)),
 ]
 
 
