@@ -16,7 +16,7 @@ from stream.transport import ChunkSink
 from stream.transport.output.outputs import BatchLimitError
 from stream.verify.account import Fate
 from stream.verify.verifier import account
-from tests.stream.intercept.test_envelopes import (  # noqa: F401
+from tests.stream.intercept.test_worker_envelopes import (  # noqa: F401
     small_fetches,
     test_a_dead_letter_fits_whatever_the_record_has,
     test_all_codecs_are_read_and_written,

@@ -9,7 +9,7 @@ from tests.stream.feedback.test_worker import (  # noqa: F401
     hasty_settings,
     test_labels_are_right_across_a_kill,
 )
-from tests.stream.intercept.test_elastic import (  # noqa: F401
+from tests.stream.intercept.test_worker_elastic import (  # noqa: F401
     same_traffic,
     test_scaling_out_and_in_leaves_no_bump_and_exact_books,
     tiny,
