@@ -5,12 +5,13 @@ The extension ``_scan`` is optional, and it may give up on any value. What it do
 """
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from models.features.bid_request import ID, REQUIRED_FIELDS
 from models.features.feature import Feature, Part
 from models.features.layout import Layout, Reading, Steps
 from models.features.path import EACH, INSIDE, Step
@@ -31,11 +32,11 @@ _BOOLEAN: Final = 4
 _OBJECT: Final = 16
 _LIST: Final = 32
 _ANY: Final = 63
+_ALL_REQUIRED: Final = (1 << len(REQUIRED_FIELDS)) - 1
+"""A bit for each required field that a request has."""
+_TYPES: Final[Mapping[type, int]] = {str: _TEXT, dict: _OBJECT, list: _LIST}
 _BUCKET, _TIME, _ROW, _NEXT, _TAG, _SPLIT, _PARTS, _INSIDE, _IDENTITY, _DEMAND = range(10)
 _CALENDAR: Final[tuple[Part, ...]] = ("hour-of-day", "day-of-week", "hour-of-week")
-
-_HAS_ID: Final = 1
-_HAS_IMP: Final = 2
 
 _RECORD: Final = 0
 """Where a scan puts the timestamp of a value's record among the times that it reads."""
@@ -150,7 +151,7 @@ class _Planner:
             _words([self._parts]),
         )
         times = 1 + len(self._slots)
-        return _scan.Plan(arrays, self._seen, times, self._counters, _HAS_ID | _HAS_IMP)
+        return _scan.Plan(arrays, self._seen, times, self._counters, _ALL_REQUIRED)
 
     def _add(self, reading: Reading) -> None:
         steps, column = reading.steps, reading.column
@@ -316,12 +317,15 @@ def _below(trees: tuple[_Tree, ...], step: Step) -> tuple[_Tree, ...]:
 def _expect_a_request(root: _Tree) -> None:
     """Have the scanner give up on all that models.features.bid_request.decode rejects."""
     root.types = _OBJECT
-    root.at("id").types = _TEXT
-    demand = (_DEMAND, _HAS_ID, 0, 0, 0, 0, 0, 0)
-    root.at("id").ops += [(_IDENTITY, 0, 0, 0, 0, 0, 0, 0), demand]
-    root.at("imp").types = _LIST
-    root.at("imp", EACH).types = _OBJECT
-    root.at("imp", EACH).ops.append((_DEMAND, _HAS_IMP, 0, 0, 0, 0, 0, 0))
+    # reading the identity makes the scanner give up on an empty text
+    root.at(ID.name).ops.append((_IDENTITY, 0, 0, 0, 0, 0, 0, 0))
+    for number, field in enumerate(REQUIRED_FIELDS):
+        tree = root.at(field.name)
+        tree.types = _TYPES[field.kind]
+        if field.items is not None:  # an element shows that the list is not empty
+            tree = root.at(field.name, EACH)
+            tree.types = _TYPES[field.items]
+        tree.ops.append((_DEMAND, 1 << number, 0, 0, 0, 0, 0, 0))
 
 
 def _words(records: Sequence[Sequence[int]]) -> bytes:

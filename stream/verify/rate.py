@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from aiokafka import ConsumerRecord
 
-from stream.messages import DECISION_HEADER, Decision, sequence_number
+from stream.messages import Decision, sequence_number
 from stream.verify.account import Fate
 
 Fates = npt.NDArray[np.int8]
@@ -48,7 +48,7 @@ class Observed:
         if fate is Fate.REJECTED:
             return
         for record in records:
-            decision = Decision.from_bytes(dict(record.headers)[DECISION_HEADER])
+            decision = Decision.from_headers(record.headers)
             self.reasons[decision.reason.label] += 1
             if fate is Fate.PASSED:
                 self.models[decision.model] += 1

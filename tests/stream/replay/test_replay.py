@@ -14,9 +14,10 @@ from sklearn.metrics import roc_auc_score
 from models.settings import Settings
 from models.tasks import Task, TaskSet
 from stream.kafka.client import client_options
-from stream.messages import SEQUENCE_HEADER
+from stream.messages import sequence_header
+from stream.messages.headers import SEQUENCE_HEADER
 from stream.replay.decision_writer import DecisionFolderError, DecisionWriter
-from stream.replay.evaluation import OutcomeError, judge, outcome_frame, read_outcomes
+from stream.replay.evaluation import OutcomeError, evaluate, outcome_frame, read_outcomes
 from stream.replay.replay import ReplayError, ReplayOptions, moment_ms, run_replay
 from stream.transport import ChunkSink, Outgoing
 from tests.tiny_artifact import TASKS, Make
@@ -69,7 +70,7 @@ async def test_file_and_topic_give_the_same_decisions_at_any_chunk_size(
                 line,
                 partition=(i * 7) % 4,
                 timestamp_ms=START_MS + i // 10,
-                headers=[(SEQUENCE_HEADER, i.to_bytes(8, "big"))],
+                headers=[sequence_header(i)],
             )
     first = await decisions(mine, str(file), tmp_path / "out", 1000)
     assert first.height == 1500 - 30
@@ -147,7 +148,7 @@ def test_judgement_agrees_with_scikit_learn(tmp_path: Path) -> None:
     late = [(f"r{i}", "click", START_MS + 10_001) for i in np.flatnonzero(~clicked)]
     clicks = [(f"r{i}", "click", START_MS + 10_000) for i in np.flatnonzero(clicked)]
     landings = [(f"r{i}", "online", START_MS + 1) for i in np.flatnonzero(online)]
-    found = judge(frame, outcome_frame([*late, *clicks, *clicks, *landings]), tasks)
+    found = evaluate(frame, outcome_frame([*late, *clicks, *clicks, *landings]), tasks)
     assert found["click"]["auc"] == pytest.approx(roc_auc_score(clicked, scores[:, 0]))
     assert found["online"]["auc"] == pytest.approx(
         roc_auc_score(online[clicked], scores[clicked, 1])
