@@ -1,4 +1,4 @@
-"""The state of a partition in a scenario, which workers share on the topic ``rate-state``.
+"""What workers of a fleet publish of each partition and scenario, on the topic ``rate-state``.
 
 Keys are ``PARTITION:SCENARIO``.
 """
@@ -24,16 +24,16 @@ _PARTITION: Final = re.compile(r"[0-9]{1,7}")
 
 @dataclass(frozen=True, slots=True)
 class PartitionState:
-    """State of one partition's requests in one scenario, as its owner publishes it.
+    """What is known of one partition's requests in one scenario.
 
     Attributes:
         scenario: The scenario, or ``*``.
         partition: Number of the partition.
-        due: Debt of passes: passes owed so far less passes given.
-        per_second: Requests per second; 0 if there were none lately.
-        rewards_Q: Quantiles of the owner's rewards, ascending, float32 of shape (Q,).
-        worker: Name of the owner that published the state.
-        tenure: Generation of the owner's assignment, one more than that of the owner before.
+        due: Passes owed so far less passes given.
+        per_second: Requests per second; 0 where nobody has seen any lately.
+        rewards_Q: Quantiles of their owner's rewards, rising, float32 of shape (Q,).
+        worker: Who says so.
+        tenure: Number of that worker's ownership of the partition, one more than the one before.
     """
 
     scenario: str
@@ -46,7 +46,7 @@ class PartitionState:
 
 
 class _State(Struct):
-    """JSON form of a `PartitionState`, whose partition and scenario are in the key."""
+    """A `PartitionState` as JSON has it; the key says whose it is."""
 
     rewards: Annotated[str, Meta(max_length=bounds.MAX_QUANTILES * 6)]
     due: Annotated[float, Meta(ge=-bounds.MAX_DUE, le=bounds.MAX_DUE)]
@@ -66,10 +66,10 @@ def write_state(state: PartitionState) -> tuple[bytes, bytes]:
 
 
 def read_state(key: bytes | None, value: bytes | None) -> PartitionState:
-    """Read a record of ``rate-state``.
+    """A record of ``rate-state``.
 
     Raises:
-        RecordError: Naming the field that is missing or out of bounds.
+        RecordError: Naming the field that is missing or cannot be.
     """
     number, colon, scenario = read_scenario(key, MAX_STATE_KEY).partition(":")
     if not colon or not scenario or not _PARTITION.fullmatch(number):
@@ -81,7 +81,7 @@ def read_state(key: bytes | None, value: bytes | None) -> PartitionState:
     except (binascii.Error, ValueError) as error:
         raise RecordError(f"rate-state.rewards: {error}") from error
     if not np.isfinite(rewards_Q).all():
-        raise RecordError("rate-state.rewards: not all numbers are finite")
+        raise RecordError("rate-state.rewards: not all are finite numbers")
     if len(rewards_Q) > bounds.MAX_QUANTILES:
         raise RecordError(f"rate-state.rewards: more than {bounds.MAX_QUANTILES}")
     return PartitionState(

@@ -47,7 +47,7 @@ def test_a_state_comes_back_as_it_was(
         (b"0:*", b'{"rewards":"","due":1e308}', "due: Expected `float` <= 1000000000000"),
         (b"0:*", b'{"rewards":"AAAAAA=="}', "due"),
         (b"0:*", b'{"rewards":"","due":true,"per_second":1}', "due"),
-        (b"0:*", NAN, "not all numbers are finite"),
+        (b"0:*", NAN, "not all are finite"),
         (b"0:*", b'{"rewards":"","due":1,"per_second":1}', "missing required field `worker`"),
         (
             b"0:*",
