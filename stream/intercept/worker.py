@@ -34,6 +34,7 @@ from stream.intercept.model_watcher import ModelWatcher
 from stream.kafka.client import client_options
 from stream.kafka.group_watch import GroupMetrics, GroupWatch
 from stream.kafka.rights import Role
+from stream.messages.dead_letter import MAX_TRUNCATED_BYTES
 from stream.metrics.worker import WorkerMetrics
 from stream.policy import Policy
 from stream.transport import (
@@ -168,8 +169,8 @@ class InterceptWorker(Service):  # type: ignore[misc]
         """Replace outputs that a topic refuses by dead letters.
 
         Raises:
-            RecordsRefusedError: If it is a dead letter that another one cannot replace: it was cut
-                already, or it has the present timestamp already.
+            RecordsRefusedError: If an output cannot be replaced: it is as small as a cut dead
+                letter, or it is a dead letter that has the present timestamp already.
         """
         rejected = self._settings.topics.rejected
         refused: list[Any] = [outputs[error.topic][index] for index in error.indices]
@@ -183,9 +184,9 @@ class InterceptWorker(Service):  # type: ignore[misc]
         for index, output in zip(error.indices, refused, strict=True):
             source = sources[output.source]
             if isinstance(error, RecordTooLargeError):
-                letter = self._interceptor.oversized(source, error.sizes[index], error.limit)
-                if size_of(letter) >= size_of(output):
+                if size_of(output) <= MAX_TRUNCATED_BYTES:
                     raise error
+                letter = self._interceptor.oversized(source, error.sizes[index], error.limit)
             elif error.topic != rejected:
                 letter = self._interceptor.refused(source, error.why, now_ms)
             elif output.timestamp == source.timestamp:

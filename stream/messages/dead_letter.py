@@ -27,9 +27,10 @@ TRUNCATED_HEADER: Final = "weir-truncated-from"
 TRUNCATED_BYTES: Final = 1024
 #: A cut dead letter loses its source's headers if they and the key are longer than this.
 LONG_ENVELOPE: Final = 4096
-#: Characters of a dead letter's message. With the limits above, a dead letter that was cut has
-#: 8 KiB at most, whatever the source had.
+#: Characters of a dead letter's message.
 MESSAGE_CHARACTERS: Final = 500
+#: Bytes of the longest cut dead letter, which follow from the limits above.
+MAX_TRUNCATED_BYTES: Final = 8192
 
 
 @dataclass(frozen=True, slots=True)

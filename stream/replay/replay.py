@@ -224,7 +224,7 @@ async def run_replay(
         for record in read_requests(Path(options.source)):
             replay.feed(record)
     else:
-        span = (moment_ms(options.start), moment_ms(options.end))
+        span = (parse_time_ms(options.start), parse_time_ms(options.end))
         async for record in merge_topic(settings.kafka, options.source, *span):
             replay.feed(record)
     replay.flush()
@@ -244,11 +244,11 @@ async def run_replay(
     return summary
 
 
-def moment_ms(text: str | None) -> int | None:
-    """Milliseconds since the epoch of ``text``: ISO 8601 (UTC without an offset) or digits.
+def parse_time_ms(text: str | None) -> int | None:
+    """Parse a time to ms since the epoch: ISO 8601, UTC without an offset, or digits.
 
     Raises:
-        ReplayError: If it is neither.
+        ReplayError: If the text is neither.
     """
     if text is None:
         return None
@@ -258,7 +258,7 @@ def moment_ms(text: str | None) -> int | None:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise ReplayError(
-            f"{text!r} is no moment; write 2026-01-31T12:00:00, with an offset if it is not UTC, "
+            f"{text!r} is no time; write 2026-01-31T12:00:00, with an offset if it is not UTC, "
             "or milliseconds since the epoch"
         ) from error
     if moment.tzinfo is None:

@@ -21,6 +21,7 @@ from stream.intercept.interceptor import Intercepted, Interceptor
 from stream.intercept.loaded_model import LoadedModel
 from stream.intercept.metrics import NoMetrics
 from stream.messages import DeadLetter, Decision, Headers, Reason, RejectCode
+from stream.messages.dead_letter import MAX_TRUNCATED_BYTES
 from stream.policy import Policy
 from stream.transport import FetchedRecord
 from tests.tiny_artifact import SPEC_TEXT, TASKS, Make, tiny_student
@@ -285,6 +286,6 @@ def test_a_cut_dead_letter_is_short_and_says_so(
     stated = DeadLetter.from_headers(letter.headers)
     size = len(letter.key or b"") + len(letter.value or b"")
     size += sum(len(name.encode()) + len(content or b"") for name, content in letter.headers)
-    assert size <= 8_192
+    assert size <= MAX_TRUNCATED_BYTES
     assert stated.truncated_from == (-1 if value is None else len(value))
     assert (letter.value is None) == (value is None)

@@ -14,11 +14,11 @@ from sklearn.metrics import roc_auc_score
 from models.settings import Settings
 from models.tasks import Task, TaskSet
 from stream.kafka.client import client_options
-from stream.messages import sequence_header
+from stream.messages import Outcome, sequence_header
 from stream.messages.headers import SEQUENCE_HEADER
 from stream.replay.decision_writer import DecisionFolderError, DecisionWriter
 from stream.replay.evaluation import OutcomeError, evaluate, outcome_frame, read_outcomes
-from stream.replay.replay import ReplayError, ReplayOptions, moment_ms, run_replay
+from stream.replay.replay import ReplayError, ReplayOptions, parse_time_ms, run_replay
 from stream.transport import ChunkSink, Outgoing
 from tests.tiny_artifact import TASKS, Make
 
@@ -92,7 +92,7 @@ async def test_chunks_in_which_nothing_was_decided(
     rows = [b"{broken"] * 10 + [orjson.dumps({"id": f"r{i}", "imp": [{}]}) for i in range(sound)]
     file.write_bytes(b"\n".join(rows) + b"\n")
     outcomes = tmp_path / "outcomes.jsonl"
-    outcomes.write_bytes(b'{"request_id":"r1","task":"click","ts":1}\n')
+    outcomes.write_bytes(Outcome("r1", "click", 1).to_bytes() + b"\n")
     out = tmp_path / "out"
     options = ReplayOptions(str(file), out, outcomes=str(outcomes), chunk_size=4)
     summary = await run_replay(mine, options)
@@ -164,8 +164,8 @@ def test_faults_are_named(tmp_path: Path) -> None:
     file.write_bytes(b'{"request_id":"a","task":"click","ts":1}\n{"task":"click","ts":1}\n')
     with pytest.raises(OutcomeError, match=r"outcomes\.jsonl:2: outcome: .*`request_id`"):
         read_outcomes(file)
-    with pytest.raises(ReplayError, match="'yesterday' is no moment"):
-        moment_ms("yesterday")
+    with pytest.raises(ReplayError, match="'yesterday' is no time"):
+        parse_time_ms("yesterday")
     with pytest.raises(DecisionFolderError, match="not empty"):
         DecisionWriter(tmp_path, TaskSet(TASKS))
 
@@ -251,8 +251,8 @@ async def test_a_wrong_stamp_does_not_hold_back_its_partition(
 @pytest.mark.parametrize("text", ["9" * 40, "\u00b2", "-5", ""])
 def test_a_moment_beyond_the_calendar_is_named(text: str) -> None:
     """Digits that are no moment are refused with what would be right."""
-    with pytest.raises(ReplayError, match="is no moment"):
-        moment_ms(text)
+    with pytest.raises(ReplayError, match="is no time"):
+        parse_time_ms(text)
 
 
 @pytest.mark.broker
