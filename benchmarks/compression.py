@@ -17,22 +17,21 @@ from pathlib import Path
 import cramjam
 from aiokafka import TopicPartition
 
-from stream.intercept.interceptor import OutputRecord
 from stream.kafka.batches import Unpacker
 from stream.kafka.batches.codecs import CODECS, compress
 from stream.kafka.batches.framing import RecordSet
 from stream.kafka.batches.limits import Limits, Room
 from stream.kafka.batches.partition_reader import PartitionReader
+from stream.messages import Decision, Reason
+from stream.transport import Outgoing
 from stream.transport.output.batch_builder import compressed
 from stream.transport.output.batching import MAX_BATCH_BYTES, build_batches
 from trainer.simulation.simulator import Simulator
 
 ROUNDS = 9
 REQUESTS = 8192
-HEADER = (
-    b'{"model":"20261101T000000-4af1","e":%.9g,"threshold":0.413872045,"reason":"score",'
-    b'"propensity":1,"offset":%d}'
-)
+MODEL = "20261101T000000-4af1"
+THRESHOLD = 0.413872045
 #: Levels that are not the ones in use, for the choice of these.
 OTHERS: dict[str, Callable[[bytes], bytes]] = {
     "lz4, level 9": lambda raw: bytes(cramjam.lz4.compress(raw, level=9)),
@@ -47,20 +46,20 @@ class _Producer:
     _txn_manager = None
 
 
-def outputs(values: Sequence[bytes]) -> list[OutputRecord]:
+def outputs(values: Sequence[bytes]) -> list[Outgoing]:
     rng = random.Random(1)
     return [
-        OutputRecord(
+        Outgoing(
             b"%d" % rng.getrandbits(40),
             value,
             1_740_960_000_000 + 3 * number,
-            (("weir", HEADER % (rng.random(), number)),),
+            (Decision(MODEL, rng.random(), THRESHOLD, Reason.SCORE, 1.0, number).to_header(),),
         )
         for number, value in enumerate(values)
     ]
 
 
-def write(records: Sequence[OutputRecord], codec: str) -> list[bytes]:
+def write(records: Sequence[Outgoing], codec: str) -> list[bytes]:
     batches = build_batches(_Producer(), "out", 0, records, MAX_BATCH_BYTES, codec)
     return [bytes(batch._build()) for batch in batches]
 

@@ -1,4 +1,4 @@
-"""Cost of taking in a request: from its bytes to its id and its features, with the OpenRTB spec.
+"""Cost of ingesting a request: from its bytes to its id and its features, with the OpenRTB spec.
 
 Run from the repository root: ``PYTHONPATH=. python benchmarks/features.py``. Prints medians of
 rounds in which batch sizes and ways take turns: orjson alone, for comparison; decoding and
@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 
 from models.features import Extractor, FeatureSpec
-from models.features.intake import take_in
+from models.features.intake import ingest
 from models.features.scanner import NATIVE
 
 BATCHES = (16, 64, 128, 512)
@@ -135,7 +135,7 @@ def main() -> None:
     }
     for name, native in (("python", False), ("compiled", True))[: 1 + NATIVE]:
         extractor = Extractor(spec.features, native=native)
-        ways[name] = partial(_take_in, extractor)
+        ways[name] = partial(_ingest, extractor)
         ways[name](values)
     rounds: dict[tuple[int, str], list[float]] = {(n, way): [] for n in BATCHES for way in ways}
     for _ in range(ROUNDS):
@@ -150,8 +150,8 @@ def main() -> None:
     sys.stdout.write("\n".join(lines) + "\n")
 
 
-def _take_in(extractor: Extractor, batch: list[bytes]) -> object:
-    return take_in(extractor, batch, np.full(len(batch), -1), 1 << 20)
+def _ingest(extractor: Extractor, batch: list[bytes]) -> object:
+    return ingest(extractor, batch, np.full(len(batch), -1), 1 << 20)
 
 
 if __name__ == "__main__":

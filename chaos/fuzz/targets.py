@@ -24,6 +24,7 @@ from models.tasks import DEFAULT_TASKS
 from stream.feedback.pending import HeldOutcomes, PendingRequest, Progress, check_entry
 from stream.feedback.rekey import Rekeyer
 from stream.intercept.interceptor import Interceptor
+from stream.intercept.metrics import NoMetrics
 from stream.messages import (
     Decision,
     ModelAnnouncement,
@@ -322,7 +323,7 @@ def requests() -> dict[str, Target]:
     return {"request": Target([seed, b"\x1e{broken\x1e\x1e"], _request)}
 
 
-_INTERCEPTOR = Interceptor(_POLICY, WorkerMetrics(), max_value_bytes=2000)
+_INTERCEPTOR = Interceptor(_POLICY, NoMetrics(), max_value_bytes=2000)
 
 
 def _request(data: bytes) -> str:

@@ -14,9 +14,9 @@ import xxhash
 
 from models import bounds
 from models.features import FeatureSpec
-from models.features.intake import take_in
+from models.features.intake import ingest
 from stream.feedback.pending import PROGRESS_KEY, PendingRequest
-from stream.messages import DECISION_HEADER, Decision, Outcome, RecordError
+from stream.messages import Decision, Outcome, RecordError
 from stream.messages.refusals import Refusals
 from stream.transport import Chunk, FetchedRecord, Outgoing
 
@@ -49,7 +49,7 @@ class Rekeyer:
         """Passed requests with their features, by partition of the joins topic."""
         values = [record.value for record in chunk.records]
         times_N = np.array([record.timestamp for record in chunk.records], np.int64)
-        intake = take_in(self._extractor, values, times_N, self._max_value_bytes)
+        intake = ingest(self._extractor, values, times_N, self._max_value_bytes)
         for index, reject in intake.rejects:
             offset = chunk.records[index].offset
             why = f"{reject.code}: {reject.message}"
@@ -65,7 +65,7 @@ class Rekeyer:
                     partition=chunk.partition,
                     offset=record.offset,
                     spec=self._spec_hash,
-                    decision=_decision(record),
+                    decision=Decision.from_headers(record.headers),
                     features=ids_NC[row],
                 )
                 out[self._partition(key)].append(Outgoing(key, pending.to_bytes(), now_ms))
@@ -98,15 +98,3 @@ def _time(record: FetchedRecord) -> int:
     if not 0 <= record.timestamp <= bounds.MAX_TIME_MS:
         raise RecordError(f"timestamp {record.timestamp}: 0 to {bounds.MAX_TIME_MS} ms expected")
     return record.timestamp
-
-
-def _decision(record: FetchedRecord) -> Decision:
-    """What the worker decided: its header is the last one, what stands before it is foreign.
-
-    Raises:
-        RecordError: If there is none, or it is none of a worker's.
-    """
-    for name, value in reversed(record.headers):
-        if name == DECISION_HEADER:
-            return Decision.from_bytes(value)
-    raise RecordError(f"the header {DECISION_HEADER!r} is missing")

@@ -29,7 +29,7 @@ class PartitionState:
     Attributes:
         scenario: Name of the scenario, or ``*``.
         partition: Number of the partition.
-        debt: Passes owed so far less passes given; ``due`` in the message.
+        debt: Passes owed so far less passes given.
         per_second: Requests per second; 0 without recent requests.
         rewards_Q: Quantiles of the owner's rewards, rising, float32 of shape (Q,).
         worker: Name of the worker that published it.
@@ -50,7 +50,7 @@ class _State(Struct):
     """The JSON value of a `PartitionState`; scenario and partition are in the key."""
 
     rewards: Annotated[str, Meta(max_length=bounds.MAX_QUANTILES * 6)]
-    due: Annotated[float, Meta(ge=-bounds.MAX_DEBT, le=bounds.MAX_DEBT)]
+    debt: Annotated[float, Meta(ge=-bounds.MAX_DEBT, le=bounds.MAX_DEBT)]
     per_second: Annotated[float, Meta(ge=0, le=bounds.MAX_PER_SECOND)]
     worker: Annotated[str, Meta(max_length=bounds.MAX_WORKER_NAME)]
     generation: Annotated[int, Meta(ge=0, le=bounds.MAX_GENERATION)]
@@ -88,7 +88,7 @@ def read_state(key: bytes | None, value: bytes | None) -> PartitionState:
     return PartitionState(
         scenario,
         int(number),
-        state.due,
+        state.debt,
         state.per_second,
         rewards_Q,
         state.worker,

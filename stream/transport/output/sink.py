@@ -20,12 +20,14 @@ class Outgoing(NamedTuple):
         value: Value, or None for a tombstone.
         timestamp: Milliseconds since the epoch.
         headers: Pairs of name and value.
+        source: Offset of the input record that it is made from, if there is one.
     """
 
     key: bytes | None
     value: bytes | None
     timestamp: int
     headers: Sequence[tuple[str, bytes | None]] = ()
+    source: int | None = None
 
 
 class Sink(Protocol):

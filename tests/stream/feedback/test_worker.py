@@ -81,7 +81,7 @@ def hasty_settings(broker: EmbeddedBroker, unique: Callable[[str], str]) -> Sett
 def passed(number: int, ts: int) -> Outgoing:
     value = orjson.dumps({"id": f"r{number}", "imp": [{"id": "1"}], "site": {"id": f"s{number}"}})
     decision = Decision("m1", number / 100, 0.5, Reason.SCORE, 1.0, number)
-    return Outgoing(b"exchange", value, ts, [("weir", decision.to_bytes())])
+    return Outgoing(b"exchange", value, ts, [decision.to_header()])
 
 
 class Reader:

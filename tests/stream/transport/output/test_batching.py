@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from models.settings import Settings
 from models.tasks import DEFAULT_TASKS, TaskSet
 from stream.intercept.interceptor import Interceptor
+from stream.intercept.metrics import NoMetrics
 from stream.kafka.batches import CODECS
-from stream.metrics.worker import WorkerMetrics
 from stream.policy import Policy
 from stream.transport import Outgoing, RecordTooLargeError
 from stream.transport.output.batching import MAX_BATCH_BYTES, build_batches
@@ -50,7 +50,7 @@ def test_what_is_read_and_written_again_is_the_same(rows: list[Row], codec: str)
 def test_a_request_goes_through_with_any_envelope(rows: list[Row], codec: str) -> None:
     """Read, intercepted, written and read again: the same, but for headers with Weir's names."""
     policy = Policy(Settings().policy, TaskSet(DEFAULT_TASKS))
-    interceptor = Interceptor(policy, WorkerMetrics(), max_value_bytes=1024)
+    interceptor = Interceptor(policy, NoMetrics(), max_value_bytes=1024)
     sources = read(batch(rows, codec=codec))
     result = interceptor.intercept(sources)
     for fate, outputs, places, added in (

@@ -12,6 +12,7 @@ from models.settings import Settings
 from stream.kafka.batches import CODECS
 from stream.kafka.client import client_options
 from stream.kafka.reader import read_topic
+from stream.messages import DeadLetter, RejectCode
 from stream.transport import ChunkSink, Outgoing
 from stream.verify.account import Fate, FaultKind
 from stream.verify.verifier import account
@@ -160,13 +161,14 @@ async def test_what_cannot_be_unpacked_is_one_dead_letter_and_stops_nothing(
     letters = [
         record
         async for topic, record in everything(settings)
-        if topic == settings.topics.rejected and dict(record.headers)["weir-error"] == b"unreadable"
+        if topic == settings.topics.rejected
+        and DeadLetter.from_headers(record.headers).code == RejectCode.UNREADABLE
     ]
     (letter,) = letters
-    headers = dict(letter.headers)
-    first = int(headers["weir-offset"] or b"")
-    assert int(headers["weir-last-offset"] or b"") == first + 1
-    assert b"max_unpacked_bytes" in (headers["weir-message"] or b"")
+    stated = DeadLetter.from_headers(letter.headers)
+    first = stated.offset
+    assert stated.last_offset == first + 1
+    assert "max_unpacked_bytes" in stated.message
     assert (letter.key, letter.timestamp, len(letter.value)) == (None, 2, 1024)
     where = f"{settings.topics.requests}[2]@{first}: the batch up to offset {first + 1}"
     assert re.search(re.escape(where), log)

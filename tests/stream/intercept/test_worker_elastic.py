@@ -13,7 +13,7 @@ from models.settings import Settings
 from stream.brokers.children import ChildProcess
 from stream.kafka.client import client_options
 from stream.kafka.reader import read_topic
-from stream.messages import SEQUENCE_HEADER, read_state
+from stream.messages import read_state, sequence_header
 from stream.transport import ChunkSink, Outgoing
 from stream.verify.account import Account, Fate, FaultKind
 from stream.verify.rate import Observed, achieved_rate, worst_window_error
@@ -69,7 +69,7 @@ class Traffic:
                 user = {"data": [{"segment": segments[: partition % 3]}]}
                 site = {"id": f"s{self.sent % 41}"}
                 value = {"id": f"r{self.sent}", "imp": [{}], "site": site, "user": user}
-                seq = [(SEQUENCE_HEADER, self.sent.to_bytes(8, "big"))]
+                seq = [sequence_header(self.sent)]
                 stamp = round(time.time() * 1000)
                 rows.append(Outgoing(b"k", orjson.dumps(value), stamp, seq))
                 self.sent += 1
