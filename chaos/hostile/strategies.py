@@ -291,7 +291,7 @@ def rate_states() -> st.SearchStrategy[Record]:
             "rewards": st.sampled_from(
                 ["", "AAAAAA==", "AADAfw==", "AACAfwAAgH8=", "x", "A" * 9000]
             ),
-            "due": st.floats(-100, 100) | _numbers,
+            "debt": st.floats(-100, 100) | _numbers,
             "per_second": st.floats(0, 1e6) | _numbers,
             "worker": st.just("evil") | _texts,
             "generation": st.integers(0, 100) | _numbers,

@@ -28,7 +28,7 @@ __all__ = ["tiny"]
 Message = tuple[bytes | None, bytes | None]
 DEEP = b'{"a":' * 1020 + b"1" + b"}" * 1020
 REPORT = {"budget": 9.0, "spent": 1.0, "start": 0, "end": 10**12, "ts": 10}
-STATE = {"rewards": "", "due": 0.0, "per_second": 1.0, "worker": "w", "generation": 1}
+STATE = {"rewards": "", "debt": 0.0, "per_second": 1.0, "worker": "w", "generation": 1}
 
 BAD_CONTROL: list[Message] = [
     (b"*", DEEP),
@@ -62,7 +62,7 @@ BAD_STATES: list[Message] = [
     (b"9" * 5000 + b":*", json.dumps(STATE).encode()),
     (b"0:*", DEEP),
     (b"0:*", None),
-    (b"0:*", json.dumps({**STATE, "due": 1e308}).encode()),
+    (b"0:*", json.dumps({**STATE, "debt": 1e308}).encode()),
     (b"0:*", json.dumps({**STATE, "generation": 2**63}).encode()),
     (b"0:*", json.dumps({**STATE, "rewards": "AADAfw=="}).encode()),
     (b"0:*", json.dumps({**STATE, "worker": "w" * 5000}).encode()),
