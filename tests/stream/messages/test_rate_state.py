@@ -14,7 +14,7 @@ NAN = b'{"rewards":"AADAfw==","debt":1,"per_second":1,"worker":"w","generation":
 @given(
     st.text(min_size=1, max_size=bounds.MAX_SCENARIO_NAME).filter(str.isprintable),
     st.integers(0, 10_000),
-    st.floats(-bounds.MAX_DEBT, bounds.MAX_DUE),
+    st.floats(-bounds.MAX_DEBT, bounds.MAX_DEBT),
     st.floats(0, 1e9),
     st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=256),
 )
