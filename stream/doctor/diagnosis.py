@@ -1,8 +1,7 @@
-"""`weir doctor`: whether everything that a role needs is there, before anything starts.
+"""Runs all checks for `weir doctor`, and the quick ones when a worker starts.
 
-Facts are gathered once (`facts`), and each check looks at them (`access`, `topics`) or at this
-machine (`local`); a check is a function from settings and facts to findings. The quick ones are a
-worker's own first step.
+Facts are gathered once (`facts`). A check is a function from settings and facts to findings, about
+the brokers (`access`, `topics`) or about this machine (`local`).
 """
 
 import asyncio
@@ -17,53 +16,50 @@ from aiokafka.errors import KafkaError
 from models.errors import UserError
 from models.settings import Settings, SettingsError
 from stream.doctor import access, local
-from stream.doctor.facts import Facts, gather_quickly, look_at_nodes, newest_request
+from stream.doctor.facts import Facts, check_nodes, gather_facts, newest_request
 from stream.doctor.finding import Finding, Level, fail
 from stream.doctor.topics import all_topics
 from stream.kafka.connection import ConnectionFaultError
 from stream.kafka.rights import Role
 
-__all__ = ["Finding", "Level", "NotReadyError", "diagnose", "first_step"]
-
 logger = logging.getLogger(__name__)
 
-#: Of this machine alone, without brokers.
+#: Checks that need no brokers.
 _LOCAL: Final[tuple[Callable[[Settings], Iterable[Finding]], ...]] = (
     local.artifact,
     local.registry,
     local.extraction,
 )
 
-
-#: Checks that waiting does not mend.
+#: Checks whose failure ends a worker, because waiting does not help.
 _FATAL: Final = frozenset({"connection", "version", "rights"})
 
 
 class NotReadyError(UserError, RuntimeError):
-    """What a worker needs is not there; one line per fault, each with its fix."""
+    """A worker cannot start; one line per fault, each with its fix."""
 
 
 async def diagnose(
     settings: Settings, roles: Sequence[Role], clock: Callable[[], float] = time.time
 ) -> list[Finding]:
-    """All that can be found out about these roles; raises nothing that a check should say.
+    """Run all checks for some roles; what fails is a finding, not an exception.
 
     Args:
         settings: All settings.
-        roles: What is to run.
+        roles: The roles that are to run.
         clock: Seconds since the epoch.
     """
     findings: list[Finding] = []
     try:
-        facts = await gather_quickly(settings, roles)
+        facts = await gather_facts(settings, roles)
         requests = facts.topics.get(settings.topics.requests)
         facts = replace(
             facts,
-            nodes=await look_at_nodes(settings, facts.server),
+            nodes=await check_nodes(settings, facts.server),
             newest=await newest_request(settings, requests.partitions if requests else 0),
             now_ms=int(clock() * 1000),
         )
-        findings += _of_brokers(settings, facts, roles)
+        findings += _broker_checks(settings, facts, roles)
         findings += [*access.nodes(settings, facts), *local.clock(settings, facts)]
     except (ConnectionFaultError, SettingsError) as error:
         findings.append(fail("connection", str(error)))
@@ -74,28 +70,28 @@ async def diagnose(
     return findings
 
 
-async def first_step(settings: Settings, role: Role) -> None:
-    """The quick checks of a worker that is about to start.
+async def preflight(settings: Settings, role: Role) -> None:
+    """Run the quick checks of a worker that is about to start.
 
-    What it waits for, or mends itself, is logged; what it may not do ends it.
+    A fault that the worker can wait for or correct itself is logged.
 
     Raises:
         ConnectionFaultError: If no broker can be used.
-        NotReadyError: If a right is missing, or the brokers lack what it needs.
+        NotReadyError: If a required right is missing, or the brokers lack a feature that it needs.
     """
-    facts = await gather_quickly(settings, [role])
-    findings = _of_brokers(settings, facts, [role])
+    facts = await gather_facts(settings, [role])
+    findings = _broker_checks(settings, facts, [role])
     for finding in findings:
         if finding.level is Level.WARN or (
             finding.level is Level.FAIL and finding.check not in _FATAL
         ):
             logger.warning("%s: %s", finding.check, finding.sentence)
-    wrong = [f.sentence for f in findings if f.level is Level.FAIL and f.check in _FATAL]
-    if wrong:
-        raise NotReadyError("\n".join(wrong))
+    fatal = [f.sentence for f in findings if f.level is Level.FAIL and f.check in _FATAL]
+    if fatal:
+        raise NotReadyError("\n".join(fatal))
 
 
-def _of_brokers(settings: Settings, facts: Facts, roles: Sequence[Role]) -> list[Finding]:
+def _broker_checks(settings: Settings, facts: Facts, roles: Sequence[Role]) -> list[Finding]:
     return [
         *access.connection(settings, facts),
         *access.rights(settings, facts, roles),

@@ -15,6 +15,7 @@ from confluent_kafka.admin import (
     ScramMechanism,
     UserScramCredentialUpsertion,
 )
+from tests.stream.cli.test_faults import COMMANDS, one_sentence, told, weir
 
 from models.settings import KafkaSettings, Settings
 from stream.brokers.certificates import Authority
@@ -23,7 +24,6 @@ from stream.brokers.kafka_cluster import KafkaCluster
 from stream.brokers.security import unsigned_token
 from stream.kafka.connection import ConnectionFaultError, reach
 from stream.kafka.topics import ensure_topics
-from tests.stream.cli.test_faults import COMMANDS, one_sentence, told, weir
 from tests.stream.intercept.test_worker import publish, until
 
 pytestmark = pytest.mark.kafka
@@ -65,7 +65,7 @@ def client(cluster: KafkaCluster, **changes: Any) -> KafkaSettings:
 async def fault(kafka: KafkaSettings) -> str:
     with pytest.raises(ConnectionFaultError) as error:
         await reach(kafka)
-    assert not error.value.passing
+    assert not error.value.transient
     message = str(error.value)
     assert message.startswith(f"{kafka.bootstrap}: ")
     assert "\n" not in message

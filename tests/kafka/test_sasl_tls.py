@@ -41,7 +41,7 @@ def broker(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     (folder / "jars").symlink_to(kafka_jars)
     command = ["broker", "--kafka", "--security", "sasl-tls", "--port", "0", "--folder"]
     with subprocess.Popen(
-        [sys.executable, "-m", "stream.cli.main", *command, str(folder)],
+        [sys.executable, "-m", "stream.cli", *command, str(folder)],
         stdout=subprocess.PIPE,
         text=True,
     ) as process:

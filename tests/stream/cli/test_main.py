@@ -38,7 +38,7 @@ def weir(
     clean = {key: value for key, value in os.environ.items() if not key.startswith("WEIR_")}
     path = os.pathsep.join(filter(None, (str(Path(__file__).parents[3]), clean.get("PYTHONPATH"))))
     return subprocess.Popen(
-        [sys.executable, "-m", "stream.cli.main", *arguments],
+        [sys.executable, "-m", "stream.cli", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
