@@ -15,7 +15,6 @@ from confluent_kafka.admin import (
     ScramMechanism,
     UserScramCredentialUpsertion,
 )
-from tests.stream.cli.test_faults import COMMANDS, one_sentence, told, weir
 
 from models.settings import KafkaSettings, Settings
 from stream.brokers.certificates import Authority
@@ -24,6 +23,7 @@ from stream.brokers.kafka_cluster import KafkaCluster
 from stream.brokers.security import unsigned_token
 from stream.kafka.connection import ConnectionFaultError, reach
 from stream.kafka.topics import ensure_topics
+from tests.stream.cli.process import COMMANDS, one_sentence, output_of, weir
 from tests.stream.intercept.test_worker import publish, until
 
 pytestmark = pytest.mark.kafka
@@ -151,7 +151,7 @@ def test_a_wrong_password_is_one_sentence_for_every_command(
     """Never "no broker answers", never a traceback, never the password."""
     wrong = client(clusters["scram"], sasl_password="hunter2hunter2")
     environment = Settings(kafka=wrong).environment()
-    said = told(weir(tmp_path, *COMMANDS[command], environment=environment))
+    said = output_of(weir(tmp_path, *COMMANDS[command], environment=environment))
     # The trainer says what it will do before it connects.
     output = one_sentence("".join(line for line in said.splitlines(True) if " INFO " not in line))
     assert "User:weir may not log in with SCRAM-SHA-512" in output
