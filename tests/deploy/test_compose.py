@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deployment import DOCKERFILES, ROOT, compose_file, image_environment
 from jsonschema import Draft202012Validator
+
+from tests.deploy.deployment import DOCKERFILES, ROOT, compose_file, image_environment
 
 SCHEMA = json.loads(Path(__file__).with_name("compose.schema.json").read_text())
 

@@ -5,11 +5,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-import exported
 import pytest
 import yaml
-from deployment import ALERTS, DEPLOY, METRICS_PORT, compose_file
 from prometheus_client import CollectorRegistry
+
+from tests.deploy import exported
+from tests.deploy.deployment import ALERTS, DEPLOY, METRICS_PORT, compose_file
 
 BOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "weir.json").read_text())
 PROMETHEUS = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer
-from deployment import ALERTS, DEPLOY, parse
 from pydantic import BaseModel
 
 from models.artifact.manifest import sha256
@@ -16,6 +15,7 @@ from models.settings import KafkaSettings, Settings, TopicSettings
 from stream.brokers.embedded import EmbeddedBroker
 from stream.kafka.topics import ensure_topics
 from stream.messages import ModelAnnouncement
+from tests.deploy.deployment import ALERTS, DEPLOY, parse
 
 README = (DEPLOY / "README.md").read_text()
 
