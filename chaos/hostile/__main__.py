@@ -18,8 +18,10 @@ from typing import Any
 
 import orjson
 
-from chaos.hostile.run import Attack, Report, draw_hostile
-from chaos.hostile.strategies import Record
+from chaos.hostile.report import Report
+from chaos.hostile.run import Attack
+from chaos.hostile.strategies import draw_hostile
+from chaos.hostile.values import Record
 from models.settings import Settings, TopicSettings
 from stream.brokers.embedded import EmbeddedBroker
 from stream.brokers.kafka_cluster import KafkaCluster

@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
-from chaos.hostile.strategies import Record
+from chaos.hostile.values import Record
 from models.settings import KafkaSettings
 from stream.kafka.client import client_options
 
