@@ -9,7 +9,7 @@ maturity (tasks that mature together share one emission), and, rarely, when an e
 window comes in after that window closed. The last emission has no masked label; the request is
 forgotten with it. At once final are requests all of whose events happened.
 
-Memory is bounded by a budget: requests are kept as `stream/feedback/admission.py` says, outcomes
+Memory is bounded by a budget: requests are kept as `stream.feedback.sampling.py` says, outcomes
 without a request take a part of it and the oldest leave first.
 """
 
@@ -19,7 +19,7 @@ from typing import Final
 
 from models.bounds import MAX_JOIN_KEY_BYTES, MAX_SKEW_MS, MAX_TASKS
 from models.tasks import TaskSet
-from stream.feedback.admission import Admission
+from stream.feedback.sampling import Admission
 from stream.feedback.early_outcomes import HELD_PART, EarlyOutcomes
 from stream.feedback.join_counts import JoinCounts
 from stream.feedback.pending import (

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.feedback.admission import AIM, Admission
+from stream.feedback.sampling import AIM, Admission
 
 SIZE = 600
 HOLD_MS = 64_000
