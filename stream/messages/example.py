@@ -28,7 +28,7 @@ class TrainingExample(Struct, frozen=True):
             it) or None (the window is still open: masked, never guessed).
         decision: What was decided when it passed.
         weight: For how many requests it stands: more than 1 where the join had memory for only a
-            part of them (`stream/feedback/admission.py`).
+            part of them (`stream/feedback/sampling.py`).
     """
 
     request_id: str

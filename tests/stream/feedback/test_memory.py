@@ -17,8 +17,8 @@ def test_the_start_says_how_many_requests_fit(caplog: pytest.LogCaptureFixture) 
     report = MemoryReport(settings, TASKS, FeatureSpec.load("openrtb"))
     report.log_capacity()
     assert report.capacity == pytest.approx(64_000_000 * 7 / 8 / 623, abs=1)
-    assert f"memory for {report.capacity} waiting requests of 623 bytes" in caplog.text
-    assert f"so {report.capacity / 100:.1f} a second fit" in caplog.text
+    assert f"memory for {report.capacity} pending requests of 623 bytes" in caplog.text
+    assert f"so {report.capacity / 100:.1f} requests/s fit" in caplog.text
 
 
 def test_a_memory_that_fills_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -30,16 +30,16 @@ def test_a_memory_that_fills_is_told_once(caplog: pytest.LogCaptureFixture) -> N
     shares = set()
     for number in range(20_000):
         now = START + number * 5
-        join.request(b"r%d" % number, pending(now, number), now)
+        join.add_request(b"r%d" % number, pending(now, number), now)
         if number % 50 == 0:
             join.emit()
-            shares.add(join.admission.share)
-            report.changed(0, join)
+            shares.add(join.sampler.share)
+            report.check(0, join)
     assert join.counts.overflown_requests == 0
     assert len(shares) > 1
     assert caplog.text.count("raise feedback.max_memory_bytes") <= 2
     assert "raise feedback.max_memory_bytes" in caplog.text
-    assert f"keeps {min(shares):g} of new requests" in caplog.text
+    assert f"samples {min(shares):g} of new requests" in caplog.text
     assert len(caplog.records) < 200
 
 
@@ -48,8 +48,8 @@ def test_requests_of_other_tasks_are_an_error_at_the_start(
 ) -> None:
     """It says how many, and what to do."""
     state = JoinState()
-    FeedbackJoin(TASKS, 10.0, LATENESS_S, state).request(b"a", pending(START), START)
+    FeedbackJoin(TASKS, 10.0, LATENESS_S, state).add_request(b"a", pending(START), START)
     other = FeedbackJoin(type(TASKS)(list(TASKS)[:1]), 10.0, LATENESS_S, state)
     report = MemoryReport(FeedbackSettings(), TASKS, FeatureSpec.load("openrtb"))
     report.recovered(3, other)
-    assert "partition 3 of the join: 1 waiting requests were stored for other tasks" in caplog.text
+    assert "partition 3 of the join: 1 pending requests were stored for other tasks" in caplog.text
