@@ -1,6 +1,6 @@
 """Hostile records of every topic, as hypothesis strategies: key, value, headers, timestamp.
 
-Each topic has messages of the right form with one or more wrong values, messages of no form at
+Each topic has messages of the right form with one or more wrong values, values of no form at
 all, and envelopes that no client of ours would write.
 """
 
@@ -55,7 +55,7 @@ def draw_hostile(
 
 
 def bid_requests(sound: list[bytes]) -> st.SearchStrategy[Record]:
-    """Requests: damaged sound ones, objects with wrong fields, and anything else."""
+    """Bid requests: damaged valid ones, objects with wrong fields, and anything else."""
     places = ["id", "imp", "site", "app", "device", "user", "regs", "source", "ext", "tmax", "cur"]
     fields = st.dictionaries(st.sampled_from(places), json_values, max_size=6).map(encoded)
     wrong = st.builds(
@@ -66,7 +66,7 @@ def bid_requests(sound: list[bytes]) -> st.SearchStrategy[Record]:
 
 
 def longest(sound: bytes) -> list[Record]:
-    """As long as a broker takes by default, and longer than any output batch where compressed."""
+    """Records as long as brokers accept by default; compressed, longer than any output batch."""
     return [
         Record(b"k" * 3_000_000, sound),
         Record(b"good", sound, ((b"trace", b"x" * 3_000_000),)),
@@ -78,7 +78,7 @@ def longest(sound: bytes) -> list[Record]:
 
 
 def outcomes() -> st.SearchStrategy[Record]:
-    """Outcomes of requests that nobody sent."""
+    """Outcomes of requests that do not exist."""
     form = objects(
         {
             "request_id": st.text("abcdef", max_size=10).map(lambda text: f"evil-{text}"),
@@ -90,7 +90,7 @@ def outcomes() -> st.SearchStrategy[Record]:
 
 
 def examples(columns: int) -> st.SearchStrategy[Record]:
-    """Training examples of requests that nobody sent."""
+    """Training examples of requests that do not exist."""
     decision = st.fixed_dictionaries(
         {
             "model": st.just("m") | texts,
@@ -122,7 +122,7 @@ _scenarios = st.one_of(
 
 
 def control() -> st.SearchStrategy[Record]:
-    """Changes of settings; those that are sound may apply."""
+    """Control messages, some of which are valid and apply."""
     form = objects(
         {
             "rate": st.floats(0, 1),
@@ -143,7 +143,7 @@ def control() -> st.SearchStrategy[Record]:
 
 
 def consumption() -> st.SearchStrategy[Record]:
-    """Reports on budgets."""
+    """Consumption reports of budgets."""
     form = objects(
         {
             "budget": st.floats(0, 1e9),
@@ -157,7 +157,7 @@ def consumption() -> st.SearchStrategy[Record]:
 
 
 def rate_states() -> st.SearchStrategy[Record]:
-    """States of partitions that exist, and of ones that do not."""
+    """Rate states of existing and of unknown partitions."""
     form = objects(
         {
             "rewards": st.sampled_from(
@@ -179,7 +179,7 @@ def rate_states() -> st.SearchStrategy[Record]:
 
 
 def announcements() -> st.SearchStrategy[Record]:
-    """Artifacts that are not there, or must not be looked at."""
+    """Announcements of artifacts that do not exist or must not be opened."""
     urls = st.one_of(
         st.sampled_from(
             ["zip::x", "tar::x", "ftp://127.0.0.1/x", "generic::x", "http://127.0.0.1:9/x",

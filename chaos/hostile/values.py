@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 NOW_MS: Final = int(time.time() * 1000)
-"""When the attack begins; all times are told from here."""
+"""Start of the attack, the reference of all timestamps."""
 DAY_MS: Final = 86_400_000
 TASKS: Final = ("click", "online", "cart", "deal")
 BLOCK: Final = 20
@@ -30,7 +30,7 @@ class Record(NamedTuple):
 
 
 def draw_many(records: st.SearchStrategy[Record], count: int, number: int) -> list[Record]:
-    """So many records, no two alike; the same ones for the same number."""
+    """Draw distinct records; the same number draws the same ones."""
     drawn: dict[str, Record] = {}
     for turn in itertools.count():
         _draw(records, count - len(drawn), number + turn, drawn)
@@ -91,7 +91,7 @@ _deep = st.builds(
 
 
 def encoded(document: object) -> bytes:
-    """JSON as loosely as Python writes it: NaN, lone surrogates and numbers of any size too."""
+    """JSON in Python's superset: NaN, lone surrogates and numbers of any size."""
     return json.dumps(document).encode()
 
 
@@ -107,7 +107,7 @@ formless = st.one_of(
 
 
 def objects(fields: Mapping[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[bytes]:
-    """Objects with these fields, some of them wrong or missing, and some that nobody knows."""
+    """JSON objects with these fields, some of them wrong or missing, and unknown ones."""
 
     @st.composite
     def build(draw: Callable[[st.SearchStrategy[Any]], Any]) -> bytes:
@@ -135,7 +135,7 @@ def _with_byte(raw: bytes, at: float, byte: int) -> bytes:
 
 
 def damaged(whole: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
-    """Sound bytes that were cut, or have another byte somewhere, or one part twice."""
+    """Valid bytes truncated, with one byte replaced, or with one part repeated."""
     shares = st.floats(0, 1)
     return st.one_of(
         st.builds(_cut, whole, shares),
