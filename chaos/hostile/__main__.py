@@ -115,9 +115,7 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=20_000, help="hostile records per topic")
     parser.add_argument("--good", type=int, default=20_000, help="good requests among them")
     parser.add_argument("--seed", type=int, default=1, help="seed of the hostile records")
-    parser.add_argument(
-        "--only", help="only runs whose name contains this text"
-    )
+    parser.add_argument("--only", help="only runs whose name contains this text")
     parser.add_argument("--jars", type=Path, default=Path("var/kafka/jars"), help="Kafka's jars")
     options = parser.parse_args()
     failed = False

@@ -1,4 +1,4 @@
-"""Reads the metrics endpoints of workers on this machine, for the demo and for tests."""
+"""Scrapes the metrics endpoints of processes on this machine, for demo, soak and tests."""
 
 import asyncio
 import urllib.request
@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 @dataclass
 class WorkerSample:
-    """Figures of one worker, or of several added up, at one moment."""
+    """Metrics of one worker, or of several merged, at one moment."""
 
     requests: float = 0.0
     passed: float = 0.0
@@ -44,7 +44,7 @@ class WorkerSample:
 
 @dataclass
 class FeedbackSample:
-    """Figures of a feedback worker at one moment."""
+    """Metrics of a feedback worker at one moment."""
 
     outcomes: float = 0.0
     examples: float = 0.0
@@ -53,17 +53,17 @@ class FeedbackSample:
 
 
 async def scrape(ports: Iterable[int]) -> dict[int, WorkerSample]:
-    """Samples of the workers that answer, by port."""
+    """Scrape workers by port; those that do not answer are left out."""
     found = {}
     for port, text in (await _read_all(ports)).items():
         sample = found[port] = WorkerSample()
         for name, labels, value in _metrics(text):
-            _take(sample, name, labels, value)
+            _read_metric(sample, name, labels, value)
     return found
 
 
 async def scrape_feedback(port: int) -> FeedbackSample | None:
-    """Sample of a feedback worker, None if it does not answer."""
+    """Scrape a feedback worker; None if it does not answer."""
     text = (await _read_all([port])).get(port)
     if text is None:
         return None
@@ -84,7 +84,7 @@ async def scrape_feedback(port: int) -> FeedbackSample | None:
 
 
 def merge(samples: Iterable[WorkerSample]) -> WorkerSample:
-    """Several workers as one; the rate is weighted by requests."""
+    """Merge samples of several workers; the rate is weighted by requests."""
     total = WorkerSample()
     for sample in samples:
         weight = sample.requests
@@ -132,7 +132,7 @@ _GAUGES: Final = {
 }
 
 
-def _take(sample: WorkerSample, name: str, labels: dict[str, str], value: float) -> None:
+def _read_metric(sample: WorkerSample, name: str, labels: dict[str, str], value: float) -> None:
     match name:
         case "weir_verdicts_total" if labels["verdict"] == "pass":
             sample.passed += value
