@@ -2,18 +2,17 @@
 
 import asyncio
 import contextlib
-import urllib.request
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
-from prometheus_client.parser import text_string_to_metric_families
 
 from chaos.hostile.report import Report
 from models.settings import Settings
 from stream.brokers.children import ChildProcess, free_port
+from stream.metrics.scrape import read_metrics
 
 
 class Process(NamedTuple):
@@ -91,13 +90,7 @@ def metrics(port: int) -> dict[tuple[str, str], float]:
     Returns:
         Nothing while the process does not answer.
     """
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-            text = answer.read().decode()
-    except OSError:
-        return {}
     return {
         (sample.name, next(iter(sample.labels.values()), "")): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
+        for sample in read_metrics(port, timeout_s=10.0) or ()
     }

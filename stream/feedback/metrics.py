@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from stream.feedback.join import FeedbackJoin
 from stream.feedback.join_counts import JoinCounts
 from stream.messages.refusals import Refusals
+from stream.metrics.lag import LagGauge
 
 
 class FeedbackMetrics:
@@ -51,11 +52,10 @@ class FeedbackMetrics:
             "Requests of ordinary size that fit into the memory of this worker.",
             registry=self.registry,
         )
-        self._lag = Gauge(
+        self._lag = LagGauge(
             "weir_feedback_lag_records",
             "Records not processed yet, by topic and partition.",
-            ["topic", "partition"],
-            registry=self.registry,
+            self.registry,
         )
 
     def counts(self, before: JoinCounts, after: JoinCounts) -> None:
@@ -83,7 +83,4 @@ class FeedbackMetrics:
 
     def lag(self, lag: Mapping[tuple[str, int], int | None]) -> None:
         """Publish the known lag of each assigned partition; revoked ones disappear."""
-        self._lag.clear()
-        for (topic, partition), records in lag.items():
-            if records is not None:
-                self._lag.labels(topic, str(partition)).set(records)
+        self._lag.publish(lag)

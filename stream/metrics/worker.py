@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 
 from stream.messages import REASON_LABELS, RejectCode
 from stream.messages.refusals import Refusals
@@ -20,6 +20,7 @@ from stream.metrics.families import (
     ScoreFamilies,
     TimeFamilies,
 )
+from stream.metrics.lag import LagGauge
 
 AHEAD_MS: Final = 5_000
 """A timestamp further ahead of the clock has no latency; less counts as a latency of zero."""
@@ -57,11 +58,10 @@ class WorkerMetrics:
         self._rate = RateFamilies(registry)
         self._predictions = ScoreFamilies(registry)
         self._times = TimeFamilies(registry)
-        self._lag = Gauge(
+        self._lag = LagGauge(
             "weir_consumer_lag",
             "Records between the position and the end of the partition.",
-            ["topic", "partition"],
-            registry=registry,
+            registry,
         )
         self._model = ModelFamilies(registry)
         self._control = ControlFamilies(registry)
@@ -165,10 +165,7 @@ class WorkerMetrics:
 
     def lag(self, lag: Mapping[tuple[str, int], int | None]) -> None:
         """Publish the known lag of each assigned partition; revoked ones disappear."""
-        self._lag.clear()
-        for (topic, partition), records in lag.items():
-            if records is not None:
-                self._lag.labels(topic, str(partition)).set(records)
+        self._lag.publish(lag)
 
     def model(self, serving: ServingModel | None) -> None:
         """Publish the serving model, or fail-open for None."""

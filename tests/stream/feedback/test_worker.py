@@ -21,7 +21,7 @@ from models.features import FeatureSpec
 from models.settings import Settings, TopicSettings, load_settings
 from stream.brokers.children import ChildProcess
 from stream.brokers.embedded import EmbeddedBroker
-from stream.feedback.worker import joins_partitions
+from stream.feedback.partitions import joins_partitions
 from stream.kafka.client import client_options
 from stream.kafka.rights import changelog
 from stream.kafka.topics import TopicError, ensure_topics
@@ -199,7 +199,7 @@ async def test_joins_of_another_count_than_their_state_are_refused(
     with pytest.raises(TopicError, match=f"{topics.joins}: no such topic"):
         await joins_partitions(settings)
     await create(settings, {topics.joins: 2, changelog(settings): 3, topics.examples: 2})
-    with pytest.raises(TopicError, match=rf"{topics.joins} has 2 .* has 3: what waits"):
+    with pytest.raises(TopicError, match=rf"{topics.joins} has 2 .* has 3: pending"):
         await joins_partitions(settings)
 
 
