@@ -35,6 +35,7 @@ from stream.feedback.pending import (
 from stream.feedback.sampling import RequestSampler
 from stream.feedback.stream_time import StreamTime
 from stream.feedback.timers import Timers
+from stream.feedback.windows import AttributionWindows
 from stream.messages import Outcome, RecordError, TrainingExample
 
 MIN_HOLD_MS: Final = 60_000
@@ -83,9 +84,7 @@ class FeedbackJoin:
     sampler: RequestSampler = field(init=False)
     other_tasks: int = field(default=0, init=False)
     _digest: int = field(init=False)
-    _windows_ms: tuple[int, ...] = field(init=False)
-    _lateness_ms: int = field(init=False)
-    _maturities_ms: list[int] = field(init=False)
+    _windows: AttributionWindows = field(init=False)
     _progress: Progress = field(init=False)
     _time: StreamTime = field(init=False)
     _timers: Timers = field(init=False)
@@ -96,10 +95,8 @@ class FeedbackJoin:
         if len(self.tasks) > MAX_TASKS:
             raise ValueError(f"tasks: {len(self.tasks)} given; the join takes {MAX_TASKS} at most")
         self._digest = tasks_digest(self.tasks.names)
-        self._windows_ms = tuple(int(t.window_s * 1000 / self.time_scale) for t in self.tasks)
-        self._lateness_ms = int(self.lateness_s * 1000)
-        self._maturities_ms = sorted({window + self._lateness_ms for window in self._windows_ms})
-        hold_ms = self._maturities_ms[-1]
+        self._windows = AttributionWindows(self.tasks, self.time_scale, self.lateness_s)
+        hold_ms = self._windows.hold_ms
         self._timers = Timers(max(1, hold_ms // TIMER_BUCKETS))
         self.sampler = RequestSampler(int(self.budget_bytes * (1 - EARLY_PART)), hold_ms)
         self._early = EarlyOutcomes(
@@ -152,7 +149,7 @@ class FeedbackJoin:
         early = self._early.pop(key)
         self.state[key] = with_status(raw, 0, self._digest, self.sampler.halvings)
         self.sampler.hold(_cost(key, raw), request.ts)
-        self._timers.add(request.ts + self._maturities_ms[0], key)
+        self._set_timer(key, self.state[key], request.ts)
         for task, ts in early:
             self._match(key, task, ts)
 
@@ -194,7 +191,7 @@ class FeedbackJoin:
             raw = self.state.get(key, b"")
             if raw[:1] == REQUEST_KIND:
                 examples.append(self._example(key, raw, watermark))
-        self._early.expire(watermark - max(self._lateness_ms, MIN_HOLD_MS))
+        self._early.expire(watermark - max(self._windows.lateness_ms, MIN_HOLD_MS))
         self._drop_stale_timers()
         self.sampler.adjust(watermark)
         self.counts.examples += len(examples)
@@ -208,7 +205,7 @@ class FeedbackJoin:
     def _sampled(self, key: bytes, raw: bytes, ts: int) -> bool:
         """Whether a new request is kept; counts the reason otherwise."""
         watermark = self._time.watermark or ts
-        if ts + self._maturities_ms[-1] < watermark:
+        if ts + self._windows.hold_ms < watermark:
             self.counts.past_requests += 1
             return False
         size = _cost(key, raw)
@@ -231,9 +228,7 @@ class FeedbackJoin:
             return None
         example = self._example(key, raw, watermark)
         if not example.mature:
-            ts = example.ts
-            due = next(ts + m for m in self._maturities_ms if ts + m >= watermark)
-            self._timers.add(due, key)
+            self._set_timer(key, raw, watermark)
         return example
 
     def _example(self, key: bytes, raw: bytes, watermark: int) -> TrainingExample:
@@ -260,7 +255,7 @@ class FeedbackJoin:
     def _label(self, request: PendingRequest, task: int, watermark: int) -> int | None:
         if request.hits >> task & 1:
             return 1
-        return 0 if watermark > request.ts + self._windows_ms[task] + self._lateness_ms else None
+        return 0 if self._windows.closed(task, request.ts, watermark) else None
 
     def _match(self, key: bytes, task: int, ts: int) -> None:
         """Join an outcome with its pending request."""
@@ -268,7 +263,7 @@ class FeedbackJoin:
         (hits, tasks, halvings), request_ts = status(raw), event_time(raw)
         if tasks != self._digest:
             self.counts.unknown_task += 1
-        elif not request_ts < ts <= request_ts + self._windows_ms[task]:
+        elif not self._windows.contains(task, request_ts, ts):
             self.counts.late += 1
         elif hits >> task & 1:
             self.counts.duplicates += 1
@@ -276,16 +271,11 @@ class FeedbackJoin:
             self.counts.joined += 1
             hits |= 1 << task
             self.state[key] = with_status(raw, hits, tasks, halvings)
-            if self._closed(request_ts, task):
+            if self._windows.closed(task, request_ts, self._time.watermark):
                 self.counts.corrections += 1
                 self._changed[key] = None
             elif hits == (1 << len(self.tasks)) - 1:
                 self._changed[key] = None
-
-    def _closed(self, request_ts: int, task: int) -> bool:
-        watermark = self._time.watermark
-        end = request_ts + self._windows_ms[task] + self._lateness_ms
-        return watermark is not None and watermark > end
 
     def _expire_unlabelled(self, key: bytes, raw: bytes) -> None:
         """Remove a request that was stored for other tasks."""
@@ -303,7 +293,7 @@ class FeedbackJoin:
         """Rebuild timers, memory and stream time from the state."""
         raw = self.state.get(PROGRESS_KEY)
         self._progress = Progress() if raw is None else Progress.from_bytes(raw)
-        skew_ms = min(MAX_SKEW_MS, self._maturities_ms[-1] // SKEW_PART)
+        skew_ms = min(MAX_SKEW_MS, self._windows.hold_ms // SKEW_PART)
         self._time = StreamTime(skew_ms, self._progress.watermark)
         newest = (0, 0)
         for key, value in list(self.state.items()):
@@ -315,26 +305,26 @@ class FeedbackJoin:
             _, tasks, halvings = status(value)
             self.other_tasks += tasks != self._digest
             self.sampler.hold(_cost(key, value), event_time(value))
-            self._set_timer(key, value)
+            self._set_timer(key, value, self.watermark)
             newest = max(newest, (event_time(value), halvings))
         self.sampler.halvings = newest[1]  # sampling goes on with the share of the newest request
 
-    def _set_timer(self, key: bytes, raw: bytes) -> None:
+    def _set_timer(self, key: bytes, raw: bytes, reached: int | None) -> None:
+        """Set the timer for the next maturity of a request, not before `reached`."""
         ts = event_time(raw)
-        reached = ts if self.watermark is None else self.watermark
         if status(raw)[1] == self._digest:
-            due = next((ts + m for m in self._maturities_ms if ts + m >= reached), ts)
+            due = self._windows.next_maturity(ts, ts if reached is None else reached)
         else:
-            due = ts + self._maturities_ms[-1]
-        self._timers.add(due, key)
+            due = ts + self._windows.hold_ms
+        self._timers.add(ts if due is None else due, key)
 
     def _drop_stale_timers(self) -> None:
         """Bound the timers of requests that were completed before they fired."""
         if len(self._timers) > 2 * self.pending + STALE_TIMERS:
-            self._timers = Timers(max(1, self._maturities_ms[-1] // TIMER_BUCKETS))
+            self._timers = Timers(max(1, self._windows.hold_ms // TIMER_BUCKETS))
             for key, raw in self.state.items():
                 if raw[:1] == REQUEST_KIND and key != PROGRESS_KEY:
-                    self._set_timer(key, raw)
+                    self._set_timer(key, raw, self.watermark)
 
 
 def _cost(key: bytes, value: bytes) -> int:
