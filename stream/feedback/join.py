@@ -149,7 +149,7 @@ class FeedbackJoin:
         early = self._early.pop(key)
         self.state[key] = with_status(raw, 0, self._digest, self.sampler.halvings)
         self.sampler.hold(_cost(key, raw), request.ts)
-        self._set_timer(key, self.state[key], request.ts)
+        self._timers.add(request.ts + self._windows.first_ms, key)
         for task, ts in early:
             self._match(key, task, ts)
 

@@ -16,6 +16,7 @@ class AttributionWindows:
 
     Attributes:
         lateness_ms: The lateness, ms.
+        first_ms: Time after which the first window closes, ms.
         hold_ms: Time after which the windows of all tasks have closed, ms.
     """
 
@@ -23,6 +24,7 @@ class AttributionWindows:
         self._windows_ms = tuple(int(task.window_s * 1000 / time_scale) for task in tasks)
         self.lateness_ms = int(lateness_s * 1000)
         self._maturities_ms = sorted({each + self.lateness_ms for each in self._windows_ms})
+        self.first_ms = self._maturities_ms[0]
         self.hold_ms = self._maturities_ms[-1]
 
     def contains(self, task: int, request_ts: int, ts: int) -> bool:
