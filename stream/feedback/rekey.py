@@ -101,10 +101,10 @@ def _time(record: FetchedRecord) -> int:
 
 
 def _decision(record: FetchedRecord) -> Decision:
-    """The worker's decision, from its header: the last one of that name; others are not Weir's.
+    """What the worker decided: its header is the last one, what stands before it is foreign.
 
     Raises:
-        RecordError: If the header is missing or malformed.
+        RecordError: If there is none, or it is none of a worker's.
     """
     for name, value in reversed(record.headers):
         if name == DECISION_HEADER:

@@ -61,13 +61,13 @@ def rebalance(series: Series) -> None:
 
 
 def broker_frozen(series: Series) -> None:
-    """Nobody gets an answer, so nothing is read; lag stands where it was last seen."""
+    """The brokers do not answer, so nothing is read; lag stays at its last value."""
     change(series, 'condition="broker"', until_then(flat(1), f"0x{LENGTH}"))
     change(series, "requests_total|verdicts_total|due_total|rejects_total", stopped)
 
 
 def lag_grows(series: Series) -> None:
-    """1,000 more wait every second, of partitions whose worker died and whose heir is slow."""
+    """Lag grows by 1,000 a second, for partitions that were taken over by a slow worker."""
     killed("b")(series)
     change(series, 'a",group="weir",', until_then(flat(100), f"100+15000x{LENGTH}"))
 
@@ -78,7 +78,7 @@ def garbage(series: Series) -> None:
 
 
 def refused(series: Series) -> None:
-    """Somebody writes nonsense to the control topic."""
+    """Malformed messages on the control topic."""
     series['weir_refused_messages_total{instance="a",topic="control"}'] = f"_x{HEALTHY} 1x{LENGTH}"
 
 

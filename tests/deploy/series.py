@@ -52,7 +52,7 @@ def process(name: str, role: str, conditions: tuple[str, ...]) -> Series:
 
 
 def groups(name: str) -> Series:
-    """Lag as any process tells it, of two partitions of each group."""
+    """Lag of two partitions of each group, which every process exports."""
     topics = {"weir": ["bid-requests"], "weir-feedback": ["outcomes", "feedback-joins"]}
     at = f'instance="{name}"'
     lags = {
@@ -89,7 +89,7 @@ def worker(name: str) -> Series:
 
 
 def feedback(name: str = "f") -> Series:
-    """A feedback worker whose outcomes come."""
+    """A feedback worker that receives outcomes."""
     event = f'weir_feedback_events_total{{instance="{name}",fate='
     return {
         **process(name, "feedback", ("partitions", "broker", "progress")),
@@ -123,7 +123,7 @@ def deployment() -> Series:
 def change(
     series: Series, pattern: str, values: str | Callable[[str], str], *, least: int = 1
 ) -> None:
-    """Change the series whose names match; at least so many."""
+    """Change the series whose names match, `least` or more of them."""
     names = [name for name in series if re.search(pattern, name)]
     assert len(names) >= least, pattern
     for name in names:

@@ -1,7 +1,7 @@
 """Alerts over hours, in Prometheus's own rule tests: quiet while all is well, firing when not.
 
-A case is an hour of a healthy deployment with some of its series changed from minute 20 on; it
-says which alerts fire at which minute, and by that also which do not.
+A case is an hour of a healthy deployment with some of its series changed from minute 20 on, and the
+alerts that fire at a given minute; no others may.
 """
 
 import shutil

@@ -1,4 +1,4 @@
-"""The compose file: what the specification allows, whole in itself, and open to nobody outside."""
+"""The compose file: valid, self-contained, and not reachable from outside."""
 
 import json
 from pathlib import Path

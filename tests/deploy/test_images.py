@@ -1,4 +1,4 @@
-"""The images: small, without root, with a health check that tells a live worker from a dead one."""
+"""The images: small, without root, with a health check."""
 
 import os
 import re

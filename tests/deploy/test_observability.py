@@ -99,7 +99,7 @@ def test_wrong_query_is_seen(query: str, everything: Exported) -> None:
 
 
 def test_every_metric_is_on_the_board(everything: Exported) -> None:
-    """No metric of Weir is exported that nobody can see."""
+    """Every metric that Weir exports is on the dashboard or in an alert."""
     families = {
         re.sub(r"_(total|bucket|count|sum|created)$", "", name)
         for name in everything

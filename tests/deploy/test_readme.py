@@ -1,4 +1,4 @@
-"""What deploy/README.md tells people to do works."""
+"""The commands of deploy/README.md work."""
 
 import os
 import re
@@ -35,7 +35,7 @@ def test_variables_are_settings() -> None:
 
 
 def test_traffic_command_is_accepted() -> None:
-    """What the README says to run in a worker's container is a command of `weir`."""
+    """The command that the README runs in a worker's container is a command of `weir`."""
     (arguments,) = re.findall(r"compose run --rm worker (publish [^#\n]*)", README)
     names = [context.info_name for context in parse(tuple(arguments.split()))]
     assert names == ["weir", "publish", "simulated"]

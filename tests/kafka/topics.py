@@ -55,7 +55,7 @@ async def alter(settings: Settings, topic: str, **configuration: str) -> None:
 
 
 async def until(done: Callable[[], Awaitable[bool]], child: ChildProcess | None = None) -> None:
-    """Wait for a condition; with a child, its log is what is shown if that never comes true."""
+    """Wait for a condition; on a timeout the error has the child's log, if there is one."""
     deadline = time.monotonic() + DEADLINE_S
     while not await done():
         if child is not None:
@@ -88,7 +88,7 @@ async def logged(child: ChildProcess, pattern: str) -> None:
 
 
 async def metric(port: int, name: str, label: str = "") -> float:
-    """The sum of a metric's samples, of those with a label of this value."""
+    """Sum of the samples of a metric that have this label value."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
     text = (await reader.read()).decode()

@@ -1,4 +1,4 @@
-"""What a person is told about the join's memory."""
+"""Log lines about the join's memory."""
 
 import pytest
 
@@ -10,8 +10,8 @@ from stream.feedback.table import JoinState
 from tests.stream.feedback.test_join import LATENESS_S, START, TASKS, pending
 
 
-def test_the_start_says_how_many_requests_fit(caplog: pytest.LogCaptureFixture) -> None:
-    """How many, of which size, and at which rate; what the budget says is what a request costs."""
+def test_the_capacity_is_logged_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
+    """It logs how many requests fit, their size, and the rate that this sustains."""
     caplog.set_level("INFO")
     settings = FeedbackSettings(max_memory_bytes=64_000_000, lateness_s=0)
     report = MemoryReport(settings, TASKS, FeatureSpec.load("openrtb"))
@@ -21,7 +21,7 @@ def test_the_start_says_how_many_requests_fit(caplog: pytest.LogCaptureFixture) 
     assert f"so {report.capacity / 100:.1f} requests/s fit" in caplog.text
 
 
-def test_a_memory_that_fills_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_nearly_full_memory_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     """A warning at 80 %, a line for every change of the share, and nothing per chunk."""
     settings = FeedbackSettings(max_memory_bytes=4_194_304)
     report = MemoryReport(settings, TASKS, FeatureSpec.load("openrtb"))
@@ -46,7 +46,7 @@ def test_a_memory_that_fills_is_told_once(caplog: pytest.LogCaptureFixture) -> N
 def test_requests_of_other_tasks_are_an_error_at_the_start(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It says how many, and what to do."""
+    """The error has their number and the remedy."""
     state = JoinState()
     FeedbackJoin(TASKS, 10.0, LATENESS_S, state).add_request(b"a", pending(START), START)
     other = FeedbackJoin(type(TASKS)(list(TASKS)[:1]), 10.0, LATENESS_S, state)

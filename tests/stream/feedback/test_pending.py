@@ -1,4 +1,4 @@
-"""The bytes of the feedback join."""
+"""Encoding of the join's records and state."""
 
 import numpy as np
 import pytest
@@ -127,7 +127,7 @@ def test_entries_that_no_join_wrote_are_refused(key: bytes | None, value: bytes)
 
 
 def test_progress_keeps_to_its_bound() -> None:
-    """Numbers of partitions that nobody has do not fill the progress."""
+    """The number of source partitions is bounded."""
     progress = Progress()
     for partition in range(bounds.MAX_JOIN_SOURCES):
         assert progress.advance(partition, 0, 1)

@@ -1,4 +1,4 @@
-"""Which requests the join keeps."""
+"""Sampling of requests under a memory budget."""
 
 import random
 from collections import deque
