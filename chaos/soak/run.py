@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from chaos.soak.prometheus_server import Prometheus, available, prometheus
 from chaos.soak.roles import Role
 from models.settings import Settings
 from stream.brokers.children import ChildProcess, free_port
@@ -18,7 +19,6 @@ from stream.kafka.topics import ensure_topics
 from stream.metrics.scrape import WorkerSample, merge, scrape, scrape_feedback
 from stream.verify.account import Account
 from stream.verify.verifier import account
-from tests.deploy.prometheus_server import Prometheus, available, prometheus
 
 SAMPLE_S: Final = 5.0
 READY_S: Final = 120.0

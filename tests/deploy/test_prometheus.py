@@ -10,6 +10,7 @@ import orjson
 import pytest
 from prometheus_client import start_http_server
 
+from chaos.soak.prometheus_server import Prometheus, available, prometheus
 from models.settings import Settings
 from stream.brokers.children import ChildProcess, free_port
 from stream.brokers.embedded import EmbeddedBroker
@@ -19,7 +20,6 @@ from stream.messages import ModelAnnouncement, Outcome
 from stream.transport import ChunkSink, Outgoing
 from tests.deploy import exported
 from tests.deploy.deployment import ALERTS
-from tests.deploy.prometheus_server import Prometheus, available, prometheus
 from tests.deploy.test_observability import alert_queries, board_queries
 
 pytestmark = [
