@@ -1,4 +1,4 @@
-"""What a contender's outputs are, read from outside, as downstream sees them (read_committed)."""
+"""Audit of a contender's outputs, read as a downstream consumer does (read_committed)."""
 
 from dataclasses import dataclass
 
@@ -46,7 +46,7 @@ async def audit(settings: Settings, committed: dict[int, int]) -> Audit:
     """Read the output topics to their ends.
 
     Args:
-        settings: They name the topics.
+        settings: Settings with the names of the topics.
         committed: Committed offset of each input partition.
     """
     seen: dict[int, list[int]] = {number: [] for number in committed}

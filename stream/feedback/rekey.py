@@ -1,8 +1,8 @@
-"""Re-keying by request id: chunks of passed requests and of outcomes to records of the join.
+"""Repartitioning by request id: chunks of passed requests and outcomes to records of the join.
 
-Passed requests lie where the exchange's key put them, outcomes where their producer's did; the
-join needs both in one place. Pure: a chunk in, records per partition of the joins topic out. What
-is written there is always Weir's own encoding, within its bounds, never a producer's bytes.
+Passed requests are partitioned by the exchange's key, outcomes by their producer's; the join needs
+both in the same partition. Pure: takes a chunk, returns records per partition of the joins topic.
+Those are always in Weir's own encoding, within its bounds, never a producer's bytes.
 """
 
 from collections import defaultdict
@@ -29,10 +29,10 @@ class Rekeyer:
     """Turns chunks into records of the joins topic.
 
     Args:
-        spec: Makes the features of the examples.
-        partitions: Partitions of the joins topic.
-        max_value_bytes: Longest request that is read.
-        refusals: Takes every record that cannot be read.
+        spec: Feature spec of the examples.
+        partitions: Number of partitions of the joins topic.
+        max_value_bytes: Maximum size of a request.
+        refusals: Counts and logs records that cannot be read.
     """
 
     def __init__(

@@ -28,7 +28,7 @@ class TrainingExample(Struct, frozen=True):
             it) or None (the window is still open: the label is masked, never guessed).
         decision: The decision by which the request passed.
         weight: Number of requests that the example represents: more than 1 where the join had
-            memory for only a part of them (`stream/feedback/admission.py`).
+            memory for only a part of them (`stream/feedback/sampling.py`).
     """
 
     request_id: str

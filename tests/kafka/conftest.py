@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from models.settings import Settings
 from stream.brokers.kafka_cluster import KafkaCluster
 from stream.brokers.kafka_jars import available, fetch_jars
 
@@ -33,3 +34,10 @@ def broker(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """Apache Kafka in KRaft mode: one node, plain text."""
     with KafkaCluster(tmp_path_factory.mktemp("kafka"), jars=kafka_jars) as running:
         yield running
+
+
+@pytest.fixture(params=["at-least-once", "exactly-once"])
+def worker_settings(settings: Settings, tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
+    """Settings of each delivery guarantee, without a model: every readable request passes."""
+    none = str(tmp_path / "none")
+    return settings.override({"model.artifact": none, "worker.guarantee": request.param})

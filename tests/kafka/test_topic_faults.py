@@ -14,7 +14,7 @@ from stream.brokers.kafka_jars import java_command
 from stream.kafka.reader import read_topic
 from stream.kafka.topics import TopicError, ensure_topics
 from stream.verify.verifier import account
-from tests.kafka.test_topic_life import alter, commit, exact, logged, metric, rows, send, until
+from tests.kafka.topics import alter, commit, exact, logged, metric, rows, send, until
 from tests.stream.intercept.test_worker import worker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]

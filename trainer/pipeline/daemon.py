@@ -208,7 +208,7 @@ class TrainerDaemon:
                 self.metrics.error("store")
                 logger.warning(
                     "%d examples cannot be stored: %s; they are kept in memory, and tried again "
-                    "in %.0f s; free space on the disk of trainer.pipeline.example_store",
+                    "in %.0f s; free space on the disk of trainer.store",
                     *(len(self._buffer), error, FLUSH_S),
                 )
                 return False

@@ -138,7 +138,7 @@ class ExampleStore:
             if found.get(name) != kind and (name in found or name != WEIGHT):
                 raise StoreError(
                     f"{part}: {name} is {found.get(name, 'missing')}, {kind} is needed; if the "
-                    "tasks changed, name another folder in trainer.pipeline.example_store"
+                    "tasks changed, name another folder in trainer.store"
                 )
         _read_offsets(part)
         return rows

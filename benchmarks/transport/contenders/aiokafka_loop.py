@@ -47,7 +47,7 @@ class Loop:
         self._running = True
 
     async def run(self) -> None:
-        """Until SIGTERM."""
+        """Run until SIGTERM."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop)
         async with self._consumer, self._producer:
             due = time.monotonic() + COMMIT_S

@@ -42,7 +42,7 @@ class InterceptSink(BatchingSink):
                 item.value,
                 item.timestamp,
                 item.offset,
-                cast(Headers, item.headers or ()),  # bytes, whatever Quix's type says
+                cast(Headers, item.headers or ()),  # bytes, although Quix's type differs
             )
             for item in batch
         ]

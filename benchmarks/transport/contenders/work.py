@@ -22,7 +22,7 @@ COMMIT_S: Final = 1.0
 
 
 class Fetched(NamedTuple):
-    """A consumed record, for clients whose own records have other attributes."""
+    """A consumed record, for clients that use other attribute names."""
 
     topic: str
     partition: int
@@ -37,7 +37,7 @@ class Work:
     """Decides lists of records; made once per process.
 
     Attributes:
-        settings: As the environment says.
+        settings: Settings from the environment.
     """
 
     def __init__(self) -> None:

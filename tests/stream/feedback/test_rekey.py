@@ -139,7 +139,7 @@ def test_no_outcome_ends_the_rekeyer_or_the_join(values: list[bytes | None], see
     assert len(made) + work.refused() == len(mixed)
     assert (b"good", good) in [(record.key, record.value) for record in made]
     for record in made:
-        join.outcome(Outcome.from_bytes(record.value))
+        join.add_outcome(Outcome.from_bytes(record.value))
     join.emit()
 
 

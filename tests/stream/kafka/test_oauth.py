@@ -1,11 +1,9 @@
 """Tokens for SASL OAUTHBEARER."""
 
 import asyncio
-import inspect
 import sys
 
 import pytest
-from aiokafka import conn
 
 from models.settings import KafkaSettings, SettingsError
 from stream.kafka.oauth import Authenticator, TokenError, token_provider

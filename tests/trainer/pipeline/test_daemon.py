@@ -275,7 +275,7 @@ async def test_a_full_disk_is_waited_out(
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
             await until(lambda: daemon._store.rows == 300)
             assert not daemon._buffer
-    assert "free space on the disk of trainer.pipeline.example_store" in caplog.text
+    assert "free space on the disk of trainer.store" in caplog.text
     assert sorted(ids(settings.trainer.store)) == sorted(f"r{number}" for number in range(300))
 
 

@@ -1,4 +1,4 @@
-"""A feedback worker among records that nobody should write, on the broker."""
+"""A feedback worker that reads malformed records on all of its topics."""
 
 import asyncio
 import itertools

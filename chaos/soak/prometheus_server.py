@@ -54,8 +54,8 @@ def prometheus(ports: Mapping[str, int], folder: Path, *, every_s: int = 1) -> I
 
     Args:
         ports: What it scrapes, by job.
-        folder: Where it keeps everything; made anew.
-        every_s: Between two scrapes, and two looks at the rules.
+        folder: Folder of configuration and data; must not exist.
+        every_s: Interval of scrapes and rule evaluations.
     """
     config = {
         "global": {"scrape_interval": f"{every_s}s", "evaluation_interval": f"{every_s}s"},
