@@ -1,6 +1,6 @@
-"""Seals: beside each part of the example store lies its hash, so that damage is found unread.
+"""Checksums of the example store's parts: a file beside each part, compared before it is parsed.
 
-A damaged Parquet file does not only raise: what its bytes ask of the reader can end the process.
+A damaged Parquet file does not always raise: its bytes can crash the process that parses them.
 """
 
 from pathlib import Path
@@ -10,37 +10,39 @@ from xxhash import xxh3_128
 
 from models.errors import UserError
 
-_SEAL: Final = ".xxh3"
-_PIECE: Final = 1 << 20
+_SUFFIX: Final = ".xxh3"
+_CHUNK_BYTES: Final = 1 << 20
 
 
 class DamagedPartError(UserError, RuntimeError):
-    """A part that is no whole Parquet file; the message names it."""
+    """A part that is damaged or not a Parquet file; the message names it."""
 
 
-def seal(part: Path) -> None:
-    """Write down what a part holds; a part without a seal is taken as it is."""
-    part.with_suffix(_SEAL).write_text(_digest(part))
+def write_checksum(part: Path) -> None:
+    """Write the checksum of a part beside it; a part without one is not verified."""
+    part.with_suffix(_SUFFIX).write_text(_digest(part))
 
 
-def verify(part: Path) -> None:
-    """Read a part through and compare it with its seal, if it has one.
+def verify_checksum(part: Path) -> None:
+    """Read the whole part and compare it with its checksum, if it has one.
 
     Raises:
-        DamagedPartError: If it holds something else.
+        DamagedPartError: If they differ.
         OSError: If it cannot be read.
     """
     try:
-        sealed = part.with_suffix(_SEAL).read_text()
+        expected = part.with_suffix(_SUFFIX).read_text()
     except FileNotFoundError:
         return
-    if sealed and sealed != _digest(part):
-        raise DamagedPartError(f"{part}: damaged: it is not what was written ({_SEAL} beside it)")
+    if expected and expected != _digest(part):
+        raise DamagedPartError(
+            f"{part}: damaged: its checksum differs from the {_SUFFIX} beside it"
+        )
 
 
 def _digest(part: Path) -> str:
     digest = xxh3_128()
     with part.open("rb") as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
     return digest.hexdigest()
