@@ -32,7 +32,8 @@ async def test_an_offset_past_the_end_stops_with_a_sentence(
         assert await asyncio.wait_for(child.wait(), DEADLINE_S) != 0
     log = child.log.read_text()
     assert (
-        f"group {worker_settings.kafka.group} has committed offset 50, and the topic ends at 10" in log
+        f"group {worker_settings.kafka.group} has committed offset 50, and the topic ends at 10"
+        in log
     )
     assert "weir offsets reset --to earliest" in log
     assert (await account(worker_settings)).missing == 10

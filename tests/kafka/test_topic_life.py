@@ -66,9 +66,7 @@ async def test_an_input_that_grows_takes_its_outputs_along(
             await admin.create_partitions({worker_settings.topics.requests: NewPartitions(6)})
         await asyncio.gather(*(send(worker_settings, rows(100 * n, 100), n) for n in range(6)))
         found = await exact(worker_settings, child)
-        assert (
-            f"{worker_settings.topics.passed}: now has 6 partitions" in child.log.read_text()
-        )
+        assert f"{worker_settings.topics.passed}: now has 6 partitions" in child.log.read_text()
     assert found.requests == 700
 
 
