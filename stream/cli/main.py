@@ -7,7 +7,7 @@ and a worker's start pay for them otherwise.
 
 import logging
 import sys
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
@@ -65,6 +65,12 @@ def build_app() -> typer.Typer:
     return app
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"weir {version('weir')}")
+        raise typer.Exit
+
+
 def _global_options(
     ctx: typer.Context,
     config: Annotated[
@@ -88,6 +94,12 @@ def _global_options(
     ] = None,
     *,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
 ) -> None:
     """Read settings: flags beat WEIR_SECTION__KEY variables, which beat the settings file."""
     flags: dict[str, str | None] = {"kafka.bootstrap": bootstrap, "log.format": log_format}
