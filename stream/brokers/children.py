@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from models.errors import UserError
+from models.process.isolated import module_command
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class ChildProcess:
     ) -> None:
         self.name = name
         self.log = log
-        self._command = [sys.executable, "-m", "stream.cli.main", *arguments]
+        self._command = module_command("stream.cli.main", *arguments)
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("WEIR_")}
         self._environment = {**inherited, **environment, PARENT_VARIABLE: str(os.getpid())}
 

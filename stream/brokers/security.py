@@ -155,7 +155,7 @@ def _credentials(mechanism: Mechanism, user: str, password: str) -> dict[str, st
         )
         return {
             "sasl_mechanism": mechanism.value,
-            "oauth_token_command": f'{sys.executable} -c "{program}"',
+            "oauth_token_command": f'{sys.executable} -I -c "{program}"',
         }
     return {
         "sasl_mechanism": mechanism.value,

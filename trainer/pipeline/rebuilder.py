@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from models.features import FeatureSpec
+from models.process.isolated import module_command
 from models.process.threads import in_daemon_thread
 from models.settings import Settings
 from stream.kafka.client import client_options
@@ -189,8 +189,9 @@ async def _run_child(folder: Path, temporary: Path) -> None:
     log = folder / "log.txt"
     with log.open("wb") as out:
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "trainer.pipeline.rebuild"),
-            *(str(folder / "job.json"), str(folder / "result.json")),
+            *module_command(
+                "trainer.pipeline.rebuild", str(folder / "job.json"), str(folder / "result.json")
+            ),
             stdout=out,
             stderr=out,
             env=os.environ | {"TMPDIR": str(temporary)},
