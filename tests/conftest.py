@@ -12,7 +12,7 @@ from stream.brokers.embedded import EmbeddedBroker
 from stream.brokers.kafka_cluster import KafkaCluster
 from stream.kafka.topics import ensure_topics
 
-pytest_plugins = ["tests.tiny_artifact"]
+pytest_plugins = ["tests.installed", "tests.tiny_artifact"]
 
 
 @pytest.fixture(scope="session")

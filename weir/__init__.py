@@ -8,6 +8,9 @@ a broker is needed.
 from importlib.metadata import version
 from typing import Final
 
+import weir._roots  # noqa: F401 - first: whose `models` is imported below
+
+# isort: split
 from models.artifact import Artifact, ArtifactError, load_artifact
 from models.artifact.scorer import Scorer, ScoringError
 from models.data.examples import ExampleError, Examples, read_examples, stream_examples
