@@ -52,7 +52,7 @@ async def settings(
             "kafka.group": unique("group"),
             "kafka.session_timeout_s": 6.0,
             "model.registry": str(tmp_path / "registry"),
-            "trainer.pipeline.example_store": str(tmp_path / "store"),
+            "trainer.store": str(tmp_path / "store"),
         }
     )
     await ensure_topics(mine.kafka, mine.topics)

@@ -57,7 +57,7 @@ def attack_settings(broker: EmbeddedBroker | KafkaCluster, folder: Path, **more:
             "feedback.time_scale": 600.0,  # a click's half hour lasts three seconds
             "feedback.lateness_s": 1.0,
             "model.registry": str(folder / "registry"),
-            "trainer.pipeline.example_store": str(folder / "store"),
+            "trainer.store": str(folder / "store"),
             "trainer.rebuild_examples": 10_000_000,
             **more,
         }

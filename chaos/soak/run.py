@@ -124,7 +124,7 @@ class Soak:
                 "worker.expected": plan.workers,
                 "feedback.time_scale": scale,
                 "model.registry": str(folder / "registry"),
-                "trainer.pipeline.example_store": str(folder / "store"),
+                "trainer.store": str(folder / "store"),
                 "trainer.quick": True,
                 "trainer.rebuild_examples": plan.rebuild_examples,
             }

@@ -292,7 +292,7 @@ def _demo_settings(settings: Settings, options: DemoOptions) -> Settings:
             "kafka.session_timeout_s": 6.0,
             "model.artifact": "pretrained:jd" if options.jd else None,
             "model.registry": str(options.folder / "registry"),
-            "trainer.pipeline.example_store": str(options.folder / "examples"),
+            "trainer.store": str(options.folder / "examples"),
             "trainer.rebuild_examples": REBUILD_EXAMPLES,
             "feedback.time_scale": week_s / WEEK_S,
             "feedback.lateness_s": 2.0,

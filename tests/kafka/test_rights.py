@@ -138,7 +138,7 @@ async def test_a_trainer_needs_no_more_than_its_table_says(
     broker: KafkaCluster, user: str, settings: Settings, tmp_path: Path
 ) -> None:
     """It stores an example."""
-    settings = settings.override({"trainer.pipeline.example_store": str(tmp_path / "store")})
+    settings = settings.override({"trainer.store": str(tmp_path / "store")})
     grant(broker, user, rights_of(Role.TRAINER, settings))
     labels = dict.fromkeys(settings.task_set.names, 0)
     decision = Decision("m1", 0.5, 0.5, Reason.SCORE, 1.0, 1)

@@ -218,7 +218,7 @@ async def test_what_is_on_a_topic_reaches_the_log_escaped_and_bounded(
     [
         ["simulate", "--requests", "10", "--jsonl", "file/x.jsonl"],
         ["broker", "--port", "0", "--folder", "file/x"],
-        ["--bootstrap", "127.0.0.1:1", "--set", "trainer.pipeline.example_store=file/x", "trainer"],
+        ["--bootstrap", "127.0.0.1:1", "--set", "trainer.store=file/x", "trainer"],
         ["train", "--simulated", "1000", "--out", "file/x"],
     ],
     ids=" ".join,

@@ -74,7 +74,7 @@ async def test_the_trainer_stores_examples_whatever_packs_them(
     codec: str,
 ) -> None:
     """A bomb before them, and one on the announcements, keep no example out of the store."""
-    settings = hasty_settings.override({"trainer.pipeline.example_store": str(tmp_path / "store")})
+    settings = hasty_settings.override({"trainer.store": str(tmp_path / "store")})
     topics, client = settings.topics, client_options(settings.kafka)
     await ensure_topics(settings.kafka, topics)
     for topic in (topics.examples, topics.models):

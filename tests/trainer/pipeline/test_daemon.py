@@ -95,7 +95,7 @@ def settings(
             "kafka.partitions": 2,
             "model.artifact": str(serving),
             "model.registry": str(tmp_path / "registry"),
-            "trainer.pipeline.example_store": str(tmp_path / "store"),
+            "trainer.store": str(tmp_path / "store"),
             "trainer.rebuild_examples": ROWS,
             "trainer.poll_s": 0.1,
             "trainer.quick": True,
