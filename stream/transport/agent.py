@@ -32,7 +32,7 @@ class _Fetches(AsyncIterator[list[Delivery]]):
     """What a stream delivers, fetch by fetch, as it is taken in hand."""
 
     def __init__(self, stream: StreamT[Any]) -> None:
-        self._consumer: Consumer = stream.faust_app.app.consumer
+        self._consumer: Consumer = stream.app.consumer
         self._values = aiter(stream)
 
     async def __anext__(self) -> list[Delivery]:
@@ -58,7 +58,7 @@ class chunks(AsyncIterator[Chunk]):  # noqa: N801 - reads like the built-in iter
     """
 
     def __init__(self, stream: StreamT[Any]) -> None:
-        self._consumer: Consumer = stream.faust_app.app.consumer
+        self._consumer: Consumer = stream.app.consumer
         self._fetches = _Fetches(stream)
         self._ready: deque[Delivery] = deque()
         self._current: Delivery | None = None
@@ -108,7 +108,7 @@ async def relay(
         instead: Outputs to write instead when a topic does not take some: too large, or with a
             timestamp out of its range. Without it that is an error.
     """
-    consumer: Consumer = stream.faust_app.app.consumer
+    consumer: Consumer = stream.app.consumer
     async with asyncio.TaskGroup() as writes:
         async for deliveries in _Fetches(stream):
             made = await transform([delivery.chunk for delivery in deliveries])
