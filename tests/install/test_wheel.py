@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from stream.messages import Decision, Reason, TrainingExample
 from tests.installed import ROOT, Installed
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 DATA = (".toml", ".json", ".onnx", ".html", ".pyi", ".xml", ".properties", "py.typed")
 
 
@@ -65,17 +65,20 @@ def test_the_demo_runs(installed: Installed) -> None:
 @pytest.mark.broker
 def test_it_trains_and_its_trainer_rebuilds(installed: Installed) -> None:
     """An artifact is trained; the trainer's child learns anew from examples on the bus."""
-    installed.output("train", "--simulated", "1000", "--quick", "--out", "artifact", "--seed", "1")
-    installed.output("simulate", "--requests", "1200", "--examples", "examples.parquet")
     settings = (
         "--set=model.artifact=artifact", "--set=model.registry=registry",
         "--set=trainer.store=store", "--set=trainer.rebuild_examples=1000",
-        "--set=trainer.quick=true", "--set=kafka.partitions=1",
+        "--set=trainer.quick=true", "--set=training.teacher.min_steps=60",
+        "--set=training.distillation.min_steps=60", "--set=kafka.partitions=1",
     )  # fmt: skip
+    installed.output("simulate", "--requests", "1000", "--examples", "sim.parquet")
+    installed.output(
+        *settings, "train", "--examples", "sim.parquet", "--quick", "--out", "artifact"
+    )
     with installed.running("broker", "--port", "0") as broker:
         address = broker.until(r"serves on (\S+);")[1]
         assert "training-examples" in installed.output("--bootstrap", address, *settings, "topics")
-        asyncio.run(_publish(installed.folder / "examples.parquet", address))
+        asyncio.run(_publish(installed.folder / "sim.parquet", address))
         with installed.running("--bootstrap", address, *settings, "trainer") as trainer:
             assert trainer.until(r"rebuild ended after .*: (\w+)")[1] in {"published", "refused"}
     (log,) = installed.folder.glob("store/rebuilds/*/log.txt")
