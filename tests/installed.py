@@ -113,7 +113,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     Dependencies come from the environment that runs the tests, offline; Weir itself does not.
     """
     home = tmp_path_factory.mktemp("installed")
-    _copy_sources(home / "source")
+    copy_sources(home / "source")
     _run(
         sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index",
         "--no-build-isolation", "--wheel-dir", str(home), str(home / "source"),
@@ -133,25 +133,21 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     return made
 
 
-def _copy_sources(to: Path) -> None:
-    """What git tracks or would, or, outside a repository, all but what tools wrote."""
+def copy_sources(to: Path, *more: str) -> None:
+    """Copy what git tracks, or would track, of the sources and of more folders."""
+    wanted = (*SOURCES, *more)
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *SOURCES],
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *wanted],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    names = [name for name in listed.stdout.split("\0") if (ROOT / name).is_file() and name]
-    if not names:
-        shutil.copytree(ROOT, to, ignore=lambda folder, found: _unwanted(Path(folder), found))
-        return
+    names = [name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+    if not names:  # not a repository: all but what tools wrote
+        found = (path for name in wanted for path in (ROOT / name, *(ROOT / name).rglob("*")))
+        kept = (path for path in found if path.is_file() and path.suffix not in {".pyc", ".so"})
+        names = [path.relative_to(ROOT).as_posix() for path in kept]
     for name in names:
         (to / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, to / name)
-
-
-def _unwanted(folder: Path, names: list[str]) -> list[str]:
-    if folder == ROOT:
-        return [name for name in names if name not in SOURCES]
-    return [name for name in names if name == "__pycache__" or name.endswith(".so")]
 
 
 def _run(*command: str) -> None:
