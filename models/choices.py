@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic import AfterValidator
 
+from models.suggestions import did_you_mean
+
 
 def chosen_from(registry: Mapping[str, str], *others: str) -> AfterValidator:
     """A pydantic validator for a name of the registry.
@@ -21,8 +23,7 @@ def chosen_from(registry: Mapping[str, str], *others: str) -> AfterValidator:
 
     def check(name: str) -> str:
         if name not in registry and name not in others:
-            names = ", ".join(map(repr, (*registry, *others)))
-            raise ValueError(f"{name!r} is unknown; use one of {names}")
+            raise ValueError(f"{name!r} is unknown; {did_you_mean(name, (*registry, *others))}")
         return name
 
     return AfterValidator(check)
@@ -35,5 +36,5 @@ def load_choice(registry: Mapping[str, str], name: str) -> Any:
         ValueError: If the registry has no such name.
     """
     if name not in registry:
-        raise ValueError(f"{name!r} is unknown; use one of {', '.join(registry)}")
+        raise ValueError(f"{name!r} is unknown; {did_you_mean(name, registry)}")
     return resolve_name(registry[name])

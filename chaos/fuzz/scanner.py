@@ -48,7 +48,7 @@ from models.features.lenient_json import loads  # noqa: E402
 from tests.models.features.arbitrary import EVERY_KIND  # noqa: E402
 
 ROOT: Final = Path(__file__).parents[2]
-SOURCE: Final = ROOT / "models" / "features" / "_scan.c"
+SOURCE: Final = ROOT / "models" / "features" / "native" / "_scan.c"
 BATCH: Final = 64
 COMPARED: Final = 8
 """One of so many batches is compared with Python."""

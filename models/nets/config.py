@@ -57,4 +57,4 @@ class StudentConfig:
 
 
 Target = Literal["mean", "log_variance", "rank", "quantile"]
-"""What the student's uncertainty head learns; see :mod:`models.nets.scale`."""
+"""Target of the student's uncertainty head; see :mod:`models.nets.scale`."""

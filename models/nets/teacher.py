@@ -19,14 +19,14 @@ MakeBackbone = Callable[[FeatureLayout, int, TeacherConfig], nn.Module]
 
 
 class OutputNet(nn.Module):
-    """What can be trained on labels: feature ids in, O outputs per task out."""
+    """A net that can be trained on labels: feature ids in, O outputs per task out."""
 
     def outputs(self, ids_NC: Tensor) -> Tensor:
         """All outputs, (N, T, O)."""
         raise NotImplementedError
 
     def start_at(self, outputs_TO: Tensor) -> None:
-        """Let every first output be about this, so that rare tasks need not find their rate."""
+        """Initialise the outputs near these values, so that rare tasks start at their base rate."""
         raise NotImplementedError
 
     def forward(self, ids_NC: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class TeacherNet(OutputNet):
         self.drop_tower = drop(config.tower)
 
     def hidden(self, ids_NC: Tensor) -> Tensor:
-        """What the last layer reads, (T, N, W)."""
+        """The input of the last layer, (T, N, W)."""
         experts_TNH = self.drop_experts(self.backbone(self.embedding(ids_NC)))
         hidden_TNW: Tensor = self.drop_tower(self.tower_in(experts_TNH).relu())
         return hidden_TNW

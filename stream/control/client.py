@@ -6,12 +6,12 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
+from models.nested import overlay
 from models.settings import EVERYTHING, Settings
 from stream.kafka.client import client_options
 from stream.kafka.reader import read_topic
 from stream.messages import read_change, read_scenario, write_change
 from stream.policy import Policy, PolicyError
-from stream.policy.settings_in_force import overlay
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class Candidate:
         was wrong, unless it failed while it served.
         """
         new, self.fault = fault != self.fault, fault
-        forever = fault == ArtifactFault.FAILED or (self.place and not fault.may_pass)
+        forever = fault == ArtifactFault.FAILED or (self.place and not fault.is_transient)
         self.due_s = math.inf if forever else now_s + self._pause_s
         self._pause_s = min(2 * self._pause_s, RETRY_S[1])
         return new

@@ -27,7 +27,8 @@ from models.artifact import (
 )
 from models.artifact.registry import Registry
 from models.artifact.scorer import ScoringError
-from models.artifact.trial import Ids, hold_trial
+from models.artifact.trial import hold_trial
+from models.features.feature import Ids
 from models.process.threads import in_daemon_thread
 from models.settings import Settings
 from models.tasks import TaskSet

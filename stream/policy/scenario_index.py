@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.features.feature import Feature, Place
+from models.features.kinds.categorical import CategoricalFeature
 from models.features.path import Path, PathError
 from models.features.values import RowMemo
 from stream.policy.errors import PolicyError
@@ -38,8 +39,8 @@ def scenario_feature(path: str, column: int) -> Feature:
         raise PolicyError(f"policy.scenario_path: {error}") from error
     if parsed.stars:
         raise PolicyError(f"policy.scenario_path: {path!r} reaches many values; use [0], not [*]")
-    return Feature(
-        _NAME, "categorical", size=_ROWS, column=column, offset=0, places=(Place(parsed),)
+    return CategoricalFeature(
+        name=_NAME, size=_ROWS, column=column, offset=0, places=(Place(parsed),)
     )
 
 

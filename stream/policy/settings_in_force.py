@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 from pydantic import ValidationError
 
 from models.bounds import MAX_SCENARIO_NAME, MAX_SCENARIOS
+from models.nested import overlay
 from models.settings import EVERYTHING, PolicySettings, ScenarioSettings
 from models.tasks import TaskSet
 from stream.policy.errors import PolicyError
@@ -27,16 +28,6 @@ PLAIN: Final = frozenset({"rate", "direct_share", "explore", "slack"})
 """Settings that are right or wrong by themselves, whatever the others are."""
 _SHOWN: Final = 80
 """Characters of a wrong value that an error repeats."""
-
-
-def overlay(below: Change, above: Change) -> dict[str, Any]:
-    """``above`` laid over ``below``: tables are merged key by key, all else is replaced."""
-    merged = dict(below)
-    for key, value in above.items():
-        under = merged.get(key)
-        both = isinstance(under, Mapping) and isinstance(value, Mapping)
-        merged[key] = overlay(under, value) if both else value  # type: ignore[arg-type]
-    return merged
 
 
 class Steering:

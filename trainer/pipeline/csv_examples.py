@@ -13,7 +13,6 @@ whole.
 """
 
 import csv
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -24,6 +23,7 @@ import polars as pl
 
 from models.data.examples import ExampleError, Examples, example_schema
 from models.features import FeatureSpec
+from models.suggestions import did_you_mean
 from models.tasks import TaskSet
 from trainer.pipeline.csv_checks import (
     FIRST_LINE,
@@ -161,8 +161,7 @@ def _check_columns(path: Path, columns: list[str], spec: FeatureSpec, tasks: Tas
         wanted |= dict.fromkeys(truths, "the truth of each task, which one has")
     for name, needed_by in wanted.items():
         if name not in columns:
-            near = difflib.get_close_matches(name, columns, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(columns)}"
+            hint = did_you_mean(name, columns, f"it has {', '.join(columns)}")
             if needed_by.startswith("task"):
                 hint += "; the settings' [[tasks]] name what is learned (see docs/tables.md)"
             raise ExampleError(f"{path}: the column {name!r} is missing ({needed_by}); {hint}")

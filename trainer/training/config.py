@@ -1,6 +1,5 @@
 """How much is trained, and how: one frozen tree, stored in the manifest of what it made."""
 
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
@@ -11,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from models.choices import chosen_from
 from models.nets.config import StudentConfig, Target, TeacherConfig
 from models.settings import SettingsError
+from models.suggestions import did_you_mean
 
 Choice = Literal["auto", "cpu", "cuda"]
 """Where it is trained."""
@@ -187,9 +187,7 @@ def _merged(start: Any, tree: Mapping[str, Any], path: str) -> dict[str, Any]:
     }
     for name, value in tree.items():
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-            raise SettingsError(f"{path}.{name}: unknown key; {hint}")
+            raise SettingsError(f"{path}.{name}: unknown key; {did_you_mean(name, known)}")
         nested = is_dataclass(known[name]) and isinstance(value, Mapping)
         merged[name] = _merged(known[name], value, f"{path}.{name}") if nested else value
     return merged

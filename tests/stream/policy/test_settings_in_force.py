@@ -5,7 +5,7 @@ import pytest
 from models.settings import PolicySettings
 from models.tasks import DEFAULT_TASKS
 from stream.policy import PolicyError
-from stream.policy.settings_in_force import Steering, overlay
+from stream.policy.settings_in_force import Steering
 
 FILE = PolicySettings(
     rate=0.6, scenario_path="site.id", scenarios={"filed": {"rate": 0.8, "weights": {"deal": 9.0}}}
@@ -88,10 +88,3 @@ def test_scenarios_that_value_alike_share_a_valuation() -> None:
     assert of["a"] is of["*"]
     assert of["b"] is not of["*"]
     assert of["filed"] is not of["*"]
-
-
-def test_overlay_merges_tables_and_replaces_the_rest() -> None:
-    """Tables go key by key; None and lists replace."""
-    below = {"a": {"x": 1, "y": 2}, "b": {"z": 1}, "c": 1}
-    assert overlay(below, {"a": {"y": 3}, "b": None}) == {"a": {"x": 1, "y": 3}, "b": None, "c": 1}
-    assert below["b"] == {"z": 1}

@@ -20,7 +20,7 @@ from tests.models.features.arbitrary import SPECS
 
 MAX = 1 << 20
 EVENTS = (
-    Path(os.environ.get("WEIR_SHARED", Path(__file__).resolve().parents[3].parent / "shared"))
+    Path(os.environ.get("WEIR_SHARED", Path(__file__).resolve().parents[4].parent / "shared"))
     / "faults/events"
 )
 SPEC = SPECS["openrtb"]
