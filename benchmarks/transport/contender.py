@@ -50,10 +50,10 @@ EXACTLY_ONCE: Final = "weir_exactly_once"
 CONTENDERS: Final = {
     contender.name: contender
     for contender in (
-        Contender(WEIR, "stream.cli.main", ("worker",)),
+        Contender(WEIR, "stream.cli", ("worker",)),
         Contender(
             EXACTLY_ONCE,
-            "stream.cli.main",
+            "stream.cli",
             ("worker",),
             {"worker.guarantee": "exactly-once"},
         ),

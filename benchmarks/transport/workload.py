@@ -3,16 +3,17 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from benchmarks.transport.contender import ContenderError, Running
 from models.settings import Settings
-from stream.kafka.client import client_options, patiently
+from stream.kafka.admin import Admin
+from stream.kafka.client import client_options
 from stream.kafka.topics import ensure_topics
 from trainer.simulation.simulator import BLOCK, Simulator
 from trainer.traffic.examples import batches
@@ -92,12 +93,12 @@ class Outputs:
         """Create the topics, connect."""
         kafka, source = self.settings.kafka, self.settings.topics.requests
         await ensure_topics(kafka, self.settings.topics)
-        self._admin = AIOKafkaAdminClient(**client_options(kafka))
-        await self._admin.start()
-        self._consumer = AIOKafkaConsumer(**client_options(kafka))
-        await self._consumer.start()
-        (found,) = await self._admin.describe_topics([source])
-        numbers = [partition["partition"] for partition in found["partitions"]]
+        self._clients = AsyncExitStack()
+        self._admin = await self._clients.enter_async_context(Admin(client_options(kafka)))
+        self._consumer = await self._clients.enter_async_context(
+            AIOKafkaConsumer(**client_options(kafka))
+        )
+        numbers = [each["partition"] for each in (await self._admin.partitions())[source]]
         self._input_partitions = [TopicPartition(source, n) for n in numbers]
         self._output_partitions = [TopicPartition(t, n) for t in self._outputs for n in numbers]
         return self
@@ -109,16 +110,15 @@ class Outputs:
         traceback: TracebackType | None,
     ) -> None:
         """Delete the topics, so that the disk does not fill."""
-        await self._consumer.stop()
-        await self._admin.delete_topics(self._own)
-        await self._admin.close()
+        async with self._clients:
+            await self._admin.client.delete_topics(self._own)
 
     async def configure(self, settings: Mapping[str, str]) -> None:
         """Set topic settings of all topics that are this run's own."""
         resources = [
             ConfigResource(ConfigResourceType.TOPIC, topic, dict(settings)) for topic in self._own
         ]
-        await self._admin.alter_configs(resources)
+        await self._admin.client.alter_configs(resources)
 
     async def done(self) -> int:
         """Requests that came through, as the broker tells it.
@@ -138,16 +138,9 @@ class Outputs:
 
     async def committed(self) -> dict[int, int]:
         """The group's committed offset of each input partition, where it has one."""
-
-        async def offsets(admin: AIOKafkaAdminClient) -> dict[TopicPartition, Any]:
-            group, partitions = self.settings.kafka.group, self._input_partitions
-            told: dict[TopicPartition, Any] = await admin.list_consumer_group_offsets(
-                group, partitions=partitions
-            )
-            return told
-
-        found = await patiently(offsets, self._admin)  # a broker's first group waits for its topic
-        return {tp.partition: at.offset for tp, at in found.items() if at.offset >= 0}
+        group = self.settings.kafka.group
+        found = await self._admin.committed_offsets(group, self._input_partitions)
+        return {tp.partition: offset for tp, offset in found.items()}
 
 
 async def until(reached: Callable[[], Awaitable[bool]], running: Running) -> None:

@@ -44,7 +44,8 @@ from models.artifact import load_artifact
 from models.artifact.registry import Registry
 from models.settings import Settings, TopicSettings
 from stream.brokers.children import ChildProcess, free_port
-from stream.kafka.client import ask, bounded_consumer, client_options, topic_partitions
+from stream.kafka.admin import admin_request
+from stream.kafka.client import bounded_consumer, client_options, topic_partitions
 from stream.kafka.reader import read_topic
 from stream.kafka.topics import ensure_topics
 from stream.messages import ModelAnnouncement, Outcome, RecordError, TrainingExample
@@ -191,7 +192,7 @@ class Attack:
         async def question(admin: AIOKafkaAdminClient) -> None:
             await admin.create_topics(wanted)
 
-        await ask(client_options(kafka), question)
+        await admin_request(client_options(kafka), question)
 
     def _publish_artifact(self) -> ModelAnnouncement:
         registry = Registry(self._settings.model.registry)
@@ -321,7 +322,7 @@ class Attack:
             )
             return offsets
 
-        committed = await ask(client_options(kafka), question)
+        committed = await admin_request(client_options(kafka), question)
         async with bounded_consumer(kafka) as consumer:
             consumer.assign(partitions)
             ends = await exact_ends(consumer, partitions)

@@ -1,1 +1,1 @@
-"""Brokers on this machine: the embedded one, and Apache Kafka from Maven's jars."""
+"""Brokers on this machine (the embedded one, and Apache Kafka), and the children of the demo."""

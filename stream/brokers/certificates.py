@@ -1,4 +1,4 @@
-"""A throwaway certificate authority for a local Kafka cluster, by way of OpenSSL's program."""
+"""A certificate authority for a local Kafka cluster, made anew for each with OpenSSL."""
 
 import shutil
 import subprocess
@@ -12,14 +12,18 @@ _OPENSSL_S: Final = 60.0
 
 
 class Authority:
-    """Signs certificates for the loopback; all files lie in ``folder``, which only its owner reads.
+    """A certificate authority that signs certificates for the loopback address.
+
+    Args:
+        folder: Folder for all keys and certificates; only its owner should be able to read it.
+        name: File name of its own key and certificate, without the suffix.
 
     Attributes:
         certificate: Its own certificate, a PEM file.
     """
 
     def __init__(self, folder: Path, name: str = "ca") -> None:
-        """Make a key and a certificate.
+        """Create its key and certificate.
 
         Raises:
             BrokerError: If OpenSSL is missing or fails.
@@ -34,12 +38,12 @@ class Authority:
         )  # fmt: skip
 
     def sign(self, name: str, *, days: int = 30, password: str = "") -> tuple[Path, Path]:
-        """A certificate with the common name ``name``, and its key (PEM files).
+        """Create a key and a signed certificate; returns certificate and key (PEM files).
 
         Args:
-            name: Also of the files.
-            days: How long it is valid; -1: it expired yesterday.
-            password: Of the key; none where it is empty.
+            name: Common name, and file name without the suffix.
+            days: Days of validity; -1 for a certificate that expired yesterday.
+            password: Password of the key; empty for a key without one.
 
         Raises:
             BrokerError: If OpenSSL is missing or fails.
@@ -60,23 +64,23 @@ class Authority:
             open_key = key.rename(key.with_suffix(".open"))
             _openssl(
                 "pkcs8", "-topk8", "-in", str(open_key), "-out", str(key), "-passout", "stdin",
-                entered=password,
+                stdin=password,
             )  # fmt: skip
             open_key.unlink()
         return certificate, key
 
 
-def _openssl(*arguments: str, entered: str = "") -> None:
+def _openssl(*arguments: str, stdin: str = "") -> None:
     program = shutil.which("openssl")
     if program is None:
         raise BrokerError("openssl is not installed; TLS on a local cluster needs it")
     done = subprocess.run(  # noqa: S603 - our own command, no shell
         [program, *arguments],
-        input=entered.encode(),
+        input=stdin.encode(),
         capture_output=True,
         timeout=_OPENSSL_S,
         check=False,
     )
     if done.returncode:
-        told = (done.stdout + done.stderr).decode(errors="replace").strip()
-        raise BrokerError(f"openssl {arguments[0]} ended with status {done.returncode}: {told}")
+        output = (done.stdout + done.stderr).decode(errors="replace").strip()
+        raise BrokerError(f"openssl {arguments[0]} ended with status {done.returncode}: {output}")

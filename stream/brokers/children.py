@@ -1,7 +1,8 @@
-"""Child processes of the demo and of tests: logged, stopped in order, never left behind.
+"""Runs `weir` subcommands as child processes of the demo, of chaos runs and of tests.
 
-A child that `weir` starts gets its parent's id in the environment and ends itself when that
-parent is gone, so that even a ``kill -9`` of the parent leaves nothing running.
+A child gets its parent's process id in the environment and ends when the parent is gone, so that
+even a ``kill -9`` of the parent leaves no process behind. It runs this installation of Weir
+whatever packages the working directory holds.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 PARENT_VARIABLE: Final = "WEIR_PARENT_PID"
 _PR_SET_PDEATHSIG: Final = 1
-#: Seconds that a child has to end by itself after SIGTERM; a worker drains within 5.
+#: Limit for the end of a child after SIGTERM; a worker drains within 5 s.
 STOP_S: Final = 10.0
 
 
@@ -35,13 +36,16 @@ class ChildError(UserError, RuntimeError):
 
 
 class ChildProcess:
-    """A `weir` subcommand in a process of its own, in its own session so Ctrl-C spares it.
+    """A `weir` subcommand in a child process; an async context manager.
+
+    It has a session of its own, so that Ctrl-C reaches only the parent, which stops it in order.
 
     Args:
-        name: For messages and the log file.
-        arguments: After `weir`.
-        log: File that takes its output.
-        environment: Added to this process's own.
+        name: Name of the child in messages.
+        arguments: Arguments of `weir`.
+        log: File for its output; its folder is created.
+        environment: Environment variables added to those of this process, of which those that
+            begin with ``WEIR_`` are not inherited.
     """
 
     def __init__(
@@ -49,7 +53,7 @@ class ChildProcess:
     ) -> None:
         self.name = name
         self.log = log
-        self._command = module_command("stream.cli.main", *arguments)
+        self._command = module_command("stream.cli", *arguments)
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("WEIR_")}
         self._environment = {**inherited, **environment, PARENT_VARIABLE: str(os.getpid())}
 
@@ -90,7 +94,7 @@ class ChildProcess:
         """Raise if it ended with a failure.
 
         Raises:
-            ChildError: With the end of its log.
+            ChildError: Naming its status and its log, of which it quotes the last lines.
         """
         if self.returncode:
             tail = b"\n".join(self.log.read_bytes().splitlines()[-15:]).decode(errors="replace")
@@ -99,15 +103,15 @@ class ChildProcess:
             )
 
     async def wait(self) -> int:
-        """Wait for its end; returns the exit status."""
+        """Wait until it ends; returns its exit status."""
         return await self._process.wait()
 
     def kill(self) -> None:
-        """Kill it at once (SIGKILL)."""
+        """Kill it (SIGKILL)."""
         self._process.kill()
 
     async def stop(self) -> None:
-        """SIGTERM, and SIGKILL if it has not ended in :data:`STOP_S` seconds."""
+        """Stop it with SIGTERM, and with SIGKILL if it does not end within :data:`STOP_S`."""
         if self.returncode is not None:
             return
         self._process.terminate()
@@ -122,7 +126,7 @@ class ChildProcess:
 
 
 def end_with_parent() -> None:
-    """In a child that a :class:`ChildProcess` started: end when the parent does."""
+    """End this process with its parent, if a :class:`ChildProcess` started it."""
     parent = os.environ.get(PARENT_VARIABLE)
     if parent is None:
         return

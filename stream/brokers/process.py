@@ -1,7 +1,4 @@
-"""A broker as a child process: logged, waited for, stopped in order, never left behind.
-
-What the embedded broker and the nodes of a Kafka cluster have in common.
-"""
+"""Runs a broker as a child process; the embedded broker and the nodes of a Kafka cluster use it."""
 
 import ctypes
 import os
@@ -21,24 +18,24 @@ HOST: Final = "127.0.0.1"
 _PR_SET_PDEATHSIG: Final = 1
 _POLL_S: Final = 0.02
 
-#: The kernel ends a child with the *thread* that forked it. This one lives as long as the process.
+#: PR_SET_PDEATHSIG ends a child with the *thread* that forked it; this one is never stopped.
 _SPAWNER: Final = ThreadPoolExecutor(1, thread_name_prefix="broker-spawner")
 
 
 class BrokerError(UserError, RuntimeError):
-    """A broker could not be started or stopped; the message names its log file, or what to do."""
+    """A broker could not be started or stopped; the message names its log file, or the fix."""
 
 
 class BrokerProcess:
-    """One process, from start to end; it can be started again.
+    """A broker process, which can be stopped and started again.
 
-    It ends with the process that started it, however that ends (on Linux; elsewhere only
-    :meth:`stop` and :meth:`kill` end it).
+    On Linux it ends with the process that started it, also if that is killed; elsewhere only
+    :meth:`stop` and :meth:`kill` end it.
 
     Args:
-        name: For messages.
+        name: Name of the process in messages.
         command: Program and arguments.
-        log: File that receives what it prints; folders are made.
+        log: File for its output; its folder is created.
     """
 
     def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
@@ -53,15 +50,15 @@ class BrokerProcess:
         """Process id while it runs."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
-    def start(self, serves: Callable[[], bool], timeout_s: float) -> None:
-        """Start it and wait until ``serves()``; if it does not, it is killed.
+    def start(self, is_up: Callable[[], bool], timeout_s: float) -> None:
+        """Start it and wait until ``is_up()`` is true; if that takes too long, it is killed.
 
         Raises:
-            BrokerError: If it runs already, ends at once, or does not serve in time.
+            BrokerError: If it runs already, ends at once, or is not up in time.
         """
         self.spawn()
         try:
-            self.wait_until(serves, timeout_s)
+            self.wait_until(is_up, timeout_s)
         except BaseException:
             self.kill()
             raise
@@ -78,44 +75,44 @@ class BrokerProcess:
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
         self._process = _SPAWNER.submit(_popen, self._command, self.log).result()
 
-    def wait_until(self, serves: Callable[[], bool], timeout_s: float) -> None:
-        """Wait until ``serves()``.
+    def wait_until(self, is_up: Callable[[], bool], timeout_s: float) -> None:
+        """Wait until ``is_up()`` is true.
 
         Raises:
-            BrokerError: If it has ended, or does not serve in time.
+            BrokerError: If it has ended, or is not up in time.
         """
         deadline = time.monotonic() + timeout_s
         while self.pid is not None:
-            if serves():
+            if is_up():
                 return
             if time.monotonic() > deadline:
-                raise BrokerError(
-                    f"{self.name} did not serve within {timeout_s:g} s; see {self.log}"
-                )
+                raise BrokerError(f"{self.name} was not up within {timeout_s:g} s; see {self.log}")
             time.sleep(_POLL_S)
         status = self._process.returncode if self._process else None
-        raise BrokerError(f"{self.name} ended with status {status} at start; see {self.log}")
+        raise BrokerError(
+            f"{self.name} ended with status {status} while it started; see {self.log}"
+        )
 
     def printed(self, text: bytes) -> bool:
-        """Whether its log has this text since its last start."""
+        """Whether it has logged this text since it was started."""
         with self.log.open("rb") as log:
             log.seek(self._log_start)
             return text in log.read()
 
     def terminate(self) -> None:
-        """Ask it to end (SIGTERM), without waiting; harmless where it has ended."""
+        """Send SIGTERM without waiting; does nothing if it has ended."""
         if self._process is not None:
             self._process.terminate()
 
     def stop(self, timeout_s: float) -> bool:
-        """SIGTERM, then SIGKILL after the deadline; whether it ended by itself. Harmless twice."""
+        """Stop it with SIGTERM, and with SIGKILL after the limit; returns whether SIGTERM did."""
         self.terminate()
         clean = self.wait(timeout_s)
         self.kill()
         return clean
 
     def wait(self, timeout_s: float) -> bool:
-        """Whether it has ended within this time."""
+        """Wait until it ends; returns whether it did within the limit."""
         if self._process is None:
             return True
         try:
@@ -125,7 +122,7 @@ class BrokerProcess:
         return True
 
     def kill(self) -> None:
-        """SIGKILL, and wait for its end; harmless where it has ended."""
+        """Kill it (SIGKILL) and wait until it has ended; does nothing if it has ended."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -139,10 +136,10 @@ def accepts(port: int) -> bool:
 
 
 def refuse_taken(port: int) -> None:
-    """Raise where a port is in use.
+    """Raise an error if a port is in use.
 
     Raises:
-        BrokerError: Naming the port.
+        BrokerError: If it is; names the port.
     """
     if accepts(port):
         raise BrokerError(f"port {port} is taken; choose another, or 0 for a free one")

@@ -1,11 +1,12 @@
-"""How the listener of a local Kafka cluster is secured: a throwaway authority, users, passwords.
+"""Secures the client listener of a local Kafka cluster: certificates, users, passwords, ACLs.
 
-Everything is made anew at each start and lies in the cluster's folder, which only its owner reads.
+All of it is created anew at each start, in the cluster's folder, which only its owner can read.
 """
 
 import base64
 import json
 import secrets
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 
 
 class Security(StrEnum):
-    """Variants of the listener for clients; nodes among themselves speak plain text."""
+    """Security of the client listener; the nodes' own listener is plain text."""
 
     PLAINTEXT = "plaintext"
     SASL = "sasl"
@@ -32,7 +33,7 @@ class Security(StrEnum):
 
     @property
     def protocol(self) -> Protocol:
-        """Kafka's name for it."""
+        """Kafka's name of the security protocol."""
         names: dict[Security, Protocol] = {
             Security.PLAINTEXT: "PLAINTEXT",
             Security.SASL: "SASL_PLAINTEXT",
@@ -54,7 +55,7 @@ class Security(StrEnum):
 
 
 class Mechanism(StrEnum):
-    """How clients log in where the listener asks for it."""
+    """SASL mechanism, where the listener requires a login."""
 
     PLAIN = "PLAIN"
     SCRAM_SHA_256 = "SCRAM-SHA-256"
@@ -64,14 +65,13 @@ class Mechanism(StrEnum):
 
 @dataclass(frozen=True)
 class Secured:
-    """What was made for one start of a cluster.
+    """The security of one start of a cluster.
 
     Attributes:
-        clients: What a client needs besides the addresses, by user; ``weir`` is one of them and
-            may do everything.
-        server: Settings of every node.
-        format_arguments: For Kafka's storage tool, which writes users into the metadata.
-        authority: What signed the certificates, where there are any.
+        clients: Client settings besides the addresses, by user; ``weir`` is the superuser.
+        server: Configuration of every node.
+        format_arguments: Arguments of Kafka's storage tool, which creates the users.
+        authority: The certificate authority; None without TLS.
     """
 
     clients: Mapping[str, KafkaSettings]
@@ -88,15 +88,15 @@ def secure(
     users: Sequence[str] = (),
     acls: bool = False,
 ) -> Secured:
-    """Make users, passwords and certificates for ``security``; files go into ``folder``.
+    """Create users, passwords and certificates.
 
     Args:
-        security: Of the listener.
-        folder: Only its owner should be able to read it.
-        mechanism: How clients log in, if they do. Tokens of OAUTHBEARER are unsigned: whoever
-            reaches the port is who he says he is.
-        users: Besides ``weir``.
-        acls: Whether what is not granted is forbidden, to all but ``weir``.
+        security: Security of the client listener.
+        folder: Folder for the files; only its owner should be able to read it.
+        mechanism: SASL mechanism, if there is a login. The tokens of OAUTHBEARER are not signed:
+            the nodes believe any client that reaches the port.
+        users: Users besides ``weir``.
+        acls: Whether users other than ``weir`` need ACLs.
 
     Raises:
         BrokerError: If OpenSSL is needed and missing, or fails.
@@ -129,7 +129,7 @@ def secure(
     if acls:
         server |= {
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-            # the nodes among themselves are ANONYMOUS, and so is who uses their listener
+            # clients of the nodes' own listener are ANONYMOUS
             "super.users": f"User:ANONYMOUS;User:{USER}",
         }
     return Secured(
@@ -141,7 +141,7 @@ def secure(
 
 
 def unsigned_token(subject: str, issued_s: int, expires_s: int) -> str:
-    """A token for OAUTHBEARER as a cluster without an identity server takes it (RFC 7515, none)."""
+    """An unsigned token for OAUTHBEARER, which Kafka's default validator accepts (RFC 7515)."""
     parts = ({"alg": "none"}, {"sub": subject, "iat": issued_s, "exp": expires_s})
     coded = (base64.urlsafe_b64encode(json.dumps(part).encode()) for part in parts)
     return ".".join([*(part.decode().rstrip("=") for part in coded), ""])
@@ -155,7 +155,7 @@ def _credentials(mechanism: Mechanism, user: str, password: str) -> dict[str, st
         )
         return {
             "sasl_mechanism": mechanism.value,
-            "oauth_token_command": f'{sys.executable} -I -c "{program}"',
+            "oauth_token_command": shlex.join([sys.executable, "-P", "-c", program]),
         }
     return {
         "sasl_mechanism": mechanism.value,
@@ -165,7 +165,7 @@ def _credentials(mechanism: Mechanism, user: str, password: str) -> dict[str, st
 
 
 def _login(mechanism: Mechanism, passwords: Mapping[str, str]) -> dict[str, str]:
-    """Settings of the nodes' side of a mechanism."""
+    """Configuration of a mechanism on the nodes."""
     package = "org.apache.kafka.common.security"
     modules = {
         Mechanism.PLAIN: f"{package}.plain.PlainLoginModule required "
@@ -192,7 +192,7 @@ def _scram(mechanism: Mechanism, passwords: Mapping[str, str]) -> tuple[str, ...
 
 
 def _key_store(authority: Authority, folder: Path) -> dict[str, str]:
-    """The nodes' own certificate, in the one file that Kafka wants."""
+    """Configuration of the nodes' certificate, which Kafka reads with its key from one file."""
     certificate, key = authority.sign("localhost")
     store = folder / "server.pem"
     store.write_text(key.read_text() + certificate.read_text())

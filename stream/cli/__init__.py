@@ -1,1 +1,1 @@
-"""The `weir` command: one module for each group of subcommands."""
+"""The `weir` command: one module for each subcommand, or group of subcommands."""

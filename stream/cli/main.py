@@ -1,8 +1,8 @@
-"""The `weir` command: global options here, subcommands from the ``weir.commands`` entry points.
+"""The `weir` command: its global options, and the errors that end it.
 
-Each entry point is a function ``register(app)``; that is how trainer's commands appear beside
-stream's without stream importing trainer. Heavy imports belong inside the commands: `weir --help`
-and a worker's start pay for them otherwise.
+The subcommands come from the entry points ``weir.commands``, which are functions ``register(app)``:
+so the commands of `trainer` appear without an import of it in `stream`. Modules that are slow to
+import are imported inside the commands, or `weir --help` and every worker would start slower.
 """
 
 import logging
@@ -22,17 +22,17 @@ from stream.brokers.children import end_with_parent
 
 logger = logging.getLogger(__name__)
 
-#: What only the extra `train` installs.
+#: Modules that only the extra `train` installs.
 TRAINING_MODULES: Final = frozenset({"torch", "sklearn", "onnx"})
-#: Of a command that Ctrl-C ended, as shells have it.
+#: Exit status of a command that Ctrl-C ended, as in shells.
 INTERRUPTED: Final = 130
 
 
 class Commands(TyperGroup):
-    """The commands; what Kafka's client raises in one of them is told in terms of its settings."""
+    """The subcommands; explains errors of Kafka's client in terms of the settings."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
+        """Run the subcommand."""
         try:
             return super().invoke(ctx)
         except (KeyboardInterrupt, typer.Abort):
@@ -49,14 +49,14 @@ class Commands(TyperGroup):
 
 
 def build_app() -> typer.Typer:
-    """The command line with every installed subcommand."""
+    """The command line with all installed subcommands."""
     app = typer.Typer(
         name="weir",
         cls=Commands,
         help="A traffic filter for real-time ad auctions on Kafka.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        rich_markup_mode=None,  # it takes "[training]" for markup, and leaves it out
+        rich_markup_mode=None,  # which would take "[training]" for markup and drop it
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_global_options)
@@ -65,8 +65,8 @@ def build_app() -> typer.Typer:
     return app
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(asked: bool) -> None:
+    if asked:
         typer.echo(f"weir {version('weir')}")
         raise typer.Exit
 
@@ -75,33 +75,48 @@ def _global_options(
     ctx: typer.Context,
     config: Annotated[
         Path | None,
-        typer.Option(help="Settings file; without it, weir.toml if there is one.", metavar="FILE"),
+        typer.Option(
+            help="Settings file (TOML). Default: weir.toml in the working directory, if it exists.",
+            metavar="FILE",
+        ),
     ] = None,
     bootstrap: Annotated[
         str | None,
-        typer.Option(help="Kafka brokers, several separated by commas.", metavar="HOST:PORT"),
+        typer.Option(
+            help="Addresses of Kafka brokers, separated by commas. Overrides kafka.bootstrap.",
+            metavar="HOST:PORT",
+        ),
     ] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
-            help="Any setting, e.g. policy.rate=0.8; may be repeated.",
+            help="Override any setting, e.g. policy.rate=0.8. May be repeated.",
             metavar="KEY=VALUE",
         ),
     ] = None,
     log_format: Annotated[
-        str | None, typer.Option(help="How to log: text, or json for machines.", metavar="FORMAT")
+        str | None,
+        typer.Option(
+            help="Format of the log on standard error: text or json. Overrides log.format.",
+            metavar="FORMAT",
+        ),
     ] = None,
     *,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Log debug messages, too.")
+    ] = False,
     _version: Annotated[
         bool,
         typer.Option(
-            "--version", help="Print the version and exit.", is_eager=True, callback=_print_version
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Show the version of Weir and exit.",
         ),
     ] = False,
 ) -> None:
-    """Read settings: flags beat WEIR_SECTION__KEY variables, which beat the settings file."""
+    """Load the settings: flags override WEIR_SECTION__KEY variables, which override the file."""
     flags: dict[str, str | None] = {"kafka.bootstrap": bootstrap, "log.format": log_format}
     for text in setting or []:
         key, sign, value = text.partition("=")
@@ -115,19 +130,21 @@ def _global_options(
 
 
 def main() -> None:
-    """Run `weir`; a fault that its message explains ends with status 2 and no traceback."""
+    """Run `weir`; a :class:`UserError` is printed without a traceback and ends with status 2."""
     end_with_parent()
     try:
-        build_app()()
+        build_app()(prog_name="weir")
     except UserError as error:
-        _give_up(str(error))
+        _exit_with(str(error))
     except ModuleNotFoundError as error:
         if error.name not in TRAINING_MODULES:
             raise
-        _give_up(f"{error.name} is not installed; learning needs: pip install 'weir[train]'")
+        _exit_with(
+            f"{error.name} is not installed; training needs it; run: pip install 'weir[train]'"
+        )
 
 
-def _give_up(message: str) -> NoReturn:
+def _exit_with(message: str) -> NoReturn:
     if logs.logs_json():
         logging.getLogger("weir").critical("%s", message)
         sys.exit(2)
@@ -136,7 +153,3 @@ def _give_up(message: str) -> NoReturn:
         "weir: " + "\n".join(lines), style="red", highlight=False, markup=False, soft_wrap=True
     )
     sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,50 +1,45 @@
-"""Subcommands `weir offsets`: where the consumer groups stand, and how to put them elsewhere."""
+"""`weir offsets`: shows and resets the committed offsets of the consumer groups."""
 
 import asyncio
-from enum import StrEnum
 from typing import Annotated
 
-import orjson
 import typer
 
 from models.settings import Settings
+from stream.cli.options import WorkerRole, print_json
 
 offsets = typer.Typer(
-    name="offsets", help="Show or reset the offsets of the consumer groups.", no_args_is_help=True
+    name="offsets",
+    help="Show or reset the committed offsets of the consumer groups.",
+    no_args_is_help=True,
 )
 
-
-class Reader(StrEnum):
-    """Who reads: each role has a group of its own."""
-
-    INTERCEPT = "intercept"
-    FEEDBACK = "feedback"
-
-
-Role = Annotated[Reader, typer.Option(help="The role whose group it is.")]
+Role = Annotated[
+    WorkerRole, typer.Option(help="Use the consumer group of the workers of this role.")
+]
 
 
 @offsets.command("show")
-def offsets_show(ctx: typer.Context, role: Role = Reader.INTERCEPT) -> None:
-    """Show members, committed offsets, and what waits, by partition."""
+def offsets_show(ctx: typer.Context, role: Role = WorkerRole.INTERCEPT) -> None:
+    """Show the members, committed offsets and lag of a group."""
     from stream.kafka.offsets import show  # noqa: PLC0415
 
     found = asyncio.run(show(ctx.obj, _group(ctx.obj, role)))
-    _print(
+    print_json(
         {
             "group": found.name,
             "members": found.members,
-            "lag": sum(place.lag for place in found.places.values()),
+            "lag": sum(offsets.lag for offsets in found.partitions.values()),
             "partitions": [
                 {
                     "topic": tp.topic,
                     "partition": tp.partition,
-                    "committed": place.committed,
-                    "begin": place.begin,
-                    "end": place.end,
-                    "lag": place.lag,
+                    "committed": offsets.committed,
+                    "begin": offsets.begin,
+                    "end": offsets.end,
+                    "lag": offsets.lag,
                 }
-                for tp, place in found.places.items()
+                for tp, offsets in found.partitions.items()
             ],
         }
     )
@@ -56,40 +51,40 @@ def offsets_reset(
     to: Annotated[
         str,
         typer.Option(
-            help="earliest, latest, an offset, or a time (ISO 8601; UTC without an offset)."
+            help="The new position: earliest, latest, an offset, or a time (ISO 8601; UTC unless "
+            "it has a UTC offset)."
         ),
     ],
-    role: Role = Reader.INTERCEPT,
-    partition: Annotated[int | None, typer.Option(min=0, help="Reset this partition only.")] = None,
+    role: Role = WorkerRole.INTERCEPT,
+    partition: Annotated[
+        int | None, typer.Option(min=0, help="Reset only this partition of each topic.")
+    ] = None,
     *,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what it would do, and do nothing.")
+        bool, typer.Option("--dry-run", help="Print what would change, and change nothing.")
     ] = False,
 ) -> None:
-    """Set the offsets of a group that has no members.
+    """Reset the committed offsets of a group that has no members.
 
-    Going back decides requests again; going on leaves requests undecided for good.
+    Requests after an earlier offset are decided again; those before a later one never are.
     """
     from stream.kafka.offsets import reset  # noqa: PLC0415
 
     group = _group(ctx.obj, role)
-    done = asyncio.run(reset(ctx.obj, group, to, partition=partition, dry_run=dry_run))
-    _print(
+    changes = asyncio.run(reset(ctx.obj, group, to, partition=partition, dry_run=dry_run))
+    print_json(
         {
             "group": group,
             "done": not dry_run,
             "partitions": [
                 {"topic": tp.topic, "partition": tp.partition, "from": before, "to": after}
-                for tp, (before, after) in done.items()
+                for tp, (before, after) in changes.items()
             ],
         }
     )
 
 
-def _group(settings: Settings, role: Reader) -> str:
-    group = settings.kafka.group
-    return group if role is Reader.INTERCEPT else f"{group}-feedback"
+def _group(settings: Settings, role: WorkerRole) -> str:
+    from stream.kafka.rights import feedback_group  # noqa: PLC0415
 
-
-def _print(found: object) -> None:
-    typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
+    return settings.kafka.group if role is WorkerRole.INTERCEPT else feedback_group(settings)

@@ -1,4 +1,4 @@
-"""Subcommands `weir rate` and `weir policy`: look at and change what running workers do."""
+"""`weir rate` and `weir policy`: show and change the policy of running workers."""
 
 import asyncio
 from typing import Annotated, Any
@@ -8,43 +8,66 @@ import typer
 
 from models.nested import put
 from models.settings import EVERYTHING, ConsumptionSettings, Settings
+from stream.cli.options import print_json
 
 rate = typer.Typer(
-    name="rate", help="The interception rate of running workers.", no_args_is_help=True
+    name="rate",
+    help="Show or set the interception rate of running workers.",
+    no_args_is_help=True,
 )
-policy = typer.Typer(name="policy", help="The policy of running workers.", no_args_is_help=True)
+policy = typer.Typer(
+    name="policy",
+    help="Show or change the policy settings of running workers.",
+    no_args_is_help=True,
+)
 
-Scenario = Annotated[str, typer.Option(help="Name of the scenario; * is for all requests.")]
+Scenario = Annotated[
+    str, typer.Option(help="Name of the scenario; * stands for the requests of all scenarios.")
+]
 _RATE_KEYS = ("rate", "capacity", "consumption")
 
 
 @rate.command("get")
 def rate_get(ctx: typer.Context, scenario: Scenario = EVERYTHING) -> None:
-    """Show the rate in force, and how it is set."""
+    """Show the rate settings in force."""
     revision, found = _in_force(ctx.obj, scenario)
-    _show({"revision": revision, **{key: found[key] for key in _RATE_KEYS}})
+    print_json({"revision": revision, **{key: found[key] for key in _RATE_KEYS}})
 
 
 @rate.command("set")
 def rate_set(
     ctx: typer.Context,
     fixed: Annotated[
-        float | None, typer.Argument(help="Share to intercept, 0 to 1.", metavar="RATE")
+        float | None,
+        typer.Argument(help="Share of requests to intercept, 0 to 1.", metavar="RATE"),
     ] = None,
     scenario: Scenario = EVERYTHING,
     capacity: Annotated[
-        float | None, typer.Option(help="Pass at most so many requests per second instead.")
+        float | None,
+        typer.Option(
+            help="Instead of a fixed rate, pass at most this many requests per second, in all "
+            "workers together."
+        ),
     ] = None,
-    least: Annotated[float, typer.Option(help="With --consumption, the lowest rate.")] = 0.0,
-    most: Annotated[float, typer.Option(help="With --consumption, the highest rate.")] = 1.0,
+    least: Annotated[
+        float, typer.Option(help="Lowest rate that --consumption may choose, 0 to 1.")
+    ] = 0.0,
+    most: Annotated[
+        float, typer.Option(help="Highest rate that --consumption may choose, 0 to 1.")
+    ] = 1.0,
     *,
     consumption: Annotated[
-        bool, typer.Option("--consumption", help="Let reports on the budget drive it instead.")
+        bool,
+        typer.Option(
+            "--consumption",
+            help="Instead of a fixed rate, pace the consumption of a budget, as reported on the "
+            "consumption topic.",
+        ),
     ] = False,
 ) -> None:
-    """Set the rate: a fixed share, by downstream capacity, or by consumption of a budget."""
+    """Set the rate: fixed, or by capacity or budget."""
     if (fixed is not None) + (capacity is not None) + consumption != 1:
-        raise typer.BadParameter("give one of RATE, --capacity and --consumption")
+        raise typer.BadParameter("give exactly one of RATE, --capacity and --consumption")
     change: dict[str, Any] = {"capacity": capacity, "consumption": None}
     if fixed is not None:
         change["rate"] = fixed
@@ -57,9 +80,9 @@ def rate_set(
 
 @policy.command("get")
 def policy_get(ctx: typer.Context, scenario: Scenario = EVERYTHING) -> None:
-    """Show the whole policy in force."""
+    """Show all policy settings in force."""
     revision, found = _in_force(ctx.obj, scenario)
-    _show({"revision": revision, **found})
+    print_json({"revision": revision, **found})
 
 
 @policy.command("set")
@@ -68,7 +91,8 @@ def policy_set(
     settings: Annotated[
         list[str] | None,
         typer.Argument(
-            help="KEY=VALUE, such as weights.deal=30 explore=0.01.", metavar="KEY=VALUE..."
+            help="Settings of the section [policy], such as weights.deal=30 explore=0.01.",
+            metavar="KEY=VALUE...",
         ),
     ] = None,
     scenario: Scenario = EVERYTHING,
@@ -76,11 +100,12 @@ def policy_set(
     reset: Annotated[
         bool,
         typer.Option(
-            "--reset", help="Drop the live settings of the scenario: weir.toml holds again."
+            "--reset",
+            help="Remove all live settings of the scenario, so that weir.toml applies again.",
         ),
     ] = False,
 ) -> None:
-    """Change settings of the policy while workers run."""
+    """Change policy settings while workers run."""
     if reset == bool(settings):
         raise typer.BadParameter("give either KEY=VALUE or --reset")
     _publish(ctx.obj, scenario, None if reset else _tree(settings or []))
@@ -117,8 +142,4 @@ def _publish(settings: Settings, scenario: str, change: dict[str, Any] | None) -
     from stream.control.client import write_control  # noqa: PLC0415
 
     revision = asyncio.run(write_control(settings, scenario, change))
-    _show({"revision": revision, "scenario": scenario, "settings": change})
-
-
-def _show(found: dict[str, Any]) -> None:
-    typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
+    print_json({"revision": revision, "scenario": scenario, "settings": change})

@@ -1,4 +1,4 @@
-"""Checks of the way in: brokers, and the rights of the client there."""
+"""Checks of the brokers' addresses and versions, and of the client's rights."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -7,58 +7,58 @@ from models.settings import Settings
 from stream.doctor.facts import Facts, ResourceFacts, TopicFacts
 from stream.doctor.finding import Finding, fail, ok, warn
 from stream.kafka.client import principal
-from stream.kafka.rights import Operation, Right, Role, grant, refusal, rights_of
+from stream.kafka.rights import Operation, Right, Role, grant, missing_right, rights_of
 
-#: Highest version of Fetch by the release that brought it.
 _FETCH: Final = 1
+#: Highest version of Fetch, and the first Kafka release that supports it.
 _RELEASES: Final = ((18, "4.1"), (17, "3.9"), (16, "3.7"), (15, "3.5"), (13, "3.1"), (12, "2.7"))
 _INIT_PRODUCER_ID: Final = 22
 
 
 def connection(settings: Settings, facts: Facts) -> Iterator[Finding]:
-    """How the client is connected, as whom, and to what."""
+    """Whether a broker answers, as which user, and which Kafka release it is."""
     kafka, server = settings.kafka, facts.server
     login = f", {kafka.sasl_mechanism}" if kafka.security_protocol.startswith("SASL") else ""
     yield ok(
         "connection",
         f"{server.address} answers in {server.seconds * 1000:.0f} ms "
-        f"({kafka.security_protocol}{login}) to {principal(kafka)}",
+        f"({kafka.security_protocol}{login}) as {principal(kafka)}",
     )
     _, fetch = server.versions.get(_FETCH, (0, 0))
     release = next((name for version, name in _RELEASES if fetch >= version), "")
-    spoken = f"speaks as Kafka {release} or newer" if release else f"speaks Fetch v{fetch} only"
-    yield ok("version", f"{len(server.nodes)} brokers; {server.address} {spoken}")
+    supports = f"is Kafka {release} or newer" if release else f"supports Fetch v{fetch} only"
+    yield ok("version", f"{len(server.nodes)} brokers; {server.address} {supports}")
     if settings.worker.guarantee == "exactly-once" and _INIT_PRODUCER_ID not in server.versions:
         yield fail(
             "version",
-            f"{server.address} knows no transactions, and worker.guarantee is exactly-once",
+            f"{server.address} does not support transactions, but worker.guarantee is exactly-once",
             "use Apache Kafka, or set worker.guarantee to at-least-once",
         )
 
 
 def nodes(_settings: Settings, facts: Facts) -> Iterator[Finding]:
-    """Whether the brokers' own addresses can be reached from here."""
+    """Whether the brokers' advertised addresses can be reached from here."""
     for address, fault in facts.nodes.items():
         if fault:
             yield fail(
                 "nodes",
-                f"a broker wants to be reached at {address}, and cannot be: {fault}",
-                "correct its advertised.listeners, or the network's names and rules",
+                f"a broker advertises {address}, but cannot be reached there: {fault}",
+                "correct its advertised.listeners, or the network's name resolution and firewalls",
             )
         else:
             yield ok("nodes", f"the broker at {address} can be reached")
 
 
 def rights(settings: Settings, facts: Facts, roles: Sequence[Role]) -> Iterator[Finding]:
-    """Whether the client may do what the roles do."""
+    """Whether the client has the rights that the roles need."""
     wanted = dict.fromkeys(right for role in roles for right in rights_of(role, settings))
     missing = 0
-    needed_anyway = {(right.resource, right.name) for right in wanted if not right.without}
+    required = {(right.resource, right.name) for right in wanted if not right.without}
     for right in wanted:
         lacking = _lacking(right, facts)
         hidden = lacking == right.operations and _found(right, facts).hidden
-        if right.without and hidden and (right.resource, right.name) in needed_anyway:
-            continue  # said already
+        if right.without and hidden and (right.resource, right.name) in required:
+            continue  # reported with the required right
         if not lacking:
             continue
         missing += 1
@@ -68,12 +68,11 @@ def rights(settings: Settings, facts: Facts, roles: Sequence[Role]) -> Iterator[
                 "rights", f"{_short(needed)}: {right.without}", grant(settings.kafka, needed)
             )
         else:
-            yield fail("rights", refusal(settings.kafka, needed))
-    told = any(topic.operations is not None for topic in facts.topics.values())
-    if not told:
-        yield ok("rights", "the broker does not tell who may do what")
+            yield fail("rights", missing_right(settings.kafka, needed))
+    if all(topic.operations is None for topic in facts.topics.values()):
+        yield ok("rights", "the broker does not report authorized operations")
     elif not missing:
-        yield ok("rights", f"{principal(settings.kafka)} may do all that it has to")
+        yield ok("rights", f"{principal(settings.kafka)} has all rights that it needs")
 
 
 def _found(right: Right, facts: Facts) -> TopicFacts | ResourceFacts:
@@ -85,14 +84,14 @@ def _found(right: Right, facts: Facts) -> TopicFacts | ResourceFacts:
 
 
 def _lacking(right: Right, facts: Facts) -> tuple[Operation, ...]:
-    """What the client may not do; of a topic that is missing, another check speaks."""
+    """The operations that are not authorized; a topic that is missing is for another check."""
     found = _found(right, facts)
     if found.hidden:
         return right.operations
     if found.operations is None:
         return ()
-    may = found.operations
-    return tuple(operation for operation in right.operations if operation not in may)
+    authorized = found.operations
+    return tuple(operation for operation in right.operations if operation not in authorized)
 
 
 def _short(right: Right) -> str:

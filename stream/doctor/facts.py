@@ -1,8 +1,8 @@
-"""What the brokers and the disk tell: gathered once, for checks that only look at it."""
+"""The state of the cluster that the checks evaluate, gathered once."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from aiokafka import TopicPartition
@@ -17,28 +17,36 @@ from aiokafka.errors import (
 )
 
 from models.settings import Settings
-from stream.doctor.protocol import GROUPS, METADATA, GroupRights, TopicRights, operations
-from stream.kafka.client import bounded_consumer, client_options, patiently
+from stream.doctor.authorized_operations import (
+    DESCRIBE_GROUPS,
+    METADATA,
+    DescribeGroupRequest,
+    TopicMetadataRequest,
+    operations,
+)
+from stream.kafka.admin import Admin
+from stream.kafka.client import bounded_consumer, client_options
 from stream.kafka.connection import ConnectionFaultError, Server, reach, try_server
 from stream.kafka.rights import Operation, Role, rights_of, transactional_ids
 
-#: For the newest request of each partition.
+#: Limit for reading the newest request of every partition.
 NEWEST_S: Final = 10.0
 _GROUP, _TRANSACTION = 0, 1
 
 
 @dataclass(frozen=True)
 class TopicFacts:
-    """One topic.
+    """State of one topic.
 
     Attributes:
         error: Kafka's error code, 0 for none.
-        partitions: How many it has.
-        leaderless: How many of them have no leader.
-        replicas: Of the partition that has the fewest.
-        in_sync: Replicas in sync, of the partition that has the fewest.
-        operations: What the client may do with it; None where the broker does not tell.
-        config: Its settings; None where the broker does not tell.
+        partitions: Number of partitions.
+        leaderless: Number of partitions without a leader.
+        replicas: Replicas of the partition that has the fewest.
+        in_sync: In-sync replicas of the partition that has the fewest.
+        operations: Operations that the client is authorized for; None if the broker does not
+            report them.
+        config: Its configuration; None if the broker does not report it.
     """
 
     error: int = 0
@@ -51,42 +59,41 @@ class TopicFacts:
 
     @property
     def exists(self) -> bool:
-        """Whether it is there, and may be looked at."""
+        """Whether it exists and the client may describe it."""
         return self.error == 0
 
     @property
     def hidden(self) -> bool:
-        """Whether the client may not even look at it."""
+        """Whether the client has no right to describe it."""
         return bool(self.error == TopicAuthorizationFailedError.errno)
 
     @property
     def missing(self) -> bool:
-        """Whether there is none."""
+        """Whether it does not exist."""
         return bool(self.error == UnknownTopicOrPartitionError.errno)
 
 
 @dataclass(frozen=True)
 class ResourceFacts:
-    """A group, or the transactional ids.
+    """The client's rights to a group, or to the transactional ids.
 
     Attributes:
-        hidden: Whether the client may not even look at it.
-        operations: What it may do; None where the broker does not tell.
-        trouble: Another error, empty for none.
+        hidden: Whether the client has no right to describe it.
+        operations: Operations that the client is authorized for; None if the broker does not
+            report them.
     """
 
     hidden: bool = False
     operations: frozenset[Operation] | None = None
-    trouble: str = ""
 
 
 @dataclass(frozen=True)
-class Newest:
-    """The newest request that was found.
+class NewestRequest:
+    """Timestamp of the newest request.
 
     Attributes:
-        timestamp_ms: Of the record.
-        by_broker: Whether the broker stamped it.
+        timestamp_ms: Timestamp of the record.
+        by_broker: Whether the broker set it (LogAppendTime).
     """
 
     timestamp_ms: int
@@ -95,16 +102,16 @@ class Newest:
 
 @dataclass(frozen=True)
 class Facts:
-    """All of it.
+    """State of the cluster, as far as the roles need it.
 
     Attributes:
         server: The bootstrap server that answered.
-        topics: By name.
-        groups: By name.
-        transactions: The right to the transactional ids; None where no role needs it.
-        nodes: What is wrong with the brokers' own addresses, empty where nothing is; by address.
-        newest: The newest request; None where there is none, or it cannot be read.
-        now_ms: The clock of this machine when that was read.
+        topics: State of each topic, by name.
+        groups: Rights to each group, by name.
+        transactions: Rights to the transactional ids; None if no role needs them.
+        nodes: Fault of each advertised broker address, empty if it can be reached; by address.
+        newest: The newest request; None if there is none, or it cannot be read.
+        now_ms: This machine's clock when that was read.
     """
 
     server: Server
@@ -112,57 +119,56 @@ class Facts:
     groups: Mapping[str, ResourceFacts] = field(default_factory=dict)
     transactions: ResourceFacts | None = None
     nodes: Mapping[str, str] = field(default_factory=dict)
-    newest: Newest | None = None
+    newest: NewestRequest | None = None
     now_ms: int = 0
 
 
-async def gather_quickly(settings: Settings, roles: Sequence[Role]) -> Facts:
-    """What a worker looks at before it starts: a handful of requests.
+async def gather_facts(settings: Settings, roles: Sequence[Role]) -> Facts:
+    """All facts but ``nodes`` and ``newest``, with a few requests: fast enough for every start.
 
     Raises:
         ConnectionFaultError: If no broker can be used.
-        KafkaError: If one stops answering.
+        KafkaError: If a broker stops answering.
     """
     server = await reach(settings.kafka)
     rights = [right for role in roles for right in rights_of(role, settings)]
     names = sorted({right.name for right in rights if right.resource == "topic"})
     groups = sorted({right.name for right in rights if right.resource == "group"})
     transactional = any(right.resource == "transactional-id" for right in rights)
-    admin = AIOKafkaAdminClient(**client_options(settings.kafka))
-    try:
-        await admin.start()
+    async with Admin(client_options(settings.kafka)) as admin:
         topics = await _topics(admin, server, names)
         configs = await _configs(admin, [name for name in names if topics[name].exists])
         return Facts(
             server,
-            {name: _with_config(facts, configs.get(name)) for name, facts in topics.items()},
+            {name: replace(facts, config=configs.get(name)) for name, facts in topics.items()},
             {name: await _group(admin, server, name) for name in groups},
             await _transactions(admin, transactional_ids(settings)) if transactional else None,
         )
-    finally:
-        await admin.close()
 
 
-async def look_at_nodes(settings: Settings, server: Server) -> dict[str, str]:
-    """What is wrong with each broker's own address, where clients go after the first answer."""
-    wrong: dict[str, str] = {}
+async def check_nodes(settings: Settings, server: Server) -> dict[str, str]:
+    """Connect to each advertised address, as clients do after the first answer; faults by address.
+
+    The fault of an address that can be reached is empty.
+    """
+    faults: dict[str, str] = {}
     for address in server.nodes.values():
         try:
             await try_server(settings.kafka, address)
         except ConnectionFaultError as fault:
-            wrong[address] = str(fault)
+            faults[address] = str(fault)
         else:
-            wrong[address] = ""
-    return wrong
+            faults[address] = ""
+    return faults
 
 
-async def newest_request(settings: Settings, partitions: int) -> Newest | None:
-    """The newest request at the ends of the partitions; None where there is none in time."""
+async def newest_request(settings: Settings, partitions: int) -> NewestRequest | None:
+    """The newest of the last records of all partitions; None if there is none, or no answer."""
     topic = settings.topics.requests
     if not partitions:
         return None
     consumer = bounded_consumer(settings.kafka)
-    found: list[Newest] = []
+    found: list[NewestRequest] = []
     try:
         await consumer.start()
         everywhere = [TopicPartition(topic, number) for number in range(partitions)]
@@ -175,41 +181,33 @@ async def newest_request(settings: Settings, partitions: int) -> Newest | None:
             while filled and len(found) < len(filled):
                 for records in (await consumer.getmany(timeout_ms=500)).values():
                     last = records[-1]
-                    found.append(Newest(last.timestamp, last.timestamp_type == 1))
+                    found.append(NewestRequest(last.timestamp, last.timestamp_type == 1))
     except (KafkaError, TimeoutError):
-        pass  # what was found until then is enough
+        pass  # the records that were read until then are enough
     finally:
         await consumer.stop()
     return max(found, key=lambda newest: newest.timestamp_ms, default=None)
 
 
-async def _topics(
-    admin: AIOKafkaAdminClient, server: Server, names: Sequence[str]
-) -> dict[str, TopicFacts]:
-    if _knows(server, METADATA):
+async def _topics(admin: Admin, server: Server, names: Sequence[str]) -> dict[str, TopicFacts]:
+    if _supports(server, METADATA):
 
-        async def tell(admin: AIOKafkaAdminClient) -> Any:
-            return await admin._send_request(TopicRights(names))  # noqa: SLF001 - no public way
+        async def metadata(client: AIOKafkaAdminClient) -> Any:
+            request = TopicMetadataRequest(names)
+            return await client._send_request(request)  # noqa: SLF001 - no public way
 
-        answer = await patiently(tell, admin)
+        answer = await admin.request(metadata)
         return {
             name: _topic(error, [(p[2], p[4], p[5]) for p in partitions], operations(bits))
             for error, name, _internal, partitions, bits in answer.topics
         }
 
-    async def describe(admin: AIOKafkaAdminClient) -> Any:
-        return await admin.describe_topics()  # asked by name, they might be created
-
-    described = {topic["topic"]: topic for topic in await patiently(describe, admin)}
-    unknown = TopicFacts(UnknownTopicOrPartitionError.errno)
+    described = await admin.partitions()
+    missing = TopicFacts(UnknownTopicOrPartitionError.errno)
     return {
-        name: _topic(
-            described[name]["error_code"],
-            [(p["leader"], p["replicas"], p["isr"]) for p in described[name]["partitions"]],
-            None,
-        )
+        name: _topic(0, [(p["leader"], p["replicas"], p["isr"]) for p in described[name]], None)
         if name in described
-        else unknown
+        else missing
         for name in names
     }
 
@@ -217,7 +215,7 @@ async def _topics(
 def _topic(
     error: int,
     partitions: Sequence[tuple[int, Sequence[int], Sequence[int]]],
-    may: frozenset[Operation] | None,
+    authorized: frozenset[Operation] | None,
 ) -> TopicFacts:
     return TopicFacts(
         error,
@@ -225,30 +223,21 @@ def _topic(
         sum(leader < 0 for leader, _, _ in partitions),
         min((len(replicas) for _, replicas, _ in partitions), default=0),
         min((len(in_sync) for _, _, in_sync in partitions), default=0),
-        may,
+        authorized,
     )
 
 
-def _with_config(facts: TopicFacts, config: Mapping[str, str | None] | None) -> TopicFacts:
-    return TopicFacts(
-        facts.error, facts.partitions, facts.leaderless, facts.replicas, facts.in_sync,
-        facts.operations, config,
-    )  # fmt: skip
-
-
-async def _configs(
-    admin: AIOKafkaAdminClient, names: Sequence[str]
-) -> dict[str, dict[str, str | None]]:
-    """The settings of topics; of those that the broker does not tell, nothing."""
+async def _configs(admin: Admin, names: Sequence[str]) -> dict[str, dict[str, str | None]]:
+    """The configuration of each topic whose configuration the broker reports."""
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     if not resources:
         return {}
 
-    async def describe(admin: AIOKafkaAdminClient) -> Any:
-        return await admin.describe_configs(resources)
+    async def describe(client: AIOKafkaAdminClient) -> Any:
+        return await client.describe_configs(resources)
 
     try:
-        answers = await patiently(describe, admin)
+        answers = await admin.request(describe)
     except KafkaError:
         return {}
     return {
@@ -259,45 +248,46 @@ async def _configs(
     }
 
 
-async def _group(admin: AIOKafkaAdminClient, server: Server, name: str) -> ResourceFacts:
-    async def describe(admin: AIOKafkaAdminClient) -> Any:
-        node = await admin.find_coordinator(name, _GROUP)
-        if not _knows(server, GROUPS):
+async def _group(admin: Admin, server: Server, name: str) -> ResourceFacts:
+    async def describe(client: AIOKafkaAdminClient) -> Any:
+        node = await client.find_coordinator(name, _GROUP)
+        if not _supports(server, DESCRIBE_GROUPS):
             return None
-        answer = await admin._send_request(GroupRights(name), node)  # noqa: SLF001 - no public way
+        request = DescribeGroupRequest(name)
+        answer = await client._send_request(request, node)  # noqa: SLF001 - no public way
         return answer.groups[0]
 
     try:
-        told = await patiently(describe, admin)
+        described = await admin.request(describe)
     except GroupAuthorizationFailedError:
         return ResourceFacts(hidden=True)
-    except KafkaError as error:
-        return ResourceFacts(trouble=repr(error))
-    if told is None:
+    except KafkaError:
+        return ResourceFacts()  # not known, which is no fault
+    if described is None:
         return ResourceFacts()
-    code, *_, bits = told
+    code, *_, bits = described
     return ResourceFacts(
         hidden=code == GroupAuthorizationFailedError.errno,
         operations=operations(bits) if code == 0 else None,
     )
 
 
-async def _transactions(admin: AIOKafkaAdminClient, prefix: str) -> ResourceFacts:
-    """Whether the transactional ids may be looked at; no request tells whether they may be used."""
+async def _transactions(admin: Admin, prefix: str) -> ResourceFacts:
+    """Whether the client may describe the transactional ids; no request reports Write on them."""
 
-    async def find(admin: AIOKafkaAdminClient) -> int:
-        return int(await admin.find_coordinator(f"{prefix}0", _TRANSACTION))
+    async def find(client: AIOKafkaAdminClient) -> int:
+        return int(await client.find_coordinator(f"{prefix}0", _TRANSACTION))
 
     try:
-        await patiently(find, admin)
+        await admin.request(find)
     except TransactionalIdAuthorizationFailed:
         return ResourceFacts(hidden=True)
-    except KafkaError as error:
-        return ResourceFacts(trouble=repr(error))
+    except KafkaError:
+        pass  # not known, which is no fault: the embedded broker has no transactions
     return ResourceFacts()
 
 
-def _knows(server: Server, request: tuple[int, int]) -> bool:
+def _supports(server: Server, request: tuple[int, int]) -> bool:
     key, version = request
     lowest, highest = server.versions.get(key, (0, -1))
     return lowest <= version <= highest

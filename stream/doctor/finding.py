@@ -1,11 +1,11 @@
-"""What a check finds."""
+"""The result of a check: a line of `weir doctor`."""
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """Severity of a finding."""
 
     OK = "ok"
     WARN = "warn"
@@ -18,9 +18,9 @@ class Finding:
 
     Attributes:
         check: Name of the check.
-        level: How bad it is.
+        level: Its severity.
         message: What was found.
-        fix: What to do; empty where nothing has to be done.
+        fix: What to do; empty if nothing has to be done, or the message says it.
     """
 
     check: str
@@ -30,24 +30,24 @@ class Finding:
 
     @property
     def sentence(self) -> str:
-        """Message and fix."""
+        """Message and fix in one line."""
         return f"{self.message}; {self.fix}" if self.fix else self.message
 
     def as_dict(self) -> dict[str, str]:
-        """For JSON."""
+        """The finding as `weir doctor --json` prints it."""
         return {key: str(value) for key, value in asdict(self).items()}
 
 
 def ok(check: str, message: str) -> Finding:
-    """All is well."""
+    """A finding that needs no action."""
     return Finding(check, Level.OK, message)
 
 
 def warn(check: str, message: str, fix: str = "") -> Finding:
-    """It runs, but not as it should."""
+    """A finding with which Weir runs, but not as well as it should."""
     return Finding(check, Level.WARN, message, fix)
 
 
 def fail(check: str, message: str, fix: str = "") -> Finding:
-    """It does not run, or loses something."""
+    """A finding with which Weir does not run, or loses data."""
     return Finding(check, Level.FAIL, message, fix)

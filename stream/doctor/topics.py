@@ -1,4 +1,4 @@
-"""Checks of the topics: there, alike where they must be, kept long enough, writable."""
+"""Checks of the topics: existence, partition counts, retention, and other configuration."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -9,29 +9,29 @@ from stream.doctor.finding import Finding, fail, ok, warn
 from stream.kafka.rights import Operation, changelog
 
 _HOUR_MS: Final = 3_600_000
-#: Kafka's words for a topic that is kept by age or size, and by key.
+#: Values of cleanup.policy.
 _DELETE, _COMPACT = "delete", "compact"
 
 
 def existence(settings: Settings, facts: Facts) -> Iterator[Finding]:
-    """Whether they are there, with a leader for each partition."""
-    there = 0
+    """Whether the topics exist, with a leader for each partition."""
+    found = 0
     for name, topic in facts.topics.items():
-        if topic.missing and name != changelog(settings):  # that one is made when it is needed
+        if topic.missing and name != changelog(settings):  # which is created when it is needed
             yield fail("topics", f"the topic {name} does not exist", "`weir topics` creates it")
         elif topic.leaderless:
             yield fail(
                 "topics",
                 f"{name}: {topic.leaderless} of {topic.partitions} partitions have no leader",
-                "bring its brokers back",
+                "restart the brokers that have replicas of them",
             )
         elif topic.exists:
-            there += 1
-    yield ok("topics", f"{there} topics are there")
+            found += 1
+    yield ok("topics", f"{found} topics exist")
 
 
 def partitions(settings: Settings, facts: Facts) -> Iterator[Finding]:
-    """Whether the partition counts fit each other."""
+    """Whether the output topics have the partitions of the requests, and other topics have one."""
     topics, found = settings.topics, facts.topics
     requests = found.get(topics.requests)
     if requests is not None and requests.exists:
@@ -39,13 +39,13 @@ def partitions(settings: Settings, facts: Facts) -> Iterator[Finding]:
             output = found.get(name)
             if output is None or not output.exists or output.partitions >= requests.partitions:
                 continue
-            may = output.operations
-            tell = fail if may is not None and Operation.ALTER not in may else warn
-            yield tell(
+            authorized = output.operations
+            may_add = authorized is None or Operation.ALTER in authorized
+            yield (warn if may_add else fail)(
                 "partitions",
                 f"{name} has {output.partitions} partitions, {topics.requests} has "
-                f"{requests.partitions}: a request's output goes to the same number",
-                f"`weir topics` grows it, or a worker with the right to Alter {name}",
+                f"{requests.partitions}: an output goes to the partition number of its request",
+                f"add partitions with `weir topics`, or let a worker with Alter on {name} do it",
             )
     for name in (topics.models, topics.control, topics.rate_state, topics.consumption):
         single = found.get(name)
@@ -53,12 +53,12 @@ def partitions(settings: Settings, facts: Facts) -> Iterator[Finding]:
             yield fail(
                 "partitions",
                 f"{name} has {single.partitions} partitions and must have one",
-                f"delete it, and let `weir topics` create it (or name another topics.{name})",
+                "delete it and let `weir topics` create it, or name another topic in [topics]",
             )
 
 
 def retention(settings: Settings, facts: Facts) -> Iterator[Finding]:
-    """Whether records are kept for as long as somebody may still need them."""
+    """Whether records are kept for as long as a reader may still need them."""
     topics, feedback = settings.topics, settings.feedback
     longest = max(task.window_s for task in settings.tasks) / feedback.time_scale
     window_ms = (longest + feedback.lateness_s) * 1000
@@ -68,21 +68,21 @@ def retention(settings: Settings, facts: Facts) -> Iterator[Finding]:
             yield warn(
                 "retention",
                 f"{name} keeps {_hours(kept)}, the longest attribution window with its lateness is "
-                f"{_hours(window_ms)}: a feedback worker that was away loses what is older",
-                f"set retention.ms of {name} to {window_ms:.0f} at least",
+                f"{_hours(window_ms)}: a feedback worker that was down loses older records",
+                f"set retention.ms of {name} to at least {window_ms:.0f}",
             )
     for name in (topics.requests, topics.examples):
         kept = _number(facts.topics.get(name), "retention.ms")
         if kept is not None and 0 <= kept < _HOUR_MS:
             yield warn(
                 "retention",
-                f"{name} keeps {_hours(kept)}: who is away longer than that loses records",
-                f"set retention.ms of {name} to {_HOUR_MS} at least",
+                f"{name} keeps {_hours(kept)}: a reader that is down for longer loses records",
+                f"set retention.ms of {name} to at least {_HOUR_MS}",
             )
 
 
 def compaction(settings: Settings, facts: Facts) -> Iterator[Finding]:
-    """Whether topics are kept by key, or by age, as they must be."""
+    """Whether state topics are compacted, and the others are not."""
     topics = settings.topics
     by_key = (topics.models, topics.control, topics.rate_state, changelog(settings))
     by_age = (topics.requests, topics.passed, topics.blocked, topics.rejected, topics.outcomes)
@@ -93,19 +93,19 @@ def compaction(settings: Settings, facts: Facts) -> Iterator[Finding]:
         if name in by_key and _DELETE in policy:
             yield warn(
                 "compaction",
-                f"{name} has cleanup.policy {policy}: what is in force is forgotten with age",
+                f"{name} has cleanup.policy {policy}: the values in force are deleted with age",
                 f"set cleanup.policy of {name} to compact",
             )
         if name in by_age and _COMPACT in policy:
             yield fail(
                 "compaction",
-                f"{name} has cleanup.policy {policy}: of records with one key the last stays",
+                f"{name} has cleanup.policy {policy}: only the last record of each key is kept",
                 f"set cleanup.policy of {name} to delete",
             )
 
 
 def timestamps(settings: Settings, facts: Facts) -> Iterator[Finding]:
-    """Whether the outputs take and keep the timestamps that the requests may have."""
+    """Whether the output topics accept and keep the timestamps of the requests."""
     topics = settings.topics
     source = facts.topics.get(topics.requests)
     for name in (topics.passed, topics.blocked, topics.rejected):
@@ -113,37 +113,37 @@ def timestamps(settings: Settings, facts: Facts) -> Iterator[Finding]:
         if _config(output, "message.timestamp.type") == "LogAppendTime":
             yield warn(
                 "timestamps",
-                f"{name} replaces timestamps (LogAppendTime): `weir verify` calls all altered",
+                f"{name} replaces timestamps (LogAppendTime): `weir verify` reports all as altered",
                 f"set message.timestamp.type of {name} to CreateTime",
             )
         for key in ("message.timestamp.before.max.ms", "message.timestamp.after.max.ms"):
-            takes, given = _number(output, key), _number(source, key)
-            if takes is not None and given is not None and takes < given:
+            limit, needed = _number(output, key), _number(source, key)
+            if limit is not None and needed is not None and limit < needed:
                 yield warn(
                     "timestamps",
-                    f"{name} refuses timestamps that {topics.requests} takes ({key} {takes:.0f}, "
-                    f"there {given:.0f})",
-                    f"set {key} of both alike",
+                    f"{name} refuses timestamps that {topics.requests} accepts ({key} {limit:.0f}, "
+                    f"there {needed:.0f})",
+                    f"set {key} of both to the same value",
                 )
 
 
 def sizes(settings: Settings, facts: Facts) -> Iterator[Finding]:
-    """Whether an output takes what the input takes."""
+    """Whether the output topics accept records as large as the request topic does."""
     topics, key = settings.topics, "max.message.bytes"
-    given = _number(facts.topics.get(topics.requests), key)
+    needed = _number(facts.topics.get(topics.requests), key)
     for name in (topics.passed, topics.blocked, topics.rejected):
-        takes = _number(facts.topics.get(name), key)
-        if takes is not None and given is not None and takes < given:
+        limit = _number(facts.topics.get(name), key)
+        if limit is not None and needed is not None and limit < needed:
             yield warn(
                 "sizes",
-                f"{name} takes {takes:.0f} bytes, {topics.requests} {given:.0f}: larger requests "
-                "become truncated dead letters",
-                f"set {key} of both alike",
+                f"{name} accepts {limit:.0f} bytes, {topics.requests} {needed:.0f}: larger "
+                "requests become truncated dead letters",
+                f"set {key} of both to the same value",
             )
 
 
 def replicas(_settings: Settings, facts: Facts) -> Iterator[Finding]:
-    """Whether a broker may be lost without losing records, or the right to write."""
+    """Whether one broker may fail without losing records or stopping writes."""
     alone, single = [], len(facts.server.nodes) == 1
     for name, topic in facts.topics.items():
         if not topic.exists:
@@ -152,14 +152,15 @@ def replicas(_settings: Settings, facts: Facts) -> Iterator[Finding]:
         if topic.in_sync < needed:
             yield fail(
                 "replicas",
-                f"{name}: a write needs {needed:.0f} replicas in sync, a partition has "
+                f"{name}: a write needs {needed:.0f} in-sync replicas, a partition has "
                 f"{topic.in_sync}",
-                "bring its brokers back, or lower min.insync.replicas",
+                "restart the brokers that are down, or lower min.insync.replicas",
             )
         elif 1 < topic.replicas == needed:
             yield warn(
                 "replicas",
-                f"{name}: a write needs all {topic.replicas} replicas; one broker less stops it",
+                f"{name}: a write needs all {topic.replicas} replicas, so writes stop when one "
+                "broker fails",
                 f"set min.insync.replicas of {name} to {topic.replicas - 1}",
             )
         elif topic.replicas == 1:
@@ -167,18 +168,18 @@ def replicas(_settings: Settings, facts: Facts) -> Iterator[Finding]:
     if alone and not single:
         yield warn(
             "replicas",
-            f"one copy only of {', '.join(alone)}: lost with its broker",
-            "make them with a kafka.replication of 3",
+            f"only one replica of {', '.join(alone)}: its records are lost with its broker",
+            "create them with kafka.replication 3",
         )
     if single:
-        yield ok("replicas", "one broker: nothing is replicated")
+        yield ok("replicas", "one broker, so nothing is replicated")
 
 
 CHECKS: Final = (existence, partitions, retention, compaction, timestamps, sizes, replicas)
 
 
 def all_topics(settings: Settings, facts: Facts) -> list[Finding]:
-    """What all of these find."""
+    """The findings of all checks of topics."""
     return [finding for check in CHECKS for finding in check(settings, facts)]
 
 

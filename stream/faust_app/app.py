@@ -15,7 +15,7 @@ from models.settings import KafkaSettings, Settings
 from stream.kafka.client import client_options
 from stream.kafka.connection import ConnectionFaultError, reach
 from stream.kafka.faults import explain
-from stream.kafka.rights import Role, explain_refusal, rights_of
+from stream.kafka.rights import Role, explain_authorization, rights_of
 from stream.transport import app_options, has_coordinator, raise_client_errors
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class ClientWatch(Service):  # type: ignore[misc]
         try:
             raise_client_errors(self._app)
         except Exception as error:
-            refused = explain_refusal(error, self._kafka, self._rights)
+            refused = explain_authorization(error, self._kafka, self._rights)
             if refused is None:
                 raise
             raise refused from error
@@ -71,7 +71,7 @@ class ClientWatch(Service):  # type: ignore[misc]
         try:
             await reach(self._kafka)
         except ConnectionFaultError as fault:
-            if not fault.passing:
+            if not fault.transient:
                 raise
             logger.warning("no coordinator of the group for %g s: %s", ALONE_S, fault)
 

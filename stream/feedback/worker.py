@@ -20,7 +20,7 @@ from models.features import FeatureSpec
 from models.process.health import Health
 from models.process.probes import serve
 from models.settings import Settings
-from stream.doctor import first_step
+from stream.doctor import preflight
 from stream.faust_app.app import DisklessApp, run_app
 from stream.faust_app.vitals import CONDITIONS, look, starting
 from stream.feedback.join import FeedbackJoin
@@ -285,7 +285,7 @@ def run_feedback(settings: Settings) -> None:
         UserError: If something that it needs is missing, then or later.
         TopicError: If the topics cannot serve as they are.
     """
-    asyncio.run(first_step(settings, Role.FEEDBACK))
+    asyncio.run(preflight(settings, Role.FEEDBACK))
     spec = load_artifact(settings.model.artifact).spec
     partitions = asyncio.run(joins_partitions(settings))
     run_app(FeedbackApp(settings.override({"kafka.partitions": partitions}), spec))

@@ -24,7 +24,7 @@ from models.process.probes import serve
 from models.settings import Settings
 from stream.control.rate_sharing import RateSharing
 from stream.control.watcher import ControlWatcher
-from stream.doctor import first_step
+from stream.doctor import preflight
 from stream.faust_app.app import DisklessApp, run_app
 from stream.faust_app.vitals import CONDITIONS, look, starting
 from stream.intercept.interceptor import (
@@ -275,5 +275,5 @@ def run_worker(settings: Settings) -> None:
     Raises:
         UserError: If something that it needs is missing, then or later.
     """
-    asyncio.run(first_step(settings, Role.INTERCEPT))
+    asyncio.run(preflight(settings, Role.INTERCEPT))
     run_app(InterceptApp(settings))

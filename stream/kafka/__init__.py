@@ -1,1 +1,1 @@
-"""The Kafka client: connections, topics, rights, offsets, and reading within bounds."""
+"""The Kafka client: connections, administration, topics, rights, offsets, and bounded reading."""

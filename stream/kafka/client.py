@@ -1,30 +1,26 @@
-"""How Weir's Kafka clients connect, and how they ask the brokers about topics and groups."""
+"""How Weir's Kafka clients connect: options from the settings, consumers, partitions of topics."""
 
-import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
+from aiokafka.errors import TopicAuthorizationFailedError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from models.settings import KafkaSettings, SettingsError
+from stream.kafka.admin import admin_request
 from stream.kafka.batches import BoundedConsumer, RefusedBatch
 from stream.kafka.oauth import token_provider
-
-T = TypeVar("T")
-#: Between two askings; together long enough for the others to give a node up, and for a broker's
-#: first group to get a coordinator.
-PAUSES_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0)
 
 
 def client_options(kafka: KafkaSettings) -> dict[str, Any]:
     """Options of an aiokafka client: bootstrap servers and security.
 
     Raises:
-        SettingsError: If what the way to log in needs is missing, or a file cannot be read.
+        SettingsError: If the security protocol needs a setting that is missing, or a file that
+            cannot be read.
     """
     options: dict[str, Any] = {
         "bootstrap_servers": kafka.servers,
@@ -33,12 +29,12 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
     if kafka.security_protocol.endswith("SSL"):
         options["ssl_context"] = ssl_context(kafka)
     if kafka.security_protocol.startswith("SASL"):
-        options |= _login(kafka)
+        options |= _sasl_options(kafka)
     return options
 
 
 def principal(kafka: KafkaSettings) -> str:
-    """Who a client with these settings is to the brokers, for messages."""
+    """The Kafka principal of a client with these settings, as far as the client knows it."""
     if kafka.security_protocol.startswith("SASL"):
         if kafka.sasl_mechanism == "OAUTHBEARER":
             return "the subject of the token"
@@ -48,7 +44,7 @@ def principal(kafka: KafkaSettings) -> str:
     return "User:ANONYMOUS"
 
 
-def _login(kafka: KafkaSettings) -> dict[str, Any]:
+def _sasl_options(kafka: KafkaSettings) -> dict[str, Any]:
     if kafka.sasl_mechanism == "OAUTHBEARER":
         return {
             "sasl_mechanism": kafka.sasl_mechanism,
@@ -72,13 +68,15 @@ def bounded_consumer(
     keep: bool = False,
     **options: Any,
 ) -> BoundedConsumer:
-    """A consumer in no group that no batch can stop; see :mod:`stream.kafka.batches`.
+    """A consumer that skips batches that cannot be read; see :mod:`stream.kafka.batches`.
+
+    It has no consumer group unless ``options`` name one, and commits only when it is told to.
 
     Args:
-        kafka: Brokers, and the bound on a batch.
-        refused: Told of every batch that is refused; without it, they are logged.
-        keep: Whether it hands refused batches over in their place.
-        options: Of aiokafka's consumer.
+        kafka: Connection settings, and the bound on an unpacked batch.
+        refused: Called with every batch that is skipped; without it, they are logged.
+        keep: Whether a refused batch is returned among the records, in its place.
+        options: More options of aiokafka's consumer.
 
     Raises:
         SettingsError: As :func:`client_options`.
@@ -94,24 +92,25 @@ def bounded_consumer(
 
 
 async def topic_partitions(kafka: KafkaSettings, *topics: str) -> dict[str, list[TopicPartition]]:
-    """The partitions of each topic, in order; none of one that is not there.
+    """The partitions of each topic, in order; an empty list for a topic that does not exist.
 
-    A consumer without a group knows nothing of topics that it has not asked for, so this asks.
+    A consumer without a group has metadata only of the topics that it is assigned to, so this is a
+    request of its own.
 
     Raises:
         SettingsError: As :func:`client_options`.
-        TopicAuthorizationFailedError: If the client may not even look at one.
+        TopicAuthorizationFailedError: If the client has no right to describe a topic.
         KafkaError: If no broker answers.
     """
 
-    async def question(admin: AIOKafkaAdminClient) -> list[dict[str, Any]]:
+    async def describe(admin: AIOKafkaAdminClient) -> list[dict[str, Any]]:
         request = MetadataRequest(list(topics), allow_auto_topic_creation=False)
         answer = await admin._send_request(request)  # noqa: SLF001 - describe_topics() creates them
-        told: list[dict[str, Any]] = answer.to_object()["topics"]
-        return told
+        described: list[dict[str, Any]] = answer.to_object()["topics"]
+        return described
 
     found: dict[str, list[TopicPartition]] = {topic: [] for topic in topics}
-    for topic in await ask(client_options(kafka), question):
+    for topic in await admin_request(client_options(kafka), describe):
         if topic["error_code"] == TopicAuthorizationFailedError.errno:
             raise TopicAuthorizationFailedError(topic["topic"])
         if topic["error_code"] == 0:
@@ -120,47 +119,14 @@ async def topic_partitions(kafka: KafkaSettings, *topics: str) -> dict[str, list
     return found
 
 
-async def ask(
-    options: Mapping[str, Any], question: Callable[[AIOKafkaAdminClient], Awaitable[T]]
-) -> T:
-    """Ask the brokers, again while the one that is asked is away.
-
-    aiokafka's admin client asks a node at random and does not try another one.
-
-    Args:
-        options: Of an aiokafka client.
-        question: What is asked; may be asked several times.
-
-    Raises:
-        KafkaError: If none answers, or the answer is an error that no repetition mends.
-    """
-    admin = AIOKafkaAdminClient(**options)
-    try:
-        await admin.start()
-        return await patiently(question, admin)
-    finally:
-        await admin.close()
-
-
-async def patiently(
-    question: Callable[[AIOKafkaAdminClient], Awaitable[T]], admin: AIOKafkaAdminClient
-) -> T:
-    """As :func:`ask`, of a client that is started."""
-    for pause_s in PAUSES_S:
-        try:
-            return await question(admin)
-        except KafkaError as error:
-            if not error.retriable:
-                raise
-        await asyncio.sleep(pause_s)
-    return await question(admin)
-
-
 def ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
-    """Trust ``kafka.ssl_cafile``, or the system's authorities; show ``kafka.ssl_certfile``.
+    """The TLS context of a client.
+
+    It trusts ``kafka.ssl_cafile``, or the system's certificate authorities, and authenticates the
+    client with ``kafka.ssl_certfile`` where that is set.
 
     Raises:
-        SettingsError: If a file cannot be read, or does not hold what it should.
+        SettingsError: If a file cannot be read, or is not what the setting asks for.
     """
     try:
         context = ssl.create_default_context(cafile=kafka.ssl_cafile or None)
@@ -169,20 +135,20 @@ def ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
             f"kafka.ssl_cafile: {kafka.ssl_cafile!r} is not a readable PEM file: {error}"
         ) from error
     if kafka.ssl_certfile:
-        _show_certificate(context, kafka)
+        _load_certificate(context, kafka)
     elif kafka.ssl_keyfile:
-        raise SettingsError("kafka.ssl_keyfile: needs kafka.ssl_certfile, its certificate")
+        raise SettingsError("kafka.ssl_keyfile: set without kafka.ssl_certfile; set both")
     return context
 
 
-def _show_certificate(context: ssl.SSLContext, kafka: KafkaSettings) -> None:
+def _load_certificate(context: ssl.SSLContext, kafka: KafkaSettings) -> None:
     files = f"{kafka.ssl_certfile!r} and {kafka.ssl_keyfile or kafka.ssl_certfile!r}"
     password = kafka.ssl_key_password.get_secret_value()
     try:
-        # OpenSSL would ask the terminal for a password that is not given.
+        # Without a password callback, OpenSSL would prompt for one on the terminal.
         context.load_cert_chain(kafka.ssl_certfile, kafka.ssl_keyfile or None, lambda: password)
     except ssl.SSLError as error:
-        reason = "the certificate is not that of the key" if "MISMATCH" in str(error) else error
+        reason = "the certificate does not belong to the key" if "MISMATCH" in str(error) else error
         raise SettingsError(
             f"kafka.ssl_certfile, kafka.ssl_keyfile: {files} are not a PEM certificate and its "
             f"private key, or kafka.ssl_key_password does not open it: {reason}"

@@ -1,7 +1,7 @@
-"""Why no connection comes about, in one sentence that names the setting to mend.
+"""Why the client cannot connect, in one sentence that names the setting to correct.
 
 Kafka's client logs the reason and raises "unable to bootstrap". This connects to each bootstrap
-server as the client does, logs in, asks for the cluster's nodes, and keeps what went wrong.
+server as the client does, logs in, requests the cluster's metadata, and keeps the error.
 """
 
 import asyncio
@@ -26,32 +26,33 @@ from models.settings import KafkaSettings
 from stream.kafka.client import client_options, principal
 from stream.kafka.oauth import TokenError
 
-#: To connect, log in and answer one question.
+#: Limit for connecting, logging in and one request.
 CONNECT_S: Final = 10.0
-_HUNG_UP: Final = (asyncio.IncompleteReadError, ConnectionResetError, BrokenPipeError)
+_CLOSED: Final = (asyncio.IncompleteReadError, ConnectionResetError, BrokenPipeError)
 
 
 class ConnectionFaultError(UserError, RuntimeError):
     """No broker can be used; the message says why and what to do.
 
     Attributes:
-        passing: Whether it may go away by itself: a broker that is down, a network.
+        transient: Whether waiting may help (a broker that is down, a network fault), or the
+            settings have to change.
     """
 
-    def __init__(self, message: str, *, passing: bool) -> None:
+    def __init__(self, message: str, *, transient: bool) -> None:
         super().__init__(message)
-        self.passing = passing
+        self.transient = transient
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server that answered.
+    """A bootstrap server that answered.
 
     Attributes:
         address: ``HOST:PORT``.
-        nodes: Addresses at which the brokers want to be reached, by node id.
-        versions: Lowest and highest version of each request that it knows, by API key.
-        seconds: How long connecting took.
+        nodes: Advertised addresses of all brokers, by node id.
+        versions: Lowest and highest supported version of each request, by API key.
+        seconds: How long it took to connect and get the metadata.
     """
 
     address: str
@@ -61,40 +62,40 @@ class Server:
 
 
 async def reach(kafka: KafkaSettings) -> Server:
-    """The first bootstrap server that can be used; all are tried at once.
+    """Connect to all bootstrap servers at once; returns the first that can be used.
 
     Raises:
-        ConnectionFaultError: If none can; the fault that waiting does not mend comes first.
+        ConnectionFaultError: If none can; of several faults, one that is not transient.
         SettingsError: As :func:`stream.kafka.client.client_options`.
     """
     options = client_options(kafka)
-    tries = [asyncio.create_task(try_server(kafka, each, options)) for each in kafka.servers]
+    attempts = [asyncio.create_task(try_server(kafka, each, options)) for each in kafka.servers]
     faults: list[ConnectionFaultError] = []
     try:
-        for one in asyncio.as_completed(tries):
+        for one in asyncio.as_completed(attempts):
             try:
                 return await one
             except ConnectionFaultError as fault:
                 faults.append(fault)
     finally:
-        for task in tries:
+        for task in attempts:
             task.cancel()
-        await asyncio.gather(*tries, return_exceptions=True)
-    raise min(faults, key=lambda fault: fault.passing)
+        await asyncio.gather(*attempts, return_exceptions=True)
+    raise min(faults, key=lambda fault: fault.transient)
 
 
 async def try_server(
     kafka: KafkaSettings, address: str, options: dict[str, Any] | None = None
 ) -> Server:
-    """Connect to one server, log in, and ask for the nodes.
+    """Connect to one server, log in, and request the addresses of the brokers.
 
     Args:
-        kafka: How.
+        kafka: Connection settings.
         address: ``HOST:PORT``.
-        options: Of an aiokafka client, where they are at hand.
+        options: The options of an aiokafka client, if the caller has them already.
 
     Raises:
-        ConnectionFaultError: If that fails.
+        ConnectionFaultError: If one of these fails.
     """
     options = dict(options or client_options(kafka))
     del options["bootstrap_servers"]
@@ -109,8 +110,8 @@ async def try_server(
             )
             answer = await connection.send(MetadataRequest([]))
     except (OSError, KafkaError, TimeoutError, ValueError, AssertionError) as error:
-        if await _wants_tls(kafka, host, port, error):
-            fault = ConnectionFaultError(f"{address}: {_tls_wanted(kafka)}", passing=False)
+        if await _expects_tls(kafka, host, port, error):
+            fault = ConnectionFaultError(f"{address}: {_tls_expected(kafka)}", transient=False)
         else:
             fault = explain_connection(kafka, address, error)
         raise fault from error
@@ -124,24 +125,30 @@ async def try_server(
 def explain_connection(
     kafka: KafkaSettings, address: str, error: BaseException
 ) -> ConnectionFaultError:
-    """What an error of a connection means for the settings."""
+    """Explain an error of a connection in terms of the settings."""
     chain = list(causes(error))
-    shaking_hands = not isinstance(error, KafkaConnectionError)  # that one comes of a first request
-    if kafka.security_protocol.endswith("SSL") and shaking_hands and any(map(_no_tls, chain)):
+    in_handshake = not isinstance(error, KafkaConnectionError)  # which the first request raises
+    if kafka.security_protocol.endswith("SSL") and in_handshake and any(map(_no_tls, chain)):
         plain = "SASL_PLAINTEXT" if kafka.security_protocol.startswith("SASL") else "PLAINTEXT"
         return ConnectionFaultError(
-            f"{address}: no TLS is spoken there; should kafka.security_protocol be {plain}?",
-            passing=False,
+            f"{address}: the server does not use TLS; should kafka.security_protocol be {plain}?",
+            transient=False,
         )
-    for explain in (_login_refused, _certificate_refused, _broker_alert, _hung_up, _away):
+    for explain in (
+        _login_rejected,
+        _server_certificate,
+        _tls_alert,
+        _connection_closed,
+        _unreachable,
+    ):
         for cause in chain:
             if (found := explain(kafka, cause)) is not None:
-                reason, passing = found
-                return ConnectionFaultError(f"{address}: {reason}", passing=passing)
+                reason, transient = found
+                return ConnectionFaultError(f"{address}: {reason}", transient=transient)
     return ConnectionFaultError(
-        f"{address}: no connection as {kafka.security_protocol}: {chain[-1]!r}; check "
+        f"{address}: cannot connect with {kafka.security_protocol}: {chain[-1]!r}; check "
         "kafka.bootstrap and kafka.security_protocol",
-        passing=True,
+        transient=True,
     )
 
 
@@ -149,31 +156,31 @@ Found = tuple[str, bool] | None
 _Explain = Callable[[KafkaSettings, BaseException], Found]
 
 
-def _login_refused(kafka: KafkaSettings, error: BaseException) -> Found:
+def _login_rejected(kafka: KafkaSettings, error: BaseException) -> Found:
     mechanism = kafka.sasl_mechanism
     if isinstance(error, TokenError):
         return str(error), False
     if isinstance(error, SaslAuthenticationFailed):
-        mend = "kafka.sasl_username and kafka.sasl_password"
+        fix = "kafka.sasl_username and kafka.sasl_password"
         if mechanism == "OAUTHBEARER":
-            mend = "the token and what the brokers ask of it"
-        told = str(error.args[0]) if error.args else ""
-        return f"{principal(kafka)} may not log in with {mechanism} ({told}); check {mend}", False
+            fix = "the token, and how the brokers validate it"
+        reason = str(error.args[0]) if error.args else ""
+        return f"{principal(kafka)} may not log in with {mechanism} ({reason}); check {fix}", False
     if isinstance(error, UnsupportedSaslMechanismError):
         return f"the broker does not offer {mechanism}; choose another kafka.sasl_mechanism", False
     if isinstance(error, IllegalSaslStateError):
         plain = kafka.security_protocol.removeprefix("SASL_")
-        return f"the broker asks for no login; kafka.security_protocol should be {plain}", False
+        return f"the broker does not use SASL; kafka.security_protocol should be {plain}", False
     return None
 
 
-def _certificate_refused(kafka: KafkaSettings, error: BaseException) -> Found:
+def _server_certificate(kafka: KafkaSettings, error: BaseException) -> Found:
     if not isinstance(error, ssl.SSLCertVerificationError):
         return None
-    authority = kafka.ssl_cafile or "the system's authorities"
+    authority = kafka.ssl_cafile or "the system's certificate authorities"
     reasons = {
         10: "the broker's certificate has expired; have it renewed",
-        9: "the broker's certificate is not valid yet; check the clocks",
+        9: "the broker's certificate is not valid yet; check the clocks of both machines",
         62: "the broker's certificate is not for this host; check kafka.bootstrap",
         64: "the broker's certificate is not for this address; check kafka.bootstrap",
     }
@@ -184,40 +191,40 @@ def _certificate_refused(kafka: KafkaSettings, error: BaseException) -> Found:
     return reasons.get(error.verify_code, unknown), False
 
 
-def _broker_alert(kafka: KafkaSettings, error: BaseException) -> Found:
-    """What the broker has against the client's certificate."""
+def _tls_alert(kafka: KafkaSettings, error: BaseException) -> Found:
+    """The broker ended the handshake, most often because of the client's certificate."""
     reason = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
     if "ALERT" not in reason:
         return None
     if "CERTIFICATE_REQUIRED" in reason or not kafka.ssl_certfile:
         return (
-            f"the broker asks for a client certificate ({reason}); set kafka.ssl_certfile and "
+            f"the broker requires a client certificate ({reason}); set kafka.ssl_certfile and "
             "kafka.ssl_keyfile",
             False,
         )
     if any(word in reason for word in ("CERTIFICATE", "UNKNOWN_CA")):
         return (
-            f"the broker does not accept kafka.ssl_certfile {kafka.ssl_certfile!r} ({reason}); is "
-            "it expired, or not signed by an authority that the broker trusts?",
+            f"the broker rejects kafka.ssl_certfile {kafka.ssl_certfile!r} ({reason}); has it "
+            "expired, or is it not signed by an authority that the broker trusts?",
             False,
         )
-    return f"the broker ends the TLS handshake: {reason}; check kafka.security_protocol", False
+    return f"the broker aborted the TLS handshake: {reason}; check kafka.security_protocol", False
 
 
-def _hung_up(kafka: KafkaSettings, error: BaseException) -> Found:
-    if isinstance(error, _HUNG_UP):
+def _connection_closed(kafka: KafkaSettings, error: BaseException) -> Found:
+    if isinstance(error, _CLOSED):
         return (
-            f"the broker hung up on {kafka.security_protocol}; does it ask for a login "
-            "(kafka.security_protocol SASL_...), or is it no Kafka broker?",
+            f"the server closed the {kafka.security_protocol} connection; does it require a login "
+            "(kafka.security_protocol SASL_...), or is it not a Kafka broker?",
             True,
         )
     return None
 
 
-async def _wants_tls(kafka: KafkaSettings, host: str, port: int, error: BaseException) -> bool:
-    """Whether a server that hung up on plain text shakes hands for TLS; nothing is sent then."""
-    hung_up = any(isinstance(cause, _HUNG_UP) for cause in causes(error))
-    if kafka.security_protocol.endswith("SSL") or not hung_up:
+async def _expects_tls(kafka: KafkaSettings, host: str, port: int, error: BaseException) -> bool:
+    """Whether a server that closed a plain-text connection accepts a TLS handshake."""
+    closed = any(isinstance(cause, _CLOSED) for cause in causes(error))
+    if kafka.security_protocol.endswith("SSL") or not closed:
         return False
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -231,25 +238,25 @@ async def _wants_tls(kafka: KafkaSettings, host: str, port: int, error: BaseExce
     return True
 
 
-def _tls_wanted(kafka: KafkaSettings) -> str:
+def _tls_expected(kafka: KafkaSettings) -> str:
     secured = "SASL_SSL" if kafka.security_protocol.startswith("SASL") else "SSL"
-    return f"TLS is spoken there; should kafka.security_protocol be {secured}?"
+    return f"the server expects TLS; should kafka.security_protocol be {secured}?"
 
 
 def _no_tls(error: BaseException) -> bool:
-    """A handshake that the other side answers with something else, or by hanging up."""
+    """Whether the other side answered the handshake with something else, or by closing."""
     if isinstance(error, ssl.SSLError):
         reason = error.reason or ""
         return any(w in reason for w in ("WRONG_VERSION", "RECORD_LAYER", "UNEXPECTED_EOF"))
-    return isinstance(error, _HUNG_UP)
+    return isinstance(error, _CLOSED)
 
 
-def _away(kafka: KafkaSettings, error: BaseException) -> Found:
-    start = "check kafka.bootstrap, or start one (`weir broker` runs one on this machine)"
+def _unreachable(kafka: KafkaSettings, error: BaseException) -> Found:
+    start = "check kafka.bootstrap, or start a broker (`weir broker` runs one on this machine)"
     if isinstance(error, socket.gaierror):
         return f"no such host ({error.strerror}); check kafka.bootstrap", True
     if isinstance(error, TimeoutError):
-        tls = " (nor whether it speaks TLS)" if kafka.security_protocol.endswith("SSL") else ""
+        tls = " (nor a TLS handshake)" if kafka.security_protocol.endswith("SSL") else ""
         return f"no broker answers within {CONNECT_S:g} s{tls}; {start}", True
     if isinstance(error, ConnectionRefusedError) or "Connect call failed" in str(error):
         return f"no broker answers (connection refused); {start}", True

@@ -1,4 +1,4 @@
-"""What an error of Kafka's client means in terms of the settings, for whatever command met it."""
+"""Explains an error of Kafka's client in terms of the settings, for whichever command met it."""
 
 import asyncio
 import errno
@@ -11,12 +11,12 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 from models.errors import UserError, causes
 from models.settings import Settings, SettingsError
 from stream.kafka.connection import ConnectionFaultError, reach
-from stream.kafka.rights import Role, explain_refusal, rights_of
+from stream.kafka.rights import Role, explain_authorization, rights_of
 
 logger = logging.getLogger(__name__)
 
-#: What a folder or a disk has when its owner, and nobody else, can mend it.
-_OF_FILES: Final = frozenset(
+#: Errors of a path or a disk that the user can correct.
+_FILE_ERRORS: Final = frozenset(
     {
         errno.ENOENT,
         errno.EACCES,
@@ -31,40 +31,8 @@ _OF_FILES: Final = frozenset(
     }
 )
 
-
-def explain(
-    error: BaseException, settings: Settings | None, roles: Iterable[Role] = tuple(Role)
-) -> UserError | None:
-    """An error that a person can read and mend; None where this one says nothing of the sort.
-
-    Args:
-        error: What ended a command.
-        settings: Its settings, if it got that far.
-        roles: What the command may have been, for the operation that a refusal is about.
-    """
-    for cause in causes(error):
-        if isinstance(cause, UserError):
-            return cause
-    of_file = _file_fault(error)
-    if of_file is not None or settings is None:
-        return of_file
-    rights = [right for role in roles for right in rights_of(role, settings)]
-    refused = explain_refusal(error, settings.kafka, rights)
-    if refused is not None:
-        return refused
-    # A request that nobody answered, too: most often there is no connection any more.
-    if any(isinstance(cause, KafkaConnectionError | KafkaTimeoutError) for cause in causes(error)):
-        fault = _connection_fault(settings)
-        if fault is not None:
-            return fault
-    for cause in causes(error):
-        if isinstance(cause, KafkaError):
-            return KafkaFaultError(f"Kafka: {cause}; `weir doctor` checks what it may be")
-    return None
-
-
 EVERY_ROLE: Final = tuple(Role)
-#: What commands do, where it is one thing.
+#: The roles of each command that has only some of them.
 ROLES: Final = {
     "trainer": (Role.TRAINER,),
     "topics": (Role.TOPICS,),
@@ -76,25 +44,56 @@ ROLES: Final = {
 
 
 class KafkaFaultError(UserError, RuntimeError):
-    """An error that Kafka's client does not mend, as it tells it."""
+    """An error of Kafka's client that has no better explanation; quotes its message."""
 
 
 class FileFaultError(UserError, RuntimeError):
-    """A file or folder that cannot be used, as the operating system tells it."""
+    """A file or folder that cannot be used; quotes the operating system."""
+
+
+def explain(
+    error: BaseException, settings: Settings | None, roles: Iterable[Role] = EVERY_ROLE
+) -> UserError | None:
+    """The error that the user should read; None if this one is a fault of the program.
+
+    Args:
+        error: What ended a command.
+        settings: The settings of the command, if they were loaded.
+        roles: The roles that the command may have, which tell the operation that it lacks.
+    """
+    for cause in causes(error):
+        if isinstance(cause, UserError):
+            return cause
+    file_fault = _file_fault(error)
+    if file_fault is not None or settings is None:
+        return file_fault
+    rights = [right for role in roles for right in rights_of(role, settings)]
+    unauthorized = explain_authorization(error, settings.kafka, rights)
+    if unauthorized is not None:
+        return unauthorized
+    # A request that timed out, too: most often the connection is lost.
+    if any(isinstance(cause, KafkaConnectionError | KafkaTimeoutError) for cause in causes(error)):
+        fault = _connection_fault(settings)
+        if fault is not None:
+            return fault
+    for cause in causes(error):
+        if isinstance(cause, KafkaError):
+            return KafkaFaultError(f"Kafka: {cause}; run `weir doctor` to check the brokers")
+    return None
 
 
 def _file_fault(error: BaseException) -> UserError | None:
-    if not isinstance(error, OSError) or not error.filename or error.errno not in _OF_FILES:
+    if not isinstance(error, OSError) or not error.filename or error.errno not in _FILE_ERRORS:
         return None
-    logger.debug("a file that cannot be used", exc_info=error)
+    logger.debug("a file cannot be used", exc_info=error)
     return FileFaultError(
-        f"{error.filename}: {error.strerror}; check that the path is right, that it may be "
-        "written, and that its disk has room"
+        f"{error.filename}: {error.strerror}; check that the path is right, that it is "
+        "writable, and that its disk has room"
     )
 
 
 def _connection_fault(settings: Settings) -> UserError | None:
-    """Why there is no connection, looked at anew; None if there is one."""
+    """Connect again, to learn why it fails; None if it does not."""
     try:
         asyncio.run(reach(settings.kafka))
     except (ConnectionFaultError, SettingsError) as fault:

@@ -1,9 +1,9 @@
-"""What the brokers know of Weir's consumer groups: lag of every partition, members; do they answer?
+"""Exports the lag and the members of Weir's consumer groups, and checks that the brokers answer.
 
-A worker knows the lag of its own partitions only, and takes it along when it dies. So every process
-asks, for the worker's group and for feedback's, where the groups have committed and where the
-partitions end, and shows it. Whoever is left tells the lag of those that are gone. By whether the
-brokers answer it also knows whether the process is ready.
+A worker knows the lag of its own partitions only, and stops exporting it when it ends. So every
+process reads, for the groups of both roles, the committed offsets and the end offsets from the
+brokers, and exports the lag of every partition: those of a worker that is gone stay visible.
+Whether the brokers answer is also a condition of being ready.
 """
 
 import asyncio
@@ -25,28 +25,30 @@ from prometheus_client.registry import Collector
 from models.process.health import Health
 from models.settings import Settings
 from stream.kafka.client import client_options
+from stream.kafka.rights import feedback_group
 
 logger = logging.getLogger(__name__)
 
-EVERY_S: Final = 10.0
+#: From the end of one check to the next.
+PERIOD_S: Final = 10.0
+#: Brokers that take longer to answer count as unreachable.
 ANSWER_S: Final = 8.0
-"""Brokers that take longer count as away."""
-AGAIN_S: Final = 0.5
-"""Between two askings until then."""
+#: Between two tries of one check.
+RETRY_S: Final = 0.5
+#: How often the partitions of the topics are read.
 REFRESH_S: Final = 60.0
-"""How often it is asked how many partitions the topics have."""
+#: The condition of `Health` that is met while the brokers answer.
 BROKER: Final = "broker"
-"""The condition of `Health` that holds while the brokers answer."""
 
-_AWAY: Final = (KafkaConnectionError, NodeNotReadyError, OSError, TimeoutError)
+_UNREACHABLE: Final = (KafkaConnectionError, NodeNotReadyError, OSError, TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
 class GroupState:
-    """A consumer group as the brokers know it.
+    """State of a consumer group on the brokers.
 
     Attributes:
-        lag: Records behind the committed offset, by topic and partition number.
+        lag: Records after the committed offset, by topic and partition number.
         members: Consumers in the group.
     """
 
@@ -59,9 +61,9 @@ def lag(
     begins: Mapping[TopicPartition, int],
     ends: Mapping[TopicPartition, int],
 ) -> dict[tuple[str, int], int]:
-    """Records that wait, per partition of ``ends``.
+    """Records not yet consumed, per partition of ``ends``.
 
-    Where nothing is committed yet, or what was committed is deleted, all that is there waits.
+    Where no offset is committed, or retention has deleted the record there, all that are left.
     """
     return {
         (tp.topic, tp.partition): max(0, end - max(committed.get(tp, 0), begins.get(tp, 0)))
@@ -70,38 +72,40 @@ def lag(
 
 
 def groups_of(settings: Settings) -> dict[str, tuple[str, ...]]:
-    """The consumer groups of Weir and what they read."""
-    topics, group = settings.topics, settings.kafka.group
+    """The topics that each consumer group of Weir reads, by group."""
+    topics = settings.topics
     return {
-        group: (topics.requests,),
-        f"{group}-feedback": (topics.passed, topics.outcomes, topics.joins),
+        settings.kafka.group: (topics.requests,),
+        feedback_group(settings): (topics.passed, topics.outcomes, topics.joins),
     }
 
 
 class GroupMetrics(Collector):
-    """Gauges of all groups, as of the last answer.
+    """Gauges of all groups, as of the last check.
 
     Args:
-        registry: Where they are registered.
-        expected: Workers that should be ready.
+        registry: Registry of the process.
+        expected: Number of workers that should be ready.
     """
 
     def __init__(self, registry: CollectorRegistry, expected: int) -> None:
         self._states: Mapping[str, GroupState] = {}
         registry.register(self)
         Gauge(
-            "weir_workers_expected", "Workers that should be ready at least.", registry=registry
+            "weir_workers_expected",
+            "Least number of workers that should be ready.",
+            registry=registry,
         ).set(expected)
 
-    def show(self, states: Mapping[str, GroupState]) -> None:
-        """Show what the brokers know now; what they no longer tell disappears."""
+    def update(self, states: Mapping[str, GroupState]) -> None:
+        """Export these states; those of groups that are not among them disappear."""
         self._states = dict(states)
 
     def collect(self) -> Iterator[Metric]:
-        """What Prometheus reads."""
+        """The samples of one scrape."""
         lags = GaugeMetricFamily(
             "weir_group_lag",
-            "Records behind what a consumer group committed, of all its partitions.",
+            "Records after the committed offset of a consumer group, by partition.",
             labels=["group", "topic", "partition"],
         )
         members = GaugeMetricFamily("weir_group_members", "Consumers in a group.", labels=["group"])
@@ -114,12 +118,15 @@ class GroupMetrics(Collector):
 
 
 class GroupWatch(Service):  # type: ignore[misc]
-    """Asks the brokers every ten seconds.
+    """Checks the groups every ten seconds.
+
+    A check has its own retries instead of those of :class:`stream.kafka.admin.Admin`: it has to
+    end within :data:`ANSWER_S`, and connects anew after an error.
 
     Args:
         settings: Brokers, topics, group.
-        metrics: Where the answers are shown.
-        health: Whose condition ``broker`` it keeps.
+        metrics: Exports what was found.
+        health: Its condition ``broker`` is set here.
     """
 
     def __init__(self, settings: Settings, metrics: GroupMetrics, health: Health) -> None:
@@ -132,15 +139,15 @@ class GroupWatch(Service):  # type: ignore[misc]
         self._consumer: AIOKafkaConsumer | None = None
         self._partitions: dict[str, list[TopicPartition]] = {}
         self._refreshed_s = 0.0
-        self._refused: set[str] = set()
+        self._unreadable: set[str] = set()
         self._states: dict[str, GroupState] = {}
-        self._since_s: float | None = None
+        self._unanswered_since_s: float | None = None
         self._error: Exception = TimeoutError("no answer")
 
     @property
     def answering(self) -> bool:
-        """Whether the brokers answered the last time that they were asked."""
-        return self._since_s is None
+        """Whether the brokers answered the last check."""
+        return self._unanswered_since_s is None
 
     async def on_stop(self) -> None:
         """Disconnect."""
@@ -149,66 +156,66 @@ class GroupWatch(Service):  # type: ignore[misc]
     @Service.task  # type: ignore[untyped-decorator]
     async def _watch(self) -> None:
         while not self.should_stop:
-            await self.look()
-            await self.sleep(EVERY_S)
+            await self.check()
+            await self.sleep(PERIOD_S)
 
-    async def look(self) -> None:
-        """Ask once, and show what came of it."""
+    async def check(self) -> None:
+        """Check once; updates metrics and health."""
         self._error = TimeoutError("no answer")
         try:
-            self._metrics.show(await asyncio.wait_for(self._until_answered(), ANSWER_S))
+            self._metrics.update(await asyncio.wait_for(self._answer(), ANSWER_S))
         except TimeoutError:
             await self._disconnect()
-            self._away(self._error)
+            self._unreachable(self._error)
         else:
-            if self._since_s is not None:
+            if self._unanswered_since_s is not None:
                 logger.info("the brokers answer again")
-            self._since_s = None
+            self._unanswered_since_s = None
             self._health.met(BROKER)
 
-    async def _until_answered(self) -> Mapping[str, GroupState]:
-        """Ask again while a node is asked that is down: another one may answer."""
+    async def _answer(self) -> Mapping[str, GroupState]:
+        """Try until a broker answers: the one that was chosen may be down."""
         while True:
             try:
-                return await self._ask()
-            except (KafkaError, *_AWAY) as error:
+                return await self._read_groups()
+            except (KafkaError, *_UNREACHABLE) as error:
                 self._error = error
                 await self._disconnect()
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(RETRY_S)
 
-    def _away(self, error: Exception) -> None:
+    def _unreachable(self, error: Exception) -> None:
         now_s = time.monotonic()
-        if self._since_s is None:
-            self._since_s = now_s - EVERY_S
+        if self._unanswered_since_s is None:
+            self._unanswered_since_s = now_s - PERIOD_S
             reason = error if str(error) else type(error).__name__
-            logger.warning("no broker answers (%s); asking again every %g s", reason, EVERY_S)
-        self._health.unmet(BROKER, f"no answer for {now_s - self._since_s:.0f} s")
+            logger.warning("no broker answers (%s); trying again every %g s", reason, PERIOD_S)
+        self._health.unmet(BROKER, f"no answer for {now_s - self._unanswered_since_s:.0f} s")
 
-    async def _ask(self) -> Mapping[str, GroupState]:
+    async def _read_groups(self) -> Mapping[str, GroupState]:
         admin, consumer = await self._connected()
         now_s = time.monotonic()
         if not self._partitions or now_s - self._refreshed_s > REFRESH_S:
-            self._partitions = await self._topics(admin)
+            self._partitions = await self._topic_partitions(admin)
             self._refreshed_s = now_s
         for group, topics in self._groups.items():
             partitions = [tp for topic in topics for tp in self._partitions.get(topic, ())]
             try:
                 self._states[group] = await self._group(admin, consumer, group, partitions)
-            except _AWAY:
+            except _UNREACHABLE:
                 raise
             except KafkaError as error:
-                if not error.retriable:  # else its coordinator moves; what was known stays
+                if not error.retriable:  # else its coordinator moves; the last state stays
                     self._states.pop(group, None)
-                    self._refuse(group, error)
+                    self._log_unreadable(group, error)
             else:
-                self._refused.discard(group)
+                self._unreadable.discard(group)
         return self._states
 
-    def _refuse(self, group: str, error: KafkaError) -> None:
-        if group not in self._refused:
-            self._refused.add(group)
+    def _log_unreadable(self, group: str, error: KafkaError) -> None:
+        if group not in self._unreadable:
+            self._unreadable.add(group)
             logger.warning(
-                "lag and members of group %s are not shown: %s; this user needs Describe on the "
+                "lag and members of group %s are not exported: %s; this user needs Describe on the "
                 "group and on the topics that it reads",
                 group,
                 error if str(error) else type(error).__name__,
@@ -221,15 +228,17 @@ class GroupWatch(Service):  # type: ignore[misc]
         group: str,
         partitions: Sequence[TopicPartition],
     ) -> GroupState:
-        # First, for an answer about offsets does not tell that they may not be known.
+        # First: without the right to describe the group, the offsets seem not to be committed.
         present = await members(admin, group)
-        told = await admin.list_consumer_group_offsets(group, partitions=list(partitions) or None)
-        committed = {tp: at.offset for tp, at in told.items() if at.offset >= 0}
+        answer = await admin.list_consumer_group_offsets(group, partitions=list(partitions) or None)
+        committed = {tp: at.offset for tp, at in answer.items() if at.offset >= 0}
         begins = await consumer.beginning_offsets(list(partitions))
         ends = await consumer.end_offsets(list(partitions))
         return GroupState(lag(committed, begins, ends), present)
 
-    async def _topics(self, admin: AIOKafkaAdminClient) -> dict[str, list[TopicPartition]]:
+    async def _topic_partitions(
+        self, admin: AIOKafkaAdminClient
+    ) -> dict[str, list[TopicPartition]]:
         wanted = {topic for topics in self._groups.values() for topic in topics}
         return {
             each["topic"]: [
@@ -257,10 +266,10 @@ class GroupWatch(Service):  # type: ignore[misc]
 
 
 async def members(admin: AIOKafkaAdminClient, group: str) -> int:
-    """Consumers in a group now.
+    """Number of consumers that are in a group now.
 
     Raises:
-        KafkaError: If this user may not know.
+        KafkaError: If this user has no right to describe the group.
     """
     (answer,) = await admin.describe_consumer_groups([group])
     described: Sequence[Any] = answer.groups[0]

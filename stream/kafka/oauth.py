@@ -16,45 +16,43 @@ from models.errors import UserError
 from models.process import logs
 from models.settings import KafkaSettings, SettingsError
 
-#: How long a command or function may take.
+#: Limit for the command or the function.
 TOKEN_S: Final = 30.0
-#: Each connection asks for a token, and a worker opens dozens at once: one serves them all.
+#: How long a token is reused: each connection needs one, and a worker opens dozens at once.
 KEEP_S: Final = 10.0
-#: Kafka limits a request to log in to half a megabyte by default; no token comes near this.
+#: Kafka limits an authentication request to half a megabyte by default; tokens are far smaller.
 MAX_TOKEN_BYTES: Final = 65_536
 
 
-class _Authenticator(conn.OAuthAuthenticator):  # type: ignore[misc]
-    """Takes a refusal for what it is.
+class AcknowledgingAuthenticator(conn.OAuthAuthenticator):  # type: ignore[misc]
+    """Acknowledges the broker's rejection of a token.
 
-    A broker answers a token that it refuses with the reason, and fails the login when the client
-    has acknowledged that (RFC 7628, 3.2.3). aiokafka takes any answer for a success.
+    A broker answers a rejected token with the reason, and fails the login once the client has
+    acknowledged it (RFC 7628, 3.2.3). aiokafka treats every answer as a success.
     """
 
     async def step(self, payload: bytes | None) -> tuple[bytes, bool] | None:
+        """The next message to the broker, and whether it answers; None at the end."""
         if self._token_sent and payload:
             return b"\x01", True
-        sent: tuple[bytes, bool] | None = await super().step(payload)
-        return sent
-
-
-conn.OAuthAuthenticator = _Authenticator
+        message: tuple[bytes, bool] | None = await super().step(payload)
+        return message
 
 
 class TokenError(UserError, KafkaError):  # type: ignore[misc]
-    """No token could be had. Kafka's clients treat it as any failure to connect."""
+    """There is no token. Kafka's clients treat it as any failure to connect."""
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
 class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
-    """Asks ``source`` for a token, at most every :data:`KEEP_S` seconds.
+    """Gets a token from ``source``, at most every :data:`KEEP_S` seconds.
 
     Args:
-        name: The setting that it comes from, for messages.
+        name: The setting that names the source, for messages.
         source: Returns a token.
-        clock: Seconds, never going back.
+        clock: Monotonic time in seconds.
     """
 
     def __init__(
@@ -68,21 +66,21 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
         self._clock = clock
         self._token = ""
         self._until = float("-inf")
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def token(self) -> str:
-        """A token, not to be seen in any log.
+        """A token; it is masked in all logs.
 
         Raises:
-            TokenError: If there is none, or none within :data:`TOKEN_S`.
+            TokenError: If the source fails, or takes longer than :data:`TOKEN_S`.
         """
-        async with self._turn:
+        async with self._lock:
             if self._clock() >= self._until:
-                self._token = await self._ask()
+                self._token = await self._fetch()
                 self._until = self._clock() + KEEP_S
             return self._token
 
-    async def _ask(self) -> str:
+    async def _fetch(self) -> str:
         try:
             async with asyncio.timeout(TOKEN_S):
                 token = (await self._source()).strip()
@@ -93,7 +91,7 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
         except Exception as error:
             raise TokenError(f"{self._name}: {type(error).__name__}: {error}") from error
         if not token or len(token) > MAX_TOKEN_BYTES or not token.isascii() or " " in token:
-            raise TokenError(f"{self._name}: what came is no token (one line without blanks)")
+            raise TokenError(f"{self._name}: the output is not a token (one line without blanks)")
         logs.hide(token)
         return token
 
@@ -102,8 +100,10 @@ def token_provider(kafka: KafkaSettings) -> TokenProvider:
     """The provider that the settings name.
 
     Raises:
-        SettingsError: If they name none or two, or what they name cannot be found.
+        SettingsError: If they name no source or two, or the source does not exist.
     """
+    # aiokafka has no other place for it. Only a process that logs in with tokens gets here.
+    conn.OAuthAuthenticator = AcknowledgingAuthenticator
     command, provider = kafka.oauth_token_command, kafka.oauth_token_provider
     if bool(command) == bool(provider):
         raise SettingsError(
@@ -131,7 +131,10 @@ def _command(text: str) -> Callable[[], Awaitable[str]]:
         try:
             assert process.stdout is not None
             await process.stdout.readexactly(MAX_TOKEN_BYTES + 1)
-            raise TokenError("kafka.oauth_token_command: what came is no token, but too long")
+            raise TokenError(
+                "kafka.oauth_token_command: the output is not a token; it is longer than "
+                f"{MAX_TOKEN_BYTES} bytes"
+            )
         except asyncio.IncompleteReadError as whole:
             printed = whole.partial
             status = await process.wait()
@@ -140,7 +143,9 @@ def _command(text: str) -> Callable[[], Awaitable[str]]:
                 process.kill()
                 await process.wait()
         if status:
-            raise TokenError(f"kafka.oauth_token_command: {arguments[0]} ended with {status}")
+            raise TokenError(
+                f"kafka.oauth_token_command: {arguments[0]} ended with status {status}"
+            )
         return printed.decode(errors="replace")
 
     return run
@@ -156,7 +161,7 @@ def _function(name: str) -> Callable[[], Awaitable[str]]:
             "module:function"
         ) from error
     if not colon or not callable(function):
-        raise SettingsError(f"kafka.oauth_token_provider: {name!r} is no module:function")
+        raise SettingsError(f"kafka.oauth_token_provider: {name!r} is not module:function")
 
     async def call() -> str:
         if inspect.iscoroutinefunction(function):

@@ -1,4 +1,4 @@
-"""Where a consumer group of Weir stands, and how to put it elsewhere while nobody is in it."""
+"""Shows the offsets of Weir's consumer groups, and resets them while a group has no members."""
 
 import asyncio
 from collections.abc import Mapping
@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from models.errors import UserError
 from models.settings import Settings
-from stream.kafka.client import client_options, patiently
+from stream.kafka.admin import Admin
+from stream.kafka.client import client_options
 from stream.kafka.group_watch import groups_of, members
 
 EARLIEST: Final = "earliest"
@@ -21,17 +21,17 @@ LATEST: Final = "latest"
 
 
 class OffsetError(UserError, RuntimeError):
-    """A group that cannot be reset, or a place that is none; names both and the fix."""
+    """A group that cannot be reset, or a target that is not valid; names it and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a group stands on one partition.
+class PartitionOffsets:
+    """The offsets of one partition.
 
     Attributes:
-        committed: Offset of the next record that it reads; None where it has committed none.
-        begin: First offset that is still there.
-        end: Offset behind the last record.
+        committed: Offset of the next record that the group reads; None where none is committed.
+        begin: First offset that retention has left.
+        end: Offset of the next record that is written.
     """
 
     committed: int | None
@@ -40,178 +40,160 @@ class Place:
 
     @property
     def lag(self) -> int:
-        """Records that wait."""
+        """Records that the group has not read."""
         return max(0, self.end - max(self.committed or 0, self.begin))
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """A consumer group as the brokers know it.
+class GroupOffsets:
+    """The offsets of a consumer group.
 
     Attributes:
-        name: Its name.
-        members: Consumers in it now.
-        places: Where it stands, by partition.
+        name: Name of the group.
+        members: Number of consumers in it now.
+        partitions: Offsets of every partition that it reads.
     """
 
     name: str
     members: int
-    places: Mapping[TopicPartition, Place]
+    partitions: Mapping[TopicPartition, PartitionOffsets]
 
 
-async def show(settings: Settings, group: str) -> Group:
-    """Where a group stands on all that it reads.
+async def show(settings: Settings, group: str) -> GroupOffsets:
+    """The offsets of a group on all partitions that it reads.
 
     Raises:
-        OffsetError: If a topic that it reads is missing.
-        KafkaError: If no broker answers, or this user may not know.
+        OffsetError: If a topic that it reads does not exist.
+        KafkaError: If no broker answers, or this user has no right to describe the group.
     """
-    admin = AIOKafkaAdminClient(**client_options(settings.kafka))
-    consumer = AIOKafkaConsumer(**client_options(settings.kafka), enable_auto_commit=False)
+    options = client_options(settings.kafka)
+    consumer = AIOKafkaConsumer(**options, enable_auto_commit=False)
     try:
-        await admin.start()
         await consumer.start()
-        partitions = await _partitions(admin, groups_of(settings)[group])
-        present = await members(admin, group)
-
-        async def committed(admin: AIOKafkaAdminClient) -> dict[TopicPartition, OffsetAndMetadata]:
-            found: dict[
-                TopicPartition, OffsetAndMetadata
-            ] = await admin.list_consumer_group_offsets(group, partitions=partitions)
-            return found
-
-        told = await patiently(committed, admin)
+        async with Admin(options) as admin:
+            partitions = await _partitions(admin, groups_of(settings)[group])
+            present = await members(admin.client, group)
+            committed = await admin.committed_offsets(group, partitions)
         begins = await consumer.beginning_offsets(partitions)
         ends = await consumer.end_offsets(partitions)
-        places = {
-            tp: Place(
-                told[tp].offset if tp in told and told[tp].offset >= 0 else None, begins[tp], end
-            )
-            for tp, end in ends.items()
-        }
-        return Group(group, present, places)
     finally:
         await consumer.stop()
-        await admin.close()
+    found = {tp: PartitionOffsets(committed.get(tp), begins[tp], end) for tp, end in ends.items()}
+    return GroupOffsets(group, present, found)
 
 
 async def reset(
     settings: Settings, group: str, to: str, *, partition: int | None = None, dry_run: bool = False
 ) -> dict[TopicPartition, tuple[int | None, int]]:
-    """Put a group elsewhere.
+    """Set the committed offsets of a group that has no members.
 
     Args:
         settings: Brokers and topics.
-        group: The group.
-        to: ``earliest``, ``latest``, a moment (ISO 8601, UTC without an offset), or an offset.
-        partition: Only this one of each topic; all without it.
-        dry_run: Say what would be done.
+        group: Name of the group.
+        to: ``earliest``, ``latest``, a time (ISO 8601; UTC without a UTC offset), or an offset.
+        partition: Reset only this partition of each topic; None resets all.
+        dry_run: Return what would be done, and commit nothing.
 
     Returns:
-        Where it stood and where it stands now, by partition.
+        Committed offset before and after, by partition.
 
     Raises:
-        OffsetError: If somebody is in the group, the place is none, or the brokers refuse.
+        OffsetError: If the group has members, the target is not valid, or the brokers refuse.
     """
     found = await show(settings, group)
     if found.members:
         raise OffsetError(
-            f"members in group {group}: {found.members}, and they would go on from where they are; "
-            "stop them first (one that was killed leaves after kafka.session_timeout_s; the "
-            "embedded broker keeps members until it ends)"
+            f"members in group {group}: {found.members}, and they would overwrite the new offsets; "
+            "stop them first (a member that was killed is removed after kafka.session_timeout_s; "
+            "the embedded broker keeps it until the broker ends)"
         )
-    places = {
-        tp: place
-        for tp, place in found.places.items()
+    chosen = {
+        tp: offsets
+        for tp, offsets in found.partitions.items()
         if partition is None or tp.partition == partition
     }
-    if not places:
+    if not chosen:
         raise OffsetError(f"partition {partition}: no topic that {group} reads has it")
-    targets = await _targets(settings, places, to)
+    targets = await _targets(settings, chosen, to)
     if not dry_run:
         await _commit(settings, group, targets)
-    return {tp: (places[tp].committed, at) for tp, at in sorted(targets.items())}
+    return {tp: (chosen[tp].committed, offset) for tp, offset in sorted(targets.items())}
 
 
-async def _partitions(admin: AIOKafkaAdminClient, topics: tuple[str, ...]) -> list[TopicPartition]:
-    found = {
-        topic["topic"]: [
-            TopicPartition(topic["topic"], p["partition"]) for p in topic["partitions"]
-        ]
-        for topic in await patiently(AIOKafkaAdminClient.describe_topics, admin)
-        if topic["error_code"] == 0
-    }
+async def _partitions(admin: Admin, topics: tuple[str, ...]) -> list[TopicPartition]:
+    found = await admin.partitions()
     missing = [topic for topic in topics if topic not in found]
     if missing:
         raise OffsetError(f"{', '.join(missing)}: no such topic; `weir topics` creates it")
-    return sorted(tp for topic in topics for tp in found[topic])
+    return sorted(TopicPartition(topic, p["partition"]) for topic in topics for p in found[topic])
 
 
 async def _targets(
-    settings: Settings, places: Mapping[TopicPartition, Place], to: str
+    settings: Settings, partitions: Mapping[TopicPartition, PartitionOffsets], to: str
 ) -> dict[TopicPartition, int]:
     if to == EARLIEST:
-        return {tp: place.begin for tp, place in places.items()}
+        return {tp: offsets.begin for tp, offsets in partitions.items()}
     if to == LATEST:
-        return {tp: place.end for tp, place in places.items()}
+        return {tp: offsets.end for tp, offsets in partitions.items()}
     if to.isdigit():
-        return {tp: _inside(tp, place, int(to)) for tp, place in places.items()}
-    return await _at_moment(settings, places, moment_ms(to))
+        return {tp: _in_range(tp, offsets, int(to)) for tp, offsets in partitions.items()}
+    return await _at_time(settings, partitions, parse_time_ms(to))
 
 
-def _inside(tp: TopicPartition, place: Place, offset: int) -> int:
-    if place.begin <= offset <= place.end:
+def _in_range(tp: TopicPartition, offsets: PartitionOffsets, offset: int) -> int:
+    if offsets.begin <= offset <= offsets.end:
         return offset
     raise OffsetError(
-        f"{tp.topic}[{tp.partition}]@{offset}: not there; it goes from {place.begin} to {place.end}"
+        f"{tp.topic}[{tp.partition}]@{offset}: no such offset; the partition has {offsets.begin} "
+        f"to {offsets.end}"
     )
 
 
-async def _at_moment(
-    settings: Settings, places: Mapping[TopicPartition, Place], time_ms: int
+async def _at_time(
+    settings: Settings, partitions: Mapping[TopicPartition, PartitionOffsets], time_ms: int
 ) -> dict[TopicPartition, int]:
     consumer = AIOKafkaConsumer(**client_options(settings.kafka), enable_auto_commit=False)
     try:
         await consumer.start()
-        found = await consumer.offsets_for_times(dict.fromkeys(places, time_ms))
+        found = await consumer.offsets_for_times(dict.fromkeys(partitions, time_ms))
     finally:
         await consumer.stop()
     return {
-        tp: at.offset if (at := found.get(tp)) is not None else place.end
-        for tp, place in places.items()
+        tp: at.offset if (at := found.get(tp)) is not None else offsets.end
+        for tp, offsets in partitions.items()
     }
 
 
-def moment_ms(text: str) -> int:
-    """Milliseconds since the epoch of an ISO 8601 moment, UTC without an offset.
+def parse_time_ms(text: str) -> int:
+    """Milliseconds since the epoch of an ISO 8601 time; UTC without a UTC offset.
 
     Raises:
-        OffsetError: If it is none.
+        OffsetError: If the text is not such a time.
     """
     try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return int(moment.timestamp() * 1000)
+        time = datetime.fromisoformat(text)
+        if time.tzinfo is None:
+            time = time.replace(tzinfo=UTC)
+        return int(time.timestamp() * 1000)
     except (ValueError, OverflowError) as error:
         raise OffsetError(
-            f"{text!r}: write earliest, latest, an offset, or a moment such as 2026-01-31T12:00:00"
+            f"{text!r}: write earliest, latest, an offset, or a time such as 2026-01-31T12:00:00"
         ) from error
 
 
 async def _commit(settings: Settings, group: str, offsets: Mapping[TopicPartition, int]) -> None:
-    """Commit for a group without being a member; brokers refuse that while it has any."""
+    """Commit for a group without joining it; the brokers refuse that while it has members."""
     consumer = AIOKafkaConsumer(
         **client_options(settings.kafka), group_id=group, enable_auto_commit=False
     )
     try:
         await consumer.start()
         consumer.assign(list(offsets))
-        await consumer.commit({tp: OffsetAndMetadata(at, "") for tp, at in offsets.items()})
+        await consumer.commit({tp: OffsetAndMetadata(offset, "") for tp, offset in offsets.items()})
     except KafkaError as error:
         raise OffsetError(
-            f"{group} cannot be reset: {error if str(error) else type(error).__name__}; nobody may "
-            "be in the group, and this user needs Read on it"
+            f"{group} cannot be reset: {error if str(error) else type(error).__name__}; the group "
+            "must have no members, and this user needs Read on it"
         ) from error
     finally:
         await asyncio.shield(consumer.stop())

@@ -1,41 +1,39 @@
-"""More partitions for all topics of requests at once, while everything runs.
+"""Adds partitions to the request topic and its output topics while everything runs.
 
-A request's output goes to the partition of its own number, so outputs grow first and the requests
-last: at no moment does a request lie where its output cannot go. The joins topic keeps its count,
-for requests that wait there would not meet their outcomes; it need not be that of the requests.
+A request's output goes to the partition of the same number, so the output topics grow first and the
+request topic last: at no moment is there a request whose output partition is missing. The joins
+topic keeps its count, or the requests that wait in it would not meet their outcomes; it may differ
+from that of the requests.
 """
 
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+from aiokafka.admin import NewPartitions
 from aiokafka.errors import KafkaError
 
 from models.settings import KafkaSettings, TopicSettings
+from stream.kafka.admin import Admin
 from stream.kafka.client import client_options
-from stream.kafka.topics import TopicError
+from stream.kafka.topics import TopicError, partition_counts
 
 
 async def add_partitions(kafka: KafkaSettings, topics: TopicSettings, more: int) -> dict[str, int]:
-    """Give the topics of requests so many partitions more than the requests have.
+    """Add partitions to the request topic, and as many as it then has to its output topics.
 
-    One that has that many already is left as it is; so the same call finishes what another one
-    could not.
+    A topic that has that many already is left as it is, so a call that failed can be repeated.
 
     Args:
-        kafka: Brokers.
-        topics: Names.
-        more: How many are added to ``topics.requests``.
+        kafka: Connection settings.
+        topics: Names of the topics.
+        more: How many partitions are added to ``topics.requests``.
 
     Returns:
-        Partition count by topic, afterwards.
+        The new partition count of each topic.
 
     Raises:
-        TopicError: If a topic is missing, has more partitions already, or the brokers refuse; names
-            what was done before.
+        TopicError: If a topic does not exist, or the brokers refuse.
     """
     names = (topics.passed, topics.blocked, topics.rejected, topics.requests)
-    admin = AIOKafkaAdminClient(**client_options(kafka))
-    await admin.start()
-    try:
-        counts = await _counts(admin)
+    async with Admin(client_options(kafka)) as admin:
+        counts = await partition_counts(admin)
         missing = [name for name in names if name not in counts]
         if missing:
             raise TopicError(f"{', '.join(missing)}: no such topic; `weir topics` creates it")
@@ -45,23 +43,13 @@ async def add_partitions(kafka: KafkaSettings, topics: TopicSettings, more: int)
                 await _grow(admin, name, counts[name], wanted)
                 counts[name] = wanted
         return {name: counts[name] for name in names}
-    finally:
-        await admin.close()
 
 
-async def _counts(admin: AIOKafkaAdminClient) -> dict[str, int]:
-    return {
-        topic["topic"]: len(topic["partitions"])
-        for topic in await admin.describe_topics()
-        if topic["error_code"] == 0
-    }
-
-
-async def _grow(admin: AIOKafkaAdminClient, name: str, count: int, wanted: int) -> None:
+async def _grow(admin: Admin, name: str, count: int, wanted: int) -> None:
     try:
-        await admin.create_partitions({name: NewPartitions(wanted)})
+        await admin.client.create_partitions({name: NewPartitions(wanted)})
     except KafkaError as error:
         raise TopicError(
-            f"{name} has {count} partitions, and {wanted} cannot be had: {error}; the same command "
-            "goes on from here"
+            f"{name} has {count} partitions and cannot get {wanted}: {error}; the same command "
+            "continues from here"
         ) from error

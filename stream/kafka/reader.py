@@ -1,12 +1,12 @@
-"""Reading topics from outside any consumer group: what replay, verifier and watchers share.
+"""Reads whole topics without a consumer group; replay, verifier and watchers share it.
 
-The end of a partition is its last stable offset: behind it lies what a transaction may still
-abort. It is taken from the first fetch, not only from the broker's answer to "latest offset": the
-embedded broker counts a batch as one record there.
+The end of a partition is its last stable offset: what follows may still be aborted with its
+transaction. It is taken from the first fetch, too, and not only from ListOffsets: the embedded
+broker counts a batch as one record there.
 
-A batch whose checksum stays wrong is left out like any other that cannot be read, for who follows
-steering and announcements must go on, and the next message counts; whoever wants to see all there
-is (`keep`) is told that he cannot.
+A batch whose checksum stays wrong is skipped like any other batch that cannot be read, because
+readers of control messages and announcements need those that follow. A reader that must not miss a
+record (`keep`) gets an error instead.
 """
 
 import asyncio
@@ -26,15 +26,13 @@ FETCH_MS = 500
 
 
 class TopicReader:
-    """All partitions of one topic, in no group; committed records only.
-
-    Use it as an async context manager.
+    """Reads the committed records of all partitions of one topic; an async context manager.
 
     Args:
-        kafka: Brokers.
-        topic: The topic.
-        refused: Told of every batch that cannot be read; without it, they are logged.
-        keep: Whether such a batch is handed over among the records.
+        kafka: Connection settings.
+        topic: Name of the topic.
+        refused: Called with every batch that cannot be read; without it, they are logged.
+        keep: Whether such a batch is returned among the records, in its place.
     """
 
     def __init__(
@@ -53,7 +51,7 @@ class TopicReader:
         self.topic = topic
 
     async def __aenter__(self) -> Self:
-        """Connect and stand at the beginning.
+        """Connect and seek to the beginning.
 
         Raises:
             TopicError: If there is no such topic.
@@ -69,7 +67,7 @@ class TopicReader:
             self._refused,
             keep=self._keep,
             isolation_level="read_committed",
-            auto_offset_reset="earliest",  # should the topic lose records meanwhile
+            auto_offset_reset="earliest",  # if retention deletes the records at the position
         )
         self._open = True
         await self.consumer.start()
@@ -78,18 +76,18 @@ class TopicReader:
         self.starts: dict[TopicPartition, int] = await self.consumer.beginning_offsets(
             self.partitions
         )
-        # first offsets that were not there yet; final for a partition after its first fetch
+        # next offset of each partition; final after its first fetch
         self.ends: dict[TopicPartition, int] = await self.consumer.end_offsets(self.partitions)
         self._seen: set[TopicPartition] = set()
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
-        """Disconnect, if it ever connected."""
+        """Disconnect."""
         if self._open:
             await self.consumer.stop()
 
     async def from_time(self, start_ms: int) -> None:
-        """Stand at or before the first record of each partition with this timestamp or later."""
+        """Seek to the first record of each partition with this timestamp or a later one."""
         found = await self.consumer.offsets_for_times(dict.fromkeys(self.partitions, start_ms))
         for tp in self.partitions:
             self.consumer.seek(tp, found[tp].offset if found[tp] else self.ends[tp])
@@ -97,17 +95,17 @@ class TopicReader:
     async def fetch(
         self, partitions: Sequence[TopicPartition], max_records: int | None = None
     ) -> dict[TopicPartition, list[ConsumerRecord]]:
-        """The next records of some partitions; none of one may mean its end or a slow broker.
+        """The next records of some partitions; an empty answer need not be the end.
 
         Raises:
-            TopicError: If a batch is corrupt, where everything is wanted.
+            TopicError: If a batch is corrupt and ``keep`` is set.
         """
         try:
             batches: dict[TopicPartition, list[ConsumerRecord]] = await self.consumer.getmany(
                 *partitions, timeout_ms=FETCH_MS, max_records=max_records
             )
         except CorruptBatchError as error:
-            await self._leave_out(error)
+            await self._skip_corrupt(error)
             return {}
         for tp in partitions:
             stable = self.consumer.last_stable_offset(tp)
@@ -116,12 +114,12 @@ class TopicReader:
                 self.ends[tp] = max(self.ends[tp], stable)
         return batches
 
-    async def _leave_out(self, error: CorruptBatchError) -> None:
-        """Go on behind a batch whose checksum is wrong each time."""
+    async def _skip_corrupt(self, error: CorruptBatchError) -> None:
+        """Seek past a batch once its checksum has been wrong several times."""
         if self._keep:
             raise TopicError(
                 f"{error.topic}[{error.partition}]@{error.offset}: the checksum of the batch is "
-                "wrong, so what is in it and behind it cannot be told; see docs/operations.md"
+                "wrong, so its records and those after it cannot be read; see docs/operations.md"
             ) from error
         tp = TopicPartition(error.topic, error.partition)
         end = max(self.ends[tp], self.consumer.highwater(tp) or 0)
@@ -138,7 +136,7 @@ class TopicReader:
         return tp in self._seen and position >= self.ends[tp]
 
     async def batches(self) -> AsyncIterator[tuple[TopicPartition, list[ConsumerRecord]]]:
-        """All committed records up to the ends, some of one partition at a time."""
+        """All committed records up to the ends, in lists of one partition each."""
         unread = list(self.partitions)
         while unread:
             for tp, records in (await self.fetch(unread)).items():
@@ -149,7 +147,7 @@ class TopicReader:
             unread = [tp for tp in unread if not await self.at_end(tp)]
 
     def unstable(self) -> dict[TopicPartition, tuple[int, int]]:
-        """Where a transaction is open, as of the last fetch: its start and the partition's end."""
+        """Partitions with an open transaction, as of the last fetch: its start and the end."""
         offsets = {
             tp: (self.consumer.last_stable_offset(tp), self.consumer.highwater(tp))
             for tp in self._seen
@@ -158,7 +156,7 @@ class TopicReader:
 
 
 async def read_topic(kafka: KafkaSettings, topic: str) -> AsyncIterator[ConsumerRecord]:
-    """Every committed record of ``topic``, partition by partition as they arrive.
+    """All committed records of ``topic``, in the order of each partition.
 
     Raises:
         TopicError: If there is no such topic.

@@ -1,6 +1,6 @@
-"""Which role needs which right on the brokers, and what a refusal means.
+"""The rights (ACLs) that each role needs on the brokers, and the error when one is missing.
 
-The table below is the one that SECURITY.md shows, `weir doctor` checks and the tests grant.
+SECURITY.md shows this table, `weir doctor` checks it, and the tests on Kafka grant it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ Resource = Literal["topic", "group", "transactional-id", "cluster"]
 
 
 class Role(StrEnum):
-    """What a process does, as far as rights go."""
+    """What a process does, as far as it needs rights of its own."""
 
     INTERCEPT = "intercept"
     FEEDBACK = "feedback"
@@ -35,7 +35,7 @@ class Role(StrEnum):
 
 
 class Operation(IntEnum):
-    """Kafka's operations that Weir needs, by their number in its protocol."""
+    """The operations of Kafka's ACLs that Weir needs, with their codes in the protocol."""
 
     READ = 3
     WRITE = 4
@@ -47,20 +47,20 @@ class Operation(IntEnum):
 
     @property
     def label(self) -> str:
-        """As `kafka-acls` spells it."""
+        """Its name in `kafka-acls`."""
         return self.name.title().replace("_", "")
 
 
 @dataclass(frozen=True)
 class Right:
-    """Operations on a resource.
+    """Operations that a client must be allowed on a resource.
 
     Attributes:
-        resource: Kind of the resource.
-        name: Its name, or what its names begin with.
-        operations: All of them are needed.
-        prefixed: Whether ``name`` is a beginning.
-        without: What is worse without it; empty where nothing goes without it.
+        resource: Type of the resource.
+        name: Its name, or the prefix of its names.
+        operations: The operations; all of them are needed.
+        prefixed: Whether ``name`` is a prefix.
+        without: For an optional right, what is lost without it; empty for a required one.
     """
 
     resource: Resource
@@ -72,15 +72,15 @@ class Right:
 
 _READ: Final = (Operation.READ,)
 _WRITE: Final = (Operation.WRITE,)
-_LOOK: Final = (Operation.DESCRIBE,)
+_DESCRIBE: Final = (Operation.DESCRIBE,)
 _BOTH: Final = (Operation.READ, Operation.WRITE)
-_GROWTH: Final = "it is not given partitions when the requests are"
-_LAG: Final = "its lag and members are not shown by this process"
-_LIMITS: Final = "a limit of max.message.bytes below Kafka's default is not known"
+_GROWTH: Final = "partitions are not added to it when the request topic gets more"
+_LAG: Final = "this process does not export its lag and members"
+_LIMITS: Final = "a max.message.bytes below Kafka's default is not noticed"
 
 
 def changelog(settings: Settings) -> str:
-    """The topic in which feedback keeps its state."""
+    """The changelog topic of the feedback workers' state."""
     return f"{feedback_group(settings)}-joins-changelog"
 
 
@@ -90,10 +90,10 @@ def feedback_group(settings: Settings) -> str:
 
 
 def rights_of(role: Role, settings: Settings) -> list[Right]:
-    """All rights that a role needs; Read and Write include Describe."""
+    """All rights of a role; Read and Write imply Describe."""
     topics = settings.topics
     if role is Role.INTERCEPT:
-        return _of_intercept(settings)
+        return _intercept_rights(settings)
     if role is Role.FEEDBACK:
         return [
             Right("group", feedback_group(settings), _READ),
@@ -102,8 +102,8 @@ def rights_of(role: Role, settings: Settings) -> list[Right]:
             *_topics(_WRITE, topics.examples),
             *_topics((*_BOTH, Operation.CREATE), changelog(settings)),
             Right("topic", topics.examples, (Operation.ALTER,), without=_GROWTH),
-            Right("group", settings.kafka.group, _LOOK, without=_LAG),
-            Right("topic", topics.requests, _LOOK, without=_LAG),
+            Right("group", settings.kafka.group, _DESCRIBE, without=_LAG),
+            Right("topic", topics.requests, _DESCRIBE, without=_LAG),
         ]
     if role is Role.TRAINER:
         return [*_topics(_READ, topics.examples), *_topics(_BOTH, topics.models)]
@@ -124,7 +124,7 @@ def rights_of(role: Role, settings: Settings) -> list[Right]:
     ]
 
 
-def _of_intercept(settings: Settings) -> list[Right]:
+def _intercept_rights(settings: Settings) -> list[Right]:
     topics, kafka = settings.topics, settings.kafka
     outputs = (topics.passed, topics.blocked, topics.rejected)
     limits, growth = (Operation.DESCRIBE_CONFIGS,), (Operation.ALTER,)
@@ -135,8 +135,11 @@ def _of_intercept(settings: Settings) -> list[Right]:
         *_topics(_BOTH, topics.rate_state),
         *(Right("topic", name, limits, without=_LIMITS) for name in outputs),
         *(Right("topic", name, growth, without=_GROWTH) for name in outputs),
-        Right("group", feedback_group(settings), _LOOK, without=_LAG),
-        *(Right("topic", name, _LOOK, without=_LAG) for name in (topics.outcomes, topics.joins)),
+        Right("group", feedback_group(settings), _DESCRIBE, without=_LAG),
+        *(
+            Right("topic", name, _DESCRIBE, without=_LAG)
+            for name in (topics.outcomes, topics.joins)
+        ),
     ]
     if settings.worker.guarantee == "exactly-once":
         name = transactional_ids(settings)
@@ -145,7 +148,7 @@ def _of_intercept(settings: Settings) -> list[Right]:
 
 
 def transactional_ids(settings: Settings) -> str:
-    """What the transactional ids of the workers begin with; the partition's number follows."""
+    """Prefix of the workers' transactional ids; the partition number follows."""
     return f"{settings.kafka.group}-{settings.topics.requests}-"
 
 
@@ -153,12 +156,12 @@ def _topics(operations: tuple[Operation, ...], *names: str) -> list[Right]:
     return [Right("topic", name, operations) for name in names]
 
 
-class RefusedError(UserError, RuntimeError):
-    """The brokers do not let a client do what it has to; names the resource and the operation."""
+class AuthorizationFaultError(UserError, RuntimeError):
+    """The client has no right that it needs; names the resource and the operation."""
 
 
-def refusal(kafka: KafkaSettings, right: Right) -> str:
-    """The sentence about a right that is missing, with the command that grants it."""
+def missing_right(kafka: KafkaSettings, right: Right) -> str:
+    """The message about a right that is missing, with the command that grants it."""
     operations = " and ".join(operation.label for operation in right.operations)
     return (
         f"not authorized: {operations} on {right.resource} {right.name!r} "
@@ -167,33 +170,33 @@ def refusal(kafka: KafkaSettings, right: Right) -> str:
 
 
 def grant(kafka: KafkaSettings, right: Right) -> str:
-    """The command that grants a right."""
-    who = principal(kafka) if principal(kafka).startswith("User:") else "User:NAME"
+    """The `kafka-acls` command that grants a right."""
+    user = principal(kafka) if principal(kafka).startswith("User:") else "User:NAME"
     operations = " ".join(f"--operation {operation.label}" for operation in right.operations)
-    where = "--cluster" if right.resource == "cluster" else f"--{right.resource} {right.name}"
+    resource = "--cluster" if right.resource == "cluster" else f"--{right.resource} {right.name}"
     prefixed = " --resource-pattern-type prefixed" if right.prefixed else ""
     return (
-        f"kafka-acls --bootstrap-server {kafka.servers[0]} --add --allow-principal {who} "
-        f"{operations} {where}{prefixed}"
+        f"kafka-acls --bootstrap-server {kafka.servers[0]} --add --allow-principal {user} "
+        f"{operations} {resource}{prefixed}"
     )
 
 
-def explain_refusal(
+def explain_authorization(
     error: BaseException, kafka: KafkaSettings, rights: Iterable[Right] = ()
-) -> RefusedError | None:
-    """What a refusal in an error, or in one that led to it, is about; None where there is none.
+) -> AuthorizationFaultError | None:
+    """The right whose lack caused an error; None if no right is missing.
 
     Args:
-        error: Of a Kafka client.
-        kafka: Who asked.
-        rights: What the role needs: Kafka's refusal names the resource, not the operation.
+        error: An error of a Kafka client, or one that it caused.
+        kafka: Settings of that client.
+        rights: The rights of its role: Kafka's error names the resource, not the operation.
     """
     for cause in causes(error):
         if not isinstance(cause, KafkaError):
             continue
         missing = _missing(cause, kafka, list(rights))
         if missing is not None:
-            return RefusedError(refusal(kafka, missing))
+            return AuthorizationFaultError(missing_right(kafka, missing))
     return None
 
 
@@ -222,7 +225,7 @@ def _right(
 
 
 def _named(error: KafkaError) -> list[str]:
-    """The resources that an error names: one, or a set of them."""
+    """The resources that an error names: one, or several."""
     found: list[str] = []
     for argument in error.args:
         if isinstance(argument, str):

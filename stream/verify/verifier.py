@@ -26,8 +26,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import OffsetAndMetadata
 
 from models.settings import Settings
+from stream.kafka.admin import admin_request
 from stream.kafka.batches import RefusedBatch
-from stream.kafka.client import ask, client_options
+from stream.kafka.client import client_options
 from stream.kafka.reader import TopicReader
 from stream.verify.account import Account, Fate, Fault, FaultKind
 from stream.verify.evidence import NOWHERE, Evidence, input_hashes, output_evidence
@@ -315,5 +316,5 @@ async def committed_offsets(
         )
         return offsets
 
-    found = await ask(client_options(settings.kafka), question)
+    found = await admin_request(client_options(settings.kafka), question)
     return {tp.partition: at.offset for tp, at in found.items() if at.offset >= 0}

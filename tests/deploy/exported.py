@@ -98,5 +98,5 @@ def _whole(
     state = {
         group: GroupState({(topics[0], 0): 5}, 2) for group, topics in groups_of(Settings()).items()
     }
-    GroupMetrics(registry, 2).show(state)
+    GroupMetrics(registry, 2).update(state)
     return registry

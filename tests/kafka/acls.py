@@ -1,4 +1,4 @@
-"""Grants and takes back rights on a cluster with ACLs, as its administrator."""
+"""Grants and revokes rights on a cluster with ACLs, as its superuser."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -25,18 +25,18 @@ TIMEOUT_S = 30.0
 
 
 def grant(cluster: KafkaCluster, user: str, rights: Iterable[Right]) -> None:
-    """Let ``user`` do what the rights say; roles may need the same ones."""
+    """Grant rights to ``user``; some may be listed twice."""
     single = dict.fromkeys(
         replace(r, operations=(o,), without="") for r in rights for o in r.operations
     )
     wanted = [binding for right in single for binding in _bindings(AclBinding, user, right)]
-    admin = _admin(cluster)  # what it has begun ends with it
+    admin = _admin(cluster)  # its requests end when it is collected
     for done in admin.create_acls(wanted).values():
         done.result(TIMEOUT_S)
 
 
 def revoke(cluster: KafkaCluster, user: str, right: Right) -> None:
-    """Take a right back."""
+    """Revoke a right."""
     gone = _bindings(AclBindingFilter, user, right)
     admin = _admin(cluster)
     for done in admin.delete_acls(gone).values():

@@ -1,4 +1,4 @@
-"""The same `broker` fixture as everywhere, but Apache Kafka: what is proved on it is proved."""
+"""The fixture `broker`, but Apache Kafka instead of the embedded broker."""
 
 import os
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ VAR = Path(__file__).parents[2] / "var" / "kafka"
 
 @pytest.fixture(scope="session")
 def kafka_jars() -> Path:
-    """Where Kafka's jars are kept; without Java or Maven, the end of the test."""
+    """Folder of Kafka's jars; without Java or Maven, the test is skipped, or fails in CI."""
     if not available():
         message = "Apache Kafka needs Java and Maven, and one of them is not installed"
         if os.environ.get("CI"):

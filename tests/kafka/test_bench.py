@@ -1,4 +1,4 @@
-"""The machinery of `make bench`, with figures too small to mean anything."""
+"""The code of `make bench`, with figures too small to be measurements."""
 
 from pathlib import Path
 from typing import Any

@@ -37,7 +37,7 @@ def cluster(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.1)
 
 
@@ -84,7 +84,9 @@ async def test_three_replicas_need_two_to_write(
         wanted = [
             ConfigResource(ConfigResourceType.TOPIC, name) for name in topics.model_dump().values()
         ]
-        async with asyncio.timeout(30):  # a node may hear of new topics after the others
+        async with asyncio.timeout(
+            30
+        ):  # a node may get the metadata of new topics after the others
             (answer,) = await admin.describe_configs(wanted)
             while any(resource[0] for resource in answer.resources):
                 await asyncio.sleep(0.1)
@@ -99,7 +101,7 @@ async def test_three_replicas_need_two_to_write(
 
 
 def test_a_node_that_is_not_there_is_named(cluster: KafkaCluster) -> None:
-    """Ending a node that does not exist says which there are."""
+    """The error lists the nodes that exist."""
     with pytest.raises(BrokerError, match=r"no node 4; there are \[1, 2, 3\]"):
         cluster.kill(4)
 

@@ -1,4 +1,4 @@
-"""What Kafka itself refuses, told in one sentence; and secrets, which no output shows."""
+"""Faults of connections to Apache Kafka are one sentence, and no output shows a secret."""
 
 import asyncio
 import re
@@ -23,13 +23,13 @@ from stream.brokers.kafka_cluster import KafkaCluster
 from stream.brokers.security import unsigned_token
 from stream.kafka.connection import ConnectionFaultError, reach
 from stream.kafka.topics import ensure_topics
-from tests.stream.cli.test_faults import COMMANDS, one_sentence, told, weir
+from tests.stream.cli.process import COMMANDS, one_sentence, output_of, weir
 from tests.stream.intercept.test_worker import publish, until
 
 pytestmark = pytest.mark.kafka
 
 ENDS_S = 90.0
-PLACES = {
+CLUSTERS = {
     "scram": {"security": "sasl-tls", "users": ["app"]},
     "plain": {"security": "sasl", "mechanism": "PLAIN"},
     "oauth": {"security": "sasl", "mechanism": "OAUTHBEARER"},
@@ -38,7 +38,7 @@ PLACES = {
 
 
 class Clusters:
-    """Clusters by the way in, each started when it is first asked for."""
+    """Clusters by their security, each started when a test first needs it."""
 
     def __init__(self, stack: ExitStack, jars: Path, folder: Path) -> None:
         self._stack, self._jars, self._folder = stack, jars, folder
@@ -46,7 +46,7 @@ class Clusters:
 
     def __getitem__(self, name: str) -> KafkaCluster:
         if name not in self._running:
-            cluster = KafkaCluster(self._folder / name, **PLACES[name], jars=self._jars)
+            cluster = KafkaCluster(self._folder / name, **CLUSTERS[name], jars=self._jars)
             self._running[name] = self._stack.enter_context(cluster)
         return self._running[name]
 
@@ -58,14 +58,14 @@ def clusters(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def client(cluster: KafkaCluster, **changes: Any) -> KafkaSettings:
-    """As `weir`, but for some settings."""
+    """Settings of the user `weir`, but for some."""
     return KafkaSettings(**{**cluster.client.revealed(), **changes})
 
 
 async def fault(kafka: KafkaSettings) -> str:
     with pytest.raises(ConnectionFaultError) as error:
         await reach(kafka)
-    assert not error.value.passing
+    assert not error.value.transient
     message = str(error.value)
     assert message.startswith(f"{kafka.bootstrap}: ")
     assert "\n" not in message
@@ -81,46 +81,46 @@ async def fault(kafka: KafkaSettings) -> str:
         (
             "scram",
             {"security_protocol": "SASL_PLAINTEXT"},
-            "TLS is spoken there; should kafka.security_protocol be SASL_SSL?",
+            "the server expects TLS; should kafka.security_protocol be SASL_SSL?",
         ),
         (
             "scram",
             {"security_protocol": "PLAINTEXT"},
-            "TLS is spoken there; should kafka.security_protocol be SSL?",
+            "the server expects TLS; should kafka.security_protocol be SSL?",
         ),
-        ("scram", {"ssl_cafile": ""}, "is not signed by the system's authorities"),
+        ("scram", {"ssl_cafile": ""}, "is not signed by the system's certificate authorities"),
         ("plain", {"sasl_password": "guessed"}, "User:weir may not log in with PLAIN"),
         (
             "plain",
             {"security_protocol": "SASL_SSL"},
-            "no TLS is spoken there; should kafka.security_protocol be SASL_PLAINTEXT?",
+            "the server does not use TLS; should kafka.security_protocol be SASL_PLAINTEXT?",
         ),
-        ("mtls", {"ssl_certfile": "", "ssl_keyfile": ""}, "asks for a client certificate"),
+        ("mtls", {"ssl_certfile": "", "ssl_keyfile": ""}, "requires a client certificate"),
         (
             "mtls",
             {"security_protocol": "SASL_SSL", "sasl_username": "weir"},
-            "asks for no login; kafka.security_protocol should be SSL",
+            "does not use SASL; kafka.security_protocol should be SSL",
         ),
     ],
 )
-async def test_what_the_brokers_refuse_is_named(
+async def test_what_the_brokers_reject_is_named(
     clusters: Clusters, where: str, changes: dict[str, str], expected: str
 ) -> None:
-    """With the setting to mend; waiting would not mend it."""
+    """With the setting to correct; the fault is not transient."""
     assert expected in await fault(client(clusters[where], **changes))
 
 
-async def test_a_login_that_is_missing_is_asked_for(clusters: Clusters) -> None:
-    """The broker hangs up on the first request, without a word."""
+async def test_a_missing_login_is_named(clusters: Clusters) -> None:
+    """The broker closes the connection at the first request, without a reason."""
     for where, protocol in (("scram", "SSL"), ("plain", "PLAINTEXT")):
         with pytest.raises(
-            ConnectionFaultError, match=f"hung up on {protocol}; does it ask for a lo"
+            ConnectionFaultError, match=f"closed the {protocol} connection; does it require a lo"
         ):
             await reach(client(clusters[where], security_protocol=protocol))
 
 
 @pytest.mark.parametrize("why", ["expired", "another authority"])
-async def test_a_client_certificate_that_is_refused_is_named(
+async def test_a_client_certificate_that_is_rejected_is_named(
     clusters: Clusters, why: str, tmp_path: Path
 ) -> None:
     """The broker's alert comes after the handshake, in place of an answer."""
@@ -129,10 +129,10 @@ async def test_a_client_certificate_that_is_refused_is_named(
     assert authority is not None
     certificate, key = authority.sign(why.replace(" ", "-"), days=-1 if why == "expired" else 1)
     wrong = client(cluster, ssl_certfile=str(certificate), ssl_keyfile=str(key))
-    assert f"does not accept kafka.ssl_certfile '{certificate}'" in await fault(wrong)
+    assert f"rejects kafka.ssl_certfile '{certificate}'" in await fault(wrong)
 
 
-async def test_a_token_that_is_refused_is_named(clusters: Clusters) -> None:
+async def test_a_token_that_is_rejected_is_named(clusters: Clusters) -> None:
     """An expired one, and a command that fails."""
     now = int(time.time())
     old = unsigned_token("weir", now - 7200, now - 3600)
@@ -141,7 +141,7 @@ async def test_a_token_that_is_refused_is_named(clusters: Clusters) -> None:
     assert "the subject of the token may not log in with OAUTHBEARER" in message
     assert old not in message
     message = await fault(client(cluster, oauth_token_command="false"))
-    assert "kafka.oauth_token_command: false ended with 1" in message
+    assert "kafka.oauth_token_command: false ended with status 1" in message
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -151,9 +151,11 @@ def test_a_wrong_password_is_one_sentence_for_every_command(
     """Never "no broker answers", never a traceback, never the password."""
     wrong = client(clusters["scram"], sasl_password="hunter2hunter2")
     environment = Settings(kafka=wrong).environment()
-    said = told(weir(tmp_path, *COMMANDS[command], environment=environment))
-    # The trainer says what it will do before it connects.
-    output = one_sentence("".join(line for line in said.splitlines(True) if " INFO " not in line))
+    printed = output_of(weir(tmp_path, *COMMANDS[command], environment=environment))
+    # The trainer logs its plan before it connects.
+    output = one_sentence(
+        "".join(line for line in printed.splitlines(True) if " INFO " not in line)
+    )
     assert "User:weir may not log in with SCRAM-SHA-512" in output
     assert "kafka.sasl_password" in output
     assert "hunter2hunter2" not in output
@@ -163,7 +165,7 @@ def test_a_wrong_password_is_one_sentence_for_every_command(
 async def test_secrets_are_in_no_output_of_a_verbose_worker(
     clusters: Clusters, where: str, tmp_path: Path
 ) -> None:
-    """Kafka's client logs all that it sends at DEBUG, what it logs in with included."""
+    """Kafka's client logs all its requests at DEBUG, authentication included."""
     port = free_port()
     settings = Settings(kafka=clusters[where].client, worker={"metrics_port": port})
     await ensure_topics(settings.kafka, settings.topics)
@@ -182,10 +184,10 @@ async def test_secrets_are_in_no_output_of_a_verbose_worker(
     assert all(len(line.encode()) <= 4096 for line in log.splitlines())
 
 
-async def test_a_password_that_is_not_accepted_any_more_ends_a_worker(
+async def test_a_password_that_is_no_longer_valid_ends_a_worker(
     clusters: Clusters, tmp_path: Path
 ) -> None:
-    """A broker that is away is waited for; once it refuses the worker, that is the end."""
+    """It waits for a broker that is down, but ends when the login fails."""
     cluster, port = clusters["scram"], free_port()
     settings = Settings(
         kafka={**cluster.client_as("app").revealed(), "session_timeout_s": 6.0},
@@ -209,8 +211,8 @@ async def test_a_password_that_is_not_accepted_any_more_ends_a_worker(
     ), log[-3000:]
 
 
-async def test_brokers_that_are_away_are_waited_for(clusters: Clusters, tmp_path: Path) -> None:
-    """The worker says now and then why nothing moves, and goes on when they are back."""
+async def test_brokers_that_are_down_are_waited_for(clusters: Clusters, tmp_path: Path) -> None:
+    """The worker logs now and then why it waits, and goes on when they are back."""
     cluster, port = clusters["plain"], free_port()
     settings = Settings(
         kafka={**cluster.client.revealed(), "session_timeout_s": 6.0, "group": "patient"},

@@ -1,4 +1,4 @@
-"""Hostile records around feedback and trainer, and a topic made anew, on Apache Kafka."""
+"""Hostile records for feedback and trainer, and a topic that is created again, on Apache Kafka."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the tests on the embedded broker state, stated again on Apache Kafka."""
+"""Tests of the embedded broker that also have to pass on Apache Kafka."""
 
 import pytest
 
@@ -32,8 +32,8 @@ from tests.stream.verify.test_verifier import (  # noqa: F401
 pytestmark = pytest.mark.kafka
 
 
-async def test_topics_are_made_once_and_a_missing_one_is_named(settings: Settings) -> None:
-    """Creating topics again changes nothing; reading one that is not there says which."""
+async def test_topics_are_created_once_and_a_missing_one_is_named(settings: Settings) -> None:
+    """Creating topics again changes nothing; reading one that does not exist names it."""
     assert await ensure_topics(settings.kafka, settings.topics) == []
     with pytest.raises(TopicError, match="absent: no such topic"):
         async for _ in read_topic(settings.kafka, "absent"):

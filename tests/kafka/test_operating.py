@@ -1,4 +1,4 @@
-"""Commands of an operator on Apache Kafka: more partitions, a group put elsewhere."""
+"""Commands of an operator on Apache Kafka: more partitions, offsets of a group."""
 
 import asyncio
 
@@ -15,10 +15,10 @@ from tests.stream.kafka.test_offsets import (  # noqa: F401
     COUNT,
     committed,
     filled,
-    test_one_partition_and_only_to_look,
-    test_places_that_are_none,
-    test_refused_while_somebody_is_in_the_group,
-    test_reset_to_a_place,
+    test_one_partition_and_a_dry_run,
+    test_refused_while_the_group_has_members,
+    test_reset,
+    test_targets_that_are_not_valid,
 )
 from tests.stream.kafka.test_topics import create, partition_counts
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.kafka
     ("to", "at"),
     [("2024-01-01T12:05:00", 5), ("2024-01-01T13:05:00+01:00", 5), ("2099-01-01", COUNT)],
 )
-async def test_reset_to_a_moment(filled: Settings, to: str, at: int) -> None:  # noqa: F811
+async def test_reset_to_a_time(filled: Settings, to: str, at: int) -> None:  # noqa: F811
     """The first record of that time or later; the end where there is none."""
     await reset(filled, filled.kafka.group, to)
     assert await committed(filled) == [at] * 4
@@ -44,7 +44,7 @@ async def test_partitions_are_added_to_all_topics_of_requests(settings: Settings
 
 
 async def until_counts(settings: Settings, wanted: dict[str, int]) -> None:
-    """Wait until every node knows of these partitions."""
+    """Wait until the node that answers has these partition counts."""
     deadline = asyncio.get_running_loop().time() + 60
     found: dict[str, int] = {}
     while found != wanted:
@@ -52,7 +52,7 @@ async def until_counts(settings: Settings, wanted: dict[str, int]) -> None:
         found = await partition_counts(settings.kafka.bootstrap, set(wanted))
 
 
-async def test_adding_goes_on_where_it_ended(broker: KafkaCluster, settings: Settings) -> None:
+async def test_adding_continues_where_it_failed(broker: KafkaCluster, settings: Settings) -> None:
     """An output that has its partitions already is left as it is; a missing topic is named."""
     topics = settings.topics
     grown = TopicSettings(**topics.model_dump() | {"passed": f"{topics.passed}-grown"})
@@ -64,8 +64,8 @@ async def test_adding_goes_on_where_it_ended(broker: KafkaCluster, settings: Set
     assert set(counts.values()) == {5}
 
 
-async def test_reset_once_everybody_has_left(filled: Settings) -> None:  # noqa: F811
-    """A member that stops leaves the group; a reset is possible then."""
+async def test_reset_once_all_members_have_left(filled: Settings) -> None:  # noqa: F811
+    """A member that stops leaves the group, and then a reset is possible."""
     group = filled.kafka.group
     consumer = AIOKafkaConsumer(
         filled.topics.requests,

@@ -1,4 +1,4 @@
-"""Rights: those of the table suffice, and one that is missing ends a process with its name."""
+"""Rights: those of the table suffice, and a process without one ends and names it."""
 
 import asyncio
 import itertools
@@ -34,7 +34,7 @@ _users = itertools.cycle(USERS)
 
 @pytest.fixture(scope="module")
 def broker(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
-    """One node where nothing is allowed but to ``weir``; shadows the plain one."""
+    """One node with ACLs; shadows the fixture in plain text."""
     folder = tmp_path_factory.mktemp("acls")
     cluster = KafkaCluster(
         folder, security="sasl", mechanism="PLAIN", users=USERS, acls=True, jars=kafka_jars
@@ -45,7 +45,7 @@ def broker(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture
 def user() -> str:
-    """Who has no rights yet."""
+    """A user without rights."""
     return next(_users)
 
 
@@ -68,7 +68,7 @@ async def process(settings: Settings, folder: Path, *arguments: str) -> AsyncIte
 
 
 async def ended(child: ChildProcess) -> str:
-    """What it logged, once it has ended for what its last line says."""
+    """The last line of its log, once it has ended with a fault."""
     status = await asyncio.wait_for(child.wait(), ENDS_S)
     log = child.log.read_text()
     assert status == 2, log
@@ -89,9 +89,9 @@ async def test_a_worker_needs_no_more_than_its_table_says(
     make_artifact: Make,
     tmp_path: Path,
 ) -> None:
-    """With the rights of its role, and no others, it filters all and complains of none.
+    """With the rights of its role, and no others, it decides all requests and warns of nothing.
 
-    What is optional may be left out: it says what is worse without it.
+    Without the optional rights it logs what is lost.
     """
     settings = tiny_settings.override(
         {"model.artifact": str(make_artifact()), "worker.guarantee": guarantee}
@@ -114,7 +114,7 @@ async def test_a_worker_needs_no_more_than_its_table_says(
 async def test_feedback_needs_no_more_than_its_table_says(
     broker: KafkaCluster, user: str, settings: Settings, tmp_path: Path
 ) -> None:
-    """It makes its changelog, joins a request, and writes the example when its windows close."""
+    """It creates its changelog, joins a request, and writes the example when its windows close."""
     settings = settings.override({"feedback.time_scale": 1e6, "feedback.lateness_s": 0.0})
     grant(broker, user, rights_of(Role.FEEDBACK, settings))
     now = int(time.time() * 1000)
@@ -173,7 +173,7 @@ async def test_a_command_needs_no_more_than_its_table_says(
     settings: Settings,
     tmp_path: Path,
 ) -> None:
-    """Nor less: without any right it names one."""
+    """Without any right it names one that is missing."""
     arguments = [part.format(requests=settings.topics.requests) for part in command]
     if command[0] == "replay":
         arguments += ["--out", str(tmp_path / "replay")]
@@ -201,46 +201,44 @@ async def test_a_right_that_a_worker_lacks_is_named(
     missing = next(r for r in rights if r.name == (names[index] or settings.kafka.group))
     grant(broker, user, without(rights, missing))
     async with process(as_user(settings, broker, user), tmp_path, "worker") as child:
-        told = await ended(child)
+        last = await ended(child)
     operations = " and ".join(operation.label for operation in missing.operations)
-    assert f"not authorized: {operations} on {missing.resource} '{missing.name}'" in told
-    assert f"User:{user}" in told
-    assert "kafka-acls" in told
+    assert f"not authorized: {operations} on {missing.resource} '{missing.name}'" in last
+    assert f"User:{user}" in last
+    assert "kafka-acls" in last
 
 
 @pytest.mark.parametrize("role", [Role.FEEDBACK, Role.TRAINER])
 async def test_a_right_that_another_role_lacks_is_named(
     broker: KafkaCluster, user: str, role: Role, settings: Settings, tmp_path: Path
 ) -> None:
-    """Feedback without its group, and the trainer without its examples, say so and end."""
+    """Feedback without its group, and the trainer without its examples, end and name it."""
     rights = rights_of(role, settings)
     grant(broker, user, rights[1:])
     command = ["worker", "--role", "feedback"] if role is Role.FEEDBACK else ["trainer"]
     async with process(as_user(settings, broker, user), tmp_path, *command) as child:
-        told = await ended(child)
-    assert f"Read on {rights[0].resource} '{rights[0].name}'" in told
+        last = await ended(child)
+    assert f"Read on {rights[0].resource} '{rights[0].name}'" in last
 
 
-@pytest.mark.parametrize(
-    "taken", ["group", "requests", "passed", "transactional-id"], ids=lambda taken: taken
-)
-async def test_a_right_that_is_taken_away_ends_a_worker(
+@pytest.mark.parametrize("revoked", ["group", "requests", "passed", "transactional-id"], ids=str)
+async def test_a_right_that_is_revoked_ends_a_worker(
     broker: KafkaCluster,
     user: str,
-    taken: str,
+    revoked: str,
     tiny_settings: Settings,  # noqa: F811
     make_artifact: Make,
     tmp_path: Path,
 ) -> None:
-    """A worker that runs learns of it with its next request to the broker, and says so."""
-    guarantee = "exactly-once" if taken == "transactional-id" else "at-least-once"
+    """A running worker ends with its next request to the broker, and names the right."""
+    guarantee = "exactly-once" if revoked == "transactional-id" else "at-least-once"
     settings = tiny_settings.override(
         {"model.artifact": str(make_artifact()), "worker.guarantee": guarantee}
     )
     rights = rights_of(Role.INTERCEPT, settings)
     topics = settings.topics
     names = {"group": settings.kafka.group, "requests": topics.requests, "passed": topics.passed}
-    right = next(r for r in rights if r.name == names.get(taken) or r.resource == taken)
+    right = next(r for r in rights if r.name == names.get(revoked) or r.resource == revoked)
     grant(broker, user, rights)
     mine = as_user(settings, broker, user)
     await publish(settings, 0, 400)
@@ -252,28 +250,28 @@ async def test_a_right_that_is_taken_away_ends_a_worker(
             await publish(settings, start, 40)
             start += 40
             await asyncio.sleep(0.5)
-        told = await ended(child)
+        last = await ended(child)
     operation = right.operations[0].label
-    assert f"not authorized: {operation} on {right.resource}" in told
-    assert settings.kafka.group in told or right.name in told
+    assert f"not authorized: {operation} on {right.resource}" in last
+    assert settings.kafka.group in last or right.name in last
 
 
 async def test_the_doctor_names_each_right_that_is_missing(
     broker: KafkaCluster, user: str, settings: Settings
 ) -> None:
-    """With none, all are listed; with all, none; what is optional is a warning."""
+    """Without rights all are listed, with all of them none; an optional right is a warning."""
     exactly = settings.override({"worker.guarantee": "exactly-once"})
     mine = as_user(exactly, broker, user)
     roles = (Role.INTERCEPT, Role.FEEDBACK, Role.TRAINER)
     findings = await diagnose(mine, roles)
-    told = "\n".join(f.sentence for f in findings if f.level is Level.FAIL)
+    sentences = "\n".join(f.sentence for f in findings if f.level is Level.FAIL)
     rights = [r for role in roles for r in rights_of(role, exactly)]
     for right in rights:
         if not right.without and "changelog" not in right.name:
-            assert f"on {right.resource} '{right.name}'" in told
+            assert f"on {right.resource} '{right.name}'" in sentences
     grant(broker, user, [right for right in rights if not right.without])
     deadline = time.monotonic() + ENDS_S
-    while True:  # brokers hear of rights one after the other
+    while True:  # ACLs reach the brokers one after the other
         findings = await diagnose(mine, roles)
         lacking = [f for f in findings if f.level is Level.FAIL and f.check == "rights"]
         if not lacking:
@@ -283,17 +281,17 @@ async def test_the_doctor_names_each_right_that_is_missing(
     assert [f for f in findings if f.level is Level.WARN and "DescribeConfigs" in f.sentence]
 
 
-async def test_topics_are_made_with_the_rights_of_the_table(
+async def test_topics_are_created_with_the_rights_of_the_table(
     broker: KafkaCluster, user: str, settings: Settings, tmp_path: Path
 ) -> None:
-    """`weir topics` needs Create and Describe, and names what it may not create."""
+    """`weir topics` needs Create and Describe, and names a topic that it may not create."""
     fresh = settings.override({"topics.passed": f"{settings.topics.passed}-new"})
     rights = rights_of(Role.TOPICS, fresh)
     mine = as_user(fresh, broker, user)
     grant(broker, user, [replace(r, operations=(Operation.DESCRIBE,)) for r in rights])
     async with process(mine, tmp_path, "topics") as child:
-        told = await ended(child)
-    assert fresh.topics.passed in told
+        last = await ended(child)
+    assert fresh.topics.passed in last
     grant(broker, user, rights)
     async with process(mine, tmp_path, "topics") as child:
         assert await asyncio.wait_for(child.wait(), ENDS_S) == 0, child.log.read_text()

@@ -1,4 +1,4 @@
-"""A worker on Kafka by every way in: each mechanism of SASL, TLS, and TLS with a certificate."""
+"""A worker on Apache Kafka with each SASL mechanism, with TLS, and with client certificates."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.stream.intercept.test_worker import (  # noqa: F401
 
 pytestmark = pytest.mark.kafka
 
-WAYS = {
+SECURED = {
     "plain": {"security": "sasl", "mechanism": "PLAIN"},
     "scram-256": {"security": "sasl", "mechanism": "SCRAM-SHA-256"},
     "scram-512": {"security": "sasl"},
@@ -23,11 +23,11 @@ WAYS = {
 }
 
 
-@pytest.fixture(scope="module", params=WAYS)
+@pytest.fixture(scope="module", params=SECURED)
 def broker(
     request: pytest.FixtureRequest, kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[KafkaCluster]:
-    """One node; shadows the plain one."""
+    """One node; shadows the fixture in plain text."""
     folder = tmp_path_factory.mktemp(request.param)
-    with KafkaCluster(folder, **WAYS[request.param], jars=kafka_jars) as running:
+    with KafkaCluster(folder, **SECURED[request.param], jars=kafka_jars) as running:
         yield running

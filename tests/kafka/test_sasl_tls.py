@@ -1,4 +1,4 @@
-"""Workers, topics, verifier and feedback on a Kafka that asks for a login and encrypts."""
+"""Workers, topics, verifier and feedback on Apache Kafka with a login and TLS."""
 
 import itertools
 import signal
@@ -35,19 +35,19 @@ class Printed:
 
 @pytest.fixture(scope="module")
 def broker(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Printed]:
-    """`weir broker --kafka`, reached with the settings that it prints; shadows the plain broker."""
+    """`weir broker --kafka` and the settings that it prints; shadows the fixture in plain text."""
     folder = tmp_path_factory.mktemp("secured")
     kafka_jars.mkdir(parents=True, exist_ok=True)
     (folder / "jars").symlink_to(kafka_jars)
     command = ["broker", "--kafka", "--security", "sasl-tls", "--port", "0", "--folder"]
     with subprocess.Popen(
-        [sys.executable, "-m", "stream.cli.main", *command, str(folder)],
+        [sys.executable, "-m", "stream.cli", *command, str(folder)],
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
         try:
             assert process.stdout is not None
-            lines = list(itertools.takewhile(lambda line: "serves on" not in line, process.stdout))
+            lines = list(itertools.takewhile(lambda line: "listens on" not in line, process.stdout))
             yield Printed(KafkaSettings(**tomllib.loads("".join(lines))["kafka"]))
         finally:
             process.send_signal(signal.SIGINT)
@@ -55,21 +55,21 @@ def broker(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 async def test_a_wrong_password_is_refused(settings: Settings) -> None:
-    """Who does not know the password gets nowhere."""
+    """No topic is created without the password."""
     wrong = settings.override({"kafka.sasl_password": "guessed"})
     with pytest.raises(KafkaError):
         await ensure_topics(wrong.kafka, wrong.topics)
 
 
 async def test_another_authority_is_not_trusted(settings: Settings) -> None:
-    """Without the cluster's own authority its certificate is refused."""
+    """Without the cluster's own authority its certificate is rejected."""
     wrong = settings.override({"kafka.ssl_cafile": ""})
     with pytest.raises(KafkaError):
         await ensure_topics(wrong.kafka, wrong.topics)
 
 
 async def test_an_unreadable_authority_is_named(settings: Settings) -> None:
-    """A file that is not there is named before anything connects."""
+    """A file that does not exist is named before anything connects."""
     wrong = settings.override({"kafka.ssl_cafile": "absent.pem"})
     with pytest.raises(SettingsError, match=r"kafka\.ssl_cafile: 'absent\.pem'"):
         await ensure_topics(wrong.kafka, wrong.topics)

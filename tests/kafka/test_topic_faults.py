@@ -1,4 +1,4 @@
-"""A corrupt batch on disk, and a quota: what only a cluster of one's own can show."""
+"""Faults that need a cluster of their own: a corrupt batch, too few replicas, a quota."""
 
 import asyncio
 import subprocess
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def own(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
-    """One node that nobody else uses."""
+    """One node for these tests only."""
     with KafkaCluster(tmp_path_factory.mktemp("faults"), jars=kafka_jars) as running:
         yield running
 
@@ -51,7 +51,7 @@ async def settings(
 async def test_a_corrupt_batch_holds_its_partition_and_no_other(
     own: KafkaCluster, settings: Settings, tmp_path: Path
 ) -> None:
-    """What lies before it comes out, its offset is named, others go on; a commit skips it."""
+    """Records before it are decided, its offset is logged, others go on; a commit skips it."""
     topic = settings.topics.requests
     for first in (0, 10, 20):  # three batches
         await send(settings, rows(first, 10))
@@ -93,7 +93,7 @@ def flip(log: Path, content: bytes) -> None:
 async def test_too_few_in_sync_replicas_are_a_line_now_and_then(
     kafka_jars: Path, settings: Settings, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """A line says why writes wait; once the replica is back they go on, each once."""
+    """A log line says why writes wait; once the replica is back they go on, each once."""
     folder = tmp_path_factory.mktemp("replicas")
     with KafkaCluster(folder, nodes=3, jars=kafka_jars) as cluster:
         client = {f"kafka.{k}": v for k, v in cluster.client.model_dump(exclude_unset=True).items()}
@@ -117,10 +117,10 @@ async def test_too_few_in_sync_replicas_are_a_line_now_and_then(
     assert found.requests == 150
 
 
-async def test_a_quota_slows_writes_and_is_said(
+async def test_a_quota_slows_writes_and_is_logged(
     own: KafkaCluster, kafka_jars: Path, settings: Settings, tmp_path: Path
 ) -> None:
-    """The worker waits, says so, counts it, does not end, and filters everything exactly once."""
+    """The worker waits, logs and counts it, and decides every request exactly once."""
     settings = settings.override({"worker.compression": "none"})
     value = b'{"id":"r%d","imp":[{}],"x":"' + b"x" * 8000 + b'"}'
     large = [row._replace(value=value % i) for i, row in enumerate(rows(0, 400))]
@@ -135,7 +135,7 @@ async def test_a_quota_slows_writes_and_is_said(
 
 @contextmanager
 def quota(own: KafkaCluster, jars: Path, folder: Path, bytes_a_second: int) -> Iterator[None]:
-    """A quota on what any client may write."""
+    """A quota on the bytes that any client may produce per second."""
 
     def alter(*change: str) -> None:
         command = java_command(

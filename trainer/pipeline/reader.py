@@ -91,7 +91,7 @@ class ExampleReader:
         try:
             await reach(self._kafka)
         except ConnectionFaultError as fault:
-            if not fault.passing:
+            if not fault.transient:
                 raise
             return str(fault)
         return "the connection broke"

@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from models.errors import UserError
-from stream.kafka.client import ask
+from stream.kafka.admin import admin_request
 from stream.transport.chunk import Record, RecordsRefusedError
 from stream.transport.output.batches import MAX_BATCH_BYTES, MIN_BATCH_BYTES
 
@@ -164,7 +164,7 @@ class OutputTopics:
                 return await admin.create_partitions({topic: NewPartitions(count)})
 
             try:
-                await ask(self._client, question)
+                await admin_request(self._client, question)
             except KafkaError as error:
                 found = len((await self._describe()).get(topic, {}))
                 if found < count:
@@ -242,7 +242,7 @@ class OutputTopics:
 
         return {
             topic["topic"]: {p["partition"]: p for p in topic["partitions"]}
-            for topic in await ask(self._client, question)
+            for topic in await admin_request(self._client, question)
             if topic["error_code"] == 0
         }
 

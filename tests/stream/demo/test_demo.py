@@ -19,7 +19,7 @@ DEADLINE_S = 120.0
 async def start(*arguments: str) -> asyncio.subprocess.Process:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WEIR_")}
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "stream.cli.main", "demo", *arguments,
+        sys.executable, "-m", "stream.cli", "demo", *arguments,
         env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What is gathered from the brokers, whatever lies on the topics."""
+"""Facts that are gathered from the brokers."""
 
 import pytest
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.broker
 
 
 async def test_the_newest_request_may_be_hostile(settings: Settings) -> None:
-    """A header's name that is not UTF-8 at the end of a partition ends no look at it."""
+    """A last record whose header name is not UTF-8 is read all the same."""
     sound = batch([(1_700_000_000_000, None, b"{}", [])])
     hostile = batch([(1_700_000_000_500, None, b"{}", [(b"\xff", b"x")])])
     client = client_options(settings.kafka)

@@ -1,4 +1,4 @@
-"""Lag of every partition and whether the brokers answer, seen from any process."""
+"""Lag of every partition, and whether the brokers answer, from any process."""
 
 import asyncio
 import os
@@ -26,8 +26,8 @@ TP = TopicPartition("t", 0)
 
 
 @given(st.none() | offsets, offsets, offsets)
-def test_lag_is_what_is_there_and_not_committed(at: int | None, begin: int, end: int) -> None:
-    """As many as a loop over the offsets counts; what is deleted does not wait."""
+def test_lag_is_what_exists_and_is_not_committed(at: int | None, begin: int, end: int) -> None:
+    """As many as a loop over the offsets counts; deleted records are no lag."""
     found = lag({} if at is None else {TP: at}, {TP: begin}, {TP: end})
     assert found == {("t", 0): len([o for o in range(begin, end) if at is None or o >= at])}
 
@@ -44,7 +44,7 @@ async def commit(settings: Settings, topic: str, offsets: dict[int, int]) -> Non
 
 @pytest.mark.broker
 async def test_lag_of_partitions_that_nobody_owns(settings: Settings) -> None:
-    """No member is there, and yet what waits for the group is shown, partition by partition."""
+    """The group has no members, and yet its lag is exported, partition by partition."""
     topic, group = settings.topics.requests, settings.kafka.group
     records = [Outgoing(None, b"x", 1000 + i) for i in range(50)]
     async with ChunkSink(client_options(settings.kafka)) as sink:
@@ -54,7 +54,7 @@ async def test_lag_of_partitions_that_nobody_owns(settings: Settings) -> None:
     await commit(settings, topic, {0: 50, 1: 10})
     registry, health = CollectorRegistry(), Health("worker", [BROKER])
     watch = GroupWatch(settings, GroupMetrics(registry, 3), health)
-    await watch.look()
+    await watch.check()
     await watch.on_stop()
     waiting = [
         registry.get_sample_value(
@@ -70,30 +70,30 @@ async def test_lag_of_partitions_that_nobody_owns(settings: Settings) -> None:
 
 
 @pytest.mark.broker
-async def test_brokers_that_stand_still_are_away(
+async def test_brokers_that_do_not_answer_make_the_process_unready(
     unique: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Frozen, they make the process unready, and ready again when they go on; lag stays shown."""
+    """The process is unready while they are stopped, and ready afterwards; lag stays exported."""
     monkeypatch.setattr("stream.kafka.group_watch.ANSWER_S", 2.0)
     with EmbeddedBroker(tmp_path / "broker.log") as broker:
         settings = Settings().override({"kafka.bootstrap": broker.bootstrap})
         await ensure_topics(settings.kafka, TopicSettings())
         registry, health = CollectorRegistry(), Health("worker", [BROKER])
         watch = GroupWatch(settings, GroupMetrics(registry, 1), health)
-        await watch.look()
+        await watch.check()
         assert health.unready() == {}
         assert watch.answering
         assert broker.pid is not None
         os.kill(broker.pid, signal.SIGSTOP)
         try:
-            await watch.look()
+            await watch.check()
             assert health.unready().keys() == {BROKER}
             assert not watch.answering
         finally:
             os.kill(broker.pid, signal.SIGCONT)
         deadline = asyncio.get_running_loop().time() + 60
         while health.unready() and asyncio.get_running_loop().time() < deadline:
-            await watch.look()
+            await watch.check()
         assert health.unready() == {}
         labels = {"group": "weir", "topic": "bid-requests", "partition": "0"}
         assert registry.get_sample_value("weir_group_lag", labels) == 0

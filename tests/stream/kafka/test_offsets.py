@@ -1,4 +1,4 @@
-"""A group is shown, and put elsewhere while nobody is in it."""
+"""Offsets of a group are shown, and reset while it has no members."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from models.settings import Settings
 from stream.kafka.client import client_options
-from stream.kafka.offsets import OffsetError, moment_ms, reset, show
+from stream.kafka.offsets import OffsetError, parse_time_ms, reset, show
 from stream.transport import ChunkSink, Outgoing
 
 pytestmark = pytest.mark.broker
@@ -20,7 +20,7 @@ COUNT = 20
 
 @pytest.fixture
 async def filled(settings: Settings) -> Settings:
-    """Twenty requests a minute apart on each partition, one a batch."""
+    """Settings with twenty requests on each partition, a minute apart and one in a batch."""
     async with ChunkSink(client_options(settings.kafka)) as sink:
         for partition in range(settings.kafka.partitions):
             for i in range(COUNT):
@@ -31,7 +31,7 @@ async def filled(settings: Settings) -> Settings:
 
 async def committed(settings: Settings) -> list[int | None]:
     found = await show(settings, settings.kafka.group)
-    return [place.committed for _, place in sorted(found.places.items())]
+    return [offsets.committed for _, offsets in sorted(found.partitions.items())]
 
 
 @pytest.mark.parametrize(
@@ -42,16 +42,16 @@ async def committed(settings: Settings) -> list[int | None]:
         ("7", 7),
     ],
 )
-async def test_reset_to_a_place(filled: Settings, to: str, at: int) -> None:
-    """Ends and offsets: all partitions go there, and the lag with them."""
+async def test_reset(filled: Settings, to: str, at: int) -> None:
+    """All partitions get the offset, and the lag that follows from it."""
     done = await reset(filled, filled.kafka.group, to)
     assert set(done.values()) == {(None, at)}
     found = await show(filled, filled.kafka.group)
-    assert {(place.committed, place.lag) for place in found.places.values()} == {(at, COUNT - at)}
+    assert {(each.committed, each.lag) for each in found.partitions.values()} == {(at, COUNT - at)}
     assert not found.members
 
 
-async def test_one_partition_and_only_to_look(filled: Settings) -> None:
+async def test_one_partition_and_a_dry_run(filled: Settings) -> None:
     """A dry run changes nothing; one partition leaves the others alone."""
     group = filled.kafka.group
     assert await reset(filled, group, "5", dry_run=True)
@@ -64,20 +64,22 @@ async def test_one_partition_and_only_to_look(filled: Settings) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"to": "21"}, r"requests.*\[0\]@21: not there; it goes from 0 to 20"),
+        ({"to": "21"}, r"requests.*\[0\]@21: no such offset; the partition has 0 to 20"),
         ({"to": "sometime"}, "'sometime': write earliest, latest"),
         ({"to": "latest", "partition": 9}, "partition 9: no topic that .* reads has it"),
     ],
 )
-async def test_places_that_are_none(filled: Settings, arguments: dict[str, Any], said: str) -> None:
-    """Refused by name, with nothing changed."""
+async def test_targets_that_are_not_valid(
+    filled: Settings, arguments: dict[str, Any], said: str
+) -> None:
+    """The error names them, and nothing is changed."""
     with pytest.raises(OffsetError, match=said):
         await reset(filled, filled.kafka.group, **arguments)
     assert await committed(filled) == [None] * 4
 
 
-async def test_refused_while_somebody_is_in_the_group(filled: Settings) -> None:
-    """A member would go on from where it is, so it has to stop first."""
+async def test_refused_while_the_group_has_members(filled: Settings) -> None:
+    """A member would overwrite the offsets, so it has to stop first."""
     consumer = AIOKafkaConsumer(
         filled.topics.requests,
         **client_options(filled.kafka),
@@ -104,7 +106,7 @@ async def test_missing_topic_is_named(settings: Settings, unique: Callable[[str]
 
 
 @pytest.mark.parametrize("text", ["", "99999-01-01", "-5", "1e3"])
-def test_moments_that_are_none(text: str) -> None:
+def test_times_that_are_not_valid(text: str) -> None:
     """Never a traceback."""
     with pytest.raises(OffsetError):
-        moment_ms(text)
+        parse_time_ms(text)

@@ -1,4 +1,4 @@
-"""Readers outside any group, on topics where others wrote what they liked."""
+"""Readers without a consumer group, on topics with batches that cannot be read."""
 
 import gzip
 
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.broker
 ROWS: list[Row] = [(5, b"k", b"%d" % n, [(b"\xff", None)]) for n in range(10)]
 
 
-async def test_what_cannot_be_unpacked_is_left_out_and_reported(settings: Settings) -> None:
-    """Every codec is read; a bomb between is reported once, with its offsets."""
+async def test_a_batch_that_cannot_be_unpacked_is_skipped_and_reported(settings: Settings) -> None:
+    """Every codec is read; a decompression bomb between is reported once, with its offsets."""
     zeros: list[Row] = [(1, None, bytes(20_000_000), [])]
     bomb = frame(gzip.compress(payload_of(zeros)), base=0, count=1, attributes=1)
     batches = [(batch(ROWS, codec=codec), 10) for codec in CODECS]
@@ -30,10 +30,10 @@ async def test_what_cannot_be_unpacked_is_left_out_and_reported(settings: Settin
     assert [(b.partition, b.offset, b.last_offset) for b in refused] == [(0, 30, 30)]
 
 
-async def test_a_reader_that_keeps_refused_batches_shows_them_in_their_place(
+async def test_a_reader_that_keeps_refused_batches_returns_them_in_their_place(
     settings: Settings,
 ) -> None:
-    """As the verifier counts them."""
+    """The verifier counts them."""
     topic, client = settings.topics.outcomes, client_options(settings.kafka)
     await send_raw(client, topic, 0, [(batch(ROWS), 10)])
     small = settings.override({"kafka.max_unpacked_bytes": 1_048_576})
@@ -47,10 +47,10 @@ async def test_a_reader_that_keeps_refused_batches_shows_them_in_their_place(
     assert len([record async for record in read_topic(settings.kafka, topic)]) == 22
 
 
-async def test_a_corrupt_batch_is_left_out_and_what_follows_is_read(settings: Settings) -> None:
-    """Nobody who follows a topic is ended by it; who accounts for all of it is told."""
+async def test_a_corrupt_batch_is_skipped_and_the_next_ones_are_read(settings: Settings) -> None:
+    """A reader goes on after it, but one that must not miss a record gets an error."""
     topic, client = settings.topics.control, client_options(settings.kafka)
-    # The embedded broker takes the flag of log-append time off and leaves the checksum as it was.
+    # The embedded broker clears the flag of log-append time and keeps the checksum.
     corrupt = batch(ROWS[:5], attributes=0x08)
     await send_raw(client, topic, 0, [(batch(ROWS), 10), (corrupt, 5), (batch(ROWS), 10)])
     refused: list[RefusedBatch] = []
@@ -71,7 +71,5 @@ async def test_a_corrupt_batch_is_left_out_and_what_follows_is_read(settings: Se
     [(b"\1\0", 256), (None, 0), (b"", 0), (b"\xff" * 8, 0), (b"\x7f" + b"\xff" * 7, 2**63 - 1),
      (b"1" * 4000, 0)],
 )  # fmt: skip
-def test_a_number_that_is_none_of_the_publishers_counts_as_none(
-    content: bytes | None, number: int
-) -> None:
+def test_a_sequence_number_that_is_not_valid_is_zero(content: bytes | None, number: int) -> None:
     assert sequence_number([("a", b"1"), ("seq", content)]) == number

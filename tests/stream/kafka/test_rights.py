@@ -1,4 +1,4 @@
-"""The table of rights, and what refusals mean."""
+"""The table of rights, and the message when one is missing."""
 
 import re
 from pathlib import Path
@@ -12,11 +12,8 @@ from aiokafka.errors import (
     TransactionalIdAuthorizationFailed,
 )
 
-from models.errors import UserError
 from models.settings import Settings
-from stream.kafka.connection import ConnectionFaultError
-from stream.kafka.faults import explain
-from stream.kafka.rights import Role, explain_refusal, rights_of
+from stream.kafka.rights import Role, explain_authorization, rights_of
 
 SETTINGS = Settings().override(
     {
@@ -58,7 +55,7 @@ def test_security_md_shows_the_table() -> None:
 
 
 def wrapped(error: Exception) -> Exception:
-    """As aiokafka and task groups wrap what they meet."""
+    """The error as aiokafka and task groups wrap it."""
     outer = KafkaError(f"Unexpected error: {error!r}")
     outer.__cause__ = error
     return ExceptionGroup("unhandled errors in a TaskGroup", [ValueError("another"), outer])
@@ -66,7 +63,7 @@ def wrapped(error: Exception) -> Exception:
 
 @pytest.mark.parametrize("wrap", [lambda error: error, wrapped], ids=["bare", "wrapped"])
 @pytest.mark.parametrize(
-    ("error", "role", "told"),
+    ("error", "role", "missing"),
     [
         (GroupAuthorizationFailedError("weir"), Role.INTERCEPT, "Read on group 'weir'"),
         (GroupAuthorizationFailedError(), Role.INTERCEPT, "Read on group 'weir'"),
@@ -93,28 +90,17 @@ def wrapped(error: Exception) -> Exception:
         (ClusterAuthorizationFailedError(), Role.TRAINER, "IdempotentWrite on cluster"),
     ],
 )
-def test_a_refusal_is_told_with_operation_user_and_command(
-    wrap: object, error: Exception, role: Role, told: str
+def test_a_missing_right_is_named_with_user_and_command(
+    wrap: object, error: Exception, role: Role, missing: str
 ) -> None:
-    """Whatever it is wrapped in; the operation is what the role needs there."""
+    """However the error is wrapped; the operation is what the role needs on the resource."""
     assert callable(wrap)
-    found = explain_refusal(wrap(error), SETTINGS.kafka, rights_of(role, SETTINGS))
-    assert f"not authorized: {told} (User:app)" in str(found) or "kafka-cluster" in str(found)
+    found = explain_authorization(wrap(error), SETTINGS.kafka, rights_of(role, SETTINGS))
+    assert f"not authorized: {missing} (User:app)" in str(found) or "kafka-cluster" in str(found)
     assert "--add --allow-principal User:app --operation " in str(found)
     assert "\n" not in str(found)
 
 
-def test_other_errors_are_no_refusals() -> None:
-    """What nobody can mend by a setting stays what it is."""
-    assert explain_refusal(wrapped(KafkaError("x")), SETTINGS.kafka) is None
-    assert explain(ValueError("a bug"), SETTINGS) is None
-    assert explain(KafkaError("x"), None) is None
-
-
-def test_an_error_for_people_is_found_wherever_it_is() -> None:
-    """It comes before all others."""
-    fault = ConnectionFaultError("why", passing=False)
-    assert explain(wrapped(fault), SETTINGS) is fault
-    other = explain(wrapped(KafkaError("odd")), SETTINGS)
-    assert isinstance(other, UserError)
-    assert "weir doctor" in str(other)
+def test_other_errors_have_nothing_to_do_with_rights() -> None:
+    """They are not explained here."""
+    assert explain_authorization(wrapped(KafkaError("x")), SETTINGS.kafka) is None

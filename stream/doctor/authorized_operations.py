@@ -1,7 +1,7 @@
-"""What aiokafka cannot ask: topics and groups with the rights that the client has (KIP-430)."""
+"""Requests for the operations that a client is authorized for (KIP-430), which aiokafka lacks."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from aiokafka.protocol.admin import DescribeGroupsResponse_v3
 from aiokafka.protocol.api import Request, RequestStruct, Response
@@ -9,8 +9,8 @@ from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
 
 from stream.kafka.rights import Operation
 
-#: What a broker answers that does not tell rights, or was not asked.
-NOT_TOLD = -(2**31)
+#: The bit field of a broker that does not report authorized operations.
+_NOT_REPORTED: Final = -(2**31)
 
 
 class _MetadataResponse(Response):  # type: ignore[misc]
@@ -66,11 +66,11 @@ class _MetadataStruct(RequestStruct):  # type: ignore[misc]
     )
 
 
-class TopicRights(Request[_MetadataStruct]):  # type: ignore[misc]
-    """Metadata of some topics, none of them created by asking, with the client's rights.
+class TopicMetadataRequest(Request[_MetadataStruct]):  # type: ignore[misc]
+    """Requests metadata of topics with the authorized operations; creates no topic.
 
     Args:
-        topics: Their names.
+        topics: Names of the topics.
     """
 
     API_KEY = 3
@@ -79,12 +79,12 @@ class TopicRights(Request[_MetadataStruct]):  # type: ignore[misc]
         self._topics = list(topics)
 
     def build(self, request_struct_class: Any) -> Any:
-        """The request as it goes over the wire."""
+        """The request in the version that the broker supports."""
         return request_struct_class(self._topics, False, True, True)
 
 
 class _GroupStruct(RequestStruct):  # type: ignore[misc]
-    """aiokafka has it, but reads the answer as that of the version before."""
+    """aiokafka has this version, but decodes its response as that of the version before."""
 
     API_KEY = 15
     API_VERSION = 3
@@ -92,11 +92,11 @@ class _GroupStruct(RequestStruct):  # type: ignore[misc]
     SCHEMA = Schema(("groups", Array(String("utf-8"))), ("include_authorized_operations", Boolean))
 
 
-class GroupRights(Request[_GroupStruct]):  # type: ignore[misc]
-    """A group with the client's rights; to be asked of its coordinator.
+class DescribeGroupRequest(Request[_GroupStruct]):  # type: ignore[misc]
+    """Describes a group with the authorized operations; its coordinator answers.
 
     Args:
-        group: Its name.
+        group: Name of the group.
     """
 
     API_KEY = 15
@@ -105,17 +105,17 @@ class GroupRights(Request[_GroupStruct]):  # type: ignore[misc]
         self._group = group
 
     def build(self, request_struct_class: Any) -> Any:
-        """The request as it goes over the wire."""
+        """The request in the version that the broker supports."""
         return request_struct_class([self._group], True)
 
 
-#: Metadata from which version on rights are told, and groups from which version on.
-METADATA: tuple[int, int] = (3, 8)
-GROUPS: tuple[int, int] = (15, 3)
+#: API key and first version of each request that reports authorized operations.
+METADATA: Final[tuple[int, int]] = (3, 8)
+DESCRIBE_GROUPS: Final[tuple[int, int]] = (15, 3)
 
 
 def operations(bits: int) -> frozenset[Operation] | None:
-    """The operations in a bit field; None where the broker does not tell."""
-    if bits == NOT_TOLD:
+    """The operations of a bit field; None if the broker does not report them."""
+    if bits == _NOT_REPORTED:
         return None
     return frozenset(operation for operation in Operation if bits >> operation & 1)

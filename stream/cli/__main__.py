@@ -1,0 +1,5 @@
+"""Runs the `weir` command: ``python -m stream.cli``."""
+
+from stream.cli.main import main
+
+main()

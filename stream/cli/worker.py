@@ -1,0 +1,40 @@
+"""`weir worker`: a worker process."""
+
+from typing import Annotated
+
+import typer
+
+from models.settings import Settings
+from stream.cli.options import Rate, WorkerRole
+
+
+def worker(
+    ctx: typer.Context,
+    role: Annotated[
+        WorkerRole,
+        typer.Option(
+            help="'intercept' decides which requests pass; 'feedback' joins passed requests with "
+            "their outcomes into training examples."
+        ),
+    ] = WorkerRole.INTERCEPT,
+    rate: Rate = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            help="Port of the HTTP endpoint with Prometheus metrics and health; 0 for a free port. "
+            "Overrides worker.metrics_port."
+        ),
+    ] = None,
+) -> None:
+    """Run one worker process until SIGTERM or Ctrl-C."""
+    settings: Settings = ctx.obj.override(
+        {"policy.rate": rate, "worker.metrics_port": metrics_port}
+    )
+    if role is WorkerRole.FEEDBACK:
+        from stream.feedback.worker import run_feedback  # noqa: PLC0415
+
+        run_feedback(settings)
+    else:
+        from stream.intercept.worker import run_worker  # noqa: PLC0415
+
+        run_worker(settings)
