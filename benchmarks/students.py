@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 import torch
-from rich.progress import Progress
 
 from models.data.examples import read_examples
 from models.features import FeatureSpec
@@ -35,9 +34,10 @@ from trainer.experiments.measures import agreement, overlap
 from trainer.simulation.simulator import Simulator
 from trainer.traffic.examples import write_examples
 from trainer.training.config import StudentTraining, TrainConfig
+from trainer.training.context import FitContext
 from trainer.training.distillation import fit_student, sets_per_row
-from trainer.training.loop import ONE_CPU, deterministic
-from trainer.training.soft_labels import label
+from trainer.training.loop import deterministic
+from trainer.training.soft_labels import label_rows
 from trainer.training.teacher import fit_teacher
 
 SPEC = FeatureSpec.load("openrtb")
@@ -85,7 +85,7 @@ class World:
 
 def build_world(rows: int, seed: int, folder: Path) -> World:
     """Simulate, fit the teacher on the first ``rows``, label everything."""
-    config, bars = TrainConfig(), Progress(disable=True)
+    config, context = TrainConfig(), FitContext(seed)
     path = folder / "examples.parquet"
     write_examples(Simulator(seed), 2 * rows + FRESH, path, SPEC)
     examples = read_examples(path, SPEC, DEFAULT_TASKS)
@@ -97,17 +97,15 @@ def build_world(rows: int, seed: int, folder: Path) -> World:
         torch.from_numpy(targets_NT[:rows]),
         config=config.net,
         training=config.teacher,
-        seed=seed,
-        progress=bars,
+        context=context,
     )
-    mean_NT, std_NT = label(
+    mean_NT, std_NT = label_rows(
         teacher,
         ids_NC[: 2 * rows],
         len(DEFAULT_TASKS),
         folder / "labels",
         sets=sets_per_row(2 * rows, config.distillation),
-        devices=ONE_CPU,
-        progress=bars,
+        context=context,
     )
     fresh_NC = ids_NC[2 * rows :]
     others = (teacher.redrawn(UNUSED + number) for number in range(FRESH_SETS))
@@ -200,7 +198,7 @@ def main() -> None:
                 world.std_NT,
                 sizes=sizes,
                 training=training,
-                progress=Progress(disable=True),
+                context=FitContext(asked.seed),
             )
             name = f"{training.target} {sizes.embedding} {sizes.hidden}"
             figures[name] = judge(world, student)

@@ -77,9 +77,9 @@ def trainer() -> CollectorRegistry:
     metrics = TrainerMetrics()
     metrics.state(1, 1, {0: 1})
     metrics.progressed(1.0)
-    metrics.began()
+    metrics.rebuild_started()
     for result in RESULTS:
-        metrics.ended(result, 1.0, 1.0)
+        metrics.rebuild_finished(result, 1.0, 1.0)
     metrics.gates([GateResult(Gate.AUC, "click", True, 0.8, 0.7, "")])
     metrics.error("store")
     metrics.refusals.refuse("training-examples", 0, 0, "nonsense")

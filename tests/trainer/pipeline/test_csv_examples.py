@@ -149,7 +149,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, message: str) -
     with pytest.raises(ExampleError, match=rf"bad\.csv.*{message}"):
         read(path)
     path.unlink()
-    with pytest.raises(ExampleError, match=r"bad\.csv: there is no such file"):
+    with pytest.raises(ExampleError, match=r"bad\.csv: the file does not exist"):
         read(path)
 
 

@@ -5,7 +5,7 @@ from torch import Tensor
 from models.tasks import Task, TaskSet
 from trainer.pipeline.labeller import MethodLabeller, compare
 from trainer.training.config import AUTO, UNCERTAINTIES, TrainConfig
-from trainer.training.rows import Part
+from trainer.training.rows import RowRange
 from trainer.uncertainty import METHODS
 from trainer.uncertainty.method import Prediction
 from trainer.uncertainty.shared_score import SharedScoreEstimator
@@ -81,7 +81,7 @@ def test_all_methods_are_compared_on_the_teachers_scores() -> None:
     truth_N[missed_N] = 0.95
     scores_N = np.where(missed_N, 0.01, truth_N)
     labels_N1 = torch.from_numpy((rng.random(ROWS) < truth_N).astype(np.float32)).unsqueeze(1)
-    newest = Part(torch.arange(ROWS).unsqueeze(1), labels_N1, labels_N1, torch.ones(ROWS))
+    newest = RowRange(torch.arange(ROWS).unsqueeze(1), labels_N1, labels_N1, torch.ones(ROWS))
     labellers = {
         "swag": Said(scores_N, rng.random(ROWS)),
         "knowing": Said(scores_N, missed_N),

@@ -1,6 +1,6 @@
-"""Which training examples are taken: typed and bounded by the wire, and made for these tasks.
+"""Validation of training examples: decoded, within bounds, and made for the configured tasks.
 
-Whatever passes here can be stored, and what is stored under the serving spec can be learned from.
+Every example that passes can be stored, and those of the serving spec can be learned from.
 """
 
 from models.features import FeatureSpec
@@ -8,16 +8,17 @@ from models.tasks import TaskSet
 from stream.messages import RecordError, TrainingExample
 
 
-def take_example(value: bytes | None, tasks: TaskSet, spec: FeatureSpec | None) -> TrainingExample:
-    """Read an example.
+def read_example(value: bytes | None, tasks: TaskSet, spec: FeatureSpec | None) -> TrainingExample:
+    """Decode and validate an example.
 
     Args:
-        value: A record of the ``training-examples`` topic.
-        tasks: What labels may be about.
-        spec: What serves; examples that name it must have features of it. None: not known.
+        value: Value of a record of the ``training-examples`` topic.
+        tasks: Tasks that labels may name.
+        spec: Feature spec of the serving artifact, None if it is not known; examples that name it
+            must have its number of columns and ids.
 
     Raises:
-        RecordError: Naming what is wrong with it.
+        RecordError: If the example is invalid; the message names the field.
     """
     example = TrainingExample.from_bytes(value)
     if not example.request_id:
@@ -40,5 +41,5 @@ def take_example(value: bytes | None, tasks: TaskSet, spec: FeatureSpec | None) 
 
 
 def is_mature(example: TrainingExample, tasks: TaskSet) -> bool:
-    """Whether the labels of all tasks are known."""
+    """Whether the example has a label for every task."""
     return all(example.labels.get(name) is not None for name in tasks.names)

@@ -1,4 +1,4 @@
-"""Which training examples are taken."""
+"""Which training examples are accepted."""
 
 import itertools
 
@@ -11,16 +11,16 @@ from stream.messages.refusals import Refusals
 from tests.stream.feedback.hostile import DECISION, Hostile
 from tests.trainer.pipeline.test_snapshot import SPEC, TASKS
 from trainer.pipeline.example_store import ExampleStore
-from trainer.pipeline.intake import is_mature, take_example
+from trainer.pipeline.validation import is_mature, read_example
 
 GOOD = TrainingExample("r", 5, SPEC.hash, [11], {"click": 1, "deal": None}, DECISION, 2.0)
 
 
-def test_a_good_example_is_taken_as_it_was_written() -> None:
-    """Its maturity is that of all tasks of the settings, whatever it names itself."""
-    taken = take_example(GOOD.to_bytes(), TASKS, SPEC)
-    assert taken == GOOD
-    assert not is_mature(taken, TASKS)
+def test_a_valid_example_is_read_as_it_was_written() -> None:
+    """It is mature with labels for all tasks of the settings, whichever it names itself."""
+    read = read_example(GOOD.to_bytes(), TASKS, SPEC)
+    assert read == GOOD
+    assert not is_mature(read, TASKS)
     click = TaskSet([Task(name="click", window_s=1)])
     assert is_mature(TrainingExample("r", 5, "s", [1], {"click": 0}, DECISION), click)
     assert not is_mature(TrainingExample("r", 5, "s", [1], {"click": 0}, DECISION), TASKS)
@@ -48,24 +48,24 @@ def test_a_good_example_is_taken_as_it_was_written() -> None:
         (b'"propensity":1.0', b'"propensity":-1.0', "propensity"),
     ],
 )
-def test_what_could_not_be_learned_is_refused(old: bytes, new: bytes, named: str) -> None:
+def test_an_example_that_cannot_be_learned_is_refused(old: bytes, new: bytes, named: str) -> None:
     """Types, ranges, the spec's columns and rows, and tasks that are not configured."""
     raw = GOOD.to_bytes()
     assert old in raw
     with pytest.raises(RecordError, match=named):
-        take_example(raw.replace(old, new), TASKS, SPEC)
+        read_example(raw.replace(old, new), TASKS, SPEC)
 
 
-def test_whatever_is_taken_can_be_stored(tmp_path: object) -> None:
-    """Of 20,000 nearly right records, the store takes all that the intake lets through."""
+def test_every_accepted_example_can_be_stored(tmp_path: object) -> None:
+    """Of 20,000 nearly valid records, the store takes all that pass validation."""
     store = ExampleStore(str(tmp_path), TASKS)
     refusals = Refusals(CollectorRegistry())
-    taken: list[TrainingExample] = []
+    accepted: list[TrainingExample] = []
     for offset, record in enumerate(itertools.islice(Hostile(3).examples(), 20_000)):
         try:
-            taken.append(take_example(record.value, TASKS, SPEC))
+            accepted.append(read_example(record.value, TASKS, SPEC))
         except RecordError as error:
             refusals.refuse("examples", 0, offset, error)
-    assert taken
-    store.append(taken, {0: 20_000})
-    assert store.rows == len(taken)
+    assert accepted
+    store.append(accepted, {0: 20_000})
+    assert store.rows == len(accepted)
