@@ -9,11 +9,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from models.nets.config import KINDS, TeacherConfig
+from models.choices import load_choice
+from models.nets.config import TEACHERS, TeacherConfig
 from models.nets.embedding import FeatureEmbedding, FeatureLayout
-from models.nets.experts import MlpExperts, TransformerExperts
 from models.nets.parallel import ParallelLinear, UnitDropout
-from models.nets.ple import Ple, SharedBottom
+
+MakeBackbone = Callable[[FeatureLayout, int, TeacherConfig], nn.Module]
+"""Makes what reads embedded requests (N, I) and gives (T, N, H)."""
 
 
 class OutputNet(nn.Module):
@@ -94,26 +96,8 @@ def build_teacher(
         ValueError: If the kind is unknown, or the embedding no multiple of the attention heads.
     """
     embedding = FeatureEmbedding(layout, config.embedding)
-    inputs = embedding.out_width
-    make_experts: Callable[[int], nn.Module]
-    if config.kind in ("mlp", "ple-mlp"):
-        make_experts = partial(MlpExperts, inputs=inputs, width=config.expert)
-    elif config.kind in ("transformer", "ple-transformer"):
-        make_experts = partial(
-            TransformerExperts,
-            features=layout.features,
-            embedding=config.embedding,
-            width=config.expert,
-            heads=config.heads,
-            blocks=config.blocks,
-        )
-    else:
-        raise ValueError(f"teacher.kind: {config.kind!r} is unknown; use one of {', '.join(KINDS)}")
-    backbone: nn.Module = (
-        Ple(inputs, tasks, config.shared_experts, make_experts)
-        if config.kind.startswith("ple")
-        else SharedBottom(tasks, make_experts)
-    )
+    make_backbone: MakeBackbone = load_choice(TEACHERS, config.kind)
+    backbone = make_backbone(layout, tasks, config)
     return TeacherNet(embedding, backbone, tasks, config, outputs)
 
 

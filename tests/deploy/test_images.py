@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -67,7 +68,9 @@ def test_copies_only_what_exists_and_is_not_ignored(dockerfile: Path) -> None:
         if not each.value.startswith("--from")
         for source in each.value.split()[:-1]
     ]
-    assert "pyproject.toml" in sources
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    packages = {name.rstrip("*") for name in settings["packages"]["find"]["include"]}
+    assert {"pyproject.toml", *packages} <= set(sources)
     assert [source for source in sources if not (ROOT / source).exists()] == []
     assert [source for source in sources if source not in kept] == []
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models.features import FeatureSpec
+from models.nets.config import KINDS
 from models.tasks import TaskSet
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def experiments(
     ] = None,
     teacher: Annotated[
         str,
-        typer.Option(help="Teacher of the sweeps: mlp, transformer, ple-mlp or ple-transformer."),
+        typer.Option(help=f"Kind of the teacher of the sweeps: {', '.join(KINDS)}."),
     ] = "ple-mlp",
     out: Annotated[
         Path, typer.Option(help="Folder of the report; an interrupted run resumes from it.")
@@ -64,19 +65,17 @@ def experiments(
 ) -> None:
     """Run the experiments and write the report; finished units are not run again."""
     # torch takes seconds to import, and other commands must not pay for it.
-    from models.nets.config import KINDS  # noqa: PLC0415
     from trainer.experiments.plan import Plan  # noqa: PLC0415
     from trainer.experiments.raw import RawStore  # noqa: PLC0415
     from trainer.experiments.runs import run, share_of, units  # noqa: PLC0415
     from trainer.pipeline.train import default_progress  # noqa: PLC0415
 
-    kinds = {kind: kind for kind in KINDS}
-    if teacher not in kinds:
+    if teacher not in KINDS:
         raise typer.BadParameter(
             f"--teacher: {teacher!r} is unknown; choose one of {', '.join(KINDS)}"
         )
     preset = Plan.quick if quick else Plan.full
-    plan = preset(seeds or (QUICK_SEEDS if quick else FULL_SEEDS), kinds[teacher])
+    plan = preset(seeds or (QUICK_SEEDS if quick else FULL_SEEDS), teacher)
     console = Console()
     source = _source(data, spec, ctx.obj.task_set)
     simulated = FeatureSpec.load(spec if data == SIMULATED else "openrtb")

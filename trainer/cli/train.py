@@ -14,6 +14,7 @@ from rich.table import Table
 
 from models.artifact.manifest import Manifest
 from models.features import FeatureSpec
+from models.nets.config import KINDS
 from models.tasks import TaskSet
 
 if TYPE_CHECKING:
@@ -53,10 +54,7 @@ Spec = Annotated[str, typer.Option(help="Name or path of the feature spec.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 Teacher = Annotated[
     str | None,
-    typer.Option(
-        help="Kind of the teacher: mlp, transformer, ple-mlp or ple-transformer. "
-        "Overrides [training.net] kind."
-    ),
+    typer.Option(help=f"Kind of the teacher: {', '.join(KINDS)}. Overrides [training.net] kind."),
 ]
 Method = Annotated[
     str | None,

@@ -3,10 +3,11 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import TypeAdapter, ValidationError
 
+from models.choices import chosen_from
 from models.nets.config import StudentConfig, Target, TeacherConfig
 from models.settings import SettingsError
 from models.suggestions import did_you_mean
@@ -14,23 +15,24 @@ from models.suggestions import did_you_mean
 Choice = Literal["auto", "cpu", "cuda"]
 """Device that nets are trained on."""
 
-Uncertainty = Literal[
-    "swag",
-    "mc_dropout",
-    "ensemble",
-    "gaussian",
-    "evidential",
-    "disagreement",
-    "confirmed",
-    "deup",
-    "laplace",
-    "priors",
-    "count",
-    "auto",
-]
-"""Methods of :mod:`trainer.uncertainty`; ``auto`` selects the most valuable one."""
+UNCERTAINTIES: Final[Mapping[str, str]] = {
+    "swag": "trainer.uncertainty.swag:swag",
+    "mc_dropout": "trainer.uncertainty.dropout:mc_dropout",
+    "ensemble": "trainer.uncertainty.ensemble:ensemble",
+    "gaussian": "trainer.uncertainty.heads:gaussian",
+    "evidential": "trainer.uncertainty.heads:evidential",
+    "disagreement": "trainer.uncertainty.disagreement:disagreement",
+    "confirmed": "trainer.uncertainty.confirmed:confirmed",
+    "deup": "trainer.uncertainty.deup:deup",
+    "laplace": "trainer.uncertainty.laplace:laplace",
+    "priors": "trainer.uncertainty.ensemble:priors",
+    "count": "trainer.uncertainty.count:count",
+}
+"""The uncertainty methods: the function behind each fits it on a lab."""
 SWAG: Final = "swag"
 AUTO: Final = "auto"
+"""Selects the most valuable method."""
+Uncertainty = Annotated[str, chosen_from(UNCERTAINTIES, AUTO)]
 
 
 @dataclass(frozen=True, slots=True)
