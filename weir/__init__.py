@@ -17,7 +17,7 @@ from models.data.examples import ExampleError, Examples, read_examples, stream_e
 from models.data.request_files import FileRecord, RequestFileError, read_requests
 from models.errors import UserError
 from models.features import Extractor, FeatureSpec, SpecError
-from models.features.intake import Intake, take_in
+from models.features.intake import Intake, ingest
 from models.settings import PolicySettings, Settings, SettingsError, load_settings
 from models.tasks import DEFAULT_TASKS, Task, TaskSet
 from stream.messages import Reason
@@ -50,13 +50,13 @@ __all__ = [
     "TaskSet",
     "UserError",
     "__version__",
+    "ingest",
     "load_artifact",
     "load_settings",
     "read_examples",
     "read_requests",
     "replay",
     "stream_examples",
-    "take_in",
 ]
 
 __version__: Final = version("weir")
