@@ -82,9 +82,11 @@ def reach(node: Any, steps: tuple[str | int, ...]) -> list[Any]:
 def json_object(text: str) -> Any:
     try:
         found = json.loads(text, parse_constant=lambda _: 1 / 0)
-        json.dumps(found, allow_nan=False)
+        text = json.dumps(found, ensure_ascii=False, allow_nan=False)
     except (ValueError, ZeroDivisionError):
         return None
+    # half a surrogate pair is no character
+    found = json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
     return found if isinstance(found, dict) else None
 
 
