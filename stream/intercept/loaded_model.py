@@ -2,6 +2,9 @@
 
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
+
 from models.artifact import (
     Artifact,
     ArtifactError,
@@ -12,15 +15,15 @@ from models.artifact import (
 )
 from models.artifact.registry import Registry
 from models.artifact.scorer import Scorer, ScoringError
-from models.artifact.trial import Ids, hold_trial
+from models.artifact.trial import hold_trial
 from models.features import Extractor
 from models.settings import Settings
 from models.tasks import TaskSet
 from stream.intercept.candidates import Candidate
 from stream.policy.scenario_index import scenario_feature
 
-Recent = tuple[str, Ids]
-"""Feature ids of recent requests, with the hash of their spec; a trial scores them."""
+Recent = tuple[str, npt.NDArray[np.int32]]
+"""Hash of a spec, and feature ids of recent requests that it extracted; a trial scores them."""
 
 
 class LoadedModel:
