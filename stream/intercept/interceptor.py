@@ -16,7 +16,7 @@ from models.features import Extractor
 from models.features.bid_request import Reject, RejectCode
 from models.features.intake import Intake, ingest
 from stream.intercept.dead_letters import dead_letter, too_large_for_topic, with_timestamp
-from stream.intercept.loaded_model import LoadedModel
+from stream.intercept.loaded_model import LoadedModel, Recent
 from stream.intercept.metrics import InterceptMetrics
 from stream.kafka.batches import RefusedBatch
 from stream.messages import DECISION_HEADER, Reason, own_headers
@@ -93,7 +93,7 @@ class Interceptor:
             the model that decides the same chunk instead, None to pass everything, or raises.
 
     Attributes:
-        recent: Feature ids of the newest requests that were scored, with the hash of their spec.
+        recent: Feature ids of the newest requests that were scored.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Interceptor:
         self._on_failure = on_failure
         self._no_features = Extractor(())
         self._model: LoadedModel | None = None
-        self.recent: tuple[str, npt.NDArray[np.int32]] | None = None
+        self.recent: Recent | None = None
 
     @property
     def model(self) -> LoadedModel | None:

@@ -2,6 +2,9 @@
 
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
+
 from models.artifact import (
     Artifact,
     ArtifactError,
@@ -20,8 +23,8 @@ from models.tasks import TaskSet
 from stream.intercept.candidates import Candidate
 from stream.policy.scenario_index import scenario_feature
 
-Recent = tuple[str, Ids]
-"""Feature ids of recent requests, with the hash of their spec; a trial scores them."""
+Recent = tuple[str, npt.NDArray[np.int32]]
+"""Hash of a spec, and feature ids of recent requests that it extracted; a trial scores them."""
 
 
 class LoadedModel:
