@@ -14,7 +14,7 @@ from models.artifact.scorer import Scorer
 from models.data.examples import population_targets
 from models.tasks import TaskSet
 
-Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+FloatArray = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 CALIBRATION_BINS = 15
 CHUNK = 8192
 """Rows that are scored at once."""
@@ -55,7 +55,9 @@ def evaluate_artifact(
     )
 
 
-def evaluate(scores_NT: Floats, targets_NT: Floats, tasks: TaskSet) -> dict[str, TaskMetrics]:
+def evaluate(
+    scores_NT: FloatArray, targets_NT: FloatArray, tasks: TaskSet
+) -> dict[str, TaskMetrics]:
     """Metrics per task over the rows whose target is not NaN."""
     metrics = {}
     for column, name in enumerate(tasks.names):
@@ -96,7 +98,7 @@ def calibration_error(scores_N: npt.NDArray[np.float64], labels_N: npt.NDArray[n
     return float(np.average(np.abs(bins_B3[:, 0] - bins_B3[:, 1]), weights=bins_B3[:, 2]))
 
 
-def spearman(a_N: Floats, b_N: Floats) -> float:
+def spearman(a_N: FloatArray, b_N: FloatArray) -> float:
     """Rank correlation, ties at their mean rank; 0 where one side is constant."""
     ranks_2N = np.stack([pl.Series(values).rank().to_numpy() for values in (a_N, b_N)])
     if (ranks_2N.std(axis=1) == 0).any():

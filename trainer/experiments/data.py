@@ -19,14 +19,14 @@ from models.nets.embedding import FeatureLayout
 from models.tasks import ALL_REQUESTS, TaskSet
 from trainer.uncertainty.method import Ids, Rows
 
-Floats = npt.NDArray[np.float64]
+Float64Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 SETTINGS: Final = ("base", "drift", "selected", "small")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Dataset:
     """Requests and what is known about them.
 
     Attributes:
@@ -38,15 +38,15 @@ class Part:
 
     ids_NC: Ids
     labels_NT: npt.NDArray[np.float32]
-    p_true_NT: Floats | None
+    p_true_NT: Float64Array | None
     poor_N: Mask
 
     def __len__(self) -> int:
         return len(self.ids_NC)
 
-    def take(self, rows_K: npt.NDArray[np.int64]) -> "Part":
+    def take(self, rows_K: npt.NDArray[np.int64]) -> "Dataset":
         """The rows with these indices, in this order."""
-        return Part(
+        return Dataset(
             self.ids_NC[rows_K],
             self.labels_NT[rows_K],
             None if self.p_true_NT is None else self.p_true_NT[rows_K],
@@ -66,7 +66,7 @@ class Part:
         """As the uncertainty methods learn from them."""
         return Rows(self.ids_NC, self.targets(tasks))
 
-    def value(self, tasks: TaskSet, task: str) -> Floats:
+    def value(self, tasks: TaskSet, task: str) -> Float64Array:
         """What each request is worth: how likely ``task`` happens, or whether it did.
 
         True probabilities, where they are known, count events in expectation, without the noise
@@ -79,10 +79,10 @@ class Part:
         return np.nan_to_num(self.labels_NT[:, column].astype(np.float64))
 
 
-def joined(parts: Sequence[Part]) -> Part:
+def joined(parts: Sequence[Dataset]) -> Dataset:
     """The parts one after another; at least one is needed."""
     truths = [part.p_true_NT for part in parts if part.p_true_NT is not None]
-    return Part(
+    return Dataset(
         np.concatenate([part.ids_NC for part in parts]),
         np.concatenate([part.labels_NT for part in parts]),
         np.concatenate(truths) if len(truths) == len(parts) else None,
@@ -105,15 +105,15 @@ class World:
 
     tasks: TaskSet
     layout: FeatureLayout
-    train: Part
+    train: Dataset
     unlabelled_NC: Ids
-    valid: Part
-    test: Part
+    valid: Dataset
+    test: Dataset
 
 
-Score = Callable[[Ids], Floats]
+Score = Callable[[Ids], Float64Array]
 """Reward of requests (N, C) -> (N,): by what an earlier model ranked them."""
-Fit = Callable[[Part], Score]
+Fit = Callable[[Dataset], Score]
 """Fits such a model on labelled rows."""
 
 
@@ -155,7 +155,7 @@ class Source(Protocol):
         """
 
 
-def selected(candidates: Part, score: Score, rate: float) -> Part:
+def selected(candidates: Dataset, score: Score, rate: float) -> Dataset:
     """The candidates that pass a policy that intercepts ``rate`` of them by score."""
     reward_N = score(candidates.ids_NC)
     kept_K = np.argsort(-reward_N, kind="stable")[: round((1 - rate) * len(candidates))]
@@ -178,7 +178,7 @@ def with_rare_rows(world: World) -> World:
     """The same world, with its rarest rows for data-poor segments."""
     train_NC, rows = world.train.ids_NC, world.layout.rows
 
-    def marked(part: Part) -> Part:
+    def marked(part: Dataset) -> Dataset:
         return replace(part, poor_N=rare_rows(part.ids_NC, train_NC, rows))
 
     return replace(world, valid=marked(world.valid), test=marked(world.test))

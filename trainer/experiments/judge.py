@@ -8,7 +8,7 @@ import numpy as np
 from models.tasks import TaskSet
 from trainer.evaluation.metrics import calibration_error, spearman
 from trainer.experiments import measures
-from trainer.experiments.data import Floats, Mask, Part
+from trainer.experiments.data import Dataset, Float64Array, Mask
 from trainer.experiments.raw import Measured
 from trainer.uncertainty.controls import CONTROLS
 from trainer.uncertainty.method import Prediction
@@ -32,8 +32,8 @@ class Bench:
     """
 
     tasks: TaskSet
-    part: Part
-    rates_T: Floats
+    part: Dataset
+    rates_T: Float64Array
     rate: float
     share: float
     seed: int
@@ -44,16 +44,16 @@ class Bench:
         return self.tasks.names[-1]
 
     @property
-    def value_N(self) -> Floats:
+    def value_N(self) -> Float64Array:
         """What every request is worth."""
         return self.part.value(self.tasks, self.value_task)
 
-    def score(self, prediction: Prediction) -> Floats:
+    def score(self, prediction: Prediction) -> Float64Array:
         """Score on all requests of the task whose events are to be kept."""
         over_all_NT = self.tasks.on_all_requests(prediction.mean_NT)
         return over_all_NT[:, self.tasks.index(self.value_task)].astype(np.float64)
 
-    def controls(self, prediction: Prediction) -> dict[str, Floats]:
+    def controls(self, prediction: Prediction) -> dict[str, Float64Array]:
         """Rankings that need no method, each (N, T)."""
         rates_T = self.rates_T.astype(np.float32)
         return {
@@ -61,14 +61,14 @@ class Bench:
             for name, control in CONTROLS.items()
         }
 
-    def true_errors(self, prediction: Prediction) -> Floats | None:
+    def true_errors(self, prediction: Prediction) -> Float64Array | None:
         """|p - p_true| (N, T), where the truth is known."""
         if self.part.p_true_NT is None:
             return None
         return np.abs(prediction.mean_NT.astype(np.float64) - self.part.p_true_NT)
 
 
-def error_finding(bench: Bench, prediction: Prediction, u_NT: Floats) -> dict[str, float]:
+def error_finding(bench: Bench, prediction: Prediction, u_NT: Float64Array) -> dict[str, float]:
     """How well u finds this prediction's own errors, per task, each beside p (1 - p)."""
     errors_NT = bench.true_errors(prediction)
     if errors_NT is None:
@@ -92,7 +92,9 @@ def error_finding(bench: Bench, prediction: Prediction, u_NT: Floats) -> dict[st
     return found
 
 
-def _finds(u_N: Floats, error_N: Floats, p_N: Floats, poor_N: Mask) -> dict[str, float]:
+def _finds(
+    u_N: Float64Array, error_N: Float64Array, p_N: Float64Array, poor_N: Mask
+) -> dict[str, float]:
     return {
         "spearman": spearman(u_N, error_N),
         "within_bins": measures.within_bins(u_N, error_N, p_N),
@@ -101,7 +103,7 @@ def _finds(u_N: Floats, error_N: Floats, p_N: Floats, poor_N: Mask) -> dict[str,
     }
 
 
-def passing(bench: Bench, prediction: Prediction, u_NT: Floats) -> dict[str, float]:
+def passing(bench: Bench, prediction: Prediction, u_NT: Float64Array) -> dict[str, float]:
     """Share of deals that direct passes by each task's u gain, in points of all deals.
 
     ``deals_vs_score_points`` is the paper's choice of source, the first task's u (click).
@@ -128,7 +130,7 @@ def passing(bench: Bench, prediction: Prediction, u_NT: Floats) -> dict[str, flo
     return found
 
 
-def rejection(bench: Bench, prediction: Prediction, u_NT: Floats) -> dict[str, float]:
+def rejection(bench: Bench, prediction: Prediction, u_NT: Float64Array) -> dict[str, float]:
     """Rejection by u, per task: against the labels' log-loss and the true squared error."""
     targets_NT = bench.part.targets(bench.tasks).astype(np.float64)
     errors_NT = bench.true_errors(prediction)
@@ -147,7 +149,9 @@ def rejection(bench: Bench, prediction: Prediction, u_NT: Floats) -> dict[str, f
     return found
 
 
-def rejection_curves(bench: Bench, prediction: Prediction, u_NT: Floats) -> dict[str, Floats]:
+def rejection_curves(
+    bench: Bench, prediction: Prediction, u_NT: Float64Array
+) -> dict[str, Float64Array]:
     """Per task the mean true squared error, or log-loss, of the most trusted share."""
     errors_NT = bench.true_errors(prediction)
     targets_NT = bench.part.targets(bench.tasks).astype(np.float64)
@@ -188,7 +192,7 @@ def quality(bench: Bench, prediction: Prediction) -> dict[str, float]:
 
 
 def table_2(
-    bench: Bench, prediction: Prediction, u_NT: Floats, ratios: Mapping[str, Sequence[float]]
+    bench: Bench, prediction: Prediction, u_NT: Float64Array, ratios: Mapping[str, Sequence[float]]
 ) -> Measured:
     """Areas on what remains after passing by uncertainty (Table II).
 
@@ -223,7 +227,10 @@ def table_2(
 
 
 def figure_2(
-    bench: Bench, score_N: Floats, rankings: Mapping[str, Floats], ratios: Sequence[float]
+    bench: Bench,
+    score_N: Float64Array,
+    rankings: Mapping[str, Float64Array],
+    ratios: Sequence[float],
 ) -> Measured:
     """Deals passed directly, among the rest, and together (Figures 2a to 2d), per ranking.
 

@@ -7,7 +7,7 @@ import numpy as np
 from models.nets.config import TeacherKind
 from models.nets.embedding import FeatureLayout
 from models.tasks import TaskSet
-from trainer.experiments.data import Fit, Floats, Part, Score, World
+from trainer.experiments.data import Dataset, Fit, Float64Array, Score, World
 from trainer.experiments.judge import Bench
 from trainer.experiments.plan import Plan
 from trainer.training.config import TeacherTraining
@@ -18,7 +18,7 @@ from trainer.uncertainty.method import Ids
 
 def lab_of(
     layout: FeatureLayout,
-    part: Part,
+    part: Dataset,
     tasks: TaskSet,
     plan: Plan,
     context: FitContext,
@@ -36,7 +36,7 @@ def lab_of(
     )
 
 
-def bench_of(world: World, plan: Plan, seed: int, *, part: Part | None = None) -> Bench:
+def bench_of(world: World, plan: Plan, seed: int, *, part: Dataset | None = None) -> Bench:
     """Judges on the test rows, or on ``part``."""
     rates_T = np.nanmean(world.train.targets(world.tasks).astype(np.float64), axis=0)
     return Bench(
@@ -53,11 +53,11 @@ def earlier_model(layout: FeatureLayout, tasks: TaskSet, plan: Plan, context: Fi
     """Fits what filtered the traffic before: one net, ranking by the weighted sum of its scores."""
     weights_T = np.array([plan.config.auto_weights.get(name, 1.0) for name in tasks.names])
 
-    def fit(part: Part) -> Score:
+    def fit(part: Dataset) -> Score:
         apart = context.with_seed(context.seed + 7919)
         single = lab_of(layout, part, tasks, plan, apart).single()
 
-        def score(ids_NC: Ids) -> Floats:
+        def score(ids_NC: Ids) -> Float64Array:
             over_all_NT = tasks.on_all_requests(single.predict(ids_NC).mean_NT)
             return np.asarray(over_all_NT @ weights_T, np.float64)
 

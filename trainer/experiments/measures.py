@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy.stats import ks_2samp, rankdata
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-Floats = npt.NDArray[np.float64]
+Float64Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 BINS = 50
@@ -61,14 +61,16 @@ class Agreement(NamedTuple):
         return self.value / self.ceiling if self.ceiling else float("nan")
 
 
-def top(values_N: Floats, count: int) -> Mask:
+def top(values_N: Float64Array, count: int) -> Mask:
     """Mask of the ``count`` largest values."""
     chosen_N = np.zeros(len(values_N), np.bool_)
     chosen_N[np.argsort(-values_N, kind="stable")[:count]] = True
     return chosen_N
 
 
-def within_bins(u_N: Floats, error_N: Floats, p_N: Floats, bins: int = BINS) -> float:
+def within_bins(
+    u_N: Float64Array, error_N: Float64Array, p_N: Float64Array, bins: int = BINS
+) -> float:
     """Rank correlation of u and error, averaged over bins of nearly equal p.
 
     Over all requests u can correlate with the error because both follow p. Within a bin p is
@@ -78,7 +80,7 @@ def within_bins(u_N: Floats, error_N: Floats, p_N: Floats, bins: int = BINS) -> 
     return float(np.mean([_rank_correlation(u_N[part], error_N[part]) for part in parts]))
 
 
-def _rank_correlation(a_K: Floats, b_K: Floats) -> float:
+def _rank_correlation(a_K: Float64Array, b_K: Float64Array) -> float:
     """As :func:`trainer.evaluation.metrics.spearman`, quicker on few rows."""
     ranks_2K = rankdata(np.stack([a_K, b_K]), axis=1)
     ranks_2K -= ranks_2K.mean(axis=1, keepdims=True)
@@ -86,27 +88,29 @@ def _rank_correlation(a_K: Floats, b_K: Floats) -> float:
     return float((ranks_2K[0] @ ranks_2K[1]) / spreads_2.prod()) if spreads_2.all() else 0.0
 
 
-def worst_auroc(u_N: Floats, error_N: Floats, share: float = WORST) -> float:
+def worst_auroc(u_N: Float64Array, error_N: Float64Array, share: float = WORST) -> float:
     """AUC-ROC with which u finds the ``share`` of requests with the largest error."""
     worst_N = top(error_N, max(round(share * len(error_N)), 1))
     return float(roc_auc_score(worst_N, u_N))
 
 
-def poor_ratio(values_N: Floats, poor_N: Mask) -> float:
+def poor_ratio(values_N: Float64Array, poor_N: Mask) -> float:
     """Mean in data-poor segments over the mean elsewhere; NaN where one of them is empty or 0."""
     if poor_N.all() or not poor_N.any() or values_N[~poor_N].mean() == 0:
         return float("nan")
     return float(values_N[poor_N].mean() / values_N[~poor_N].mean())
 
 
-def overlap(a_N: Floats, b_N: Floats, share: float = WORST) -> float:
+def overlap(a_N: Float64Array, b_N: Float64Array, share: float = WORST) -> float:
     """Share that the ``share`` largest of ``a`` and of ``b`` have in common."""
     count = max(round(share * len(a_N)), 1)
     return float((top(a_N, count) & top(b_N, count)).sum() / count)
 
 
 def agreement(
-    measure: Callable[[Floats, Floats], float], u_N: Floats, sets: Sequence[Floats]
+    measure: Callable[[Float64Array, Float64Array], float],
+    u_N: Float64Array,
+    sets: Sequence[Float64Array],
 ) -> Agreement:
     """How ``u_N`` agrees with independent sets of weight samples.
 
@@ -120,7 +124,7 @@ def agreement(
     return Agreement(value, fmean(pairs), min(pairs), max(pairs))
 
 
-def pass_fixed(score_N: Floats, u_N: Floats, rate: float, share: float) -> Passed:
+def pass_fixed(score_N: Float64Array, u_N: Float64Array, rate: float, share: float) -> Passed:
     """Direct passes take the place of the next best by score: (1 - rate) N pass, whatever share."""
     budget = round((1 - rate) * len(score_N))
     direct_N = top(u_N, min(round(share * len(u_N)), budget))
@@ -128,19 +132,23 @@ def pass_fixed(score_N: Floats, u_N: Floats, rate: float, share: float) -> Passe
     return Passed(direct_N, top(rest_N, budget - int(direct_N.sum())))
 
 
-def pass_growing(score_N: Floats, u_N: Floats, rate: float, share: float) -> Passed:
+def pass_growing(score_N: Float64Array, u_N: Float64Array, rate: float, share: float) -> Passed:
     """The paper's way: the score's threshold stays, and direct passes come on top."""
     direct_N = top(u_N, round(share * len(u_N)))
     return Passed(direct_N, top(score_N, round((1 - rate) * len(score_N))) & ~direct_N)
 
 
-def kept(passed: Passed, value_N: Floats) -> float:
+def kept(passed: Passed, value_N: Float64Array) -> float:
     """Share of all value that passes."""
     return float(value_N[passed.direct_N | passed.scored_N].sum() / max(value_N.sum(), TINY))
 
 
 def deals_by_direct_deals(
-    score_N: Floats, u_N: Floats, value_N: Floats, rate: float, direct_share: float
+    score_N: Float64Array,
+    u_N: Float64Array,
+    value_N: Float64Array,
+    rate: float,
+    direct_share: float,
 ) -> float:
     """Share of the remaining deals that the score passes, after a share of all passed directly.
 
@@ -156,7 +164,7 @@ def deals_by_direct_deals(
     return float(value_N[scored_N].sum() / rest) if rest else float("nan")
 
 
-def auc(p_N: Floats, labels_N: Floats) -> Auc:
+def auc(p_N: Float64Array, labels_N: Float64Array) -> Auc:
     """AUC-ROC and AUC-PR over the rows whose label is not NaN."""
     known_N = ~np.isnan(labels_N)
     labels_N, p_N = labels_N[known_N], p_N[known_N]
@@ -165,7 +173,7 @@ def auc(p_N: Floats, labels_N: Floats) -> Auc:
     return Auc(float(roc_auc_score(labels_N, p_N)), float(average_precision_score(labels_N, p_N)))
 
 
-def residual(p_N: Floats, labels_N: Floats, u_N: Floats, ratio: float) -> Auc:
+def residual(p_N: Float64Array, labels_N: Float64Array, u_N: Float64Array, ratio: float) -> Auc:
     """How well the score does on what remains once the most uncertain ``ratio`` passed (Table II).
 
     Rows without a label take no part, neither in the ratio nor in the areas.
@@ -176,24 +184,24 @@ def residual(p_N: Floats, labels_N: Floats, u_N: Floats, ratio: float) -> Auc:
     return auc(p_N[rest_N], labels_N[rest_N])
 
 
-def log_loss_of(p_N: Floats, labels_N: Floats) -> Floats:
+def log_loss_of(p_N: Float64Array, labels_N: Float64Array) -> Float64Array:
     """Cross-entropy of each request, nats."""
     p_N = np.clip(p_N, 1e-7, 1 - 1e-7)
     return -(labels_N * np.log(p_N) + (1 - labels_N) * np.log(1 - p_N))
 
 
-def rejection_curve(u_N: Floats, risk_N: Floats) -> Floats:
+def rejection_curve(u_N: Float64Array, risk_N: Float64Array) -> Float64Array:
     """Mean risk of the n requests that u trusts most, for n = 1 to N."""
     trusted_N = risk_N[np.argsort(u_N, kind="stable")]
     return np.asarray(np.cumsum(trusted_N) / np.arange(1, len(trusted_N) + 1))
 
 
-def aurc(u_N: Floats, risk_N: Floats) -> float:
+def aurc(u_N: Float64Array, risk_N: Float64Array) -> float:
     """Area under the risk-coverage curve (Geifman et al. 2019); smaller is better."""
     return float(rejection_curve(u_N, risk_N).mean())
 
 
-def rejection_ratio(u_N: Floats, risk_N: Floats) -> float:
+def rejection_ratio(u_N: Float64Array, risk_N: Float64Array) -> float:
     """Prediction-rejection ratio (Malinin et al. 2020): 1 rejects as the risk itself, 0 as chance.
 
     A random order has the mean risk at every coverage.

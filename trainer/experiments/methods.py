@@ -8,7 +8,7 @@ import numpy as np
 from models.artifact.manifest import OWN
 from trainer.evaluation.direct_passes import evaluate_direct_passes
 from trainer.experiments import judge, measures
-from trainer.experiments.data import Floats, Part, Source, World
+from trainer.experiments.data import Dataset, Float64Array, Source, World
 from trainer.experiments.judge import Bench
 from trainer.experiments.labs import bench_of, earlier_model, lab_of
 from trainer.experiments.plan import Plan
@@ -37,12 +37,12 @@ class Fitted:
         estimators: By name; SWAG first, the blend of two scores last.
     """
 
-    train: Part
+    train: Dataset
     lab: Lab
     estimators: dict[str, Estimator]
 
     @classmethod
-    def on(cls, train: Part, lab: Lab) -> Self:
+    def on(cls, train: Dataset, lab: Lab) -> Self:
         """Fit all methods."""
         estimators = {name: method(lab) for name, method in METHODS.items()}
         return cls(train, lab, estimators | {BLEND: lab.blend()})
@@ -99,7 +99,9 @@ def _judge_setting(world: World, fitted: Fitted, plan: Plan, setting: str, seed:
     return measured
 
 
-def _judged(bench: Bench, name: str, setting: str, found: Prediction, u_NT: Floats) -> Measured:
+def _judged(
+    bench: Bench, name: str, setting: str, found: Prediction, u_NT: Float64Array
+) -> Measured:
     """All figures of one method."""
     measured = Measured()
     measured.add(f"error_finding.{setting}.{name}", judge.error_finding(bench, found, u_NT))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainer.experiments import judge, measures
-from trainer.experiments.data import Floats, Mask, Part, Source, World, joined
+from trainer.experiments.data import Dataset, Float64Array, Mask, Source, World, joined
 from trainer.experiments.judge import Bench
 from trainer.experiments.labs import bench_of, lab_of
 from trainer.experiments.plan import Plan
@@ -22,7 +22,7 @@ from trainer.uncertainty import METHODS
 from trainer.uncertainty.lab import Lab
 from trainer.uncertainty.method import Prediction
 
-Pick = Callable[[Bench, Floats, Prediction], Floats]
+Pick = Callable[[Bench, Float64Array, Prediction], Float64Array]
 """Bench of a round, score and prediction -> what direct passes are ranked by, (N,)."""
 
 
@@ -41,11 +41,11 @@ class Arm:
     share: float | None = None
 
 
-def _random(bench: Bench, _score_N: Floats, found: Prediction) -> Floats:
+def _random(bench: Bench, _score_N: Float64Array, found: Prediction) -> Float64Array:
     return bench.controls(found)["random"][:, 0]
 
 
-def _first_task(_bench: Bench, _score_N: Floats, found: Prediction) -> Floats:
+def _first_task(_bench: Bench, _score_N: Float64Array, found: Prediction) -> Float64Array:
     return found.epistemic_NT[:, 0].astype(np.float64)
 
 
@@ -112,7 +112,7 @@ def _rows(plan: Plan) -> int:
     return plan.sizes.small + plan.rounds * plan.round_rows
 
 
-def _lab(world: World, labelled: list[Part], plan: Plan, context: FitContext) -> Lab:
+def _lab(world: World, labelled: list[Dataset], plan: Plan, context: FitContext) -> Lab:
     return lab_of(world.layout, joined(labelled), world.tasks, plan, context)
 
 

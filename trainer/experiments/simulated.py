@@ -11,7 +11,7 @@ import numpy as np
 from models.features import FeatureSpec
 from models.nets.embedding import FeatureLayout
 from models.tasks import DEFAULT_TASKS, TaskSet
-from trainer.experiments.data import Fit, Part, Score, Sizes, World, joined, selected
+from trainer.experiments.data import Dataset, Fit, Score, Sizes, World, joined, selected
 from trainer.simulation.funnel import FunnelShape
 from trainer.simulation.simulator import Simulator
 from trainer.traffic.examples import extract
@@ -45,7 +45,7 @@ class SimulatedSource:
         self._shape = shape
         self._seed = -1
         self._simulators: dict[float, Simulator] = {}
-        self._parts: dict[tuple[float, int, int], Part] = {}
+        self._parts: dict[tuple[float, int, int], Dataset] = {}
 
     def world(self, setting: str, seed: int, sizes: Sizes, fit: Fit, rate: float) -> World:
         """One world (see :class:`trainer.experiments.data.Source`).
@@ -71,12 +71,12 @@ class SimulatedSource:
             test=self._part(2 * WEEK, sizes.test, drift),
         )
 
-    def _passed(self, sizes: Sizes, score: Score, rate: float) -> Part:
+    def _passed(self, sizes: Sizes, score: Score, rate: float) -> Dataset:
         """As many rows as ``sizes.train`` that the policy let pass, out of the week before."""
         stretches = _stretches(0, round(sizes.train / (1 - rate)))
         return joined([selected(self._read(*each, 0.0), score, rate) for each in stretches])
 
-    def _part(self, start: int, count: int, drift: float = 0.0) -> Part:
+    def _part(self, start: int, count: int, drift: float = 0.0) -> Dataset:
         key = (drift, start, count)
         if key not in self._parts:
             self._parts[key] = joined(
@@ -84,11 +84,11 @@ class SimulatedSource:
             )
         return self._parts[key]
 
-    def _read(self, start: int, count: int, drift: float) -> Part:
+    def _read(self, start: int, count: int, drift: float) -> Dataset:
         if drift not in self._simulators:
             self._simulators[drift] = Simulator(self._seed, drift, shape=self._shape)
         traffic = self._simulators[drift].batch(start, count)
-        return Part(
+        return Dataset(
             extract(self._extractor, traffic.values, traffic.timestamps),
             traffic.reached.astype(np.float32),
             traffic.p_true,

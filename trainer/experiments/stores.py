@@ -16,7 +16,7 @@ from models.data.examples import Examples, read_examples
 from models.features import FeatureSpec
 from models.nets.embedding import FeatureLayout
 from models.tasks import TaskSet
-from trainer.experiments.data import Fit, Part, Sizes, World, selected, with_rare_rows
+from trainer.experiments.data import Dataset, Fit, Sizes, World, selected, with_rare_rows
 from trainer.pipeline.csv_examples import csv_examples
 from trainer.traffic.examples import extract
 from trainer.traffic.jd_slices import load_slice
@@ -48,7 +48,7 @@ class StoreSource:
         name: str,
         tasks: TaskSet,
         layout: FeatureLayout,
-        rows: Part,
+        rows: Dataset,
         unlabelled_NC: npt.NDArray[np.int32],
         group_N: npt.NDArray[np.int64] | None = None,
         *,
@@ -88,7 +88,7 @@ class StoreSource:
         """From examples in memory."""
         order_N = np.argsort(examples.ts_N, kind="stable")
         known_N = np.asarray(~np.isnan(examples.labels_NT[order_N]).all(axis=1))
-        everything = Part(
+        everything = Dataset(
             examples.features_NC,
             examples.labels_NT,
             examples.p_true_NT,

@@ -16,7 +16,7 @@ import torch
 from models.nets.export import check_agreement, export_student
 from trainer.evaluation.metrics import spearman
 from trainer.experiments import judge, measures
-from trainer.experiments.data import Floats, World
+from trainer.experiments.data import Float64Array, World
 from trainer.experiments.judge import Bench
 from trainer.experiments.plan import Plan
 from trainer.experiments.raw import Measured
@@ -117,7 +117,7 @@ def _labelled(lab: Lab, ids_NC: Ids, training: StudentTraining) -> Prediction:
     return Prediction.of(mean_NT, std_NT)
 
 
-def _fresh_sets(world: World, lab: Lab, plan: Plan) -> list[Floats]:
+def _fresh_sets(world: World, lab: Lab, plan: Plan) -> list[Float64Array]:
     """U of the test rows by sets of samples that nobody was taught by."""
     teacher, count = lab.teacher(), plan.config.teacher.samples
     samples = (
@@ -129,7 +129,7 @@ def _fresh_sets(world: World, lab: Lab, plan: Plan) -> list[Floats]:
 
 
 def _fidelity(
-    bench: Bench, student: Prediction, teacher: Prediction, fresh: Sequence[Floats]
+    bench: Bench, student: Prediction, teacher: Prediction, fresh: Sequence[Float64Array]
 ) -> Measured:
     targets_NT = bench.part.targets(bench.tasks).astype(np.float64)
     measured = Measured()
@@ -184,7 +184,9 @@ def _figures_3_and_4(bench: Bench, plan: Plan, student: Prediction) -> Measured:
     return measured
 
 
-def _figure_5(student: Prediction, teacher: Prediction, train_u: tuple[Floats, Floats]) -> Measured:
+def _figure_5(
+    student: Prediction, teacher: Prediction, train_u: tuple[Float64Array, Float64Array]
+) -> Measured:
     """Histograms of the first task's u, and how far apart they are (Kolmogorov-Smirnov)."""
     measured = Measured()
     test = [each.epistemic_NT[:, 0].astype(np.float64) for each in (teacher, student)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.simulation.world import NUMBERS, SIZES, USER_NUMBERS, Floats, Scene
+from trainer.simulation.world import NUMBERS, SIZES, USER_NUMBERS, Float64Array, Scene
 
 STEPS = 4
 RATES_T = (0.61, 0.57, 0.064, 0.023)
@@ -125,17 +125,17 @@ class Effects:
         raw_NT = self._raw(sample)
         self._mean_T, self._std_T = raw_NT.mean(axis=0), raw_NT.std(axis=0)
 
-    def logits(self, scene: Scene) -> Floats:
+    def logits(self, scene: Scene) -> Float64Array:
         """Float64 (N, 4): larger is likelier."""
         return np.asarray((self._raw(scene) - self._mean_T) / self._std_T)
 
-    def _scaled(self, scene: Scene) -> Floats:
+    def _scaled(self, scene: Scene) -> Float64Array:
         """Numbers about 0, float64 (N, K); 0 where the user is unknown."""
         scaled_NK = np.clip((_plain(scene) - self._centre_K) / self._spread_K, -3.0, 3.0)
         scaled_NK[:, : len(USER_NUMBERS)] *= scene.codes["known"][:, None]
         return np.asarray(scaled_NK)
 
-    def _raw(self, scene: Scene) -> Floats:
+    def _raw(self, scene: Scene) -> Float64Array:
         codes = scene.codes
         total_NT = np.zeros((len(scene), STEPS))
         for key, table in self._main.items():
@@ -165,8 +165,8 @@ class Truth:
             online among clicked, cart and deal on all requests.
     """
 
-    step_NT: Floats
-    p_true_NT: Floats
+    step_NT: Float64Array
+    p_true_NT: Float64Array
 
 
 class Funnel:
@@ -184,7 +184,7 @@ class Funnel:
         self._bias_T, self._scale_T = np.zeros(STEPS), np.ones(STEPS)
         self._solve(_shrunk(self._logits(effects, sample), sample))
 
-    def truth(self, scene: Scene, turn_N: Floats) -> Truth:
+    def truth(self, scene: Scene, turn_N: Float64Array) -> Truth:
         """Probabilities of a scene whose effects drift has turned by ``turn_N`` radians, (N,)."""
         z_NT = self._logits(self._effects, scene)
         if turn_N.any():
@@ -194,13 +194,13 @@ class Funnel:
         step_NT = _sigmoid(self._bias_T + self._scale_T * _shrunk(z_NT, scene))
         return Truth(step_NT, _on_populations(step_NT))
 
-    def _logits(self, effects: Effects, scene: Scene) -> Floats:
+    def _logits(self, effects: Effects, scene: Scene) -> Float64Array:
         z_NT, shared = effects.logits(scene), self._shape.shared
         if shared:
             z_NT[:, 1:] = shared * z_NT[:, :1] + np.sqrt(1 - shared**2) * z_NT[:, 1:]
         return z_NT
 
-    def _solve(self, z_NT: Floats) -> None:
+    def _solve(self, z_NT: Float64Array) -> None:
         reached_N = np.ones(len(z_NT))
         for step in range(STEPS):
             low, high = 0.0, 6.0
@@ -215,7 +215,7 @@ class Funnel:
             reached_N = reached_N * p_N
 
 
-def expected_auc(p_N: Floats, weight_N: Floats | None = None) -> float:
+def expected_auc(p_N: Float64Array, weight_N: Float64Array | None = None) -> float:
     """AUC-ROC that the true probabilities reach in expectation over labels.
 
     Args:
@@ -230,12 +230,12 @@ def expected_auc(p_N: Floats, weight_N: Floats | None = None) -> float:
     return float((positive_N * below_N).sum() / (positive_N.sum() * negative_N.sum()))
 
 
-def _auc(p_N: Floats, reached_N: Floats, step: int) -> float:
+def _auc(p_N: Float64Array, reached_N: Float64Array, step: int) -> float:
     """On the task's population: those that clicked for the step ``online``, else all."""
     return expected_auc(p_N, reached_N) if step == 1 else expected_auc(p_N * reached_N)
 
 
-def _bias(logit_N: Floats, weight_N: Floats, step: int, rate: float) -> float:
+def _bias(logit_N: Float64Array, weight_N: Float64Array, step: int, rate: float) -> float:
     target = rate * (weight_N.sum() if step == 1 else len(weight_N))
     low, high = -15.0, 15.0
     for _ in range(30):
@@ -245,21 +245,21 @@ def _bias(logit_N: Floats, weight_N: Floats, step: int, rate: float) -> float:
     return middle
 
 
-def _shrunk(z_NT: Floats, scene: Scene) -> Floats:
+def _shrunk(z_NT: Float64Array, scene: Scene) -> Float64Array:
     return np.where(scene.ambiguous[:, None], 0.2 * z_NT, z_NT)
 
 
-def _on_populations(step_NT: Floats) -> Floats:
+def _on_populations(step_NT: Float64Array) -> Float64Array:
     over_all_NT = np.cumprod(step_NT, axis=1)
     over_all_NT[:, 1] = step_NT[:, 1]
     return np.asarray(over_all_NT, np.float64)
 
 
-def _sigmoid(logits: Floats) -> Floats:
+def _sigmoid(logits: Float64Array) -> Float64Array:
     return np.asarray(1.0 / (1.0 + np.exp(-logits)))
 
 
-def _plain(scene: Scene) -> Floats:
+def _plain(scene: Scene) -> Float64Array:
     """Numbers on a scale where doubling counts the same everywhere, float64 (N, K)."""
     numbers_NK = np.stack([scene.numbers[name] for name in NUMBERS], axis=1)
     return np.asarray(np.log(numbers_NK + _OFFSETS_K))

@@ -19,7 +19,7 @@ from trainer.simulation.world import (
     SIZES,
     USER_NUMBERS,
     VIDEO,
-    Floats,
+    Float64Array,
     Ints,
     Scene,
     World,
@@ -189,7 +189,7 @@ def _users(scene: Scene, bits_N: Ints, new_N: Ints, form_N: Ints) -> list[str]:
     ]
 
 
-def _unless(absent: float, name: str, values_N: Floats) -> list[str]:
+def _unless(absent: float, name: str, values_N: Float64Array) -> list[str]:
     """A number that is left out where it says nothing: no events, or none remembered."""
     return [f',"{name}":{value:.15g}' if value != absent else "" for value in values_N.tolist()]
 

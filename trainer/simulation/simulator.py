@@ -14,7 +14,7 @@ from models.tasks import DEFAULT_TASKS
 from trainer.simulation.funnel import STEPS, Effects, Funnel, FunnelShape
 from trainer.simulation.requests import Renderer
 from trainer.simulation.traffic import Traffic
-from trainer.simulation.world import DAY_MS, Floats, Ints, World
+from trainer.simulation.world import DAY_MS, Float64Array, Ints, World
 
 BLOCK = 4096
 START_MS = 1_740_960_000_000
@@ -113,7 +113,7 @@ def _mixed(x_N: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return x_N ^ (x_N >> np.uint64(31))
 
 
-def _daily_load() -> Floats:
+def _daily_load() -> Float64Array:
     """Share of a day's requests that came by each minute: quiet at night, busy in the evening."""
     minute_M = np.arange(1440) / 1440
     rate_M = 1 + 0.6 * np.sin(2 * np.pi * (minute_M - 0.45)) + 0.15 * np.sin(4 * np.pi * minute_M)

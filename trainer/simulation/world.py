@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+Float64Array = npt.NDArray[np.float64]
 
 DAY_MS = 86_400_000
 ITEMS, MODELS, CITIES, USERS = 4000, 400, 600, 200_000
@@ -95,13 +95,13 @@ FORGOTTEN_S = 7_776_000
 """Seconds (90 days) after which an event is no longer remembered."""
 
 
-def zipf(size: int, exponent: float) -> Floats:
+def zipf(size: int, exponent: float) -> Float64Array:
     """Cumulative Zipf shares of ``size`` ranks, shape (size,)."""
     weights = np.arange(1, size + 1, dtype=np.float64) ** -exponent
     return np.asarray(np.cumsum(weights) / weights.sum())
 
 
-def draw(rng: np.random.Generator, cumulative: Floats, count: int) -> Ints:
+def draw(rng: np.random.Generator, cumulative: Float64Array, count: int) -> Ints:
     """``count`` codes by cumulative shares, int64 (N,)."""
     return np.minimum(np.searchsorted(cumulative, rng.random(count)), len(cumulative) - 1)
 
@@ -116,7 +116,7 @@ class Scene:
     """
 
     codes: dict[str, Ints]
-    numbers: dict[str, Floats]
+    numbers: dict[str, Float64Array]
 
     def __len__(self) -> int:
         return len(self.codes["item"])
@@ -230,15 +230,17 @@ class World:
             "imps": rng.choice(3, count, p=[0.9, 0.08, 0.02]),
         }
 
-    def _behaviour(self, rng: np.random.Generator, codes: dict[str, Ints]) -> dict[str, Floats]:
+    def _behaviour(
+        self, rng: np.random.Generator, codes: dict[str, Ints]
+    ) -> dict[str, Float64Array]:
         user_N, item_N = codes["user"], codes["item"]
         activity_N, intent_N = self.activity_U[user_N], self.intent_U[user_N]
         both_N, count = activity_N * intent_N, len(user_N)
 
-        def events(rate_N: Floats) -> Floats:
+        def events(rate_N: Float64Array) -> Float64Array:
             return rng.poisson(np.minimum(rate_N, 500.0)).astype(np.float64)
 
-        def since(events_N: Floats, mean_s_N: Floats) -> Floats:
+        def since(events_N: Float64Array, mean_s_N: Float64Array) -> Float64Array:
             seconds_N = np.floor(np.minimum(rng.exponential(mean_s_N), FORGOTTEN_S))
             return np.where(events_N > 0, seconds_N, FORGOTTEN_S)
 

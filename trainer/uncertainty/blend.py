@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from trainer.uncertainty.boosting import Boosting
-from trainer.uncertainty.method import Floats, Ids, Prediction
+from trainer.uncertainty.method import Float32Array, Ids, Prediction
 
 
 class BlendEstimator:
@@ -16,12 +16,12 @@ class BlendEstimator:
         boosting: Has been fitted on the same rows.
     """
 
-    def __init__(self, net: Callable[[Ids], Floats], boosting: Boosting) -> None:
+    def __init__(self, net: Callable[[Ids], Float32Array], boosting: Boosting) -> None:
         self.net = net
         self.boosting = boosting
 
     def predict(self, ids_NC: Ids) -> Prediction:
         """Scores and spreads of these requests."""
         both_2NT = np.stack([self.net(ids_NC), self.boosting.predict(ids_NC)])
-        mean_NT: Floats = both_2NT.mean(axis=0)
+        mean_NT: Float32Array = both_2NT.mean(axis=0)
         return Prediction.of(mean_NT, both_2NT.std(axis=0))

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 Ids = npt.NDArray[np.int32]
-Floats = npt.NDArray[np.float32]
+Float32Array = npt.NDArray[np.float32]
 
 MAX_ROUNDS: Final = 2000
 PATIENCE: Final = 30
@@ -51,9 +51,9 @@ class Boosting:
 
     boosters: tuple[lgb.Booster | None, ...]
     lowest_C: Ids
-    start_T: Floats
+    start_T: Float32Array
 
-    def predict(self, ids_NC: Ids, offsets_NT: Floats | None = None) -> Floats:
+    def predict(self, ids_NC: Ids, offsets_NT: Float32Array | None = None) -> Float32Array:
         """Probabilities (N, T), each on its task's own population.
 
         Args:
@@ -66,16 +66,16 @@ class Boosting:
             if booster is not None:
                 logits_NT[:, task] = booster.predict(values_NC, raw_score=True)
         logits_NT += self.start_T if offsets_NT is None else offsets_NT
-        scores_NT: Floats = (1 / (1 + np.exp(-logits_NT))).astype(np.float32)
+        scores_NT: Float32Array = (1 / (1 + np.exp(-logits_NT))).astype(np.float32)
         return scores_NT
 
 
 def fit_boosting(
     ids_NC: Ids,
-    targets_NT: Floats,
+    targets_NT: Float32Array,
     *,
     seed: int,
-    offsets_NT: Floats | None = None,
+    offsets_NT: Float32Array | None = None,
 ) -> Boosting:
     """Fit a booster per task; a tenth of the rows, drawn by the seed, says when to stop.
 
@@ -121,13 +121,13 @@ def _fit(learned: lgb.Dataset, judged: lgb.Dataset, seed: int) -> lgb.Booster:
     return booster
 
 
-def _base_logit(labels_N: Floats) -> float:
+def _base_logit(labels_N: Float32Array) -> float:
     known_K = labels_N[~np.isnan(labels_N)]
     rate = float(np.clip(known_K.mean(), 1e-4, 1 - 1e-4)) if len(known_K) else 0.5
     return math.log(rate / (1 - rate))
 
 
-def _rarer(labels_K: Floats) -> int:
+def _rarer(labels_K: Float32Array) -> int:
     """Rows of the rarer class."""
     positives = int(labels_K.sum())
     return min(positives, len(labels_K) - positives)

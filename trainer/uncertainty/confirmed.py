@@ -32,7 +32,7 @@ import numpy.typing as npt
 from trainer.uncertainty.count import logit_spread
 from trainer.uncertainty.lab import Lab
 from trainer.uncertainty.log_odds import spread_of
-from trainer.uncertainty.method import Estimator, Floats, Ids
+from trainer.uncertainty.method import Estimator, Float32Array, Ids
 from trainer.uncertainty.shared_score import SharedScoreEstimator
 from trainer.uncertainty.smoothing import PARAMETERS, SMALLEST
 
@@ -146,8 +146,10 @@ def _level(
     return level_T
 
 
-def _spread(risk: Callable[[Ids], Doubles], level_T: Doubles) -> Callable[[Ids, Floats], Floats]:
-    def spread(ids_NC: Ids, mean_NT: Floats) -> Floats:
+def _spread(
+    risk: Callable[[Ids], Doubles], level_T: Doubles
+) -> Callable[[Ids, Float32Array], Float32Array]:
+    def spread(ids_NC: Ids, mean_NT: Float32Array) -> Float32Array:
         return spread_of(mean_NT, np.exp(risk(ids_NC) + level_T).astype(np.float32))
 
     return spread

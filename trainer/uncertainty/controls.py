@@ -5,23 +5,23 @@ from types import MappingProxyType
 
 import numpy as np
 
-from trainer.uncertainty.method import Floats
+from trainer.uncertainty.method import Float32Array
 
-Control = Callable[[Floats, Floats, int], Floats]
+Control = Callable[[Float32Array, Float32Array, int], Float32Array]
 
 
-def bernoulli(mean_NT: Floats, rates_T: Floats, seed: int) -> Floats:  # noqa: ARG001
+def bernoulli(mean_NT: Float32Array, rates_T: Float32Array, seed: int) -> Float32Array:  # noqa: ARG001
     """Variance of the label itself, p (1 - p)."""
     return mean_NT * (1 - mean_NT)
 
 
-def base_rate(mean_NT: Floats, rates_T: Floats, seed: int) -> Floats:  # noqa: ARG001
+def base_rate(mean_NT: Float32Array, rates_T: Float32Array, seed: int) -> Float32Array:  # noqa: ARG001
     """1 - |p - rate|: a net that knows nothing of a request says the base rate (DAUM, eq. 26)."""
-    closeness_NT: Floats = 1 - np.abs(mean_NT - rates_T)
+    closeness_NT: Float32Array = 1 - np.abs(mean_NT - rates_T)
     return closeness_NT
 
 
-def random(mean_NT: Floats, rates_T: Floats, seed: int) -> Floats:  # noqa: ARG001
+def random(mean_NT: Float32Array, rates_T: Float32Array, seed: int) -> Float32Array:  # noqa: ARG001
     """Uniform numbers."""
     return np.random.default_rng(seed).random(mean_NT.shape, np.float32)
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from trainer.uncertainty.lab import Lab
 from trainer.uncertainty.log_odds import spread_of
-from trainer.uncertainty.method import Estimator, Floats, Ids, Rows
+from trainer.uncertainty.method import Estimator, Float32Array, Ids, Rows
 from trainer.uncertainty.shared_score import SharedScoreEstimator
 
 
@@ -30,20 +30,20 @@ def count(lab: Lab) -> Estimator:
     return SharedScoreEstimator(lab, lambda ids_NC, mean_NT: spread_of(mean_NT, spread(ids_NC)))
 
 
-def logit_spread(lab: Lab) -> Callable[[Ids], Floats]:
+def logit_spread(lab: Lab) -> Callable[[Ids], Float32Array]:
     """Standard deviation (N, T) of the logit of requests, by their ids alone."""
     information_RT = pseudo_counts(lab.rows, lab.scores(lab.rows.ids_NC), lab.layout.rows)
     weight_variance_RT = 1 / (lab.layout.columns + information_RT)
 
-    def spread(ids_NC: Ids) -> Floats:
+    def spread(ids_NC: Ids) -> Float32Array:
         variance_NT = sum(weight_variance_RT[ids_N] for ids_N in ids_NC.T)
-        std: Floats = np.sqrt(variance_NT)
+        std: Float32Array = np.sqrt(variance_NT)
         return std
 
     return spread
 
 
-def pseudo_counts(rows: Rows, scores_NT: Floats, table_rows: int) -> Floats:
+def pseudo_counts(rows: Rows, scores_NT: Float32Array, table_rows: int) -> Float32Array:
     """I(id) per id and task, (R, T)."""
     noise_NT = np.where(np.isnan(rows.targets_NT), 0, scores_NT * (1 - scores_NT))
     columns = rows.ids_NC.shape[1]

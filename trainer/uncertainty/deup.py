@@ -16,7 +16,7 @@ import numpy as np
 from trainer.uncertainty.boosting import fit_boosting
 from trainer.uncertainty.lab import Lab
 from trainer.uncertainty.log_odds import logits
-from trainer.uncertainty.method import Estimator, Floats, Ids
+from trainer.uncertainty.method import Estimator, Float32Array, Ids
 from trainer.uncertainty.shared_score import SharedScoreEstimator
 
 
@@ -29,9 +29,9 @@ def deup(lab: Lab) -> Estimator:
         offsets_NT=logits(lab.held_out().net_NT),
     )
 
-    def spread(ids_NC: Ids, mean_NT: Floats) -> Floats:
+    def spread(ids_NC: Ids, mean_NT: Float32Array) -> Float32Array:
         corrected_NT = correction.predict(ids_NC, logits(mean_NT))
-        error_NT: Floats = np.abs(corrected_NT - mean_NT)
+        error_NT: Float32Array = np.abs(corrected_NT - mean_NT)
         # No probability has a larger standard deviation.
         return error_NT.clip(max=0.5)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from trainer.uncertainty.lab import Lab
 from trainer.uncertainty.log_odds import spread_of
-from trainer.uncertainty.method import Estimator, Floats, Ids
+from trainer.uncertainty.method import Estimator, Float32Array, Ids
 from trainer.uncertainty.shared_score import SharedScoreEstimator
 
 
@@ -21,7 +21,7 @@ def disagreement(lab: Lab) -> Estimator:
     """Half of H as the spread of the logit: the standard deviation of two that are H apart."""
     distance = lab.distance()
 
-    def spread(ids_NC: Ids, mean_NT: Floats) -> Floats:
+    def spread(ids_NC: Ids, mean_NT: Float32Array) -> Float32Array:
         return spread_of(mean_NT, distance.predict(ids_NC) / np.float32(2))
 
     return SharedScoreEstimator(lab, spread)

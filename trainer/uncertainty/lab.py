@@ -22,7 +22,7 @@ from trainer.training.teacher import Teacher, base_rates, fit_single, fit_teache
 from trainer.uncertainty.blend import BlendEstimator
 from trainer.uncertainty.boosting import Boosting, fit_boosting
 from trainer.uncertainty.log_odds import logits
-from trainer.uncertainty.method import Estimator, Floats, Ids, Rows
+from trainer.uncertainty.method import Estimator, Float32Array, Ids, Rows
 from trainer.uncertainty.sampled import SampledEstimator
 from trainer.uncertainty.smoothing import Smoother, fit_smoother
 
@@ -41,11 +41,11 @@ class HeldOut:
         boosting_NT: By gradient boosting.
     """
 
-    net_NT: Floats
-    boosting_NT: Floats
+    net_NT: Float32Array
+    boosting_NT: Float32Array
 
     @property
-    def difference_NT(self) -> Floats:
+    def difference_NT(self) -> Float32Array:
         """How far boosting's logit is above the net's."""
         return logits(self.boosting_NT) - logits(self.net_NT)
 
@@ -78,7 +78,7 @@ class Lab:
         self.training = training
         self.context = context.on_cpu()
         self._fitted = fitted
-        self._scored: deque[tuple[Ids, Floats]] = deque(maxlen=REMEMBERED)
+        self._scored: deque[tuple[Ids, Float32Array]] = deque(maxlen=REMEMBERED)
 
     @property
     def tasks(self) -> int:
@@ -114,7 +114,7 @@ class Lab:
         """Mean distance of the two held-out logits, given a request: H of ``disagreement.py``."""
         return self._distance
 
-    def scores(self, ids_NC: Ids) -> Floats:
+    def scores(self, ids_NC: Ids) -> Float32Array:
         """The teacher's mean for these requests; the same arrays are not scored again soon."""
         for known_NC, mean_NT in self._scored:
             if known_NC is ids_NC:

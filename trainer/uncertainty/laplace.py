@@ -18,7 +18,7 @@ from torch import Tensor
 from models.nets.logistic_normal import sigmoid_moments
 from models.nets.teacher import TeacherNet
 from trainer.uncertainty.lab import Lab, tensors
-from trainer.uncertainty.method import Estimator, Floats, Ids
+from trainer.uncertainty.method import Estimator, Float32Array, Ids
 from trainer.uncertainty.shared_score import SharedScoreEstimator
 
 BATCH = 8192
@@ -31,14 +31,14 @@ def laplace(lab: Lab) -> Estimator:
     covariance_Tdd = posterior_covariance(net, *tensors(lab.rows))
 
     @torch.no_grad()
-    def spread(ids_NC: Ids, _mean_NT: Floats) -> Floats:
+    def spread(ids_NC: Ids, _mean_NT: Float32Array) -> Float32Array:
         stds = []
         for features_TNd, logits_NT in _features(net, torch.from_numpy(ids_NC)):
             variance_TN = torch.einsum(
                 "tnd,tde,tne->tn", features_TNd, covariance_Tdd, features_TNd
             )
             stds.append(sigmoid_moments(logits_NT, variance_TN.T)[1].float())
-        std_NT: Floats = torch.cat(stds).numpy()
+        std_NT: Float32Array = torch.cat(stds).numpy()
         return std_NT
 
     return SharedScoreEstimator(lab, spread)

@@ -4,20 +4,20 @@ import numpy as np
 import torch
 
 from models.nets.logistic_normal import sigmoid_moments
-from trainer.uncertainty.method import Floats
+from trainer.uncertainty.method import Float32Array
 
 
-def logits(scores_NT: Floats) -> Floats:
+def logits(scores_NT: Float32Array) -> Float32Array:
     """Log odds of probabilities, those next to 0 and 1 held apart from them."""
     held_NT = np.clip(scores_NT.astype(np.float64), 1e-6, 1 - 1e-6)
-    logits_NT: Floats = np.log(held_NT / (1 - held_NT)).astype(np.float32)
+    logits_NT: Float32Array = np.log(held_NT / (1 - held_NT)).astype(np.float32)
     return logits_NT
 
 
-def spread_of(mean_NT: Floats, logit_std_NT: Floats) -> Floats:
+def spread_of(mean_NT: Float32Array, logit_std_NT: Float32Array) -> Float32Array:
     """Standard deviation of the probability whose logit is normal about that of the mean."""
     _, std_NT = sigmoid_moments(
         torch.from_numpy(logits(mean_NT)), torch.from_numpy(logit_std_NT.astype(np.float32)) ** 2
     )
-    spread_NT: Floats = std_NT.numpy()
+    spread_NT: Float32Array = std_NT.numpy()
     return spread_NT

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 Ids = npt.NDArray[np.int32]
-Floats = npt.NDArray[np.float32]
+Float32Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Rows:
     """
 
     ids_NC: Ids
-    targets_NT: Floats
+    targets_NT: Float32Array
 
     def __len__(self) -> int:
         return len(self.ids_NC)
@@ -39,23 +39,25 @@ class Prediction:
         aleatoric_NT: Spread of the label itself under the model, sqrt(E[p (1 - p)]).
     """
 
-    mean_NT: Floats
-    epistemic_NT: Floats
-    aleatoric_NT: Floats
+    mean_NT: Float32Array
+    epistemic_NT: Float32Array
+    aleatoric_NT: Float32Array
 
     @classmethod
-    def of(cls, mean_NT: Floats, epistemic_NT: Floats) -> Self:
+    def of(cls, mean_NT: Float32Array, epistemic_NT: Float32Array) -> Self:
         """Mean and epistemic spread of p; the law of total variance gives the aleatoric one.
 
         E[p (1 - p)] = E[p] (1 - E[p]) - Var[p], not below 0.
         """
-        aleatoric_NT: Floats = np.sqrt(np.maximum(mean_NT * (1 - mean_NT) - epistemic_NT**2, 0))
+        aleatoric_NT: Float32Array = np.sqrt(
+            np.maximum(mean_NT * (1 - mean_NT) - epistemic_NT**2, 0)
+        )
         return cls(mean_NT, epistemic_NT, aleatoric_NT)
 
     @property
-    def total_NT(self) -> Floats:
+    def total_NT(self) -> Float32Array:
         """Both together (law of total variance)."""
-        total_NT: Floats = np.sqrt(self.epistemic_NT**2 + self.aleatoric_NT**2)
+        total_NT: Float32Array = np.sqrt(self.epistemic_NT**2 + self.aleatoric_NT**2)
         return total_NT
 
 

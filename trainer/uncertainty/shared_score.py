@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from trainer.uncertainty.lab import Lab
-from trainer.uncertainty.method import Floats, Ids, Prediction
+from trainer.uncertainty.method import Float32Array, Ids, Prediction
 
-Spread = Callable[[Ids, Floats], Floats]
+Spread = Callable[[Ids, Float32Array], Float32Array]
 """Epistemic spread (N, T) of requests, given the teacher's scores for them."""
 
 

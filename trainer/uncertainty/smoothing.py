@@ -7,7 +7,7 @@ import lightgbm as lgb
 import numpy as np
 
 from trainer.uncertainty.boosting import ENGINE
-from trainer.uncertainty.method import Floats, Ids
+from trainer.uncertainty.method import Float32Array, Ids
 
 ROUNDS: Final = 150
 SMALLEST: Final = 0.01
@@ -32,16 +32,16 @@ class Smoother:
     """
 
     boosters: tuple[lgb.Booster, ...]
-    least_T: Floats
+    least_T: Float32Array
 
-    def predict(self, ids_NC: Ids) -> Floats:
+    def predict(self, ids_NC: Ids) -> Float32Array:
         """Conditional means (N, T), above 0."""
         means_NT = np.stack([booster.predict(ids_NC) for booster in self.boosters], axis=1)
-        held_NT: Floats = np.maximum(means_NT, self.least_T).astype(np.float32)
+        held_NT: Float32Array = np.maximum(means_NT, self.least_T).astype(np.float32)
         return held_NT
 
 
-def fit_smoother(ids_NC: Ids, values_NT: Floats, seed: int) -> Smoother:
+def fit_smoother(ids_NC: Ids, values_NT: Float32Array, seed: int) -> Smoother:
     """Learn the mean of ``values_NT``, none of them negative, given the ids."""
     boosters = []
     for values_N in values_NT.T:

@@ -7,7 +7,7 @@ import pytest
 from models.data.examples import example_schema
 from models.features import FeatureSpec
 from models.tasks import DEFAULT_TASKS
-from trainer.experiments.data import SETTINGS, Part, Score, Sizes, World
+from trainer.experiments.data import SETTINGS, Dataset, Score, Sizes, World
 from trainer.experiments.simulated import SimulatedSource
 from trainer.experiments.stores import StoreSource
 from trainer.simulation.funnel import FunnelShape
@@ -17,7 +17,7 @@ SPEC = FeatureSpec.load("openrtb")
 SIZES = Sizes(train=600, small=200, unlabelled=100, valid=100, test=400)
 
 
-def by_first_id(_part: Part) -> Score:
+def by_first_id(_part: Dataset) -> Score:
     return lambda ids_NC: ids_NC[:, 0].astype(np.float64)
 
 
@@ -99,7 +99,7 @@ def test_groups_stay_on_one_side_and_drift_judges_the_newest() -> None:
     """No user is learned from and judged on; by time, every test row is newer."""
     rows, users = 900, np.arange(900) % 90
     marks_NC = np.arange(rows, dtype=np.int32)[:, None]
-    part = Part(marks_NC, np.zeros((rows, 4), np.float32), None, np.zeros(rows, np.bool_))
+    part = Dataset(marks_NC, np.zeros((rows, 4), np.float32), None, np.zeros(rows, np.bool_))
     layout = SimulatedSource(SPEC).layout
     grouped = StoreSource(
         "users", DEFAULT_TASKS, layout, part, marks_NC[:0], users, knows_poor=True

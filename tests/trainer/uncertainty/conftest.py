@@ -2,7 +2,7 @@ import pytest
 
 from tests.trainer.uncertainty.tiny_funnel import make_lab, make_world
 from trainer.uncertainty.lab import Lab
-from trainer.uncertainty.method import Floats, Ids
+from trainer.uncertainty.method import Float32Array, Ids
 
 
 @pytest.fixture(scope="session")
@@ -17,5 +17,5 @@ def fresh_ids() -> Ids:
 
 
 @pytest.fixture(scope="session")
-def fresh_truth() -> Floats:
+def fresh_truth() -> Float32Array:
     return make_world(400, 2).truth_NT

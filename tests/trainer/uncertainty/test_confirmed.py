@@ -8,7 +8,7 @@ from trainer.training.context import FitContext
 from trainer.uncertainty.confirmed import confirmations, confirmed, fit_confirmed
 from trainer.uncertainty.disagreement import disagreement
 from trainer.uncertainty.lab import Lab
-from trainer.uncertainty.method import Floats, Ids, Rows
+from trainer.uncertainty.method import Float32Array, Ids, Rows
 from trainer.uncertainty.smoothing import fit_smoother
 
 WRONG = 3
@@ -125,7 +125,7 @@ def test_rare_ids_make_a_request_less_sure(lab: Lab, fresh_ids: Ids) -> None:
     estimator = confirmed(lab)
     unseen_NC = fresh_ids.copy()
     unseen_NC[:, 1] = 37
-    mean_NT: Floats = np.full((len(fresh_ids), 2), 0.3, np.float32)
+    mean_NT: Float32Array = np.full((len(fresh_ids), 2), 0.3, np.float32)
     spreads = [estimator.spread(ids_NC, mean_NT) for ids_NC in (fresh_ids, unseen_NC)]
     assert (spreads[1].mean(axis=0) > spreads[0].mean(axis=0)).all()
 

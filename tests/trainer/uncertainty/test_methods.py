@@ -4,12 +4,12 @@ import pytest
 from trainer.uncertainty import METHODS
 from trainer.uncertainty.controls import CONTROLS
 from trainer.uncertainty.lab import Lab
-from trainer.uncertainty.method import Floats, Ids
+from trainer.uncertainty.method import Float32Array, Ids
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_scores_well_and_says_how_unsure_it_is(
-    lab: Lab, fresh_ids: Ids, fresh_truth: Floats, name: str
+    lab: Lab, fresh_ids: Ids, fresh_truth: Float32Array, name: str
 ) -> None:
     """Scores are near the truth; spreads are finite, positive and possible for probabilities."""
     prediction = METHODS[name](lab).predict(fresh_ids)
@@ -24,7 +24,9 @@ def test_every_method_scores_well_and_says_how_unsure_it_is(
     assert prediction.epistemic_NT.std(axis=0).min() > 0
 
 
-def test_the_single_net_knows_no_spread(lab: Lab, fresh_ids: Ids, fresh_truth: Floats) -> None:
+def test_the_single_net_knows_no_spread(
+    lab: Lab, fresh_ids: Ids, fresh_truth: Float32Array
+) -> None:
     """One net without averaging scores well, and its epistemic spread is zero."""
     prediction = lab.single().predict(fresh_ids)
     assert np.abs(prediction.mean_NT - fresh_truth).mean(axis=0).max() < 0.12

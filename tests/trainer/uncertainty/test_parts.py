@@ -17,12 +17,12 @@ from trainer.uncertainty.boosting import fit_boosting
 from trainer.uncertainty.count import pseudo_counts
 from trainer.uncertainty.lab import Lab
 from trainer.uncertainty.laplace import best_precision, posterior_covariance
-from trainer.uncertainty.method import Floats, Ids, Rows
+from trainer.uncertainty.method import Float32Array, Ids, Rows
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_teacher_learns(
-    fresh_ids: Ids, fresh_truth: Floats, kind: TeacherKind
+    fresh_ids: Ids, fresh_truth: Float32Array, kind: TeacherKind
 ) -> None:
     """Its scores are far nearer to the truth than the base rates; learned task weights do too."""
     net = build_teacher(LAYOUT, 2, replace(NET, kind=kind))
@@ -80,7 +80,7 @@ def test_a_seed_decides_everything(fresh_ids: Ids) -> None:
     assert (first.epistemic_NT != other.epistemic_NT).any()
 
 
-def test_boosting_learns_and_corrects(fresh_ids: Ids, fresh_truth: Floats) -> None:
+def test_boosting_learns_and_corrects(fresh_ids: Ids, fresh_truth: Float32Array) -> None:
     """It finds the truth by itself, and mends scores that are wrong for a group of requests."""
     rows = make_world(4000, 5).rows
     alone = fit_boosting(rows.ids_NC, rows.targets_NT, seed=1)

@@ -9,7 +9,7 @@ from models.nets.embedding import FeatureLayout
 from trainer.training.config import TeacherTraining
 from trainer.training.context import FitContext
 from trainer.uncertainty.lab import Lab
-from trainer.uncertainty.method import Floats, Rows
+from trainer.uncertainty.method import Float32Array, Rows
 
 LAYOUT = FeatureLayout(
     rows=38, columns=4, singles=(0, 1), slots=(2, 3), slot_missing=(24, 24), slot_feature=(0, 0)
@@ -25,7 +25,7 @@ class World:
     """Requests with two tasks; the second is learned among the positives of the first."""
 
     rows: Rows
-    truth_NT: Floats
+    truth_NT: Float32Array
 
 
 def make_world(rows: int, seed: int) -> World:

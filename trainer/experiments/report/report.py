@@ -21,13 +21,13 @@ Figure = dict[str, Curve]
 """Curves by name."""
 
 
-class Part(BaseModel):
-    """A part of the report."""
+class ReportModel(BaseModel):
+    """Base of the report's parts: immutable, and without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class About(Part):
+class About(ReportModel):
     """How the report came about.
 
     Attributes:
@@ -57,7 +57,7 @@ class About(Part):
     notes: list[str]
 
 
-class Against(Part):
+class Against(ReportModel):
     """A figure of u, the same of p (1 - p), and their paired difference."""
 
     value: Estimate | None = None
@@ -65,7 +65,7 @@ class Against(Part):
     gain: Estimate | None = None
 
 
-class ErrorFinding(Part):
+class ErrorFinding(ReportModel):
     """How well u finds the model's own errors |p - p_true|.
 
     Attributes:
@@ -83,7 +83,7 @@ class ErrorFinding(Part):
     true_poor_ratio: Estimate | None = None
 
 
-class SourcePassing(Part):
+class SourcePassing(ReportModel):
     """Direct passes by one task's u, in points of all events of the last task.
 
     Attributes:
@@ -97,7 +97,7 @@ class SourcePassing(Part):
     passed_share: Estimate
 
 
-class Passing(Part):
+class Passing(ReportModel):
     """One method's direct passes.
 
     Attributes:
@@ -114,7 +114,7 @@ class Passing(Part):
     by_source: dict[str, SourcePassing] = {}
 
 
-class Student(Part):
+class Student(ReportModel):
     """The student of one task, against the ceiling that the teacher's own sampling sets."""
 
     auc_drop: Estimate | None = None
@@ -130,14 +130,14 @@ class Student(Part):
     tail_overlap_gain: Estimate | None = None
 
 
-class Areas(Part):
+class Areas(ReportModel):
     """AUC-ROC and AUC-PR."""
 
     auc_roc: Estimate | None = None
     auc_pr: Estimate | None = None
 
 
-class Residual(Part):
+class Residual(ReportModel):
     """One third of Table II: areas along the passing ratio, and the last minus the first."""
 
     auc_roc: Curve
@@ -146,7 +146,7 @@ class Residual(Part):
     auc_pr_gain: Estimate | None = None
 
 
-class Rejection(Part):
+class Rejection(ReportModel):
     """Rejecting by u: areas under risk-coverage, and the prediction-rejection ratio.
 
     Risk is the labels' log-loss; ``true_`` the squared distance from the true probability.
@@ -158,7 +158,7 @@ class Rejection(Part):
     true_rejection_ratio: Estimate | None = None
 
 
-class Quality(Part):
+class Quality(ReportModel):
     """One method's scores of one task, calibration included."""
 
     auc_roc: Estimate | None = None
@@ -168,7 +168,7 @@ class Quality(Part):
     true_error: Estimate | None = None
 
 
-class Speed(Part):
+class Speed(ReportModel):
     """Microseconds per request, and the M-sample teachers' over the student's."""
 
     student_us: Estimate | None = None
@@ -181,14 +181,14 @@ Tree = dict[str, Any]
 ByTask = dict[str, ErrorFinding]
 
 
-class PaperTeacher(Part):
+class PaperTeacher(ReportModel):
     """Passing and error finding of SWAG over the paper's teacher, by kind."""
 
     passing: dict[str, Passing] = {}
     error_finding: dict[str, ByTask] = {}
 
 
-class Report(Part):
+class Report(ReportModel):
     """Everything; see the module."""
 
     about: About
