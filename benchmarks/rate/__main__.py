@@ -20,7 +20,7 @@ BEGIN, END = "<!-- frontier: written by make bench-rate -->\n", "<!-- end of fro
 
 
 def measure(count: int) -> dict[str, Any]:
-    """Everything, under the keys of ``rate.json``."""
+    """Measure all figures, under the keys of ``rate.json``."""
     points, own = frontier.frontier(count), "own_share_reward_percent"
     return {
         **held.measure(count),
@@ -35,14 +35,14 @@ def measure(count: int) -> dict[str, Any]:
 
 
 def show(figures: dict[str, Any]) -> None:
-    """Print every figure beside its bar and aim."""
+    """Print each figure with its bar and aim."""
     table = Table("key", "figure", "bar", "aim", "")
     for key, value in flatten(figures).items():
         bar = BARS.get(key)
         if bar is None:
             table.add_row(key, f"{value:.4g}", "", "", "")
         else:
-            table.add_row(key, f"{value:.4g}", f"{bar.bar:g}", f"{bar.aim:g}", bar.judge(value))
+            table.add_row(key, f"{value:.4g}", f"{bar.bar:g}", f"{bar.aim:g}", bar.rate(value))
     console = Console()
     console.print(table)
     console.print(frontier.markdown(figures["frontier"]))
@@ -58,7 +58,7 @@ def write_docs(points: list[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    """Measure, show, write."""
+    """Measure, print and write all figures."""
     figures = measure(int(sys.argv[1]) if len(sys.argv) > 1 else 400_000)
     show(figures)
     target = ROOT / "var" / "bench" / "rate.json"

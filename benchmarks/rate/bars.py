@@ -1,4 +1,4 @@
-"""What each figure of ``rate.json`` must reach, and what it aims at."""
+"""The bar that each figure of ``rate.json`` must reach, and its aim."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,7 +13,7 @@ class Bar:
     bar: float
     aim: float
 
-    def judge(self, value: float) -> str:
+    def rate(self, value: float) -> str:
         """Whether a figure reaches its aim, its bar, or neither."""
         sign = 1 if self.aim <= self.bar else -1
         if sign * value <= sign * self.aim:
@@ -43,7 +43,7 @@ BARS: Final[dict[str, Bar]] = {
 
 
 def flatten(figures: dict[str, Any]) -> dict[str, float]:
-    """Figures by dotted key; the points of the frontier are left out."""
+    """Figures by dotted key, without the points of the frontier."""
     flat: dict[str, float] = {}
     for key, value in figures.items():
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Capacity mode while traffic grows from half of what downstream takes to four times as much."""
+"""Capacity mode while traffic grows from half of the capacity to four times as much."""
 
 from typing import Final
 
@@ -10,13 +10,13 @@ from stream.policy.rate.controller import InterceptionController, Target
 
 CAPACITIES: Final = (50, 1000, 20_000)
 STRETCH_S: Final = {50: 600, 1000: 60, 20_000: 12}
-"""Seconds of each stretch of traffic; each has twice the requests per second of the one before."""
+"""Length of each stretch of traffic; the requests per second double from one to the next."""
 LEVELS: Final = (0.5, 1.0, 2.0, 4.0)
 WINDOW_MS: Final = 10_000
 
 
 def arrivals(per_second: float, seed: int = 0) -> npt.NDArray[np.int64]:
-    """Poisson arrivals in ms, whose speed doubles from stretch to stretch."""
+    """Poisson arrivals in ms; their rate doubles from stretch to stretch."""
     generator = np.random.default_rng(seed)
     parts, start = [], 0.0
     for level in LEVELS:
@@ -28,7 +28,7 @@ def arrivals(per_second: float, seed: int = 0) -> npt.NDArray[np.int64]:
 
 
 def decide(time_N: npt.NDArray[np.int64], score_N: Floats, per_second: float) -> Bools:
-    """Which requests pass a controller that holds this capacity."""
+    """Whether each request passes a controller with this capacity."""
     controller = InterceptionController(Target(0.0, capacity=per_second))
     reward_N = score_N.astype(np.float32)
     parts = []
@@ -39,16 +39,16 @@ def decide(time_N: npt.NDArray[np.int64], score_N: Floats, per_second: float) ->
 
 
 def over_percent(time_N: npt.NDArray[np.int64], passed_N: Bools, per_second: float) -> float:
-    """Most passes in any ten seconds beyond what downstream takes in them, in percent of it."""
+    """Most passes in any ten seconds over the capacity, in percent of it."""
     pass_M = time_N[passed_N]
     in_window_M = np.searchsorted(pass_M, pass_M + WINDOW_MS, side="left") - np.arange(len(pass_M))
     return float(100.0 * (in_window_M.max() / (per_second * WINDOW_MS / 1000.0) - 1.0))
 
 
 def needless_percent(time_N: npt.NDArray[np.int64], passed_N: Bools, per_second: float) -> float:
-    """Requests intercepted that downstream had room for, in percent of what it takes.
+    """Requests intercepted although the capacity had room, in percent of the passes it allows.
 
-    Room is what a bucket of one second of Q, filled at Q, would have let pass.
+    Those are the passes of a token bucket with one second of Q, filled at Q.
     """
     passed, tokens, clock = 0, per_second, int(time_N[0])
     for time in time_N.tolist():

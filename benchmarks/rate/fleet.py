@@ -1,7 +1,7 @@
-"""A fleet of workers, simulated by the second: common threshold, restarts, rebalances, scaling.
+"""A fleet of workers, simulated in steps of a second: threshold, restarts, rebalances, scaling.
 
 Partitions carry requests at their own speeds and with scores of their own distributions. Every
-second each worker reports, and reads what the others said the second before.
+second each worker publishes its states, and reads those of the others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -56,7 +56,7 @@ def arriving(
 
 
 def interleaved(count: int, volumes: Sequence[int], shifts: Sequence[float]) -> Traffic:
-    """The same with partitions taking turns evenly, each as often as its volume says."""
+    """The same with partitions in a fixed, even order, each as often as its volume requires."""
     turns = [(turn / volume, p) for p, volume in enumerate(volumes) for turn in range(volume)]
     partition_N = np.resize(np.array([p for _, p in sorted(turns)]), count)
     score_N = np.random.default_rng(0).beta(0.7, 6.0, count) * np.array(shifts)[partition_N]
@@ -64,21 +64,21 @@ def interleaved(count: int, volumes: Sequence[int], shifts: Sequence[float]) -> 
 
 
 class Fleet:
-    """Workers that share partitions and tell each other once a second what they see."""
+    """Workers that own partitions, and exchange their states once a second."""
 
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
         self._workers: dict[str, Policy] = {}
         self._owners: list[str] = []
-        self._born = 0
+        self._started = 0
         self._topic: dict[int, PartitionState] = {}
 
-    def assign(self, owners: Sequence[str], anew: Sequence[str] = ()) -> None:
-        """Give each partition to a worker; those in ``anew`` have lost their memory."""
+    def assign(self, owners: Sequence[str], restarted: Sequence[str] = ()) -> None:
+        """Assign each partition to a worker; those in ``restarted`` have lost their state."""
         for name in set(owners):
-            if name not in self._workers or name in anew:
-                self._born += 1
-                self._workers[name] = Policy(SETTINGS, TASKS, worker=f"{name}-{self._born}")
+            if name not in self._workers or name in restarted:
+                self._started += 1
+                self._workers[name] = Policy(SETTINGS, TASKS, worker=f"{name}-{self._started}")
                 self._workers[name].merge(list(self._topic.values()))
         self._workers = {name: self._workers[name] for name in set(owners)}
         self._owners = list(owners)
@@ -87,7 +87,7 @@ class Fleet:
             worker.assign(own, self._partitions)
 
     def decide(self, stretch: Traffic) -> Bools:
-        """One second of requests, and the exchange at its end."""
+        """Decide one second of requests, then exchange states."""
         owner_N = np.array(self._owners)[stretch.partition_N]
         passed_N = np.empty(len(owner_N), np.bool_)
         for name, worker in self._workers.items():
@@ -110,7 +110,7 @@ class Fleet:
 def play(
     fleet: Fleet, requests: Traffic, changes: Mapping[int, tuple[Sequence[str], ...]]
 ) -> Bools:
-    """Run a fleet over traffic; ``changes`` are calls of ``assign`` by second."""
+    """Run a fleet over traffic; ``changes`` are the arguments of ``assign`` by second."""
     second_N = requests.time_N // 1000
     edges = np.searchsorted(second_N, np.arange(second_N[-1] + 2))
     parts = []
@@ -124,7 +124,7 @@ def play(
 
 
 def shared(requests: Traffic) -> dict[str, float]:
-    """Four workers, a partition each, against one controller for all of them."""
+    """Four workers with a partition each, compared with one controller for all."""
     passed_N = play(Fleet(4), requests, {0: ("abcd",)})
     alone_N = play(Fleet(4), requests, {0: ("aaaa",)})
     settled = slice(SPAN, None)
@@ -153,8 +153,8 @@ def elastic(count: int) -> float:
 def mix_error(requests: Traffic) -> float:
     """Window error in points if every partition passed exactly its share of the long run.
 
-    That share is what lies above the common threshold; what is left is the mix of a window of
-    10,000 requests, which varies by itself.
+    That share is the part above the common threshold; the rest of the error is the mix of a window
+    of 10,000 requests, which varies even so.
     """
     passes_N = requests.score_N > np.quantile(requests.score_N, RATE)
     seen_P = np.bincount(requests.partition_N)
@@ -165,10 +165,10 @@ def mix_error(requests: Traffic) -> float:
 
 
 def measure(count: int) -> dict[str, object]:
-    """The fleet's figures, under the keys of ``rate.json``.
+    """The figures of the fleet, under the keys of ``rate.json``.
 
-    Partitions take turns. With independent arrivals the mix of a window itself varies, which
-    workers learn of a second later: the more requests come in a second, the more it matters.
+    Partitions are read in a fixed order. With independent arrivals the mix of a window varies, and
+    workers observe it a second later: the error grows with the requests per second.
     """
     independent = {speed: arriving(count, VOLUMES, SHIFTS, speed) for speed in SPEEDS}
     found = {speed: shared(requests) for speed, requests in independent.items()}

@@ -1,9 +1,9 @@
 """Weir beside the naive controllers: worst window error against reward, a table and a plot.
 
-Every controller is run over the five drifting cases with several values of the one setting that
-it has; a point is the worst window error of the cases and the mean reward captured in them. Who
-passes more than its share captures more; so beside it stand how far the share of the whole run is
-off, and the reward against an oracle that passes this run's own share in every tumbling window.
+Every controller is run over the five drifting cases with several values of its one parameter; a
+point is the worst window error of the cases and the mean reward captured in them. A controller that
+passes more than its share captures more; so each point also has the error of the share of the whole
+run, and the reward against an oracle that passes this run's own share in every tumbling window.
 """
 
 import math
@@ -38,7 +38,7 @@ KINDS: Final[Kinds] = {
         (0.1, 0.3, 1, 3, 10, 30),
     ),
     "fixed threshold (requests read)": (lambda n: Fixed(RATE, int(n)), (1_000, 10_000, 50_000)),
-    "P-square (requests until anew)": (
+    "P-square (requests until restart)": (
         lambda n: PSquare(RATE, int(n)),
         (1_000, 2_000, 5_000, 20_000),
     ),
@@ -74,12 +74,12 @@ def frontier(count: int, kinds: Kinds = KINDS) -> list[dict[str, Any]]:
 
 
 def leads(points: list[dict[str, Any]], reward: str, within: float = math.inf) -> dict[str, float]:
-    """By how much the best of Weir's points at no larger window error is ahead, in percent.
+    """Lead of Weir's best point at the same or a smaller window error, in percent.
 
     Args:
         points: The frontier.
-        reward: Which of the two rewards counts.
-        within: Window errors in points beyond which nobody is compared.
+        reward: Key of the reward that is compared.
+        within: Largest window error, in points, of the controllers that are compared.
 
     Returns:
         By naive controller, the least lead over its settings.

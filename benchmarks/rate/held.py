@@ -1,4 +1,4 @@
-"""One controller on its own: the reference cases, a tight rate, changes, and what a call costs."""
+"""A single controller: the reference cases, a tight rate, changes, and the cost of a call."""
 
 import time
 from collections.abc import Iterable
@@ -35,7 +35,7 @@ def worst(case: str, count: int, chunks: Iterable[int] = CHUNKS) -> tuple[float,
 
 
 def changes(count: int) -> dict[str, float]:
-    """Window error from one window after a step in the scores, and after a change of r."""
+    """Window error after a step in the scores (one window later), and after a change of r."""
     stepped_N = run(Weir(), scores("step", count))
     at = count // 2
     score_N, subject = scores("stationary", count), Weir()
@@ -78,7 +78,7 @@ def microseconds(direct_share: float = 0.0, chunk: int = 512, count: int = 100_0
 
 
 def measure(count: int) -> dict[str, object]:
-    """Everything, under the keys of ``rate.json``."""
+    """Measure all figures of one controller, under the keys of ``rate.json``."""
     held = {case: worst(case, count) for case in CASES}
     return {
         "window_error_points": {case: held[case][0] for case in CASES} | changes(count),

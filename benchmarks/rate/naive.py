@@ -1,6 +1,6 @@
-"""The controllers that people write first; each has the one setting that its users turn.
+"""Common controllers to compare with, each with the one parameter that is tuned in practice.
 
-None of them knows what it still owes: they aim at a threshold, and the rate is what comes of it.
+None of them has a debt: they estimate a threshold, and the rate follows from it.
 """
 
 import math
@@ -11,11 +11,11 @@ from benchmarks.rate.traffic import Bools, Floats
 
 
 class Fixed:
-    """A threshold read off the first requests and never moved again.
+    """A threshold that is estimated from the first requests and never updated.
 
     Args:
         rate: Share to intercept.
-        requests: How many requests it is read off.
+        requests: Number of requests it is estimated from.
     """
 
     def __init__(self, rate: float, requests: int) -> None:
@@ -24,7 +24,7 @@ class Fixed:
         self._threshold = -math.inf
 
     def passes(self, score_N: Floats) -> Bools:
-        """Which of the next N requests pass."""
+        """Whether each of the next N requests passes."""
         passed_N = score_N > self._threshold
         if len(self._first) < self._requests:
             self._first += score_N.tolist()
@@ -33,27 +33,27 @@ class Fixed:
 
 
 class PSquare:
-    """The P-square estimate of the quantile (Jain and Chlamtac, 1985), begun anew now and then.
+    """The P-square estimate of the quantile (Jain and Chlamtac, 1985), restarted periodically.
 
     Args:
         rate: Share to intercept.
-        requests: After so many the estimate starts again; the one before serves meanwhile.
+        requests: Requests between two restarts; until an estimate is ready the previous one serves.
     """
 
     def __init__(self, rate: float, requests: int) -> None:
         self._rate, self._requests = rate, requests
-        self._begin()
+        self._restart()
         self._threshold = -math.inf
 
     def passes(self, score_N: Floats) -> Bools:
-        """Which of the next N requests pass."""
+        """Whether each of the next N requests passes."""
         passed_N = np.empty(len(score_N), np.bool_)
         for index, score in enumerate(score_N.tolist()):
             passed_N[index] = score > self._threshold
             self._add(score)
         return passed_N
 
-    def _begin(self) -> None:
+    def _restart(self) -> None:
         self._seen = 0
         self._heights: list[float] = []
         self._places = [1.0, 2.0, 3.0, 4.0, 5.0]
@@ -77,7 +77,7 @@ class PSquare:
         if self._seen >= min(self._requests, 100):
             self._threshold = heights[2]
         if self._seen >= self._requests:
-            self._begin()
+            self._restart()
 
     def _move(self, k: int, step: int, below: float, above: float) -> None:
         heights, places = self._heights, self._places
@@ -96,7 +96,7 @@ class TDigest:
 
     Args:
         rate: Share to intercept.
-        requests: Two digests of half as many requests each are merged for every reading.
+        requests: Length of the window, as two digests of half of it that are merged at each update.
     """
 
     COMPRESSION = 100
@@ -107,7 +107,7 @@ class TDigest:
         self._threshold = -math.inf
 
     def passes(self, score_N: Floats) -> Bools:
-        """Which of the next N requests pass."""
+        """Whether each of the next N requests passes."""
         passed_N = score_N > self._threshold
         added_N2 = np.stack([score_N, np.ones(len(score_N))], axis=1)
         self._digests[1] = self._merge(self._digests[1], added_N2)
@@ -120,7 +120,7 @@ class TDigest:
         return passed_N
 
     def _merge(self, *centroids: Floats) -> Floats:
-        """Neighbouring centroids become one while they lie within one unit of the scale k1."""
+        """Merge neighbouring centroids that lie within one unit of the scale k1."""
         all_M2 = np.concatenate(centroids)
         all_M2 = all_M2[np.argsort(all_M2[:, 0], kind="stable")]
         weight_M = all_M2[:, 1]
@@ -147,7 +147,7 @@ class PID:
         self._threshold = 0.05
 
     def passes(self, score_N: Floats) -> Bools:
-        """Which of the next N requests pass."""
+        """Whether each of the next N requests passes."""
         passed_N = score_N > self._threshold
         error = float(passed_N.mean()) - (1 - self._rate)
         self._sum += error
@@ -164,5 +164,5 @@ class Thinning:
         self._generator = np.random.default_rng(seed)
 
     def passes(self, score_N: Floats) -> Bools:
-        """Which of the next N requests pass."""
+        """Whether each of the next N requests passes."""
         return self._generator.random(len(score_N)) >= self._rate

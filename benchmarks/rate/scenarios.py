@@ -1,4 +1,4 @@
-"""What scenarios cost: thousands of them with long-tailed traffic, in time and memory."""
+"""Cost of scenarios in time and memory: thousands of them with long-tailed traffic."""
 
 import time
 import tracemalloc
@@ -13,11 +13,11 @@ from stream.policy import Policy
 from stream.policy.scenario_index import ScenarioIndex
 
 SCENARIOS: Final = 5_000
-STEP: Final = 1024
+BATCH: Final = 1024
 
 
 def policy() -> Policy:
-    """A policy with thousands of named scenarios that value alike."""
+    """A policy with thousands of named scenarios that have the same valuation."""
     named = {f"s{n}": {"rate": RATE} for n in range(SCENARIOS)}
     settings = PolicySettings(
         weights={"value": 1.0},
@@ -30,7 +30,7 @@ def policy() -> Policy:
 
 
 def measure(count: int = 100_000) -> dict[str, float]:
-    """Processor time per request in steps of 1,024, and memory per scenario, after ``count``."""
+    """Processor time per request in batches of 1,024, and memory per scenario, after ``count``."""
     generator = np.random.default_rng(0)
     rows_K = ScenarioIndex(f"s{n}" for n in range(SCENARIOS)).rows_K
     number_N = np.minimum(generator.zipf(1.2, count) - 1, SCENARIOS - 1)
@@ -40,8 +40,8 @@ def measure(count: int = 100_000) -> dict[str, float]:
     before, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     spent = 0.0
-    for start in range(0, count, STEP):
-        at = slice(start, start + STEP)
+    for start in range(0, count, BATCH):
+        at = slice(start, start + BATCH)
         rows_N = rows_K[number_N[at]]
         begin = time.process_time()
         subject.decide(
@@ -54,8 +54,8 @@ def measure(count: int = 100_000) -> dict[str, float]:
         spent += time.process_time() - begin
     return {
         "scenarios_microseconds_per_request": spent / count * 1e6,
-        "scenarios_in_a_step": float(
-            np.mean([len(np.unique(number_N[at : at + STEP])) for at in range(0, count, STEP)])
+        "scenarios_in_a_batch": float(
+            np.mean([len(np.unique(number_N[at : at + BATCH])) for at in range(0, count, BATCH)])
         ),
         "scenarios_bytes_each": before / SCENARIOS,
     }

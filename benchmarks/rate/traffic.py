@@ -1,4 +1,4 @@
-"""Seeded traffic, how a controller is run on it, and the figures that are read off a run.
+"""Seeded traffic, runs of a controller on it, and the figures of a run.
 
 Window error: the largest |intercepted - r| over every window of 10,000 consecutive requests after
 the first 10,000, in points. Reward: the sum of rewards passed against an oracle that sees all
@@ -26,12 +26,12 @@ class Controller(Protocol):
     """Decides the next requests of a stream by their scores."""
 
     def passes(self, score_N: Floats) -> Bools:
-        """Which of the next N requests pass."""
+        """Whether each of the next N requests passes."""
         ...
 
 
 class Weir:
-    """Weir's own controller, in the shape of the naive ones."""
+    """Weir's controller, with the interface of the naive ones."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Weir:
         self._seen = 0
 
     def passes(self, score_N: Floats) -> Bools:
-        """Which of the next N requests pass."""
+        """Whether each of the next N requests passes."""
         reward_N = score_N.astype(np.float32)
         time_N = np.arange(self._seen, self._seen + len(score_N), dtype=np.int64)
         self._seen += len(score_N)
@@ -74,7 +74,7 @@ def scores(case: str, count: int, seed: int = 0) -> Floats:
 
 
 def run(controller: Controller, score_N: Floats, chunk: int = 512) -> Bools:
-    """Which requests of a stream pass, decided in chunks."""
+    """Whether each request of a stream passes, decided in chunks."""
     starts = range(0, len(score_N), chunk)
     return np.concatenate([controller.passes(score_N[at : at + chunk]) for at in starts])
 

@@ -51,7 +51,7 @@ class SettingsInForce:
         self._valuations: WeakValueDictionary[str, Valuation] = WeakValueDictionary()
         if self._file and not self._path:
             raise PolicyError(
-                "policy.scenarios: also set policy.scenario_path, the field that names it"
+                "policy.scenarios: also set policy.scenario_path, the field that names a scenario"
             )
         if EVERYTHING in self._file:
             raise PolicyError(

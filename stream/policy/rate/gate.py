@@ -212,10 +212,10 @@ class ShareGate:
         threshold_N: npt.NDArray[np.float32],
     ) -> None:
         """Decide values that share one table of thresholds; fills the last three arrays."""
-        granted_values_N = values_N if granted_N is None else np.where(granted_N, _ALWAYS, values_N)
+        effective_N = values_N if granted_N is None else np.where(granted_N, _ALWAYS, values_N)
         start = (self._debt - 0.5 + self._bound) * STEPS
         top = 2.0 * self._bound * STEPS if self._varying else math.inf
-        rows_N, level = self._table.walk(granted_values_N, rise_N, start, top, self._seen, passed_N)
+        rows_N, level = self._table.walk(effective_N, rise_N, start, top, self._seen, passed_N)
         self._debt = level / STEPS + 0.5 - self._bound
         threshold_N[:] = self._table.thresholds_L[rows_N]
         if granted_N is None:

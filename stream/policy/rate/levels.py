@@ -43,22 +43,22 @@ class Levels:
         below_L: Share of the values that do not pass.
         never_L: Whether nothing passes.
         always_L: Whether everything passes.
-        middle: The first level of those without a correction, which have the same share.
-        alike: Number of these levels; 1 where B <= 30.
+        plateau_start: The first of the levels without a correction, which have the same share.
+        plateau_length: Number of these levels; 1 where B <= 30.
     """
 
     below_L: npt.NDArray[np.float64]
     never_L: npt.NDArray[np.bool_]
     always_L: npt.NDArray[np.bool_]
-    middle: int
-    alike: int
+    plateau_start: int
+    plateau_length: int
 
     def distinct(self, values_L: npt.NDArray[T]) -> npt.NDArray[T]:
         """Values by level, with a single one for all levels without a correction."""
-        if self.alike == 1:
+        if self.plateau_length == 1:
             return values_L
-        rest_L = values_L[self.middle + self.alike :]
-        return np.concatenate([values_L[: self.middle + 1], rest_L])
+        rest_L = values_L[self.plateau_start + self.plateau_length :]
+        return np.concatenate([values_L[: self.plateau_start + 1], rest_L])
 
 
 @lru_cache(maxsize=256)
@@ -77,10 +77,10 @@ def plan_levels(share: float, ranked: float, bound: float, *, everything: bool) 
     beyond_L = np.clip(np.abs(debt_L), bound - edge, bound) - (bound - edge)
     angle_L = np.sign(debt_L) * beyond_L * per_pass
     share_L = ranked + share * (1.0 - share) * per_pass * np.tan(angle_L)
-    middle_L = np.flatnonzero(np.abs(debt_L) <= bound - edge)
+    plateau_L = np.flatnonzero(np.abs(debt_L) <= bound - edge)
     return Levels(
         1.0 - np.clip(share_L, 0.0, 1.0),
         (debt_L <= -bound) | (share <= 0.0),
         (debt_L >= bound) | everything,
-        *((int(middle_L[0]), len(middle_L)) if len(middle_L) else (0, 1)),
+        *((int(plateau_L[0]), len(plateau_L)) if len(plateau_L) else (0, 1)),
     )

@@ -124,14 +124,12 @@ def _by_level(
 ) -> tuple[npt.NDArray[np.float32], list[float]]:
     """Thresholds of all levels, as an array and as a list, from those of the distinct levels."""
     thresholds: list[float] = thresholds_K.tolist()
-    if levels.alike == 1:
+    if levels.plateau_length == 1:
         return thresholds_K, thresholds
-    middle, alike = levels.middle, levels.alike
-    between_L = np.repeat(thresholds_K[middle], alike)
-    thresholds[middle : middle + 1] = [thresholds[middle]] * alike
-    return np.concatenate(
-        [thresholds_K[:middle], between_L, thresholds_K[middle + 1 :]]
-    ), thresholds
+    start, length = levels.plateau_start, levels.plateau_length
+    plateau_L = np.repeat(thresholds_K[start], length)
+    thresholds[start : start + 1] = [thresholds[start]] * length
+    return np.concatenate([thresholds_K[:start], plateau_L, thresholds_K[start + 1 :]]), thresholds
 
 
 def _tie_shares(

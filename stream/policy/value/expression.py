@@ -104,9 +104,9 @@ class _Parser:
 
     def parse(self) -> Node:
         node = self._comparison()
-        kind, word, column = self._tokens[self._at]
+        kind, symbol, column = self._tokens[self._at]
         if kind != "end":
-            raise self._error(column, f"{word!r} does not belong here")
+            raise self._error(column, f"{symbol!r} does not belong here")
         return node
 
     def _scan(self) -> list[tuple[str, str, int]]:
@@ -132,16 +132,16 @@ class _Parser:
         return ExpressionError(self._text, column, fault)
 
     def _take(self, signs: dict[str, Callable[..., Any]]) -> Callable[..., Any] | None:
-        kind, word, _ = self._tokens[self._at]
-        if kind != "sign" or word not in signs:
+        kind, symbol, _ = self._tokens[self._at]
+        if kind != "sign" or symbol not in signs:
             return None
         self._at += 1
-        return signs[word]
+        return signs[symbol]
 
     def _expect(self, sign: str) -> None:
-        kind, word, column = self._tokens[self._at]
-        if kind != "sign" or word != sign:
-            found = repr(word) if word else "the end"
+        kind, symbol, column = self._tokens[self._at]
+        if kind != "sign" or symbol != sign:
+            found = repr(symbol) if symbol else "the end"
             raise self._error(column, f"{sign!r} expected, {found} found")
         self._at += 1
 
@@ -151,8 +151,8 @@ class _Parser:
         if operation is None:
             return left
         node = _binary(operation, left, self._sum())
-        _, word, column = self._tokens[self._at]
-        if word in _COMPARISONS:
+        _, symbol, column = self._tokens[self._at]
+        if symbol in _COMPARISONS:
             raise self._error(column, "comparisons do not chain; multiply two of them instead")
         return node
 
@@ -186,37 +186,37 @@ class _Parser:
         return base if operation is None else _binary(operation, base, self._unary())
 
     def _atom(self) -> Node:
-        kind, word, column = self._tokens[self._at]
+        kind, symbol, column = self._tokens[self._at]
         self._at += 1
         if kind == "number":
-            number = np.float64(word)
+            number = np.float64(symbol)
             if not np.isfinite(number):
-                raise self._error(column, f"{word[:20]} is too large for a number")
+                raise self._error(column, f"{symbol[:20]} is too large for a number")
             return lambda _tasks_TN: number
         if kind == "name":
-            return self._named(word, column)
-        if word == "(":
+            return self._named(symbol, column)
+        if symbol == "(":
             node = self._comparison()
             self._expect(")")
             return node
-        found = repr(word) if word else "the end"
+        found = repr(symbol) if symbol else "the end"
         raise self._error(column, f"a number, a task or a function expected, {found} found")
 
-    def _named(self, word: str, column: int) -> Node:
+    def _named(self, symbol: str, column: int) -> Node:
         called = self._tokens[self._at][1] == "("
-        if called and word in FUNCTIONS:
-            return self._call(word, column)
-        if called or word not in self._names:
+        if called and symbol in FUNCTIONS:
+            return self._call(symbol, column)
+        if called or symbol not in self._names:
             raise self._error(
                 column,
-                f"{word!r} is not known; tasks are {', '.join(self._names)}; "
+                f"{symbol!r} is not known; tasks are {', '.join(self._names)}; "
                 f"functions are {', '.join(FUNCTIONS)}",
             )
-        row = self._names.index(word)
+        row = self._names.index(symbol)
         return lambda tasks_TN: tasks_TN[row]
 
-    def _call(self, word: str, column: int) -> Node:
-        function, fewest, most = FUNCTIONS[word]
+    def _call(self, symbol: str, column: int) -> Node:
+        function, fewest, most = FUNCTIONS[symbol]
         self._expect("(")
         args = [self._comparison()]
         while self._take({",": np.add}) is not None:
@@ -224,5 +224,5 @@ class _Parser:
         self._expect(")")
         if not fewest <= len(args) <= most:
             wanted = str(fewest) if fewest == most else f"{fewest} to {most}"
-            raise self._error(column, f"{word} takes {wanted} arguments, {len(args)} given")
+            raise self._error(column, f"{symbol} takes {wanted} arguments, {len(args)} given")
         return lambda tasks_TN: function(*[arg(tasks_TN) for arg in args])

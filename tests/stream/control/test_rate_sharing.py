@@ -128,7 +128,7 @@ async def test_what_one_worker_publishes_at_its_stop_the_next_one_starts_with(
 async def test_two_workers_hold_the_rate_together_and_leave_their_state(
     tiny: Settings, tmp_path: Path
 ) -> None:
-    """Both share their states, and the rate; both take a change; one without the topic says so."""
+    """Both share states and apply a change; a worker without the topic is standalone."""
     async with AsyncExitStack() as stack:
         fleet = [
             await stack.enter_async_context(worker(tiny, tmp_path, name)) for name in ("a", "b")

@@ -76,12 +76,12 @@ class Traffic:
             await sink.send(self._settings.topics.requests, partition, rows)
 
 
-async def dues(settings: Settings) -> dict[int, float]:
-    """Passes due by partition, as last said on ``rate-state``."""
+async def debts(settings: Settings) -> dict[int, float]:
+    """Debts by partition, as last published on ``rate-state``."""
     found = {}
     async for record in read_topic(settings.kafka, settings.topics.rate_state):
         state = read_state(record.key, record.value)
-        found[state.partition] = state.due
+        found[state.partition] = state.debt
     return found
 
 
@@ -148,7 +148,7 @@ async def test_scaling_out_and_in_leaves_no_bump_and_exact_books(
     assert ended - began > SPAN
     assert worst_window_error(fate_N[began:ended], RATE, SPAN, 0) <= 0.015
     assert worst_window_error(fate_N, RATE, SPAN, 0) <= 0.04
-    assert await dues(tiny) == pytest.approx(owed(found), abs=0.001)
+    assert await debts(tiny) == pytest.approx(owed(found), abs=0.001)
     assert max(map(abs, owed(found).values())) > 100.0
 
 
@@ -175,5 +175,5 @@ async def test_a_killed_workers_books_are_taken_over(tiny: Settings, tmp_path: P
     assert set(found.counts) <= {FaultKind.DOUBLED, FaultKind.REORDERED}
     fate_N = observed.in_order(found.fates)
     assert abs(achieved_rate(fate_N, 0) - RATE) <= 0.02
-    assert await dues(tiny) == pytest.approx(owed(found), abs=200.0)
+    assert await debts(tiny) == pytest.approx(owed(found), abs=200.0)
     assert max(map(abs, owed(found).values())) > 400.0

@@ -1,4 +1,4 @@
-"""A policy under hostile changes, reports and states: refused whole, or harmless."""
+"""A policy under hostile changes, reports and states: each is refused, or harmless."""
 
 import contextlib
 import json
@@ -85,35 +85,35 @@ states = st.builds(
     st.integers(0, 3) | st.just(bounds.MAX_GENERATION),
 )
 acts = st.one_of(
-    st.tuples(st.just("steer"), st.sampled_from(NAMES), changes),
-    st.tuples(st.just("take back"), st.sampled_from(NAMES)),
+    st.tuples(st.just("change"), st.sampled_from(NAMES), changes),
+    st.tuples(st.just("reset"), st.sampled_from(NAMES)),
     st.tuples(st.just("spend"), st.sampled_from(NAMES), reports),
     st.tuples(st.just("merge"), states),
-    st.tuples(st.just("own"), st.frozensets(st.integers(0, 3), max_size=4)),
-    st.tuples(st.just("silence"), st.sampled_from(NAMES), st.integers(0, 3)),
-    st.tuples(st.just("alone")),
-    st.tuples(st.just("report")),
+    st.tuples(st.just("assign"), st.frozensets(st.integers(0, 3), max_size=4)),
+    st.tuples(st.just("expire"), st.sampled_from(NAMES), st.integers(0, 3)),
+    st.tuples(st.just("reset fleet")),
+    st.tuples(st.just("publish")),
     st.tuples(st.just("decide"), st.lists(st.integers(-(2**63), 2**63 - 1), max_size=3)),
 )
 
 
 def do(policy: Policy, act: tuple[Any, ...], now: int) -> None:  # noqa: C901 - one per act
     match act:
-        case ("steer", scenario, change):
+        case ("change", scenario, change):
             policy.apply_change(scenario, read_change(json.dumps(change).encode()))
-        case ("take back", scenario):
+        case ("reset", scenario):
             policy.apply_change(scenario, None)
         case ("spend", scenario, report):
             policy.apply_spending(scenario, read_spending(report))
         case ("merge", state):
             policy.merge([read_state(*write_state(state))])
-        case ("own", partitions):
+        case ("assign", partitions):
             policy.assign(partitions, 4)
-        case ("silence", scenario, partition):
+        case ("expire", scenario, partition):
             policy.expire(scenario, partition)
-        case ("alone",):
+        case ("reset fleet",):
             policy.reset_fleet()
-        case ("report",):
+        case ("publish",):
             for state in policy.partition_states(1.0):
                 assert math.isfinite(state.debt)
                 assert np.isfinite(state.rewards_Q).all()
@@ -131,16 +131,16 @@ def decide(policy: Policy, stamps: list[int], now: int) -> None:
     assert np.isfinite(made.threshold_N).all()
     assert ((made.propensity_N > 0.0) & (made.propensity_N <= 1.0)).all()
     assert (made.reason_N <= 2).all()
-    for name, asked in policy.in_force.items():
+    for name, wanted in policy.in_force.items():
         at_N = np.full(COUNT, name == "*") if name == "*" else scenario_row(name) == ROWS
-        if name != "*" and asked.capacity is None and asked.consumption is None:
-            assert made.passed_N[at_N].all() or asked.rate > 0.0
-            assert not made.passed_N[at_N].any() or asked.rate < 1.0
+        if name != "*" and wanted.capacity is None and wanted.consumption is None:
+            assert made.passed_N[at_N].all() or wanted.rate > 0.0
+            assert not made.passed_N[at_N].any() or wanted.rate < 1.0
 
 
 @settings(deadline=None, max_examples=150)
 @given(acts=st.lists(acts, max_size=25))
-def test_whatever_is_said_the_policy_decides_on(acts: list[tuple[Any, ...]]) -> None:
+def test_the_policy_decides_after_any_sequence_of_calls(acts: list[tuple[Any, ...]]) -> None:
     """Refused changes leave all settings as they were; decisions go on, and are sound."""
     policy = Policy(
         PolicySettings(scenario_path="app.id", scenarios={"a": {"rate": 0.9}}), DEFAULT_TASKS, "me"
@@ -153,7 +153,7 @@ def test_whatever_is_said_the_policy_decides_on(acts: list[tuple[Any, ...]]) -> 
             do(policy, act, now)
         except (RecordError, PolicyError):
             assert dict(policy.in_force) == before
-        if act[0] in {"steer", "merge", "spend"}:
+        if act[0] in {"change", "merge", "spend"}:
             decide(policy, [], now)
     decide(policy, [], now)
 
@@ -190,7 +190,7 @@ def test_bytes_of_any_kind_are_read_or_refused(key: bytes, value: bytes) -> None
 def test_each_bound_is_named_on_the_topic_and_in_the_file(
     change: dict[str, Any], message: str
 ) -> None:
-    """A value beyond its bound is refused with bound and value, from wherever it comes."""
+    """A value out of bounds is refused with bound and value, from the file and the topic."""
     policy = Policy(PolicySettings(), DEFAULT_TASKS)
     with pytest.raises(PolicyError, match=message):
         policy.apply_change("*", change)
@@ -253,7 +253,7 @@ def test_valuations_leave_with_the_scenarios_that_used_them() -> None:
 
 
 def test_a_change_costs_what_it_changes() -> None:
-    """With thousands of scenarios a change of one numbers none of them anew, and makes one."""
+    """With thousands of scenarios a change of one renumbers none of them, and makes one."""
     policy = Policy(PolicySettings(scenario_path="app.id"), DEFAULT_TASKS)
     for number in range(3000):
         policy.apply_change(f"s{number}", {"rate": 0.1 + number / 9000})
@@ -269,8 +269,8 @@ def test_a_change_costs_what_it_changes() -> None:
     assert {found.explore for found in policy.in_force.values()} == {0.01}
 
 
-def test_a_claim_on_a_partition_counts_until_its_author_is_silent() -> None:
-    """A state with the greatest tenure is believed; after its silence the owner is again."""
+def test_a_claim_on_a_partition_counts_until_it_expires() -> None:
+    """A state of the greatest generation is accepted; once it expires the owner's are again."""
     policy = Policy(PolicySettings(), DEFAULT_TASKS, "me")
     policy.assign([0, 1], 2)
     decide(policy, [], 1_767_225_600_000)

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,9 +13,9 @@ from models.features import Extractor
 from models.settings import PolicySettings
 from models.tasks import DEFAULT_TASKS
 from stream.messages import Reason, Spending
-from stream.policy import Decisions, Policy, PolicyError
+from stream.policy import Decisions, Policy
 from stream.policy.rate.stream_clock import StreamClock
-from stream.policy.scenario_index import ScenarioIndex, scenario_feature
+from stream.policy.scenario_index import scenario_feature
 from tests.models.features.arbitrary import none
 
 COUNT = 4000
@@ -49,8 +48,8 @@ WHO = GENERATOR.choice([*NAMES, "other", ""], COUNT).tolist()
 ROWS = rows_of(WHO)
 PARTITIONS = GENERATOR.integers(0, 3, COUNT)
 
-#: Position in the stream and what is said to the policy there.
-SAID: list[tuple[int, Any]] = [
+#: Position in the stream, and the change or report that the policy gets there.
+EVENTS: list[tuple[int, Any]] = [
     (700, lambda p: p.apply_change("*", {"rate": 0.8})),
     (1100, lambda p: p.apply_change("strict", {"explore": 0.3})),
     (1500, lambda p: p.apply_spending("paced", Spending(10.0, 9.9, 0, 10_000, 5000))),
@@ -62,11 +61,11 @@ SAID: list[tuple[int, Any]] = [
 
 def play(cuts: list[int], until: int = COUNT) -> list[Decisions]:
     policy = Policy(PolicySettings(**SETTINGS), DEFAULT_TASKS)
-    said = dict(SAID)
+    events = dict(EVENTS)
     made = []
-    for start, stop in pairwise(sorted({0, until, *said, *(c for c in cuts if c < until)})):
-        if start in said:
-            said[start](policy)
+    for start, stop in pairwise(sorted({0, until, *events, *(c for c in cuts if c < until)})):
+        if start in events:
+            events[start](policy)
         at = slice(start, stop)
         made.append(
             policy.decide(
@@ -79,18 +78,18 @@ def play(cuts: list[int], until: int = COUNT) -> list[Decisions]:
 
 @settings(deadline=None, max_examples=20)
 @given(cuts=st.lists(st.integers(0, COUNT), max_size=40))
-def test_decisions_do_not_depend_on_the_cutting(cuts: list[int]) -> None:
-    """With scenarios, capacities, pacing and changes of all these, any cutting decides alike."""
-    whole, cut = play([]), play(cuts)
+def test_decisions_do_not_depend_on_the_split_into_batches(cuts: list[int]) -> None:
+    """With scenarios, capacities, pacing and changes of these, any split decides the same."""
+    whole, split = play([]), play(cuts)
     for column in fields(Decisions):
         one, other = (
-            np.concatenate([getattr(part, column.name) for part in made]) for made in (whole, cut)
+            np.concatenate([getattr(part, column.name) for part in made]) for made in (whole, split)
         )
         assert np.array_equal(one, other, equal_nan=True), column.name
 
 
 def test_no_requests_are_no_decisions() -> None:
-    """An empty step is decided like any other."""
+    """An empty batch is decided like any other."""
     policy, none = Policy(PolicySettings(**SETTINGS), DEFAULT_TASKS), slice(0, 0)
     made = policy.decide(
         HASHES[none], TIMES[none], SCORES[none], UNCERTAINTIES[none], scenarios_N=ROWS[none]
@@ -167,27 +166,8 @@ def test_a_rare_scenario_takes_little_memory() -> None:
     assert len(window._values) <= 128
 
 
-def test_bytes_and_objects_name_the_same_scenario() -> None:
-    """The compiled scanner and Python read one row; numbers and texts that say the same agree."""
-    extractor = Extractor((scenario_feature("app.id", 0),))
-    requests = [{"id": "r", "imp": [{}], "app": {"id": name}} for name in ("a", "7", 7, "é", "")]
-    values = [orjson.dumps(request) for request in requests]
-    read = extractor.scan(values, none(5), 1000)
-    rows_N = extractor.extract(requests, none(5))[:, 0]
-    assert rows_N.tolist() == read.ids_NC[:, 0].tolist() or not any(read.request_ids)
-    index = ScenarioIndex(["7", "é", "a"])
-    assert index.numbers(rows_N).tolist() == [3, 1, 1, 2, 0]
-
-
-@pytest.mark.parametrize("path", ["", "imp[*].id", "site..id"])
-def test_a_path_that_reaches_no_single_value_is_refused(path: str) -> None:
-    """A malformed path, or one to many values, is an error that names the setting."""
-    with pytest.raises(PolicyError, match=r"policy.scenario_path"):
-        scenario_feature(path, 0)
-
-
 def test_propensities_are_frequencies_under_a_capacity_too() -> None:
-    """Over seeds, requests that would be blocked pass as often as their propensity says."""
+    """Over seeds, the frequency of a pass of requests that would be blocked is the propensity."""
     trained = Policy(PolicySettings(capacity=60.0, explore=0.3, direct_share=0.02), DEFAULT_TASKS)
     trained.decide(HASHES[:3000], TIMES[:3000], SCORES[:3000], UNCERTAINTIES[:3000])
     passes, expected, reasons = 0, 0.0, set()

@@ -16,7 +16,7 @@ def in_force() -> SettingsInForce:
     return SettingsInForce(FILE, DEFAULT_TASKS)
 
 
-def test_the_nearer_and_the_later_word_counts() -> None:
+def test_layers_override_each_other_in_order() -> None:
     """Settings < control of all < settings of the scenario < control of the scenario."""
     subject = in_force()
     subject.apply("*", {"rate": 0.5, "explore": 0.1, "weights": {"cart": 7.0}})
@@ -29,8 +29,8 @@ def test_the_nearer_and_the_later_word_counts() -> None:
     assert subject.in_force["filed"].rate == 0.7
 
 
-def test_what_was_said_can_be_taken_back() -> None:
-    """Without a word of its own a scenario of the settings is as they say, another has no name."""
+def test_a_live_change_can_be_reset() -> None:
+    """After a reset a scenario has the settings of the file, or no name if it is not there."""
     subject = in_force()
     subject.apply("filed", {"rate": 0.1})
     subject.apply("live", {"rate": 0.1})
@@ -55,7 +55,7 @@ def test_what_was_said_can_be_taken_back() -> None:
         ("*", {"reward": "funnel-value"}, r"scenario 'filed'.*must not fall"),
     ],
 )
-def test_a_change_that_cannot_be_is_refused_whole(
+def test_an_invalid_change_is_refused_as_a_whole(
     scenario: str, change: dict[str, Any], message: str
 ) -> None:
     """Refused with the key and the reason, for any scenario that it would break."""
@@ -79,8 +79,8 @@ def test_scenarios_need_a_path() -> None:
         SettingsInForce(PolicySettings(), DEFAULT_TASKS).apply("a", {"rate": 0.1})
 
 
-def test_scenarios_that_value_alike_share_a_valuation() -> None:
-    """Only what rewards and confidence depend on tells valuations apart."""
+def test_scenarios_with_equal_settings_share_a_valuation() -> None:
+    """Valuations differ only in settings that rewards and confidence depend on."""
     subject = in_force()
     subject.apply("a", {"rate": 0.1, "explore": 0.3})
     subject.apply("b", {"kappa": 0.1})

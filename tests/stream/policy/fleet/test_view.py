@@ -13,9 +13,9 @@ COUNT = 150_000
 
 
 def state(
-    partition: int, per_second: float, rewards: list[float], due: float = 0.0
+    partition: int, per_second: float, rewards: list[float], debt: float = 0.0
 ) -> PartitionState:
-    return PartitionState("*", partition, due, per_second, np.array(rewards, np.float32), "w", 3)
+    return PartitionState("*", partition, debt, per_second, np.array(rewards, np.float32), "w", 3)
 
 
 def view(*states: PartitionState) -> FleetView:
@@ -61,16 +61,16 @@ def test_better_traffic_passes_more() -> None:
     assert (poor.passes, rich.passes) == pytest.approx((0.05, 0.95), abs=0.01)
 
 
-def test_what_others_left_due_is_made_good_for() -> None:
-    """Passes due on a silent partition raise the shares of those that are left."""
+def test_the_debt_of_an_expired_partition_is_paid_back_by_the_others() -> None:
+    """The debt of a partition that expired raises the shares of the others."""
     rewards = list(np.linspace(0, 1, 100))
-    fleet = view(state(0, 100.0, rewards, due=3.0), state(1, 100.0, rewards, due=40.0))
+    fleet = view(state(0, 100.0, rewards, debt=3.0), state(1, 100.0, rewards, debt=40.0))
     fleet.expire(1)
-    aim = fleet.share_target(0.4, [0], debt=3.0)
-    assert aim is not None
-    assert aim.part == 1.0
-    assert aim.passes == pytest.approx(0.4 + 40.0 / 2000.0)
-    assert view(state(0, 100.0, rewards, due=3.0)).share_target(0.4, [0], debt=3.0) is None
+    target = fleet.share_target(0.4, [0], debt=3.0)
+    assert target is not None
+    assert target.part == 1.0
+    assert target.passes == pytest.approx(0.4 + 40.0 / 2000.0)
+    assert view(state(0, 100.0, rewards, debt=3.0)).share_target(0.4, [0], debt=3.0) is None
     assert FleetView().share_target(0.4, [0], debt=3.0) is None
 
 

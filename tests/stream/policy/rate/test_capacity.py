@@ -70,16 +70,16 @@ def test_traffic_of_twice_the_capacity_is_cut_to_it_and_the_better_half_passes()
 
 @settings(deadline=None, max_examples=25)
 @given(cuts=st.lists(st.integers(0, COUNT), max_size=20))
-def test_decisions_under_a_capacity_do_not_depend_on_the_cutting(cuts: list[int]) -> None:
-    """Any cutting gives the verdicts of one call."""
+def test_decisions_under_a_capacity_do_not_depend_on_the_split(cuts: list[int]) -> None:
+    """Any split into calls gives the verdicts of one call."""
     target = Target(0.0, capacity=120.0, direct_share=0.05)
     whole_N = run(InterceptionController(target), REWARDS, [0, COUNT])
     edges = [0, *sorted(cuts), COUNT]
     assert np.array_equal(run(InterceptionController(target), REWARDS, edges), whole_N)
 
 
-def test_what_is_owed_is_exact_for_direct_passes_too() -> None:
-    """No share of a direct pass is rounded on the way, or its sums would depend on the cutting."""
+def test_the_debt_is_exact_for_direct_passes_too() -> None:
+    """The shares of direct passes are exact, or their sums would depend on the split."""
     controller = InterceptionController(Target(0.0, capacity=900.0, direct_share=0.05))
     run(controller, REWARDS, [0, COUNT])
     for gate in (controller._direct, controller._reward):

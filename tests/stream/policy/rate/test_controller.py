@@ -59,7 +59,7 @@ def test_a_rate_of_99_percent_passes_the_few_that_are_owed() -> None:
 
 def test_no_naive_controller_is_as_near_the_rate_and_captures_as_much() -> None:
     """At a naive one's window error Weir is ahead of it, and by its own share at r itself too."""
-    kinds = ("P-square (requests until anew)", "t-digest (window)", *OWN)
+    kinds = ("P-square (requests until restart)", "t-digest (window)", *OWN)
     points = frontier(COUNT, {kind: KINDS[kind] for kind in kinds})
     assert min(leads(points, "reward_percent").values()) > 0.5
     at_r = [p for p in points if p["controller"] != OWN[-1]]

@@ -29,7 +29,7 @@ def passes(subject: ShareGate, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     values=st.lists(st.floats(-1, 1) | odd_floats, min_size=1, max_size=60),
     repeats=st.integers(1, 40),
 )
-def test_what_is_owed_stays_bounded_at_every_request(
+def test_the_debt_stays_bounded_at_every_request(
     share: float, slack: float, values: list[float], repeats: int
 ) -> None:
     """Whatever the values, passes given and passes owed differ by at most slack + 3/4, always."""
@@ -70,7 +70,7 @@ def test_the_threshold_is_the_exact_quantile_of_what_is_recent_at_every_refresh(
 
 
 def test_a_debt_may_stand_until_the_bound_is_near() -> None:
-    """With much slack the share leans only within the last passes before the bound."""
+    """With much slack the share is corrected only within the last passes before the bound."""
     plan = plan_levels(0.4, 0.4, 100.0, everything=False)
     owed_L = np.arange(-100.0, 102.0, 0.25)
     free_L = np.abs(owed_L) <= 70.0
@@ -88,18 +88,18 @@ def test_what_exceeds_the_bound_is_lost_where_the_share_varies(
     slack: float, shares: list[float]
 ) -> None:
     """Values that each add some passes decide as a count, one by one, of what is owed does."""
-    told = np.floor(np.array(shares) * 2**32) / 2**32
+    shares_N = np.floor(np.array(shares) * 2**32) / 2**32
     values = np.random.default_rng(len(shares)).random(len(shares)).astype(np.float32)
     subject = gate(0.5, slack)
     subject.retarget(0.5, slack, varying=True)
     owed, bound = 0.0, math.ceil(slack * 4) / 4
-    for value, share in zip(values, told, strict=True):
+    for value, share in zip(values, shares_N, strict=True):
         one = subject.admit(np.array([value]), np.zeros(1, np.int64), None, np.array([share]))
         owed = min(owed + share, bound + 0.5) - float(one.passed_N[0])
         assert subject.debt == owed
     whole = gate(0.5, slack)
     whole.retarget(0.5, slack, varying=True)
-    whole.admit(values, np.zeros(len(values), np.int64), None, told)
+    whole.admit(values, np.zeros(len(values), np.int64), None, shares_N)
     assert whole.debt == owed
 
 

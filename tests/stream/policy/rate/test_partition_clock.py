@@ -39,10 +39,10 @@ def followed(times: npt.NDArray[np.int64], now_ms: int | None = None) -> npt.NDA
 
 @settings(deadline=None)
 @given(times=stamps, cuts=st.lists(st.integers(0, 200), max_size=10), wall=st.booleans())
-def test_time_never_goes_back_and_does_not_depend_on_the_cutting(
+def test_time_never_goes_back_and_does_not_depend_on_the_split(
     times: list[int], cuts: list[int], wall: bool
 ) -> None:
-    """Any stamps, any cutting, one by one included: the same positions, which never fall."""
+    """Any timestamps, split in any way: the same positions, which never fall."""
     now = START + 5_000 if wall else None
     whole_N = followed(array(times), now)
     assert (np.diff(whole_N, prepend=0) >= 0).all()

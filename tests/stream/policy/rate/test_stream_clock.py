@@ -17,7 +17,7 @@ from tests.stream.policy.rate.test_partition_clock import DAY, START, array, sta
     walls=st.lists(st.integers(-2_000, 20_000), min_size=200, max_size=200),
     cuts=st.lists(st.integers(0, 200), max_size=10),
 )
-def test_a_streams_time_does_not_depend_on_the_cutting_either(
+def test_a_streams_time_does_not_depend_on_the_split_either(
     times: list[int], partitions: list[int], walls: list[int], cuts: list[int]
 ) -> None:
     """Partitions in any order, a wall clock that jumps: time is that of requests one by one."""
@@ -39,7 +39,7 @@ def test_a_streams_time_does_not_depend_on_the_cutting_either(
     assert np.array_equal(play(list(range(count + 1))), whole_N)
 
 
-def test_weights_do_not_depend_on_the_cutting() -> None:
+def test_weights_do_not_depend_on_the_split() -> None:
     """Over a minute of uneven partitions with garbage, chunks of any size give the same time."""
     generator = np.random.default_rng(3)
     count = 30_000
@@ -89,7 +89,7 @@ def test_partitions_that_are_read_out_of_step_share_the_time() -> None:
 
 @pytest.mark.parametrize("stamp", [0, -1, START, 2**63 - 1])
 def test_a_partition_without_usable_stamps_does_not_hold_the_others_back(stamp: int) -> None:
-    """Beside a partition whose stamps stand still, time passes as on the others."""
+    """Beside a partition whose timestamps stand still, time passes as on the others."""
     clock, ends = StreamClock(), []
     for second in range(40):
         now = START + 1000 * second
@@ -119,7 +119,7 @@ def test_where_no_stamp_can_be_used_time_is_that_of_arrival() -> None:
 
 
 def test_an_idle_partition_gives_its_part_to_the_others() -> None:
-    """When one of two partitions falls silent, time soon passes by the other alone, and back."""
+    """When one of two partitions has no requests, time soon follows the other, and back."""
     clock, ends = StreamClock(), []
     for second in range(60):
         now = START + 1000 * second
