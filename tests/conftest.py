@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from models.settings import Settings, TopicSettings
@@ -13,6 +14,9 @@ from stream.brokers.kafka_cluster import KafkaCluster
 from stream.kafka.topics import ensure_topics
 
 pytest_plugins = ["tests.tiny_artifact"]
+#: How long an example takes depends on the machine and its load, so it has no deadline.
+hypothesis.settings.register_profile("weir", deadline=None)
+hypothesis.settings.load_profile("weir")
 
 
 @pytest.fixture(scope="session")
