@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from models.settings import Settings, TopicSettings
@@ -17,6 +18,9 @@ pytest_plugins = ["tests.installed", "tests.tiny_artifact"]
 
 # Processes that test side by side share the cores; torch takes all of them for itself by default.
 os.environ["OMP_NUM_THREADS"] = "1"
+# How long an example takes depends on the machine and its load, so it has no deadline.
+hypothesis.settings.register_profile("weir", deadline=None)
+hypothesis.settings.load_profile("weir")
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -26,10 +26,53 @@ from benchmarks.transport.run import Bench
 from models.settings import Settings
 from stream.brokers.kafka_cluster import KafkaCluster
 
+BENCH: Final = ROOT / "var" / "bench"
 LOADS: Final = (0.3, 0.7)
 WARM_UP_S: Final = 10.0
 CAPACITY_S: Final = 10.0
 VERSIONS: Final = ("weir", "faust-streaming", "aiokafka", "confluent-kafka", "quixstreams")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured; zero skips a part.
+
+    Attributes:
+        names: Contenders to run.
+        rounds: Number of throughput rounds.
+        effort: Size of a round.
+        latency_seconds: Duration of the latency measurement.
+        offered: Requests/s offered to find the capacity.
+        memory_requests: Number of requests for the memory measurement.
+    """
+
+    names: list[str]
+    rounds: int
+    effort: Effort
+    latency_seconds: float
+    offered: float
+    memory_requests: int
+
+    async def measure(self, bench: Bench) -> dict[str, Any]:
+        """Run all measurements; returns the figures by kind and contender."""
+        contenders = [CONTENDERS[name] for name in self.names]
+        found = await bench.rounds(contenders, self.effort, self.rounds) if self.rounds else []
+        figures = throughput(found) | {"capacity": {}, "latency": {}, "memory": {}}
+        for name in [name for name in (WEIR, EXACTLY_ONCE) if name in self.names]:
+            contender = CONTENDERS[name]
+            if self.latency_seconds:
+                load = Load(self.offered, WARM_UP_S, CAPACITY_S)
+                capacity = await bench.capacity(contender, load)
+                figures["capacity"][name] = round(capacity, 1)
+                figures["latency"][name] = {
+                    str(share): await bench.latency(
+                        contender, share, Load(share * capacity, WARM_UP_S, self.latency_seconds)
+                    )
+                    for share in LOADS
+                }
+            if self.memory_requests:
+                figures["memory"][name] = await bench.memory(contender, self.memory_requests)
+        return figures | {"stalled_runs": bench.stalled}
 
 
 def main(
@@ -61,34 +104,18 @@ def main(
     compression: Annotated[
         str, typer.Option(help="Compression of Weir's outputs; its peers do not compress theirs.")
     ] = "none",
-    out: Annotated[Path, typer.Option(help="Folder for figures and logs.")] = ROOT
-    / "var"
-    / "bench",
+    out: Annotated[Path, typer.Option(help="Folder for figures and logs.")] = BENCH,
 ) -> None:
     """Measure throughput, latency and memory of one Weir worker, and throughput of its peers."""
     console = Console()
-    names = only or list(CONTENDERS)
-    effort = Effort(requests, warm_up, seconds)
-
-    async def measure(bench: Bench) -> dict[str, Any]:
-        contenders = [CONTENDERS[name] for name in names]
-        found = await bench.rounds(contenders, effort, rounds) if rounds else []
-        figures = throughput(found) | {"capacity": {}, "latency": {}, "memory": {}}
-        for name in [name for name in (WEIR, EXACTLY_ONCE) if name in names]:
-            if latency_seconds:
-                enough = Load(offered, WARM_UP_S, CAPACITY_S)
-                capacity = await bench.capacity(CONTENDERS[name], enough)
-                figures["capacity"][name] = round(capacity, 1)
-                figures["latency"][name] = {
-                    str(share): await bench.latency(
-                        CONTENDERS[name], share, Load(share * capacity, WARM_UP_S, latency_seconds)
-                    )
-                    for share in LOADS
-                }
-            if memory_requests:
-                figures["memory"][name] = await bench.memory(CONTENDERS[name], memory_requests)
-        return figures | {"stalled_runs": bench.stalled}
-
+    plan = Plan(
+        names=only or list(CONTENDERS),
+        rounds=rounds,
+        effort=Effort(requests, warm_up, seconds),
+        latency_seconds=latency_seconds,
+        offered=offered,
+        memory_requests=memory_requests,
+    )
     with KafkaCluster(ROOT / "var" / "kafka") as kafka:
         settings = Settings().override(
             {
@@ -97,8 +124,12 @@ def main(
                 "worker.compression": compression,
             }
         )
-        figures = asyncio.run(measure(Bench(settings, out / "logs", console)))
-    figures["machine"] = _machine() | {"rounds": rounds, "partitions": partitions, **asdict(effort)}
+        figures = asyncio.run(plan.measure(Bench(settings, out / "logs", console)))
+    figures["machine"] = _machine() | {
+        "rounds": rounds,
+        "partitions": partitions,
+        **asdict(plan.effort),
+    }
     for table in tables(figures):
         console.print(table)
     (out / "transport.json").write_text(json.dumps(figures, indent=2) + "\n")
