@@ -9,6 +9,7 @@ RUN python -m venv /opt/weir
 # Without sources the package is empty: this layer holds the dependencies, and survives code changes.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN /opt/weir/bin/pip install --no-cache-dir --constraint constraints.txt .
+COPY weir weir
 COPY models models
 COPY stream stream
 COPY trainer trainer

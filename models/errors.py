@@ -1,17 +1,17 @@
-"""The base of the errors that a person is meant to read and mend."""
+"""The base class of errors that users can fix, and the causes of an error."""
 
 from collections.abc import Iterator
 
 
 class UserError(Exception):
-    """A fault whose message says what was wrong, where, and what to do.
+    """An error whose message says what is wrong, where, and how to fix it.
 
-    The command line prints it without a traceback and ends with status 2.
+    The command line prints it without a traceback and exits with status 2.
     """
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, those that it groups, and those that led to them, nearest first."""
+    """The error, the ones that it groups, and the ones that caused these; nearest first."""
     queue: list[BaseException | None] = [error]
     seen: set[int] = set()
     while queue:

@@ -1,8 +1,8 @@
-"""Tasks: the steps of the funnel that a filter predicts.
+"""Tasks: the events of the conversion funnel that a filter predicts.
 
-A task is configuration, not a constant: its name, the population that its probability refers
-to, and the attribution window after which a missing outcome counts as a negative. The default
-is the funnel of the DAUM paper (section III-A): C2S click, online, add to cart, deal.
+Tasks are configured: each has a name, the population that its probability refers to, and the
+attribution window after which a missing outcome is a negative label. The default is the funnel of
+the DAUM paper (section III-A): C2S click, online, add to cart, deal.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,12 +17,12 @@ ALL_REQUESTS = "all"
 
 
 class Task(BaseModel):
-    """One step of the funnel.
+    """One event of the funnel.
 
     Attributes:
-        name: What outcomes call it, e.g. ``click``.
+        name: Its name in outcomes, e.g. ``click``.
         population: Which requests the label and the probability refer to: ``all``, or the name
-            of the task that a request must have reached (``online`` is learned among clicked).
+            of the task that must have happened (``online`` is learned on clicked requests).
         window_s: Attribution window in seconds from the request.
     """
 
@@ -34,7 +34,7 @@ class Task(BaseModel):
 
 
 class TaskSet:
-    """Tasks in funnel order, with every population naming an earlier task.
+    """Tasks in funnel order; the population of a task is all requests, or an earlier task.
 
     Raises:
         ValueError: If there is no task, a name occurs twice, or a population is unknown.
@@ -78,7 +78,7 @@ class TaskSet:
     def on_all_requests(self, scores_NT: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Scores as probabilities over *all* requests.
 
-        A task learned among those that reached another one is multiplied by the other's score:
+        The score of a task whose population is another task is multiplied by that task's score:
         P(online) = P(online | click) P(click).
 
         Args:

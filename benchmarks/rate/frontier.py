@@ -23,6 +23,7 @@ from benchmarks.rate.traffic import (
     scores,
     window_error,
 )
+from trainer.evaluation.plot import Axis, Frame, Line, Plot
 
 Kinds = Mapping[str, tuple[Callable[[float], Controller], tuple[float, ...]]]
 
@@ -47,7 +48,7 @@ KINDS: Final[Kinds] = {
 }
 OWN: Final = tuple(kind for kind in KINDS if kind.startswith("Weir"))
 COLOURS: Final = ("#06c", "#4ae", "#039", "#999", "#b80", "#080", "#c33", "#808")
-WIDTH, HEIGHT, MARGIN = 640, 440, 56
+REWARD_TICKS: Final = (50, 80, 95, 98, 99, 99.5, 100, 100.5, 102, 105, 110, 120)
 
 
 def frontier(count: int, kinds: Kinds = KINDS) -> list[dict[str, Any]]:
@@ -112,49 +113,16 @@ def markdown(points: list[dict[str, Any]]) -> str:
 
 
 def draw(points: list[dict[str, Any]], path: Path) -> None:
-    """Write the plot: the error on a logarithmic axis, the reward on that of what it loses."""
-    shapes = [_text(WIDTH / 2, HEIGHT - 8, "worst window error, points", "middle")]
-    shapes.append(_text(8, 16, "reward captured, %", "start"))
-    for error in (0.1, 0.3, 1, 3, 10, 30):
-        x = _x(error)
-        shapes.append(_line(x, MARGIN / 2, x, HEIGHT - MARGIN))
-        shapes.append(_text(x, HEIGHT - MARGIN + 16, f"{error:g}", "middle"))
-    for reward in (50, 80, 95, 98, 99, 99.5, 100, 100.5, 102, 105, 110, 120):
-        y = _y(reward)
-        shapes.append(_line(MARGIN, y, WIDTH - 8, y))
-        shapes.append(_text(MARGIN - 4, y + 4, f"{reward:g}", "end"))
-    for (kind, _settings), colour in zip(KINDS.items(), COLOURS, strict=True):
+    """Write the plot: the error on a logarithmic axis, the reward on an axis finest about 100 %."""
+    error = Axis(0.05, 50, "worst window error, points", (0.1, 0.3, 1, 3, 10, 30), math.log)
+    reward = Axis(50, 120, "reward captured, %", REWARD_TICKS, _reward_scale)
+    plot = Plot(error, reward, Frame(width=640, height=440))
+    for kind, colour in zip(KINDS, COLOURS, strict=True):
         own = [point for point in points if point["controller"] == kind]
-        at = [(_x(p["window_error_points"]), _y(p["reward_percent"])) for p in own]
-        corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in at)
-        shapes.append(f'<polyline points="{corners}" fill="none" stroke="{colour}"/>')
-        shapes += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in at]
-    for row, (kind, colour) in enumerate(zip(KINDS, COLOURS, strict=True)):
-        y = HEIGHT - MARGIN - 128 + 16 * row
-        shapes.append(f'<circle cx="{WIDTH - 232}" cy="{y - 4}" r="4" fill="{colour}"/>')
-        shapes.append(_text(WIDTH - 222, y, kind, "start"))
-    path.write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        f'font-family="sans-serif" font-size="12">\n<rect width="{WIDTH}" height="{HEIGHT}" '
-        'fill="#fff"/>\n' + "\n".join(shapes) + "\n</svg>\n"
-    )
+        x = [point["window_error_points"] for point in own]
+        plot.line(Line(x, [p["reward_percent"] for p in own]), kind, colour, dots=True)
+    path.write_text(plot.svg() + "\n")
 
 
-def _x(error: float) -> float:
-    low, high = math.log(0.05), math.log(50)
-    return MARGIN + (WIDTH - MARGIN - 8) * (math.log(max(error, 0.05)) - low) / (high - low)
-
-
-def _y(reward: float) -> float:
-    """Finest about 100 %, coarser the further off: 120 % at the top, 50 % at the bottom."""
-    low, high = math.asinh((50 - 100) / 0.3), math.asinh((120 - 100) / 0.3)
-    part = (math.asinh((min(max(reward, 50), 120) - 100) / 0.3) - low) / (high - low)
-    return HEIGHT - MARGIN - (HEIGHT - 1.5 * MARGIN) * part
-
-
-def _line(x1: float, y1: float, x2: float, y2: float) -> str:
-    return f'<path d="M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}" stroke="#ddd"/>'
-
-
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'
+def _reward_scale(reward: float) -> float:
+    return math.asinh((reward - 100) / 0.3)

@@ -1,4 +1,4 @@
-"""Artifacts: a folder of student, feature spec and manifest; checked, loaded, tried, published."""
+"""Artifacts: folders of student, feature spec and manifest; verified, tried, loaded, published."""
 
 from models.artifact.artifact import (
     PRETRAINED_FOLDER,

@@ -1,8 +1,8 @@
-"""Loading an artifact: a folder of student, feature spec and manifest, verified in that order.
+"""Loading an artifact: a folder with a student, a feature spec and a manifest.
 
-Nothing is used before it is checked: manifest (against the announcement where there was one), then
-every file's hash, the spec's, the tasks, the model to its last byte. All of it is bounded in size
-and time (:mod:`models.artifact.folder`). Nothing is ever unpickled.
+Everything is verified before it is used: the manifest (against the announcement, if there is one),
+then the hash of every file, the hash of the spec, the tasks, and every byte of the model. Size and
+time of reading are limited (:mod:`models.artifact.folder`). Nothing is ever unpickled.
 """
 
 from collections.abc import Mapping
@@ -38,13 +38,13 @@ from models.tasks import TaskSet
 
 PRETRAINED_PREFIX: Final = "pretrained:"
 PRETRAINED_FOLDER: Final = Path(__file__).parent / "pretrained"
-MOST_BYTES: Final = {SPEC_FILE: MAX_SPEC_BYTES, STUDENT_FILE: MAX_STUDENT_BYTES}
-LONGEST_MESSAGE: Final = 500
-"""Characters of a fault; a file may put a text of any length into one."""
+MAX_FILE_BYTES: Final = {SPEC_FILE: MAX_SPEC_BYTES, STUDENT_FILE: MAX_STUDENT_BYTES}
+MAX_MESSAGE: Final = 500
+"""Characters of an error message, which may quote a text of any length from a file."""
 
 
 class ArtifactFault(StrEnum):
-    """What is wrong with an artifact."""
+    """Reasons for refusing an artifact."""
 
     OUTSIDE_REGISTRY = "outside-registry"
     UNREACHABLE = "unreachable"
@@ -59,17 +59,17 @@ class ArtifactFault(StrEnum):
     OPSET_MISMATCH = "opset-mismatch"
     BAD_MODEL = "bad-model"
     UNTRIED = "untried"
-    """Something on this machine kept it from being tried."""
+    """The trial could not be run on this machine."""
     FAILED = "failed"
-    """It served, and then could not score a chunk."""
+    """It was serving, and failed to score a chunk."""
 
     @property
-    def may_pass(self) -> bool:
-        """Whether the same announcement may be right later, when its folder has come through."""
-        return self in _MAY_PASS
+    def is_transient(self) -> bool:
+        """Whether the same announcement may be usable later, when its folder is complete."""
+        return self in _TRANSIENT
 
 
-_MAY_PASS: Final = frozenset(
+_TRANSIENT: Final = frozenset(
     {
         ArtifactFault.UNREACHABLE,
         ArtifactFault.MISSING_FILE,
@@ -88,16 +88,16 @@ _FAULTS: Final[Mapping[type[FolderError], ArtifactFault]] = {
 
 
 class ArtifactError(UserError):
-    """An artifact that must not serve.
+    """An artifact that cannot be used.
 
     Attributes:
-        code: What is wrong, for metrics and decisions.
-        message: Which file, what was found, what to do.
+        code: The reason, for metrics and retries.
+        message: Which file, what was found, and the fix.
     """
 
     def __init__(self, code: ArtifactFault, message: str) -> None:
-        if len(message) > LONGEST_MESSAGE:
-            message = f"{message[:LONGEST_MESSAGE]}..."
+        if len(message) > MAX_MESSAGE:
+            message = f"{message[:MAX_MESSAGE]}..."
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
@@ -105,13 +105,13 @@ class ArtifactError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class ArtifactFiles:
-    """The files of a version, each as its manifest's hash says; spec and model are unread.
+    """The files of a version, with verified hashes; spec and model are not parsed yet.
 
     Attributes:
-        url: Where they came from.
-        manifest: What is known about the version.
-        manifest_sha256: Hash of ``manifest.json``, as announcements carry it.
-        contents: Content of every file by name, the manifest's too.
+        url: URL of the folder.
+        manifest: The manifest.
+        manifest_sha256: Hash of ``manifest.json``, as in announcements.
+        contents: Content of every file by name, including the manifest.
     """
 
     url: str
@@ -125,12 +125,12 @@ class Artifact:
     """A verified version, ready for :class:`models.artifact.scorer.Scorer`.
 
     Attributes:
-        url: Where it came from.
-        manifest: What is known about it.
-        manifest_sha256: Hash of ``manifest.json``, as announcements carry it.
-        spec: Feature spec that its ids come from.
+        url: URL of its folder.
+        manifest: Its manifest.
+        manifest_sha256: Hash of ``manifest.json``, as in announcements.
+        spec: Feature spec by which ids are extracted.
         tasks: Tasks in the order of the student's output columns.
-        onnx: What was understood of ``student.onnx``, for the runtime.
+        onnx: The verified content of ``student.onnx``, rewritten for the runtime.
     """
 
     url: str
@@ -142,14 +142,14 @@ class Artifact:
 
 
 def load_artifact(url: str | Path, manifest_sha256: str | None = None) -> Artifact:
-    """Read and verify an artifact that the settings name, or a command line.
+    """Read and verify an artifact that the settings or a command line name.
 
     Args:
         url: A folder, an fsspec URL of one, or ``pretrained:NAME`` for one that ships.
-        manifest_sha256: Its manifest's hash, where it is known.
+        manifest_sha256: The expected hash of its manifest; None for any.
 
     Raises:
-        ArtifactError: With a code for what is wrong, naming the file.
+        ArtifactError: With the code of the reason; the message names the file.
     """
     return open_artifact(fetch_artifact(url, manifest_sha256))
 
@@ -157,15 +157,15 @@ def load_artifact(url: str | Path, manifest_sha256: str | None = None) -> Artifa
 def fetch_artifact(
     url: str | Path, manifest_sha256: str | None = None, root: str | None = None
 ) -> ArtifactFiles:
-    """Read an artifact's files, within their bounds, and compare their hashes.
+    """Read an artifact's files within limits of size and time, and verify their hashes.
 
     Args:
         url: A folder, an fsspec URL of one, or ``pretrained:NAME`` for one that ships.
-        manifest_sha256: Hash that its manifest must have; None where the folder's word is taken.
-        root: On the local filesystem no file may lie outside this folder, links followed.
+        manifest_sha256: The expected hash of its manifest; None for any.
+        root: On the local filesystem, the folder that contains all files, after resolving links.
 
     Raises:
-        ArtifactError: With a code for what is wrong, naming the file.
+        ArtifactError: With the code of the reason; the message names the file.
     """
     resolved = resolve_url(url)
     try:
@@ -174,8 +174,8 @@ def fetch_artifact(
         )
     except FolderError as error:
         fault = _FAULTS[type(error)]
-        ours = fault is ArtifactFault.MISSING_FILE and manifest_sha256 is None
-        hint = "; check model.artifact or --artifact, which name the folder" if ours else ""
+        configured = fault is ArtifactFault.MISSING_FILE and manifest_sha256 is None
+        hint = "; check model.artifact or --artifact, which name the folder" if configured else ""
         raise ArtifactError(fault, f"{error}{hint}") from error
 
 
@@ -191,7 +191,7 @@ def _fetch(folder: Folder, manifest_sha256: str | None) -> ArtifactFiles:
     manifest = _parse_manifest(raw, folder.url)
     contents = {MANIFEST_FILE: raw}
     for name in sorted(manifest.files):
-        contents[name] = folder.read(name, MOST_BYTES.get(name, MAX_OTHER_FILE_BYTES))
+        contents[name] = folder.read(name, MAX_FILE_BYTES.get(name, MAX_OTHER_FILE_BYTES))
         if sha256(contents[name]) != manifest.files[name]:
             raise ArtifactError(
                 ArtifactFault.HASH_MISMATCH,
@@ -201,10 +201,10 @@ def _fetch(folder: Folder, manifest_sha256: str | None) -> ArtifactFiles:
 
 
 def open_artifact(files: ArtifactFiles) -> Artifact:
-    """Read spec and model of an artifact whose files were fetched.
+    """Parse spec and model of an artifact whose files were fetched.
 
     Raises:
-        ArtifactError: With a code for what is wrong, naming the file.
+        ArtifactError: With the code of the reason; the message names the file.
     """
     manifest, url = files.manifest, files.url
     spec = _parse_spec(files.contents[SPEC_FILE], manifest, url)
@@ -234,9 +234,9 @@ def write_artifact(folder: Path, manifest: Manifest, contents: Mapping[str, byte
     """Write an artifact's folder, its manifest last.
 
     Args:
-        folder: Made if it is not there; files of the same names are replaced.
-        manifest: Must list exactly the files in ``contents``, with their hashes.
-        contents: Content of every file but the manifest, by name.
+        folder: The folder; it is created if necessary, and existing files are replaced.
+        manifest: The manifest; it must list exactly the files in ``contents``, with their hashes.
+        contents: Content of every file except the manifest, by name.
 
     Raises:
         ArtifactError: With code ``hash-mismatch`` if manifest and contents disagree.
@@ -266,7 +266,7 @@ def _parse_manifest(raw: bytes, url: str) -> Manifest:
 def _parse_spec(content: bytes, manifest: Manifest, url: str) -> FeatureSpec:
     try:
         spec = FeatureSpec.parse(content.decode("utf-8"), f"{url}/{SPEC_FILE}")
-    except Exception as error:  # whatever a text of someone else's makes the parser raise
+    except Exception as error:  # an untrusted text may make the parser raise anything
         raise ArtifactError(
             ArtifactFault.SPEC_MISMATCH,
             f"{url}/{SPEC_FILE}: no feature spec: {type(error).__name__}: {error}",
@@ -293,10 +293,10 @@ def _read_model(file: bytes, manifest: Manifest, url: str) -> OnnxFile:
 
 
 def resolve_url(url: str | Path) -> str:
-    """The folder's URL, with ``pretrained:NAME`` resolved to where the package keeps it.
+    """The folder's URL, with ``pretrained:NAME`` resolved to the folder in the package.
 
     Raises:
-        ArtifactError: If none of that name ships.
+        ArtifactError: If Weir ships no artifact of that name.
     """
     text = str(url)
     if not text.startswith(PRETRAINED_PREFIX):

@@ -1,9 +1,8 @@
-"""Reading the files of one folder, on any filesystem that fsspec knows, in bounded time and space.
+"""Reading the files of a folder, on any filesystem that fsspec supports, within limits.
 
-A name in a folder that others write to may be a pipe, a device, or a file without end. So a file
-is read only if it is a regular one, only up to a bound, and in a thread that nobody waits for
-longer than a deadline: neither a stuck filesystem nor a stuck object store holds up a process, or
-its end.
+An entry of a folder that others write to may be a pipe, a device, or an endless file. So a file is
+read only if it is a regular one, only up to a maximum size, and in a daemon thread with a deadline:
+a filesystem or object store that hangs delays neither a process nor its exit.
 """
 
 import os
@@ -21,40 +20,40 @@ from fsspec.implementations.local import LocalFileSystem
 from models.errors import UserError
 
 T = TypeVar("T")
-MOST_STUCK: Final = 4
-"""Threads that may hang in a filesystem at a time; with more, nothing more is begun."""
+MAX_HANGING_READS: Final = 4
+"""Maximum number of threads that hang in a filesystem; then no further read is started."""
 
 
 class FolderError(UserError):
-    """A file that cannot be read within its bounds; the message names it and the fix."""
+    """A file that cannot be read within its limits; the message names it and the fix."""
 
 
 class MissingFileError(FolderError):
-    """There is no such file."""
+    """The file does not exist."""
 
 
 class FileTooLargeError(FolderError):
-    """The file has more bytes than it may."""
+    """The file is larger than its maximum size."""
 
 
 class NotAFileError(FolderError):
-    """It is a pipe, a device, a folder, or a link that leads out of the folder's root."""
+    """It is a pipe, a device, a folder, or a link to a file outside of the root."""
 
 
 class DeadlineError(FolderError):
-    """The filesystem did not answer in time."""
+    """The filesystem did not respond in time."""
 
 
 class Folder:
-    """Files of one folder.
+    """The files of one folder.
 
     Args:
         url: A path or an fsspec URL.
-        root: For a folder on the local filesystem, the one that all its files must be below once
-            symbolic links are followed; None for no such rule.
+        root: On the local filesystem, a folder that must contain all files after symbolic links are
+            resolved; None for no such restriction.
 
     Raises:
-        FolderError: If the URL is not one.
+        FolderError: If fsspec cannot open the URL.
     """
 
     def __init__(self, url: str, root: str | None = None) -> None:
@@ -66,55 +65,57 @@ class Folder:
             raise FolderError(f"{url}: {type(error).__name__}: {error}") from error
         self._path = str(path).rstrip("/")
 
-    def read(self, name: str, most: int) -> bytes:
-        """The content of a file of at most ``most`` bytes.
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """The content of a file of at most ``max_bytes`` bytes.
 
         Raises:
-            FolderError: One of its kinds above if it is known which; otherwise unreachable.
+            FolderError: The subclass says why; the base class means that it is unreachable.
         """
         path = f"{self._path}/{name}"
         try:
             local = isinstance(self._fs, LocalFileSystem)
-            content = self._read_local(path, most) if local else self._read_remote(path, most)
+            content = (
+                self._read_local(path, max_bytes) if local else self._read_remote(path, max_bytes)
+            )
         except FolderError:
             raise
         except FileNotFoundError as error:
             raise MissingFileError(f"{self.url}/{name}: there is no such file") from error
         except Exception as error:  # each filesystem has exceptions of its own
             raise FolderError(f"{self.url}/{name}: {type(error).__name__}: {error}") from error
-        if len(content) > most:
-            raise FileTooLargeError(f"{self.url}/{name}: more than {most} bytes")
+        if len(content) > max_bytes:
+            raise FileTooLargeError(f"{self.url}/{name}: more than {max_bytes} bytes")
         return content
 
-    def _read_local(self, path: str, most: int) -> bytes:
+    def _read_local(self, path: str, max_bytes: int) -> bytes:
         if self._root is not None:
             inside = Path(os.path.realpath(path)).is_relative_to(self._root)
-            _need(inside, f"{path}: it leads out of {self._root}")
+            _require(inside, f"{path}: it leads out of {self._root}")
         # opening a pipe would wait for its writer
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(handle, "rb") as file:  # noqa: PTH123 - a descriptor has no path
-            _need(stat.S_ISREG(os.fstat(handle).st_mode), f"{path}: not a regular file")
-            return file.read(most + 1)
+            _require(stat.S_ISREG(os.fstat(handle).st_mode), f"{path}: not a regular file")
+            return file.read(max_bytes + 1)
 
-    def _read_remote(self, path: str, most: int) -> bytes:
+    def _read_remote(self, path: str, max_bytes: int) -> bytes:
         info: dict[str, Any] = self._fs.info(path)
-        _need(info.get("type") == "file", f"{path}: not a file")
+        _require(info.get("type") == "file", f"{path}: not a file")
         size = info.get("size")
-        if isinstance(size, int) and size > most:
-            raise FileTooLargeError(f"{path}: {size} bytes, more than {most}")
+        if isinstance(size, int) and size > max_bytes:
+            raise FileTooLargeError(f"{path}: {size} bytes, more than {max_bytes}")
         with self._fs.open(path, "rb") as file:
-            return bytes(file.read(most + 1))
+            return bytes(file.read(max_bytes + 1))
 
 
 class Deadline:
-    """Runs what may hang, within one span of time for all of it.
+    """A deadline for one or more calls that may hang.
 
     Args:
-        seconds: The span, from now on.
-        clock: Seconds that only grow.
+        seconds: Seconds from now until the deadline.
+        clock: Monotonic clock, in seconds.
     """
 
-    _stuck = threading.BoundedSemaphore(MOST_STUCK)
+    _hanging = threading.BoundedSemaphore(MAX_HANGING_READS)
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -122,26 +123,28 @@ class Deadline:
         self._ends = clock() + seconds
 
     def run(self, what: str, function: Callable[[], T]) -> T:
-        """What ``function`` returns or raises.
+        """Run a function; its result, or the exception it raises.
 
         Args:
-            what: Names it in the error.
-            function: Runs in a thread of its own, which does not keep the process alive.
+            what: What it reads, for the error.
+            function: The function; it runs in a daemon thread.
 
         Raises:
-            DeadlineError: If time is up first; the thread is left to itself.
+            DeadlineError: If the deadline passes first; the thread is then abandoned.
         """
-        if not self._stuck.acquire(blocking=False):
-            raise DeadlineError(f"{what}: {MOST_STUCK} reads before it hang; restart when mended")
+        if not self._hanging.acquire(blocking=False):
+            raise DeadlineError(
+                f"{what}: {MAX_HANGING_READS} earlier reads hang; mend the storage and restart"
+            )
         outcome: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
 
         def body() -> None:
             try:
                 outcome.put((function(), None))
-            except BaseException as error:  # noqa: BLE001 - raised again by who waits
+            except BaseException as error:  # noqa: BLE001 - raised again in the caller
                 outcome.put((None, error))
             finally:
-                self._stuck.release()
+                self._hanging.release()
 
         threading.Thread(target=body, name="weir-read", daemon=True).start()
         try:
@@ -153,6 +156,6 @@ class Deadline:
         return result  # type: ignore[return-value]
 
 
-def _need(right: bool, fault: str) -> None:
-    if not right:
+def _require(condition: bool, fault: str) -> None:
+    if not condition:
         raise NotAFileError(fault)

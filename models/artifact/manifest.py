@@ -1,7 +1,7 @@
-"""The manifest of an artifact: what was learned from what, how well, and every file's hash.
+"""The manifest of an artifact: training data, metrics, configuration, and every file's hash.
 
-It is the first file that is read and the last that is written; nothing else in the folder is
-trusted before it (see "Artifact" in ARCHITECTURE.md).
+It is read first and written last: no other file of the folder is trusted without its hash (see
+"Artifact" in ARCHITECTURE.md).
 """
 
 import hashlib
@@ -19,27 +19,27 @@ STUDENT_FILE: Final = "student.onnx"
 SPEC_FILE: Final = "features.toml"
 CARD_FILE: Final = "card.html"
 OWN: Final = "own"
-"""The source of uncertainty that is no single task: every task's own."""
+"""As the source of uncertainty: each task uses its own."""
 VERSION_PATTERN: Final = r"\A[A-Za-z0-9][A-Za-z0-9_.-]*\Z"
-"""Of a version, and of any file or folder name below a registry: no way up or out."""
+"""Names of versions, and of files and folders below a registry: none leads out of it."""
 SHA256_PATTERN: Final = r"\A[0-9a-f]{64}\Z"
 
 Millis = Annotated[int, Field(ge=0, le=MAX_TIME_MS)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
-class _Part(BaseModel):
+class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class TaskMetrics(_Part):
-    """How well one task is predicted on held-out rows of its own population.
+class TaskMetrics(_Record):
+    """Metrics of one task on the held-out rows of its population.
 
     Attributes:
-        rows: Rows that count: in the population and with a known label.
-        positives: Positives among them.
-        auc_roc: Area under the ROC curve; None when a class is missing.
-        auc_pr: Average precision; None when a class is missing.
+        rows: Number of rows in the population with a known label.
+        positives: Number of positives among them.
+        auc_roc: Area under the ROC curve; None if a class is missing.
+        auc_pr: Average precision; None if a class is missing.
         log_loss: Mean negative log-likelihood, nats; None without rows.
         ece: Expected calibration error over 15 bins of equal count; None without rows.
     """
@@ -52,14 +52,14 @@ class TaskMetrics(_Part):
     ece: float | None
 
 
-class Metrics(_Part):
+class Metrics(_Record):
     """Held-out metrics per task.
 
     Attributes:
-        teacher: The mean of the SWAG samples.
-        student: What serves.
-        uncertainty_spearman: Rank correlation of the student's u with the teacher's, whose sets of
-            samples take turns (at most what two sets reach with each other, or a little more).
+        teacher: Metrics of the mean of the teacher's SWAG samples.
+        student: Metrics of the student, which serves.
+        uncertainty_spearman: Rank correlation of the student's u with the teacher's, alternating
+            between sets of samples. It is limited by the correlation of two such sets.
     """
 
     teacher: dict[str, TaskMetrics]
@@ -67,15 +67,15 @@ class Metrics(_Part):
     uncertainty_spearman: dict[str, float]
 
 
-class TrainingRange(_Part):
-    """Which examples were learned from.
+class TrainingRange(_Record):
+    """The examples that were used for training.
 
     Attributes:
         ts_min: Time of the oldest training row, milliseconds since the epoch.
         ts_max: Time of the newest training row.
-        rows: Labelled rows that the teacher learned from.
-        unlabelled_rows: Further rows that only the student saw, labelled by the teacher.
-        held_out_rows: Rows of the newest slice, for the metrics only.
+        rows: Number of labelled rows that the teacher was trained on.
+        unlabelled_rows: Number of additional rows, labelled by the teacher, for the student only.
+        held_out_rows: Number of rows in the newest slice, used for metrics only.
     """
 
     ts_min: Millis
@@ -85,15 +85,15 @@ class TrainingRange(_Part):
     held_out_rows: Count
 
 
-class AutoRow(_Part):
-    """Value kept on held-out labels by one way of passing uncertain requests directly.
+class AutoRow(_Record):
+    """Value captured on held-out labels by one way of passing uncertain requests directly.
 
     Attributes:
-        method: What the uncertainty is of.
-        source: Task whose uncertainty picks the direct passes; "own" blends every task's own.
-        direct_share: Share of all requests passed directly, inside the pass budget.
-        value: Kept share of all label value at this budget.
-        gain: ``value`` minus that of score alone.
+        method: Method that gave the uncertainty.
+        source: Task whose uncertainty selects the direct passes; "own" blends all tasks' own.
+        direct_share: Share of all requests passed directly, within the pass budget.
+        value: Captured share of all label value at this budget.
+        gain: ``value`` minus that of passing by score alone.
         gain_error: Standard error of ``gain``, rows taken as independent.
     """
 
@@ -105,17 +105,18 @@ class AutoRow(_Part):
     gain_error: float
 
 
-class AutoEvidence(_Part):
-    """Which uncertainty source and direct share paid on held-out labels, at an equal budget.
+class AutoEvidence(_Record):
+    """Which uncertainty source and direct share gained value on held-out labels, at equal budget.
 
     Attributes:
-        rate: Intercepted share at which all were compared.
+        rate: Intercepted share at which all candidates were compared.
         weights: Value of one positive of each task.
-        method: The pick; the first one when ``direct_share`` is 0.
-        source: The pick; meaningless when ``direct_share`` is 0.
-        direct_share: The pick; 0 when nothing beat score alone by two standard errors.
-        tested: The best of the table on rows that had no part in picking it.
-        table: Everything that was compared.
+        method: The selected method; the first one if ``direct_share`` is 0.
+        source: The selected source; meaningless if ``direct_share`` is 0.
+        direct_share: The selected share; 0 if no candidate exceeded passing by score alone by two
+            standard errors.
+        tested: The best candidate, on rows that were not used to select it.
+        table: All candidates.
     """
 
     rate: float
@@ -127,8 +128,8 @@ class AutoEvidence(_Part):
     table: tuple[AutoRow, ...]
 
 
-class Manifest(_Part):
-    """Everything that is known about one version.
+class Manifest(_Record):
+    """The manifest of one version.
 
     Attributes:
         format: Version of this schema.
@@ -136,20 +137,20 @@ class Manifest(_Part):
         created: Time of creation, ISO 8601 with an offset, after 1970.
         files: sha256 (hex) of every other file of the folder, by name.
         spec_hash: Hash of the feature spec.
-        opset: Standard ONNX operator set that the student asks for.
+        opset: Version of the standard ONNX operator set that the student requires.
         tasks: Tasks in the order of the student's output columns.
         label_rates: Share of positives per task in the training rows of its population.
-        training: Which examples were learned from.
+        training: The examples that were used for training.
         metrics: Held-out metrics.
-        uncertainty_target: What the student's uncertainty head learned of the teacher's standard
-            deviation; the graph ends with the inverse (:mod:`models.nets.scale`).
-        rescaling: Under ``mean`` per task the factor that brought the teacher's uncertainty to the
-            mean of the labels for training (DAUM, section III-E), which the graph divides out;
-            empty under another target.
+        uncertainty_target: Transformation of the teacher's standard deviation that the student's
+            uncertainty head learned; the graph ends with its inverse (:mod:`models.nets.scale`).
+        rescaling: For the target ``mean``, the factor per task that scaled the teacher's
+            uncertainty to the mean of the labels (DAUM, section III-E), by which the graph divides;
+            empty for other targets.
         agreement: Largest difference between torch and onnxruntime on real rows at export.
-        auto: Evidence on passing uncertain requests directly, from what the student says.
-        methods: The same of every uncertainty method, before the student learned the picked one's;
-            None where the configuration named the method.
+        auto: Evidence on passing uncertain requests directly, by the student's uncertainty.
+        methods: The same by the uncertainty of every method, before the student was distilled from
+            the selected one; None if the configuration named the method.
         config: Configuration of teacher, SWAG and student.
         seed: Seed of everything random.
     """
@@ -174,7 +175,7 @@ class Manifest(_Part):
 
     @property
     def task_set(self) -> TaskSet:
-        """The tasks as a set."""
+        """The tasks in funnel order."""
         return TaskSet(self.tasks)
 
     @property
@@ -229,7 +230,7 @@ class Manifest(_Part):
 
 
 def is_name(text: str) -> bool:
-    """Whether it can name a version or a file of one: letters, digits, ``_``, ``.``, ``-``."""
+    """Whether a text can name a version or a file: letters, digits, ``_``, ``.`` and ``-``."""
     return len(text) <= MAX_VERSION and re.match(VERSION_PATTERN, text) is not None
 
 

@@ -1,14 +1,13 @@
-"""Which ONNX files may serve: those that the export can make, and nothing else.
+"""The ONNX files that may serve: those that the export can produce, and no others.
 
-A model comes from a topic and a folder that others may write, and a runtime executes it. So the
-file is read strictly (:mod:`models.artifact.protobuf`) down to the last byte, its operators,
-attributes, types and names are compared with lists of what is allowed, and **only what was
-understood is written out again for the runtime**: it never sees a byte that was not checked here.
-(To check the file and hand over its own bytes would need this reader and the runtime's to agree on
-every odd encoding; a file written anew needs no such agreement.)
+A model comes from a topic and a folder that others may write to, and a runtime executes it. So the
+file is decoded strictly (:mod:`models.artifact.protobuf`) to the last byte, its operators,
+attributes, types and names are checked against allow lists, and **only what was decoded is encoded
+again for the runtime**, which never sees a byte that was not checked here. (Handing over the
+original bytes would require that this reader and the runtime's agree on every unusual encoding.)
 
-What is allowed has no loops, no branches, no functions, no files beside it, and no shape that
-depends on data, so its time and memory depend on the number of requests alone;
+Allowed graphs have no loops, branches, functions or external files, and no shape that depends on
+data, so that their time and memory depend only on the number of requests;
 :mod:`models.artifact.trial` measures both. Field numbers:
 https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """
@@ -28,11 +27,11 @@ OPSET: Final = 17
 IR_VERSION: Final = 8
 INPUT: Final = "ids"
 OUTPUTS: Final = ("scores", "uncertainties")
-MOST_NODES: Final = 256
-MOST_TENSORS: Final = 256
-MOST_INPUTS: Final = 3
-MOST_DIMENSIONS: Final = 4
-LARGEST_DIMENSION: Final = 1 << 24
+MAX_NODES: Final = 256
+MAX_TENSORS: Final = 256
+MAX_INPUTS: Final = 3
+MAX_DIMENSIONS: Final = 4
+MAX_DIMENSION_SIZE: Final = 1 << 24
 
 FLOAT, INT32, INT64 = 1, 6, 7
 ITEM_BYTES: Final = {FLOAT: 4, INT32: 4, INT64: 8}
@@ -41,7 +40,7 @@ _NAME = re.compile(r"[A-Za-z0-9_]+")
 
 
 class OnnxFileError(ValueError):
-    """A file that is no student as the export makes them; the message names field and fault."""
+    """A file that the export cannot have produced; the message names the field and the fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +49,8 @@ class Operator:
 
     Attributes:
         inputs: Number of its inputs.
-        attributes: What each attribute, a whole number, may be; none has to be given.
-        constants: Inputs that decide a shape, and so must be initializers.
+        attributes: Allowed values of each attribute, all integers; none is required.
+        constants: Inputs that determine a shape and therefore must be initializers.
     """
 
     inputs: int
@@ -59,7 +58,7 @@ class Operator:
     constants: tuple[int, ...] = ()
 
 
-#: All that :mod:`models.nets.export` writes (see its tests), and nothing beyond it.
+#: Exactly the operators that :mod:`models.nets.export` writes (see its tests).
 OPERATORS: Final[Mapping[str, Operator]] = {
     "Gather": Operator(2, {"axis": (0, 1)}),
     "Reshape": Operator(2, constants=(1,)),
@@ -83,14 +82,14 @@ _ATTRIBUTE: Schema = {
     20: Field("type", Kind.NUMBER),
 }
 _NODE: Schema = {
-    1: Field("input", Kind.TEXT, MOST_INPUTS),
+    1: Field("input", Kind.TEXT, MAX_INPUTS),
     2: Field("output", Kind.TEXT, 1),
     3: Field("name", Kind.TEXT),
     4: Field("op_type", Kind.TEXT),
     5: _message("attribute", _ATTRIBUTE, 1),
 }
 _TENSOR: Schema = {
-    1: Field("dims", Kind.NUMBER, MOST_DIMENSIONS),
+    1: Field("dims", Kind.NUMBER, MAX_DIMENSIONS),
     2: Field("data_type", Kind.NUMBER),
     8: Field("name", Kind.TEXT),
     9: Field("raw_data", Kind.BYTES, bytes=MAX_STUDENT_BYTES),
@@ -103,9 +102,9 @@ _VALUE: Schema = {
     2: _message("type", {1: _message("tensor_type", _TENSOR_TYPE)}),
 }
 _GRAPH: Schema = {
-    1: _message("node", _NODE, MOST_NODES),
+    1: _message("node", _NODE, MAX_NODES),
     2: Field("name", Kind.TEXT),
-    5: _message("initializer", _TENSOR, MOST_TENSORS),
+    5: _message("initializer", _TENSOR, MAX_TENSORS),
     11: _message("input", _VALUE, 1),
     12: _message("output", _VALUE, len(OUTPUTS)),
 }
@@ -120,13 +119,13 @@ _MODEL: Schema = {
 
 @dataclass(frozen=True, slots=True)
 class OnnxFile:
-    """A student's file.
+    """A verified student.
 
     Attributes:
-        opset: Version of the standard operator set that it asks for.
+        opset: Version of the standard operator set that it requires.
         columns: C of its input ``ids``, int32 (N, C).
         tasks: T of its outputs ``scores`` and ``uncertainties``, float32 (N, T).
-        content: The model for the runtime, written anew from what was understood.
+        content: The model for the runtime, encoded again from what was decoded.
     """
 
     opset: int
@@ -136,18 +135,18 @@ class OnnxFile:
 
 
 def read_student(file: bytes) -> OnnxFile:
-    """Check all of ``student.onnx``.
+    """Check the whole content of ``student.onnx``.
 
     Raises:
-        OnnxFileError: If anything in it is not what the export can make.
+        OnnxFileError: If the export cannot have produced it.
     """
     try:
         model = decode(memoryview(file), _MODEL, "model")
     except WireError as error:
         raise OnnxFileError(str(error)) from error
     opset = _opset(model)
-    _need(model.get("ir_version") == IR_VERSION, f"model.ir_version: {IR_VERSION} is needed")
-    _need("graph" in model, "model.graph: missing")
+    _require(model.get("ir_version") == IR_VERSION, f"model.ir_version: {IR_VERSION} is needed")
+    _require("graph" in model, "model.graph: missing")
     graph = model["graph"]
     for tensor in graph["initializer"]:
         _check_tensor(tensor)
@@ -157,11 +156,11 @@ def read_student(file: bytes) -> OnnxFile:
 
 
 def _opset(model: Message) -> int:
-    _need(model["opset_import"], "model.opset_import: missing")
+    _require(model["opset_import"], "model.opset_import: missing")
     (entry,) = model["opset_import"]
     domain, opset = entry.get("domain", ""), entry.get("version")
-    _need(domain == "", f"model.opset_import: the domain {domain!r} is not the standard one")
-    _need(opset == OPSET, f"model.opset_import: opset {OPSET} is needed, {opset} found")
+    _require(domain == "", f"model.opset_import: the domain {domain!r} is not the standard one")
+    _require(opset == OPSET, f"model.opset_import: opset {OPSET} is needed, {opset} found")
     return OPSET
 
 
@@ -171,29 +170,31 @@ def _check_tensor(tensor: Message) -> None:
     if item is None:
         raise OnnxFileError(f"initializer {name!r}: its type is not float32, int32 or int64")
     for dim in dims:
-        _need(
-            1 <= dim <= LARGEST_DIMENSION,
-            f"initializer {name!r}: a dimension is not from 1 to {LARGEST_DIMENSION}",
+        _require(
+            1 <= dim <= MAX_DIMENSION_SIZE,
+            f"initializer {name!r}: a dimension is not from 1 to {MAX_DIMENSION_SIZE}",
         )
     data = tensor.get("raw_data", b"")
     size, found = math.prod(dims) * item, len(data)
-    _need(size == found, f"initializer {name!r}: {found} bytes of data, {size} are needed")
+    _require(size == found, f"initializer {name!r}: {found} bytes of data, {size} are needed")
     if tensor["data_type"] == FLOAT:
-        undefined = np.isnan(np.frombuffer(data, "<f4")).any()  # a last knot is infinite
-        _need(not undefined, f"initializer {name!r}: a value is not a number")
+        undefined = np.isnan(np.frombuffer(data, "<f4")).any()  # the last knot is infinite
+        _require(not undefined, f"initializer {name!r}: a value is not a number")
 
 
 def _signature(graph: Message) -> tuple[int, int]:
-    """C and T, of one input and two outputs."""
+    """C and T, from the one input and the two outputs."""
     found = [_value(value, INT32) for value in graph["input"]]
-    _need([name for name, _ in found] == [INPUT], f"graph.input: just {INPUT!r} is needed")
+    _require([name for name, _ in found] == [INPUT], f"graph.input: just {INPUT!r} is needed")
     outputs = [_value(value, FLOAT) for value in graph["output"]]
-    _need(
+    _require(
         tuple(name for name, _ in outputs) == OUTPUTS,
         f"graph.output: {' and '.join(OUTPUTS)} are needed, in this order",
     )
     (_, tasks), (_, others) = outputs
-    _need(tasks == others, f"graph.output: {OUTPUTS[0]} have {tasks} columns, the others {others}")
+    _require(
+        tasks == others, f"graph.output: {OUTPUTS[0]} have {tasks} columns, the others {others}"
+    )
     return found[0][1], tasks
 
 
@@ -201,29 +202,31 @@ def _value(value: Message, element: int) -> tuple[str, int]:
     name = value.get("name", "")
     kind = value.get("type", {}).get("tensor_type", {})
     dims = kind.get("shape", {}).get("dim", [])
-    _need(kind.get("elem_type") == element, f"{name!r}: its element type is not {element}")
-    _need(
+    _require(kind.get("elem_type") == element, f"{name!r}: its element type is not {element}")
+    _require(
         len(dims) == 2 and set(dims[0]) == {"dim_param"} and set(dims[1]) == {"dim_value"},
         f"{name!r}: its shape is not ('N', number of columns)",
     )
     columns: int = dims[1]["dim_value"]
-    _need(1 <= columns <= LARGEST_DIMENSION, f"{name!r}: {columns} columns")
+    _require(1 <= columns <= MAX_DIMENSION_SIZE, f"{name!r}: {columns} columns")
     return name, columns
 
 
 def _check_names(graph: Message) -> None:
-    """Every name is made once and before its use, so that the graph is one way, without cycles."""
+    """Check that every name is defined once and before its use, so that the graph has no cycles."""
     constants = {tensor.get("name", "") for tensor in graph["initializer"]}
-    _need(len(constants) == len(graph["initializer"]), "graph.initializer: a name is given twice")
+    _require(
+        len(constants) == len(graph["initializer"]), "graph.initializer: a name is given twice"
+    )
     known = {INPUT, *constants}
-    _need(len(known) > len(constants), f"graph.initializer: {INPUT!r} is the input's name")
+    _require(len(known) > len(constants), f"graph.initializer: {INPUT!r} is the input's name")
     for node in graph["node"]:
         _check_node(node, known, constants)
         known |= set(node["output"])
     for name in OUTPUTS:
-        _need(name in known - constants, f"graph.output: no node makes {name!r}")
+        _require(name in known - constants, f"graph.output: no node makes {name!r}")
     for name in known:
-        _need(bool(_NAME.fullmatch(name)), f"{name!r}: a name has letters, digits and _")
+        _require(bool(_NAME.fullmatch(name)), f"{name!r}: a name has letters, digits and _")
 
 
 def _check_node(node: Message, known: set[str], constants: set[str]) -> None:
@@ -231,26 +234,26 @@ def _check_node(node: Message, known: set[str], constants: set[str]) -> None:
     operator = OPERATORS.get(kind)
     if operator is None:
         raise OnnxFileError(f"node: the operator {kind!r} is not one of {', '.join(OPERATORS)}")
-    _need(len(inputs) == operator.inputs, f"{kind}: {operator.inputs} inputs are needed")
+    _require(len(inputs) == operator.inputs, f"{kind}: {operator.inputs} inputs are needed")
     for number, name in enumerate(inputs):
-        _need(name in known, f"{kind}: nothing before it makes its input {name!r}")
-        _need(
+        _require(name in known, f"{kind}: nothing before it makes its input {name!r}")
+        _require(
             number not in operator.constants or name in constants,
             f"{kind}: its input {name!r} decides a shape and must be an initializer",
         )
-    _need(len(node["output"]) == 1, f"{kind}: one output is needed")
-    _need(node["output"][0] not in known, f"{kind}: its output {node['output'][0]!r} exists")
+    _require(len(node["output"]) == 1, f"{kind}: one output is needed")
+    _require(node["output"][0] not in known, f"{kind}: its output {node['output'][0]!r} exists")
     for attribute in node["attribute"]:
         _check_attribute(attribute, kind, operator.attributes or {})
 
 
 def _check_attribute(attribute: Message, kind: str, allowed: Mapping[str, Sequence[int]]) -> None:
     name, value = attribute.get("name", ""), attribute.get("i")
-    _need(name in allowed, f"{kind}: the attribute {name!r} is not allowed")
-    _need(attribute.get("type") == _INT_ATTRIBUTE, f"{kind}.{name}: not a whole number")
-    _need(value in allowed[name], f"{kind}.{name}: {value} is not one of {allowed[name]}")
+    _require(name in allowed, f"{kind}: the attribute {name!r} is not allowed")
+    _require(attribute.get("type") == _INT_ATTRIBUTE, f"{kind}.{name}: not a whole number")
+    _require(value in allowed[name], f"{kind}.{name}: {value} is not one of {allowed[name]}")
 
 
-def _need(right: Any, fault: str) -> None:
-    if not right:
+def _require(condition: Any, fault: str) -> None:
+    if not condition:
         raise OnnxFileError(fault)

@@ -1,9 +1,9 @@
-"""Protobuf's wire format, read strictly and written back: only what a schema names exists.
+"""Protobuf's wire format, decoded strictly and encoded again: only fields of a schema exist.
 
-A reader that skips what it does not know leaves a gap: what it skipped, another reader may act on.
-So there is no skipping here. Unknown fields, groups, wire types other than the schema's, fields
-given twice and numbers written longer than needed are errors, and :func:`encode` gives the bytes
-that hold what :func:`decode` understood and nothing else.
+A reader that skips unknown fields leaves a gap, because another reader may interpret them. This one
+skips nothing: unknown fields, groups, wire types other than the schema's, repeated occurrences of a
+field and numbers in more bytes than needed are errors, and :func:`encode` writes what
+:func:`decode` read and nothing else.
 Format: https://protobuf.dev/programming-guides/encoding/
 """
 
@@ -19,11 +19,11 @@ _MAX_VARINT: Final = 9  # bytes of the largest number that is allowed
 
 
 class WireError(ValueError):
-    """Bytes that are no message of the schema; says at which field and what was found."""
+    """Bytes that are not a message of the schema; the message names the field and the fault."""
 
 
 class Kind(Enum):
-    """How a field's value is written."""
+    """How a field's value is encoded."""
 
     NUMBER = auto()  # a varint from 0 to 2^63 - 1
     TEXT = auto()  # UTF-8
@@ -37,10 +37,10 @@ class Field:
 
     Attributes:
         name: Key of its value in the message.
-        kind: How it is written.
-        most: How often it may occur; None for a field that is no list and occurs once at most.
-        schema: Of its message, for that kind.
-        bytes: Longest text or byte string, bytes.
+        kind: How it is encoded.
+        most: Maximum number of occurrences; None for a field that is not a list.
+        schema: Schema of its message, for a field of that kind.
+        bytes: Maximum size of a text or byte string.
     """
 
     name: str
@@ -54,18 +54,18 @@ Schema = Mapping[int, Field]
 
 
 def decode(data: memoryview, schema: Schema, where: str) -> Message:
-    """Read a message; lists of absent fields are empty, other absent fields are missing keys.
+    """Decode a message; lists of absent fields are empty, other absent fields are missing keys.
 
     Args:
-        data: All of the message.
+        data: The whole message.
         schema: Its fields by number.
-        where: Names the message in errors.
+        where: Name of the message in errors.
 
     Returns:
         Values by name: int, str, memoryview (a view into ``data``), a message, or a list of these.
 
     Raises:
-        WireError: If it is not a message of just these fields, in the shortest form.
+        WireError: If it is not a message of these fields only, in the shortest encoding.
     """
     message: Message = {f.name: [] for f in schema.values() if f.most is not None}
     at = 0
@@ -95,7 +95,7 @@ def decode(data: memoryview, schema: Schema, where: str) -> Message:
 
 
 def encode(message: Mapping[str, Any], schema: Schema) -> bytes:
-    """The bytes of a message, fields in the order of their numbers; what is missing is left out."""
+    """The bytes of a message, in the order of the field numbers, without the missing fields."""
     parts: list[bytes | memoryview] = []
     _encode(message, schema, parts.append)
     return b"".join(parts)

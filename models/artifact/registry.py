@@ -1,13 +1,12 @@
-"""The registry: one folder (fsspec URL) with one artifact folder per version.
+"""The registry: a folder (fsspec URL) with one artifact folder per version.
 
-The trainer publishes, workers load what the announcement names. A version's manifest is written
-last, so a folder without one is not a version yet, whatever else lies in it.
+The trainer publishes versions, workers load the announced ones. The manifest of a version is
+written last, so a folder without a manifest is not a version.
 
-Who may write announcements decides neither what is read nor from where: of an announced URL only
-the names below the registry count, and the manifest must have the announced hash.
+Announcements are not trusted: only the names below the registry are taken from an announced URL,
+and the manifest must have the announced hash.
 """
 
-import logging
 import os
 from collections.abc import Iterable
 from functools import cached_property
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import fsspec
-from pydantic import ValidationError
 
 from models.artifact import (
     ArtifactError,
@@ -24,25 +22,23 @@ from models.artifact import (
     fetch_artifact,
     open_artifact,
 )
-from models.artifact.folder import Folder, FolderError, MissingFileError
-from models.artifact.manifest import MANIFEST_FILE, Manifest, is_name, sha256
+from models.artifact.folder import Folder, MissingFileError
+from models.artifact.manifest import MANIFEST_FILE, is_name, sha256
 from models.bounds import MAX_MANIFEST_BYTES
 from models.errors import UserError
-
-logger = logging.getLogger(__name__)
 
 FILE: Final = "file://"
 
 
 class RegistryError(UserError, RuntimeError):
-    """A version that cannot be published or found."""
+    """A version that cannot be published or found; the message names it and the fix."""
 
 
 class Registry:
-    """Versions under one folder.
+    """The versions in one folder.
 
     Args:
-        url: Folder or fsspec URL; made on the first publication.
+        url: Folder or fsspec URL; it is created by the first publication.
     """
 
     def __init__(self, url: str | Path) -> None:
@@ -61,12 +57,12 @@ class Registry:
     def publish(self, folder: str | Path, version: str) -> str:
         """Copy a verified artifact into the registry and return its URL.
 
-        Publishing the same content again changes nothing.
+        Publishing the same content again has no effect.
 
         Raises:
-            ArtifactError: If the folder holds no valid artifact.
-            RegistryError: If its manifest names another version, or that version is there
-                already with other content.
+            ArtifactError: If the folder does not contain a valid artifact.
+            RegistryError: If its manifest names another version, or the version exists with other
+                content.
         """
         artifact = fetch_artifact(folder)
         open_artifact(artifact)
@@ -76,7 +72,7 @@ class Registry:
                 f"not {version!r}"
             )
         url = f"{self.url}/{version}"
-        if version in self._folders():
+        if version in self.versions():
             if self.manifest_sha256(url) != artifact.manifest_sha256:
                 raise RegistryError(f"{url}: this version exists with other content; rename yours")
             return url
@@ -89,20 +85,20 @@ class Registry:
         return url
 
     def fetch(self, url: str, manifest_sha256: str) -> ArtifactFiles:
-        """The files of a version that was announced.
+        """The files of an announced version.
 
         Args:
             url: The announced URL.
             manifest_sha256: The announced hash of its manifest.
 
         Raises:
-            ArtifactError: With a code for what is wrong: ``outside-registry`` if the URL does not
-                lie below this registry, otherwise as :func:`models.artifact.fetch_artifact`.
+            ArtifactError: With code ``outside-registry`` if the URL is not below this registry,
+                otherwise as :func:`models.artifact.fetch_artifact`.
         """
         return fetch_artifact(self.below(url), manifest_sha256, root=self._path)
 
     def below(self, url: str) -> str:
-        """The URL of a folder below this registry, made of the registry's own and checked names.
+        """The URL of an announced folder, built from the registry's own URL and validated names.
 
         Raises:
             ArtifactError: With code ``outside-registry`` for any other URL.
@@ -118,7 +114,7 @@ class Registry:
         )
 
     def _spellings(self) -> Iterable[str]:
-        """How the registry's folder may be written: as configured, or absolute."""
+        """The ways to write the registry's URL: as configured, or as an absolute path."""
         yield self.url
         if self._path:
             for way in (os.path.normpath, os.path.abspath, os.path.realpath):
@@ -126,27 +122,21 @@ class Registry:
                 yield FILE + way(self._path)
 
     def versions(self) -> list[str]:
-        """Published versions, oldest first (by creation time, then name).
-
-        Folders whose manifest cannot be read are left out.
-        """
-        dated = []
-        for name in self._folders():
-            try:
-                raw = Folder(f"{self.url}/{name}").read(MANIFEST_FILE, MAX_MANIFEST_BYTES)
-                dated.append((Manifest.model_validate_json(raw).created_s, name))
-            except (FolderError, ValidationError) as error:
-                logger.warning("%s/%s: no version: %s", self.url, name, str(error)[:500])
-        return [name for _, name in sorted(dated)]
-
-    def latest(self) -> str | None:
-        """URL of the newest version, None while there is none."""
-        versions = self.versions()
-        return f"{self.url}/{versions[-1]}" if versions else None
+        """Names of the published versions, in order of their names."""
+        if not self._fs.exists(self._root):
+            return []
+        names = [
+            str(path).rstrip("/").rsplit("/", 1)[-1] for path in self._fs.ls(self._root, False)
+        ]
+        return sorted(
+            name
+            for name in names
+            if is_name(name) and self._fs.exists(f"{self._root}/{name}/{MANIFEST_FILE}")
+        )
 
     @staticmethod
     def manifest_sha256(url: str) -> str:
-        """Hash of a published manifest, as announcements carry it.
+        """Hash of a published manifest, as in announcements.
 
         Raises:
             RegistryError: If there is no manifest at ``url``.
@@ -155,15 +145,3 @@ class Registry:
             return sha256(Folder(url).read(MANIFEST_FILE, MAX_MANIFEST_BYTES))
         except MissingFileError as error:
             raise RegistryError(f"{url}/{MANIFEST_FILE}: no version is published here") from error
-
-    def _folders(self) -> list[str]:
-        if not self._fs.exists(self._root):
-            return []
-        names = [
-            str(path).rstrip("/").rsplit("/", 1)[-1] for path in self._fs.ls(self._root, False)
-        ]
-        return [
-            name
-            for name in names
-            if is_name(name) and self._fs.exists(f"{self._root}/{name}/{MANIFEST_FILE}")
-        ]

@@ -1,7 +1,7 @@
 """The student on onnxruntime: feature ids in, scores and uncertainties out.
 
-One pass per batch on the CPU. The default batch was chosen by measurement; larger ones fall out of
-the core's cache, smaller ones pay the runtime's fixed cost per call too often.
+One pass per batch on the CPU. The default batch size was measured: larger batches do not fit into
+the core's cache, smaller ones pay the fixed cost of a call too often.
 """
 
 from typing import Any, Final
@@ -16,12 +16,12 @@ from models.errors import UserError
 
 DEFAULT_BATCH: Final = 512
 _FATAL: Final = 4
-LARGEST_UNCERTAINTY: Final = 1_000.0
-"""A standard deviation of a probability is at most 0.5; beyond this sums of it overflow."""
+MAX_UNCERTAINTY: Final = 1_000.0
+"""The standard deviation of a probability is at most 0.5; over this limit sums could overflow."""
 
 
 class ScoringError(UserError, RuntimeError):
-    """A batch that could not be scored, or whose result is not usable."""
+    """A batch that could not be scored, or whose result is unusable."""
 
 
 class Scorer:
@@ -29,12 +29,12 @@ class Scorer:
 
     Args:
         artifact: A verified artifact.
-        threads: Threads inside an operator; operators run one after another.
-        batch: Most requests in one pass.
+        threads: Threads per operator; operators run sequentially.
+        batch: Maximum number of requests per pass.
 
     Raises:
-        ArtifactError: With code ``bad-model`` if the runtime refuses the model or its inputs and
-            outputs are not those of a student for the artifact's spec and tasks.
+        ArtifactError: With code ``bad-model`` if the runtime rejects the model, or its inputs and
+            outputs do not match the artifact's spec and tasks.
     """
 
     def __init__(self, artifact: Artifact, threads: int = 1, batch: int = DEFAULT_BATCH) -> None:
@@ -45,7 +45,7 @@ class Scorer:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        options.log_severity_level = _FATAL  # what fails is raised; a model must not fill the log
+        options.log_severity_level = _FATAL  # failures are raised; a model must not flood the log
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = ort.InferenceSession(
@@ -63,15 +63,15 @@ class Scorer:
         """Score requests.
 
         Args:
-            ids_NC: Feature ids as the artifact's spec extracts them.
+            ids_NC: Feature ids, extracted by the artifact's spec.
 
         Returns:
             ``scores_NT``, probabilities on each task's own population, and
             ``uncertainties_NT``, standard deviations of these probabilities.
 
         Raises:
-            ScoringError: If the ids have another shape or type, the runtime fails, or a result has
-                another shape or type, or is no probability or no standard deviation.
+            ScoringError: If shape or type of the ids are wrong, the runtime fails, or a result has
+                the wrong shape or type, or is not a probability or standard deviation.
         """
         columns = self.artifact.spec.columns
         if ids_NC.dtype != np.int32 or ids_NC.ndim != 2 or ids_NC.shape[1] != columns:
@@ -86,20 +86,20 @@ class Scorer:
             rows = slice(start, start + self.batch)
             scores_NT[rows], uncertainties_NT[rows] = self._pass(ids_NC[rows])
         if len(ids_NC) and not (
-            # a value that is not a number makes each of them false
+            # false for NaN, too
             scores_NT.min() >= 0
             and scores_NT.max() <= 1
             and uncertainties_NT.min() >= 0
-            and uncertainties_NT.max() <= LARGEST_UNCERTAINTY
+            and uncertainties_NT.max() <= MAX_UNCERTAINTY
         ):
             raise ScoringError(
                 f"{self._where}: the student gave a score that is not in [0, 1] or an uncertainty "
-                f"that is not in [0, {LARGEST_UNCERTAINTY:g}]"
+                f"that is not in [0, {MAX_UNCERTAINTY:g}]"
             )
         return scores_NT, uncertainties_NT
 
     def warm_up(self) -> None:
-        """Run a full and a short batch, so that the first real chunk pays nothing extra.
+        """Run a full and a short batch, so that the first real chunk is not slower than others.
 
         Raises:
             ScoringError: If scoring fails.
@@ -117,7 +117,7 @@ class Scorer:
             raise ScoringError(f"{self._where}: onnxruntime failed: {error}") from error
         shape = (len(ids_KC), len(self.artifact.tasks))
         for name, values in zip(OUTPUTS, results, strict=True):
-            # an array of another shape might fit by broadcasting
+            # an array of another shape might be broadcast
             if values.shape != shape or values.dtype != np.float32:
                 raise ScoringError(
                     f"{self._where}: {name} must be float32 of shape {shape}, not "

@@ -1,12 +1,13 @@
-"""A candidate's trial: its first requests are scored in a process of its own, within limits.
+"""The trial of a candidate artifact: a child process scores requests with it, within limits.
 
-What an announced artifact costs and gives is not known before it runs: its spec is parsed, its
-model optimised and executed. So a child process does all of that first, with bounded time and
-memory, on ids at the edges, at random, and of recent requests where the spec is the serving one's.
-A worker loads an artifact only after that. The child gets no secrets: its environment is empty.
+The cost and the results of an announced artifact are unknown until its spec is parsed and its model
+optimised and executed. So a child process does this first, with limited time and memory, on ids at
+the edges of their ranges, on random ids, and on those of recent requests if the candidate has the
+serving spec. A worker loads an artifact only if its trial succeeds. The child gets no secrets: its
+environment is empty.
 
-The module is the child, too: ``python -m models.artifact.trial`` reads a :class:`Job` from its
-standard input and writes a :class:`Verdict`, both in MessagePack.
+This module is also the child: ``python -m models.artifact.trial`` reads a :class:`TrialJob` from
+standard input and writes a :class:`TrialResult` to standard output, both in MessagePack.
 """
 
 import os
@@ -36,33 +37,32 @@ from models.artifact.manifest import MANIFEST_FILE, SPEC_FILE, STUDENT_FILE, Man
 from models.artifact.scorer import DEFAULT_BATCH, Scorer, ScoringError
 from models.bounds import MAX_REQUEST_US, MAX_TRIAL_BYTES, MAX_TRIAL_CPU_S, MAX_TRIAL_S
 from models.features import Extractor
+from models.features.feature import Ids
 from models.process.isolated import module_command
 
-Ids = npt.NDArray[np.int32]
-
-ALONE: Final = 16
-"""Requests that are scored alone, too: nobody's score may depend on who stands beside him."""
-ALONE_TOLERANCE: Final = 1e-4
-"""Absolute and relative; sums of a batch are rounded in another order than those of one."""
+SINGLES: Final = 16
+"""Requests that are also scored one by one: a score must not depend on the rest of the batch."""
+TOLERANCE: Final = 1e-4
+"""Absolute and relative; the order of summation differs between a batch and a single request."""
 TIMED: Final = 3
-"""Full batches that are timed; the fastest counts, for others disturb a machine."""
+"""Full batches that are timed; the fastest counts, because other processes may interfere."""
 COPIES: Final = 5
-"""Of the student's file while it is read, written anew and laid out by the runtime."""
+"""Copies of the student's file in memory while it is read, rewritten and loaded."""
 SAMPLE: Final = b'{"id":"1","imp":[{"id":"1"}],"site":{"id":"s"},"user":{"id":"u"},"tmax":100}'
 _VARIABLES: Final = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR")
 _ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-class Job(msgspec.Struct):
-    """What to try.
+class TrialJob(msgspec.Struct):
+    """Input of a trial.
 
     Attributes:
-        url: Where the files came from, for messages.
+        url: URL of the artifact, for messages.
         manifest_sha256: Hash of the manifest.
-        contents: Files by name; verified.
-        spec_hash: Spec of the recent ids.
+        contents: Verified content of the files by name.
+        spec_hash: Hash of the spec that extracted the recent ids.
         recent: Recent ids, int32 of shape (rows, columns), C order.
-        rows: How many.
+        rows: Number of rows.
     """
 
     url: str
@@ -73,13 +73,13 @@ class Job(msgspec.Struct):
     rows: int
 
 
-class Verdict(msgspec.Struct):
-    """What came of it.
+class TrialResult(msgspec.Struct):
+    """Result of a trial.
 
     Attributes:
-        code: What is wrong, "" for nothing.
-        message: In words.
-        us: Processor time per request, microseconds.
+        code: Why the artifact was refused; "" if it was not.
+        message: The same for people.
+        us: CPU time per request, microseconds.
     """
 
     code: str
@@ -93,20 +93,22 @@ def hold_trial(
     """Try a candidate in a child process.
 
     Args:
-        files: Its files.
-        recent: Hash of a spec and ids that it extracted from recent requests, shape (N, C).
+        files: Files of the candidate.
+        recent: Hash of a spec, and ids that it extracted from recent requests, shape (N, C).
         limit_s: Wall time after which the child is killed.
 
     Returns:
-        Processor time per request, microseconds.
+        CPU time per request, microseconds.
 
     Raises:
-        ArtifactError: With a code for what is wrong; ``untried`` if no child could be started.
+        ArtifactError: With the code of the reason; ``untried`` if no child could be started.
     """
     spec_hash, ids_NC = recent or ("", np.empty((0, 0), np.int32))
     names = (MANIFEST_FILE, SPEC_FILE, STUDENT_FILE)
     contents = {name: files.contents[name] for name in names}
-    job = Job(files.url, files.manifest_sha256, contents, spec_hash, ids_NC.tobytes(), len(ids_NC))
+    job = TrialJob(
+        files.url, files.manifest_sha256, contents, spec_hash, ids_NC.tobytes(), len(ids_NC)
+    )
     environment = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
     try:
         child = subprocess.run(  # noqa: S603 - our own module
@@ -128,14 +130,14 @@ def hold_trial(
         ) from error
     if child.returncode != 0:
         raise _ended(files.url, child.returncode, child.stderr)
-    verdict = msgspec.msgpack.decode(child.stdout, type=Verdict)
-    if verdict.code:
-        raise ArtifactError(ArtifactFault(verdict.code), verdict.message)
-    return verdict.us
+    result = msgspec.msgpack.decode(child.stdout, type=TrialResult)
+    if result.code:
+        raise ArtifactError(ArtifactFault(result.code), result.message)
+    return result.us
 
 
 def _ended(url: str, status: int, log: bytes) -> ArtifactError:
-    """What it means that the child came to no verdict."""
+    """The error for a child that ended without a result."""
     if status > 0:
         last = log.decode(errors="replace").strip().rpartition("\n")[2]
         return ArtifactError(
@@ -152,15 +154,15 @@ def _ended(url: str, status: int, log: bytes) -> ArtifactError:
 
 
 def try_artifact(artifact: Artifact, recent_NC: Ids | None = None, seed: int = 0) -> float:
-    """Score requests with an artifact and look at what comes out.
+    """Score requests with an artifact and check the results.
 
     Args:
         artifact: The candidate.
-        recent_NC: Ids of recent requests, extracted with its own spec.
-        seed: Of the ids at random.
+        recent_NC: Ids of recent requests, extracted by its spec.
+        seed: Seed of the random ids.
 
     Returns:
-        Processor time per request, microseconds.
+        CPU time per request, microseconds.
 
     Raises:
         ArtifactError: With code ``bad-model`` or ``spec-mismatch``.
@@ -173,7 +175,7 @@ def try_artifact(artifact: Artifact, recent_NC: Ids | None = None, seed: int = 0
         blocks.append(recent_NC)
     try:
         for ids_NC in blocks:
-            _compare_alone(scorer, ids_NC, where)
+            _compare_singles(scorer, ids_NC, where)
         us = min(_time(scorer, blocks[0]) for _ in range(TIMED)) / len(blocks[0]) * 1e6
     except ScoringError as error:
         raise ArtifactError(ArtifactFault.BAD_MODEL, str(error)) from error
@@ -186,23 +188,25 @@ def try_artifact(artifact: Artifact, recent_NC: Ids | None = None, seed: int = 0
 
 
 def _try_extractor(artifact: Artifact, where: str) -> None:
-    """Extract a request's features, each within its own rows."""
+    """Check that features can be extracted, and that ids are within the rows of their features."""
     low_C, high_C = _ranges(artifact)
     try:
         extractor = Extractor(artifact.spec.features)
         extractor.scan([SAMPLE], np.zeros(1, np.int64), len(SAMPLE))
-        made_NC = extractor.extract([{}, orjson.loads(SAMPLE)], np.zeros(2, np.int64))
-    except Exception as error:  # whatever a spec of someone else's makes it raise
+        ids_NC = extractor.extract([{}, orjson.loads(SAMPLE)], np.zeros(2, np.int64))
+    except Exception as error:  # an untrusted spec may make it raise anything
         raise ArtifactError(
             ArtifactFault.SPEC_MISMATCH,
             f"{where}: its features cannot be extracted: {type(error).__name__}: {error}",
         ) from error
-    if not ((low_C <= made_NC) & (made_NC < high_C)).all():
-        raise ArtifactError(ArtifactFault.SPEC_MISMATCH, f"{where}: ids leave their features' rows")
+    if not ((low_C <= ids_NC) & (ids_NC < high_C)).all():
+        raise ArtifactError(
+            ArtifactFault.SPEC_MISMATCH, f"{where}: ids are outside their features' rows"
+        )
 
 
 def _ranges(artifact: Artifact) -> tuple[Ids, Ids]:
-    """First row of every column's feature, and the one after its last; shape (C,)."""
+    """First row of every column's feature, and the row after its last one; shape (C,)."""
     features = artifact.spec.features
     slots = [feature.slots for feature in features]
     low = np.array([feature.offset for feature in features], np.int32)
@@ -212,7 +216,7 @@ def _ranges(artifact: Artifact) -> tuple[Ids, Ids]:
 
 
 def _blocks(artifact: Artifact, rng: np.random.Generator) -> list[Ids]:
-    """Ids at random within their features' rows; at the edges; at random within all rows."""
+    """Random ids within their features' rows; ids at the edges of these; random ids of all rows."""
     low_C, high_C = _ranges(artifact)
     shape = (DEFAULT_BATCH, len(low_C))
     own_NC = rng.integers(low_C, high_C, shape, np.int32)
@@ -222,16 +226,16 @@ def _blocks(artifact: Artifact, rng: np.random.Generator) -> list[Ids]:
     return [own_NC, edges_NC, any_NC]
 
 
-def _compare_alone(scorer: Scorer, ids_NC: Ids, where: str) -> None:
-    """Score a block, and some of its requests alone."""
+def _compare_singles(scorer: Scorer, ids_NC: Ids, where: str) -> None:
+    """Check that requests get the same result in a batch and alone."""
     together: Sequence[npt.NDArray[np.float32]] = scorer.score(ids_NC)
-    for row in range(min(ALONE, len(ids_NC))):
+    for row in range(min(SINGLES, len(ids_NC))):
         alone = scorer.score(ids_NC[row : row + 1])
         for some_NT, one_1T in zip(together, alone, strict=True):
-            if not np.allclose(some_NT[row], one_1T[0], ALONE_TOLERANCE, ALONE_TOLERANCE):
+            if not np.allclose(some_NT[row], one_1T[0], TOLERANCE, TOLERANCE):
                 raise ArtifactError(
                     ArtifactFault.BAD_MODEL,
-                    f"{where}: what it says of a request depends on those beside it",
+                    f"{where}: the score of a request depends on the other requests of its batch",
                 )
 
 
@@ -241,25 +245,25 @@ def _time(scorer: Scorer, ids_NC: Ids) -> float:
     return time.thread_time() - start
 
 
-def _bound(model_bytes: int) -> None:
-    """Limit this process, from here on: time, memory, files."""
+def _set_limits(model_bytes: int) -> None:
+    """Limit time, memory and files of this process from now on."""
     limits = {
         resource.RLIMIT_CPU: MAX_TRIAL_CPU_S,
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_NOFILE: 16,
     }
-    if sys.platform == "linux":  # elsewhere address space is not counted
+    if sys.platform == "linux":  # elsewhere there is no /proc
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         limits[resource.RLIMIT_AS] = used + MAX_TRIAL_BYTES + COPIES * model_bytes
-        with suppress(OSError):  # if memory runs out, this process goes first, not the worker
+        with suppress(OSError):  # out of memory, the kernel kills this process, not the worker
             Path("/proc/self/oom_score_adj").write_text("1000")
     for kind, limit in limits.items():
         resource.setrlimit(kind, (limit, limit))
     signal.alarm(int(MAX_TRIAL_S))
 
 
-def _judge(job: Job) -> Verdict:
+def _run(job: TrialJob) -> TrialResult:
     try:
         manifest = Manifest.model_validate_json(job.contents[MANIFEST_FILE])
         files = ArtifactFiles(job.url, manifest, job.manifest_sha256, job.contents)
@@ -267,11 +271,11 @@ def _judge(job: Job) -> Verdict:
         recent_NC = None
         if artifact.spec.hash == job.spec_hash and job.rows:
             recent_NC = np.frombuffer(job.recent, np.int32).reshape(job.rows, -1)
-        return Verdict("", "", try_artifact(artifact, recent_NC))
+        return TrialResult("", "", try_artifact(artifact, recent_NC))
     except ArtifactError as error:
-        return Verdict(error.code, error.message, 0.0)
+        return TrialResult(error.code, error.message, 0.0)
     except MemoryError:
-        return Verdict(
+        return TrialResult(
             ArtifactFault.TOO_LARGE,
             f"{job.url}: its trial needs more than {MAX_TRIAL_BYTES >> 20} MiB",
             0.0,
@@ -279,10 +283,10 @@ def _judge(job: Job) -> Verdict:
 
 
 def main() -> None:
-    """Try the artifact on standard input; the verdict goes to standard output."""
-    job = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Job)
-    _bound(len(job.contents[STUDENT_FILE]))
-    sys.stdout.buffer.write(msgspec.msgpack.encode(_judge(job)))
+    """Try the artifact of the job on standard input; write the result to standard output."""
+    job = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=TrialJob)
+    _set_limits(len(job.contents[STUDENT_FILE]))
+    sys.stdout.buffer.write(msgspec.msgpack.encode(_run(job)))
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Examples and requests in files: Parquet stores, JSON Lines."""
+"""Examples and requests in files: the Parquet example store, JSON Lines."""

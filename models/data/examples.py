@@ -1,7 +1,7 @@
-"""The Parquet example store: its schema, and reading it into arrays.
+"""The Parquet example store: its schema, and how it is read into arrays.
 
-One row per request, see "Examples" in ARCHITECTURE.md. Writers build frames with
-:func:`example_schema`; readers get :class:`Examples`, where a masked label is NaN.
+It has one row per request, see "Examples" in ARCHITECTURE.md. Writers build frames with
+:func:`example_schema`; readers get :class:`Examples`, in which a masked label is NaN.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,17 +18,17 @@ from models.features import FeatureSpec
 from models.tasks import ALL_REQUESTS, TaskSet
 
 DEFAULT_STREAM_ROWS: Final = 65_536
-#: Optional column: for how many requests a row stands, where not all could be kept.
+#: Optional column: number of requests that a row represents, if the feedback join sampled them.
 WEIGHT: Final = "weight"
 Paths = str | Path | Sequence[str | Path]
 
 
 class ExampleError(UserError, ValueError):
-    """An example store that cannot be read; the message names file and column."""
+    """An example store that cannot be read; the message names file, column and fix."""
 
 
 def example_schema(tasks: TaskSet, p_true: bool = False) -> dict[str, pl.DataType]:
-    """Columns of the store and their types; ``p_true`` adds the true probabilities."""
+    """Columns of the store and their types; ``p_true`` adds columns of true probabilities."""
     columns: dict[str, pl.DataType] = {
         "request_id": pl.String(),
         "ts": pl.Int64(),
@@ -53,11 +53,11 @@ class Examples:
     Attributes:
         ts_N: Time of the request, int64 milliseconds since the epoch.
         features_NC: Feature ids, int32.
-        labels_NT: 1 (happened), 0 (did not), NaN (masked), float32. Whether the event happened,
-            whatever the task's population: see :meth:`targets`.
-        propensity_N: Probability of the verdict that let the row be seen; NaN where unknown.
-        p_true_NT: True probabilities on each task's own population, None when not stored.
-        weight_N: For how many requests each row stands, 1 or more; None when not stored.
+        labels_NT: 1 (the event happened), 0 (it did not), NaN (masked), float32; regardless of the
+            task's population, see :meth:`targets`.
+        propensity_N: Probability of the decision by which the row was observed; NaN if unknown.
+        p_true_NT: True probabilities on each task's own population, None if not stored.
+        weight_N: Number of requests that each row represents, 1 or more; None if not stored.
     """
 
     ts_N: npt.NDArray[np.int64]
@@ -84,7 +84,7 @@ class Examples:
 
     @property
     def weights(self) -> npt.NDArray[np.float32]:
-        """For how many requests each row stands, whether that is stored or not."""
+        """Number of requests that each row represents; 1 if not stored."""
         return np.ones(len(self), np.float32) if self.weight_N is None else self.weight_N
 
     def targets(self, tasks: TaskSet) -> npt.NDArray[np.float32]:
@@ -109,26 +109,26 @@ def read_examples(paths: Paths, spec: FeatureSpec, tasks: TaskSet) -> Examples:
 
     Args:
         paths: Parquet files, or folders of them (read in name order).
-        spec: Every row must carry its hash.
-        tasks: Columns of the labels, in order.
+        spec: Feature spec whose hash every row must have.
+        tasks: Tasks of the label columns, in order.
 
     Raises:
         ExampleError: Naming the file, the column, what was found and what is needed.
     """
-    parts = list(stream_examples(paths, spec, tasks))
-    if not parts:
+    batches = list(stream_examples(paths, spec, tasks))
+    if not batches:
         raise ExampleError(f"{_names(paths)}: there are no examples in it")
-    if len({part.p_true_NT is None for part in parts}) > 1:
+    if len({batch.p_true_NT is None for batch in batches}) > 1:
         raise ExampleError(f"{_names(paths)}: only some files have the columns p_true_<task>")
-    truths = [part.p_true_NT for part in parts if part.p_true_NT is not None]
-    weighted = any(part.weight_N is not None for part in parts)
+    truths = [batch.p_true_NT for batch in batches if batch.p_true_NT is not None]
+    weighted = any(batch.weight_N is not None for batch in batches)
     return Examples(
-        ts_N=np.concatenate([part.ts_N for part in parts]),
-        features_NC=np.concatenate([part.features_NC for part in parts]),
-        labels_NT=np.concatenate([part.labels_NT for part in parts]),
-        propensity_N=np.concatenate([part.propensity_N for part in parts]),
+        ts_N=np.concatenate([batch.ts_N for batch in batches]),
+        features_NC=np.concatenate([batch.features_NC for batch in batches]),
+        labels_NT=np.concatenate([batch.labels_NT for batch in batches]),
+        propensity_N=np.concatenate([batch.propensity_N for batch in batches]),
         p_true_NT=np.concatenate(truths) if truths else None,
-        weight_N=np.concatenate([part.weights for part in parts]) if weighted else None,
+        weight_N=np.concatenate([batch.weights for batch in batches]) if weighted else None,
     )
 
 
@@ -138,7 +138,7 @@ def stream_examples(
     tasks: TaskSet,
     rows: int = DEFAULT_STREAM_ROWS,
 ) -> Iterator[Examples]:
-    """Read files in pieces of at most ``rows`` rows, so that memory stays bounded.
+    """Read files in batches of at most ``rows`` rows, so that memory is bounded.
 
     Raises:
         ExampleError: As :func:`read_examples`.
@@ -157,7 +157,7 @@ def stream_examples(
 
 
 def example_files(paths: Paths) -> list[Path]:
-    """The Parquet files that are meant: files as they are named, folders in name order.
+    """The Parquet files that paths denote: files in the given order, those of a folder by name.
 
     Raises:
         ExampleError: If there is none.
@@ -198,10 +198,10 @@ def _arrays(path: Path, frame: pl.DataFrame, spec: FeatureSpec, tasks: TaskSet) 
     for name in ("ts", "spec", "features"):
         if frame[name].null_count():
             raise ExampleError(f"{path}: {name} is null in {frame[name].null_count()} rows")
-    strangers = frame.filter(pl.col("spec") != spec.hash)["spec"]
-    if len(strangers):
+    others = frame.filter(pl.col("spec") != spec.hash)["spec"]
+    if len(others):
         raise ExampleError(
-            f"{path}: spec is {strangers[0]!r} in {len(strangers)} rows, but the feature spec's "
+            f"{path}: spec is {others[0]!r} in {len(others)} rows, but the feature spec's "
             f"hash is {spec.hash!r}; extract these requests again"
         )
     labels = [_labels(path, frame[f"label_{name}"]) for name in tasks.names]
@@ -219,7 +219,7 @@ def _arrays(path: Path, frame: pl.DataFrame, spec: FeatureSpec, tasks: TaskSet) 
 
 
 def _weights(path: Path, column: pl.Series) -> npt.NDArray[np.float32]:
-    """Null, from a part without weights, is one."""
+    """Weights of the rows; null, in files without weights, is 1."""
     weights_N = column.cast(pl.Float64).fill_null(1.0).to_numpy().astype(np.float32)
     wrong_N = ~(np.isfinite(weights_N) & (weights_N >= 1))
     if wrong_N.any():

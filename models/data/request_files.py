@@ -1,12 +1,12 @@
 """Historical requests in files: JSON Lines (plain or .gz) and Parquet.
 
-A JSON line is either a bare bid request, or an envelope with the record's other parts::
+A JSON line is either a bare bid request, or an envelope with key and timestamp of the record::
 
     {"key": "k", "value": {"id": ...} or "text", "timestamp": 1700000000000}
 
-A line with ``value`` and without ``imp`` is an envelope. Any other line, broken ones included, is
-taken as the value itself: rejecting it is the filter's work. Parquet has a column ``value``
-(binary or text) and may have ``key`` and ``timestamp``.
+A line with ``value`` and without ``imp`` is an envelope. Any other line, including malformed ones,
+is itself the value, which the filter rejects if it is not a bid request. A Parquet file has a
+column ``value`` (binary or text), and optionally ``key`` and ``timestamp``.
 """
 
 import gzip
@@ -24,20 +24,20 @@ SUFFIXES: Final = (".jsonl", ".jsonl.gz", ".ndjson", ".parquet")
 
 
 class RequestFileError(UserError, ValueError):
-    """A file of requests that cannot be read; names the file, the line or column, and the fix."""
+    """A file of requests that cannot be read; the message names file, column and fix."""
 
 
 class FileRecord(NamedTuple):
-    """One request of a file, in the shape of a consumed record.
+    """A request of a file, with the attributes of a consumed record.
 
     Attributes:
         topic: The file's name.
         partition: Always 0.
-        offset: Its position in the file, from 0.
+        offset: Its index in the file, from 0.
         key: Record key, or None.
         value: The raw bid request.
-        timestamp: Milliseconds since the epoch; ``ext.ts`` of the request, in whatever unit, if the
-            file gives none, else 0.
+        timestamp: Milliseconds since the epoch. If the file gives none, the request's ``ext.ts`` in
+            any unit; 0 without that.
         headers: Always empty.
     """
 
@@ -51,7 +51,7 @@ class FileRecord(NamedTuple):
 
 
 def is_file(source: str) -> bool:
-    """Whether ``source`` names a file of requests rather than a topic."""
+    """Whether ``source`` is a file of requests rather than a topic."""
     return source.endswith(SUFFIXES) or Path(source).exists()
 
 
@@ -59,7 +59,7 @@ def read_requests(path: Path) -> Iterator[FileRecord]:
     """The requests of a file, in its order.
 
     Raises:
-        RequestFileError: If it is not there, or of no known kind.
+        RequestFileError: If there is no such file, or its type is unknown.
     """
     if not path.is_file():
         raise RequestFileError(f"{path}: no such file")
@@ -67,7 +67,7 @@ def read_requests(path: Path) -> Iterator[FileRecord]:
         return _read_parquet(path)
     if path.name.endswith(SUFFIXES):
         return _read_lines(path)
-    raise RequestFileError(f"{path}: unknown kind of file; known are {', '.join(SUFFIXES)}")
+    raise RequestFileError(f"{path}: unknown type of file; known are {', '.join(SUFFIXES)}")
 
 
 def _read_lines(path: Path) -> Iterator[FileRecord]:
@@ -136,7 +136,7 @@ def _time_of(request: Any) -> int:
 
 
 def _stamp(time: Any) -> int:
-    """A timestamp as a record can carry it; 0 for what is none."""
+    """A timestamp that fits a record; 0 for anything else."""
     fits = isinstance(time, int) and not isinstance(time, bool) and abs(time) < 2**63
     return time if fits else 0
 

@@ -7,7 +7,13 @@ import numpy.typing as npt
 @final
 class Plan:
     def __new__(
-        cls, arrays: tuple[bytes, ...], seen: int, times: int, counters: int, demands: int, /
+        cls,
+        arrays: tuple[bytes, ...],
+        visible: int,
+        time_slots: int,
+        counters: int,
+        required: int,
+        /,
     ) -> Plan: ...
     def scan(
         self,

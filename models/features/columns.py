@@ -1,25 +1,23 @@
-"""Columns of values: what lies at a path in each of N requests.
+"""Columns of values: the value at a path in each of N requests.
 
-Paths that begin alike share the work: the objects below ``imp[0]`` are found once per batch. Any
-JSON is taken; what is not there, or not of the type that the path expects, is None or empty. A
-text or number in the place of a list counts as one.
+Paths with a common beginning share the work: the objects below ``imp[0]`` are looked up once per
+batch. Any JSON is accepted; a value that does not exist, or is not of the type that the path
+assumes, is None or empty. A text or number in place of a list counts as a list.
 """
 
 from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import Any, Final
 
-from models.features.path import EACH, INSIDE, Step
-from models.features.values import inside, list_of
-
-Steps = tuple[Step, ...]
+from models.features.path import EACH, INSIDE, Step, Steps
+from models.features.values import embedded_json, list_of
 
 _NO_OBJECT: Final[dict[str, Any]] = {}
 _NO_LIST: Final[list[Any]] = []
 
 
 class Columns:
-    """Columns of the N ``requests``, cached by path for the life of the batch."""
+    """Columns of the N ``requests``, cached by path for the lifetime of the batch."""
 
     def __init__(self, requests: Sequence[dict[str, Any]]) -> None:
         self._objects: dict[Steps, Sequence[dict[str, Any]]] = {(): requests}
@@ -27,17 +25,17 @@ class Columns:
         self._nothing: dict[tuple[Steps, bool], bool] = {}
 
     def values(self, steps: Steps, default: Any = None) -> Iterable[Any]:
-        """The N values at a path without ``[*]``; ``default`` (or None) where there is none."""
+        """The N values at a path without ``[*]``; ``default`` (or None) if there is none."""
         *parent, last = steps
         if isinstance(last, str):
             return map(dict.get, self._objects_at(tuple(parent)), repeat(last), repeat(default))
         if last == INSIDE:
-            return [v if v is None else inside(v) for v in self.values(tuple(parent))]
+            return [v if v is None else embedded_json(v) for v in self.values(tuple(parent))]
         lists = self.lists(tuple(parent))
         return [values[last] if len(values) > last else default for values in lists]
 
     def lists(self, steps: Steps) -> list[list[Any]]:
-        """The N lists at a path without ``[*]``; an empty one where there is none."""
+        """The N lists at a path without ``[*]``; an empty one if there is none."""
         found = self._lists.get(steps)
         if found is None:
             found = [
@@ -50,7 +48,7 @@ class Columns:
     def elements(self, steps: Steps) -> list[list[Any]]:
         """The N lists of the values that a path with ``[*]`` reaches, in order.
 
-        An element that lacks the field asked for holds its place as None.
+        An element without the requested field is None.
         """
         star = steps.index(EACH)
         below = steps[star + 1 :]
@@ -60,7 +58,7 @@ class Columns:
         return [elements_of(values, below) if values else _NO_LIST for values in lists]
 
     def nothing_at(self, steps: Steps) -> bool:
-        """Whether what a path ends in is empty, or not there, in all of the requests."""
+        """Whether the parent of a path's last step is empty or missing in all of the requests."""
         above = steps[: steps.index(EACH)] if EACH in steps else steps[:-1]
         in_objects = EACH not in steps and isinstance(steps[-1], str)
         found = self._nothing.get((above, in_objects))
@@ -78,7 +76,7 @@ class Columns:
 
 
 def elements_of(values: list[Any], steps: Steps) -> list[Any]:
-    """What ``steps`` reach from each element of a list, in order."""
+    """The values that ``steps`` reach from each element of a list, in order."""
     for step in steps:
         if not values:
             break
@@ -90,7 +88,7 @@ def _descend(values: list[Any], step: Step) -> list[Any]:
     if isinstance(step, str):
         return [value.get(step) if type(value) is dict else None for value in values]
     if step == INSIDE:
-        return list(map(inside, values))
+        return list(map(embedded_json, values))
     lists = map(list_of, values)
     if step == EACH:
         return [inner for inner_values in lists for inner in inner_values]

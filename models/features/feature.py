@@ -1,28 +1,41 @@
-"""What a feature is: a name, a kind, where its value may lie, and the rows that it owns."""
+"""The base of all feature kinds: a name, where values are found in a request, and table rows.
 
+A kind of feature is a subclass of :class:`Feature` in :mod:`models.features.kinds`. It reads its
+``[[feature]]`` table of a spec, turns values of decoded requests into ids, and, where the compiled
+scanner supports it, says how the scanner does the same.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
 
 from models.errors import UserError
 from models.features.path import Path
 
-Kind = Literal["categorical", "numeric", "tags", "count", "time", "cross"]
-Part = Literal["hour-of-day", "day-of-week", "hour-of-week"]
+if TYPE_CHECKING:
+    from models.features.columns import Columns
+    from models.features.layout import Layout
+    from models.features.plan import PlanBuilder
+    from models.features.spec_reader import TableReader
 
-PART_VALUES: Final[dict[Part, int]] = {"hour-of-day": 24, "day-of-week": 7, "hour-of-week": 168}
+Ids = npt.NDArray[np.int32]
 
 
 class SpecError(UserError, ValueError):
-    """A feature spec that cannot be used; the message names file, feature, field and the fix."""
+    """A feature spec that cannot be used; the message names file, feature, key and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One place in a request where a feature's value may lie.
+    """A place in a request where a feature's value may be.
 
     Attributes:
-        path: The way there.
-        plus: numeric: added to the value, so that codes of two vocabularies stay apart.
+        path: The path of the value.
+        plus: numeric: added to the value, so that codes of two vocabularies do not collide.
     """
 
     path: Path
@@ -32,39 +45,83 @@ class Place:
         return f"{self.path} + {self.plus:g}" if self.plus else str(self.path)
 
 
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """One feature, in its place.
+class KindReader(Protocol):
+    """Reads all features of one kind from decoded requests."""
+
+    def fill(self, ids_EN: Ids, columns: "Columns", times_N: npt.NDArray[np.int64]) -> None:
+        """Write the ids of the features' columns.
+
+        Args:
+            ids_EN: Ids of the E columns of the layout and N requests; written in place.
+            columns: Values of the N requests by path.
+            times_N: Timestamps of the requests' records, int64 ms.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature(ABC):
+    """One feature of a spec.
 
     Attributes:
         name: Unique within the spec; also the seed of the feature's hash.
-        kind: How values become ids.
-        size: How many rows of the embedding table it owns: ``offset`` .. ``offset + size``.
+        size: Number of rows of the embedding table that it owns: ``offset`` .. ``offset + size``.
         column: Its first column in ``ids_NC``.
         offset: Its first row, which means "missing".
-        slots: How many columns it takes; 1 for every kind but tags.
-        places: Where its value may lie, tried in order: the first where it is not missing
-            counts; none for a cross.
-        boundaries: numeric, count: bucket k holds the values with k boundaries <= value.
-        split: tags: separator of a string that holds several, or "" for a list.
-        part: time: which calendar part; None for other kinds.
-        utc_offset: time: where the minutes to add may lie, tried in order; UTC where none is.
-        record_time: time: whether the record's own timestamp is the last place.
-        zeros_missing: categorical: whether a text of zeros and hyphens alone is missing.
-        parts: cross: the names of the features that are combined.
+        slots: Number of columns; more than 1 for features with several values per request.
+        places: Where its value may be, in order of precedence: the first place whose value is not
+            missing counts.
     """
 
+    kind: ClassVar[str]
+    """Name of the kind in a spec."""
+    keys: ClassVar[frozenset[str]]
+    """Keys of the kind's ``[[feature]]`` table besides ``name`` and ``kind``."""
+    columns_per_place: ClassVar[bool] = True
+    """Whether every place is read into columns of its own, of which the first that is not missing
+    counts; otherwise the kind itself chooses among its places."""
+    derived: ClassVar[bool] = False
+    """Whether ids are computed from those of features above it, after all others are read."""
+
     name: str
-    kind: Kind
     size: int
     column: int
     offset: int
     slots: int = 1
     places: tuple[Place, ...] = ()
-    boundaries: tuple[float, ...] = ()
-    split: str = ""
-    part: Part | None = None
-    utc_offset: tuple[Path, ...] = ()
-    record_time: bool = False
-    zeros_missing: bool = False
-    parts: tuple[str, ...] = ()
+
+    @classmethod
+    @abstractmethod
+    def parse(cls, table: "TableReader", before: Sequence["Feature"], **position: Any) -> Self:
+        """Read a feature from its table.
+
+        Args:
+            table: Its table of the spec.
+            before: The features above it.
+            **position: ``name``, ``column`` and ``offset`` of the feature.
+
+        Raises:
+            SpecError: Naming the key that is wrong.
+        """
+
+    @classmethod
+    @abstractmethod
+    def reader(cls, features: Sequence[Any], layout: "Layout") -> KindReader:
+        """The reference reader, in Python.
+
+        Args:
+            features: All features of this kind in a spec; one at a time if the kind is derived.
+            layout: Columns of their places.
+        """
+
+    def compile(self, plan: "PlanBuilder", layout: "Layout") -> bool:
+        """Add to the compiled scanner's plan what this feature needs.
+
+        Args:
+            plan: The plan under construction.
+            layout: Columns of the feature's places.
+
+        Returns:
+            False if the scanner cannot read this feature. The whole spec is then read in Python.
+        """
+        del plan, layout
+        return False

@@ -1,75 +1,76 @@
-"""Where the values of features are read to: a column per place, of which the first filled counts.
+"""Columns of features while they are read: one per place, of which the first filled one counts.
 
-The places of a feature after its first one have columns of their own, behind those that are seen.
-What they found is moved to the feature's columns if all places before them found nothing.
+The places of a feature after its first one have columns of their own, behind the C visible ones.
+What they contain is copied to the feature's own columns where all places before them were missing.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.features.feature import Feature
-from models.features.path import Step
-
-Steps = tuple[Step, ...]
+from models.features.feature import Feature, Place
+from models.features.path import Steps
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A feature read at one of its places.
+    """One place of a feature, and the columns that it is read into.
 
     Attributes:
-        feature: The feature, of any kind but time and cross.
-        steps: The way to the place.
-        boundaries: Those of the feature, as values there meet them.
+        place: The place.
+        steps: The steps of its path.
         column: The first of ``feature.slots`` columns.
     """
 
-    feature: Feature
+    place: Place
     steps: Steps
-    boundaries: tuple[float, ...]
     column: int
 
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
-    """Columns whose rows count where those of ``feature`` are all missing."""
+    """Columns that replace those of ``feature`` where these are all missing.
+
+    Attributes:
+        feature: The feature.
+        column: The first of ``feature.slots`` columns.
+    """
 
     feature: Feature
     column: int
 
 
 class Layout:
-    """Columns of the readings of features.
+    """Columns of the places of features.
 
     Args:
-        features: Those of the spec, in order.
+        features: The features of a spec, in order.
 
     Attributes:
-        readings: Every place of every feature that has one, but for times.
-        fallbacks: In the order in which they are tried.
-        seen: C, how many columns are seen from outside.
-        missing: The row that means "missing" in each of the E columns.
+        fallbacks: In the order in which they are applied.
+        visible: C, the number of columns of the result; the others are only read into.
+        missing: The id that means "missing" in each of the E columns.
     """
 
     def __init__(self, features: Sequence[Feature]) -> None:
-        self.readings: list[Reading] = []
+        self._readings: dict[str, list[Reading]] = {}
         self.fallbacks: list[Fallback] = []
         self.missing = [feature.offset for feature in features for _ in range(feature.slots)]
-        self.seen = len(self.missing)
+        self.visible = len(self.missing)
         for feature in features:
-            if feature.kind not in ("time", "cross"):
-                self._place(feature)
+            if feature.columns_per_place:
+                self._readings[feature.name] = self._assign(feature)
 
-    def of(self, kinds: Iterable[str]) -> list[Reading]:
-        """The readings of some kinds of features."""
-        return [reading for reading in self.readings if reading.feature.kind in kinds]
+    def readings(self, feature: Feature) -> Sequence[Reading]:
+        """The places of a feature with their columns, in order of precedence."""
+        return self._readings[feature.name]
 
-    def _place(self, feature: Feature) -> None:
+    def _assign(self, feature: Feature) -> list[Reading]:
+        readings: list[Reading] = []
         column = feature.column
         for place in feature.places:
-            if column != feature.column:
+            if readings:
                 self.fallbacks.append(Fallback(feature, column))
                 self.missing += [feature.offset] * feature.slots
-            edges = tuple(edge - place.plus for edge in feature.boundaries)
-            self.readings.append(Reading(feature, place.path.steps, edges, column))
+            readings.append(Reading(place, place.path.steps, column))
             column = len(self.missing)
+        return readings

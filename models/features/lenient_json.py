@@ -1,8 +1,8 @@
-r"""JSON as exchanges write it: strict, but for halves of surrogate pairs.
+r"""JSON as exchanges write it: strict, except that half a surrogate pair is accepted.
 
-Whoever cuts a text to a length may cut an emoji in two, and writes ``"\ud83d"``: an escape of
-no character. orjson refuses it wherever it stands; here it counts as U+FFFD, the character
-that stands for what cannot be read. All else is as strict as orjson.
+A text that is truncated to a length may end in the middle of an emoji: ``"\ud83d"``, an escape that
+is not a character. orjson rejects it anywhere in a document; here it is read as U+FFFD, the
+replacement character. Everything else is as strict as orjson.
 """
 
 import re
@@ -19,10 +19,10 @@ REPLACEMENT: Final = rb"\ufffd"
 
 
 def loads(text: str | bytes) -> Any:
-    """The value of a text.
+    """The value that a JSON text contains.
 
     Raises:
-        orjson.JSONDecodeError: If it is no JSON; its position is that in ``text``.
+        orjson.JSONDecodeError: If it is not JSON; the error's position is that in ``text``.
     """
     try:
         return orjson.loads(text)
@@ -34,11 +34,11 @@ def loads(text: str | bytes) -> Any:
 
 
 def mend(value: bytes, replacement: bytes = REPLACEMENT) -> bytes | None:
-    """``value`` with another escape in place of each half of a pair; None if there is none.
+    """``value`` with a replacement for each half of a surrogate pair; None if there is none.
 
     Args:
-        value: JSON, or what should be.
-        replacement: An escape of six bytes, so that positions stay what they are.
+        value: JSON, possibly malformed.
+        replacement: An escape of six bytes, so that positions do not change.
     """
     mended = _ESCAPES.sub(lambda escape: replacement if escape[1] else escape[0], value)
     return mended if mended != value else None

@@ -1,23 +1,25 @@
 """Paths into a bid request, such as ``imp[0].banner.format[*].w``.
 
-A path is names joined by dots; ``[0]`` after a name takes one element of a list, ``[*]`` each of
-them, and ``{}`` goes on inside of a text that holds JSON, as OpenRTB's ``native.request`` does.
-For specs that declare a schema, a path that can never match a request of that schema is an error,
-with the nearest field that exists.
+A path is a sequence of names joined by dots. After a name, ``[0]`` selects one element of a list,
+``[*]`` every element, and ``{}`` continues inside a text that contains JSON, such as OpenRTB's
+``native.request``. For specs that declare a schema, a path that no request of that schema can match
+is an error, which suggests the most similar field.
 """
 
-import difflib
 import re
 from dataclasses import dataclass
 from typing import Final, Self
 
+from models.suggestions import did_you_mean
+
 EACH: Final = -1
-"""The step ``[*]``; indices themselves are never negative."""
+"""The step ``[*]``; real indices are never negative."""
 
 INSIDE: Final = -2
 """The step ``{}``."""
 
 Step = str | int
+Steps = tuple[Step, ...]
 
 _SEGMENT: Final = re.compile(r"([^.\[\]{}\s]+)((?:\[(?:\*|\d{1,6})\])*|\{\})")
 _INDEX: Final = re.compile(r"\[(\*|\d+)\]")
@@ -33,18 +35,18 @@ SCHEMAS: Final = {"openrtb-2": _OBJECTS | _LISTS | _SCALARS}
 
 
 class PathError(ValueError):
-    """A path that cannot be read, or that can never match; the message says why."""
+    """A malformed path, or one that can never match; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """Where a value lies: names, indices, :data:`EACH`, :data:`INSIDE`, from the request down."""
+    """The steps from the request to a value: names, indices, :data:`EACH`, :data:`INSIDE`."""
 
-    steps: tuple[Step, ...]
+    steps: Steps
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read the written form.
+        """Parse the written form.
 
         Raises:
             PathError: On an empty or malformed segment; the message quotes it.
@@ -77,21 +79,20 @@ class Path:
 
     @property
     def stars(self) -> int:
-        """How many ``[*]`` the path has."""
+        """Number of ``[*]`` in the path."""
         return self.steps.count(EACH)
 
     def check_schema(self, schema: str) -> None:
-        """Check that a request of ``schema`` can hold a value here.
+        """Check that a request of ``schema`` can have a value at this path.
 
         Raises:
-            PathError: If the first field does not exist, or is not of the type that the path
-                takes it for.
+            PathError: If the first field does not exist, or has another type than the path
+                assumes.
         """
         root, rest = str(self.steps[0]), self.steps[1:]
         fields = SCHEMAS[schema]
         if root not in fields:
-            near = difflib.get_close_matches(root, fields, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "own fields belong under 'ext'"
+            hint = did_you_mean(root, fields, "own fields belong under 'ext'")
             raise PathError(f"{str(self)!r}: {root!r} is not a field of a bid request; {hint}")
         if root in _LISTS and (not rest or isinstance(rest[0], str)):
             raise PathError(f"{str(self)!r}: {root!r} is a list; write {root}[0] or {root}[*]")

@@ -1,39 +1,41 @@
 """The feature spec: a TOML file that lists the features of a model.
 
-``specs/openrtb.toml`` shows every kind and explains the keys. A spec's hash covers what decides
-the ids, and nothing else: two files that differ in comments or layout have the same hash.
+``specs/openrtb.toml`` shows every kind and explains the keys. The hash of a spec covers what the
+ids depend on, and nothing else: two files that differ in comments or layout have the same hash.
 """
 
 import hashlib
 import tomllib
+from dataclasses import fields
 from pathlib import Path as FilePath
 from typing import Any, Final, Self
 
 import orjson
 
 from models.features.extractor import Extractor
-from models.features.feature import Feature, SpecError
-from models.features.path import SCHEMAS
-from models.features.spec_reader import FeatureReader
+from models.features.feature import Feature, Place, SpecError
+from models.features.kinds import KINDS
+from models.features.path import SCHEMAS, Path
+from models.features.spec_reader import TableReader, read_feature
 
 MAX_ROWS: Final = 1 << 20
 """Rows of one embedding table: at width 8 in float32, 32 MiB."""
 
 _SHIPPED: Final = FilePath(__file__).parent / "specs"
 _IDS_VERSION: Final = 2
-"""Part of the hash; changes whenever the extractor gives other ids for the same spec."""
+"""Part of the hash; must change when the extractor gives different ids for the same spec."""
 
 
 class FeatureSpec:
     """The features of a model, in order.
 
     Attributes:
-        text: The TOML itself, as read.
-        source: The name of the file it came from, for messages.
-        features: Each with its columns and rows.
+        text: The TOML text.
+        source: Name of the file that it was read from, for messages.
+        features: The features with their columns and rows.
         columns: C, the width of ``ids_NC``.
-        rows: R, the rows of the shared embedding table.
-        hash: 32 hex digits over everything that decides the ids.
+        rows: R, the number of rows of the shared embedding table.
+        hash: 32 hex digits over everything that the ids depend on.
     """
 
     def __init__(self, features: tuple[Feature, ...], text: str, source: str) -> None:
@@ -51,7 +53,7 @@ class FeatureSpec:
 
     @classmethod
     def load(cls, name_or_path: str | FilePath) -> Self:
-        """A spec that ships (``openrtb``, ``jd``), or a TOML file.
+        """Load a spec that ships (``openrtb``, ``jd``), or a TOML file.
 
         Raises:
             SpecError: If there is no such file, or it is not a spec.
@@ -72,7 +74,7 @@ class FeatureSpec:
 
     @classmethod
     def parse(cls, text: str, source: str) -> Self:
-        """Read a spec from its text; ``source`` names it in messages.
+        """Parse the text of a spec; ``source`` names it in messages.
 
         Raises:
             SpecError: Naming source, feature, key, and the fix.
@@ -84,7 +86,7 @@ class FeatureSpec:
         except tomllib.TOMLDecodeError as error:
             raise SpecError(f"{source}: not TOML: {error}") from error
         except (ArithmeticError, RecursionError, TypeError, ValueError) as error:
-            # a table where a text belongs, nesting without end, numbers of any size
+            # a table in place of a text, endless nesting, numbers of any size
             raise SpecError(f"{source}: no feature spec: {error}") from error
 
     @classmethod
@@ -101,7 +103,7 @@ class FeatureSpec:
         return cls(_features(doc.get("feature"), schema, source), text, source)
 
     def extractor(self) -> Extractor:
-        """A new extractor of this spec; one per thread, since it remembers values."""
+        """A new extractor of this spec; one per thread, because it caches values."""
         return Extractor(self.features)
 
     def __eq__(self, other: object) -> bool:
@@ -129,8 +131,8 @@ def _features(tables: Any, schema: str | None, source: str) -> tuple[Feature, ..
                 f"{source}: feature {name!r}: name: given twice; each feature needs its own"
             )
         names.add(name)
-        reader = FeatureReader(table, f"{source}: feature {name!r}", schema)
-        feature = reader.read(features, column, offset)
+        reader = TableReader(table, f"{source}: feature {name!r}", schema)
+        feature = read_feature(reader, KINDS, features, name=name, column=column, offset=offset)
         features.append(feature)
         column += feature.slots
         offset += feature.size
@@ -143,19 +145,22 @@ def _features(tables: Any, schema: str | None, source: str) -> tuple[Feature, ..
 
 
 def _canonical(feature: Feature) -> dict[str, Any]:
-    """Everything that decides a feature's ids, as JSON."""
-    content: dict[str, Any] = {
-        "name": feature.name,
-        "kind": feature.kind,
-        "size": feature.size,
-        "slots": feature.slots,
-        "places": [str(place) for place in feature.places],
-        "boundaries": feature.boundaries,
-        "split": feature.split,
-        "part": feature.part or "",
-        "utc_offset": [str(path) for path in feature.utc_offset],
-        "record_time": feature.record_time,
-        "zeros_missing": feature.zeros_missing,
-        "parts": feature.parts,
+    """Everything that a feature's ids depend on, as JSON; what is empty or zero is left out."""
+    content = {"kind": feature.kind} | {
+        each.name: _plain(getattr(feature, each.name))
+        for each in fields(feature)
+        if each.name not in ("column", "offset")
     }
     return {key: value for key, value in content.items() if value}
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case tuple():
+            return [_plain(each) for each in value]
+        case Feature():
+            return value.name
+        case Path() | Place():
+            return str(value)
+        case _:
+            return value

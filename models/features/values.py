@@ -1,35 +1,37 @@
-"""What a JSON value means to a feature: its text, its number, its row.
+"""What a JSON value means to a feature: its text, its number, its tags, its time, its table row.
 
-Real exchanges write ``"300"`` for 300 and ``true`` for 1, so a value counts for what it says, not
-for its JSON type: values that Python holds equal get the same row. What a feature cannot read
-(an object where a number is expected, an empty text) is missing, never an error. They also write
-``"IAB1"`` for ``["IAB1"]`` and times in whatever unit their clock has.
+Exchanges write ``"300"`` for 300 and ``true`` for 1, so a value is read for what it means, not by
+its JSON type: values that Python considers equal get the same row. What a feature cannot read (an
+object where a number is expected, an empty text) is missing, never an error. Exchanges also write
+``"IAB1"`` for ``["IAB1"]``, and times in whatever unit their clock has.
 """
 
 import math
+from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from models.features.feature import Ids
 from models.features.lenient_json import loads
 
-Floats = npt.NDArray[np.float64]
+FloatArray = npt.NDArray[np.float64]
 
 EARLIEST_S: Final = 946_684_800.0
 """2000-01-01: a time before it is a counter, or a mistake."""
 LATEST_S: Final = 4_102_444_800.0
 """2100-01-01."""
 _UNITS: Final = ((1.0, 1e3, 1.0), (1e3, 1.0, 1.0), (1e6, 1.0, 1e3), (1e9, 1.0, 1e6))
-"""Of seconds, ms, us and ns: how many make a second; times and parts of a millisecond."""
+"""Seconds, ms, us and ns: units per second; multiplier and divisor that give milliseconds."""
 MEMO_ENTRIES: Final = 4096
 MEMO_TEXT: Final = 256
-"""Longest text that is remembered: with :data:`MEMO_ENTRIES`, the bound of a memo's memory."""
+"""Longest text that is cached; with :data:`MEMO_ENTRIES` it bounds the memory of a memo."""
 
 
 def text_of(value: Any) -> str | None:
-    """The text that a categorical value is hashed by; None for what has none.
+    """The text that a categorical value is hashed by; None if it has none.
 
     Texts as they are, booleans as 1 and 0, whole numbers in decimal, other numbers in their
     shortest form.
@@ -46,7 +48,7 @@ def text_of(value: Any) -> str | None:
 
 
 def number_of(value: Any) -> float:
-    """The number that a value says; NaN for what says none.
+    """The number that a value means; NaN if it is not a number.
 
     Numbers, booleans as 1 and 0, and texts that Python's ``float`` reads.
     """
@@ -59,28 +61,28 @@ def number_of(value: Any) -> float:
 
 
 def split_tags(text: Any, separator: str) -> list[str]:
-    """The tags in a text, stripped, without empty ones; none in what is no text."""
+    """The tags in a text, stripped, without empty ones; none in anything but a text."""
     if type(text) is not str:
         return []
-    return [tag for part in text.split(separator) if (tag := part.strip())]
+    return [tag for piece in text.split(separator) if (tag := piece.strip())]
 
 
 def list_of(value: Any) -> list[Any]:
-    """A value as a list: itself, the parts of a text between commas, or a value alone."""
+    """A value as a list: itself, the tags of a text between commas, or a single value."""
     if type(value) is list:
         return value
-    return parts_of(value, ",")
+    return tags_of(value, ",")
 
 
-def parts_of(value: Any, separator: str) -> list[Any]:
-    """The tags in a text, a number or boolean as it is; nothing in any other value."""
+def tags_of(value: Any, separator: str) -> list[Any]:
+    """The tags in a text, a number or boolean as it is; none in any other value."""
     if type(value) is str:
         return split_tags(value, separator)
     return [value] if isinstance(value, int | float) else []
 
 
-def inside(value: Any) -> Any:
-    """The JSON inside of a text, None where there is none; an object as it is."""
+def embedded_json(value: Any) -> Any:
+    """The JSON inside a text, None if it is not JSON; an object as it is."""
     if type(value) is not str:
         return value if type(value) is dict else None
     try:
@@ -89,10 +91,11 @@ def inside(value: Any) -> Any:
         return None
 
 
-def milliseconds(times_N: Floats) -> Floats:
-    """Times since the epoch in ms, from seconds, ms, us or ns; NaN for what lies in none of them.
+def milliseconds(times_N: FloatArray) -> FloatArray:
+    """Times since the epoch in ms, from seconds, ms, us or ns; NaN for anything else.
 
-    Read in its own unit, a time lies between 2000 and 2100; these ranges do not overlap.
+    A number is a time in the unit in which it lies between 2000 and 2100; the ranges of the units
+    do not overlap.
     """
     found_N = np.full(times_N.shape, np.nan)
     for unit, times, parts in _UNITS:
@@ -102,7 +105,7 @@ def milliseconds(times_N: Floats) -> Floats:
 
 
 def millisecond(value: Any) -> int | None:
-    """:func:`milliseconds` of one JSON value, whole ones; None for what is no time."""
+    """:func:`milliseconds` of one JSON value as a whole number; None if it is not a time."""
     time = number_of(value)
     for unit, times, parts in _UNITS:
         if EARLIEST_S * unit <= time < LATEST_S * unit:
@@ -116,20 +119,26 @@ def name_seed(name: str) -> int:
 
 
 class RowMemo(dict[Any, int]):
-    """Rows of one feature's hashed values; ``memo[value]`` computes what it does not remember.
+    """Rows of one feature's hashed values, cached; ``memo[value]`` computes what is not cached.
 
-    Row ``offset`` is "missing", the ``size - 1`` rows after it are the hash buckets: xxh3_64 of
-    the UTF-8 text, seeded by the feature's name. When the memo is full it forgets everything,
-    so that neither unique ids nor drift make it grow or go stale. With ``zeros_missing`` a text
-    of zeros and hyphens alone, as phones send for an id that their owner withholds, is missing.
+    Row ``missing`` is "missing", the ``size - 1`` rows after it are the hash buckets: xxh3_64 of
+    the UTF-8 text, seeded by the feature's name. A full memo is cleared, so that neither unique ids
+    nor drift make it grow or go stale.
+
+    Args:
+        name: Name of the feature.
+        size: Number of its rows.
+        missing: Its first row.
+        zeros_missing: Whether a text of zeros and hyphens alone is missing, as phones send it for
+            an id that their owner withholds.
     """
 
-    def __init__(self, name: str, size: int, offset: int, *, zeros_missing: bool = False) -> None:
+    def __init__(self, name: str, size: int, missing: int, *, zeros_missing: bool = False) -> None:
         super().__init__()
-        self._nothing = "0-" if zeros_missing else ""
+        self.missing = missing
+        self._meaningless = "0-" if zeros_missing else ""
         self._seed = name_seed(name)
         self._buckets = size - 1
-        self._offset = offset
 
     def __missing__(self, value: Any) -> int:
         row = self.row_of(value)
@@ -142,32 +151,15 @@ class RowMemo(dict[Any, int]):
     def row_of(self, value: Any) -> int:
         """The row of any JSON value, unhashable ones included."""
         text = value if type(value) is str else text_of(value)
-        if not text or (self._nothing and not text.strip(self._nothing)):
-            return self._offset
+        if not text or (self._meaningless and not text.strip(self._meaningless)):
+            return self.missing
         digest = xxhash.xxh3_64_intdigest(text.encode(errors="surrogatepass"), self._seed)
-        return self._offset + 1 + digest % self._buckets
+        return self.missing + 1 + digest % self._buckets
 
-
-def cross_rows(
-    parts_PN: npt.NDArray[np.int32], name: str, size: int, offset: int
-) -> npt.NDArray[np.int32]:
-    """Rows of the combinations of P features.
-
-    The parts are folded into a 64-bit state with the finaliser of SplitMix64 (Steele, Lea and
-    Flood, "Fast splittable pseudorandom number generators", 2014) after each one.
-
-    Args:
-        parts_PN: Each part's row within its own feature; 0 is missing.
-        name: Name of the cross, the seed.
-        size: Rows of the cross.
-        offset: Its first row, given where any part is missing.
-    """
-    state_N = np.full(parts_PN.shape[1], name_seed(name), np.uint64)
-    for part_N in parts_PN.astype(np.uint64):
-        state_N += part_N + np.uint64(0x9E3779B97F4A7C15)
-        state_N = (state_N ^ (state_N >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        state_N = (state_N ^ (state_N >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        state_N ^= state_N >> np.uint64(31)
-    rows_N = (state_N % np.uint64(size - 1)).astype(np.int32) + np.int32(offset + 1)
-    rows_N[(parts_PN == 0).any(axis=0)] = offset
-    return rows_N
+    def rows(self, values: Iterable[Any], count: int) -> Ids:
+        """Rows of N values; from the cache unless one of them is unhashable."""
+        values = list(values)
+        try:
+            return np.fromiter(map(self.__getitem__, values), np.int32, count)
+        except TypeError:
+            return np.fromiter(map(self.row_of, values), np.int32, count)

@@ -1,1 +1,1 @@
-"""The torch nets: teacher, SWAG posterior, student, ONNX export. Nothing here runs in a worker."""
+"""The nets in torch: teacher, SWAG posterior, student, ONNX export. Workers import none of them."""

@@ -1,10 +1,20 @@
 """Kinds and sizes of the nets, apart from the nets: what is configured needs no torch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Final, Literal
 
-TeacherKind = Literal["mlp", "transformer", "ple-mlp", "ple-transformer"]
-KINDS: tuple[TeacherKind, ...] = get_args(TeacherKind)
+from models.choices import chosen_from
+
+TEACHERS: Final[Mapping[str, str]] = {
+    "mlp": "models.nets.backbones:mlp",
+    "transformer": "models.nets.backbones:transformer",
+    "ple-mlp": "models.nets.backbones:ple_mlp",
+    "ple-transformer": "models.nets.backbones:ple_transformer",
+}
+"""The kinds of teacher: the function behind each makes its backbone."""
+KINDS: Final = tuple(TEACHERS)
+TeacherKind = Annotated[str, chosen_from(TEACHERS)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +22,8 @@ class TeacherConfig:
     """Kind and sizes of the teacher.
 
     Attributes:
-        kind: "mlp" and "transformer" have one expert for all tasks, the "ple" ones gated experts.
+        kind: A name of ``TEACHERS``. "mlp" and "transformer" have one expert for all tasks, the
+            "ple" ones gated experts.
         embedding: Width of a feature's vector.
         shared_experts: Experts that all tasks share (ple).
         expert: Width of an expert (H): of both layers of an MLP, of a Transformer's read-out.
@@ -46,4 +57,4 @@ class StudentConfig:
 
 
 Target = Literal["mean", "log_variance", "rank", "quantile"]
-"""What the student's uncertainty head learns; see :mod:`models.nets.scale`."""
+"""Target of the student's uncertainty head; see :mod:`models.nets.scale`."""

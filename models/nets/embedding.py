@@ -1,4 +1,4 @@
-"""Feature ids to one dense vector: one shared table, tag slots pooled.
+"""From feature ids to one dense vector: a table shared by all features, with pooled tags.
 
 N requests, C columns of ids, S single-valued features, G slots of tag features, P tag features,
 F = S + P features, D embedding width, R rows of the table.
@@ -18,15 +18,15 @@ INITIAL_STD = 0.05
 
 @dataclass(frozen=True, slots=True)
 class FeatureLayout:
-    """Where the features of a spec lie in ``ids_NC``.
+    """The columns of ``ids_NC`` that belong to each feature of a spec.
 
     Attributes:
         rows: R.
         columns: C.
         singles: The S columns of single-valued features.
         slots: The G columns of tag features.
-        slot_missing: Per slot the id that means "no tag here".
-        slot_feature: Per slot its tag feature, 0 to P - 1.
+        slot_missing: For each slot, the id that means "no tag".
+        slot_feature: For each slot, the index of its tag feature, 0 to P - 1.
     """
 
     rows: int
@@ -38,7 +38,7 @@ class FeatureLayout:
 
     @classmethod
     def of(cls, spec: FeatureSpec) -> Self:
-        """Layout of a spec; a feature with more than one slot is pooled."""
+        """The layout of a spec; features with more than one slot are pooled."""
         singles: list[int] = []
         slots: list[tuple[int, int, int]] = []
         pooled = 0
@@ -60,20 +60,20 @@ class FeatureLayout:
 
     @property
     def pooled(self) -> int:
-        """P, how many features are pooled."""
+        """P, the number of pooled features."""
         return max(self.slot_feature, default=-1) + 1
 
     @property
     def features(self) -> int:
-        """F, how many vectors an embedded request has."""
+        """F, the number of vectors of an embedded request."""
         return len(self.singles) + self.pooled
 
 
 class FeatureEmbedding(nn.Module):
-    """Embeds ids; the tags of one feature are averaged over those that are not missing.
+    """Embeds ids; the tags of a feature are averaged, without the missing ones.
 
     Args:
-        layout: Where the features lie.
+        layout: Columns of the features.
         width: D.
     """
 
@@ -97,7 +97,7 @@ class FeatureEmbedding(nn.Module):
 
     @property
     def out_width(self) -> int:
-        """F * D."""
+        """F * D, the width of an embedded request."""
         return self.layout.features * self.width
 
     def forward(self, ids_NC: Tensor) -> Tensor:

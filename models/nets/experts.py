@@ -1,6 +1,6 @@
-"""Experts: E nets of one shape that read the same embedded request, computed together.
+"""Experts: E nets of one shape with the same embedded request as input, computed together.
 
-Two kinds: an MLP, and a Transformer whose tokens are the request's features.
+There are MLPs, and Transformers whose tokens are the features of the request.
 
 N requests, F features, D embedding width, I = F * D, E experts, H expert width, A attention heads.
 """
@@ -13,7 +13,7 @@ from models.nets.parallel import ParallelLinear
 
 
 class MlpExperts(nn.Module):
-    """E MLPs of two layers.
+    """E MLPs with two layers.
 
     Args:
         count: E.
@@ -35,9 +35,9 @@ class MlpExperts(nn.Module):
 
 
 class TransformerExperts(nn.Module):
-    """E Transformers over the features as tokens; their outputs side by side give the expert's.
+    """E Transformers with features as tokens; a linear layer reads out the concatenated tokens.
 
-    The read-out over all tokens, instead of their mean, is AutoInt's (Song et al., CIKM 2019).
+    The read-out of all tokens, instead of their mean, is AutoInt's (Song et al., CIKM 2019).
 
     Args:
         count: E.
@@ -45,7 +45,7 @@ class TransformerExperts(nn.Module):
         embedding: D, a multiple of the heads.
         width: H.
         heads: A.
-        blocks: Transformer blocks.
+        blocks: Number of Transformer blocks.
     """
 
     def __init__(
@@ -68,10 +68,10 @@ class TransformerExperts(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """E pre-norm Transformer blocks side by side: attention, then a feed-forward net.
+    """E pre-norm Transformer blocks in parallel: attention, then a feed-forward net.
 
-    Layer normalisation keeps no statistics of the data, so averaged or sampled weights need no
-    further pass over it.
+    Layer normalisation keeps no running statistics of the data, so averaged or sampled weights need
+    no further pass over it.
     """
 
     def __init__(self, count: int, embedding: int, heads: int) -> None:
@@ -89,11 +89,11 @@ class TransformerBlock(nn.Module):
         self.feed_out = ParallelLinear(count, 2 * embedding, embedding)
 
     def forward(self, x_ENFD: Tensor) -> Tensor:
-        """The same shape."""
+        """Outputs of the same shape."""
         features = x_ENFD.shape[2]
         x_EKD = x_ENFD.flatten(1, 2)
         qkv_EKD = self.attention_in(self.attention_norm(x_EKD))
-        # Experts and requests as one axis: with more than four, torch leaves its fused attention.
+        # Experts and requests share an axis: torch has no fused attention for more than four axes.
         q_BAFd, k_BAFd, v_BAFd = qkv_EKD.view(-1, features, 3, self.heads, self.width).permute(
             2, 0, 3, 1, 4
         )
@@ -114,6 +114,6 @@ class ParallelNorm(nn.Module):
         self.shift_E1D = nn.Parameter(torch.zeros(count, 1, width))
 
     def forward(self, x_EKD: Tensor) -> Tensor:
-        """The same shape."""
+        """Outputs of the same shape."""
         normal_EKD = functional.layer_norm(x_EKD, x_EKD.shape[-1:])
         return normal_EKD * self.gain_E1D + self.shift_E1D

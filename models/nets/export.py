@@ -1,9 +1,9 @@
-"""The student as ONNX: one file, standard operators, built node by node.
+"""Export of the student to ONNX: one file of standard operators, built node by node.
 
-The graph is small enough to write out, which keeps it free of tracing and lets it be shaped for the
-runtime: the pooling of tags is a weight per slot, and the first layer's rows are repeated per slot,
-so that embedding and first layer are one look-up and two matrix products. What the uncertainty head
-learned is brought back to the teacher's unit inside the graph.
+The graph is small enough to be built without tracing, in a form that suits the runtime: the pooling
+of tags is a weight per slot, and the first layer's rows are repeated per slot, so that embedding
+and first layer are one look-up and two matrix products. The graph ends with the inverse of the
+uncertainty target, so that its outputs are standard deviations.
 """
 
 from typing import Any, Final
@@ -28,11 +28,11 @@ Scores = npt.NDArray[np.float32]
 
 
 class ExportError(UserError, RuntimeError):
-    """An export that does not compute what torch computes."""
+    """An exported graph whose results differ from torch's."""
 
 
 class _Graph:
-    """Nodes and constants under construction; every node is named after its only output."""
+    """A graph under construction; every node has the name of its only output."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -48,7 +48,7 @@ class _Graph:
 
 
 def export_student(student: Student) -> bytes:
-    """Content of ``student.onnx``."""
+    """The content of ``student.onnx``."""
     graph = _Graph()
     layers = [layer for layer in student.hidden if isinstance(layer, nn.Linear)]
     x = graph.node("Relu", [_first_layer(graph, student.embedding, layers[0])], "hidden0")
@@ -80,22 +80,24 @@ def export_student(student: Student) -> bytes:
 def check_agreement(
     student: Student, model: bytes, ids_NC: npt.NDArray[np.integer[Any]]
 ) -> tuple[float, Scores, Scores]:
-    """Compare torch and onnxruntime on real rows, piece by piece.
+    """Compare torch and onnxruntime on real rows, in batches.
 
     Returns:
         The largest absolute difference, and onnxruntime's ``scores_NT`` and ``uncertainties_NT``.
 
     Raises:
-        ExportError: If the difference exceeds 1e-5.
+        ExportError: If the difference exceeds :data:`AGREEMENT_LIMIT`.
     """
     session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
-    pieces, difference = [], 0.0
+    batches, difference = [], 0.0
     for start in range(0, len(ids_NC), AGREEMENT_ROWS):
         ids_KC = ids_NC[start : start + AGREEMENT_ROWS].astype(np.int32)
-        pieces.append(session.run(["scores", "uncertainties"], {"ids": ids_KC}))
+        batches.append(session.run(["scores", "uncertainties"], {"ids": ids_KC}))
         torch_2KT = torch.stack(student.predict(torch.from_numpy(ids_KC))).numpy()
-        difference = max(difference, float(np.abs(np.stack(pieces[-1]) - torch_2KT).max()))
-    scores_NT, uncertainties_NT = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
+        difference = max(difference, float(np.abs(np.stack(batches[-1]) - torch_2KT).max()))
+    scores_NT, uncertainties_NT = (
+        np.concatenate(results) for results in zip(*batches, strict=True)
+    )
     if not difference <= AGREEMENT_LIMIT:
         raise ExportError(
             f"the exported student differs from torch by {difference:.2e}; "
@@ -107,8 +109,8 @@ def check_agreement(
 def _first_layer(graph: _Graph, embedding: FeatureEmbedding, layer: nn.Linear) -> str:
     """Embedding and first layer: ids (N, C) to (N, H).
 
-    The vectors of all columns are looked up once and multiplied as they lie, with zero rows where
-    the tag slots are; the few slots are taken out, weighted, and multiplied on their own.
+    The vectors of all columns are looked up once and multiplied in place, with zero rows for the
+    tag slots; the few slots are gathered, weighted, and multiplied separately.
     """
     layout, width = embedding.layout, embedding.width
     weight_FDH = _array(layer.weight).T.reshape(layout.features, width, -1)
@@ -131,7 +133,7 @@ def _first_layer(graph: _Graph, embedding: FeatureEmbedding, layer: nn.Linear) -
 def _multiplied(
     graph: _Graph, vectors: str, weight_KDH: npt.NDArray[np.float32], added: str
 ) -> str:
-    """Vectors (N, K, D) times weights, plus ``added``: (N, H)."""
+    """The product of vectors (N, K, D) and weights, plus ``added``: (N, H)."""
     flat_KDH = weight_KDH.reshape(-1, weight_KDH.shape[2])
     shape = graph.constant(f"{vectors}_shape", np.array([-1, len(flat_KDH)], np.int64))
     flat = graph.node("Reshape", [vectors, shape], f"{vectors}_flat")
@@ -140,7 +142,7 @@ def _multiplied(
 
 
 def _slot_factors(graph: _Graph, embedding: FeatureEmbedding, columns: str) -> str:
-    """One over the number of tags of a slot's feature (N, G, 1); 0 where no tag is in the slot."""
+    """One over the number of tags of a slot's feature (N, G, 1); 0 for slots without a tag."""
     layout = embedding.layout
     ids = graph.node("Gather", ["ids", columns], "slot_ids", axis=1)
     missing = graph.constant("slot_missing", np.array(layout.slot_missing, np.int32))
@@ -158,7 +160,7 @@ def _slot_factors(graph: _Graph, embedding: FeatureEmbedding, columns: str) -> s
 
 
 def _uncertainties(graph: _Graph, scale: nn.Module, raw: str) -> None:
-    """From the head's raw outputs to standard deviations; as the scale's ``forward``."""
+    """Standard deviations from the head's raw outputs, as in the scale's ``forward``."""
     match scale:
         case MeanScale():
             factor = graph.constant("factor", _array(scale.factor_T))

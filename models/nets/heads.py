@@ -1,4 +1,4 @@
-"""What a net's outputs per task mean: how they start, what their loss is, what they predict.
+"""Heads: the meaning of a net's outputs per task, that is their initial values, loss and moments.
 
 N requests, T tasks, O outputs per task.
 """
@@ -22,10 +22,10 @@ class Head(Protocol):
     """The meaning of a net's O outputs per task."""
 
     size: int
-    """O."""
+    """O, the number of outputs per task."""
 
     def start(self, rates_T: Tensor) -> Tensor:
-        """Outputs (T, O) that say the base rates."""
+        """Initial outputs (T, O), which predict the base rates."""
 
     def losses(
         self,
@@ -39,8 +39,8 @@ class Head(Protocol):
         Args:
             outputs_NTO: The net's outputs.
             targets_NT: Labels; NaN where masked.
-            epochs: Epochs trained so far.
-            weights_N: For how many rows each stands; None for one each.
+            epochs: Number of epochs trained so far.
+            weights_N: Number of requests that each row represents; None for 1.
         """
 
     def moments(self, outputs_NTO: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,12 +48,12 @@ class Head(Protocol):
 
 
 class LogitHead:
-    """One output, the logit: cross-entropy, and no spread."""
+    """One output, the logit, trained with cross-entropy; it has no uncertainty."""
 
     size = 1
 
     def start(self, rates_T: Tensor) -> Tensor:
-        """The base rates' logits."""
+        """The logits of the base rates."""
         return rates_T.logit().unsqueeze(1)
 
     def losses(
@@ -63,11 +63,11 @@ class LogitHead:
         epochs: float,  # noqa: ARG002
         weights_N: Tensor | None = None,
     ) -> Tensor:
-        """Cross-entropy."""
+        """Cross-entropy per task."""
         return bce_by_task(outputs_NTO[:, :, 0], targets_NT, weights_N)
 
     def moments(self, outputs_NTO: Tensor) -> tuple[Tensor, Tensor]:
-        """The probability, and 0."""
+        """The probability, and a standard deviation of 0."""
         mean_NT = outputs_NTO[:, :, 0].sigmoid()
         return mean_NT, torch.zeros_like(mean_NT)
 
@@ -75,16 +75,15 @@ class LogitHead:
 class GaussianHead:
     """Two outputs: mean and log-variance of a normal logit (Kendall & Gal 2017, section 3.3).
 
-    Their loss is minus the log of the mean likelihood over draws of the logit (eq. 12); the mean is
-    taken by quadrature here, without draws. From binary labels only E[sigmoid(z)] can be learned,
-    so the variance is what the net finds convenient to reach it, as the paper's critics of this
-    method say.
+    Their loss is the negative log of the mean likelihood over draws of the logit (eq. 12); here
+    quadrature replaces the draws. Binary labels only determine E[sigmoid(z)], so the variance is
+    whatever is convenient for the net to reach it, for which this method is criticised.
     """
 
     size = 2
 
     def start(self, rates_T: Tensor) -> Tensor:
-        """The base rates' logits, and a small variance."""
+        """The logits of the base rates, and a small variance."""
         variance_T = torch.full_like(rates_T, math.log(START_VARIANCE))
         return torch.stack([rates_T.logit(), variance_T], dim=1)
 
@@ -115,14 +114,14 @@ class EvidentialHead:
 
     alpha = softplus(output) + 1 for both classes, S their sum, p = alpha_1 / S. The loss is their
     equation 5, the expected squared error (y - p)^2 + p (1 - p) / (S + 1) of both classes, plus
-    the divergence from the uniform Beta after the evidence for the truth is taken away, whose
-    weight grows to 1 over ten epochs.
+    the divergence from the uniform Beta after the evidence for the truth is removed, whose weight
+    grows to 1 over ten epochs.
     """
 
     size = 2
 
     def start(self, rates_T: Tensor) -> Tensor:
-        """Just enough evidence to say the base rates."""
+        """The least evidence that predicts the base rates."""
         both_T2 = torch.stack([rates_T, 1 - rates_T], dim=1)
         evidence_T2 = START_EVIDENCE * both_T2 / both_T2.amin(1, keepdim=True) - 1
         return evidence_T2.expm1().log()
@@ -154,11 +153,6 @@ class EvidentialHead:
         total_NT = alpha_NT2.sum(2)
         mean_NT = alpha_NT2[:, :, 0] / total_NT
         return mean_NT, (mean_NT * (1 - mean_NT) / (total_NT + 1)).sqrt()
-
-
-def vacuity(outputs_NTO: Tensor) -> Tensor:
-    """Evidential: 2 / S, the share of belief that no evidence holds, in (0, 1]; shape (N, T)."""
-    return 2 / (functional.softplus(outputs_NTO) + 1).sum(2)
 
 
 def _divergence_from_uniform(alpha_NT2: Tensor) -> Tensor:

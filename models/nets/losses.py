@@ -1,7 +1,7 @@
 """Multi-task losses with masks.
 
-A target that is NaN does not count: its label is not mature yet, or its row lies outside the
-task's population (:meth:`models.data.examples.Examples.targets` puts both there).
+A target of NaN is masked: its label is not final yet, or its row is outside the task's population
+(see :meth:`models.data.examples.Examples.targets`).
 """
 
 from collections.abc import Callable
@@ -17,12 +17,12 @@ def masked_mean(
     """Mean loss per task over its unmasked rows, shape (T,).
 
     Args:
-        loss: Gives the losses (N, T) of targets without NaN.
+        loss: Computes losses (N, T) from targets without NaN.
         targets_NT: Labels or soft labels in [0, 1]; NaN where masked.
-        weights_N: For how many rows each stands, 1 or more; None for one each.
+        weights_N: Number of requests that each row represents, 1 or more; None for 1.
 
     Returns:
-        Masked entries have exactly zero gradient; a task without unmasked rows has loss 0.
+        The losses. Masked entries have zero gradient; a task without unmasked rows has loss 0.
     """
     known_NT = ~targets_NT.isnan()
     losses_NT = loss(torch.where(known_NT, targets_NT, torch.zeros_like(targets_NT)))
@@ -34,7 +34,7 @@ def masked_mean(
 
 
 def bce_by_task(logits_NT: Tensor, targets_NT: Tensor, weights_N: Tensor | None = None) -> Tensor:
-    """Binary cross-entropy per task over its unmasked rows, nats, shape (T,)."""
+    """Binary cross-entropy per task over its unmasked rows, in nats, shape (T,)."""
     return masked_mean(
         lambda labels_NT: functional.binary_cross_entropy_with_logits(
             logits_NT, labels_NT, reduction="none"
@@ -68,7 +68,7 @@ class TaskWeights(nn.Module):
 
 
 class LearnedTaskWeights(nn.Module):
-    """Weights from each task's uncertainty, learned beside the net (Kendall, Gal, Cipolla 2018).
+    """Weights from each task's uncertainty, learned with the net (Kendall, Gal, Cipolla 2018).
 
     Their equation 10 for classification, L / sigma^2 + log sigma, with s = log sigma^2 learned: a
     task whose loss stays high weighs less, and s / 2 keeps the weights from vanishing.
@@ -87,11 +87,11 @@ class LearnedTaskWeights(nn.Module):
 
 
 def poisson_deviance(predicted_NT: Tensor, targets_NT: Tensor) -> Tensor:
-    """Loss of a positive quantity whose expectation is wanted, summed over the tasks.
+    """Loss for predicting the expectation of a positive quantity, summed over the tasks.
 
-    u - y log u has its minimum where u is the mean of y, and its size follows the target's mean as
-    that of the cross-entropy does: with the uncertainty brought to the labels' mean (DAUM, section
-    III-E) neither loss drowns the other.
+    u - y log u is minimal where u is the mean of y, and it scales with the mean of the target as
+    cross-entropy does: with the uncertainty scaled to the labels' mean (DAUM, section III-E)
+    neither loss dominates the other.
 
     Args:
         predicted_NT: Positive predictions u.

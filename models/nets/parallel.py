@@ -1,4 +1,4 @@
-"""Layers that lie side by side: E of one shape as one batched product, and dropout for them.
+"""Parallel layers: E linear layers of one shape as one batched product, and dropout for them.
 
 N requests, E layers, I inputs, O outputs.
 """
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 
 class ParallelLinear(nn.Module):
-    """E linear layers of one shape side by side, each on an input of its own."""
+    """E linear layers of one shape in parallel, each with its own input."""
 
     def __init__(self, count: int, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -25,13 +25,13 @@ class ParallelLinear(nn.Module):
 
 
 class UnitDropout(nn.Module):
-    """Dropout of units in training; afterwards a mask over units that all requests share.
+    """Dropout of units in training; afterwards a fixed mask over units, the same for all requests.
 
-    A mask that is held is a draw of the net, as a set of weights is (Gal & Ghahramani 2016), and
-    takes part in a weight set under its buffer's name. It starts as ones: nothing is dropped.
+    A fixed mask is a sample of the net, like a set of weights (Gal & Ghahramani 2016), and belongs
+    to a weight set under the name of its buffer. It is initially 1: nothing is dropped.
 
     Args:
-        rate: Share of the units dropped.
+        rate: Share of the units that are dropped.
         count: E.
         units: O.
     """
@@ -44,12 +44,12 @@ class UnitDropout(nn.Module):
         self.register_buffer("keep_E1O", torch.ones(count, 1, units))
 
     def forward(self, x_ENO: Tensor) -> Tensor:
-        """The same shape, some units zero and the rest scaled up."""
+        """The input with some units set to zero and the others scaled up."""
         if self.training:
             return functional.dropout(x_ENO, self.rate)
         return x_ENO * self.keep_E1O
 
     def draw(self, generator: torch.Generator) -> Tensor:
-        """A new mask: 0, or 1 / (1 - rate)."""
+        """Draw a mask of 0 and 1 / (1 - rate)."""
         uniform_E1O = torch.rand(self.keep_E1O.shape, generator=generator)
         return (uniform_E1O >= self.rate).float() / (1 - self.rate)

@@ -1,4 +1,4 @@
-"""How the tasks share experts: one for all, or progressive layered extraction.
+"""How tasks share experts: one expert for all, or progressive layered extraction.
 
 N requests, I inputs, E experts, H expert width, T tasks, B = shared + 1 experts that a gate mixes.
 """
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 
 class SharedBottom(nn.Module):
-    """One expert that every task reads (Caruana 1997).
+    """One expert for all tasks (Caruana 1997).
 
     Args:
         tasks: T.
-        make_experts: Makes the given number of experts side by side.
+        make_experts: Makes the given number of parallel experts.
     """
 
     def __init__(self, tasks: int, make_experts: Callable[[int], nn.Module]) -> None:
@@ -23,7 +23,7 @@ class SharedBottom(nn.Module):
         self.experts = make_experts(1)
 
     def forward(self, x_NI: Tensor) -> Tensor:
-        """What each task reads, (T, N, H)."""
+        """The input of each task's tower, (T, N, H)."""
         experts_1NH: Tensor = self.experts(x_NI)
         return experts_1NH.expand(self.tasks, -1, -1)
 
@@ -31,14 +31,14 @@ class SharedBottom(nn.Module):
 class Ple(nn.Module):
     """Progressive layered extraction (Tang et al., RecSys 2020).
 
-    Shared experts see every task's gradient, each task has an expert of its own, and a gate per
-    task mixes the shared ones with its own: h_t = f_t(h_t, g_shared) (DAUM, eq. 28).
+    Shared experts receive the gradients of all tasks, each task has its own expert, and a gate per
+    task mixes the shared experts with its own: h_t = f_t(h_t, g_shared) (DAUM, eq. 28).
 
     Args:
         inputs: I.
         tasks: T.
-        shared: Experts that all tasks share.
-        make_experts: Makes the given number of experts side by side.
+        shared: Number of shared experts.
+        make_experts: Makes the given number of parallel experts.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Ple(nn.Module):
         self.experts = make_experts(shared + tasks)
 
     def forward(self, x_NI: Tensor) -> Tensor:
-        """What each task reads, (T, N, H)."""
+        """The input of each task's tower, (T, N, H)."""
         experts_ENH = self.experts(x_NI)
         gates_NTB = self.gates(x_NI).unflatten(1, (self.tasks, -1)).softmax(2)
         shared_TNH = torch.einsum("ntb,bnh->tnh", gates_NTB[:, :, :-1], experts_ENH[: self.shared])

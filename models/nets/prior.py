@@ -1,6 +1,6 @@
-"""A net with a randomised prior function (Osband, Aslanides, Cassirer 2018): f = net + scale prior.
+"""Randomised prior functions (Osband, Aslanides, Cassirer 2018): f = net + scale * prior.
 
-The prior is a random net of the same kind that is never trained.
+The prior is a random net of the same kind, which is never trained.
 """
 
 from typing import Final
@@ -13,17 +13,17 @@ from models.nets.embedding import INITIAL_STD, FeatureLayout
 from models.nets.teacher import OutputNet, build_teacher
 
 PRIOR_STD: Final = 0.5
-"""Standard deviation of the prior's logit over requests."""
+"""Standard deviation of the prior's logits over requests."""
 
 
 class PriorNet(OutputNet):
-    """A trained net and a random one, added; logits only.
+    """The sum of a trained net and a random one; logits only.
 
     Args:
-        layout: Where the features lie.
+        layout: Columns of the features.
         tasks: T.
         config: Kind and sizes of both.
-        ids_NC: Requests over which the prior is brought to mean 0 and its standard deviation.
+        ids_NC: Requests over which the prior is scaled to mean 0 and :data:`PRIOR_STD`.
     """
 
     def __init__(
@@ -46,5 +46,5 @@ class PriorNet(OutputNet):
         self.net.start_at(outputs_TO)
 
     def outputs(self, ids_NC: Tensor) -> Tensor:
-        """The sum of both, (N, T, 1)."""
+        """The summed outputs, (N, T, 1)."""
         return self.net.outputs(ids_NC) + self.prior.outputs(ids_NC)

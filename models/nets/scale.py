@@ -1,13 +1,13 @@
-"""What the student's uncertainty head learns, and the way back to the teacher's unit.
+"""Targets of the student's uncertainty head, and their inverses.
 
-The teacher's standard deviations u are small and skewed. DAUM (section III-E) multiplies them so
-that their mean is that of the labels; whether that serves the order among the most uncertain is
-open, so there are others to compare with:
+The teacher's standard deviations u are small and skewed. DAUM (section III-E) scales them to the
+mean of the labels. Whether that gives the best order of the most uncertain requests is an open
+question, so there are alternatives to compare with:
 
 - ``mean``: u times a factor per task; the head predicts its expectation.
-- ``log_variance``: log u^2, standardised per task; the way back is exp.
-- ``rank``: the share of requests with a smaller u; the way back is the teacher's quantile function.
-- ``quantile``: the normal score of that rank; the way back maps the student's own quantiles to the
+- ``log_variance``: log u^2, standardised per task; the inverse is exp.
+- ``rank``: the share of requests with a smaller u; the inverse is the teacher's quantile function.
+- ``quantile``: the normal score of that rank; the inverse maps the student's own quantiles to the
   teacher's, so that both have the same distribution.
 
 N requests, T tasks, K knots of a piecewise linear function.
@@ -23,34 +23,34 @@ from models.nets.config import Target
 from models.nets.losses import poisson_deviance
 
 KNOTS = (*(knot / 32 for knot in range(32)), 0.98, 0.99, 0.995, 0.999, 1.0)
-"""Where quantile functions are bent: evenly, and finer where uncertainty is high."""
+"""Knots of quantile functions: evenly spaced, and denser where uncertainty is high."""
 FLOOR = 1e-6
-"""Smallest standard deviation that a logarithm is taken of."""
+"""Lower limit of standard deviations before the logarithm is taken."""
 GAP = 1e-4
-"""Least distance between knots; a steeper function would magnify rounding."""
+"""Minimum distance of knots; a steeper function would amplify rounding errors."""
 SQUARES = 0.1
-"""Weight of squared errors (in units of the target's own spread) beside cross-entropies."""
+"""Weight of squared errors (in units of the target's spread) relative to cross-entropies."""
 NORMAL_LIMIT = 1e-3
-"""Ranks are kept this far from 0 and 1 before they become normal scores: within +-3.1."""
+"""Minimum distance of ranks from 0 and 1, which limits normal scores to +-3.1."""
 
 
 class UncertaintyScale(nn.Module):
-    """Between the head's raw outputs and standard deviations in the teacher's unit."""
+    """Conversion between the head's raw outputs and the teacher's standard deviations."""
 
     def start(self, std_NT: Tensor) -> Tensor:
-        """Raw output (T,) that suits an average request."""
+        """Initial raw outputs (T,), those of an average request."""
         raise NotImplementedError
 
     def loss(self, raw_NT: Tensor, std_NT: Tensor) -> Tensor:
-        """How far raw outputs are from what the teacher says; a scalar, summed over tasks."""
+        """Loss of raw outputs for the teacher's standard deviations, summed over tasks."""
         raise NotImplementedError
 
     def forward(self, raw_NT: Tensor) -> Tensor:
-        """Standard deviations in the teacher's unit."""
+        """Standard deviations from raw outputs; both (N, T)."""
         raise NotImplementedError
 
     def matched(self, raw_NT: Tensor, std_NT: Tensor) -> "UncertaintyScale":
-        """The same for a head that gives ``raw_NT`` where the teacher says ``std_NT``."""
+        """The scale calibrated on the trained head's outputs ``raw_NT`` for ``std_NT``."""
         del raw_NT, std_NT
         return self
 
@@ -65,12 +65,12 @@ class MeanScale(UncertaintyScale):
         self.register_buffer("factor_T", factor_T)
 
     def start(self, std_NT: Tensor) -> Tensor:
-        """Softplus of it is the mean."""
+        """The value whose softplus is the mean."""
         mean_T = (std_NT.mean(0) * self.factor_T).clamp(min=1e-4)
         return mean_T.expm1().log()
 
     def loss(self, raw_NT: Tensor, std_NT: Tensor) -> Tensor:
-        """Least where the prediction is the expectation."""
+        """Poisson deviance, minimal where the prediction is the expectation."""
         return poisson_deviance(functional.softplus(raw_NT), std_NT * self.factor_T)
 
     def forward(self, raw_NT: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ class LogVarianceScale(UncertaintyScale):
         self.register_buffer("spread_T", log_NT.std(0).clamp(min=GAP))
 
     def start(self, std_NT: Tensor) -> Tensor:
-        """The mean."""
+        """The mean, 0 after standardisation."""
         return torch.zeros(std_NT.shape[1])
 
     def loss(self, raw_NT: Tensor, std_NT: Tensor) -> Tensor:
@@ -105,12 +105,12 @@ class LogVarianceScale(UncertaintyScale):
 
 
 class PiecewiseScale(UncertaintyScale):
-    """A non-decreasing, piecewise linear way back, per task.
+    """A scale whose inverse is non-decreasing and piecewise linear, per task.
 
-    Below the first knot it is constant, beyond the last it goes on as before it.
+    It is constant below the first knot, and extrapolated above the last one.
 
     Args:
-        inputs_KT: Knots; moved apart where they are too close.
+        inputs_KT: Knots; they are moved apart if they are too close.
         outputs_KT: Non-decreasing values there.
     """
 
@@ -133,11 +133,11 @@ class PiecewiseScale(UncertaintyScale):
         self.register_buffer("first_T", outputs_KT[0].clone())
 
     def squashed(self, raw_NT: Tensor) -> Tensor:
-        """What the knots lie on, from raw outputs."""
+        """Raw outputs on the axis of the knots."""
         return raw_NT
 
     def forward(self, raw_NT: Tensor) -> Tensor:
-        """Sum of the rises up to the input: every summand is positive, so none cancel."""
+        """Sum of the rises up to the input; no summand is negative, so there is no cancellation."""
         x_NT1 = self.squashed(raw_NT).unsqueeze(2)
         share_NTK = ((x_NT1 - self.start_TK) * self.slope_TK).clamp(min=0).minimum(self.most_K)
         return (share_NTK * self.rise_TK).sum(2) + self.first_T
@@ -157,7 +157,7 @@ class RankScale(PiecewiseScale):
         self.register_buffer("knots_K", knots_K)
 
     def squashed(self, raw_NT: Tensor) -> Tensor:
-        """A share."""
+        """Shares, the sigmoid of raw outputs."""
         return raw_NT.sigmoid()
 
     def start(self, std_NT: Tensor) -> Tensor:
@@ -165,7 +165,7 @@ class RankScale(PiecewiseScale):
         return torch.zeros(std_NT.shape[1])
 
     def loss(self, raw_NT: Tensor, std_NT: Tensor) -> Tensor:
-        """Cross-entropy, whose least is where the prediction is the expected rank."""
+        """Cross-entropy, minimal where the prediction is the expected rank."""
         ranks_NT = ranks(std_NT, self.quantiles_KT, self.knots_K)
         losses_NT = functional.binary_cross_entropy_with_logits(raw_NT, ranks_NT, reduction="none")
         return losses_NT.mean(0).sum()
@@ -196,7 +196,7 @@ class QuantileScale(PiecewiseScale):
         return SQUARES * (raw_NT - wanted_NT).square().mean(0).sum()
 
     def matched(self, raw_NT: Tensor, std_NT: Tensor) -> Self:
-        """Its own quantiles become the teacher's."""
+        """The scale that maps the head's own quantiles to the teacher's."""
         return type(self)(std_NT, torch.quantile(raw_NT, self.knots_K, dim=0))
 
 
@@ -204,9 +204,9 @@ def build_scale(target: Target, mean_NT: Tensor, std_NT: Tensor) -> UncertaintyS
     """The scale of a target.
 
     Args:
-        target: What the head learns.
-        mean_NT: The teacher's probabilities, whose means ``mean`` matches.
-        std_NT: Its standard deviations for the same requests.
+        target: The target of the head.
+        mean_NT: The teacher's probabilities, to whose means ``mean`` scales.
+        std_NT: The teacher's standard deviations for the same requests.
     """
     match target:
         case "mean":
@@ -220,7 +220,7 @@ def build_scale(target: Target, mean_NT: Tensor, std_NT: Tensor) -> UncertaintyS
 
 
 def mean_matching(uncertainties_NT: Tensor, labels_T: Tensor) -> Tensor:
-    """Factor per task that brings the mean uncertainty to the mean label; 1 where it cannot."""
+    """Factor per task that scales the mean uncertainty to the mean label; 1 if either is 0."""
     means_T = uncertainties_NT.double().mean(0)
     usable_T = (means_T > 0) & (labels_T > 0)
     ratio_T = labels_T.double() / means_T.clamp(min=torch.finfo(torch.float64).tiny)

@@ -1,7 +1,7 @@
 """The student: one pass, a probability and an uncertainty per task (DAUM, section III-E).
 
-A small MLP over its own embedding. What the uncertainty head learns, and how that becomes the
-teacher's unit again, is its scale (:mod:`models.nets.scale`).
+It is a small MLP with its own embedding. Its scale defines the target of the uncertainty head, and
+converts the head's outputs to standard deviations (:mod:`models.nets.scale`).
 """
 
 from itertools import pairwise
@@ -18,10 +18,10 @@ class Student(nn.Module):
     """Multi-task net: feature ids in, one probability and one uncertainty per task out.
 
     Args:
-        layout: Where the features lie.
+        layout: Columns of the features.
         tasks: T.
         config: Sizes.
-        scale: Between the uncertainty head and the teacher's unit.
+        scale: Conversion of the uncertainty head's outputs.
     """
 
     def __init__(
@@ -46,6 +46,6 @@ class Student(nn.Module):
 
     @torch.no_grad()
     def predict(self, ids_NC: Tensor) -> tuple[Tensor, Tensor]:
-        """Probabilities, and standard deviations of these in the teacher's unit, each (N, T)."""
+        """Probabilities and their standard deviations, each (N, T)."""
         logits_NT, raw_NT = self(ids_NC)
         return logits_NT.sigmoid(), self.scale(raw_NT)

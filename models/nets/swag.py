@@ -6,11 +6,11 @@
 snapshots' deviations from the running mean at their time. (DAUM's Algorithm 1 leaves out K - 1 and
 uses another letter for each normal draw; equation 29 is the one that SWAG defines.)
 
-It wraps any net that keeps no statistics of the data: a layer normalisation has none, and what a
-batch normalisation gathered for one weight set is wrong for another, so :func:`refuse_statistics`
-turns nets with one away.
+It works for any net without running statistics of the data. Layer normalisation has none; those of
+a batch normalisation are valid for one weight set only, so :func:`refuse_statistics` rejects such
+nets.
 
-Q weights in all, P of them with a spread (the first P), M samples, K deviations.
+Q weights in total, of which the first P are sampled, M samples, K deviations.
 """
 
 import json
@@ -24,7 +24,7 @@ from models.nets.weight_sets import Weights
 
 
 def refuse_statistics(net: nn.Module) -> None:
-    """Check that a net's weights are all there is to average or sample.
+    """Check that a net has no running statistics, so that weights can be averaged and sampled.
 
     Raises:
         ValueError: If a module keeps running statistics of the data.
@@ -41,13 +41,13 @@ class SwagPosterior:
     """Moments of a weight trajectory, and samples from the Gaussian that they define.
 
     Args:
-        rank: Most deviations to keep (K).
-        scale: Factor on the covariance; 1 is SWAG's own.
-        takes_part: Whether the weights of this name have a spread; those that have none are at
-            their mean in every sample.
+        rank: Maximum number of deviations (K).
+        scale: Factor of the covariance; 1 in the paper.
+        takes_part: Whether the weights of a name are sampled; others have their mean in every
+            sample.
 
     Raises:
-        ValueError: If the rank cannot give a covariance.
+        ValueError: If the rank is too small for a covariance.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class SwagPosterior:
         self._deviations: deque[Tensor] = deque(maxlen=rank)
 
     def collect(self, weights: Mapping[str, Tensor]) -> None:
-        """Take a snapshot of the weights into the moments, in float64 (Welford's update).
+        """Add a snapshot of the weights to the moments, in float64 (Welford's update).
 
         Raises:
             ValueError: If names or shapes differ from those of the first snapshot.
@@ -90,7 +90,7 @@ class SwagPosterior:
         self._deviations.append(after_P.float())
 
     def state_dict(self) -> Weights:
-        """Everything collected so far; empty before the first snapshot."""
+        """The state of the posterior; empty before the first snapshot."""
         if not self.count:
             return {}
         shapes = json.dumps({name: list(shape) for name, shape in self._shapes.items()})
@@ -103,7 +103,7 @@ class SwagPosterior:
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from what :meth:`state_dict` gave."""
+        """Continue from a state that :meth:`state_dict` returned."""
         if not state:
             return
         shapes = json.loads(bytes(state["shapes"].tolist()))
@@ -114,12 +114,12 @@ class SwagPosterior:
 
     @property
     def mean_Q(self) -> Tensor:
-        """Running mean of the snapshots, float64; the weights with a spread come first."""
+        """Running mean of the snapshots, float64; the sampled weights come first."""
         return self._mean_Q
 
     @property
     def diagonal_P(self) -> Tensor:
-        """Variance over the snapshots of every weight that takes part, float64."""
+        """Variance of the sampled weights over the snapshots, float64."""
         return self._squares_P / max(self.count, 1)
 
     @property
@@ -158,7 +158,7 @@ class SwagPosterior:
         return samples
 
     def _unflatten(self, flat_Q: Tensor) -> Weights:
-        """Weights by name, as many as the numbers suffice for."""
+        """Weights by name; names for which ``flat_Q`` is too short are left out."""
         weights: Weights = {}
         for name, shape in self._shapes.items():
             size = shape.numel()

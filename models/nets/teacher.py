@@ -9,22 +9,24 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from models.nets.config import KINDS, TeacherConfig
+from models.choices import load_choice
+from models.nets.config import TEACHERS, TeacherConfig
 from models.nets.embedding import FeatureEmbedding, FeatureLayout
-from models.nets.experts import MlpExperts, TransformerExperts
 from models.nets.parallel import ParallelLinear, UnitDropout
-from models.nets.ple import Ple, SharedBottom
+
+MakeBackbone = Callable[[FeatureLayout, int, TeacherConfig], nn.Module]
+"""Makes what reads embedded requests (N, I) and gives (T, N, H)."""
 
 
 class OutputNet(nn.Module):
-    """What can be trained on labels: feature ids in, O outputs per task out."""
+    """A net that can be trained on labels: feature ids in, O outputs per task out."""
 
     def outputs(self, ids_NC: Tensor) -> Tensor:
         """All outputs, (N, T, O)."""
         raise NotImplementedError
 
     def start_at(self, outputs_TO: Tensor) -> None:
-        """Let every first output be about this, so that rare tasks need not find their rate."""
+        """Initialise the outputs near these values, so that rare tasks start at their base rate."""
         raise NotImplementedError
 
     def forward(self, ids_NC: Tensor) -> Tensor:
@@ -63,7 +65,7 @@ class TeacherNet(OutputNet):
         self.drop_tower = drop(config.tower)
 
     def hidden(self, ids_NC: Tensor) -> Tensor:
-        """What the last layer reads, (T, N, W)."""
+        """The input of the last layer, (T, N, W)."""
         experts_TNH = self.drop_experts(self.backbone(self.embedding(ids_NC)))
         hidden_TNW: Tensor = self.drop_tower(self.tower_in(experts_TNH).relu())
         return hidden_TNW
@@ -94,26 +96,8 @@ def build_teacher(
         ValueError: If the kind is unknown, or the embedding no multiple of the attention heads.
     """
     embedding = FeatureEmbedding(layout, config.embedding)
-    inputs = embedding.out_width
-    make_experts: Callable[[int], nn.Module]
-    if config.kind in ("mlp", "ple-mlp"):
-        make_experts = partial(MlpExperts, inputs=inputs, width=config.expert)
-    elif config.kind in ("transformer", "ple-transformer"):
-        make_experts = partial(
-            TransformerExperts,
-            features=layout.features,
-            embedding=config.embedding,
-            width=config.expert,
-            heads=config.heads,
-            blocks=config.blocks,
-        )
-    else:
-        raise ValueError(f"teacher.kind: {config.kind!r} is unknown; use one of {', '.join(KINDS)}")
-    backbone: nn.Module = (
-        Ple(inputs, tasks, config.shared_experts, make_experts)
-        if config.kind.startswith("ple")
-        else SharedBottom(tasks, make_experts)
-    )
+    make_backbone: MakeBackbone = load_choice(TEACHERS, config.kind)
+    backbone = make_backbone(layout, tasks, config)
     return TeacherNet(embedding, backbone, tasks, config, outputs)
 
 

@@ -1,9 +1,8 @@
-"""M weight sets of one net: what SWAG, dropout masks, ensembles and random priors have in common.
+"""M weight sets of one net, the common form of SWAG samples, dropout masks, ensembles and priors.
 
-A weight set maps the names of parameters and buffers to tensors; what it does not name keeps the
-net's own value.
+A weight set maps names of parameters and buffers to tensors; others keep the net's own value.
 
-M weight sets, N requests, B requests of a batch, T tasks.
+M weight sets, N requests, B requests per batch, T tasks.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,11 +14,12 @@ from torch.func import functional_call, vmap
 from models.nets.experts import TransformerBlock
 
 Weights = dict[str, Tensor]
-Run = Callable[[Tensor], Tensor]
+LogitsBySet = Callable[[Tensor], Tensor]
+"""From ids (B, C) to the logits of every weight set, (M, B, T)."""
 
 BATCH = 128
-"""Rows per pass of one weight set after the other: what a Transformer's experts make of them stays
-in the processor's cache (279 us per request against 449 with 2,048; MLP experts do not care)."""
+"""Rows per pass if weight sets run one after another: activations of Transformer experts then fit
+into the cache (279 us per request against 449 with 2,048; MLP experts are insensitive)."""
 BATCHED_BATCH, BATCHED_SETS = 256, 20
 """Rows and weight sets per batched call; memory grows with their product."""
 
@@ -36,12 +36,12 @@ def predict_moments(
     """Mean and standard deviation of the probabilities over M weight sets (DAUM, Algorithm 1).
 
     Args:
-        net: Gives logits of shape (N, T) for ids.
-        samples: The M weight sets, all with the same names; with one, the deviation is 0.
+        net: A net whose outputs are logits of shape (N, T).
+        samples: The M weight sets, all with the same names; the deviation of one is 0.
         ids_NC: Feature ids.
-        batched: Whether sets run in one batched call (``torch.func.vmap``), or one after the other;
-            by default whichever is the faster, see :func:`runs_batched`.
-        on_batch: Told the number of rows after each pass.
+        batched: Whether sets run in one batched call (``torch.func.vmap``) or one after another; by
+            default the faster of both, see :func:`runs_batched`.
+        on_batch: Called with the number of rows after each pass.
 
     Returns:
         ``mean_NT`` and ``std_NT`` (divisor M), float32.
@@ -60,11 +60,11 @@ def predict_moments(
 
 
 def runs_batched(net: nn.Module, stacked: Weights, shared: Weights) -> bool:
-    """Whether one batched call is the faster way.
+    """Whether one batched call is faster than one call per weight set.
 
-    On a GPU it is. On a CPU it is when the sets share tensors, as the embedding that then is looked
-    up once, and not for Transformers, whose fused attention knows no batch of weights. Without
-    anything to share both take the same time.
+    On a GPU it is. On a CPU it is if the sets share tensors, such as an embedding, which is then
+    looked up once; but not for Transformers, whose fused attention does not support batches of
+    weights. Without shared tensors both take the same time.
     """
     if any(tensor.is_cuda for tensor in stacked.values()):
         return True
@@ -75,10 +75,10 @@ def runs_batched(net: nn.Module, stacked: Weights, shared: Weights) -> bool:
 
 
 def stack_weights(samples: Sequence[Weights]) -> tuple[Weights, Weights]:
-    """The sets side by side: tensors (M, ...) that differ, and those that all sets share.
+    """Weight sets as stacked tensors (M, ...) that differ, and tensors that all sets share.
 
-    A tensor is shared when every set holds the very same object, as those that take no part in
-    SWAG's spread do: an embedding table is then kept once, not M times.
+    A tensor is shared if every set contains the same object, as for weights that SWAG does not
+    sample: an embedding table is then stored once, not M times.
     """
     first = samples[0]
     shared = {
@@ -94,7 +94,7 @@ def stack_weights(samples: Sequence[Weights]) -> tuple[Weights, Weights]:
     return stacked, shared
 
 
-def _all_at_once(net: nn.Module, stacked: Weights, shared: Weights) -> Run:
+def _all_at_once(net: nn.Module, stacked: Weights, shared: Weights) -> LogitsBySet:
     def logits(weights: Weights, ids_BC: Tensor) -> Tensor:
         logits_BT: Tensor = functional_call(net, weights | shared, (ids_BC,))
         return logits_BT
@@ -103,7 +103,7 @@ def _all_at_once(net: nn.Module, stacked: Weights, shared: Weights) -> Run:
     return lambda ids_BC: run(stacked, ids_BC)
 
 
-def _one_by_one(net: nn.Module, samples: Sequence[Weights]) -> Run:
+def _one_by_one(net: nn.Module, samples: Sequence[Weights]) -> LogitsBySet:
     return lambda ids_BC: torch.stack(
         [functional_call(net, sample, (ids_BC,)) for sample in samples]
     )

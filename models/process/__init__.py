@@ -1,1 +1,1 @@
-"""What every process of Weir has: logging, health and probes, bounded threads, child processes."""
+"""What all processes of Weir share: logs, health and probes, daemon threads, child processes."""

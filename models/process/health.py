@@ -1,9 +1,9 @@
-"""Whether a process is ready and alive, as its probes and its metrics tell it.
+"""Readiness and liveness of a process, for its probes and metrics.
 
-Ready: every condition that was named at the start is met (partitions are assigned, a model serves,
-the brokers answer). Alive: no heartbeat is older than its limit. Heartbeats are given by whatever
-must go on, such as the event loop, and judged by the thread that answers the probe, so that a
-process that stands still is seen by it. Written by one thread, read by any.
+Ready: every condition that was declared at the start is met (partitions are assigned, a model
+serves, the brokers respond). Alive: no heartbeat is older than its limit. Heartbeats come from
+activities that must not stop, such as the event loop; the thread that serves the probe evaluates
+them, so that it detects a blocked process. One thread writes, any thread may read.
 """
 
 import time
@@ -19,9 +19,9 @@ class Health(Collector):
     """Conditions and heartbeats of one process.
 
     Args:
-        role: What the process is: ``worker``, ``feedback`` or ``trainer``.
-        conditions: What must be met before it is ready; none is at first.
-        clock: Seconds, monotonic.
+        role: Role of the process: ``worker``, ``feedback`` or ``trainer``.
+        conditions: Names of the conditions of readiness; none is met at first.
+        clock: Monotonic clock, in seconds.
     """
 
     def __init__(self, role: str, conditions: Iterable[str], clock: Clock = time.monotonic) -> None:
@@ -32,50 +32,46 @@ class Health(Collector):
         self._beats: dict[str, tuple[float, float]] = {}
 
     def met(self, condition: str) -> None:
-        """A condition is met now."""
+        """Mark a condition as met."""
         self._unmet.pop(condition, None)
 
     def unmet(self, condition: str, reason: str) -> None:
-        """A condition is not met, or no longer; says why."""
+        """Mark a condition as not met, with the reason."""
         self._unmet[condition] = reason
 
-    def beat(self, what: str, limit_s: float) -> None:
-        """Something that must go on does; unless this is called again in time, it stands still.
+    def beat(self, activity: str, limit_s: float) -> None:
+        """Record a heartbeat of an activity; it is stalled unless the next one comes in time.
 
         Args:
-            what: What goes on, such as ``event loop``.
-            limit_s: How long it may take until the next call.
+            activity: Name of the activity, such as ``event loop``.
+            limit_s: Maximum seconds until the next heartbeat.
         """
-        self._beats[what] = (self._clock(), limit_s)
-
-    def rest(self, what: str) -> None:
-        """Nothing is left to do of this kind, so that it cannot stand still."""
-        self._beats.pop(what, None)
+        self._beats[activity] = (self._clock(), limit_s)
 
     def unready(self) -> dict[str, str]:
         """Reason by unmet condition; empty while the process is ready."""
         return dict(self._unmet)
 
     def stalled(self) -> dict[str, float]:
-        """Seconds since the last heartbeat of what stands still; empty while all go on."""
+        """Seconds since the last heartbeat, by stalled activity; empty while none is stalled."""
         now_s = self._clock()
         return {
-            what: now_s - beat_s
-            for what, (beat_s, limit_s) in self._beats.copy().items()
+            activity: now_s - beat_s
+            for activity, (beat_s, limit_s) in self._beats.copy().items()
             if now_s - beat_s > limit_s
         }
 
     def collect(self) -> Iterator[Metric]:
-        """What Prometheus reads."""
+        """The metrics that Prometheus scrapes."""
         unmet, beats, now_s = self.unready(), self._beats.copy(), self._clock()
         ready = GaugeMetricFamily(
-            "weir_ready", "1 while the process is ready to work, 0 otherwise.", labels=["role"]
+            "weir_ready", "1 while the process is ready, 0 otherwise.", labels=["role"]
         )
         ready.add_metric([self.role], 0.0 if unmet else 1.0)
         yield ready
         conditions = GaugeMetricFamily(
             "weir_ready_condition",
-            "1 while a condition of being ready is met.",
+            "1 while a condition of readiness is met, 0 otherwise.",
             labels=["role", "condition"],
         )
         for condition in self._conditions:
@@ -83,9 +79,9 @@ class Health(Collector):
         yield conditions
         ages = GaugeMetricFamily(
             "weir_heartbeat_age_seconds",
-            "Time since something that must go on last did.",
+            "Seconds since the last heartbeat of an activity.",
             labels=["role", "heartbeat"],
         )
-        for what, (beat_s, _limit_s) in beats.items():
-            ages.add_metric([self.role, what], now_s - beat_s)
+        for activity, (beat_s, _limit_s) in beats.items():
+            ages.add_metric([self.role, activity], now_s - beat_s)
         yield ages

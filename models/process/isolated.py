@@ -1,9 +1,8 @@
-"""Child processes that run a module of ours, whatever the working directory holds.
+"""Child processes that run one of Weir's modules, whatever is in the working directory.
 
-``python -m NAME`` looks into the working directory first, where a user's own package ``models`` or
-``stream`` would run in its place, and ``PYTHON...`` variables change what a child imports. So
-children are started isolated (``-I``) and given the parent's own import path, which is where the
-parent found what it runs.
+``python -m NAME`` searches the working directory first, where a user's own package ``models`` or
+``stream`` would run instead, and ``PYTHON...`` variables change what a child imports. Children are
+therefore started isolated (``-I``) with the import path of the parent.
 """
 
 import json
@@ -19,11 +18,11 @@ _SOURCE: Final = str(Path(__file__).resolve().parents[2])
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
-    """The command that runs a module as ``python -m MODULE ARGUMENTS`` would here.
+    """The command that runs a module as ``python -m MODULE ARGUMENTS`` would in this process.
 
     Args:
         module: Full name of a module with a ``__main__`` part.
-        arguments: What it finds in ``sys.argv[1:]``.
+        arguments: Its ``sys.argv[1:]``.
     """
     paths = [path for path in sys.path if path and Path(path).is_absolute()]
     if _SOURCE not in paths:

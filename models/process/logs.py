@@ -1,10 +1,10 @@
-r"""Logging of every process: one line per record, bounded, escaped, and without secrets.
+r"""Logging of every process: one line per record, of bounded length, escaped, without secrets.
 
-What a log line quotes may come from a topic, so nothing in it is trusted: whatever does not print
-(line ends, escapes, direction marks, lone surrogates) is shown as ``\x0a`` or ``\u202e``, and a
-line has :data:`MAX_LINE_BYTES` at most, with its middle cut out. :func:`hide` names a secret; it is
-masked from then on, in whatever form a client quotes it. What a client sends to log in is masked by
-its type, for that may be anything.
+A log line may quote text from a topic, so none of it is trusted: unprintable characters (line ends,
+escapes, direction marks, lone surrogates) are shown as ``\x0a`` or ``\u202e``, and a line longer
+than :data:`MAX_LINE_BYTES` loses its middle. Secrets that :func:`hide` was given are masked in
+every form in which a client may quote them. The authentication messages of the Kafka client are
+masked by their type, since they may contain anything.
 """
 
 import asyncio
@@ -23,50 +23,49 @@ import orjson
 from models.errors import UserError
 
 Format = Literal["text", "json"]
-#: Of one line, without its end.
+#: Maximum size of a line, without its end.
 MAX_LINE_BYTES: Final = 4096
-#: A shorter "secret" would mask half of what is logged; a login is masked by its type anyway.
+#: Shorter secrets are not masked: they would match half of what is logged.
 MIN_SECRET: Final = 4
 MASK: Final = "[hidden]"
-#: What passwords, proofs and tokens are sent in; the client logs requests and answers at DEBUG.
-_LOGIN_MESSAGE: Final = re.compile(r"^SaslAuthenticate(Request|Response)")
-_UNUSUAL: Final = re.compile(r"[^ -~]")
-_IN_THE_CLEAR: Final = "Sending username and password in the clear"
-_CANNOT_BEGIN: Final = 'Unable connect to "%s:%s": %s'
+#: Messages with passwords, proofs and tokens; the client logs requests and responses at DEBUG.
+_AUTHENTICATION: Final = re.compile(r"^SaslAuthenticate(Request|Response)")
+_UNPRINTABLE: Final = re.compile(r"[^ -~]")
+_UNENCRYPTED_LOGIN: Final = "Sending username and password in the clear"
+_BOOTSTRAP_FAILED: Final = 'Unable connect to "%s:%s": %s'
 _NO_PRODUCER_ID: Final = "Unexpected error during InitProducerIdRequest: %s"
 _FRAMEWORKS: Final = ("mode.", "faust.", "stream.")
-#: Libraries that tell more than a person wants to read, at INFO.
-_TALKATIVE: Final = ("aiokafka", "faust", "mode", "torch")
-#: Each of some thirty services of a Faust app has these at its start and at its end.
-_SERVICE_MOVES: Final = re.compile(r"^\[\^.*\]: (Starting|Stopping|Flush producer buffer)\.\.\.$")
+#: Libraries whose INFO lines are shown in verbose mode only.
+_VERBOSE_LIBRARIES: Final = ("aiokafka", "faust", "mode", "torch")
+#: Lines that each of some thirty services of a Faust app logs when it starts and stops.
+_LIFECYCLE: Final = re.compile(r"^\[\^.*\]: (Starting|Stopping|Flush producer buffer)\.\.\.$")
 _JSON_FRAME_BYTES: Final = 400  # names, time, level and logger
 
 _secrets: set[str] = set()
-_forms: re.Pattern[str] | None = None
+_secret_pattern: re.Pattern[str] | None = None
 _lock: Final = threading.Lock()
 
 
 def hide(secret: str) -> None:
-    """Mask ``secret`` in all that is logged from now on; safe in any thread."""
-    global _forms  # noqa: PLW0603 - logging is one per process, and so are its secrets
+    """Mask ``secret`` in everything that is logged from now on; thread-safe."""
+    global _secret_pattern  # noqa: PLW0603 - logging is global, and so are its secrets
     if len(secret) < MIN_SECRET:
         return
     with _lock:
         _secrets.update(_quoted(secret))
         longest_first = sorted(_secrets, key=len, reverse=True)
-        _forms = re.compile("|".join(map(re.escape, longest_first)))
+        _secret_pattern = re.compile("|".join(map(re.escape, longest_first)))
 
 
 def masked(text: str) -> str:
-    """``text`` without the secrets that were named to :func:`hide`."""
-    return text if _forms is None else _forms.sub(MASK, text)
+    """``text`` with the secrets that :func:`hide` was given replaced by a mask."""
+    return text if _secret_pattern is None else _secret_pattern.sub(MASK, text)
 
 
 def one_line(text: str, limit: int = MAX_LINE_BYTES) -> str:
-    """``text`` masked and escaped, its middle cut out where it is longer than ``limit`` bytes.
+    """``text`` masked and escaped; without its middle if it is longer than ``limit`` bytes.
 
-    The cost is bounded too, but for the masking: a message of a megabyte is cut before it is
-    escaped.
+    Apart from the masking the cost is bounded: a message of a megabyte is cut before it is escaped.
     """
     text = masked(text)
     if len(text) > 2 * limit:
@@ -76,16 +75,16 @@ def one_line(text: str, limit: int = MAX_LINE_BYTES) -> str:
 
 
 def escaped(text: str) -> str:
-    r"""``text`` with all that does not print as ``\xNN``, ``\uNNNN`` or ``\UNNNNNNNN``."""
-    return text if text.isprintable() else _UNUSUAL.sub(_escape, text)
+    r"""``text`` with unprintable characters as ``\xNN``, ``\uNNNN`` or ``\UNNNNNNNN``."""
+    return text if text.isprintable() else _UNPRINTABLE.sub(_escape, text)
 
 
 class LineFormatter(logging.Formatter):
-    """Makes one bounded line of a record; see the module.
+    """Formats a record as one line of bounded length, as the module's docstring says.
 
     Args:
         form: ``text`` for people, ``json`` for machines: an object with ``ts`` (UTC, ISO 8601),
-            ``level``, ``logger``, ``message`` and, of an exception, ``exception`` and
+            ``level``, ``logger``, ``message`` and, with an exception, ``exception`` and
             ``traceback``.
     """
 
@@ -108,17 +107,17 @@ class LineFormatter(logging.Formatter):
 
 
 def set_up(form: Format = "text", *, verbose: bool = False, stream: TextIO | None = None) -> None:
-    """Log to ``stream`` (standard error where none is given), in place of all set up before.
+    """Log to ``stream`` (by default standard error); replaces any earlier set-up.
 
-    Uncaught exceptions and warnings are logged too.
+    Uncaught exceptions and warnings are logged, too.
     """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(LineFormatter(form))
-    handler.addFilter(_WorthLogging(verbose=verbose))
+    handler.addFilter(_NoiseFilter(verbose=verbose))
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True
     )
-    for name in _TALKATIVE:
+    for name in _VERBOSE_LIBRARIES:
         logging.getLogger(name).setLevel(logging.NOTSET if verbose else logging.WARNING)
     logging.captureWarnings(capture=True)
     sys.excepthook = _log_uncaught
@@ -128,7 +127,7 @@ def set_up(form: Format = "text", *, verbose: bool = False, stream: TextIO | Non
 
 
 def logs_json() -> bool:
-    """Whether this process logs for machines."""
+    """Whether this process logs in JSON."""
     formatters = (handler.formatter for handler in logging.getLogger().handlers)
     return any(isinstance(each, LineFormatter) and each.form == "json" for each in formatters)
 
@@ -139,53 +138,53 @@ def _log_uncaught(
     if issubclass(kind, KeyboardInterrupt):
         return
     logging.getLogger("weir").critical(
-        "an error that nobody foresaw; please report it", exc_info=(kind, error, trace)
+        "unexpected error; please report it", exc_info=(kind, error, trace)
     )
 
 
-class _WorthLogging(logging.Filter):
-    """Leaves out what something else says.
+class _NoiseFilter(logging.Filter):
+    """Drops records that repeat what another one reports.
 
-    Faust's services report a crash once each, and that they are cancelled for it; Kafka's client
-    reports each server that it cannot begin with, or that gives it no producer id. All end in an
-    error that is reported once, by who started them. That a password goes over the wire in the
-    clear is logged once, not for each of a worker's connections. That a service starts or stops is
-    for `-v`.
+    Each of Faust's services logs a crash, and its own cancellation because of it; the Kafka client
+    logs every bootstrap server that it cannot connect to, and every failure to get a producer id.
+    All of these end in one error, which the command or worker logs. The client's warning about an
+    unencrypted password is kept once, not for each connection. The start and stop of services is
+    shown in verbose mode only.
     """
 
     def __init__(self, *, verbose: bool) -> None:
         super().__init__()
         self._verbose = verbose
-        self._in_the_clear = False
+        self._warned_of_login = False
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
         consequence = isinstance(error, UserError | asyncio.CancelledError)
         if consequence and record.name.startswith(_FRAMEWORKS):
             return False
-        if record.msg == _IN_THE_CLEAR:
-            before, self._in_the_clear = self._in_the_clear, True
-            return not before
-        if record.msg in {_CANNOT_BEGIN, _NO_PRODUCER_ID}:
+        if record.msg == _UNENCRYPTED_LOGIN:
+            warned, self._warned_of_login = self._warned_of_login, True
+            return not warned
+        if record.msg in {_BOOTSTRAP_FAILED, _NO_PRODUCER_ID}:
             return False
-        moves = record.levelno <= logging.INFO and _SERVICE_MOVES.match(str(record.msg))
-        return self._verbose or not moves
+        lifecycle = record.levelno <= logging.INFO and _LIFECYCLE.match(str(record.msg))
+        return self._verbose or not lifecycle
 
 
 def _message(record: logging.LogRecord) -> str:
-    """The message; what is sent to log in is left out."""
+    """The message, without credentials."""
     values = record.args
     if isinstance(values, tuple):
-        values = tuple(_without_login(value) for value in values)
+        values = tuple(_without_credentials(value) for value in values)
     try:
         return str(record.msg) % values if values else str(record.msg)
-    except Exception as error:  # noqa: BLE001 - a log line never ends what it reports on
+    except Exception as error:  # noqa: BLE001 - logging must not raise
         return f"{record.msg!r} cannot be formatted: {error!r}"
 
 
-def _without_login(value: object) -> object:
+def _without_credentials(value: object) -> object:
     kind = type(value).__name__
-    return f"{kind}({MASK})" if _LOGIN_MESSAGE.match(kind) else value
+    return f"{kind}({MASK})" if _AUTHENTICATION.match(kind) else value
 
 
 def _json(record: logging.LogRecord, message: str, error: BaseException | None, made: str) -> str:
@@ -205,7 +204,7 @@ def _json(record: logging.LogRecord, message: str, error: BaseException | None, 
 
 
 def _json_text(text: str, limit: int) -> str:
-    """As :func:`one_line`; JSON may double a quote or backslash, so its form counts."""
+    """As :func:`one_line`, with the limit on the text as JSON, which escapes quotes."""
     line = one_line(text, limit)
     while (size := len(orjson.dumps(line))) > limit:
         line = _cut(line, len(line.encode()) * limit // size - 16)
@@ -217,7 +216,7 @@ def _summary(error: BaseException) -> str:
 
 
 def _trace(error: BaseException) -> str:
-    """The traceback on one line, nothing where the error explains itself."""
+    """The traceback on one line; empty if the error explains itself."""
     if all(_explains_itself(leaf) for leaf in _leaves(error)):
         return ""
     lines = "".join(traceback.format_exception(error)).splitlines()
@@ -237,7 +236,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def _quoted(secret: str) -> set[str]:
-    """The forms in which a secret may be quoted."""
+    """The forms in which a client may quote a secret."""
     inside_json = orjson.dumps(secret.encode(errors="replace").decode())[1:-1].decode()
     encoded = secret.encode(errors="replace")
     return {secret, repr(secret)[1:-1], repr(encoded)[2:-1], inside_json, escaped(secret)}
@@ -254,7 +253,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def _cut(text: str, limit: int) -> str:
-    """``text`` with its middle cut out where it has more than ``limit`` bytes."""
+    """``text`` without its middle if it has more than ``limit`` bytes."""
     raw = text.encode()
     if len(raw) <= limit:
         return text

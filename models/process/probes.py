@@ -1,8 +1,8 @@
 """The HTTP endpoint of a process: metrics for Prometheus, probes for an orchestrator.
 
-``/metrics`` is the registry; ``/live`` answers 200 while all heartbeats are in time, ``/ready``
-while all conditions are met, otherwise 503 with the reasons, one a line; everything else is 404.
-It answers from threads of its own, so that a process that stands still shows.
+``/metrics`` serves the registry. ``/live`` returns 200 while all heartbeats are recent, ``/ready``
+while all conditions are met; otherwise 503 with one reason per line. Any other path is 404.
+Requests are served by separate threads, so that a blocked process is detected.
 """
 
 import logging
@@ -33,11 +33,11 @@ from models.process.health import Health
 
 logger = logging.getLogger(__name__)
 
-#: A client that sends no request for so long is disconnected.
-SILENT_S: Final = 10.0
-#: Where Linux says how much memory a container may take; "max" for no limit.
+#: Seconds after which a client that sends no request is disconnected.
+CLIENT_TIMEOUT_S: Final = 10.0
+#: File in which Linux gives the memory limit of a container; "max" for none.
 MEMORY_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
-#: What an image says of the commit that it was built from.
+#: Environment variable in which an image names the commit that it was built from.
 REVISION_VARIABLE: Final = "BUILD_REVISION"
 
 Body = Iterable[bytes]
@@ -45,28 +45,28 @@ App = Callable[[WSGIEnvironment, StartResponse], Body]
 
 
 class ProbeError(UserError, OSError):
-    """The endpoint cannot be opened; names the address, the setting and the fix."""
+    """The endpoint cannot be opened; the message names the address, the setting and the fix."""
 
 
 def serve(
     registry: CollectorRegistry, health: Health, host: str, port: int, *, section: str = "worker"
 ) -> int:
-    """Serve metrics and probes in a thread of their own, for as long as the process lives.
+    """Serve metrics and probes in a separate thread until the process exits.
 
-    Adds to the registry what every process shows: health, build, Python, processor and memory.
+    Adds the metrics that every process has: health, build, Python, CPU and memory.
 
     Args:
-        registry: Of the process's own metrics.
-        health: What the probes ask.
+        registry: Registry of the process's own metrics.
+        health: State that the probes report.
         host: Address to listen on.
-        port: Its port, 0 for a free one.
-        section: Of the settings that name both, ``SECTION.metrics_host`` and ``_port``.
+        port: Port to listen on, 0 for a free one.
+        section: Section of the settings that has ``metrics_host`` and ``metrics_port``.
 
     Returns:
         The port.
 
     Raises:
-        ProbeError: If the address cannot be had.
+        ProbeError: If the address cannot be bound.
     """
     describe(registry, health)
     try:
@@ -79,20 +79,20 @@ def serve(
             f"({error.strerror or error}); choose another port, or 0 for a free one"
         ) from error
     threading.Thread(target=server.serve_forever, name="probes", daemon=True).start()
-    logger.info("metrics and probes on http://%s:%d/metrics", host, server.server_port)
+    logger.info("serving metrics and probes on http://%s:%d/metrics", host, server.server_port)
     if not NATIVE:
         logger.warning(
-            "the compiled scanner is missing: features are extracted by Python, ten times "
-            "slower; install Weir again where a C compiler and Python's headers are"
+            "the compiled scanner is missing: features are extracted in Python, ten times slower; "
+            "install a C compiler and Python's headers, then install Weir again"
         )
     return int(server.server_port)
 
 
 def describe(registry: CollectorRegistry, health: Health) -> None:
-    """Register what every process shows: health, build, Python, processor and memory."""
+    """Register the metrics that every process has: health, build, Python, CPU and memory."""
     build = Gauge(
         "weir_build_info",
-        "What runs: 1 for its version.",
+        "Version of the running process; always 1.",
         ["role", "version", "revision", "python", "scanner"],
         registry=registry,
     )
@@ -105,13 +105,13 @@ def describe(registry: CollectorRegistry, health: Health) -> None:
     ).set(1)
     scanner = Gauge(
         "weir_scanner_compiled",
-        "1 if features are extracted by compiled code, 0 if by Python, ten times slower.",
+        "1 if the compiled scanner extracts features, 0 if Python does, ten times slower.",
         registry=registry,
     )
     scanner.set(NATIVE)
     limit = Gauge(
         "weir_memory_limit_bytes",
-        "Memory that this process's container may take; 0 without a limit.",
+        "Memory limit of this process's container; 0 if there is none.",
         registry=registry,
     )
     limit.set(memory_limit())
@@ -122,7 +122,7 @@ def describe(registry: CollectorRegistry, health: Health) -> None:
 
 
 def memory_limit(path: Path = MEMORY_LIMIT) -> int:
-    """Bytes that the container of this process may take; 0 where nothing limits it."""
+    """Memory limit of this process's container in bytes; 0 if there is none."""
     try:
         return int(path.read_text())
     except (OSError, ValueError):
@@ -147,8 +147,8 @@ def _app(registry: CollectorRegistry, health: Health) -> App:
             return _answer(start_response, "ready", health.unready())
         if path == "/live":
             stalled = {
-                what: f"no progress for {seconds:.0f} s"
-                for what, seconds in health.stalled().items()
+                activity: f"no progress for {seconds:.0f} s"
+                for activity, seconds in health.stalled().items()
             }
             return _answer(start_response, "live", stalled)
         return _text(start_response, "404 Not Found", "try /metrics, /live or /ready")
@@ -159,7 +159,7 @@ def _app(registry: CollectorRegistry, health: Health) -> App:
 def _answer(start_response: StartResponse, good: str, faults: Mapping[str, str]) -> Body:
     if not faults:
         return _text(start_response, "200 OK", good)
-    lines = [f"{what}: {reason}" for what, reason in faults.items()]
+    lines = [f"{name}: {reason}" for name, reason in faults.items()]
     return _text(start_response, "503 Service Unavailable", "\n".join(lines))
 
 
@@ -169,10 +169,10 @@ def _text(start_response: StartResponse, status: str, text: str) -> Body:
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = SILENT_S
+    timeout = CLIENT_TIMEOUT_S
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name
-        """Log nothing: probes come every few seconds."""
+        """Log nothing: probes are requested every few seconds."""
 
 
 def _server_class(host: str) -> type[ThreadingWSGIServer]:

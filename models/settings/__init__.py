@@ -1,24 +1,23 @@
-"""Settings: one tree of TOML file, environment and flags, checked before anything starts."""
+"""Settings: one tree of TOML file, environment and flags, validated before anything starts.
 
-from models.settings.settings import (
+One module per section; :mod:`models.settings.tree` puts them together.
+"""
+
+from models.settings.feedback import FeedbackSettings
+from models.settings.kafka import KafkaSettings
+from models.settings.model import ModelSettings
+from models.settings.policy import (
     EVERYTHING,
-    NAME_PATTERN,
     ConsumptionSettings,
-    FeedbackSettings,
-    KafkaSettings,
-    LogSettings,
-    ModelSettings,
     PolicySettings,
     ScenarioSettings,
-    Section,
-    Settings,
-    SettingsError,
-    TopicSettings,
-    TrainerSettings,
     WindowSettings,
-    WorkerSettings,
-    load_settings,
 )
+from models.settings.section import NAME_PATTERN, Section
+from models.settings.topics import TopicSettings
+from models.settings.trainer import TrainerSettings
+from models.settings.tree import Settings, SettingsError, load_settings
+from models.settings.worker import LogSettings, WorkerSettings
 
 __all__ = [
     "EVERYTHING",

@@ -1,16 +1,17 @@
-"""What is wrong with settings, for people: the key, what was found, and what would be right.
+"""Messages about invalid settings: the key, the value found, and what would be right.
 
-Of a secret, and of a whole section that may hold one, nothing is shown.
+Of a secret, and of a whole section that may contain one, no value is shown.
 """
 
-import difflib
 import reprlib
 from typing import Final
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import SettingsError
 
-#: As TOML names what was found.
+from models.suggestions import did_you_mean
+
+#: TOML's names of the types.
 _KINDS: Final[dict[type, str]] = {
     str: "a text",
     int: "an integer",
@@ -21,10 +22,10 @@ _KINDS: Final[dict[type, str]] = {
 
 
 def explain(error: ValidationError | SettingsError, root: type[BaseModel]) -> str:
-    """One line per fault.
+    """A message with one line per fault.
 
     Args:
-        error: What pydantic found.
+        error: The error that pydantic raised.
         root: The model of all settings.
     """
     if isinstance(error, SettingsError):
@@ -34,7 +35,9 @@ def explain(error: ValidationError | SettingsError, root: type[BaseModel]) -> st
         path = [str(part) for part in fault["loc"]]
         key = ".".join(path)
         if fault["type"] == "extra_forbidden":
-            lines.append(f"{key}: unknown key{suggest(path[-1], _siblings(path, root))}")
+            siblings = _siblings(path, root)
+            hint = f"; {did_you_mean(path[-1], siblings)}" if siblings else ""
+            lines.append(f"{key}: unknown key{hint}")
         elif fault["type"] == "value_error":
             lines.append(str(fault["ctx"]["error"]))
         elif fault["type"] == "string_pattern_mismatch":
@@ -55,7 +58,7 @@ def explain(error: ValidationError | SettingsError, root: type[BaseModel]) -> st
 
 
 def _is_secret(path: list[str], model: type[BaseModel]) -> bool:
-    """Whether a key holds a secret, or is a part of one."""
+    """Whether a key holds a secret, or lies below one that does."""
     for part in path:
         field = model.model_fields.get(part)
         if field is None:
@@ -69,13 +72,14 @@ def _is_secret(path: list[str], model: type[BaseModel]) -> bool:
 
 
 def _shown(path: list[str], value: object) -> str:
-    """What was found, briefly; of a whole section, which may hold secrets, only its type."""
+    """The value found, shortened; of a whole section, which may hold secrets, only its type."""
     if len(path) < 2 or isinstance(value, dict | list):
         return _KINDS.get(type(value), f"a {type(value).__name__}")
     return reprlib.repr(value)
 
 
 def _siblings(path: list[str], model: type[BaseModel]) -> list[str]:
+    """The keys of the section in which a key was given; none if that is not a section."""
     for part in path[:-1]:
         field = model.model_fields.get(part)
         if field is None or not isinstance(field.annotation, type):
@@ -84,11 +88,3 @@ def _siblings(path: list[str], model: type[BaseModel]) -> list[str]:
             return []
         model = field.annotation
     return list(model.model_fields)
-
-
-def suggest(word: str, known: list[str]) -> str:
-    """What was meant by a word that is not known, or else what is known."""
-    close = difflib.get_close_matches(word, known, n=1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; known are {', '.join(known)}" if known else ""

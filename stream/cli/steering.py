@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
+from models.nested import put
 from models.settings import EVERYTHING, ConsumptionSettings, Settings
 from stream.cli.options import print_json
 
@@ -116,19 +117,18 @@ def _tree(texts: list[str]) -> dict[str, Any]:
         key, sign, value = text.partition("=")
         if not sign:
             raise typer.BadParameter(f"{text}: write it as KEY=VALUE, e.g. explore=0.01")
-        *tables, name = key.split(".")
-        table = tree
-        for part in tables:
-            table = table.setdefault(part, {})
-            if not isinstance(table, dict):
-                raise typer.BadParameter(
-                    f"{text}: {part} has a value, so it cannot have {name}, too"
-                )
         try:
-            table[name] = orjson.loads(value)
-        except orjson.JSONDecodeError:
-            table[name] = value
+            put(tree, key, _json_or_text(value))
+        except ValueError as error:
+            raise typer.BadParameter(f"{text}: {error}") from error
     return tree
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
 
 
 def _in_force(settings: Settings, scenario: str) -> tuple[int, dict[str, Any]]:

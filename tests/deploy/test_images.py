@@ -1,14 +1,20 @@
-"""The images: small, without root, with a health check that tells a live worker from a dead one."""
+"""The images: small, without root, with a health check."""
 
 import os
 import re
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
-from deployment import (
+from packaging.requirements import Requirement
+from prometheus_client import CollectorRegistry
+
+from models.process.health import Health
+from models.process.probes import REVISION_VARIABLE, serve
+from tests.deploy.deployment import (
     DEPLOY,
     DOCKERFILES,
     METRICS_PORT,
@@ -19,11 +25,6 @@ from deployment import (
     instructions,
     pod_specs,
 )
-from packaging.requirements import Requirement
-from prometheus_client import CollectorRegistry
-
-from models.process.health import Health
-from models.process.probes import REVISION_VARIABLE, serve
 
 #: What only training needs.
 HEAVY = {"torch", "scikit-learn", "lightgbm", "onnx", "weir"}
@@ -67,7 +68,9 @@ def test_copies_only_what_exists_and_is_not_ignored(dockerfile: Path) -> None:
         if not each.value.startswith("--from")
         for source in each.value.split()[:-1]
     ]
-    assert "pyproject.toml" in sources
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    packages = {name.rstrip("*") for name in settings["packages"]["find"]["include"]}
+    assert {"pyproject.toml", *packages} <= set(sources)
     assert [source for source in sources if not (ROOT / source).exists()] == []
     assert [source for source in sources if source not in kept] == []
 

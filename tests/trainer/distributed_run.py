@@ -13,6 +13,7 @@ from torch import nn
 from models.nets.losses import bce_by_task
 from tests.trainer.small_world import CONFIG, CREATED, SPEC, TASKS, frame
 from trainer.pipeline.train import train
+from trainer.training.context import FitContext
 from trainer.training.devices import Devices, open_devices
 from trainer.training.loop import deterministic, run_steps
 
@@ -27,7 +28,7 @@ def fit(devices: Devices) -> dict[str, torch.Tensor]:
         targets_NT = (torch.rand(ROWS, 2) < 0.4).float()
         targets_NT[torch.rand(ROWS, 2) < torch.tensor([0.2, 0.9])] = torch.nan
 
-        def loss(rows_B: torch.Tensor) -> torch.Tensor:
+        def loss(rows_B: torch.Tensor, _step: int) -> torch.Tensor:
             targets_BT = targets_NT[rows_B]
             losses_T = bce_by_task(net(x_NI[rows_B]), targets_BT)
             return (losses_T * devices.weights(targets_BT)).sum()
@@ -40,7 +41,8 @@ def fit(devices: Devices) -> dict[str, torch.Tensor]:
             learning_rate=lambda _: 1e-2,
             loss=loss,
             after_step=lambda _: None,
-            devices=devices,
+            name="net",
+            context=FitContext(devices=devices),
         )
     return net.state_dict()
 

@@ -1,1 +1,1 @@
-"""Trainer's subcommands of `weir`."""
+"""The trainer's subcommands of ``weir``."""

@@ -1,4 +1,4 @@
-"""Trainer's subcommands of `weir`: publish, simulate, train, trainer, experiments."""
+"""The trainer's subcommands of ``weir``: publish, simulate, train, trainer, experiments."""
 
 import typer
 

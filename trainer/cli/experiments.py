@@ -1,4 +1,4 @@
-"""``weir experiments``: the evidence behind the filter, as report.json, report.html, report.md."""
+"""``weir experiments``: experiments on the filter, reported as JSON, HTML and Markdown."""
 
 import re
 from datetime import UTC, datetime
@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models.features import FeatureSpec
+from models.nets.config import KINDS
 from models.tasks import TaskSet
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 SIMULATED = "simulated"
 FULL_SEEDS, QUICK_SEEDS = 5, 2
 NO_TRUTH = (
-    "Nobody knows the true probabilities of these rows: error finding is left out, and events are "
-    "counted as they happened; so is what the oracle ranks by."
+    "The true probabilities of these rows are unknown: error finding is left out, and values and "
+    "the oracle's ranking use the events that happened."
 )
 
 
@@ -36,45 +37,45 @@ def experiments(
     data: Annotated[
         str,
         typer.Option(
-            help="'simulated', examples (Parquet: file or folder), a CSV file, or JD's slices."
+            help="'simulated', examples (Parquet file or folder), a CSV file, or JD's slices."
         ),
     ] = SIMULATED,
     spec: Annotated[
-        str, typer.Option(help="Feature spec of the examples, or the spec of the CSV file.")
+        str, typer.Option(help="Name or path of the feature spec of the examples or the CSV file.")
     ] = "openrtb",
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="Seeds 1 to N; a finished run can be given more.")
+        int | None,
+        typer.Option(min=1, help="Use seeds 1 to N; a finished run can be extended."),
     ] = None,
     teacher: Annotated[
-        str, typer.Option(help="Teacher of the sweeps: mlp, transformer, ple-mlp, ple-transformer.")
+        str,
+        typer.Option(help=f"Kind of the teacher of the sweeps: {', '.join(KINDS)}."),
     ] = "ple-mlp",
     out: Annotated[
-        Path, typer.Option(help="Folder of the report; an interrupted run goes on there.")
+        Path, typer.Option(help="Folder of the report; an interrupted run resumes from it.")
     ] = Path("var/experiments"),
     part: Annotated[
-        str, typer.Option(help="I/K: every K-th unit only, for K processes in the same folder.")
+        str,
+        typer.Option(help="I/K runs every K-th unit only, for K processes that share a folder."),
     ] = "1/1",
     *,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Small models and few runs, for a trial.")
+        bool, typer.Option("--quick", help="Train small nets and do few runs, for a trial run.")
     ] = False,
 ) -> None:
-    """Run the experiments and write the report.
-
-    Units that are done already are not run again.
-    """
-    # torch takes seconds to import, and other commands must never pay for it.
-    from models.nets.config import KINDS  # noqa: PLC0415
+    """Run the experiments and write the report; finished units are not run again."""
+    # torch takes seconds to import, and other commands must not pay for it.
     from trainer.experiments.plan import Plan  # noqa: PLC0415
     from trainer.experiments.raw import RawStore  # noqa: PLC0415
     from trainer.experiments.runs import run, share_of, units  # noqa: PLC0415
     from trainer.pipeline.train import default_progress  # noqa: PLC0415
 
-    kinds = {kind: kind for kind in KINDS}
-    if teacher not in kinds:
-        raise typer.BadParameter(f"--teacher: {teacher!r} is none of {', '.join(KINDS)}")
+    if teacher not in KINDS:
+        raise typer.BadParameter(
+            f"--teacher: {teacher!r} is unknown; choose one of {', '.join(KINDS)}"
+        )
     preset = Plan.quick if quick else Plan.full
-    plan = preset(seeds or (QUICK_SEEDS if quick else FULL_SEEDS), kinds[teacher])
+    plan = preset(seeds or (QUICK_SEEDS if quick else FULL_SEEDS), teacher)
     console = Console()
     source = _source(data, spec, ctx.obj.task_set)
     simulated = FeatureSpec.load(spec if data == SIMULATED else "openrtb")
@@ -92,10 +93,10 @@ def experiments(
 
 
 def _part(text: str) -> tuple[int, int]:
-    """Number of the part, from 1, and how many there are."""
+    """Number of the part, from 1, and number of parts."""
     found = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)
     if found is None or int(found[1]) > int(found[2]):
-        raise typer.BadParameter(f"--part: {text!r} is not I/K with I from 1 to K, such as 1/2")
+        raise typer.BadParameter(f"--part: {text!r} is not I/K with I from 1 to K, for example 1/2")
     return int(found[1]), int(found[2])
 
 
@@ -148,7 +149,7 @@ def _write(report: "Report", out: Path) -> None:
 
 
 def _summary(report: "Report") -> Table:
-    """The bars, as the terminal shows them."""
+    """The bars as a table for the terminal."""
     table = Table("figure", "value", "bar", "verdict")
     for bar in report.bars:
         value = "-" if bar.value is None else f"{bar.value.mean:.4f}"

@@ -1,4 +1,4 @@
-"""Subcommands of `weir` for traffic: publish (simulated, jd, jsonl) and simulate."""
+"""``weir publish`` (simulated, jd, jsonl) and ``weir simulate``."""
 
 import asyncio
 import time
@@ -14,23 +14,29 @@ from models.settings import Settings
 from models.tasks import TaskSet
 from trainer.simulation.traffic import Traffic
 
-Rate = Annotated[float, typer.Option(min=0, help="Requests per second; 0 publishes unpaced.")]
-TimeScale = Annotated[
-    float, typer.Option(min=1e-9, help="How much faster than real time delays run.")
+Rate = Annotated[
+    float, typer.Option(min=0, help="Requests per second; 0 publishes as fast as possible.")
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Everything simulated follows from it.")]
+TimeScale = Annotated[
+    float, typer.Option(min=1e-9, help="Factor by which delays run faster than real time.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the simulation.")]
 Start = Annotated[
-    int, typer.Option(min=0, help="First request of the stream; 200,000 make a simulated day.")
+    int,
+    typer.Option(min=0, help="Number of the first request; 200,000 requests make a simulated day."),
 ]
 Drift = Annotated[
-    float, typer.Option(help="Radians per simulated day by which what is worthwhile turns.")
+    float, typer.Option(help="Drift of the preferences, in radians per simulated day.")
 ]
-Outcomes = Annotated[bool, typer.Option(help="Play the world downstream of the pass topic too.")]
+Outcomes = Annotated[
+    bool,
+    typer.Option(help="Simulate the consumer of the pass topic too, and publish its outcomes."),
+]
 
 
 def register(app: typer.Typer) -> None:
     """Add the subcommands to ``app``."""
-    publish = typer.Typer(help="Publish requests, simulated or real.", no_args_is_help=True)
+    publish = typer.Typer(help="Publish simulated or real requests.", no_args_is_help=True)
     for command in (simulated, jd, jsonl):
         publish.command()(command)
     app.add_typer(publish, name="publish")
@@ -39,22 +45,24 @@ def register(app: typer.Typer) -> None:
 
 def simulated(
     ctx: typer.Context,
-    requests: Annotated[int | None, typer.Option(min=1, help="How many requests.")] = None,
+    requests: Annotated[int | None, typer.Option(min=1, help="Number of requests.")] = None,
     rate: Rate = 1000.0,
-    seconds: Annotated[float | None, typer.Option(min=0, help="How long, instead.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0, help="Seconds to publish for, instead of --requests.")
+    ] = None,
     seed: Seed = 1,
     outcomes: Outcomes = True,
     time_scale: TimeScale = 1.0,
     drift: Drift = 0.0,
     start: Start = 0,
 ) -> None:
-    """Publish simulated requests, and outcomes of those that pass."""
+    """Publish simulated requests, and the outcomes of those that pass."""
     from trainer.simulation.simulator import BLOCK, Simulator  # noqa: PLC0415
     from trainer.traffic.examples import batches  # noqa: PLC0415
 
     count = requests if requests is not None else round(rate * (seconds or 0))
     if count < 1:
-        raise typer.BadParameter("say how many: --requests N, or --seconds S and a --rate above 0")
+        raise typer.BadParameter("give --requests N, or --seconds S with a --rate above 0")
     simulator = Simulator(seed, drift)
     traffic = batches(simulator, start, count, BLOCK)
     _publish(ctx.obj, traffic, simulator.tasks, count, rate, time_scale, outcomes)
@@ -62,14 +70,17 @@ def simulated(
 
 def jd(
     ctx: typer.Context,
-    folder: Annotated[Path, typer.Argument(help="Folder of the JD files (bo_action.csv.gz ...).")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of the JD files (bo_action.csv.gz and others).")
+    ],
     rate: Annotated[
-        float | None, typer.Option(min=0, help="Requests per second, instead of their own times.")
+        float | None,
+        typer.Option(min=0, help="Requests per second, instead of their own timestamps."),
     ] = None,
     outcomes: Outcomes = True,
     time_scale: TimeScale = 150_000.0,
 ) -> None:
-    """Publish the real JD requests on their own (scaled) times, and their real outcomes."""
+    """Publish JD's real requests at their own (scaled) times, and their real outcomes."""
     from trainer.traffic.jd import JdError, JdRequests  # noqa: PLC0415
 
     try:
@@ -83,10 +94,13 @@ def jd(
 
 def jsonl(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(help="Requests, one per line (.jsonl, .gz, .parquet).")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="File of requests: .jsonl or .jsonl.gz, one per line, or .parquet."),
+    ],
     rate: Rate = 0.0,
 ) -> None:
-    """Publish the requests of a file; the broken ones too, for the filter to reject."""
+    """Publish the requests of a file, including malformed ones, which the filter rejects."""
     from models.data.request_files import RequestFileError  # noqa: PLC0415
     from trainer.traffic.campaign import run_campaign  # noqa: PLC0415
     from trainer.traffic.jsonl import shipments  # noqa: PLC0415
@@ -98,26 +112,30 @@ def jsonl(
 
 
 def simulate(
-    requests: Annotated[int, typer.Option(min=1, help="How many requests.")] = 100_000,
+    requests: Annotated[int, typer.Option(min=1, help="Number of requests.")] = 100_000,
     start: Start = 0,
     seed: Seed = 1,
     drift: Drift = 0.0,
-    jsonl: Annotated[Path | None, typer.Option(help="Write the requests here.")] = None,
-    examples: Annotated[
-        Path | None, typer.Option(help="Write an example store with the truth here (.parquet).")
+    jsonl: Annotated[
+        Path | None, typer.Option(help="File that the requests are written to, as JSON Lines.")
     ] = None,
-    spec: Annotated[str, typer.Option(help="Feature spec of the examples.")] = "openrtb",
+    examples: Annotated[
+        Path | None,
+        typer.Option(
+            help="Parquet file for examples of the requests, with their true probabilities."
+        ),
+    ] = None,
+    spec: Annotated[
+        str, typer.Option(help="Name or path of the feature spec of the examples.")
+    ] = "openrtb",
 ) -> None:
-    """Write simulated requests to files.
-
-    As they are (--jsonl), and as examples with known truth (--examples).
-    """
+    """Write simulated requests to files: as JSON Lines, as examples with known truth, or both."""
     from models.features import FeatureSpec  # noqa: PLC0415
     from trainer.simulation.simulator import Simulator  # noqa: PLC0415
     from trainer.traffic.examples import write_examples, write_requests  # noqa: PLC0415
 
     if jsonl is None and examples is None:
-        raise typer.BadParameter("say what to write: --jsonl FILE, --examples FILE, or both")
+        raise typer.BadParameter("give --jsonl FILE, --examples FILE, or both")
     started = time.monotonic()
     simulator = Simulator(seed, drift)
     with Console(stderr=True).status(f"simulating {requests:,} requests"):
@@ -137,7 +155,7 @@ def _publish(
     time_scale: float,
     outcomes: bool,
 ) -> None:
-    """Publish at ``rate``, or on the requests' own scaled times where it is None."""
+    """Publish at ``rate``, or at the requests' own scaled times if it is None."""
     from trainer.traffic.campaign import known_to, run_campaign  # noqa: PLC0415
     from trainer.traffic.downstream import Downstream  # noqa: PLC0415
     from trainer.traffic.publish import evenly, on_their_times  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""``weir train``: examples, simulated traffic, JD's requests or a CSV file to an artifact."""
+"""``weir train``: an artifact from examples, simulated traffic, JD's requests or a CSV file."""
 
 import os
 import tempfile
@@ -14,16 +14,67 @@ from rich.table import Table
 
 from models.artifact.manifest import Manifest
 from models.features import FeatureSpec
+from models.nets.config import KINDS
 from models.tasks import TaskSet
 
 if TYPE_CHECKING:
     from trainer.training.config import TrainConfig
 
 WEEK = 1_400_000
-"""Simulated requests in a week. Learning starts in the second, which no demonstration publishes."""
+"""Simulated requests in a week. Training uses the second week; demonstrations publish the first."""
 STRETCHES = 28
 STRETCH_ROWS = 2048
-"""Learning sees a stretch every quarter of a day through a week; fewer, if they got shorter."""
+"""Training uses a stretch per quarter of a day through a week; fewer if they would get shorter."""
+
+Out = Annotated[Path, typer.Option(help="Folder that the artifact is written to.")]
+Examples = Annotated[
+    list[Path] | None,
+    typer.Option(help="Learn from this Parquet file or folder of examples; may be repeated."),
+]
+Simulated = Annotated[
+    int | None,
+    typer.Option(min=1000, help="Learn from N simulated requests and N unlabelled ones."),
+]
+Jd = Annotated[
+    Path | None, typer.Option(help="Learn from the folder with JD's requests and events.")
+]
+Csv = Annotated[
+    Path | None,
+    typer.Option(
+        help="Learn from a CSV file with the columns of the spec, and label_<task> per task."
+    ),
+]
+Unlabelled = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Further examples for the student only; their labels are ignored. May be repeated."
+    ),
+]
+Spec = Annotated[str, typer.Option(help="Name or path of the feature spec.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
+Teacher = Annotated[
+    str | None,
+    typer.Option(help=f"Kind of the teacher: {', '.join(KINDS)}. Overrides [training.net] kind."),
+]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        help="Method whose uncertainty the student learns. Overrides [training] uncertainty."
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="Device: auto (CUDA if it is available), cpu or cuda. Overrides [training] device."
+    ),
+]
+CheckpointFolder = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder where the state of the training is saved; an interrupted run resumes from it."
+    ),
+]
+Quick = Annotated[bool, typer.Option("--quick", help="Train small nets briefly, for a trial run.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -33,51 +84,26 @@ def register(app: typer.Typer) -> None:
 
 def train(
     ctx: typer.Context,
-    out: Annotated[Path, typer.Option(help="Folder of the artifact to write.")],
-    examples: Annotated[
-        list[Path] | None,
-        typer.Option(help="Parquet file or folder of examples; may be repeated."),
-    ] = None,
-    simulated: Annotated[
-        int | None,
-        typer.Option(min=1000, help="Learn from N simulated requests and N unlabelled ones."),
-    ] = None,
-    jd: Annotated[
-        Path | None, typer.Option(help="Learn from the folder with JD's requests and events.")
-    ] = None,
-    csv: Annotated[
-        Path | None,
-        typer.Option(help="Learn from a CSV file: columns of the spec, and label_<task> per task."),
-    ] = None,
-    unlabelled: Annotated[
-        list[Path] | None,
-        typer.Option(help="Examples whose labels are ignored; only the student sees them."),
-    ] = None,
-    spec: Annotated[str, typer.Option(help="Name or path of the feature spec.")] = "openrtb",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
-    teacher: Annotated[
-        str | None,
-        typer.Option(help="Kind: mlp, transformer, ple-mlp, ple-transformer. [training.net] kind"),
-    ] = None,
-    uncertainty: Annotated[
-        str | None,
-        typer.Option(help="Method that the student's u is learned from. [training] uncertainty"),
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="auto (CUDA when it is there), cpu, cuda. [training] device")
-    ] = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(help="Folder to save the state in, and to go on from after an interruption."),
-    ] = None,
+    out: Out,
+    examples: Examples = None,
+    simulated: Simulated = None,
+    jd: Jd = None,
+    csv: Csv = None,
+    unlabelled: Unlabelled = None,
+    spec: Spec = "openrtb",
+    seed: Seed = 0,
+    teacher: Teacher = None,
+    uncertainty: Method = None,
+    device: Device = None,
+    checkpoint: CheckpointFolder = None,
     *,
-    quick: Annotated[bool, typer.Option("--quick", help="Small models, little training.")] = False,
+    quick: Quick = False,
 ) -> None:
-    """Train teacher and student; write an artifact.
+    """Train teacher and student, and write an artifact.
 
-    It is a folder of student, feature spec, manifest and card.
+    An artifact is a folder with the student, its feature spec, a manifest and a card.
     """
-    # torch takes seconds to import, and other commands must never pay for it.
+    # torch takes seconds to import, and other commands must not pay for it.
     from trainer.pipeline.train import train as train_artifact  # noqa: PLC0415
 
     if sum(source is not None for source in (examples, simulated, jd, csv)) != 1:
@@ -109,23 +135,17 @@ def train(
             unlabelled=unlabelled,
             checkpoint=checkpoint,
         )
-    console.print(_summary(manifest))
-    if unmeasured := [name for name, of in manifest.metrics.student.items() if of.auc_roc is None]:
-        console.print(
-            f"-: not measured, the held-out rows of {', '.join(unmeasured)} have one class only; "
-            "learn from more rows"
-        )
-    console.print(f"wrote {out}, version {manifest.version}")
+    _print_summary(console, manifest, out)
 
 
 def _check_writable(folder: Path) -> None:
-    """Better before hours of training than after them.
+    """Check before hours of training, and not after them, that the artifact can be written.
 
     Raises:
-        OSError: If nothing can be written to the folder, or to where it would be made.
+        OSError: If the folder, or the one that it would be created in, is not writable.
     """
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    with tempfile.TemporaryDirectory(dir=there):
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    with tempfile.TemporaryDirectory(dir=existing):
         pass
 
 
@@ -136,10 +156,10 @@ def _config(
     *,
     quick: bool,
 ) -> "TrainConfig":
-    """The settings' table with the options in their place.
+    """The training settings, with the values of command line options in their place.
 
     Raises:
-        SettingsError: If a key is unknown or a value does not fit.
+        SettingsError: If a key is unknown or a value is invalid.
     """
     from trainer.training.config import TrainConfig  # noqa: PLC0415
 
@@ -154,7 +174,7 @@ def _config(
 def _simulate(
     count: int, seed: int, spec: FeatureSpec, folder: Path
 ) -> tuple[list[Path], list[Path]]:
-    """Stretches of labelled examples spread over a week, each followed by unlabelled ones."""
+    """Write stretches of labelled examples over a week, each followed by unlabelled ones."""
     from trainer.simulation.simulator import Simulator  # noqa: PLC0415
     from trainer.traffic.examples import write_examples  # noqa: PLC0415
 
@@ -190,12 +210,22 @@ def _read_csv(
     return [path]
 
 
-def _warn(suspicion: str) -> None:
-    typer.secho(f"weir train: warning: {suspicion}", fg="yellow", err=True)
+def _warn(message: str) -> None:
+    typer.secho(f"weir train: warning: {message}", fg="yellow", err=True)
 
 
-def _summary(manifest: Manifest) -> Table:
-    """Held-out metrics."""
+def _print_summary(console: Console, manifest: Manifest, out: Path) -> None:
+    console.print(_metrics_table(manifest))
+    if unmeasured := [name for name, of in manifest.metrics.student.items() if of.auc_roc is None]:
+        console.print(
+            f"-: not measured: the held-out rows of {', '.join(unmeasured)} have one class only; "
+            "learn from more rows"
+        )
+    console.print(f"wrote {out}, version {manifest.version}")
+
+
+def _metrics_table(manifest: Manifest) -> Table:
+    """Held-out metrics by task."""
     table = Table("task", "label rate", "teacher AUC", "student AUC", "student ECE", "Spearman u")
     for name, rate in manifest.label_rates.items():
         teacher, student = manifest.metrics.teacher[name], manifest.metrics.student[name]

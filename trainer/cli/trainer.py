@@ -1,4 +1,4 @@
-"""`weir trainer`: the trainer daemon."""
+"""``weir trainer``: the trainer daemon."""
 
 from typing import Annotated
 
@@ -15,15 +15,16 @@ def register(app: typer.Typer) -> None:
 def trainer(
     ctx: typer.Context,
     rebuild_examples: Annotated[
-        int | None, typer.Option(help="New matured examples after which it rebuilds.")
+        int | None, typer.Option(help="Number of new mature examples that start a rebuild.")
     ] = None,
     quick: Annotated[
-        bool | None, typer.Option("--quick/--full", help="Effort of a trial run, or the full one.")
+        bool | None,
+        typer.Option("--quick/--full", help="Train small nets briefly, or train fully."),
     ] = None,
 ) -> None:
-    """Store examples, and rebuild the model from them.
+    """Consume and store examples, and rebuild the model from them.
 
-    It runs until SIGTERM or Ctrl-C.
+    Runs until SIGTERM or Ctrl-C.
     """
     from trainer.pipeline.daemon import run_trainer  # noqa: PLC0415
 

@@ -1,6 +1,6 @@
-"""The card of an artifact: one HTML file for people, with its metrics and a few plots.
+"""The model card of an artifact: one HTML file with its metrics and plots.
 
-Plots are inline SVG, so that the file needs nothing else.
+Plots are inline SVG, so the file is self-contained.
 """
 
 from html import escape
@@ -10,15 +10,15 @@ import numpy.typing as npt
 
 from models.artifact.manifest import AutoEvidence, Manifest, TaskMetrics
 from trainer.evaluation.metrics import calibration_bins
+from trainer.evaluation.plot import Axis, Frame, Line, Plot
 
-WIDTH, HEIGHT, PAD = 240, 180, 26
+FRAME = Frame(width=280, height=190, left=46, right=12, top=12, bottom=26)
 HISTOGRAM_BINS = 40
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem}
 table{border-collapse:collapse;margin:1rem 0}td,th{padding:.2rem .8rem;text-align:right}
 th:first-child,td:first-child{text-align:left}tr{border-bottom:1px solid #ddd}
 figure{display:inline-block;margin:.4rem}figcaption{font-size:13px;text-align:center}
-svg{background:#fafafa}
 """
 
 
@@ -28,12 +28,12 @@ def card_html(
     uncertainties_NT: npt.NDArray[np.float32],
     targets_NT: npt.NDArray[np.float32],
 ) -> str:
-    """The card.
+    """Render the card.
 
     Args:
-        manifest: What is known about the artifact.
-        scores_NT: The student's scores on the held-out rows.
-        uncertainties_NT: Its uncertainties.
+        manifest: Manifest of the artifact.
+        scores_NT: The student's scores of the held-out rows.
+        uncertainties_NT: The student's uncertainties of these rows.
         targets_NT: Labels; NaN where masked.
     """
     training = manifest.training
@@ -44,7 +44,7 @@ def card_html(
         ),
         (
             f"<p>{training.rows:,} labelled and {training.unlabelled_rows:,} unlabelled requests, "
-            f"judged on the {training.held_out_rows:,} newest. Seed {manifest.seed}. Largest "
+            f"evaluated on the {training.held_out_rows:,} newest. Seed {manifest.seed}. Largest "
             f"difference between torch and onnxruntime: {manifest.agreement:.1e}.</p>"
         ),
         _metrics_table(manifest),
@@ -100,15 +100,15 @@ def _evidence(auto: AutoEvidence) -> str:
         ""
         if auto.tested is None
         else (
-            f" The best of them, {auto.tested.direct_share:.0%} by {auto.tested.method}: "
-            f"{auto.tested.source}, on rows apart: {100 * auto.tested.gain:+.2f} ± "
+            f" The best row, {auto.tested.direct_share:.0%} by {auto.tested.method}: "
+            f"{auto.tested.source}, on separate rows: {100 * auto.tested.gain:+.2f} ± "
             f"{100 * auto.tested.gain_error:.2f} points."
         )
     )
     return (
         f"<h2>Passing uncertain requests directly</h2><p>Share of the held-out label value that "
-        f"is kept when {auto.rate:.0%} of all requests are intercepted; direct passes are inside "
-        f"the same budget. What pays: <b>{escape(pick)}</b>.{escape(tested)}</p>"
+        f"is kept when {auto.rate:.0%} of all requests are intercepted; direct passes count "
+        f"against the same budget. Chosen: <b>{escape(pick)}</b>.{escape(tested)}</p>"
         + _table(["source of uncertainty", "direct share", "value kept", "gain, points"], rows)
     )
 
@@ -127,46 +127,19 @@ def _figure(caption: str, svg: str) -> str:
 
 
 def _calibration(scores_N: npt.NDArray[np.float64], labels_N: npt.NDArray[np.int64]) -> str:
-    """Share positive over mean score, in bins of equal count, beside the diagonal."""
+    """Share positive over mean score, in bins of equal count, with the diagonal."""
     bins_B3 = calibration_bins(scores_N, labels_N)
     top = max(float(bins_B3[:, :2].max()), 1e-9)
-    points = [(_x(score / top), _y(share / top)) for score, share, _ in bins_B3]
-    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    dots = "".join(f"<circle cx='{x:.1f}' cy='{y:.1f}' r='3' fill='#06c'/>" for x, y in points)
-    diagonal = f"<path d='M{_x(0)} {_y(0)}L{_x(1)} {_y(1)}' stroke='#aaa' fill='none'/>"
-    return _svg(f"{diagonal}<polyline points='{line}' fill='none' stroke='#06c'/>{dots}", top, top)
+    plot = Plot(Axis(0.0, top), Axis(0.0, top), FRAME)
+    plot.line(Line([0.0, top], [0.0, top]), colour="#aaa")
+    plot.line(Line(bins_B3[:, 0].tolist(), bins_B3[:, 1].tolist()), dots=True)
+    return plot.svg()
 
 
 def _histogram(values_N: npt.NDArray[np.float32]) -> str:
+    """Number of rows by value, up to the largest 0.1 %."""
     top = max(float(np.quantile(values_N, 0.999)), 1e-9)
-    counts_B, _ = np.histogram(values_N, HISTOGRAM_BINS, (0, top))
-    share_B = counts_B / max(int(counts_B.max()), 1)
-    step = 1 / HISTOGRAM_BINS
-    bars = "".join(
-        f"<rect x='{_x(bar * step):.1f}' y='{_y(share):.1f}' fill='#06c' "
-        f"width='{_x(step) - _x(0):.1f}' height='{_y(0) - _y(share):.1f}'/>"
-        for bar, share in enumerate(share_B.tolist())
-    )
-    return _svg(bars, top, None)
-
-
-def _svg(content: str, x_top: float, y_top: float | None) -> str:
-    axes = f"<path d='M{_x(0)} {_y(1)}V{_y(0)}H{_x(1)}' stroke='#333' fill='none'/>"
-    labels = (
-        f"<text x='{_x(0)}' y='{HEIGHT - 8}'>0</text>"
-        f"<text x='{_x(1)}' y='{HEIGHT - 8}' text-anchor='end'>{x_top:.3g}</text>"
-    )
-    if y_top is not None:
-        labels += f"<text x='2' y='{_y(1) - 6}'>{y_top:.3g}</text>"
-    return (
-        f"<svg width='{WIDTH}' height='{HEIGHT}' font-size='11' role='img'>"
-        f"{content}{axes}{labels}</svg>"
-    )
-
-
-def _x(share: float) -> float:
-    return PAD + share * (WIDTH - 2 * PAD)
-
-
-def _y(share: float) -> float:
-    return HEIGHT - PAD - share * (HEIGHT - 2 * PAD)
+    counts_B, edges_E = np.histogram(values_N, HISTOGRAM_BINS, (0, top))
+    plot = Plot(Axis(0.0, top), Axis(0.0, max(float(counts_B.max()), 1.0)), FRAME)
+    plot.bars(edges_E.tolist(), counts_B.tolist())
+    return plot.svg()

@@ -1,4 +1,7 @@
-"""Gates: may a candidate replace what serves? Both are judged on the same newest held-out rows."""
+"""Gates: whether a candidate may replace the serving artifact.
+
+Both are evaluated on the same held-out rows, the newest ones.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Gate(StrEnum):
-    """What a candidate must pass."""
+    """The gates that a candidate must pass."""
 
     AUC = "auc"
     LOG_LOSS = "log-loss"
@@ -21,14 +24,14 @@ class Gate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GateLimits:
-    """How much worse a candidate may be.
+    """How much worse than the serving artifact a candidate may be.
 
     Attributes:
-        auc_drop: Loss of AUC-ROC per task.
-        log_loss_growth: Relative growth of the log-loss per task.
-        ece_growth: Growth of the calibration error per task.
-        agreement: Difference between torch and onnxruntime at export.
-        min_positives: A task with fewer positives (or negatives) is too noisy to gate on.
+        auc_drop: Largest drop of the AUC-ROC per task.
+        log_loss_growth: Largest relative growth of the log-loss per task.
+        ece_growth: Largest growth of the calibration error per task.
+        agreement: Largest difference between torch and onnxruntime at export.
+        min_positives: Tasks with fewer positives or negatives are too noisy and not gated.
     """
 
     auc_drop: float = 0.01
@@ -40,15 +43,15 @@ class GateLimits:
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
-    """One gate's verdict.
+    """Result of one gate.
 
     Attributes:
-        gate: Which gate.
-        task: Which task; None for gates of the whole artifact.
+        gate: The gate.
+        task: The task; None for gates of the whole artifact.
         passed: Whether the candidate passes.
-        candidate: Its figure.
-        limit: What the figure may be at worst.
-        reason: The verdict in words.
+        candidate: The candidate's figure; None if the gate was skipped.
+        limit: The worst figure that passes.
+        reason: The result as a sentence for logs.
     """
 
     gate: Gate
@@ -59,28 +62,28 @@ class GateResult:
     reason: str
 
 
-def verdict(
+def check_gates(
     candidate: "Evaluation", serving: "Evaluation | None", limits: GateLimits = GateLimits()
 ) -> list[GateResult]:
-    """Judge a candidate.
+    """Check a candidate against the serving artifact.
 
     Args:
         candidate: The candidate on the newest held-out rows.
-        serving: What serves, on the same rows; None when nothing comparable serves. Then the
-            candidate must only beat chance and be calibrated.
-        limits: How much worse it may be.
+        serving: The serving artifact on the same rows; None if nothing comparable serves: then
+            the candidate must only beat chance and be calibrated.
+        limits: How much worse the candidate may be.
 
     Returns:
-        One result per gate and task. The candidate may be published if all passed.
+        One result per gate and task. The candidate may be published if all pass.
     """
     results = [_at_most(Gate.AGREEMENT, None, candidate.agreement, limits.agreement)]
     for task, figures in candidate.tasks.items():
         old = serving.tasks.get(task) if serving else None
-        results += _judge_task(task, figures, old, limits)
+        results += _check_task(task, figures, old, limits)
     return results
 
 
-def _judge_task(
+def _check_task(
     task: str, new: TaskMetrics, old: TaskMetrics | None, limits: GateLimits
 ) -> list[GateResult]:
     rarer = min(new.positives, new.rows - new.positives)
@@ -104,14 +107,14 @@ _TASK_GATES = (Gate.AUC, Gate.LOG_LOSS, Gate.CALIBRATION)
 
 def _at_most(gate: Gate, task: str | None, figure: float, limit: float) -> GateResult:
     passed = figure <= limit
-    words = f"{figure:.6g} is {'within' if passed else 'above'} {limit:.6g}"
-    return GateResult(gate, task, passed, figure, limit, words)
+    reason = f"{figure:.6g} is {'within' if passed else 'above'} {limit:.6g}"
+    return GateResult(gate, task, passed, figure, limit, reason)
 
 
 def _at_least(gate: Gate, task: str | None, figure: float, limit: float) -> GateResult:
     passed = figure >= limit
-    words = f"{figure:.6g} {'reaches' if passed else 'is below'} {limit:.6g}"
-    return GateResult(gate, task, passed, figure, limit, words)
+    reason = f"{figure:.6g} {'reaches' if passed else 'is below'} {limit:.6g}"
+    return GateResult(gate, task, passed, figure, limit, reason)
 
 
 def _skipped(gate: Gate, task: str, reason: str) -> GateResult:

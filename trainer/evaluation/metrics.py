@@ -1,4 +1,4 @@
-"""How good scores and uncertainties are on held-out rows, per task on its own population."""
+"""Metrics of scores and uncertainties on held-out rows, per task on its own population."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +16,13 @@ from models.tasks import TaskSet
 
 Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 CALIBRATION_BINS = 15
-PIECE = 8192
+CHUNK = 8192
+"""Rows that are scored at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One artifact on one set of rows.
+    """Metrics of one artifact on one set of rows.
 
     Attributes:
         version: The artifact's version.
@@ -37,16 +38,16 @@ class Evaluation:
 def evaluate_artifact(
     artifact: Artifact, ids_NC: npt.NDArray[np.integer[Any]], labels_NT: npt.NDArray[np.float32]
 ) -> Evaluation:
-    """Score rows with an artifact's student, piece by piece, and compare with their labels.
+    """Score rows with an artifact's student, chunk by chunk, and compare with their labels.
 
     Args:
-        artifact: What is judged.
+        artifact: The artifact.
         ids_NC: Feature ids.
         labels_NT: Whether the events happened; NaN where masked.
     """
     scorer, tasks = Scorer(artifact), artifact.tasks
-    pieces = (ids_NC[start : start + PIECE] for start in range(0, len(ids_NC), PIECE))
-    scores_NT = np.concatenate([scorer.score(ids_KC.astype(np.int32))[0] for ids_KC in pieces])
+    chunks = (ids_NC[start : start + CHUNK] for start in range(0, len(ids_NC), CHUNK))
+    scores_NT = np.concatenate([scorer.score(ids_KC.astype(np.int32))[0] for ids_KC in chunks])
     return Evaluation(
         version=artifact.manifest.version,
         tasks=evaluate(scores_NT, population_targets(labels_NT, tasks), tasks),
@@ -67,7 +68,7 @@ def evaluate(scores_NT: Floats, targets_NT: Floats, tasks: TaskSet) -> dict[str,
 
 
 def task_metrics(scores_N: npt.NDArray[np.float64], labels_N: npt.NDArray[np.int64]) -> TaskMetrics:
-    """Metrics of one task; what cannot be computed (no rows, one class) is None."""
+    """Metrics of one task; those that are undefined (no rows, one class) are None."""
     rows, positives = len(labels_N), int(labels_N.sum())
     both = 0 < positives < rows
     return TaskMetrics(

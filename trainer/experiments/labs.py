@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-from rich.progress import Progress
 
 from models.nets.config import TeacherKind
 from models.nets.embedding import FeatureLayout
@@ -12,6 +11,7 @@ from trainer.experiments.data import Fit, Floats, Part, Score, World
 from trainer.experiments.judge import Bench
 from trainer.experiments.plan import Plan
 from trainer.training.config import TeacherTraining
+from trainer.training.context import FitContext
 from trainer.uncertainty.lab import Lab
 from trainer.uncertainty.method import Ids
 
@@ -21,8 +21,7 @@ def lab_of(
     part: Part,
     tasks: TaskSet,
     plan: Plan,
-    seed: int,
-    progress: Progress,
+    context: FitContext,
     *,
     kind: TeacherKind | None = None,
     training: TeacherTraining | None = None,
@@ -33,8 +32,7 @@ def lab_of(
         part.rows(tasks),
         teacher=replace(plan.config.net, kind=kind or plan.config.net.kind),
         training=training or plan.config.teacher,
-        seed=seed,
-        progress=progress,
+        context=context,
     )
 
 
@@ -51,14 +49,13 @@ def bench_of(world: World, plan: Plan, seed: int, *, part: Part | None = None) -
     )
 
 
-def earlier_model(
-    layout: FeatureLayout, tasks: TaskSet, plan: Plan, seed: int, progress: Progress
-) -> Fit:
+def earlier_model(layout: FeatureLayout, tasks: TaskSet, plan: Plan, context: FitContext) -> Fit:
     """Fits what filtered the traffic before: one net, ranking by the weighted sum of its scores."""
     weights_T = np.array([plan.config.auto_weights.get(name, 1.0) for name in tasks.names])
 
     def fit(part: Part) -> Score:
-        single = lab_of(layout, part, tasks, plan, seed + 7919, progress).single()
+        apart = context.with_seed(context.seed + 7919)
+        single = lab_of(layout, part, tasks, plan, apart).single()
 
         def score(ids_NC: Ids) -> Floats:
             over_all_NT = tasks.on_all_requests(single.predict(ids_NC).mean_NT)

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from rich.progress import Progress
 
 from models.artifact.manifest import OWN
-from trainer.evaluation.direct_passes import judge_direct_passes
+from trainer.evaluation.direct_passes import evaluate_direct_passes
 from trainer.experiments import judge, measures
 from trainer.experiments.data import Floats, Part, Source, World
 from trainer.experiments.judge import Bench
@@ -15,6 +14,7 @@ from trainer.experiments.labs import bench_of, earlier_model, lab_of
 from trainer.experiments.plan import Plan
 from trainer.experiments.raw import Measured
 from trainer.experiments.student import judge_students
+from trainer.training.context import FitContext
 from trainer.uncertainty import METHODS
 from trainer.uncertainty.lab import Lab
 from trainer.uncertainty.method import Estimator, Prediction
@@ -49,18 +49,18 @@ class Fitted:
 
 
 def judge_settings(
-    source: Source, plan: Plan, settings: tuple[str, ...], seed: int, progress: Progress
+    source: Source, plan: Plan, settings: tuple[str, ...], context: FitContext
 ) -> Measured:
     """Every method in these settings; those that learn from the same rows share what is fitted."""
-    earlier = earlier_model(source.layout, source.tasks, plan, seed, progress)
+    earlier = earlier_model(source.layout, source.tasks, plan, context)
     measured = Measured()
     fitted: Fitted | None = None
     for setting in settings:
-        world = source.world(setting, seed, plan.sizes, earlier, plan.rate)
+        world = source.world(setting, context.seed, plan.sizes, earlier, plan.rate)
         if fitted is None or world.train is not fitted.train:
-            lab = lab_of(world.layout, world.train, world.tasks, plan, seed, progress)
+            lab = lab_of(world.layout, world.train, world.tasks, plan, context)
             fitted = Fitted.on(world.train, lab)
-        measured.merge(_judge_setting(world, fitted, plan, setting, seed))
+        measured.merge(_judge_setting(world, fitted, plan, setting, context.seed))
     return measured
 
 
@@ -190,7 +190,7 @@ def _auto_points(
     Over the score alone of SWAG's mean, which is what an artifact serves; 0 where nothing pays.
     """
     weights = dict.fromkeys(world.tasks.names, 0.0) | {bench.value_task: 1.0}
-    evidence = judge_direct_passes(
+    evidence = evaluate_direct_passes(
         on_valid[SWAG].mean_NT,
         {name: found.epistemic_NT for name, found in on_valid.items()},
         world.valid.labels_NT,

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from rich.progress import Progress
 
 from trainer.experiments import judge, measures
 from trainer.experiments.data import Floats, Mask, Part, Source, World, joined
@@ -18,6 +17,7 @@ from trainer.experiments.labs import bench_of, lab_of
 from trainer.experiments.plan import Plan
 from trainer.experiments.raw import Measured
 from trainer.experiments.sweeps import base_world
+from trainer.training.context import FitContext
 from trainer.uncertainty import METHODS
 from trainer.uncertainty.lab import Lab
 from trainer.uncertainty.method import Prediction
@@ -59,13 +59,13 @@ ARMS = {
 """``unselected`` labels a random 1 - r: what learning would have without any selection."""
 
 
-def judge_rounds(source: Source, plan: Plan, seed: int, progress: Progress) -> Measured:
+def judge_rounds(source: Source, plan: Plan, context: FitContext) -> Measured:
     """All arms on the same stream; figures against ``score``, paired within the seed."""
-    world = base_world(source, plan, seed, progress, _rows(plan))
+    world = base_world(source, plan, context, _rows(plan))
     measured = Measured()
     found: dict[str, dict[str, float]] = {}
     for name, arm in ARMS.items():
-        curve, found[name] = _play(world, arm, plan, seed, progress)
+        curve, found[name] = _play(world, arm, plan, context)
         measured.draw(f"rounds.{name}", range(len(curve)), curve)
     for name, figures in found.items():
         gains = {f"{key}_points": figures[key] - found["score"][key] for key in figures}
@@ -74,7 +74,7 @@ def judge_rounds(source: Source, plan: Plan, seed: int, progress: Progress) -> M
 
 
 def _play(
-    world: World, arm: Arm, plan: Plan, seed: int, progress: Progress
+    world: World, arm: Arm, plan: Plan, context: FitContext
 ) -> tuple[list[float], dict[str, float]]:
     """Share of the test's deals that the model keeps before and after each round; and figures.
 
@@ -87,9 +87,9 @@ def _play(
     labelled = [world.train.take(np.arange(start))]
     kept, passed, worth = [], 0.0, 0.0
     for number, chunk_K in enumerate([*chunks_K, None]):
-        lab = _lab(world, labelled, plan, seed, progress)
+        lab = _lab(world, labelled, plan, context)
         model = METHODS[arm.method](lab)
-        bench = bench_of(world, plan, seed)
+        bench = bench_of(world, plan, context.seed)
         prediction = model.predict(world.test.ids_NC)
         score_N = bench.score(prediction)
         by_score = measures.pass_fixed(score_N, score_N, plan.rate, 0.0)
@@ -97,7 +97,7 @@ def _play(
         if chunk_K is None:
             break
         chunk = world.train.take(chunk_K)
-        of_round = bench_of(world, plan, seed + number, part=chunk)
+        of_round = bench_of(world, plan, context.seed + number, part=chunk)
         passes_N = _passes(of_round, model.predict(chunk.ids_NC), arm, plan)
         passed += float(of_round.value_N[passes_N].sum())
         worth += float(of_round.value_N.sum())
@@ -112,8 +112,8 @@ def _rows(plan: Plan) -> int:
     return plan.sizes.small + plan.rounds * plan.round_rows
 
 
-def _lab(world: World, labelled: list[Part], plan: Plan, seed: int, progress: Progress) -> Lab:
-    return lab_of(world.layout, joined(labelled), world.tasks, plan, seed, progress)
+def _lab(world: World, labelled: list[Part], plan: Plan, context: FitContext) -> Lab:
+    return lab_of(world.layout, joined(labelled), world.tasks, plan, context)
 
 
 def _passes(bench: Bench, prediction: Prediction, arm: Arm, plan: Plan) -> Mask:

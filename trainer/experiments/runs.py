@@ -18,8 +18,9 @@ from trainer.experiments.rounds import judge_rounds
 from trainer.experiments.simulated import SimulatedSource
 from trainer.experiments.sweeps import judge_kind, judge_sensitivity, judge_shape, judge_speed
 from trainer.simulation.funnel import RATES_T, FunnelShape
+from trainer.training.context import FitContext
 
-Work = Callable[[Progress], Measured]
+Work = Callable[[FitContext], Measured]
 SETTINGS_TOGETHER: Final = (("base", "drift"), ("selected",), ("small",))
 """Simulated, the settings of a group learn from the same rows, so their models are fitted once."""
 
@@ -45,16 +46,16 @@ def units(source: Source, plan: Plan, spec: FeatureSpec) -> Iterator[Unit]:
     for together in SETTINGS_TOGETHER:
         name = f"settings/{'+'.join(together)}"
         for seed in seeds:
-            yield Unit(name, seed, partial(judge_settings, source, plan, together, seed))
+            yield Unit(name, seed, partial(judge_settings, source, plan, together))
     for kind in plan.kinds:
         for seed in seeds:
             if seed <= plan.transformer_seeds or "transformer" not in kind:
-                yield Unit(f"kind/{kind}", seed, partial(judge_kind, source, plan, kind, seed))
+                yield Unit(f"kind/{kind}", seed, partial(judge_kind, source, plan, kind))
     for seed in seeds:
-        yield Unit("speed", seed, partial(judge_speed, source, plan, seed))
-        yield Unit("sensitivity", seed, partial(judge_sensitivity, source, plan, seed))
+        yield Unit("speed", seed, partial(judge_speed, source, plan))
+        yield Unit("sensitivity", seed, partial(judge_sensitivity, source, plan))
     for seed in seeds[: plan.shape_seeds]:
-        yield Unit("rounds", seed, partial(judge_rounds, source, plan, seed))
+        yield Unit("rounds", seed, partial(judge_rounds, source, plan))
         if source.name == SimulatedSource.name:
             yield from _shapes(plan, spec, seed)
 
@@ -67,7 +68,7 @@ def _shapes(plan: Plan, spec: FeatureSpec, seed: int) -> Iterator[Unit]:
     shapes |= {f"sparsity.{name}": FunnelShape(rates_T) for name, rates_T in plan.sparsity}
     for name, shape in shapes.items():
         source = SimulatedSource(spec, shape)
-        yield Unit(name, seed, partial(judge_shape, source, plan, name, seed))
+        yield Unit(name, seed, partial(judge_shape, source, plan, name))
 
 
 def share_of(todo: Iterable[Unit], number: int, parts: int) -> list[Unit]:
@@ -85,7 +86,7 @@ def run(todo: list[Unit], store: RawStore, progress: Progress) -> None:
         for unit in left:
             progress.update(bar, description=f"experiments: {unit.name}, seed {unit.seed}")
             before = set(progress.task_ids)
-            store.put(unit.name, unit.seed, unit.work(progress))
+            store.put(unit.name, unit.seed, unit.work(FitContext(unit.seed, progress)))
             for task in set(progress.task_ids) - before:
                 progress.remove_task(task)
             progress.advance(bar)

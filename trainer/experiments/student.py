@@ -22,8 +22,8 @@ from trainer.experiments.plan import Plan
 from trainer.experiments.raw import Measured
 from trainer.training.config import StudentTraining
 from trainer.training.distillation import fit_student, sets_per_row
-from trainer.training.loop import ONE_CPU, deterministic
-from trainer.training.soft_labels import label
+from trainer.training.loop import deterministic
+from trainer.training.soft_labels import label_rows
 from trainer.uncertainty.lab import Lab
 from trainer.uncertainty.method import Ids, Prediction
 from trainer.uncertainty.sampled import SampledEstimator
@@ -89,7 +89,7 @@ def distil(
             torch.from_numpy(taught.epistemic_NT),
             sizes=plan.config.student,
             training=training,
-            progress=lab.progress,
+            context=lab.context,
         )
     model = export_student(student)
 
@@ -105,14 +105,13 @@ def _labelled(lab: Lab, ids_NC: Ids, training: StudentTraining) -> Prediction:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "labels"
         rows = torch.from_numpy(ids_NC)
-        labels = label(
+        labels = label_rows(
             lab.teacher(),
             rows,
             lab.tasks,
             path,
             sets=sets_per_row(len(rows), training),
-            devices=ONE_CPU,
-            progress=lab.progress,
+            context=lab.context,
         )
         mean_NT, std_NT = (each_NT.numpy().copy() for each_NT in labels)
     return Prediction.of(mean_NT, std_NT)

@@ -7,7 +7,6 @@ from functools import partial
 
 import numpy as np
 import onnxruntime as ort
-from rich.progress import Progress
 
 from models.nets.config import TeacherKind
 from trainer.evaluation.metrics import spearman
@@ -18,6 +17,7 @@ from trainer.experiments.labs import bench_of, earlier_model, lab_of
 from trainer.experiments.plan import PAPER, Plan
 from trainer.experiments.raw import Measured
 from trainer.experiments.student import distil
+from trainer.training.context import FitContext
 from trainer.uncertainty import METHODS
 from trainer.uncertainty.lab import Lab
 from trainer.uncertainty.method import Ids, Prediction
@@ -30,13 +30,11 @@ TURN_S = 0.05
 SHAPE_METHODS = ("swag", "confirmed")
 
 
-def judge_kind(
-    source: Source, plan: Plan, kind: TeacherKind, seed: int, progress: Progress
-) -> Measured:
+def judge_kind(source: Source, plan: Plan, kind: TeacherKind, context: FitContext) -> Measured:
     """One column of Table I; for the paper's kind also DAUM (SWAG's mean) and Table II."""
-    world = base_world(source, plan, seed, progress, plan.kind_rows)
-    lab = lab_of(world.layout, world.train, world.tasks, plan, seed, progress, kind=kind)
-    bench = bench_of(world, plan, seed)
+    world = base_world(source, plan, context, plan.kind_rows)
+    lab = lab_of(world.layout, world.train, world.tasks, plan, context, kind=kind)
+    bench = bench_of(world, plan, context.seed)
     measured = Measured()
     single = lab.single().predict(world.test.ids_NC)
     measured.add(f"table_1.{kind}", _areas(bench, single))
@@ -57,19 +55,18 @@ def judge_kind(
     return measured
 
 
-def judge_shape(source: Source, plan: Plan, name: str, seed: int, progress: Progress) -> Measured:
+def judge_shape(source: Source, plan: Plan, name: str, context: FitContext) -> Measured:
     """What correlation between tasks and their sparsity do to uncertainty.
 
     Args:
         source: Simulated traffic of that shape.
         plan: Sizes and schedules.
         name: What the report calls the shape.
-        seed: Of the world.
-        progress: Where bars are shown.
+        context: Seed of the world, and progress bars.
     """
-    world = base_world(source, plan, seed, progress, plan.sweep_rows)
-    lab = lab_of(world.layout, world.train, world.tasks, plan, seed, progress)
-    bench = bench_of(world, plan, seed)
+    world = base_world(source, plan, context, plan.sweep_rows)
+    lab = lab_of(world.layout, world.train, world.tasks, plan, context)
+    bench = bench_of(world, plan, context.seed)
     first, last = 0, len(world.tasks) - 1
     measured = Measured()
     truth_NT = world.test.p_true_NT
@@ -92,18 +89,16 @@ def judge_shape(source: Source, plan: Plan, name: str, seed: int, progress: Prog
     return measured
 
 
-def judge_sensitivity(source: Source, plan: Plan, seed: int, progress: Progress) -> Measured:
+def judge_sensitivity(source: Source, plan: Plan, context: FitContext) -> Measured:
     """SWAG over the number of snapshots k, of samples M, and the covariance scale."""
-    world = base_world(source, plan, seed, progress, plan.sweep_rows)
-    bench = bench_of(world, plan, seed)
+    world = base_world(source, plan, context, plan.sweep_rows)
+    bench = bench_of(world, plan, context.seed)
     training = plan.config.teacher
     measured = Measured()
 
     def lab_with(snapshots: int) -> Lab:
         changed = replace(training, snapshots=snapshots, rank=snapshots)
-        return lab_of(
-            world.layout, world.train, world.tasks, plan, seed, progress, training=changed
-        )
+        return lab_of(world.layout, world.train, world.tasks, plan, context, training=changed)
 
     for snapshots in plan.snapshots:
         figures = _sensitivity(bench, lab_with(snapshots), training.samples, training.scale)
@@ -138,20 +133,20 @@ def _sensitivity(bench: Bench, lab: Lab, samples: int, scale: float) -> dict[str
     }
 
 
-def judge_speed(source: Source, plan: Plan, seed: int, progress: Progress) -> Measured:
+def judge_speed(source: Source, plan: Plan, context: FitContext) -> Measured:
     """Microseconds per request of the student, and of M samples of two teachers, in turns.
 
     Weights do not change the time, so the nets are barely trained. The student runs in
     onnxruntime, the teachers in torch; all on one thread, 512 requests at a time, at a steady pace:
     a turn is as many passes as fill ``TURN_S``, after one that is not timed.
     """
-    world = base_world(source, plan, seed, progress, plan.sizes.small)
+    world = base_world(source, plan, context, plan.sizes.small)
     ids_NC = np.resize(world.test.ids_NC, (BATCH, world.layout.columns))
     few = world.train.take(np.arange(min(BATCH, len(world.train))))
     kinds: tuple[TeacherKind, ...] = ("ple-mlp", PAPER)
     passes: dict[str, Callable[[], object]] = {}
     for kind in kinds:
-        lab = lab_of(world.layout, few, world.tasks, plan, seed, progress, kind=kind)
+        lab = lab_of(world.layout, few, world.tasks, plan, context, kind=kind)
         estimator = METHODS["swag"](lab)
         passes[kind] = partial(estimator.predict, ids_NC)
         barely = replace(plan.config.distillation, epochs=1, min_steps=1)
@@ -187,11 +182,11 @@ def _seconds(run: Callable[[], object]) -> float:
     return spent / passes
 
 
-def base_world(source: Source, plan: Plan, seed: int, progress: Progress, rows: int) -> World:
+def base_world(source: Source, plan: Plan, context: FitContext, rows: int) -> World:
     """The setting ``base`` with so many training rows, and the sweeps' test rows."""
-    fit = earlier_model(source.layout, source.tasks, plan, seed, progress)
+    fit = earlier_model(source.layout, source.tasks, plan, context)
     return source.world(
-        "base", seed, replace(plan.sizes, train=rows, test=plan.sweep_test), fit, plan.rate
+        "base", context.seed, replace(plan.sizes, train=rows, test=plan.sweep_test), fit, plan.rate
     )
 
 

@@ -1,8 +1,8 @@
-"""What is wrong or suspicious in a table before anything is learned from it.
+"""Checks of a table before a model is trained on it.
 
-A table that is misread trains a model all the same: a column of decimal commas is missing
-everywhere, rows sorted by their label leave a held-out slice of one class, seconds taken for
-milliseconds are a day in 1970. What cannot be right is an error, what may be is a warning.
+A misread table trains a model without an error: a column with decimal commas is missing everywhere,
+rows sorted by label leave a held-out slice of one class, seconds read as milliseconds are a day in
+1970. Impossible content is an error, suspicious content is a warning.
 
 N rows, C columns of ids, T tasks.
 """
@@ -24,7 +24,7 @@ Warn = Callable[[str], None]
 Integers = npt.NDArray[np.int64]
 
 FIRST_LINE: Final = 2
-"""The line of the first row, under the header."""
+"""Line number of the first row, below the header."""
 UNITS: Final = (
     (10**8, "ms", 1, 1),
     (10**11, "seconds", 1000, 1),
@@ -32,19 +32,20 @@ UNITS: Final = (
     (10**17, "microseconds", 1, 1000),
     (2**63, "nanoseconds", 1, 10**6),
 )
-"""Up to which size a time counts as what: a number below 10^8 is a place in an order, seconds reach
-to the year 5138, milliseconds from 1973 to 5138, the others alike."""
+"""Limit below which a time has which unit, with the factor and divisor to milliseconds. A number
+below 10^8 is a position in an order; seconds reach to the year 5138, milliseconds from 1973 to
+5138, the others likewise."""
 NEWEST: Final = 0.15
-"""Share of the rows that training holds out, the newest."""
+"""Share of the rows, the newest, that training holds out."""
 FEW: Final = 10
-"""Expected positives (or negatives) of the newest rows from which on none of them is no accident:
-the chance is below e^-10."""
+"""Expected positives or negatives among the newest rows from which on having none is significant:
+its probability is below e^-10."""
 DEVIATIONS: Final = 6.0
-"""A label rate of the newest rows so many standard deviations off the others' is suspicious."""
+"""Standard deviations between the label rates of newest and other rows that are suspicious."""
 
 
 def in_milliseconds(path: Path, ts_N: Integers, warn: Warn) -> Integers:
-    """Times in milliseconds, from whatever unit they are in.
+    """Convert times of any unit to milliseconds.
 
     Raises:
         ExampleError: If they are negative, or in several units.
@@ -60,7 +61,7 @@ def in_milliseconds(path: Path, ts_N: Integers, warn: Warn) -> Integers:
         )
     unit, times, parts = high
     if unit != "ms":
-        warn(f"{path}: ts: read as {unit}, because the largest is {ts_N.max()}")
+        warn(f"{path}: ts: read as {unit}, because the largest value is {ts_N.max()}")
     return ts_N * times // parts
 
 
@@ -75,14 +76,14 @@ def check_features(
     spec: FeatureSpec,
     warn: Warn,
 ) -> None:
-    """Compare what was written with what was read.
+    """Check that the values of the columns became feature ids.
 
     Args:
-        path: For messages.
+        path: Path for messages.
         frame: The table; null where a value is missing.
         features_NC: Its feature ids.
-        spec: What made them.
-        warn: Called with each thing that is suspicious.
+        spec: Feature spec that they were extracted with.
+        warn: Called with a message for every suspicious finding.
 
     Raises:
         ExampleError: If no value of a column could be read.
@@ -101,8 +102,9 @@ def check_features(
             constant.append(feature.name)
     if constant:
         warn(
-            f"{path}: the same id in every row, so that nothing can be learned from it (one value "
-            f"only, or a size so small that all values share a row): {', '.join(constant)}"
+            f"{path}: these features have the same id in every row, so nothing is learned from "
+            "them (a single value, or a size so small that all values share a row): "
+            f"{', '.join(constant)}"
         )
 
 
@@ -118,48 +120,48 @@ def _check_read(
     if not unread:
         return
     row = int(np.argmax(unread_N))
-    what = (
+    fault = (
         f"{path} line {row + FIRST_LINE}: {column.name} is {column[row]!r}, which the "
         f"{feature.kind} feature {feature.name!r} cannot read"
     )
     if unread == written:
-        raise ExampleError(f"{what}, nor any other value of the column; {_fix(str(column[row]))}")
-    warn(f"{what}; so it is with {unread} of {written} values, which count as missing")
+        raise ExampleError(f"{fault}, nor any other value of the column; {_fix(str(column[row]))}")
+    warn(f"{fault}; {unread} of {written} values cannot be read and count as missing")
 
 
 def _fix(value: str) -> str:
     digits = value.lstrip("+-").replace(",", "").replace(".", "")
     if "," in value and digits.isdecimal():
-        return "write decimal points instead of commas, and no separators of thousands"
-    return "mend the column, or make the feature categorical in the spec"
+        return "write decimal points instead of commas, without thousands separators"
+    return "correct the column, or make the feature categorical in the spec"
 
 
 def check_labels(path: Path, examples: Examples, tasks: TaskSet, warn: Warn) -> None:
-    """Compare the newest rows, which training holds out, with the others.
+    """Compare the labels of the newest rows, which training holds out, with the others.
 
     Args:
-        path: For messages.
-        examples: In order of time.
-        tasks: What is learned.
-        warn: Called with each thing that is suspicious.
+        path: Path for messages.
+        examples: The examples in order of time.
+        tasks: The tasks.
+        warn: Called with a message for every suspicious finding.
 
     Raises:
-        ExampleError: If the newest rows have one class only, though the others have both and there
-            are enough of them.
+        ExampleError: If the newest rows have one class only, although the others have both and
+            there are enough rows.
     """
     targets_NT = examples.targets(tasks)
     cut = len(targets_NT) - round(NEWEST * len(targets_NT))
     for column, name in enumerate(tasks.names):
         older, newest = (part[~np.isnan(part)] for part in np.split(targets_NT[:, column], [cut]))
         if not len(older) or not len(newest) or not 0.0 < older.mean() < 1.0:
-            continue  # what training itself refuses, or nothing to compare
+            continue  # refused by training itself, or nothing to compare
         expected, found = float(older.mean()), float(newest.mean())
         rarer = min(expected, 1.0 - expected) * len(newest)
         if found in (0.0, 1.0) and rarer >= FEW:
             raise ExampleError(
                 f"{path}: label_{name} is {found:.0f} in all of the newest {len(newest)} rows, "
                 f"which are held out, and 1 in {expected:.1%} of the others: ts is not the rows' "
-                "time; leave it out (the rows are then shuffled), or mend it"
+                "time; remove the column (the rows are then shuffled), or correct it"
             )
         deviation = np.sqrt(expected * (1 - expected) * (1 / len(older) + 1 / len(newest)))
         if rarer >= FEW and abs(found - expected) > DEVIATIONS * deviation:

@@ -1,19 +1,18 @@
-"""A CSV file as examples: flat columns instead of requests (`docs/tables.md` is the guide).
+"""Examples from a CSV file: flat columns instead of requests (`docs/tables.md` is the guide).
 
-A feature's path is the name of a column. Besides these there are
+The path of a feature is the name of a column. Further columns are
 
-- ``label_<task>`` per task: 1 or 0 (true and false count too), empty where it is not known;
-- ``ts``, optional: the time of the row, whose unit is told from its size; without it the rows are
-  in no order, so they are shuffled, by the seed, before the newest are held out;
+- ``label_<task>`` per task: 1 or 0 (or true and false), empty where unknown;
+- ``ts``, optional: the time of the row, whose unit is inferred from its size; without it, the rows
+  are shuffled by the seed before the newest are held out;
 - ``p_true_<task>``, optional, for all tasks or none: true probabilities where they are known.
 
-Values are texts without surrounding blanks; an empty one, or one of ``NULL_MARKERS``, is missing.
-What is wrong is an error that names the place; what is suspicious is a warning. Files are read
-whole.
+Surrounding blanks of values are stripped; an empty value, or one of ``NULL_MARKERS``, is missing.
+Invalid content is an error that names line and column; suspicious content is a warning. The file is
+read into memory as a whole.
 """
 
 import csv
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -24,6 +23,7 @@ import polars as pl
 
 from models.data.examples import ExampleError, Examples, example_schema
 from models.features import FeatureSpec
+from models.suggestions import did_you_mean
 from models.tasks import TaskSet
 from trainer.pipeline.csv_checks import (
     FIRST_LINE,
@@ -33,10 +33,11 @@ from trainer.pipeline.csv_checks import (
     in_milliseconds,
 )
 
-EXTRACT: Final = 8192
+CHUNK: Final = 8192
+"""Rows whose features are extracted at once."""
 TRUTH: Final = {"1": 1, "0": 0, "true": 1, "false": 0, "1.0": 1, "0.0": 0}
 NULL_MARKERS: Final = ("na", "n/a", "nan", "null", "none", "?")
-"""Texts, in lower or upper case, that mean "missing" in tables from other programs."""
+"""Texts, in lower or upper case, that mark missing values in tables of other programs."""
 SEPARATORS: Final = (",", ";", "\t")
 
 
@@ -47,13 +48,13 @@ def csv_examples(
 
     Args:
         path: The file; its first line names the columns.
-        spec: Its features' paths are columns.
-        tasks: Each has a column ``label_<task>``.
-        seed: Of the order of rows that have no time.
-        warn: Called with each thing that is suspicious.
+        spec: Feature spec whose paths are columns.
+        tasks: The tasks; each has a column ``label_<task>``.
+        seed: Seed of the order of rows without a time.
+        warn: Called with a message for every suspicious finding.
 
     Raises:
-        ExampleError: Naming the file, and the column or line that is wrong.
+        ExampleError: If the content is invalid; the message names file, column and line.
     """
     path = Path(path)
     frame = _read(path)
@@ -71,21 +72,21 @@ def csv_examples(
         order_N = np.argsort(ts_N, kind="stable")
     features_NC = _features(frame, spec, ts_N)
     check_features(path, frame, features_NC, spec, warn)
-    made = Examples(
+    examples = Examples(
         ts_N=np.sort(ts_N),
         features_NC=features_NC[order_N],
         labels_NT=np.stack(labels, axis=1)[order_N],
         propensity_N=np.ones(len(frame)),
         p_true_NT=np.stack(truths, axis=1)[order_N] if truths else None,
     )
-    check_labels(path, made, tasks, warn)
-    return made
+    check_labels(path, examples, tasks, warn)
+    return examples
 
 
 def write_csv_examples(
     path: str | Path, out: Path, spec: FeatureSpec, tasks: TaskSet, *, seed: int, warn: Warn
 ) -> None:
-    """The same as an example store, a Parquet file.
+    """Convert a CSV file to a Parquet file of examples.
 
     Raises:
         ExampleError: As :func:`csv_examples`.
@@ -113,7 +114,7 @@ def write_csv_examples(
 
 def _read(path: Path) -> pl.DataFrame:
     if not path.is_file():
-        raise ExampleError(f"{path}: there is no such file")
+        raise ExampleError(f"{path}: the file does not exist")
     if fault := _ragged(path):
         raise ExampleError(f"{path}{fault}")
     try:
@@ -122,21 +123,21 @@ def _read(path: Path) -> pl.DataFrame:
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ExampleError(f"{path}: not a readable CSV file: {error}") from error
     if not len(frame):
-        raise ExampleError(f"{path}: there are no rows in it")
+        raise ExampleError(f"{path}: it contains no rows")
     stripped = pl.all().str.strip_chars()
     missing = (stripped == "") | stripped.str.to_lowercase().is_in(NULL_MARKERS)
     return frame.select(pl.when(~missing).then(stripped).name.keep())
 
 
 def _separator(path: Path) -> str:
-    """What the header's columns are separated by: commas, unless there are none."""
+    """The most frequent separator of the header; a comma if there is none."""
     with path.open("rb") as file:
         header = file.readline(65_536).decode(errors="replace")
     return max(SEPARATORS, key=header.count)
 
 
 def _ragged(path: Path) -> str:
-    """`` line N`` of the first row that has not as many fields as the header, if there is one."""
+    """Line and fault of the first row with another number of fields than the header; or empty."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = csv.reader(file, delimiter=_separator(path))
@@ -158,13 +159,12 @@ def _check_columns(path: Path, columns: list[str], spec: FeatureSpec, tasks: Tas
     wanted |= {f"label_{name}": f"task {name!r}" for name in tasks.names}
     truths = _truths(tasks)
     if any(name in columns for name in truths):
-        wanted |= dict.fromkeys(truths, "the truth of each task, which one has")
+        wanted |= dict.fromkeys(truths, "some tasks have one, so all need one")
     for name, needed_by in wanted.items():
         if name not in columns:
-            near = difflib.get_close_matches(name, columns, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(columns)}"
+            hint = did_you_mean(name, columns, f"its columns are {', '.join(columns)}")
             if needed_by.startswith("task"):
-                hint += "; the settings' [[tasks]] name what is learned (see docs/tables.md)"
+                hint += "; [[tasks]] of the settings lists the tasks (see docs/tables.md)"
             raise ExampleError(f"{path}: the column {name!r} is missing ({needed_by}); {hint}")
 
 
@@ -178,31 +178,31 @@ def _features(
     extractor = spec.extractor()
     return np.concatenate(
         [
-            extractor.extract(frame[first : first + EXTRACT].to_dicts(), ts_N[first:][:EXTRACT])
-            for first in range(0, len(frame), EXTRACT)
+            extractor.extract(frame[first : first + CHUNK].to_dicts(), ts_N[first:][:CHUNK])
+            for first in range(0, len(frame), CHUNK)
         ]
     )
 
 
 def _labels(path: Path, column: pl.Series) -> npt.NDArray[np.float32]:
     values = column.str.to_lowercase().replace_strict(TRUTH, default=None, return_dtype=pl.Float32)
-    _refuse(path, column, values, "1, 0 or nothing fits")
+    _refuse(path, column, values, "use 1, 0, or an empty field")
     return values.fill_null(float("nan")).to_numpy().astype(np.float32)
 
 
 def _numbers(path: Path, column: pl.Series, kind: type[pl.DataType]) -> pl.Series:
     values = column.cast(kind, strict=False)
-    _refuse(path, column, values, "a number is needed", empty=False)
+    _refuse(path, column, values, "a number is required", empty=False)
     return values
 
 
 def _refuse(
-    path: Path, column: pl.Series, values: pl.Series, fits: str, *, empty: bool = True
+    path: Path, column: pl.Series, values: pl.Series, fix: str, *, empty: bool = True
 ) -> None:
-    """Name the first value that could not be read."""
+    """Raise an error that names the first value that could not be read."""
     wrong = values.is_null() & column.is_not_null() if empty else values.is_null()
     if wrong.any():
         row = wrong.arg_max() or 0
         raise ExampleError(
-            f"{path} line {row + FIRST_LINE}: {column.name} is {column[row] or ''!r}; {fits}"
+            f"{path} line {row + FIRST_LINE}: {column.name} is {column[row] or ''!r}; {fix}"
         )

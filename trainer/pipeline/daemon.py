@@ -1,8 +1,8 @@
-"""The trainer daemon: examples in, artifacts out, announced when they pass their gates.
+"""The trainer daemon: consumes examples, rebuilds artifacts, announces those that pass the gates.
 
-It consumes `training-examples` from where its store says, stores what comes, and rebuilds in a
-child process while consumption goes on. What does not work (no broker, a full disk, a rebuild that
-fails) is logged, counted and tried again; it never ends the daemon.
+It consumes `training-examples` from the offsets in its example store, stores the examples, and
+rebuilds in a child process while consumption goes on. Failures (no broker, a full disk, a failed
+rebuild) are logged, counted and retried; none of them ends the daemon.
 """
 
 import asyncio
@@ -27,29 +27,30 @@ from stream.messages import ModelAnnouncement, TrainingExample
 from trainer.evaluation.gates import GateLimits
 from trainer.pipeline.example_store import ExampleStore
 from trainer.pipeline.incumbent import Incumbent
-from trainer.pipeline.intake import is_mature, take_example
 from trainer.pipeline.metrics import TrainerMetrics
 from trainer.pipeline.reader import ExampleReader
 from trainer.pipeline.rebuilder import Rebuilder
+from trainer.pipeline.validation import is_mature, read_example
 from trainer.training.config import TrainConfig
 
 logger = logging.getLogger(__name__)
 
-#: What is stored at once: rows, ids of features (40 bytes each in memory), seconds.
+#: Buffered examples are stored when one of these is reached: rows, feature ids (40 bytes each in
+#: memory), seconds.
 FLUSH_ROWS: Final = 10_000
 FLUSH_IDS: Final = 2_000_000
 FLUSH_S: Final = 10.0
-#: Ids of features in memory while the disk takes none; no more are consumed then.
+#: Largest number of buffered feature ids while the disk is full; consumption pauses then.
 MOST_IDS: Final = 4_000_000
-#: Between two looks at the lag; and how long brokers may be silent while all is well.
-LOOK_S: Final = 5.0
-SILENT_S: Final = 60.0
-#: Between a rebuild that failed and the next try, unless enough new examples come before.
+#: Interval of the lag gauges, and the longest time without an answer of the brokers, in seconds.
+STATE_S: Final = 5.0
+UNANSWERED_S: Final = 60.0
+#: Delay before a failed rebuild is retried, unless enough new examples arrive before.
 RETRY_S: Final = 900.0
 HEARTBEAT_S: Final = 120.0
-#: What must be met before the trainer is ready.
+#: Condition of readiness.
 BROKER: Final = "broker"
-#: What must go on, and the longest without a sign of it, in seconds.
+#: Conditions of liveness, each with the longest time between two beats, in seconds.
 EVENT_LOOP: Final = "event loop"
 LOOP_S: Final = 60.0
 CONSUMING: Final = "consuming"
@@ -59,7 +60,7 @@ Clock = Callable[[], float]
 
 
 class TrainerDaemon:
-    """Stores examples and rebuilds.
+    """Consumes and stores examples, and rebuilds from them.
 
     Args:
         settings: All settings.
@@ -67,8 +68,8 @@ class TrainerDaemon:
         limits: Limits of the gates.
 
     Raises:
-        SettingsError: If ``settings.training`` is no training configuration.
-        StoreError: If the example store is another one's.
+        SettingsError: If ``settings.training`` is not a valid training configuration.
+        StoreError: If the example store was written for other tasks, or cannot be read.
     """
 
     def __init__(
@@ -95,14 +96,14 @@ class TrainerDaemon:
         self._ids = 0
         self._disk_is_full = False
         self._fresh = 0
-        self._looked_at = 0.0
+        self._state_at = 0.0
         self._flushed_at = self._rebuilt_at = self._logged_at = clock()
         self._retry_at: float | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set; what was consumed is stored then."""
+        """Run until `stop` is set; consumed examples are stored before it returns."""
         self._start()
-        turning = asyncio.create_task(self._turn())
+        beating = asyncio.create_task(self._beat())
         rebuilding: asyncio.Task[bool] | None = None
         try:
             self._spec = await in_daemon_thread(self._configured_spec)
@@ -120,7 +121,7 @@ class TrainerDaemon:
                 await self._heartbeat(rebuilding=rebuilding is not None)
             self._flush()
         finally:
-            turning.cancel()
+            beating.cancel()
             if rebuilding is not None:
                 rebuilding.cancel()
                 await asyncio.gather(rebuilding, return_exceptions=True)
@@ -136,18 +137,18 @@ class TrainerDaemon:
             trainer.metrics_port,
             section="trainer",
         )
-        for _part in self._store.aside:
+        for _part in self._store.quarantined:
             self.metrics.error("part")
         self.metrics.state(self._store.rows, 0, {})
         logger.info(
-            "%d examples in %s; rebuilds with %d new mature examples, or any of them after %.0f s; "
-            "compared with what is announced, else %s",
+            "%d examples in %s; rebuilds start after %d new mature examples, or after %.0f s with "
+            "at least one; candidates are compared with the newest announced artifact, else %s",
             *(self._store.rows, self._store.path, trainer.rebuild_examples),
             *(trainer.rebuild_period_s, self._settings.model.artifact),
         )
 
-    async def _turn(self) -> None:
-        """Beat while the event loop turns, whatever is waited for."""
+    async def _beat(self) -> None:
+        """Report that the event loop runs, whatever :meth:`run` waits for."""
         while True:
             self._health.beat(EVENT_LOOP, LOOP_S)
             await asyncio.sleep(1.0)
@@ -158,8 +159,8 @@ class TrainerDaemon:
             return load_artifact(artifact).spec
         except UserError as error:
             logger.warning(
-                "model.artifact: %s; examples are stored, but nothing can be rebuilt until it "
-                "names an artifact, or one is announced",
+                "model.artifact: %s; examples are stored, but rebuilds fail until it names an "
+                "artifact, or one is announced",
                 error,
             )
             return None
@@ -170,9 +171,9 @@ class TrainerDaemon:
             poll_ms = int(self._settings.trainer.poll_s * 1000)
             for tp, records in (await self._reader.poll(poll_ms)).items():
                 if tp.topic == self._settings.topics.models:
-                    self._follow(records)
+                    self._read_announcements(records)
                 else:
-                    self._take(tp, records)
+                    self._read_examples(tp, records)
         else:
             await asyncio.sleep(self._settings.trainer.poll_s)
         waited = self._clock() - self._flushed_at
@@ -180,11 +181,11 @@ class TrainerDaemon:
         if waited >= FLUSH_S or (much and not self._disk_is_full):
             self._flush()
 
-    def _take(self, tp: TopicPartition, records: list[Any]) -> None:
+    def _read_examples(self, tp: TopicPartition, records: list[Any]) -> None:
         for record in records:
             fate = "refused"
             with self.metrics.refusals.guard(record, "not learned"):
-                example = take_example(record.value, self._tasks, self._spec)
+                example = read_example(record.value, self._tasks, self._spec)
                 fate = "mature" if is_mature(example, self._tasks) else "immature"
                 self._buffer.append(example)
                 self._ids += len(example.features)
@@ -192,13 +193,13 @@ class TrainerDaemon:
             self.metrics.consumed(fate)
         self._offsets[tp.partition] = records[-1].offset + 1
 
-    def _follow(self, records: list[Any]) -> None:
+    def _read_announcements(self, records: list[Any]) -> None:
         for record in records:
             with self.metrics.refusals.guard(record, "not what a candidate is compared with"):
                 self._incumbent.announce(ModelAnnouncement.from_bytes(record.value))
 
     def _flush(self) -> bool:
-        """Store what was consumed; False if the disk does not take it, so that it is kept."""
+        """Store the buffered examples; False if that failed, and they stay in the buffer."""
         self._flushed_at = self._clock()
         if self._offsets:
             try:
@@ -207,8 +208,8 @@ class TrainerDaemon:
                 self._disk_is_full = True
                 self.metrics.error("store")
                 logger.warning(
-                    "%d examples cannot be stored: %s; they are kept in memory, and tried again "
-                    "in %.0f s; free space on the disk of trainer.pipeline.example_store",
+                    "%d examples cannot be stored: %s; they are kept in memory and retried in "
+                    "%.0f s; free space on the disk of trainer.store",
                     *(len(self._buffer), error, FLUSH_S),
                 )
                 return False
@@ -232,40 +233,40 @@ class TrainerDaemon:
             self._retry_at = self._clock() + RETRY_S
 
     async def _heartbeat(self, *, rebuilding: bool) -> None:
-        """Show how far everything is; every two minutes in the log, too."""
+        """Update metrics and health; every ``HEARTBEAT_S`` write a log line too."""
         now = self._clock()
-        if now - self._looked_at < LOOK_S:
+        if now - self._state_at < STATE_S:
             return
-        self._looked_at = now
+        self._state_at = now
         lag = await self._reader.lag()
         self.metrics.state(self._store.rows, self._fresh, lag)
-        silent_s = self._reader.silent_s(now)
-        if silent_s > SILENT_S:
-            self._health.unmet(BROKER, f"no answer for {silent_s:.0f} s")
+        unanswered_s = self._reader.unanswered_s(now)
+        if unanswered_s > UNANSWERED_S:
+            self._health.unmet(BROKER, f"no answer for {unanswered_s:.0f} s")
         else:
             self._health.met(BROKER)
             if not self._disk_is_full:
                 self.metrics.progressed(now)
         if now - self._logged_at >= HEARTBEAT_S:
             self._logged_at = now
-            await self._reader.grow(self._store.offsets)
+            await self._reader.add_partitions(self._store.offsets)
             logger.info(
-                "%d examples stored, %d not consumed yet, %d new mature ones; %s",
+                "%d examples stored, lag %d, %d new mature examples; %s",
                 *(self._store.rows, sum(lag.values()), self._fresh, self._next(now, rebuilding)),
             )
 
     def _next(self, now: float, rebuilding: bool) -> str:
-        """When it rebuilds next, or why not."""
+        """When the next rebuild starts, for the log."""
         trainer = self._settings.trainer
         if rebuilding:
-            return "a rebuild goes on"
+            return "a rebuild is running"
         if self._retry_at is not None:
-            return f"the rebuild that failed is tried again in {self._retry_at - now:.0f} s"
+            return f"the failed rebuild is retried in {self._retry_at - now:.0f} s"
         left_s = max(0.0, self._rebuilt_at + trainer.rebuild_period_s - now)
         missing = trainer.rebuild_examples - self._fresh
         if not self._fresh:
-            return f"no rebuild before new mature examples come ({missing} make one due)"
-        return f"the next rebuild comes with {missing} more, or in {left_s:.0f} s"
+            return f"the next rebuild starts after {missing} new mature examples"
+        return f"the next rebuild starts after {missing} more, or in {left_s:.0f} s"
 
 
 def run_trainer(settings: Settings) -> None:
@@ -274,8 +275,8 @@ def run_trainer(settings: Settings) -> None:
 
 
 async def _until_signal(settings: Settings) -> None:
-    with suppress(ConnectionFaultError):  # told, or waited for, by the reader
-        await reach(settings.kafka)  # before signals are handled: Ctrl-C ends a vain attempt
+    with suppress(ConnectionFaultError):  # the reader reports it, or waits for the brokers
+        await reach(settings.kafka)  # before signals are handled, so that Ctrl-C interrupts it
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,9 +1,9 @@
 """The example store: training examples as Parquet parts, each with the offsets that it covers.
 
-A part appears under its name with one link, complete and on disk, and carries in its metadata
-where the consumption of every partition goes on after it. So rows and offsets cannot disagree: a
-crash loses or doubles nothing, whenever it comes. A part that cannot be read any more is set aside,
-named, and the others go on; if it was the newest, its examples are read from the topic again.
+A part is linked to its final name once it is complete and synced to disk, and its metadata holds
+the next offset of every partition. So rows and offsets always agree: a crash at any time neither
+loses nor duplicates an example. A part that can no longer be read is quarantined, that is renamed,
+logged and left out; if it was the newest, its examples are consumed from the topic again.
 """
 
 import logging
@@ -19,34 +19,33 @@ from models.data.examples import WEIGHT, example_schema
 from models.errors import UserError
 from models.tasks import TaskSet
 from stream.messages import TrainingExample
-from trainer.pipeline.parts import DamagedPartError, seal, verify
+from trainer.pipeline.part_checksum import DamagedPartError, verify_checksum, write_checksum
 
 logger = logging.getLogger(__name__)
 
 _PARTS: Final = "part-*.parquet"
 _OFFSETS: Final = "weir.offsets"
 _UNFINISHED: Final = ".tmp"
-_ASIDE: Final = ".unreadable"
+_QUARANTINED: Final = ".unreadable"
 
 
 class StoreError(UserError, RuntimeError):
-    """A store that cannot be used; the message names file and column."""
+    """An example store that cannot be used; the message names file and column."""
 
 
 class ExampleStore:
     """Appends examples; one writer at a time.
 
     Args:
-        path: Folder of the parts; made if it is not there.
-        tasks: What the label columns are made for.
+        path: Folder of the parts; created if it does not exist.
+        tasks: The tasks; each has a label column.
 
     Attributes:
-        rows: Stored examples, repeated requests included.
-        aside: Parts that were set aside since the start.
+        path: Folder of the parts.
+        quarantined: Parts that were quarantined since the start.
 
     Raises:
-        StoreError: If a part that is there was written for other tasks, or the folder cannot be
-            read.
+        StoreError: If an existing part was written for other tasks, or the folder cannot be read.
     """
 
     def __init__(self, path: str | Path, tasks: TaskSet) -> None:
@@ -56,13 +55,13 @@ class ExampleStore:
         self.path.mkdir(parents=True, exist_ok=True)
         for unfinished in self.path.glob(f"*{_UNFINISHED}"):
             unfinished.unlink()
-        self.aside: list[Path] = []
+        self.quarantined: list[Path] = []
         self._parts: dict[Path, int] = {}
         for part in sorted(self.path.glob(_PARTS)):
             try:
                 self._parts[part] = self._check(part)
             except DamagedPartError as error:
-                self.set_aside(part, str(error))
+                self.quarantine(part, str(error))
         self._offsets = _read_offsets(self.parts[-1]) if self._parts else {}
 
     @property
@@ -72,32 +71,32 @@ class ExampleStore:
 
     @property
     def rows(self) -> int:
-        """How many examples are stored, earlier ones of the same request included."""
+        """Number of stored examples, counting every example of a repeated request."""
         return sum(self._parts.values())
 
     @property
     def offsets(self) -> dict[int, int]:
-        """Per partition of the examples topic: where consumption goes on."""
+        """Next offset to consume, by partition of the examples topic."""
         return dict(self._offsets)
 
     def append(self, examples: Sequence[TrainingExample], offsets: Mapping[int, int]) -> None:
-        """Store examples together with the offsets behind them; nothing is stored on an error.
+        """Store examples and the next offsets as one part; on an error, nothing is stored.
 
         Args:
-            examples: May be empty, when the consumed records held none.
-            offsets: Per partition where consumption goes on after these examples; partitions that
-                are not named stay where they are.
+            examples: May be empty, if all consumed records were refused.
+            offsets: Next offset to consume after these examples, by partition; the offsets of
+                other partitions do not change.
 
         Raises:
-            StoreError: If another writer was faster.
-            OSError: If the disk does not take it.
+            StoreError: If another process writes to the store.
+            OSError: If the part cannot be written.
         """
-        following = {**self._offsets, **offsets}
+        next_offsets = {**self._offsets, **offsets}
         parts = self.parts
         number = int(parts[-1].stem.removeprefix("part-")) + 1 if parts else 0
         part = self.path / f"part-{number:010d}.parquet"
         unfinished = part.with_suffix(f"{_UNFINISHED}")
-        text = orjson.dumps({str(key): value for key, value in following.items()}).decode()
+        text = orjson.dumps({str(key): value for key, value in next_offsets.items()}).decode()
         try:
             self._frame(examples).write_parquet(unfinished, metadata={_OFFSETS: text})
             _sync(unfinished)
@@ -109,25 +108,25 @@ class ExampleStore:
             raise OSError(f"{unfinished}: {error}") from error
         unfinished.unlink()
         _sync(self.path)
-        seal(part)
+        write_checksum(part)
         self._parts[part] = len(examples)
-        self._offsets = following
+        self._offsets = next_offsets
 
-    def set_aside(self, part: Path, reason: str) -> None:
-        """Leave a part out from now on; it stays beside the others under another name."""
-        aside = part.with_suffix(_ASIDE)
-        part.rename(aside)
+    def quarantine(self, part: Path, reason: str) -> None:
+        """Rename a damaged part and leave it out from now on."""
+        renamed = part.with_suffix(_QUARANTINED)
+        part.rename(renamed)
         lost = self._parts.pop(part, None)
-        self.aside.append(aside)
+        self.quarantined.append(renamed)
         logger.error(
-            "%s; it is set aside as %s, and its %s examples are missing from rebuilds",
-            *(reason, aside.name, "" if lost is None else lost),
+            "%s; quarantined as %s: rebuilds go on without its %s examples",
+            *(reason, renamed.name, "" if lost is None else lost),
         )
 
     def _check(self, part: Path) -> int:
-        """Rows of a part."""
+        """Verify a part; the number of its rows."""
         try:
-            verify(part)
+            verify_checksum(part)
             found = pl.read_parquet_schema(part)
             rows: int = pl.scan_parquet(part).select(pl.len()).collect().item()
         except pl.exceptions.PolarsError as error:
@@ -138,7 +137,7 @@ class ExampleStore:
             if found.get(name) != kind and (name in found or name != WEIGHT):
                 raise StoreError(
                     f"{part}: {name} is {found.get(name, 'missing')}, {kind} is needed; if the "
-                    "tasks changed, name another folder in trainer.pipeline.example_store"
+                    "tasks changed, name another folder in trainer.store"
                 )
         _read_offsets(part)
         return rows
@@ -166,7 +165,9 @@ class ExampleStore:
 def _read_offsets(part: Path) -> dict[int, int]:
     text = pl.read_parquet_metadata(part).get(_OFFSETS)
     if text is None:
-        raise StoreError(f"{part}: it carries no {_OFFSETS}; it is not a part of an example store")
+        raise StoreError(
+            f"{part}: its metadata has no {_OFFSETS}: it is not a part of this store; remove it"
+        )
     return {int(partition): offset for partition, offset in orjson.loads(text).items()}
 
 

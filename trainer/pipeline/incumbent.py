@@ -1,8 +1,9 @@
-"""The artifact that a rebuild starts from: the newest announced one that workers can serve.
+"""The incumbent of a rebuild: the newest announced artifact that workers can serve.
 
-A candidate keeps its feature spec and is compared with it. Announcements are trusted here as little
-as in a worker (`stream/intercept/model_watcher.py`): from below the registry, with the announced
-hash, after a trial; without any such, the configured artifact it is.
+A candidate keeps the incumbent's feature spec and is compared with it. Announcements are verified
+as in a worker (`stream/intercept/model_watcher.py`): the URL lies below the registry, the hash is
+the announced one, a trial run succeeds. Without such an artifact, the configured one is the
+incumbent.
 """
 
 import logging
@@ -19,10 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 class Incumbent:
-    """What serves, as far as the trainer knows.
+    """The serving artifact, as far as the trainer knows from announcements.
 
     Args:
-        settings: Registry, tasks, and the artifact that serves where none is announced.
+        settings: Registry, tasks, and the artifact that serves if none is announced.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -31,20 +32,20 @@ class Incumbent:
         self._announced: deque[ModelAnnouncement] = deque(maxlen=MAX_ANNOUNCEMENTS)
 
     def announce(self, announcement: ModelAnnouncement) -> None:
-        """Take in the newest announcement."""
+        """Add the newest announcement."""
         self._announced.appendleft(announcement)
 
     def load(self) -> Artifact:
-        """The newest announced artifact that can serve, or the configured one; takes seconds.
+        """Load the newest announced artifact that can serve, else the configured one (seconds).
 
         Raises:
-            ArtifactError: If none can be loaded, not even the configured one.
+            ArtifactError: If the configured artifact cannot be loaded either.
         """
         for announcement in tuple(self._announced):
             try:
                 return self._load(announcement)
             except ArtifactError as error:
-                logger.warning("announced model %s: left aside: %s", announcement.version, error)
+                logger.warning("announced model %s skipped: %s", announcement.version, error)
         return load_artifact(self._settings.model.artifact)
 
     def _load(self, announcement: ModelAnnouncement) -> Artifact:

@@ -8,12 +8,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from stream.messages.refusals import Refusals
 from trainer.evaluation.gates import GateResult
 
-#: Results of a rebuild.
 RESULTS: Final = ("published", "refused", "failed")
+"""Results of a rebuild."""
 
 
 class TrainerMetrics:
-    """What the trainer shows, in a registry of its own."""
+    """The trainer's metrics, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -27,38 +27,41 @@ class TrainerMetrics:
         )
         self._examples = Counter(
             "weir_trainer_examples",
-            "Examples consumed: mature ones have the labels of all tasks.",
+            "Consumed examples, by fate; mature ones have labels for all tasks.",
             ["fate"],
             registry=self.registry,
         )
         self._waiting = self._gauge(
-            "weir_trainer_waiting_examples", "New mature examples since the last rebuild began."
+            "weir_trainer_waiting_examples", "New mature examples since the last rebuild started."
         )
         self._progress = self._gauge(
             "weir_trainer_last_progress_timestamp_seconds",
-            "When brokers last answered while the disk took what they gave; seconds since the "
-            "epoch.",
+            "Last time when brokers answered and examples could be stored, in seconds since "
+            "the epoch.",
         )
         self._rebuilds = Counter(
             "weir_trainer_rebuilds", "Rebuilds by result.", ["result"], registry=self.registry
         )
         self._rebuilt = self._gauge(
             "weir_trainer_last_rebuild_timestamp_seconds",
-            "When the last rebuild ended, whatever its result; seconds since the epoch, 0 before.",
+            "End of the last rebuild, whatever its result, in seconds since the epoch; 0 before.",
         )
         self._duration = self._gauge(
-            "weir_trainer_last_rebuild_duration_seconds", "How long the last rebuild took."
+            "weir_trainer_last_rebuild_duration_seconds",
+            "Duration of the last rebuild, in seconds.",
         )
-        self._rebuilding = self._gauge("weir_trainer_rebuilding", "1 while a rebuild goes on.")
+        self._rebuilding = self._gauge(
+            "weir_trainer_rebuilding", "1 while a rebuild is running, else 0."
+        )
         self._gates = Gauge(
             "weir_trainer_gate_passed",
-            "What each gate found of the last candidate: 1 passed, 0 failed.",
+            "Result of each gate for the last candidate: 1 passed, 0 failed.",
             ["gate", "task"],
             registry=self.registry,
         )
         self._errors = Counter(
             "weir_trainer_errors",
-            "What did not work and is tried again, by kind.",
+            "Errors after which the trainer retries, by kind.",
             ["kind"],
             registry=self.registry,
         )
@@ -72,7 +75,7 @@ class TrainerMetrics:
         self._examples.labels(fate).inc()
 
     def state(self, rows: int, waiting: int, lag: Mapping[int, int]) -> None:
-        """Show what is stored, what the next rebuild has to learn, and what is not consumed."""
+        """Set the gauges of stored examples, examples for the next rebuild, and consumer lag."""
         self._rows.set(rows)
         self._waiting.set(waiting)
         self._lag.clear()
@@ -80,28 +83,28 @@ class TrainerMetrics:
             self._lag.labels(str(partition)).set(records)
 
     def progressed(self, now_s: float) -> None:
-        """Brokers answer, and what they gave is stored or about to be."""
+        """Record that brokers answer and that consumed examples can be stored."""
         self._progress.set(now_s)
 
-    def began(self) -> None:
-        """A rebuild began."""
+    def rebuild_started(self) -> None:
+        """Record the start of a rebuild."""
         self._rebuilding.set(1)
 
-    def ended(self, result: str, now_s: float, duration_s: float) -> None:
-        """A rebuild ended."""
+    def rebuild_finished(self, result: str, now_s: float, duration_s: float) -> None:
+        """Record the end of a rebuild."""
         self._rebuilding.set(0)
         self._rebuilds.labels(result).inc()
         self._rebuilt.set(now_s)
         self._duration.set(duration_s)
 
     def gates(self, verdicts: Iterable[GateResult]) -> None:
-        """Show what the gates found."""
+        """Set the gauges of the gates."""
         self._gates.clear()
         for gate in verdicts:
             self._gates.labels(gate.gate, gate.task or "").set(gate.passed)
 
     def error(self, kind: str) -> None:
-        """Count what is tried again: ``store``, ``fetch``, ``announce``, ``part``, ``connect``."""
+        """Count an error of a kind: ``store``, ``announce`` or ``part``."""
         self._errors.labels(kind).inc()
 
     def _gauge(self, name: str, documentation: str) -> Gauge:

@@ -1,7 +1,7 @@
-"""Reads examples and announcements: all partitions, without a group, from where the store says.
+"""Consumes examples and announcements: all partitions, without a group, from the store's offsets.
 
-Brokers that are away are waited for. An offset that is not there any more (retention, or a topic
-made anew) is named, and reading goes on at the beginning of what is there.
+It waits for brokers that do not answer. If an offset is out of range (after retention, or because
+the topic was created again), it logs that and continues with the oldest record.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ from stream.kafka.connection import ConnectionFaultError, reach
 
 logger = logging.getLogger(__name__)
 
-#: Between two tries to reach the brokers, and every how many of them it is logged.
+#: Delay between two attempts to connect, and the number of failures per log line.
 RETRY_S: Final = 2.0
 LOG_EVERY: Final = 30
-#: Between two polls after one that failed.
+#: Delay after a failed poll.
 FAILED_S: Final = 1.0
-#: Of one poll: an example may have thousands of features, each of which is an object at first.
+#: Records per poll: an example may have thousands of features, each decoded to an object.
 MOST_RECORDS: Final = 500
 
 
@@ -33,10 +33,10 @@ class ExampleReader:
     """Consumes the examples topic and the announcements.
 
     Args:
-        kafka: The brokers.
+        kafka: Settings of the connection.
         examples: Topic of the examples.
         models: Topic of the announcements.
-        refused: Told of every batch that cannot be read; what is behind it is read.
+        refused: Called with every corrupt batch; consumption continues after it.
     """
 
     def __init__(
@@ -56,15 +56,15 @@ class ExampleReader:
         self._corrupt = CorruptBatches()
 
     async def start(self, offsets: Mapping[int, int], stop: asyncio.Event) -> bool:
-        """Connect, however long that takes; False if `stop` was set before.
+        """Connect, retrying until it succeeds; False if `stop` was set before.
 
         Args:
-            offsets: Where each partition of the examples begins, 0 where it is not named.
-            stop: Ends the wait.
+            offsets: First offset by partition of the examples topic; 0 for other partitions.
+            stop: Ends the attempts.
 
         Raises:
-            ConnectionFaultError: If the brokers refuse the client, which waiting does not mend.
-            TopicAuthorizationFailedError: If it may not read a topic.
+            ConnectionFaultError: If the brokers refuse the client: retrying does not help.
+            TopicAuthorizationFailedError: If the client may not read a topic.
         """
         while not stop.is_set():
             try:
@@ -72,29 +72,29 @@ class ExampleReader:
             except TopicAuthorizationFailedError:
                 raise
             except (KafkaError, OSError):
-                self._log_failure(await self._why())
+                self._log_failure(await self._connection_fault())
             else:
                 if self._partitions:
                     self._failures = 0
-                    where = {tp.partition: offsets.get(tp.partition, 0) for tp in self._partitions}
-                    logger.info("consuming %s from the offsets %s", self._examples, where)
+                    first = {tp.partition: offsets.get(tp.partition, 0) for tp in self._partitions}
+                    logger.info("consuming %s from the offsets %s", self._examples, first)
                     return True
                 self._log_failure(
-                    f"{self._examples}: there is no such topic yet; see `weir topics`"
+                    f"{self._examples}: the topic does not exist yet; see `weir topics`"
                 )
             await self.stop()
-            await _first_of(stop, RETRY_S)
+            await _wait(stop, RETRY_S)
         return False
 
-    async def _why(self) -> str:
-        """Why there is no connection; raised where waiting does not mend it."""
+    async def _connection_fault(self) -> str:
+        """Reason of a failed connection; raised if retrying does not help."""
         try:
             await reach(self._kafka)
         except ConnectionFaultError as fault:
             if not fault.transient:
                 raise
             return str(fault)
-        return "the connection broke"
+        return "the connection was lost"
 
     async def stop(self) -> None:
         """Disconnect."""
@@ -103,7 +103,7 @@ class ExampleReader:
             await consumer.stop()
 
     async def poll(self, timeout_ms: int) -> Mapping[TopicPartition, list[Any]]:
-        """What has come, by partition, in order; nothing while it cannot be read."""
+        """New records by partition, in order of offset; empty after a failure."""
         consumer = self._started()
         try:
             try:
@@ -112,49 +112,49 @@ class ExampleReader:
                 )
             except OffsetOutOfRangeError as error:
                 for tp, offset in error.args[0].items():
-                    await self._begin_again(consumer, tp, offset)
+                    await self._reset_offset(consumer, tp, offset)
                 return {}
         except TopicAuthorizationFailedError:
             raise
         except CorruptBatchError as error:
-            await self._leave_out(consumer, error)
+            await self._skip_batch(consumer, error)
             return {}
-        except Exception as error:  # noqa: BLE001 - whatever a batch or a broker brought about
+        except Exception as error:  # noqa: BLE001 - any fault of a batch or a broker
             self._log_failure(f"{self._examples}: cannot be read: {type(error).__name__}: {error}")
             await asyncio.sleep(FAILED_S)
             return {}
         return fetched
 
-    async def _leave_out(self, consumer: AIOKafkaConsumer, error: CorruptBatchError) -> None:
-        """Go on behind a batch whose checksum is wrong each time."""
+    async def _skip_batch(self, consumer: AIOKafkaConsumer, error: CorruptBatchError) -> None:
+        """Skip a batch whose checksum is wrong every time that it is fetched."""
         tp = TopicPartition(error.topic, error.partition)
-        batch = self._corrupt.met(error, consumer.highwater(tp))
+        batch = self._corrupt.count(error, consumer.highwater(tp))
         if batch is None:
             await asyncio.sleep(FAILED_S)
             return
         consumer.seek(tp, batch.last_offset + 1)
         self._refused(batch)
 
-    def silent_s(self, now_s: float) -> float:
-        """For how long a broker has not answered for some partition, in seconds."""
+    def unanswered_s(self, now_s: float) -> float:
+        """Seconds since the last answer for the partition that has waited longest."""
         consumer = self._started()
         polled_ms = [consumer.last_poll_timestamp(tp) or 0 for tp in self._partitions]
         return now_s - min(polled_ms) / 1000
 
     async def lag(self) -> dict[int, int]:
-        """Records behind the end, by partition, where that is known."""
+        """Consumer lag by partition, where it is known."""
         consumer = self._started()
         lag: dict[int, int] = {}
         for tp in self._partitions:
             end, position = consumer.highwater(tp), await consumer.position(tp)
-            if end is not None and end < position:  # not every broker says so by itself
-                await self._begin_again(consumer, tp, position)
+            if end is not None and end < position:  # not every broker reports this as an error
+                await self._reset_offset(consumer, tp, position)
             elif end is not None:
                 lag[tp.partition] = end - position
         return lag
 
-    async def grow(self, offsets: Mapping[int, int]) -> None:
-        """Read partitions that were added to the topic, too."""
+    async def add_partitions(self, offsets: Mapping[int, int]) -> None:
+        """Consume partitions that were added to the topic since the last call, too."""
         try:
             found = await topic_partitions(self._kafka, self._examples)
         except (KafkaError, OSError) as error:
@@ -162,14 +162,16 @@ class ExampleReader:
             return
         added = [tp for tp in found[self._examples] if tp not in self._partitions]
         if added:
-            logger.info("%s has %d more partitions", self._examples, len(added))
+            logger.info("%s: %d partitions were added", self._examples, len(added))
             consumer = self._started()
-            where = {tp: await consumer.position(tp) for tp in [*self._partitions, self._models]}
+            positions = {
+                tp: await consumer.position(tp) for tp in [*self._partitions, self._models]
+            }
             self._partitions += added
             consumer.assign([*self._partitions, self._models])
             for tp in self._partitions:
-                consumer.seek(tp, where.get(tp, offsets.get(tp.partition, 0)))
-            consumer.seek(self._models, where[self._models])
+                consumer.seek(tp, positions.get(tp, offsets.get(tp.partition, 0)))
+            consumer.seek(self._models, positions[self._models])
 
     async def _connect(self, offsets: Mapping[int, int]) -> None:
         found = await topic_partitions(self._kafka, self._examples)
@@ -185,24 +187,24 @@ class ExampleReader:
             consumer.seek(tp, offsets.get(tp.partition, 0))
         consumer.seek(self._models, 0)
 
-    async def _begin_again(
+    async def _reset_offset(
         self, consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int
     ) -> None:
-        """What was to be read next is not there: go on with the oldest that is."""
+        """Continue with the oldest record after an offset that is out of range."""
         first: int = (await consumer.beginning_offsets([tp]))[tp]
         if tp == self._models:
             consumer.seek(tp, first)
             return
         if first > offset:
-            what = f"retention removed the examples before {first}; they were never learned"
+            what = f"retention deleted the examples before {first}; they were not learned from"
         else:
-            what = "the topic was made anew; what it holds is read from its beginning"
-        logger.error("%s[%d]@%d is not there: %s", tp.topic, tp.partition, offset, what)
+            what = "the topic was created again; it is consumed from its beginning"
+        logger.error("%s[%d]@%d is out of range: %s", tp.topic, tp.partition, offset, what)
         consumer.seek(tp, first)
 
     def _log_failure(self, what: str) -> None:
         if self._failures % LOG_EVERY == 0:
-            logger.error("%s; trying on", what)
+            logger.error("%s; retrying", what)
         self._failures += 1
 
     def _started(self) -> AIOKafkaConsumer:
@@ -211,6 +213,7 @@ class ExampleReader:
         return self._consumer
 
 
-async def _first_of(stop: asyncio.Event, seconds: float) -> None:
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
+    """Wait until `stop` is set, but not longer than this."""
     with suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(), seconds)

@@ -1,8 +1,8 @@
-"""One rebuild: train a candidate, judge it against what serves, publish it if it passes.
+"""One rebuild: train a candidate, compare it with the serving artifact, publish it if it passes.
 
-It runs as a process of its own (``python -m trainer.pipeline.rebuild JOB RESULT``), so that neither
-its memory nor its crash is the daemon's; job and result are JSON files. What it needs meanwhile
-lies in its ``TMPDIR``, which the daemon clears afterwards, whatever became of the process.
+It runs in a child process (``python -m trainer.pipeline.rebuild JOB RESULT``), so that the daemon
+neither keeps its memory nor shares its crash; job and result are JSON files. Temporary files lie in
+its ``TMPDIR``, which the daemon clears after the process has ended for whatever reason.
 """
 
 import logging
@@ -21,7 +21,7 @@ from models.artifact.scorer import ScoringError
 from models.data.examples import ExampleError
 from models.process import logs
 from models.tasks import TaskSet
-from trainer.evaluation.gates import verdict
+from trainer.evaluation.gates import check_gates
 from trainer.evaluation.metrics import Evaluation, evaluate_artifact
 from trainer.pipeline.rebuild_job import RebuildJob, RebuildResult
 from trainer.pipeline.snapshot import Snapshot, write_snapshot
@@ -32,10 +32,10 @@ logger = logging.getLogger(__name__)
 
 
 def rebuild(job: RebuildJob) -> RebuildResult:
-    """Train, judge, publish.
+    """Train a candidate, check the gates, publish it if it passes.
 
     Raises:
-        ArtifactError: If what serves cannot be loaded.
+        ArtifactError: If the serving artifact cannot be loaded.
         ExampleError: If the examples cannot be learned from.
         RegistryError: If the candidate cannot be published.
     """
@@ -47,7 +47,7 @@ def rebuild(job: RebuildJob) -> RebuildResult:
         if not snapshot.rows:
             raise ExampleError(
                 f"no example of the {len(job.parts)} parts has labels for all tasks and features "
-                f"of the spec that serves ({serving.spec.hash}): {snapshot}"
+                f"of the serving spec ({serving.spec.hash}): {snapshot}"
             )
         logger.info("learning from %d requests: %s", snapshot.rows, snapshot)
         train(
@@ -59,13 +59,13 @@ def rebuild(job: RebuildJob) -> RebuildResult:
             created=job.created,
             tasks=tasks,
         )
-        return judge(job, snapshot, examples, serving, load_artifact(job.folder))
+        return compare_and_publish(job, snapshot, examples, serving, load_artifact(job.folder))
 
 
-def judge(
+def compare_and_publish(
     job: RebuildJob, snapshot: Snapshot, examples: Path, serving: Artifact, candidate: Artifact
 ) -> RebuildResult:
-    """Compare both on the newest rows, which the candidate has not learned; publish or refuse."""
+    """Compare both on the held-out rows, which the candidate has not seen; publish or refuse."""
     tasks = TaskSet(job.tasks)
     with tempfile.TemporaryDirectory() as folder, Progress(disable=True) as bars:
         rows = lay_out(
@@ -77,11 +77,11 @@ def judge(
             folder=Path(folder),
             progress=bars,
         )
-        newest = (rows.newest.ids_KC.numpy(), rows.newest.labels_KT.numpy())
-        figures = evaluate_artifact(candidate, *newest)
+        held_out = (rows.held_out_rows.ids_KC.numpy(), rows.held_out_rows.labels_KT.numpy())
+        new = evaluate_artifact(candidate, *held_out)
         comparable = serving.tasks.names == tasks.names
-        old = _evaluate_serving(serving, *newest) if comparable else None
-    verdicts = verdict(figures, old, job.limits)
+        old = _evaluate_serving(serving, *held_out) if comparable else None
+    verdicts = check_gates(new, old, job.limits)
     passed = all(gate.passed for gate in verdicts)
     version = candidate.manifest.version
     published = Registry(job.registry).publish(job.folder, version) if passed else None
@@ -90,7 +90,7 @@ def judge(
         url=published,
         manifest_sha256=candidate.manifest_sha256 if passed else "",
         verdicts=verdicts,
-        auc={name: metrics.auc_roc for name, metrics in figures.tasks.items()},
+        auc={name: metrics.auc_roc for name, metrics in new.tasks.items()},
         snapshot=snapshot,
     )
 
@@ -98,16 +98,16 @@ def judge(
 def _evaluate_serving(
     serving: Artifact, ids_NC: npt.NDArray[np.int32], targets_NT: npt.NDArray[np.float32]
 ) -> Evaluation | None:
-    """How good what serves is; None if it fails on these rows, so that it can be replaced."""
+    """Evaluate the serving artifact; None if it cannot score these rows: then it is replaceable."""
     try:
         return evaluate_artifact(serving, ids_NC, targets_NT)
     except ScoringError as error:
-        logger.warning("what serves cannot score the newest rows: %s", error)
+        logger.warning("the serving artifact cannot score the held-out rows: %s", error)
         return None
 
 
 def main() -> None:
-    """Run the job in the file named first; write the result to the file named second."""
+    """Run the job of the file that the first argument names; write the result to the second."""
     job = RebuildJob.model_validate_json(Path(sys.argv[1]).read_bytes())
     logs.set_up(job.log_format)
     result = rebuild(job)

@@ -1,4 +1,4 @@
-"""What the trainer asks of a rebuild's process, and what that answers; both are JSON files."""
+"""Job and result of a rebuild process, exchanged as JSON files."""
 
 from datetime import datetime
 from pathlib import Path
@@ -17,21 +17,21 @@ class _Message(BaseModel):
 
 
 class RebuildJob(_Message):
-    """What to do.
+    """Job of a rebuild process.
 
     Attributes:
         parts: Files of the example store, oldest first.
-        most: Requests that are learned from at most, the newest.
-        serving: URL of the artifact that serves; the candidate keeps its feature spec.
+        most: Largest number of requests to learn from; the newest are used.
+        serving: URL of the serving artifact; the candidate keeps its feature spec.
         serving_sha256: Hash of its manifest.
-        tasks: What is learned.
-        folder: Where the candidate is built, and stays if it is refused.
-        registry: Where it is published.
-        config: How it is trained.
+        tasks: The tasks.
+        folder: Folder of the candidate, which is kept if the candidate is refused.
+        registry: URL of the registry that the candidate is published to.
+        config: Configuration of the training.
         seed: Seed of everything random.
-        created: Time that the manifest states, ISO 8601.
-        limits: The gates' limits.
-        log_format: How it logs.
+        created: Creation time in the manifest, ISO 8601.
+        limits: Limits of the gates.
+        log_format: Log format of the process.
     """
 
     parts: tuple[Path, ...]
@@ -49,15 +49,15 @@ class RebuildJob(_Message):
 
 
 class RebuildResult(_Message):
-    """What came of it.
+    """Result of a rebuild process.
 
     Attributes:
         version: Version of the candidate.
-        url: Where it was published, None when it was refused.
-        manifest_sha256: Hash of the published manifest, "" when it was refused.
-        verdicts: What the gates found.
-        auc: Held-out AUC-ROC of the candidate per task, for people.
-        snapshot: What was learned from.
+        url: URL of the published candidate, None if it was refused.
+        manifest_sha256: Hash of the published manifest, "" if it was refused.
+        verdicts: Results of the gates.
+        auc: Held-out AUC-ROC of the candidate per task, for logs and announcements.
+        snapshot: Summary of the examples that were learned from.
     """
 
     version: str
@@ -69,6 +69,6 @@ class RebuildResult(_Message):
 
     @property
     def refusals(self) -> list[str]:
-        """Failed gates in words."""
+        """Reasons of the failed gates."""
         failed = [gate for gate in self.verdicts if not gate.passed]
         return [f"{gate.gate} {gate.task or ''}: {gate.reason}" for gate in failed]

@@ -1,4 +1,4 @@
-"""Rebuilds in a child process, one at a time, and announces what passes."""
+"""Rebuilds in a child process, one at a time, and announces candidates that pass."""
 
 import asyncio
 import logging
@@ -28,33 +28,33 @@ from trainer.training.config import TrainConfig
 logger = logging.getLogger(__name__)
 
 ANNOUNCEMENT_KEY: Final = b"default"
-#: Folders of rebuilds that are kept, with log and refused candidate.
 KEPT: Final = 10
-#: Temporary folders of rebuilds begin like this; all of them go at the start.
+"""Number of rebuild folders that are kept, with log and refused candidate."""
 TEMPORARY: Final = "rebuild-"
-#: Between two tries to announce.
+"""Prefix of the rebuilds' temporary folders, all of which are removed at the start."""
 ANNOUNCE_S: Final = 5.0
+"""Delay before an announcement is retried."""
 Clock = Callable[[], float]
 
 
 class RebuildError(RuntimeError):
-    """A rebuild whose process failed; the message names its log."""
+    """A rebuild process that failed; the message names its log."""
 
 
 class Rebuilder:
-    """Rebuilds from a store; everything temporary lies in the scratch folder and is cleared.
+    """Rebuilds from an example store; temporary files lie in the scratch folder and are removed.
 
     Args:
         settings: All settings.
-        config: How is trained.
-        store: What is learned.
-        incumbent: What the candidate is compared with, and whose spec it keeps.
-        metrics: Where results are shown.
+        config: Configuration of the training.
+        store: The examples to learn from.
+        incumbent: Artifact that the candidate is compared with, and whose spec it keeps.
+        metrics: Metrics of the trainer.
         clock: Seconds since the epoch.
         limits: Limits of the gates.
 
     Attributes:
-        spec: The spec of the last rebuild; None before it.
+        spec: Feature spec of the last rebuild; None before the first.
     """
 
     def __init__(
@@ -77,23 +77,23 @@ class Rebuilder:
         self._limits = limits
         self._scratch = Path(settings.trainer.scratch or store.path / "scratch")
         self._folders = store.path / "rebuilds"
-        self._clear_scratch()  # what a trainer that was killed left behind
+        self._clear_scratch()  # left behind by a trainer that was killed
 
     async def rebuild(self) -> bool:
-        """Rebuild and announce; False if that failed. Never raises, but for a cancellation."""
+        """Rebuild and announce; False if that failed. Only cancellation is raised."""
         began = self._clock()
-        self._metrics.began()
-        logger.info("rebuild begins: %d examples in the store", self._store.rows)
+        self._metrics.rebuild_started()
+        logger.info("rebuild started: %d examples in the store", self._store.rows)
         result = "failed"
         try:
             result = await self._rebuild(began)
-        except Exception as error:  # noqa: BLE001 - logged, and tried again
+        except Exception as error:  # noqa: BLE001 - logged and retried
             logger.warning("rebuild failed: %s: %s", type(error).__name__, error)
         finally:
             self._clear_scratch()
             took = self._clock() - began
-            self._metrics.ended(result, self._clock(), took)
-            logger.info("rebuild ended after %.0f s: %s", took, result)
+            self._metrics.rebuild_finished(result, self._clock(), took)
+            logger.info("rebuild finished after %.0f s: %s", took, result)
         return result != "failed"
 
     async def _rebuild(self, began: float) -> str:
@@ -102,24 +102,27 @@ class Rebuilder:
         snapshot = result.snapshot
         for part, reason in snapshot.unreadable.items():
             self._metrics.error("part")
-            self._store.set_aside(part, f"{part}: {reason}")
+            self._store.quarantine(part, f"{part}: {reason}")
         if snapshot.too_many:
             logger.warning(
-                "learned from the newest %d requests; %d older ones were left out "
-                "(trainer.max_rebuild_rows)",
+                "learned from the newest %d requests; %d older ones are over the limit "
+                "trainer.max_rebuild_rows",
                 *(snapshot.rows, snapshot.too_many),
             )
         if snapshot.unfit:
-            logger.warning("%d stored examples have features of another kind", snapshot.unfit)
+            logger.warning(
+                "skipped %d stored examples: their features do not fit the serving spec",
+                snapshot.unfit,
+            )
         if result.url is None:
             why = "; ".join(result.refusals)
-            logger.warning("candidate %s refused, kept aside: %s", result.version, why)
+            logger.warning("candidate %s refused, its files are kept: %s", result.version, why)
             return "refused"
         await self._announce(result, result.url)
         return "published"
 
     async def _announce(self, result: RebuildResult, url: str) -> None:
-        """Tell the workers, again until a broker takes it."""
+        """Publish the announcement; retry until a broker accepts it."""
         announcement = ModelAnnouncement(
             version=result.version,
             url=url,
@@ -132,7 +135,7 @@ class Rebuilder:
                 await self._send(announcement.to_bytes())
             except KafkaError as error:
                 self._metrics.error("announce")
-                logger.warning("model %s is not announced yet: %r", result.version, error)
+                logger.warning("model %s is not announced yet, retrying: %r", result.version, error)
                 await asyncio.sleep(ANNOUNCE_S)
             else:
                 self._incumbent.announce(announcement)
@@ -176,7 +179,7 @@ class Rebuilder:
         return RebuildResult.model_validate_json((folder / "result.json").read_bytes())
 
     def _prune(self) -> None:
-        """Remove the oldest rebuilds' folders; a rebuild every few minutes must not fill a disk."""
+        """Remove the oldest rebuild folders: frequent rebuilds must not fill the disk."""
         for folder in sorted(self._folders.glob("*"))[: -(KEPT - 1)]:
             shutil.rmtree(folder, ignore_errors=True)
 

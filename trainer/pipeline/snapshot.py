@@ -1,8 +1,8 @@
-"""What a rebuild learns from: the newest example of every request, read in pieces.
+"""Snapshot of the example store for a rebuild: the latest example of every request.
 
-The parts are read twice. The first pass sees ids, times and labels, some 50 bytes per stored row,
-and finds the rows that count; the second one copies these, a piece at a time. So memory grows by
-what must be known of every row at once, and not by what the rows hold.
+The parts are read twice. The first pass reads ids, times and labels, some 50 bytes per stored row,
+and selects the rows; the second pass copies these, one part at a time. So memory grows with the
+number of rows only, and not with their features.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,21 +16,21 @@ import polars as pl
 
 from models.features import FeatureSpec
 from models.tasks import TaskSet
-from trainer.pipeline.parts import DamagedPartError, verify
+from trainer.pipeline.part_checksum import DamagedPartError, verify_checksum
 
-#: Rows of a file of the snapshot.
 FILE_ROWS: Final = 65_536
+"""Least number of rows after which a file of the snapshot is written."""
 Booleans = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What was written.
+    """Summary of a written snapshot.
 
     Attributes:
-        rows: Requests in it.
-        too_many: Requests left out because they are older than the newest that were asked for.
-        unfit: Requests left out because their features are not the spec's.
+        rows: Number of requests in it.
+        too_many: Requests left out because the limit was reached; they are the oldest.
+        unfit: Requests left out because their features do not fit the spec.
         unreadable: Parts that could not be read, with the reason.
     """
 
@@ -43,24 +43,24 @@ class Snapshot:
 def write_snapshot(
     parts: Sequence[Path], folder: Path, spec: FeatureSpec, tasks: TaskSet, most: int
 ) -> Snapshot:
-    """Write all requests whose labels are known, each once, as the spec made them.
+    """Write every request with labels for all tasks once, with its latest example.
 
     Args:
         parts: Files of an example store, oldest first; the last example of a request counts.
-        folder: Where the files are made; it is made, too.
-        spec: Examples of other specs are left out.
-        tasks: Whose labels must be known.
-        most: Only so many requests, the newest.
+        folder: Folder of the files; it is created.
+        spec: Feature spec; examples of other specs are left out.
+        tasks: Tasks that need a label.
+        most: Largest number of requests; the newest are kept.
 
     Raises:
-        OSError: If the disk does not take it.
+        OSError: If the snapshot cannot be written.
     """
     unreadable: dict[Path, str] = {}
-    rows_kept, too_many = _newest(parts, spec, tasks, most, unreadable)
+    selected, too_many = _select(parts, spec, tasks, most, unreadable)
     folder.mkdir(parents=True)
     rows = unfit = number = 0
-    waiting: list[pl.DataFrame] = []
-    for part, kept_N in rows_kept:
+    pending: list[pl.DataFrame] = []
+    for part, kept_N in selected:
         try:
             frame = pl.read_parquet(part, glob=False).filter(pl.Series(kept_N))
         except pl.exceptions.PolarsError as error:
@@ -69,32 +69,32 @@ def write_snapshot(
         fit = frame.filter(_fits(spec))
         unfit += len(frame) - len(fit)
         rows += len(fit)
-        waiting.append(fit)
-        if sum(map(len, waiting)) >= FILE_ROWS:
-            _write(waiting, folder, number)
-            waiting, number = [], number + 1
-    if waiting or number == 0:
-        _write(waiting, folder, number)
+        pending.append(fit)
+        if sum(map(len, pending)) >= FILE_ROWS:
+            _write(pending, folder, number)
+            pending, number = [], number + 1
+    if pending or number == 0:
+        _write(pending, folder, number)
     return Snapshot(rows, too_many, unfit, unreadable)
 
 
-def _newest(
+def _select(
     parts: Sequence[Path], spec: FeatureSpec, tasks: TaskSet, most: int, unreadable: dict[Path, str]
 ) -> tuple[Iterator[tuple[Path, Booleans]], int]:
-    """Of every part the rows that count; and how many do not because they are too old."""
+    """Mask of the selected rows of every part, and the number of requests over the limit."""
     known = pl.all_horizontal([pl.col(f"label_{name}").is_not_null() for name in tasks.names])
     read: list[Path] = []
     columns: list[pl.DataFrame] = []
     for part in parts:
         try:
-            verify(part)
+            verify_checksum(part)
             columns.append(
                 pl.scan_parquet(part, glob=False)
                 .select(
                     id=pl.col("request_id").hash(),
                     ts=pl.col("ts"),
                     known=known,
-                    ours=pl.col("spec") == spec.hash,
+                    of_spec=pl.col("spec") == spec.hash,
                 )
                 .collect()
             )
@@ -107,9 +107,9 @@ def _newest(
     seen = pl.concat(columns, rechunk=False)
     ends = np.cumsum([len(frame) for frame in columns])
     del columns
-    ours_K = np.flatnonzero(seen["ours"].to_numpy())
-    _, last_K = np.unique(seen["id"].to_numpy()[ours_K][::-1], return_index=True)
-    newest_K = ours_K[len(ours_K) - 1 - last_K]
+    of_spec_K = np.flatnonzero(seen["of_spec"].to_numpy())
+    _, last_K = np.unique(seen["id"].to_numpy()[of_spec_K][::-1], return_index=True)
+    newest_K = of_spec_K[len(of_spec_K) - 1 - last_K]
     newest_K = newest_K[seen["known"].to_numpy()[newest_K]]
     too_many = max(0, len(newest_K) - most)
     if too_many:
@@ -131,6 +131,6 @@ def _fits(spec: FeatureSpec) -> pl.Expr:
 
 def _write(frames: list[pl.DataFrame], folder: Path, number: int) -> None:
     if frames:
-        # Parts from before the weights have none.
+        # Parts of older versions have no column for weights.
         joined = pl.concat(frames, how="diagonal")
         joined.write_parquet(folder / f"examples-{number:05d}.parquet")

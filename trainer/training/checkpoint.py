@@ -1,7 +1,7 @@
-"""Checkpoints: an interrupted training goes on where it was, bit for bit on one device.
+"""Checkpoints: an interrupted training resumes where it stopped, bit for bit on one device.
 
-A folder holds `job.json`, which says whose it is, and one safetensors file for each fit with
-everything that its next step depends on. A file replaces the one before in one rename.
+A folder holds `job.json`, which identifies the training job, and one safetensors file per fit with
+everything that its next step depends on. A new file replaces the previous one atomically.
 """
 
 import json
@@ -24,17 +24,17 @@ Clock = Callable[[], float]
 
 
 class CheckpointError(UserError, RuntimeError):
-    """A checkpoint that cannot be used; the message names the folder and the way out."""
+    """A checkpoint that cannot be used; the message names the folder and the fix."""
 
 
 class StateFile:
-    """The newest state of one fit.
+    """The file that holds the latest saved state of one fit.
 
     Args:
-        path: Where it is.
+        path: Path of the file.
         every_s: Seconds between two saves.
-        clock: Seconds, from any start.
-        writes: Whether this process writes; of several, the first one does.
+        clock: Monotonic time in seconds.
+        writes: Whether this process saves; of several processes, only the first one does.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class StateFile:
         self._saved_at = clock()
 
     def load(self) -> State | None:
-        """What was saved last; None if nothing was.
+        """The last saved state; None if there is none.
 
         Raises:
             CheckpointError: If the file is damaged.
@@ -62,28 +62,29 @@ class StateFile:
         try:
             return load_file(self.path)
         except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{self.path}: {error}; remove it to begin again") from error
+            raise CheckpointError(f"{self.path}: {error}; remove it to start over") from error
 
     @property
     def due(self) -> bool:
-        """Whether it is time to save."""
+        """Whether a save is due."""
         return self._writes and self._clock() - self._saved_at >= self._every_s
 
     def save(self, state: State) -> None:
-        """Replace what was saved; a crash leaves the one or the other."""
+        """Replace the saved state atomically: after a crash, the old or the new one is there."""
         if self._writes:
             write_atomically(self.path, save({key: t.contiguous() for key, t in state.items()}))
             self._saved_at = self._clock()
 
 
 class Checkpoint:
-    """A folder of one job's states.
+    """A folder with the saved states of one training job.
 
     Args:
-        folder: Made if it is not there.
-        job: What the result depends on, as JSON values.
-        every_s: Seconds between two saves of a state.
-        writes: Whether this process writes.
+        folder: Created if it does not exist.
+        job: Everything that the result depends on, as JSON values.
+        every_s: Seconds between two saves of one state.
+        clock: Monotonic time in seconds.
+        writes: Whether this process saves; of several processes, only the first one does.
 
     Raises:
         CheckpointError: If the folder holds another job's checkpoint.
@@ -94,11 +95,13 @@ class Checkpoint:
         folder: Path,
         job: Mapping[str, Any],
         every_s: float = SAVE_EVERY_S,
+        clock: Clock = time.monotonic,
         *,
         writes: bool = True,
     ) -> None:
         self.folder = folder
         self._every_s = every_s
+        self._clock = clock
         self._writes = writes
         self._files: list[Path] = [folder / JOB_FILE]
         wanted = json.loads(json.dumps(job))
@@ -109,16 +112,17 @@ class Checkpoint:
             write_atomically(folder / JOB_FILE, json.dumps(wanted, indent=1).encode())
 
     def file(self, name: str) -> Path:
-        """Path of a file that belongs to this checkpoint."""
+        """Path of a file that belongs to this checkpoint and is removed with it."""
         self._files.append(self.folder / name)
         return self._files[-1]
 
     def state(self, name: str) -> StateFile:
-        """The state of one fit."""
-        return StateFile(self.file(f"{name}.safetensors"), self._every_s, writes=self._writes)
+        """The state file of the fit called ``name``."""
+        path = self.file(f"{name}.safetensors")
+        return StateFile(path, self._every_s, self._clock, writes=self._writes)
 
     def remove(self) -> None:
-        """Remove its files, and the folder if nothing else is in it: the job is done."""
+        """Delete the checkpoint after the job: its files, and the folder if it is then empty."""
         if not self._writes:
             return
         for path in reversed(self._files):
@@ -128,7 +132,7 @@ class Checkpoint:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a crash leaves it whole or as it was."""
+    """Write a file so that after a crash it holds the new content or the old, never a part."""
     unfinished = path.with_name(f"{path.name}.tmp")
     with unfinished.open("wb") as file:
         file.write(content)
@@ -142,16 +146,16 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.close(descriptor)
 
 
-def under(prefix: str, state: Mapping[str, Tensor]) -> State:
-    """The entries whose names begin with ``prefix.``, without it."""
+def without_prefix(prefix: str, state: Mapping[str, Tensor]) -> State:
+    """The entries whose names begin with ``prefix.``, with that part removed."""
     start = f"{prefix}."
     return {
         name.removeprefix(start): tensor for name, tensor in state.items() if name.startswith(start)
     }
 
 
-def named(prefix: str, state: Mapping[str, Tensor]) -> State:
-    """The entries with ``prefix.`` before their names."""
+def with_prefix(prefix: str, state: Mapping[str, Tensor]) -> State:
+    """The entries with ``prefix.`` added to their names."""
     return {f"{prefix}.{name}": tensor for name, tensor in state.items()}
 
 
@@ -164,6 +168,6 @@ def _check(folder: Path, wanted: dict[str, Any]) -> None:
         return
     other = [name for name in wanted if found.get(name) != wanted[name]]
     raise CheckpointError(
-        f"{folder}: the checkpoint there belongs to another job: it differs in "
-        f"{', '.join(other)}; name another folder, or remove this one to begin again"
+        f"{folder}: this checkpoint belongs to another job: it differs in "
+        f"{', '.join(other)}; name another folder, or remove this one to start over"
     )

@@ -1,62 +1,64 @@
-"""How much is trained, and how: one frozen tree, stored in the manifest of what it made."""
+"""Configuration of a training: one frozen tree, stored in the manifest of the artifact."""
 
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import TypeAdapter, ValidationError
 
+from models.choices import chosen_from
 from models.nets.config import StudentConfig, Target, TeacherConfig
 from models.settings import SettingsError
+from models.suggestions import did_you_mean
 
 Choice = Literal["auto", "cpu", "cuda"]
-"""Where it is trained."""
+"""Device that nets are trained on."""
 
-Uncertainty = Literal[
-    "swag",
-    "mc_dropout",
-    "ensemble",
-    "gaussian",
-    "evidential",
-    "disagreement",
-    "confirmed",
-    "deup",
-    "laplace",
-    "priors",
-    "count",
-    "auto",
-]
-"""Methods of :mod:`trainer.uncertainty`, or the one of them that pays best."""
+UNCERTAINTIES: Final[Mapping[str, str]] = {
+    "swag": "trainer.uncertainty.swag:swag",
+    "mc_dropout": "trainer.uncertainty.dropout:mc_dropout",
+    "ensemble": "trainer.uncertainty.ensemble:ensemble",
+    "gaussian": "trainer.uncertainty.heads:gaussian",
+    "evidential": "trainer.uncertainty.heads:evidential",
+    "disagreement": "trainer.uncertainty.disagreement:disagreement",
+    "confirmed": "trainer.uncertainty.confirmed:confirmed",
+    "deup": "trainer.uncertainty.deup:deup",
+    "laplace": "trainer.uncertainty.laplace:laplace",
+    "priors": "trainer.uncertainty.ensemble:priors",
+    "count": "trainer.uncertainty.count:count",
+}
+"""The uncertainty methods: the function behind each fits it on a lab."""
 SWAG: Final = "swag"
 AUTO: Final = "auto"
+"""Selects the most valuable method."""
+Uncertainty = Annotated[str, chosen_from(UNCERTAINTIES, AUTO)]
 
 
 @dataclass(frozen=True, slots=True)
 class TeacherTraining:
-    """Training of the teacher, then SWAG.
+    """Training of the teacher, followed by SWAG.
 
     Attributes:
         batch: Rows per step.
         epochs: Epochs with a cosine-decayed learning rate.
-        min_steps: Where those epochs are fewer steps than this, as with small tables, a validation
-            slice says how many steps are taken instead, up to so many
+        min_steps: Where those epochs make fewer steps than this, as with small tables, early
+            stopping on a validation slice chooses the number of steps, based on at most this many
             (:mod:`trainer.training.early_stopping`).
-        steps: Steps with the decaying rate, given outright; None for what ``epochs`` and
-            ``min_steps`` say.
-        learning_rate: Where the decay starts.
-        swag_learning_rate: Where it ends, and the constant rate while snapshots are taken.
-        snapshots: How many snapshots of the weights are collected.
-        snapshots_per_epoch: How often, evenly spaced.
-        rank: Deviations kept (K).
+        steps: Number of steps with the decaying rate; None derives it from ``epochs`` and
+            ``min_steps``.
+        learning_rate: Initial learning rate.
+        swag_learning_rate: Learning rate at the end of the decay and while snapshots are taken.
+        snapshots: Number of snapshots of the weights.
+        snapshots_per_epoch: Snapshots per epoch, evenly spaced.
+        rank: Number of deviations kept (K).
         scale: Factor on SWAG's covariance.
         samples: Weight sets drawn for mean and standard deviation (M).
-        spread_embeddings: Whether the embedding table takes part in the spread, or only in the
-            mean.
-        weight_decay: AdamW's, on all weights.
-        task_weights: Of the tasks' losses: "equal", "learned" from each task's uncertainty, or one
-            number per task in their order.
+        spread_embeddings: Whether the embedding table contributes to the spread, or to the mean
+            only.
+        weight_decay: AdamW's weight decay, on all weights.
+        task_weights: Weights of the tasks' losses: "equal", "learned" from each task's uncertainty,
+            or one number per task in their order.
     """
 
     batch: int = 256
@@ -77,17 +79,17 @@ class TeacherTraining:
 
 @dataclass(frozen=True, slots=True)
 class StudentTraining:
-    """Distillation.
+    """Training of the student by distillation.
 
     Attributes:
         batch: Rows per step.
         epochs: Epochs with a cosine-decayed learning rate, over labelled and unlabelled rows.
-        min_steps: Steps at least, so that few rows are seen more often: soft labels are hardly
-            overfitted.
-        learning_rate: Where the decay starts.
-        target: What the uncertainty head learns (:mod:`models.nets.scale`).
-        uncertainty_weight: Weight of the uncertainty's loss beside that of the scores.
-        hard_weight: Share of the hard labels in the scores' labels, where they are known.
+        min_steps: Least number of steps, so that few rows are seen more often: soft labels are
+            hardly overfitted.
+        learning_rate: Initial learning rate.
+        target: Target of the uncertainty head (:mod:`models.nets.scale`).
+        uncertainty_weight: Weight of the uncertainty's loss relative to that of the scores.
+        hard_weight: Weight of the hard labels in the targets of the scores, where they are known.
     """
 
     batch: int = 512
@@ -101,21 +103,21 @@ class StudentTraining:
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """Everything that shapes an artifact besides its examples, spec and seed.
+    """Everything that determines an artifact besides its examples, spec and seed.
 
     Attributes:
-        held_out: Share of the rows, the newest ones, kept for the metrics.
-        threads: Threads of torch. Sums depend on it in their last digits; one gives the same on
+        held_out: Share of the labelled rows, the newest, that is held out for the metrics.
+        threads: Threads of torch. The last digits of sums depend on it; 1 gives the same result on
             machines with any number of cores.
-        device: Where both are trained; "auto" takes CUDA when it is there.
+        device: Device of teacher and student; "auto" selects CUDA when it is available.
         net: Kind and sizes of the teacher.
-        teacher: Its training.
+        teacher: Training of the teacher.
         student: Sizes of the student.
-        distillation: Its training.
+        distillation: Training of the student.
         uncertainty: Method whose uncertainty the student learns; ``auto`` fits all of them and
-            takes the one that pays, or ``swag``.
-        auto_rate: Intercepted share at which passing by uncertainty is judged.
-        auto_weights: Value of one positive per task for that judgement; 1 where not given.
+            selects the one whose direct passes gain value, else ``swag``.
+        auto_rate: Intercepted share at which direct passes are evaluated.
+        auto_weights: Value of one positive per task in that evaluation; 1 where not given.
     """
 
     held_out: float = 0.15
@@ -132,7 +134,7 @@ class TrainConfig:
     )
 
     def quick(self) -> Self:
-        """The same with an effort that suits a trial run."""
+        """The same configuration with small nets and little training, for a trial run."""
         return replace(
             self,
             net=replace(self.net, embedding=4, expert=16, tower=8),
@@ -154,11 +156,11 @@ class TrainConfig:
         """The configuration that the settings' table ``training`` describes.
 
         Args:
-            training: What differs from the defaults, nested as this class is.
-            quick: Start from :meth:`quick`.
+            training: Values that differ from the defaults, nested like this class.
+            quick: Whether to start from :meth:`quick`.
 
         Raises:
-            SettingsError: If a key is unknown or a value does not fit; one line per fault.
+            SettingsError: If a key is unknown or a value is invalid; one line per error.
         """
         start = cls().quick() if quick else cls()
         try:
@@ -171,13 +173,13 @@ class TrainConfig:
             raise SettingsError("\n".join(lines)) from error
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values, as the manifest stores them."""
+        """The tree as JSON values, as the manifest stores it."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return values
 
 
 def _merged(start: Any, tree: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """The fields of a dataclass as a tree, with those of ``tree`` in their place."""
+    """The fields of a dataclass as a tree, with the values of ``tree`` replacing its own."""
     known = {each.name: getattr(start, each.name) for each in fields(start)}
     merged = {
         name: _merged(value, {}, path) if is_dataclass(value) else value
@@ -185,9 +187,7 @@ def _merged(start: Any, tree: Mapping[str, Any], path: str) -> dict[str, Any]:
     }
     for name, value in tree.items():
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-            raise SettingsError(f"{path}.{name}: unknown key; {hint}")
+            raise SettingsError(f"{path}.{name}: unknown key; {did_you_mean(name, known)}")
         nested = is_dataclass(known[name]) and isinstance(value, Mapping)
         merged[name] = _merged(known[name], value, f"{path}.{name}") if nested else value
     return merged

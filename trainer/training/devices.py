@@ -1,7 +1,8 @@
-"""Where training computes: one processor or GPU, or several that `torchrun` starts.
+"""Devices of a training: one CPU or GPU, or several processes that `torchrun` starts.
 
-Every process holds the whole net and takes its share of every batch; the gradients are averaged
-before each step, so all processes take the same steps. With one process nothing is exchanged.
+Training is data parallel: every process holds the whole net and computes on its share of every
+batch. Gradients are averaged before each step, so all processes take the same steps. A single
+process exchanges nothing.
 
 B rows of a batch, T tasks.
 """
@@ -10,6 +11,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor, distributed, nn
@@ -19,17 +21,17 @@ from trainer.training.config import Choice
 
 
 class DeviceError(UserError, RuntimeError):
-    """A device that is not there, or work that does not divide among the devices."""
+    """A device that does not exist, or a batch that does not divide among the processes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """This process's device, and its place among all.
+    """This process's device, and its rank among the processes of the training.
 
     Attributes:
         device: Where this process computes.
-        rank: Its number; 0 writes files and shows progress.
-        count: How many processes there are.
+        rank: Rank of this process; rank 0 writes files and shows progress.
+        count: Number of processes (the world size).
     """
 
     device: torch.device = torch.device("cpu")
@@ -46,7 +48,7 @@ class Devices:
         return tensor.to(self.device, non_blocking=True)
 
     def autocast(self) -> torch.autocast:
-        """Mixed precision: bfloat16 on CUDA, where it is faster; nothing on a processor."""
+        """Mixed precision: bfloat16 on CUDA, where it is faster; none on a CPU."""
         cuda = self.device.type == "cuda"
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=cuda)
 
@@ -54,7 +56,7 @@ class Devices:
         """This process's rows of a batch.
 
         Raises:
-            DeviceError: If the batch does not divide evenly, which would weigh rows unequally.
+            DeviceError: If the batch does not divide evenly: rows would get unequal weights.
         """
         if len(rows_B) % self.count:
             raise DeviceError(
@@ -64,14 +66,14 @@ class Devices:
         return rows_B[self.rank :: self.count]
 
     def weights(self, targets_BT: Tensor, weights_B: Tensor | None = None) -> Tensor:
-        """Weight per task that makes the mean of all processes' masked losses that of the batch.
+        """Weights per task that turn the processes' masked losses into the loss of the whole batch.
 
-        A masked loss is a mean over the rows whose target is known, and every process has another
-        number of these.
+        A masked loss is a mean over the rows whose target is known, and the number of these rows
+        differs between processes.
 
         Args:
             targets_BT: This process's targets; NaN where masked.
-            weights_B: For how many rows each stands; None for one each.
+            weights_B: Number of requests that each row represents; None for one each.
         """
         known_BT = ~targets_BT.isnan()
         own_T = (
@@ -96,7 +98,7 @@ class Devices:
             gradient.copy_(piece.view_as(gradient))
 
     def gather(self, own: Tensor) -> list[Tensor]:
-        """What every process gave, in order of rank, on the processor; all of one shape."""
+        """The tensors of all processes in order of rank, on the CPU; all have one shape."""
         if self.count == 1:
             return [own.cpu()]
         parts = [torch.empty_like(own, device=self.device) for _ in range(self.count)]
@@ -104,15 +106,19 @@ class Devices:
         return [part.cpu() for part in parts]
 
 
+ONE_CPU: Final = Devices()
+"""One process on a CPU."""
+
+
 @contextmanager
 def open_devices(choice: Choice) -> Iterator[Devices]:
-    """This process's device; under `torchrun` its connection to the other processes too.
+    """Select this process's device; under `torchrun`, join its process group too.
 
     Args:
-        choice: "auto" takes CUDA when it is there.
+        choice: "auto" selects CUDA when it is available.
 
     Raises:
-        DeviceError: If CUDA is wanted and not there.
+        DeviceError: If CUDA is required and not available.
     """
     count, local = (int(os.environ.get(name, low)) for name, low in _PLACE)
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -1,15 +1,14 @@
-"""Fitting the student to the teacher's labels: probabilities and uncertainties.
+"""Distillation: the student is fitted on the teacher's probabilities and uncertainties.
 
-The student sees the labelled rows and every unlabelled request there is: hard labels on rows that
-the teacher was trained on cost accuracy, soft labels on fresh requests cost almost none.
+The student sees the labelled rows and all unlabelled requests. Hard labels, on the rows that the
+teacher was trained on, cost accuracy; soft labels on fresh requests cost almost none.
 
-N rows, B rows of a batch, K rows that a scale is read off, C columns of ids, T tasks.
+N rows, B rows of a batch, K rows that the scale is estimated from, C columns of ids, T tasks.
 """
 
 from typing import Final
 
 import torch
-from rich.progress import Progress
 from torch import Tensor
 
 from models.nets.config import StudentConfig
@@ -17,14 +16,13 @@ from models.nets.embedding import FeatureLayout
 from models.nets.losses import masked_bce
 from models.nets.scale import build_scale
 from models.nets.student import Student
-from trainer.training.checkpoint import StateFile
 from trainer.training.config import StudentTraining
-from trainer.training.devices import Devices
-from trainer.training.loop import ONE_CPU, cosine, run_steps, steps_per_epoch
-from trainer.training.soft_labels import IN_TURN
+from trainer.training.context import FitContext
+from trainer.training.loop import cosine, run_steps, steps_per_epoch
+from trainer.training.soft_labels import INTERLEAVED
 
 SCALE_ROWS: Final = 65_536
-"""Rows that the scale of the uncertainties is read off, evenly spaced."""
+"""Most rows that the scale of the uncertainties is estimated from, evenly spaced."""
 
 
 def fit_student(
@@ -35,10 +33,8 @@ def fit_student(
     *,
     sizes: StudentConfig,
     training: StudentTraining,
-    progress: Progress,
+    context: FitContext,
     hard_NT: Tensor | None = None,
-    devices: Devices = ONE_CPU,
-    saved: StateFile | None = None,
 ) -> Student:
     """Distil the teacher.
 
@@ -49,29 +45,27 @@ def fit_student(
         std_NT: The teacher's uncertainties.
         sizes: Sizes of the student.
         training: Schedule, what the uncertainty head learns, and the weight of hard labels.
-        progress: Where the bar is shown.
-        hard_NT: Labels in {0, 1}, NaN where unknown; not looked at when their weight is 0.
-        devices: Where it is trained.
-        saved: Where training goes on if it was interrupted.
+        context: Devices, progress bars and checkpoint.
+        hard_NT: Labels in {0, 1}, NaN where unknown; unused when their weight is 0.
 
     Returns:
-        The student, on the processor; its uncertainties are in the teacher's unit.
+        The student, on the CPU; its uncertainties are in the teacher's unit.
     """
     every = slice(None, None, -(-len(ids_NC) // SCALE_ROWS))
     scale = build_scale(training.target, mean_NT[every], std_NT[every])
     student = Student(layout, mean_NT.shape[1], sizes, scale)
     _start_at_means(student, mean_NT[every], std_NT[every])
-    student.to(devices.device)
+    student.to(context.devices.device)
+    put = context.devices.put
     steps = max(_steps_of_epochs(len(ids_NC), training), training.min_steps)
-    bar = progress.add_task("student", total=steps)
 
-    def loss(rows_B: Tensor) -> Tensor:
-        logits_BT, raw_BT = student(devices.put(ids_NC[rows_B]))
+    def loss(rows_B: Tensor, _step: int) -> Tensor:
+        logits_BT, raw_BT = student(put(ids_NC[rows_B]))
         soft_BT = mean_NT[rows_B]
         if hard_NT is not None and training.hard_weight > 0:
             soft_BT = mixed(soft_BT, hard_NT[rows_B], training.hard_weight)
-        scores = masked_bce(logits_BT, devices.put(soft_BT))
-        uncertainties = student.scale.loss(raw_BT, devices.put(std_NT[rows_B]))
+        scores = masked_bce(logits_BT, put(soft_BT))
+        uncertainties = student.scale.loss(raw_BT, put(std_NT[rows_B]))
         return scores + training.uncertainty_weight * uncertainties
 
     run_steps(
@@ -81,9 +75,9 @@ def fit_student(
         steps=steps,
         learning_rate=lambda step: cosine(step, steps, training.learning_rate, 0.0),
         loss=loss,
-        after_step=lambda taken: progress.update(bar, completed=taken),
-        devices=devices,
-        saved=saved,
+        after_step=lambda _: None,
+        name="student",
+        context=context,
     )
     student.cpu()
     student.scale = scale.matched(_raw(student, ids_NC[every]), std_NT[every])
@@ -91,12 +85,12 @@ def fit_student(
 
 
 def sets_per_row(rows: int, training: StudentTraining) -> int:
-    """How many sets of samples should label each row: more where few rows are seen more often."""
-    return min(max(training.min_steps // _steps_of_epochs(rows, training), 1), IN_TURN)
+    """Number of weight sets that label each row: more for few rows, which are seen more often."""
+    return min(max(training.min_steps // _steps_of_epochs(rows, training), 1), INTERLEAVED)
 
 
 def mixed(soft_NT: Tensor, hard_NT: Tensor, weight: float) -> Tensor:
-    """Soft labels moved towards the hard ones by ``weight``, where these are known."""
+    """Soft labels interpolated towards the hard ones by ``weight`` where these are known."""
     return torch.where(hard_NT.isnan(), soft_NT, torch.lerp(soft_NT, hard_NT, weight))
 
 

@@ -1,4 +1,4 @@
-"""What fitting the teacher and fitting the student share: batches, schedule, determinism, resuming.
+"""The training loop of teacher and student: batches, learning rate, determinism, resuming.
 
 N rows, B rows of a batch.
 """
@@ -15,32 +15,34 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from trainer.training.checkpoint import State, StateFile, named, under
-from trainer.training.devices import Devices
+from trainer.training.checkpoint import State, with_prefix, without_prefix
+from trainer.training.context import FitContext
+from trainer.training.devices import ONE_CPU, Devices
 
-ONE_CPU: Final = Devices()
 BLOCK: Final = 256
-"""Consecutive rows that stay together until they are in memory."""
+"""Consecutive rows that are read from the disk together."""
 WINDOW: Final = 4096
-"""Blocks whose rows are shuffled together: up to 1,048,576 rows, all rows are."""
+"""Blocks whose rows are shuffled together: 1,048,576 rows."""
+EXTRA_STATE: Final = "besides"
+"""Prefix of the extra state in a saved state; files of earlier versions have it."""
 
 
 class Stateful(Protocol):
-    """What steps change besides net and optimizer."""
+    """State that the steps change in addition to net and optimizer."""
 
     def state_dict(self) -> Mapping[str, Tensor]:
-        """All of it."""
+        """The whole state."""
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Be as the one that gave this state."""
+        """Restore a state that :meth:`state_dict` returned."""
 
 
 @contextmanager
 def deterministic(threads: int, seed: int, devices: Devices = ONE_CPU) -> Iterator[None]:
-    """Run with torch's deterministic algorithms, stated threads and seed; then as before.
+    """Run with torch's deterministic algorithms, this seed and number of threads, then restore.
 
-    The same seed and number of threads give the same weights on the same kind of machine; on
-    another one the order of sums may differ, and with it the last digits.
+    The same seed and number of threads give the same weights on the same kind of machine. On
+    another kind the order of sums may differ, and with it the last digits.
     """
     threads_before = torch.get_num_threads()
     algorithms_before = torch.are_deterministic_algorithms_enabled()
@@ -71,35 +73,39 @@ def run_steps(
     batch: int,
     steps: int,
     learning_rate: Callable[[int], float],
-    loss: Callable[[Tensor], Tensor],
+    loss: Callable[[Tensor, int], Tensor],
     after_step: Callable[[int], None],
-    enough: Callable[[int], bool] = lambda _: False,
+    name: str,
+    context: FitContext,
+    should_stop: Callable[[int], bool] = lambda _: False,
     weight_decay: float = 0.0,
-    devices: Devices = ONE_CPU,
-    saved: StateFile | None = None,
-    besides: Stateful | None = None,
+    extra_state: Stateful | None = None,
 ) -> None:
-    """Take AdamW steps over rows in an order shuffled anew every epoch.
+    """Take AdamW steps over the rows, which are reshuffled every epoch.
+
+    With a checkpoint, the steps resume from the state saved under ``name``, if there is one.
 
     Args:
-        net: What is trained, in place.
-        rows: Number of rows; a last batch that is not full is left out of its epoch.
+        net: Trained in place; the same net in every process.
+        rows: Number of rows; an incomplete last batch is dropped from its epoch.
         batch: Rows per step, over all devices.
-        steps: Steps at most.
-        learning_rate: Rate of a step.
-        loss: Loss of the rows with these indices, a mean over them.
+        steps: Most steps that are taken.
+        learning_rate: Learning rate by number of the step, from 0.
+        loss: Mean loss of the rows with the given indices, at the given step.
         after_step: Called with the number of steps taken so far.
-        enough: Called with the same after it; whether no more steps are needed.
-        weight_decay: AdamW's.
-        devices: Where the steps are computed; every process has the same net.
-        saved: Where the steps go on if something was saved, and are saved now and then.
-        besides: What ``after_step`` changes and the next steps depend on.
+        name: Name of the fit: label of its bar, and name of its saved state.
+        context: Devices, progress bars and checkpoint.
+        should_stop: Called after ``after_step`` with the same number; True ends the fit.
+        weight_decay: AdamW's weight decay.
+        extra_state: State that ``after_step`` changes and later steps depend on.
 
     Raises:
-        CheckpointError: If what was saved is damaged.
+        CheckpointError: If the saved state is damaged.
         DeviceError: If a batch does not divide among the devices.
     """
-    fit = _Fit(net, AdamW(net.parameters(), weight_decay=weight_decay, fused=True), besides)
+    devices, saved = context.devices, context.state(name)
+    bar = context.progress.add_task(name, total=steps)
+    fit = _Fit(net, AdamW(net.parameters(), weight_decay=weight_decay, fused=True), extra_state)
     fit.restore(saved.load() if saved else None)
     net.train()
     batches = batches_from(fit.step, rows, batch, fit.order_seed)
@@ -108,26 +114,27 @@ def run_steps(
             group["lr"] = learning_rate(step)
         fit.optimizer.zero_grad()
         with devices.autocast():
-            value = loss(devices.share(next(batches)))
+            value = loss(devices.share(next(batches)), step)
         value.backward()  # type: ignore[no-untyped-call]
         devices.average_gradients(net.parameters())
         fit.optimizer.step()
         fit.step = step + 1
         after_step(fit.step)
+        context.progress.update(bar, completed=fit.step)
         if saved and (saved.due or fit.step == steps):
             saved.save(fit.state())
-        if enough(fit.step):
+        if should_stop(fit.step):
             break
     net.eval()
 
 
 class _Fit:
-    """All that the next step depends on."""
+    """Everything that the next step depends on."""
 
-    def __init__(self, net: nn.Module, optimizer: AdamW, besides: Stateful | None) -> None:
+    def __init__(self, net: nn.Module, optimizer: AdamW, extra_state: Stateful | None) -> None:
         self.net = net
         self.optimizer = optimizer
-        self.besides = besides
+        self.extra_state = extra_state
         self.step = 0
         self.order_seed = int(torch.randint(2**62, (1,)))
 
@@ -138,9 +145,9 @@ class _Fit:
             "order_seed": torch.tensor(self.order_seed),
             "rng": torch.get_rng_state(),
             **({"rng_cuda": torch.cuda.get_rng_state()} if self._cuda else {}),
-            **named("net", self.net.state_dict()),
+            **with_prefix("net", self.net.state_dict()),
             **{f"optimizer.{n}.{key}": t for n, slot in slots.items() for key, t in slot.items()},
-            **named("besides", self.besides.state_dict() if self.besides else {}),
+            **with_prefix(EXTRA_STATE, self.extra_state.state_dict() if self.extra_state else {}),
         }
 
     def restore(self, state: State | None) -> None:
@@ -150,16 +157,16 @@ class _Fit:
         torch.set_rng_state(state["rng"])
         if self._cuda:
             torch.cuda.set_rng_state(state["rng_cuda"])
-        self.net.load_state_dict(under("net", state))
-        flat = under("optimizer", state)
+        self.net.load_state_dict(without_prefix("net", state))
+        flat = without_prefix("optimizer", state)
         slots: dict[int, dict[str, Tensor]] = {}
         for name, tensor in flat.items():
             number, _, key = name.partition(".")
             slots.setdefault(int(number), {})[key] = tensor
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
-        if self.besides:
-            self.besides.load_state_dict(under("besides", state))
+        if self.extra_state:
+            self.extra_state.load_state_dict(without_prefix(EXTRA_STATE, state))
 
     @property
     def _cuda(self) -> bool:
@@ -167,7 +174,7 @@ class _Fit:
 
 
 def batches_from(step: int, rows: int, batch: int, seed: int) -> Iterator[Tensor]:
-    """Row indices of the batches of step ``step`` and all after it, without an end."""
+    """Row indices of the batches from step ``step`` on, over endless epochs."""
     epoch, within = divmod(step, steps_per_epoch(rows, batch))
     for number in count(epoch):
         yield from islice(epoch_batches(rows, batch, seed, number), within, None)
@@ -175,11 +182,11 @@ def batches_from(step: int, rows: int, batch: int, seed: int) -> Iterator[Tensor
 
 
 def epoch_batches(rows: int, batch: int, seed: int, epoch: int) -> Iterator[Tensor]:
-    """Row indices of one epoch's full batches; all rows at once if they are fewer than a batch.
+    """Row indices of one epoch's full batches; one smaller batch if the rows do not fill one.
 
-    Blocks of consecutive rows are shuffled, then all rows of a window of blocks. So only a window
-    of the rows need be in memory at a time, and its blocks are read from the disk in one piece.
-    The order depends on nothing but the arguments.
+    Blocks of consecutive rows are shuffled, then the rows within each window of blocks. So only one
+    window of rows has to be in memory at a time, and each of its blocks is read from the disk as a
+    whole. The order depends on the arguments only.
     """
     mixed = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)
     generator = torch.Generator().manual_seed(int(mixed[0] >> 1))

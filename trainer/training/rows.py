@@ -1,14 +1,14 @@
-"""The rows of one training on disk: flat files that are mapped, so that memory holds none of them.
+"""The rows of one training, laid out in flat memory-mapped files, so that RAM need not hold them.
 
-The Parquet files are read twice, piece by piece. The first pass sees times and labels and gives
-every row its place; the second one puts it there:
+The Parquet files are read twice, chunk by chunk. The first pass reads times and labels and assigns
+every row its position; the second pass writes it there:
 
     held out, the newest labelled rows | labelled | unlabelled
 
-each labelled part in order of time (ties as stored), the unlabelled as stored. A row of 121 ids
-takes 242 bytes on disk and none in memory, where the kernel keeps as much as there is room for.
+Labelled rows are in order of time (ties as stored), unlabelled rows as stored. A row of 121 ids
+takes 242 bytes on disk; the kernel caches as much of the files as RAM allows.
 
-N rows in all, K of a part, C columns of ids, T tasks.
+N rows in all, K rows of a range, C columns of ids, T tasks.
 """
 
 import os
@@ -33,14 +33,14 @@ _SMALL_IDS: Final = 2**15
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class RowRange:
     """Consecutive rows, mapped from the disk.
 
     Attributes:
-        ids_KC: Feature ids, int16 where the spec's rows fit, else int32.
+        ids_KC: Feature ids, int16 where all ids of the spec fit, else int32.
         labels_KT: Whether the events happened, float32; NaN where masked.
         targets_KT: Labels with every row outside a task's population masked as well.
-        weights_K: For how many requests each row stands, float32.
+        weights_K: Number of requests that each row represents, float32.
     """
 
     ids_KC: Tensor
@@ -51,16 +51,16 @@ class Part:
     def __len__(self) -> int:
         return len(self.ids_KC)
 
-    def slice(self, start: int, stop: int) -> "Part":
+    def slice(self, start: int, stop: int) -> "RowRange":
         """Rows ``start`` to ``stop - 1``."""
         span = slice(start, stop)
-        return Part(
+        return RowRange(
             self.ids_KC[span], self.labels_KT[span], self.targets_KT[span], self.weights_K[span]
         )
 
     @property
     def uneven_weights(self) -> Tensor | None:
-        """The weights, or None where all rows weigh the same."""
+        """The weights, or None where all are equal."""
         even = len(self) == 0 or bool(self.weights_K.min() == self.weights_K.max())
         return None if even else self.weights_K
 
@@ -70,15 +70,15 @@ class TrainingRows:
     """All rows of one training.
 
     Attributes:
-        everything: Held-out, labelled and unlabelled rows, in this order.
-        held_out: How many are held out.
-        labelled: How many others have at least one label.
+        all_rows: Held-out, labelled and unlabelled rows, in this order.
+        held_out: Number of held-out rows.
+        labelled: Number of other rows with at least one label.
         ts_min: Time of the first labelled row that is not held out, ms.
-        ts_max: Time of the last one.
-        digests: What the examples and the unlabelled rows hold, as hashes.
+        ts_max: Time of the last one, ms.
+        digests: Hashes of the contents of examples and unlabelled rows.
     """
 
-    everything: Part
+    all_rows: RowRange
     held_out: int
     labelled: int
     ts_min: int
@@ -86,26 +86,26 @@ class TrainingRows:
     digests: dict[str, str]
 
     @property
-    def newest(self) -> Part:
-        """The held-out rows."""
-        return self.everything.slice(0, self.held_out)
+    def held_out_rows(self) -> RowRange:
+        """The held-out rows, the newest ones with labels."""
+        return self.all_rows.slice(0, self.held_out)
 
     @property
-    def teaching(self) -> Part:
-        """The labelled rows that are not held out: what the teacher sees."""
-        return self.everything.slice(self.held_out, self.held_out + self.labelled)
+    def labelled_rows(self) -> RowRange:
+        """The labelled rows that are not held out: what the teacher is fitted on."""
+        return self.all_rows.slice(self.held_out, self.held_out + self.labelled)
 
     @property
     def unlabelled(self) -> int:
-        """How many rows have no label."""
-        return len(self.everything) - self.held_out - self.labelled
+        """Number of rows without a label."""
+        return len(self.all_rows) - self.held_out - self.labelled
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """Where every row goes: ``places_N`` in stored order."""
+class _Layout:
+    """Position of every row in the files; ``positions_N`` is in stored order."""
 
-    places_N: Integers
+    positions_N: Integers
     held_out: int
     labelled: int
     ts_min: int
@@ -122,80 +122,80 @@ def lay_out(
     folder: Path,
     progress: Progress,
 ) -> TrainingRows:
-    """Put all rows into flat files.
+    """Write all rows to flat files.
 
-    Memory: some 100 bytes per row while the places are found, and one piece of 65,536 rows.
+    Memory: some 100 bytes per row while positions are assigned, and one chunk of 65,536 rows.
 
     Args:
         examples: Parquet files or folders of them (see :mod:`models.data.examples`).
-        unlabelled: Further examples, whose labels are not looked at.
-        spec: Feature spec that made their features.
-        tasks: What is learned.
-        held_out: Share of the labelled rows, the newest, kept apart.
-        folder: Where the files are made.
+        unlabelled: Further examples, whose labels are ignored.
+        spec: Feature spec that their features were extracted with.
+        tasks: The tasks.
+        held_out: Share of the labelled rows, the newest, that is held out.
+        folder: Where the files are created.
         progress: Where the bar is shown.
 
     Raises:
         ExampleError: If the examples cannot be read or a task has no positive or no negative.
     """
-    # The same files in both passes, whatever is added to a folder meanwhile.
+    # Both passes read the same files, even if some are added to a folder meanwhile.
     files = example_files(examples)
     pool = [] if unlabelled is None else example_files(unlabelled)
-    plan = _plan(files, spec, tasks, held_out)
-    spare = sum(len(piece.ts_N) for piece in _stream(pool, spec, tasks))
-    rows = _Files.make(folder, len(plan.places_N) + spare, spec, tasks)
+    layout = _layout(files, spec, tasks, held_out)
+    pooled = sum(len(chunk) for chunk in _stream(pool, spec, tasks))
+    rows = _Files.create(folder, len(layout.positions_N) + pooled, spec, tasks)
     bar = progress.add_task("reading rows", total=rows.count)
     digests, start = {}, 0
     for name, paths in (("examples", files), ("unlabelled", pool)):
         digest = xxh3_128()
-        for piece in _stream(paths, spec, tasks):
-            for content in (piece.ts_N, piece.features_NC, piece.labels_NT, piece.weight_N):
+        for chunk in _stream(paths, spec, tasks):
+            for content in (chunk.ts_N, chunk.features_NC, chunk.labels_NT, chunk.weight_N):
                 if content is not None:
                     digest.update(np.ascontiguousarray(content).data)
-            stop = start + len(piece)
+            stop = start + len(chunk)
             if name == "unlabelled":
-                unknown_NT = np.full_like(piece.labels_NT, np.nan)
-                rows.put(np.arange(start, stop), replace(piece, labels_NT=unknown_NT), tasks)
+                unknown_NT = np.full_like(chunk.labels_NT, np.nan)
+                rows.put(np.arange(start, stop), replace(chunk, labels_NT=unknown_NT), tasks)
             else:
-                rows.put(plan.places_N[start:stop], piece, tasks)
-            progress.advance(bar, len(piece))
+                rows.put(layout.positions_N[start:stop], chunk, tasks)
+            progress.advance(bar, len(chunk))
             start = stop
         digests[name] = digest.hexdigest()
-    made = TrainingRows(
-        rows.part(), plan.held_out, plan.labelled, plan.ts_min, plan.ts_max, digests
+    laid_out = TrainingRows(
+        rows.as_range(), layout.held_out, layout.labelled, layout.ts_min, layout.ts_max, digests
     )
-    _check_learnable(made.teaching.targets_KT, tasks)
-    return made
+    _check_learnable(laid_out.labelled_rows.targets_KT, tasks)
+    return laid_out
 
 
 def _stream(paths: Sequence[Path], spec: FeatureSpec, tasks: TaskSet) -> Iterator[Examples]:
     return stream_examples(paths, spec, tasks) if paths else iter(())
 
 
-def _plan(files: Sequence[Path], spec: FeatureSpec, tasks: TaskSet, held_out: float) -> _Plan:
+def _layout(files: Sequence[Path], spec: FeatureSpec, tasks: TaskSet, held_out: float) -> _Layout:
     seen = [
-        (piece.ts_N, ~np.isnan(piece.labels_NT).all(axis=1))
-        for piece in stream_examples(files, spec, tasks)
+        (chunk.ts_N, ~np.isnan(chunk.labels_NT).all(axis=1))
+        for chunk in stream_examples(files, spec, tasks)
     ]
     if not seen:
-        raise ExampleError(f"{files[0]}: there are no examples in it")
+        raise ExampleError(f"{files[0]}: it contains no examples")
     ts_N = np.concatenate([ts for ts, _ in seen])
     known_N = np.concatenate([known for _, known in seen])
     order_K = np.flatnonzero(known_N)
     order_K = order_K[np.argsort(ts_N[order_K], kind="stable")]
     newest = round(held_out * len(order_K))
     cut = len(order_K) - newest
-    places_N = np.empty(len(ts_N), np.int64)
-    places_N[order_K[cut:]] = np.arange(newest)
-    places_N[order_K[:cut]] = np.arange(newest, len(order_K))
-    places_N[~known_N] = np.arange(len(order_K), len(ts_N))
+    positions_N = np.empty(len(ts_N), np.int64)
+    positions_N[order_K[cut:]] = np.arange(newest)
+    positions_N[order_K[:cut]] = np.arange(newest, len(order_K))
+    positions_N[~known_N] = np.arange(len(order_K), len(ts_N))
     first, last = (int(ts_N[order_K[n]]) for n in (0, cut - 1)) if cut else (0, 0)
-    return _Plan(places_N, newest, cut, first, last)
+    return _Layout(positions_N, newest, cut, first, last)
 
 
 @dataclass(frozen=True, slots=True)
 class _Files:
-    """The mapped files while they are filled."""
+    """The mapped files while they are written."""
 
     ids_NC: npt.NDArray[np.int16] | npt.NDArray[np.int32]
     labels_NT: npt.NDArray[np.float32]
@@ -203,7 +203,7 @@ class _Files:
     weights_N: npt.NDArray[np.float32]
 
     @classmethod
-    def make(cls, folder: Path, rows: int, spec: FeatureSpec, tasks: TaskSet) -> "_Files":
+    def create(cls, folder: Path, rows: int, spec: FeatureSpec, tasks: TaskSet) -> "_Files":
         small = np.int16 if spec.rows <= _SMALL_IDS else np.int32
         return cls(
             ids_NC=mapped(folder / "ids", small, (rows, spec.columns)),
@@ -216,22 +216,23 @@ class _Files:
     def count(self) -> int:
         return len(self.ids_NC)
 
-    def put(self, places_K: Integers, piece: Examples, tasks: TaskSet) -> None:
-        self.ids_NC[places_K] = piece.features_NC
-        self.labels_NT[places_K] = piece.labels_NT
-        self.targets_NT[places_K] = piece.targets(tasks)
-        self.weights_N[places_K] = piece.weights
+    def put(self, positions_K: Integers, chunk: Examples, tasks: TaskSet) -> None:
+        self.ids_NC[positions_K] = chunk.features_NC
+        self.labels_NT[positions_K] = chunk.labels_NT
+        self.targets_NT[positions_K] = chunk.targets(tasks)
+        self.weights_N[positions_K] = chunk.weights
 
-    def part(self) -> Part:
+    def as_range(self) -> RowRange:
         arrays = (self.ids_NC, self.labels_NT, self.targets_NT, self.weights_N)
-        return Part(*(torch.from_numpy(array) for array in arrays))
+        return RowRange(*(torch.from_numpy(array) for array in arrays))
 
 
 def mapped(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
-    """A new array of zeros in a file that is mapped into memory.
+    """A new array of zeros in a memory-mapped file.
 
     Raises:
-        OSError: If the disk has no room for all of it; a write to a mapping could not say so.
+        OSError: If the disk has no room for the whole file; a write to the mapping could not
+            report that.
     """
     size = max(int(np.prod(shape)) * np.dtype(dtype).itemsize, 1)
     with path.open("wb") as file:
@@ -240,7 +241,7 @@ def mapped(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> np.memma
 
 
 def _check_learnable(targets_KT: Tensor, tasks: TaskSet) -> None:
-    """Every task needs both classes among its population.
+    """Check that every task has both classes in its population.
 
     Raises:
         ExampleError: Naming the first task that has not.
@@ -256,11 +257,11 @@ def _check_learnable(targets_KT: Tensor, tasks: TaskSet) -> None:
             )
 
 
-def counts(targets_KT: Tensor, piece: int = 65_536) -> tuple[Tensor, Tensor]:
-    """How many targets of each task are known, and how many of them are positive; int64 (T,)."""
+def counts(targets_KT: Tensor, chunk: int = 65_536) -> tuple[Tensor, Tensor]:
+    """Number of known targets and of positives per task, each int64 (T,)."""
     known_T = torch.zeros(targets_KT.shape[1], dtype=torch.int64)
     positives_T = torch.zeros_like(known_T)
-    for targets_BT in torch.split(targets_KT, piece):
+    for targets_BT in torch.split(targets_KT, chunk):
         known_T += (~targets_BT.isnan()).sum(0)
         positives_T += (targets_BT == 1).sum(0)
     return known_T, positives_T

@@ -1,17 +1,17 @@
-"""The teacher labels every row: mean and standard deviation of its probabilities, kept on disk.
+"""Soft labels: mean and standard deviation of the teacher's probabilities for every row, on disk.
 
-M weight samples know the spread only so well: two sets of 20 share as little as a tenth of their
-most uncertain tenth. A student that was taught by one set learns that set's luck. So rows in turn
-are labelled by different sets, for no more than it takes to draw them: what the student cannot
-tell from the features averages out, and it comes nearer to the posterior's own spread than any set
-does. Few rows, which the student sees so often that it knows them by heart, are labelled by
-several sets each.
+M weight samples estimate the spread poorly: two sets of 20 share as little as a tenth of their most
+uncertain tenth, and a student taught by one set learns the sampling noise of that set. So
+neighbouring rows are labelled by different sets, at the cost of drawing them only: noise that the
+student cannot infer from the features averages out, and the student comes nearer to the posterior's
+spread than any single set does. Few rows, which the student sees often enough to memorise them, are
+labelled by several sets each.
 
-Several processes label a share each. The file stays with the checkpoint, since labelling takes as
-long as a good part of the training; what is labelled is flushed every half a minute, with a note
-of how far it goes, so that an interrupted run goes on from there.
+Several processes label a share each. Labelling takes a good part of the training time, so the file
+belongs to the checkpoint: finished chunks are flushed every half a minute together with their
+number, and an interrupted run resumes after them.
 
-N rows, K of a piece, T tasks.
+N rows, K rows of a chunk, T tasks.
 """
 
 import math
@@ -22,90 +22,87 @@ from typing import Any, Final, Protocol, Self
 
 import numpy as np
 import torch
-from rich.progress import Progress
 from torch import Tensor
 
 from trainer.training.checkpoint import SAVE_EVERY_S, Clock, write_atomically
-from trainer.training.devices import Devices
+from trainer.training.context import FitContext
 from trainer.training.rows import mapped
 
 Labels = np.memmap[Any, Any]
 
-PIECE: Final = 16_384
-"""Rows that one set labels at most; drawing it takes about a tenth of the time of these."""
-IN_TURN: Final = 8
-"""So many sets take turns, however few rows there are."""
+CHUNK: Final = 16_384
+"""Most rows that one set labels; drawing the set takes about a tenth of the time of labelling."""
+INTERLEAVED: Final = 8
+"""Number of sets that label neighbouring rows in turn, however few rows there are."""
 
 
 class Labeller(Protocol):
-    """What labels rows."""
+    """Labels rows."""
 
     def predict(self, ids_NC: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the probabilities, each (N, T)."""
 
     def redrawn(self, number: int) -> "Labeller":
-        """The same with samples of its own for every number, if it draws any."""
+        """The same labeller with weight sets of its own for every number, if it draws any."""
 
 
-def label(
-    teacher: Labeller,
+def label_rows(
+    labeller: Labeller,
     ids_NC: Tensor,
     tasks: int,
     path: Path,
     *,
     sets: int,
-    devices: Devices,
-    progress: Progress,
+    context: FitContext,
     clock: Clock = time.monotonic,
 ) -> tuple[Tensor, Tensor]:
     """Label all rows.
 
     Args:
-        teacher: The same in every process.
+        labeller: The same in every process.
         ids_NC: Feature ids of all rows.
-        tasks: T.
-        path: Where the labels are kept; what is labelled there is taken as it is.
-        sets: How many sets label each row, which gets the mean of what they say; at most
-            ``IN_TURN``.
-        devices: Who takes part.
-        progress: Where the bar is shown.
-        clock: Seconds, from any start.
+        tasks: Number of tasks, T.
+        path: File of the labels; if it exists, its labels are returned as they are.
+        sets: Number of weight sets per row, at most ``INTERLEAVED``; a row gets the mean of their
+            labels.
+        context: Devices and progress bars.
+        clock: Monotonic time in seconds.
 
     Returns:
         ``mean_NT`` and ``std_NT``, float32, mapped from the file.
     """
-    rows = len(ids_NC)
+    rows, devices = len(ids_NC), context.devices
     if not path.exists():
         unfinished = _Unfinished.open(path, (2, rows, tasks), clock, resumes=devices.count == 1)
         labels_2NT = unfinished.labels_2NT
-        bar = progress.add_task("labels", total=rows)
-        pieces, labelled = list(pieces_of(rows)), 0
-        for first in range(0, len(pieces), devices.count):
-            together = pieces[first : first + devices.count]
+        bar = context.progress.add_task("labels", total=rows)
+        chunks, labelled = list(chunks_of(rows)), 0
+        for first in range(0, len(chunks), devices.count):
+            together = chunks[first : first + devices.count]
             if first >= unfinished.done:
                 number = first + devices.rank
-                own = pieces[number] if number < len(pieces) else slice(0)
-                labellers = (teacher.redrawn(number * sets + which) for which in range(sets))
-                found = devices.gather(_piece(labellers, ids_NC[own], tasks))
-                for piece, found_2KT in zip(together, found, strict=False):
-                    there_2KT = labels_2NT[:, piece]
-                    there_2KT[:] = found_2KT[:, : there_2KT.shape[1]].numpy()
-                unfinished.note(first + len(together))
-            labelled += sum(len(range(rows)[piece]) for piece in together)
-            progress.update(bar, completed=labelled)
+                own = chunks[number] if number < len(chunks) else slice(0)
+                redrawn = (labeller.redrawn(number * sets + which) for which in range(sets))
+                found = devices.gather(_label_chunk(redrawn, ids_NC[own], tasks))
+                for chunk, found_2KT in zip(together, found, strict=False):
+                    labels_2KT = labels_2NT[:, chunk]
+                    labels_2KT[:] = found_2KT[:, : labels_2KT.shape[1]].numpy()
+                unfinished.save_position(first + len(together))
+            labelled += sum(len(range(rows)[chunk]) for chunk in together)
+            context.progress.update(bar, completed=labelled)
         unfinished.finish()
     mean_NT, std_NT = torch.from_numpy(np.memmap(path, np.float32, "r+", shape=(2, rows, tasks)))
     return mean_NT, std_NT
 
 
 class _Unfinished:
-    """Labels on their way to ``path``: a file beside it, and a note of how many pieces are in it.
+    """Labels that are not complete yet: a file beside ``path``, and the number of chunks in it.
 
-    The labels are flushed before the note is replaced, so that it never says too much.
+    The labels are flushed before the number is replaced, so it never counts a chunk that is lost.
 
     Attributes:
         labels_2NT: The mapped file.
-        done: Pieces in it when it was opened.
+        done: Number of finished chunks when the file was opened.
     """
 
     def __init__(self, path: Path, labels_2NT: Labels, done: int, clock: Clock) -> None:
@@ -113,53 +110,53 @@ class _Unfinished:
         self.labels_2NT = labels_2NT
         self.done = done
         self._clock = clock
-        self._noted_s = clock()
+        self._saved_at = clock()
 
     @classmethod
     def open(cls, path: Path, shape: tuple[int, int, int], clock: Clock, *, resumes: bool) -> Self:
-        """Go on with the file that is there, or begin a new one.
+        """Continue the file that is there, or start a new one.
 
-        Of several processes only one keeps its file with the checkpoint, and all must begin at
-        the same piece: they do not resume in the middle.
+        Of several processes only one keeps its file with the checkpoint, and all must start at the
+        same chunk: they do not resume in the middle.
         """
-        file, note = unfinished_files(path)
-        same = note.exists() and file.exists() and file.stat().st_size == 4 * math.prod(shape)
+        file, position = unfinished_files(path)
+        same = position.exists() and file.exists() and file.stat().st_size == 4 * math.prod(shape)
         if resumes and same:
             labels_2NT = np.memmap(file, np.float32, "r+", shape=shape)
-            return cls(path, labels_2NT, int(note.read_bytes()), clock)
+            return cls(path, labels_2NT, int(position.read_bytes()), clock)
         return cls(path, mapped(file, np.float32, shape), 0, clock)
 
-    def note(self, done: int) -> None:
-        """Keep what is labelled, if it is time to."""
-        if self._clock() - self._noted_s >= SAVE_EVERY_S:
+    def save_position(self, done: int) -> None:
+        """Save the labels and the number of finished chunks, if a save is due."""
+        if self._clock() - self._saved_at >= SAVE_EVERY_S:
             self.labels_2NT.flush()
             write_atomically(unfinished_files(self._path)[1], str(done).encode())
-            self._noted_s = self._clock()
+            self._saved_at = self._clock()
 
     def finish(self) -> None:
-        """All pieces are labelled."""
-        file, note = unfinished_files(self._path)
+        """Move the complete file into its place."""
+        file, position = unfinished_files(self._path)
         self.labels_2NT.flush()
         file.replace(self._path)
-        note.unlink(missing_ok=True)
+        position.unlink(missing_ok=True)
 
 
 def unfinished_files(path: Path) -> tuple[Path, Path]:
-    """Where labels are kept until all are there, and the note of how many pieces are."""
+    """Paths of the incomplete labels, and of the number of finished chunks in them."""
     return path.with_name(f"{path.name}.tmp"), path.with_name(f"{path.name}.done")
 
 
-def pieces_of(rows: int) -> Iterator[slice]:
-    """All rows, in pieces; neighbours lie in different ones, so that none has an hour to itself."""
-    for start in range(0, rows, IN_TURN * PIECE):
-        stop = min(start + IN_TURN * PIECE, rows)
-        yield from (slice(start + turn, stop, IN_TURN) for turn in range(IN_TURN))
+def chunks_of(rows: int) -> Iterator[slice]:
+    """All rows in chunks; neighbours lie in different ones, so that none covers an hour alone."""
+    for start in range(0, rows, INTERLEAVED * CHUNK):
+        stop = min(start + INTERLEAVED * CHUNK, rows)
+        yield from (slice(start + turn, stop, INTERLEAVED) for turn in range(INTERLEAVED))
 
 
-def _piece(labellers: Iterable[Labeller], ids_KC: Tensor, tasks: int) -> Tensor:
-    """Labels (2, PIECE, T); rows beyond the last one are 0, so that all pieces have one shape."""
-    labels = torch.zeros(2, PIECE, tasks)
+def _label_chunk(labellers: Iterable[Labeller], ids_KC: Tensor, tasks: int) -> Tensor:
+    """Labels (2, CHUNK, T), padded with zeros so that all chunks have one shape."""
+    labels = torch.zeros(2, CHUNK, tasks)
     if len(ids_KC):
-        said = [torch.stack(labeller.predict(ids_KC)) for labeller in labellers]
-        labels[:, : len(ids_KC)] = torch.stack(said).mean(0)
+        moments = [torch.stack(labeller.predict(ids_KC)) for labeller in labellers]
+        labels[:, : len(ids_KC)] = torch.stack(moments).mean(0)
     return labels

@@ -1,8 +1,8 @@
-"""Fitting nets on labels: the teacher with SWAG over the end of its training, and single nets.
+"""Fitting nets on labels: the teacher, with SWAG at the end of its training, and single nets.
 
-The teacher's learning rate decays well before the first snapshot and stays constant while they are
-taken: the average of the snapshots is better than any of them, their spread is the uncertainty. A
-single net takes as many steps with a rate that decays to zero.
+The teacher's learning rate decays before the first snapshot and stays constant while snapshots are
+taken: their average is better than any of them, and their spread is the uncertainty. A single net
+takes as many steps with a rate that decays to zero.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from rich.progress import Progress
 from torch import Tensor, nn
 
 from models.nets.config import TeacherConfig
@@ -21,10 +20,10 @@ from models.nets.losses import LearnedTaskWeights, TaskWeights
 from models.nets.swag import SwagPosterior, refuse_statistics
 from models.nets.teacher import OutputNet, TeacherNet, build_teacher
 from models.nets.weight_sets import Weights, predict_moments
-from trainer.training.checkpoint import StateFile
 from trainer.training.config import TeacherTraining
-from trainer.training.devices import Devices
-from trainer.training.loop import ONE_CPU, Stateful, cosine, run_steps, steps_per_epoch
+from trainer.training.context import FitContext
+from trainer.training.devices import ONE_CPU, Devices
+from trainer.training.loop import Stateful, cosine, run_steps, steps_per_epoch
 from trainer.training.rows import counts
 
 
@@ -33,10 +32,10 @@ class Teacher:
     """A fitted teacher.
 
     Attributes:
-        net: At the mean of the snapshots.
-        posterior: What weight sets are drawn from.
-        samples: The M sets that it predicts with.
-        seed: What they were drawn with.
+        net: The net at the mean of the snapshots.
+        posterior: The SWAG posterior that weight sets are drawn from.
+        samples: The M weight sets that it predicts with.
+        seed: Seed that the sets were drawn with.
         devices: Where it predicts.
     """
 
@@ -50,34 +49,33 @@ class Teacher:
     def drawn(
         cls, net: TeacherNet, posterior: SwagPosterior, count: int, seed: int, devices: Devices
     ) -> "Teacher":
-        """A teacher with ``count`` sets, on the device."""
+        """A teacher with ``count`` weight sets, which lie on the device."""
         samples = _moved(posterior.sample(count, seed), devices)
         return cls(net, posterior, samples, seed, devices)
 
     def redrawn(self, number: int) -> "Teacher":
-        """The same teacher with as many other sets, which follow from seed and number."""
+        """The same teacher with as many other weight sets, which ``number`` determines."""
         seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
         return self.drawn(self.net, self.posterior, len(self.samples), seed, self.devices)
 
     def on_cpu(self) -> "Teacher":
-        """The same teacher on the processor: itself, if it is there already."""
+        """The same teacher on the CPU: itself, if it is there already."""
         if self.devices.device.type == "cpu":
             return self
         samples = [{name: weight.cpu() for name, weight in each.items()} for each in self.samples]
         return Teacher(deepcopy(self.net).cpu(), self.posterior, samples, self.seed)
 
     def predict(self, ids_NC: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the probabilities, each (N, T), on the processor."""
+        """Mean and standard deviation of the probabilities, each (N, T), on the CPU."""
         mean_NT, std_NT = predict_moments(self.net, self.samples, self.devices.put(ids_NC))
         return mean_NT.cpu(), std_NT.cpu()
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Steps of a fit: ``decay`` with a falling rate, then snapshots ``gap`` steps apart.
+    """Steps of a fit: ``decay`` steps with a falling rate, then snapshots ``gap`` steps apart.
 
-    Steps that are given outright count as the epochs that they stand for: the snapshots lie as far
-    apart, measured in the decay, as with epochs.
+    Where ``training.steps`` is given, the gap keeps the same ratio to the decay as with epochs.
     """
 
     decay: int
@@ -86,7 +84,7 @@ class Schedule:
 
     @classmethod
     def of(cls, rows: int, training: TeacherTraining) -> "Schedule":
-        """The schedule for so many rows."""
+        """The schedule for this number of rows."""
         per_epoch = steps_per_epoch(rows, training.batch)
         if training.steps is not None:
             decay, per_epoch = training.steps, training.steps // max(training.epochs, 1)
@@ -103,13 +101,12 @@ def fit_teacher(
     *,
     config: TeacherConfig,
     training: TeacherTraining,
-    seed: int,
-    progress: Progress,
-    devices: Devices = ONE_CPU,
-    saved: StateFile | None = None,
+    context: FitContext,
     weights_N: Tensor | None = None,
 ) -> Teacher:
-    """Train the teacher and draw its weight sets.
+    """Train the teacher and draw its weight sets, with the seed of the context.
+
+    Initial weights and batches come from torch's generator.
 
     Args:
         layout: Where the features lie.
@@ -117,11 +114,8 @@ def fit_teacher(
         targets_NT: Labels; NaN where masked or outside the task's population.
         config: Kind and sizes of the net.
         training: Schedule.
-        seed: Seed of the weight sets; initial weights and batches come from torch's generator.
-        progress: Where the bar is shown.
-        devices: Where it is trained.
-        saved: Where training goes on if it was interrupted.
-        weights_N: For how many requests each row stands; None for one each.
+        context: Seed of the weight sets; devices, progress bars and checkpoint.
+        weights_N: Number of requests that each row represents; None for one each.
     """
     net = build_teacher(layout, targets_NT.shape[1], config)
     net.start_at(LOGIT.start(base_rates(targets_NT)))
@@ -142,22 +136,19 @@ def fit_teacher(
         net,
         ids_NC,
         targets_NT,
-        head=LOGIT,
+        name="teacher",
         training=training,
         steps=schedule.steps,
-        rate=lambda step: cosine(
+        learning_rate=lambda step: cosine(
             step, schedule.decay, training.learning_rate, training.swag_learning_rate
         ),
+        context=context,
         after_step=after_step,
-        progress=progress,
-        label="teacher",
-        devices=devices,
-        saved=saved,
-        besides=posterior,
+        extra_state=posterior,
         weights_N=weights_N,
     )
     net.load_state_dict(posterior.mean_weights(), strict=False)
-    return Teacher.drawn(net, posterior, training.samples, seed, devices)
+    return Teacher.drawn(net, posterior, training.samples, context.seed, context.devices)
 
 
 def fit_single(
@@ -165,34 +156,33 @@ def fit_single(
     ids_NC: Tensor,
     targets_NT: Tensor,
     *,
+    name: str,
     training: TeacherTraining,
-    progress: Progress,
-    label: str,
+    context: FitContext,
     head: Head = LOGIT,
 ) -> None:
     """Train one net in place, over the teacher's number of steps, with a rate decaying to zero.
 
     Args:
-        net: With its initial weights.
+        net: The net with its initial weights.
         ids_NC: Feature ids of the labelled rows.
         targets_NT: Labels; NaN where masked or outside the task's population.
-        training: Schedule; its snapshots count as steps only.
-        progress: Where the bar is shown.
-        label: What the bar says.
-        head: What the outputs mean.
+        name: Name of the fit, shown at its bar.
+        training: Schedule; snapshots count as steps, but none are taken.
+        context: Devices, progress bars and checkpoint.
+        head: Interpretation of the outputs.
     """
     steps = Schedule.of(len(ids_NC), training).steps
     fit_net(
         net,
         ids_NC,
         targets_NT,
-        head=head,
+        name=name,
         training=training,
         steps=steps,
-        rate=lambda step: cosine(step, steps, training.learning_rate, 0.0),
-        after_step=lambda _: None,
-        progress=progress,
-        label=label,
+        learning_rate=lambda step: cosine(step, steps, training.learning_rate, 0.0),
+        context=context,
+        head=head,
     )
 
 
@@ -203,9 +193,9 @@ def base_rates(targets_NT: Tensor) -> Tensor:
 
 
 def _moved(samples: list[Weights], devices: Devices) -> list[Weights]:
-    """The sets on the device; what they share is moved once and stays shared."""
-    there = {id(weight): devices.put(weight) for sample in samples for weight in sample.values()}
-    return [{name: there[id(weight)] for name, weight in sample.items()} for sample in samples]
+    """The weight sets on the device; tensors that they share are moved once and stay shared."""
+    moved = {id(weight): devices.put(weight) for sample in samples for weight in sample.values()}
+    return [{name: moved[id(weight)] for name, weight in sample.items()} for sample in samples]
 
 
 def fit_net(
@@ -213,78 +203,67 @@ def fit_net(
     ids_NC: Tensor,
     targets_NT: Tensor,
     *,
-    head: Head,
+    name: str,
     training: TeacherTraining,
     steps: int,
-    rate: Callable[[int], float],
-    after_step: Callable[[int], None],
-    progress: Progress,
-    label: str,
-    enough: Callable[[int], bool] = lambda _: False,
-    devices: Devices = ONE_CPU,
-    saved: StateFile | None = None,
-    besides: Stateful | None = None,
+    learning_rate: Callable[[int], float],
+    context: FitContext,
+    head: Head = LOGIT,
+    after_step: Callable[[int], None] = lambda _: None,
+    should_stop: Callable[[int], bool] = lambda _: False,
+    extra_state: Stateful | None = None,
     weights_N: Tensor | None = None,
 ) -> None:
-    """Train a net in place on the labels.
+    """Train a net in place on the labels; see :func:`~trainer.training.loop.run_steps`.
 
     Args:
-        net: With its initial weights.
+        net: The net with its initial weights.
         ids_NC: Feature ids of the rows.
         targets_NT: Labels; NaN where masked or outside the task's population.
-        head: What the outputs mean.
+        name: Name of the fit.
         training: Batch, weight decay, and the tasks' weights.
-        steps: Steps at most.
-        rate: Learning rate of a step.
+        steps: Most steps that are taken.
+        learning_rate: Learning rate by number of the step.
+        context: Devices, progress bars and checkpoint.
+        head: Interpretation of the outputs.
         after_step: Called with the number of steps taken so far.
-        progress: Where the bar is shown.
-        label: What the bar says.
-        enough: Called with the number of steps taken; whether no more are needed.
-        devices: Where it is trained.
-        saved: Where training goes on if it was interrupted.
-        besides: What ``after_step`` changes and the next steps depend on.
-        weights_N: For how many requests each row stands; None for one each.
+        should_stop: Called with the number of steps taken; True ends the fit.
+        extra_state: State that ``after_step`` changes and later steps depend on.
+        weights_N: Number of requests that each row represents; None for one each.
     """
-    weights = _task_weights(training, targets_NT.shape[1])
-    bar = progress.add_task(label, total=steps)
-    taken = 0
+    task_weights = _task_weights(training, targets_NT.shape[1])
+    devices = context.devices
 
-    def loss(rows_B: Tensor) -> Tensor:
-        epochs = taken * training.batch / len(ids_NC)
+    def loss(rows_B: Tensor, step: int) -> Tensor:
+        epochs = step * training.batch / len(ids_NC)
         targets_BT = devices.put(targets_NT[rows_B])
         weights_B = None if weights_N is None else devices.put(weights_N[rows_B])
         outputs_BTO = net.outputs(devices.put(ids_NC[rows_B]))
         losses_T = head.losses(outputs_BTO, targets_BT, epochs, weights_B)
-        total: Tensor = weights(losses_T * devices.weights(targets_BT, weights_B))
+        total: Tensor = task_weights(losses_T * devices.weights(targets_BT, weights_B))
         return total
 
-    def stepped(steps: int) -> None:
-        nonlocal taken
-        taken = steps
-        after_step(steps)
-        progress.update(bar, completed=steps)
-
     run_steps(
-        nn.ModuleList([net, weights]).to(devices.device),
+        nn.ModuleList([net, task_weights]).to(devices.device),
         rows=len(ids_NC),
         batch=training.batch,
         steps=steps,
-        learning_rate=rate,
+        learning_rate=learning_rate,
         loss=loss,
-        after_step=stepped,
-        enough=enough,
+        after_step=after_step,
+        name=name,
+        context=context,
+        should_stop=should_stop,
         weight_decay=training.weight_decay,
-        devices=devices,
-        saved=saved,
-        besides=besides,
+        extra_state=extra_state,
     )
 
 
 def _task_weights(training: TeacherTraining, tasks: int) -> nn.Module:
-    """How the tasks' losses become one.
+    """The module that combines the tasks' losses into one.
 
     Raises:
-        ValueError: If the weights given are not one per task.
+        ValueError: If the configured weights are not one per task.
     """
     if training.task_weights == "learned":
         return LearnedTaskWeights(tasks)

@@ -4,17 +4,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Protocol
 
-from trainer.uncertainty.confirmed import confirmed
-from trainer.uncertainty.count import count
-from trainer.uncertainty.deup import deup
-from trainer.uncertainty.disagreement import disagreement
-from trainer.uncertainty.dropout import mc_dropout
-from trainer.uncertainty.ensemble import ensemble, priors
-from trainer.uncertainty.heads import evidential, gaussian
+from models.choices import load_choice
+from trainer.training.config import UNCERTAINTIES
 from trainer.uncertainty.lab import Lab
-from trainer.uncertainty.laplace import laplace
 from trainer.uncertainty.method import Estimator
-from trainer.uncertainty.swag import swag
 
 
 class Method(Protocol):
@@ -25,17 +18,5 @@ class Method(Protocol):
 
 
 METHODS: Mapping[str, Method] = MappingProxyType(
-    {
-        "swag": swag,
-        "mc_dropout": mc_dropout,
-        "ensemble": ensemble,
-        "gaussian": gaussian,
-        "evidential": evidential,
-        "disagreement": disagreement,
-        "confirmed": confirmed,
-        "deup": deup,
-        "laplace": laplace,
-        "priors": priors,
-        "count": count,
-    }
+    {name: load_choice(UNCERTAINTIES, name) for name in UNCERTAINTIES}
 )

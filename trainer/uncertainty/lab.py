@@ -8,7 +8,6 @@ from typing import Final, TypeVar
 
 import numpy as np
 import torch
-from rich.progress import Progress
 from torch import Tensor
 
 from models.nets.config import TeacherConfig
@@ -17,6 +16,7 @@ from models.nets.heads import LOGIT, Head
 from models.nets.teacher import OutputNet, TeacherNet, build_teacher
 from models.nets.weight_sets import predict_moments
 from trainer.training.config import TeacherTraining
+from trainer.training.context import FitContext
 from trainer.training.loop import deterministic
 from trainer.training.teacher import Teacher, base_rates, fit_single, fit_teacher
 from trainer.uncertainty.blend import BlendEstimator
@@ -58,8 +58,7 @@ class Lab:
         rows: What is learned from.
         teacher: Kind and sizes of every net.
         training: Schedule of every net.
-        seed: Seed of everything random.
-        progress: Where bars are shown.
+        context: Seed of everything random, and progress bars; nets are fitted on the CPU.
         fitted: The SWAG teacher of these rows, on the processor, if there is one already.
     """
 
@@ -70,16 +69,14 @@ class Lab:
         *,
         teacher: TeacherConfig,
         training: TeacherTraining,
-        seed: int,
-        progress: Progress,
+        context: FitContext,
         fitted: Teacher | None = None,
     ) -> None:
         self.layout = layout
         self.rows = rows
         self.config = teacher
         self.training = training
-        self.seed = seed
-        self.progress = progress
+        self.context = context.on_cpu()
         self._fitted = fitted
         self._scored: deque[tuple[Ids, Floats]] = deque(maxlen=REMEMBERED)
 
@@ -177,17 +174,17 @@ class Lab:
                 net,
                 ids_NC,
                 targets_NT,
-                head=head,
+                name=label,
                 training=self.training,
-                progress=self.progress,
-                label=label,
+                context=self.context,
+                head=head,
             )
         return net
 
     def seed_of(self, what: str, number: int = 0) -> int:
         """A seed for one part, independent of the others."""
-        words = np.random.SeedSequence([self.seed, number, *what.encode()]).generate_state(1)
-        return int(words[0])
+        entropy = [self.context.seed, number, *what.encode()]
+        return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
     @cached_property
     def _teacher(self) -> Teacher:
@@ -201,8 +198,7 @@ class Lab:
                 targets_NT,
                 config=self.config,
                 training=self.training,
-                seed=self.seed_of("samples"),
-                progress=self.progress,
+                context=self.context.with_seed(self.seed_of("samples")),
             )
 
     @cached_property

@@ -1,9 +1,9 @@
-/* Texts and numbers of JSON, as strictly as orjson reads them, but for halves of surrogate pairs:
- * these are marked, and what is done with them is for others to say (models/features/lenient_json.py).
+/* Texts and numbers of JSON, read as strictly as orjson does, except for half a surrogate pair: it
+ * is accepted and flagged (see models/features/lenient_json.py).
  *
- * The functions take where to read and return where they stopped, or NULL for what is no JSON.
- * They need no bounds: PAD bytes on either side of a document may be read, the first behind it is
- * a zero, and a zero belongs to no JSON. Words are read as little-endian. */
+ * The functions take the position to read from and return the one behind what they read, or NULL if
+ * it is not JSON. They need no bounds: PAD bytes on either side of a document may be read, the
+ * first one behind it is zero, and no JSON contains a zero byte. Words are read as little-endian. */
 
 #ifndef WEIR_JSON_H
 #define WEIR_JSON_H
@@ -20,17 +20,17 @@
 #endif
 
 enum { PAD = 16 };
-enum { FINITE = 300 }; /* powers of ten that are surely finite */
+enum { FINITE = 300 }; /* powers of ten below are finite for certain */
 
 typedef struct {
     const uint8_t *at;
     size_t size;
-    int escaped, halved; /* halved: it has one half of a surrogate pair */
+    int escaped, halved; /* halved: it contains half a surrogate pair */
 } Text;
 
 typedef struct {
-    uint64_t digits;  /* as one whole number, if they are 19 or fewer */
-    int64_t count;    /* how many digits */
+    uint64_t digits;  /* as an integer, if there are at most 19 */
+    int64_t count;    /* number of digits */
     int64_t exponent; /* value = digits * 10^exponent */
     int negative, whole;
 } Number;
@@ -69,7 +69,7 @@ hexadecimal(const uint8_t *p)
     return code;
 }
 
-/* Past an escape, of two halves where it is a pair of surrogates. */
+/* Skips an escape, or two if they are a surrogate pair. */
 static const uint8_t *
 check_escape(const uint8_t *p, Text *text)
 {
@@ -91,7 +91,7 @@ check_escape(const uint8_t *p, Text *text)
     return p + 6;
 }
 
-/* Past one character of two to four bytes of UTF-8 (table 3-7 of the Unicode standard). */
+/* Skips a character of two to four bytes in UTF-8 (table 3-7 of the Unicode standard). */
 static const uint8_t *
 check_utf8(const uint8_t *p)
 {
@@ -109,8 +109,8 @@ check_utf8(const uint8_t *p)
     return p + 1 + more;
 }
 
-/* Bit 7 of bytes that are a quote, a backslash, a control or not ASCII; above the lowest such
- * byte there may be more bits than that. */
+/* Sets bit 7 of bytes that are a quote, a backslash, a control character or not ASCII; above the
+ * lowest such byte other bits may be set, too. */
 static inline uint64_t
 special(uint64_t word)
 {
@@ -119,7 +119,7 @@ special(uint64_t word)
     return (quote | backslash | (word - ones * ' ') | word) & ones * 0x80;
 }
 
-/* A text, from after its opening quote to after its closing one. */
+/* Reads a text, from behind its opening quote to behind its closing one. */
 static inline const uint8_t *
 read_text(const uint8_t *p, Text *text)
 {
@@ -167,7 +167,7 @@ put_utf8(uint8_t *to, uint32_t code)
     return to;
 }
 
-/* What a checked text says: itself, or with its escapes resolved in `plain`, which has room. */
+/* A validated text without escapes: itself, or a copy in `plain`, which must be as long. */
 static inline Text
 resolved(Text text, uint8_t *plain)
 {
@@ -205,7 +205,7 @@ read_digits(const uint8_t *p, Number *number)
     const uint8_t *first = p;
     uint64_t digits = number->digits;
     for (; is_digit(*p); p++) {
-        digits = digits * 10 + (uint64_t)(*p - '0'); /* wraps beyond 19 digits, which count tells */
+        digits = digits * 10 + (uint64_t)(*p - '0'); /* overflows above 19 digits, see count */
     }
     number->digits = digits;
     number->count += p - first;
@@ -228,7 +228,7 @@ read_exponent(const uint8_t *p, Number *number)
     return p;
 }
 
-/* A number by the grammar of JSON; NULL also where it may not be finite. */
+/* Reads a number by the grammar of JSON; NULL also if it may not be finite. */
 static inline const uint8_t *
 read_number(const uint8_t *p, Number *number)
 {
@@ -258,8 +258,8 @@ read_number(const uint8_t *p, Number *number)
     return number->count + number->exponent > FINITE ? NULL : p;
 }
 
-/* The nearest double. Two exact doubles give it in one operation (Clinger, "How to read floating
- * point numbers accurately", 1990); Python reads what is longer. */
+/* The nearest double. One operation on two exact doubles gives it (Clinger, "How to read floating
+ * point numbers accurately", 1990); longer numbers are left to Python. */
 static double
 number_value(const Number *number, const Text *text)
 {

@@ -1,5 +1,5 @@
-/* The plan of a scan: records of unsigned words as models/features/scanner.py writes them, checked
- * once, so that a scan need not. */
+/* The plan of a scan: records of unsigned 64-bit words, as models/features/plan.py writes them. They
+ * are validated once, so that a scan need not check indices. */
 
 #ifndef WEIR_PLAN_H
 #define WEIR_PLAN_H
@@ -10,31 +10,31 @@
 
 #include "_json.h"
 
-/* What is done with a value; native.py numbers them alike. */
-enum { BUCKET, TIME, ROW, NEXT, TAG, SPLIT, PARTS, INSIDE, IDENTITY, DEMAND, KINDS };
+/* Operations on a value; the same numbers as plan.OpCode, which explains them. */
+enum { BUCKET, TIME, ROW, NEXT, TAG, SPLIT, COUNT_PARTS, INSIDE, IDENTITY, PRESENT, OP_CODES };
 
-/* A place in a request. Node 0 stands for none, node 1 for the request. */
+/* A place in a request. Node 0 means none, node 1 is the request itself. */
 typedef struct {
-    uint64_t types;       /* those that are no reason to give up */
-    uint64_t op, op_end;  /* what is done with the value */
-    uint64_t field_count; /* how many fields are followed */
+    uint64_t types;       /* of values that are not declined */
+    uint64_t op, op_end;  /* operations on the value */
+    uint64_t field_count; /* number of fields with nodes of their own */
     uint64_t element, element_end; /* elements of a list with nodes of their own, by index */
-    uint64_t rest;                 /* the node of all others */
+    uint64_t rest;                 /* the node of all other elements */
 } Node;
 
 typedef struct {
     uint64_t kind;
-    uint64_t column;  /* of ids_E; TIME: of times_T; NEXT: a counter; DEMAND: bits */
-    uint64_t first;   /* BUCKET: its first boundary; SPLIT, PARTS: its separator */
-    uint64_t size;    /* BUCKET: how many boundaries; TAG, SPLIT: how many slots */
-    uint64_t buckets; /* ROW, TAG, SPLIT: of the hash */
-    uint64_t seed;    /* ROW, TAG, SPLIT: of the hash */
-    uint64_t counter; /* TAG, SPLIT, PARTS: of elements so far */
-    uint64_t flag;    /* ROW: zeros are missing; SPLIT, PARTS: length of the separator */
+    uint64_t column;  /* of ids_E; TIME: of times_T; NEXT: a counter; PRESENT: bits */
+    uint64_t first;   /* BUCKET: its first boundary; SPLIT, COUNT_PARTS: its separator */
+    uint64_t size;    /* BUCKET: number of boundaries; TAG, SPLIT: number of slots */
+    uint64_t buckets; /* ROW, TAG, SPLIT: number of hash buckets */
+    uint64_t seed;    /* ROW, TAG, SPLIT: seed of the hash */
+    uint64_t counter; /* TAG, SPLIT, COUNT_PARTS: of elements so far */
+    uint64_t flag;    /* ROW: zeros are missing; SPLIT, COUNT_PARTS: length of the separator */
 } Op;
 
 typedef struct {
-    uint64_t parent, name, size, node; /* name: where in `names` */
+    uint64_t parent, name, size, node; /* name: index in `names` */
 } Field;
 
 typedef struct {
@@ -42,9 +42,9 @@ typedef struct {
 } Element;
 
 enum { HOUR_OF_DAY, DAY_OF_WEEK, HOUR_OF_WEEK, CALENDAR };
-enum { RECORD }; /* where in times_T the timestamp of the record stands */
+enum { RECORD_TIME }; /* slot of times_T that holds the timestamp of the record */
 
-/* The first of its times in [time, shift) that is one, and of its shifts in [shift, end). */
+/* Of its choices, the first valid time in [time, shift) and UTC offset in [shift, end) count. */
 typedef struct {
     uint64_t column, time, shift, end, part;
 } Time;
@@ -53,7 +53,7 @@ typedef struct {
     uint64_t column, counter, first, size;
 } Count;
 
-/* Columns to move to the feature's own ones, if these are all missing. */
+/* Columns to copy to the feature's own ones if these are all missing. */
 typedef struct {
     uint64_t to, from, slots;
 } Fallback;
@@ -62,7 +62,7 @@ typedef struct {
     uint64_t column, seed, buckets, part, part_end;
 } Cross;
 
-/* A field where its hash puts it. */
+/* A field in the hash table. */
 typedef struct {
     uint64_t head, tail; /* its name's first and last bytes */
     const uint8_t *name;
@@ -75,9 +75,9 @@ typedef struct {
     Op *op;
     Field *field;
     Element *element;
-    uint8_t *names; /* of fields; and separators */
+    uint8_t *names; /* of fields; also separators */
     double *boundary;
-    int32_t *missing; /* of E columns; the first `seen` of them come out */
+    int32_t *missing; /* of E columns, of which the first `visible` are returned */
     Time *time;
     uint64_t *choice; /* columns of times_T */
     Count *count;
@@ -85,12 +85,12 @@ typedef struct {
     Cross *cross;
     uint64_t *part; /* columns of the crosses' parts */
     size_t nodes, ops, fields, elements, name_bytes, boundaries, columns, times, choices;
-    size_t counts, fallbacks, crosses, parts, seen;
-    Slot *slot;        /* a table, open addressing */
-    size_t mask;       /* of slots, their number less one */
+    size_t counts, fallbacks, crosses, parts, visible;
+    Slot *slot;        /* a hash table with open addressing */
+    size_t mask;       /* number of slots minus one */
     size_t time_slots; /* of times_T */
     size_t counters;
-    uint64_t demands;  /* bits that a request must have set */
+    uint64_t required; /* bits that a bid request sets */
 } Plan;
 
 static inline uint64_t
@@ -114,7 +114,7 @@ name_words(const uint8_t *at, size_t size, uint64_t *head, uint64_t *tail)
     }
 }
 
-/* Where in the table a field of `parent` is, or where it would be. */
+/* The slot of a field of `parent`, or the free one where it would be. */
 static inline size_t
 slot_of(const Plan *plan, uint64_t parent, const uint8_t *at, size_t size)
 {
@@ -138,7 +138,7 @@ within(uint64_t first, uint64_t count, uint64_t limit)
 }
 
 static int
-op_is_sound(const Plan *plan, const Op *op)
+op_is_valid(const Plan *plan, const Op *op)
 {
     int hashed = op->kind == ROW || op->kind == TAG || op->kind == SPLIT;
     if (hashed && op->buckets < 1) {
@@ -158,17 +158,17 @@ op_is_sound(const Plan *plan, const Op *op)
         return within(op->column, op->size, plan->columns) &&
                within(op->counter, 1, plan->counters);
     case SPLIT:
-    case PARTS:
+    case COUNT_PARTS:
         return within(op->column, op->size, plan->columns) &&
                within(op->counter, 1, plan->counters) && op->flag > 0 &&
                within(op->first, op->flag, plan->name_bytes);
     default:
-        return op->kind < KINDS;
+        return op->kind < OP_CODES;
     }
 }
 
 static int
-tree_is_sound(const Plan *plan)
+tree_is_valid(const Plan *plan)
 {
     for (size_t i = 0; i < plan->nodes; i++) {
         const Node *node = plan->node + i;
@@ -194,7 +194,7 @@ tree_is_sound(const Plan *plan)
 }
 
 static int
-rest_is_sound(const Plan *plan)
+rest_is_valid(const Plan *plan)
 {
     for (size_t i = 0; i < plan->times; i++) {
         const Time *time = plan->time + i;
@@ -234,10 +234,10 @@ rest_is_sound(const Plan *plan)
             return 0;
         }
     }
-    return plan->seen <= plan->columns && plan->time_slots > RECORD;
+    return plan->visible <= plan->columns && plan->time_slots > RECORD_TIME;
 }
 
-/* Every field into the table, which stays half empty. */
+/* Puts every field into the hash table, which stays half empty. */
 static int
 place_fields(Plan *plan)
 {
@@ -264,7 +264,7 @@ place_fields(Plan *plan)
     return 0;
 }
 
-/* An array of the plan from a buffer, with room behind it; its length is counted in items. */
+/* Copies an array of the plan from a buffer, with padding behind it; *count is in items. */
 static int
 copy_array(PyObject *given, size_t item, void *array, size_t *count)
 {
@@ -315,12 +315,12 @@ read_plan(Plan *plan, PyObject *arrays)
         }
     }
     for (size_t i = 0; i < plan->ops; i++) {
-        if (!op_is_sound(plan, plan->op + i)) {
+        if (!op_is_valid(plan, plan->op + i)) {
             PyErr_Format(PyExc_ValueError, "plan: op %zu is outside its arrays", i);
             return -1;
         }
     }
-    if (!tree_is_sound(plan) || !rest_is_sound(plan)) {
+    if (!tree_is_valid(plan) || !rest_is_valid(plan)) {
         PyErr_SetString(PyExc_ValueError, "plan: a record is outside its arrays");
         return -1;
     }

@@ -1,5 +1,5 @@
-/* What a value means to a feature: its text, its number, its row, its tags; as
- * models/features/values.py has it. */
+/* What a value means to a feature: its text, number, row and tags; the same as in
+ * models/features/values.py. */
 
 #ifndef WEIR_VALUES_H
 #define WEIR_VALUES_H
@@ -21,25 +21,25 @@ typedef struct {
     Number number;
 } Value;
 
-/* One scan's own room: another may run while an allocation calls back into Python. */
+/* State of one scan. Scans share none, since another may run while an allocation calls Python. */
 typedef struct {
     const Plan *plan;
-    uint8_t *document; /* the value, PAD on either side */
-    uint8_t *plain;    /* the newest text that had escapes, without them */
-    uint8_t *inner;    /* what the newest text with JSON inside says, PAD on either side */
-    uint64_t *seen;  /* for each slot, in which object its field was */
-    uint64_t object; /* the number of the newest object */
+    uint8_t *document; /* the value, with PAD bytes on either side */
+    uint8_t *plain;    /* the last text with escapes, unescaped */
+    uint8_t *inner;    /* content of the last text with JSON inside, PAD bytes on either side */
+    uint64_t *seen;    /* per slot of the plan: number of the last object with its field */
+    uint64_t object;   /* number of the last object */
     uint64_t *counter;
     double *times_T;
     int32_t *ids_E;
-    uint64_t demands;
+    uint64_t present;
     Text identity;
     int depth;
-    int unsure; /* whether something was found no JSON that may be some */
-    char said[32];
+    int uncertain; /* whether what was rejected may be JSON after all */
+    char digits[32];
 } Scan;
 
-/* float() of a text, NaN where it says no number; 0, or -1 on error. */
+/* float() of a text, NaN if it is not a number; 0, or -1 on error. */
 static int
 spelled_number(const Scan *scan, Text text, double *result)
 {
@@ -50,9 +50,9 @@ spelled_number(const Scan *scan, Text text, double *result)
         return 0;
     }
     text = resolved(text, scan->plain);
-    PyObject *said = PyUnicode_DecodeUTF8((const char *)text.at, (Py_ssize_t)text.size, NULL);
-    PyObject *found = said == NULL ? NULL : PyFloat_FromString(said);
-    Py_XDECREF(said);
+    PyObject *spelling = PyUnicode_DecodeUTF8((const char *)text.at, (Py_ssize_t)text.size, NULL);
+    PyObject *found = spelling == NULL ? NULL : PyFloat_FromString(spelling);
+    Py_XDECREF(spelling);
     if (found != NULL) {
         *result = PyFloat_AS_DOUBLE(found);
         Py_DECREF(found);
@@ -82,8 +82,8 @@ number_of(const Scan *scan, const Value *value, double *result)
     return 0;
 }
 
-/* The bucket after "missing" that a finite number falls into: how many boundaries are <= it.
- * Of several values the first that has one counts. */
+/* Writes the bucket of a finite number: the number of boundaries <= it. Of several values the
+ * first that is not missing counts. */
 static inline void
 set_bucket(const Scan *scan, uint64_t column, uint64_t first, uint64_t size, double value)
 {
@@ -100,7 +100,7 @@ set_bucket(const Scan *scan, uint64_t column, uint64_t first, uint64_t size, dou
     scan->ids_E[column] += 1 + (int32_t)(low - from);
 }
 
-/* RowMemo.row_of a text; of several the first that has one counts. */
+/* Writes RowMemo.row_of a text; of several the first that is not missing counts. */
 static inline void
 set_row(const Scan *scan, const Op *op, uint64_t column, const uint8_t *at, size_t size)
 {
@@ -111,7 +111,7 @@ set_row(const Scan *scan, const Op *op, uint64_t column, const uint8_t *at, size
     scan->ids_E[column] += 1 + (int32_t)bucket;
 }
 
-/* values.text_of a number; 0, or -1 for giving up. */
+/* values.text_of, of a number; 0, or -1 to decline. */
 static int
 spell(Scan *scan, const Value *value, Text *text)
 {
@@ -123,24 +123,24 @@ spell(Scan *scan, const Value *value, Text *text)
         text->size -= (size_t)zero;
         return number->count < 19 || (number->count == 19 && !number->negative) ? 0 : -1;
     }
-    double said = number_value(number, &value->text);
-    if (said == floor(said)) {
-        int size = snprintf(scan->said, sizeof scan->said, "%.0f", said == 0 ? 0.0 : said);
-        *text = (Text){.at = (const uint8_t *)scan->said, .size = (size_t)size};
-        return fabs(said) < 1e15 ? 0 : -1;
+    double rounded = number_value(number, &value->text);
+    if (rounded == floor(rounded)) {
+        int size = snprintf(scan->digits, sizeof scan->digits, "%.0f", rounded == 0 ? 0.0 : rounded);
+        *text = (Text){.at = (const uint8_t *)scan->digits, .size = (size_t)size};
+        return fabs(rounded) < 1e15 ? 0 : -1;
     }
-    char *shortest = PyOS_double_to_string(said, 'r', 0, 0, NULL);
-    size_t size = shortest == NULL ? sizeof scan->said : strlen(shortest);
-    int fits = size < sizeof scan->said;
+    char *shortest = PyOS_double_to_string(rounded, 'r', 0, 0, NULL);
+    size_t size = shortest == NULL ? sizeof scan->digits : strlen(shortest);
+    int fits = size < sizeof scan->digits;
     if (fits) {
-        memcpy(scan->said, shortest, size);
-        *text = (Text){.at = (const uint8_t *)scan->said, .size = size};
+        memcpy(scan->digits, shortest, size);
+        *text = (Text){.at = (const uint8_t *)scan->digits, .size = size};
     }
     PyMem_Free(shortest);
     return fits ? 0 : -1;
 }
 
-/* The text that a value is hashed by, of no size where it has none; 0, or -1 for giving up. */
+/* values.text_of: the text that a value is hashed by, empty if it has none; 0, or -1 to decline. */
 static int
 text_of(Scan *scan, const Value *value, Text *text)
 {
@@ -167,7 +167,7 @@ code_at(const uint8_t *p)
                                (p[3] & 0x3Fu);
 }
 
-/* str.strip of UTF-8. */
+/* str.strip of a text in UTF-8. */
 static Text
 stripped(const uint8_t *at, const uint8_t *end)
 {
@@ -200,19 +200,19 @@ only_zeros(const Text *text)
     return i == text->size;
 }
 
-/* The next tag, of those that are counted. */
+/* Writes a tag into the next slot. */
 static inline void
 set_tag(const Scan *scan, const Op *op, const Text *tag)
 {
-    uint64_t place = scan->counter[op->counter]++;
-    if (place < op->size) {
-        set_row(scan, op, op->column + place, tag->at, tag->size);
+    uint64_t slot = scan->counter[op->counter]++;
+    if (slot < op->size) {
+        set_row(scan, op, op->column + slot, tag->at, tag->size);
     }
 }
 
-/* values.parts_of; 0, or -1 for giving up. */
+/* values.tags_of: writes or counts the tags of a value; 0, or -1 to decline. */
 static int
-set_parts(Scan *scan, const Op *op, const Value *value)
+set_tags(Scan *scan, const Op *op, const Value *value)
 {
     Text text = {0};
     if (value->type != TEXT) {

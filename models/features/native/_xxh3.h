@@ -1,6 +1,6 @@
-/* XXH3 of 64 bits with a seed and the default secret, for machines that are little-endian.
- * The algorithm and its constants are those of the xxHash project (Yann Collet); tests hold every
- * way through it equal to the package xxhash. */
+/* XXH3 with 64 bits, a seed and the default secret, for little-endian machines. Algorithm and
+ * constants are those of the xxHash project (Yann Collet); tests compare every code path with the
+ * package xxhash. */
 
 #ifndef WEIR_XXH3_H
 #define WEIR_XXH3_H
@@ -58,7 +58,7 @@ rotated(uint64_t word, int bits)
     return word << bits | word >> (64 - bits);
 }
 
-/* Both halves of the product of 128 bits, folded. */
+/* Both halves of the 128-bit product, folded. */
 static inline uint64_t
 folded(uint64_t a, uint64_t b)
 {

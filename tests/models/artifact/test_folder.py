@@ -10,7 +10,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from models.artifact.folder import (
-    MOST_STUCK,
+    MAX_HANGING_READS,
     Deadline,
     DeadlineError,
     FileTooLargeError,
@@ -107,10 +107,10 @@ def test_nobody_waits_for_what_hangs() -> None:
 def test_hanging_threads_do_not_pile_up() -> None:
     """With a few of them nothing more is begun until one has ended."""
     go_on = threading.Event()
-    for _ in range(MOST_STUCK):
+    for _ in range(MAX_HANGING_READS):
         with pytest.raises(DeadlineError, match="not read within"):
             Deadline(0.05).run("stuck", go_on.wait)
-    with pytest.raises(DeadlineError, match="reads before it hang"):
+    with pytest.raises(DeadlineError, match="earlier reads hang"):
         Deadline(5).run("one more", go_on.wait)
     go_on.set()
     until = time.monotonic() + 60

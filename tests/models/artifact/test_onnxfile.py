@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from models.artifact.onnxfile import MOST_NODES, MOST_TENSORS, OnnxFileError, read_student
+from models.artifact.onnxfile import MAX_NODES, MAX_TENSORS, OnnxFileError, read_student
 from tests.tiny_artifact import tiny_student
 
 Change = Callable[[onnx.ModelProto], Any]
@@ -55,7 +55,7 @@ def computed_shape(model: onnx.ModelProto) -> None:
 
 
 def many_nodes(model: onnx.ModelProto) -> None:
-    for number in range(MOST_NODES):
+    for number in range(MAX_NODES):
         made = helper.make_node("Relu", ["scores"], [f"n{number}"])
         model.graph.node.append(made)
 
@@ -88,7 +88,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "the input's name": (lambda m: constant(m, np.ones(1, np.float32), "ids"), "input's name"),
     "odd name": (lambda m: constant(m, np.ones(1, np.float32), "../x"), "letters"),
     "many constants": (
-        lambda m: [constant(m, np.ones(1, np.float32), f"c{n}") for n in range(MOST_TENSORS)],
+        lambda m: [constant(m, np.ones(1, np.float32), f"c{n}") for n in range(MAX_TENSORS)],
         "initializer: more than",
     ),
     "many nodes": (many_nodes, "node: more than"),

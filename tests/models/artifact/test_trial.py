@@ -125,7 +125,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "negative": (lambda: tiny_student(factor=-0.1).SerializeToString(), "uncertainty that is"),
     "boundless": (lambda: tiny_student(factor=3e38).SerializeToString(), "uncertainty that is"),
     "large": (large, "Mul node.*Alloc"),
-    "mixed": (mixed, "depends on those beside it"),
+    "mixed": (mixed, "depends on the other requests"),
     "misshapen": (misshapen, "outputs"),
     "out of table": (out_of_table, "Gather node.*out of data bounds"),
     "slowish": (slowish, "a request takes [0-9]+ us"),
@@ -242,4 +242,4 @@ def test_a_child_that_cannot_start_condemns_nobody(
     assert refusal(folder) == ArtifactFault.UNTRIED
     monkeypatch.setattr("models.artifact.trial.module_command", lambda _module: ["/bin/false"])
     assert refusal(folder) == ArtifactFault.UNTRIED
-    assert ArtifactFault.UNTRIED.may_pass
+    assert ArtifactFault.UNTRIED.is_transient

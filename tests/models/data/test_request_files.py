@@ -50,13 +50,13 @@ def test_gzip_and_parquet_hold_the_same_requests(tmp_path: Path) -> None:
 
 
 def test_errors_name_the_file_and_what_is_missing(tmp_path: Path) -> None:
-    """A missing file, an unknown kind and a missing column are told apart."""
+    """A missing file, an unknown type and a missing column are told apart."""
     odd, table = tmp_path / "requests.csv", tmp_path / "r.parquet"
     odd.write_text("")
     pl.DataFrame({"body": [BARE]}).write_parquet(table)
     with pytest.raises(RequestFileError, match="no such file"):
         read_requests(tmp_path / "absent.jsonl")
-    with pytest.raises(RequestFileError, match=r"requests\.csv: unknown kind"):
+    with pytest.raises(RequestFileError, match=r"requests\.csv: unknown type"):
         read_requests(odd)
     with pytest.raises(RequestFileError, match=r"column 'value'.*there are body"):
         list(read_requests(table))

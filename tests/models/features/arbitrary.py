@@ -174,7 +174,7 @@ def steps_of(spec: FeatureSpec) -> Iterator[tuple[str | int, ...]]:
     """Every path of the spec."""
     for feature in spec.features:
         yield from (place.path.steps for place in feature.places)
-        yield from (path.steps for path in feature.utc_offset)
+        yield from (path.steps for path in getattr(feature, "utc_offset", ()))
 
 
 def put(node: Any, steps: tuple[str | int, ...], value: Any) -> Any:

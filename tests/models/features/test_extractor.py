@@ -4,6 +4,7 @@ import bisect
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -80,11 +81,13 @@ def reach(node: Any, steps: tuple[str | int, ...]) -> list[Any]:
 
 
 def json_object(text: str) -> Any:
+    """The object that a text contains; half a surrogate pair in it is U+FFFD."""
     try:
         found = json.loads(text, parse_constant=lambda _: 1 / 0)
-        json.dumps(found, allow_nan=False)
+        plain = json.dumps(found, ensure_ascii=False, allow_nan=False)
     except (ValueError, ZeroDivisionError):
         return None
+    found = json.loads(re.sub("[\ud800-\udfff]", "\ufffd", plain))
     return found if isinstance(found, dict) else None
 
 
@@ -115,7 +118,7 @@ def reference_hash(feature: Feature, value: Any) -> int:
         value = int(value) if value == math.floor(value) else value
     if value == "" or not isinstance(value, str | int | float):
         return 0
-    if feature.zeros_missing and set(str(value)) <= set("0-"):
+    if getattr(feature, "zeros_missing", False) and set(str(value)) <= set("0-"):
         return 0
     seed = xxhash.xxh3_64(feature.name.encode()).intdigest()
     return 1 + xxhash.xxh3_64(
@@ -156,10 +159,7 @@ def reference_time(feature: Feature, request: dict[str, Any], record_ms: int) ->
     hour = math.floor(ms / 3_600_000) % 24
     day = (math.floor(ms / 86_400_000) + 3) % 7
     return (
-        1
-        + {"hour-of-day": hour, "day-of-week": day, "hour-of-week": 24 * day + hour}[
-            feature.part or ""
-        ]
+        1 + {"hour-of-day": hour, "day-of-week": day, "hour-of-week": 24 * day + hour}[feature.part]
     )
 
 
@@ -205,7 +205,7 @@ def reference(spec: FeatureSpec, request: dict[str, Any], record_ms: int = -1) -
             case "time":
                 found = [reference_time(feature, request, record_ms)]
             case "cross":
-                found = [reference_cross(feature, [local[part][0] for part in feature.parts])]
+                found = [reference_cross(feature, [local[part.name][0] for part in feature.parts])]
             case _:
                 rows = [reference_place(feature, place, request) for place in feature.places]
                 found = next(filter(any, rows), [0] * feature.slots)

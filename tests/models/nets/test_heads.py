@@ -3,8 +3,7 @@ import pytest
 import torch
 from torch.distributions import Beta, kl_divergence
 
-from models.nets.heads import EVIDENTIAL, GAUSSIAN, LOGIT, Head, _divergence_from_uniform, vacuity
-from models.nets.logistic_normal import log_sigmoid_mean, sigmoid_moments
+from models.nets.heads import EVIDENTIAL, GAUSSIAN, LOGIT, Head, _divergence_from_uniform
 
 HEADS = pytest.mark.parametrize("head", [LOGIT, GAUSSIAN, EVIDENTIAL])
 NAN = float("nan")
@@ -45,25 +44,12 @@ def test_a_row_of_weight_three_is_three_rows(head: Head) -> None:
     torch.testing.assert_close(weighted, repeated)
 
 
-def test_moments_of_a_logistic_normal() -> None:
-    """Quadrature gives what many draws do, for narrow and wide logits."""
-    generator = torch.Generator().manual_seed(1)
-    for mean, std in ((-4.0, 0.3), (0.0, 1.0), (1.0, 3.0)):
-        draws = (mean + std * torch.randn(400_000, generator=generator)).sigmoid()
-        place, variance = torch.tensor([mean]), torch.tensor([std**2])
-        first, second = sigmoid_moments(place, variance)
-        assert first.item() == pytest.approx(draws.mean().item(), abs=2e-3)
-        assert second.item() == pytest.approx(draws.std().item(), abs=2e-3)
-        assert log_sigmoid_mean(place, variance).exp().item() == pytest.approx(first.item(), 1e-4)
-
-
-def test_vacuity_and_spread_fall_with_evidence() -> None:
+def test_spread_falls_with_evidence() -> None:
     """The same probability from more evidence is surer."""
     alphas_N = torch.tensor([2.0, 5.0, 50.0])
     outputs_NTO = (alphas_N - 1).expm1().log().view(3, 1, 1).expand(3, 1, 2)
     mean_NT, std_NT = EVIDENTIAL.moments(outputs_NTO)
     torch.testing.assert_close(mean_NT, torch.full((3, 1), 0.5))
-    torch.testing.assert_close(vacuity(outputs_NTO)[:, 0], 1 / alphas_N)
     torch.testing.assert_close(std_NT[:, 0], Beta(alphas_N, alphas_N).variance.sqrt())
 
 

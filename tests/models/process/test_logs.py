@@ -24,7 +24,7 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     root = logging.getLogger()
     handlers, level, hook = list(root.handlers), root.level, sys.excepthook
     monkeypatch.setattr(logs, "_secrets", set())
-    monkeypatch.setattr(logs, "_forms", None)
+    monkeypatch.setattr(logs, "_secret_pattern", None)
     yield
     root.handlers[:] = handlers
     root.setLevel(level)

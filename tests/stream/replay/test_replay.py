@@ -14,10 +14,11 @@ from sklearn.metrics import roc_auc_score
 from models.settings import Settings
 from models.tasks import Task, TaskSet
 from stream.kafka.client import client_options
-from stream.messages import SEQUENCE_HEADER
+from stream.messages import Outcome, sequence_header
+from stream.messages.headers import SEQUENCE_HEADER
 from stream.replay.decision_writer import DecisionFolderError, DecisionWriter
-from stream.replay.evaluation import OutcomeError, judge, outcome_frame, read_outcomes
-from stream.replay.replay import ReplayError, ReplayOptions, moment_ms, run_replay
+from stream.replay.evaluation import OutcomeError, evaluate, outcome_frame, read_outcomes
+from stream.replay.replay import ReplayError, ReplayOptions, parse_time_ms, run_replay
 from stream.transport import ChunkSink, Outgoing
 from tests.tiny_artifact import TASKS, Make
 
@@ -69,7 +70,7 @@ async def test_file_and_topic_give_the_same_decisions_at_any_chunk_size(
                 line,
                 partition=(i * 7) % 4,
                 timestamp_ms=START_MS + i // 10,
-                headers=[(SEQUENCE_HEADER, i.to_bytes(8, "big"))],
+                headers=[sequence_header(i)],
             )
     first = await decisions(mine, str(file), tmp_path / "out", 1000)
     assert first.height == 1500 - 30
@@ -91,7 +92,7 @@ async def test_chunks_in_which_nothing_was_decided(
     rows = [b"{broken"] * 10 + [orjson.dumps({"id": f"r{i}", "imp": [{}]}) for i in range(sound)]
     file.write_bytes(b"\n".join(rows) + b"\n")
     outcomes = tmp_path / "outcomes.jsonl"
-    outcomes.write_bytes(b'{"request_id":"r1","task":"click","ts":1}\n')
+    outcomes.write_bytes(Outcome("r1", "click", 1).to_bytes() + b"\n")
     out = tmp_path / "out"
     options = ReplayOptions(str(file), out, outcomes=str(outcomes), chunk_size=4)
     summary = await run_replay(mine, options)
@@ -147,7 +148,7 @@ def test_judgement_agrees_with_scikit_learn(tmp_path: Path) -> None:
     late = [(f"r{i}", "click", START_MS + 10_001) for i in np.flatnonzero(~clicked)]
     clicks = [(f"r{i}", "click", START_MS + 10_000) for i in np.flatnonzero(clicked)]
     landings = [(f"r{i}", "online", START_MS + 1) for i in np.flatnonzero(online)]
-    found = judge(frame, outcome_frame([*late, *clicks, *clicks, *landings]), tasks)
+    found = evaluate(frame, outcome_frame([*late, *clicks, *clicks, *landings]), tasks)
     assert found["click"]["auc"] == pytest.approx(roc_auc_score(clicked, scores[:, 0]))
     assert found["online"]["auc"] == pytest.approx(
         roc_auc_score(online[clicked], scores[clicked, 1])
@@ -163,8 +164,8 @@ def test_faults_are_named(tmp_path: Path) -> None:
     file.write_bytes(b'{"request_id":"a","task":"click","ts":1}\n{"task":"click","ts":1}\n')
     with pytest.raises(OutcomeError, match=r"outcomes\.jsonl:2: outcome: .*`request_id`"):
         read_outcomes(file)
-    with pytest.raises(ReplayError, match="'yesterday' is no moment"):
-        moment_ms("yesterday")
+    with pytest.raises(ReplayError, match="'yesterday' is no time"):
+        parse_time_ms("yesterday")
     with pytest.raises(DecisionFolderError, match="not empty"):
         DecisionWriter(tmp_path, TaskSet(TASKS))
 
@@ -250,8 +251,8 @@ async def test_a_wrong_stamp_does_not_hold_back_its_partition(
 @pytest.mark.parametrize("text", ["9" * 40, "\u00b2", "-5", ""])
 def test_a_moment_beyond_the_calendar_is_named(text: str) -> None:
     """Digits that are no moment are refused with what would be right."""
-    with pytest.raises(ReplayError, match="is no moment"):
-        moment_ms(text)
+    with pytest.raises(ReplayError, match="is no time"):
+        parse_time_ms(text)
 
 
 @pytest.mark.broker

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from models.tasks import Task, TaskSet
-from trainer.evaluation.direct_passes import judge_direct_passes
+from trainer.evaluation.direct_passes import evaluate_direct_passes
 
 TASKS = TaskSet([Task(name="click", window_s=1), Task(name="deal", window_s=1)])
 WEIGHTS = {"click": 1.0, "deal": 10.0}
@@ -24,7 +24,7 @@ def world(rows: int = 4000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_an_uncertainty_that_knows_pays() -> None:
     """Where click's u marks what the scores miss, it is picked; deal's noise costs value."""
     scores_NT, knowing_NT, labels_NT = world(8000)
-    evidence = judge_direct_passes(
+    evidence = evaluate_direct_passes(
         scores_NT, {"swag": knowing_NT}, labels_NT, TASKS, rate=0.6, weights=WEIGHTS
     )
     assert evidence is not None
@@ -41,7 +41,7 @@ def test_an_uncertainty_that_knows_nothing_is_not_used() -> None:
     """With noise for u, the pick is score alone."""
     scores_NT, _, labels_NT = world()
     noise_NT = np.random.default_rng(3).random(scores_NT.shape).astype(np.float32)
-    evidence = judge_direct_passes(
+    evidence = evaluate_direct_passes(
         scores_NT, {"swag": noise_NT}, labels_NT, TASKS, rate=0.6, weights=WEIGHTS
     )
     assert evidence is not None
@@ -51,7 +51,7 @@ def test_an_uncertainty_that_knows_nothing_is_not_used() -> None:
 def test_the_budget_is_equal() -> None:
     """When every request has the same value, no way of passing keeps more than the budget."""
     scores_NT, knowing_NT, _ = world(1000)
-    evidence = judge_direct_passes(
+    evidence = evaluate_direct_passes(
         scores_NT,
         {"swag": knowing_NT},
         np.ones((1000, 2), np.float32),
@@ -71,9 +71,9 @@ def test_masked_rows_do_not_count() -> None:
     longer_NT = np.concatenate([labels_NT, masked_NT])
     u_NT, zeros_NT = {"swag": knowing_NT}, np.zeros_like(labels_NT)
     same = {"tasks": TASKS, "rate": 0.6, "weights": WEIGHTS}
-    evidence = judge_direct_passes(scores_NT, u_NT, labels_NT, **same)
-    assert judge_direct_passes(more_NT, {"swag": more_u_NT}, longer_NT, **same) == evidence
-    assert judge_direct_passes(scores_NT, u_NT, zeros_NT, **same) is None
+    evidence = evaluate_direct_passes(scores_NT, u_NT, labels_NT, **same)
+    assert evaluate_direct_passes(more_NT, {"swag": more_u_NT}, longer_NT, **same) == evidence
+    assert evaluate_direct_passes(scores_NT, u_NT, zeros_NT, **same) is None
 
 
 def test_the_method_that_knows_is_picked() -> None:
@@ -82,7 +82,7 @@ def test_the_method_that_knows_is_picked() -> None:
     rng = np.random.default_rng(4)
     u = {f"noise{n}": rng.random(scores_NT.shape).astype(np.float32) for n in range(4)}
     u["knowing"] = knowing_NT
-    evidence = judge_direct_passes(scores_NT, u, labels_NT, TASKS, rate=0.6, weights=WEIGHTS)
+    evidence = evaluate_direct_passes(scores_NT, u, labels_NT, TASKS, rate=0.6, weights=WEIGHTS)
     assert evidence is not None
     assert (evidence.method, evidence.source) == ("knowing", "click")
     assert evidence.tested is not None
@@ -99,7 +99,7 @@ def test_the_best_of_many_that_know_nothing_is_hardly_ever_used() -> None:
         # Scores that say nothing either, so that a pass by noise costs nothing on average.
         scores_NT = rng.random((600, 2)).astype(np.float32)
         u = {f"m{n}": rng.random((600, 2)).astype(np.float32) for n in range(10)}
-        evidence = judge_direct_passes(scores_NT, u, labels_NT, TASKS, rate=0.6, weights=WEIGHTS)
+        evidence = evaluate_direct_passes(scores_NT, u, labels_NT, TASKS, rate=0.6, weights=WEIGHTS)
         assert evidence is not None
         paid += evidence.direct_share > 0
     assert paid <= 4

@@ -1,7 +1,7 @@
 import pytest
 
 from models.artifact.manifest import TaskMetrics
-from trainer.evaluation.gates import Gate, GateLimits, verdict
+from trainer.evaluation.gates import Gate, GateLimits, check_gates
 from trainer.evaluation.metrics import Evaluation
 
 
@@ -19,7 +19,7 @@ def evaluation(agreement: float = 1e-7, **changes: float | None) -> Evaluation:
 
 
 def failed(candidate: Evaluation, serving: Evaluation | None) -> set[Gate]:
-    return {result.gate for result in verdict(candidate, serving) if not result.passed}
+    return {result.gate for result in check_gates(candidate, serving) if not result.passed}
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,12 @@ def test_each_gate_stops_what_is_worse(changes: dict[str, float], gates: set[Gat
 def test_too_few_rows_decide_nothing(changes: dict[str, float | int | None]) -> None:
     """A task with too few rows of one class passes, and its reason says why."""
     candidate = evaluation(**({"auc_roc": 0.1, "log_loss": 9.0, "ece": 0.9} | changes))
-    results = [result for result in verdict(candidate, evaluation()) if result.task]
+    results = [result for result in check_gates(candidate, evaluation()) if result.task]
     assert all(result.passed for result in results)
     assert all("class" in result.reason for result in results)
     enough = GateLimits(min_positives=10)
     if changes.get("auc_roc", 0.1) is not None:
-        assert not all(result.passed for result in verdict(candidate, evaluation(), enough))
+        assert not all(result.passed for result in check_gates(candidate, evaluation(), enough))
 
 
 def test_the_first_candidate_must_beat_chance() -> None:

@@ -198,7 +198,7 @@ async def test_a_candidate_that_fails_a_gate_is_not_announced(
     await ensure_topics(settings.kafka, settings.topics)
     await publish(settings, examples(0, ROWS))
     async with running(settings, GateLimits(auc_drop=-1.0)):
-        await until(lambda: "refused, kept aside: auc click" in caplog.text)
+        await until(lambda: "refused, its files are kept: auc click" in caplog.text)
     assert await announcements(settings) == []
     assert Registry(settings.model.registry).versions() == []
     assert len(kept_aside(settings)) == 1
@@ -275,7 +275,7 @@ async def test_a_full_disk_is_waited_out(
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
             await until(lambda: daemon._store.rows == 300)
             assert not daemon._buffer
-    assert "free space on the disk of trainer.pipeline.example_store" in caplog.text
+    assert "free space on the disk of trainer.store" in caplog.text
     assert sorted(ids(settings.trainer.store)) == sorted(f"r{number}" for number in range(300))
 
 
@@ -341,15 +341,15 @@ async def test_a_heartbeat_says_how_far_everything_is(
 ) -> None:
     """In the log and as metrics: rows, lag, new mature examples, when the next rebuild comes."""
     monkeypatch.setattr("trainer.pipeline.daemon.HEARTBEAT_S", 0.2)
-    monkeypatch.setattr("trainer.pipeline.daemon.LOOK_S", 0.1)
+    monkeypatch.setattr("trainer.pipeline.daemon.STATE_S", 0.1)
     monkeypatch.setattr("trainer.pipeline.daemon.FLUSH_S", 0.1)
     caplog.set_level("INFO", logger="trainer")
     await ensure_topics(settings.kafka, settings.topics)
     async with running(settings, GateLimits()) as daemon:
-        await until(lambda: "no rebuild before new mature examples come (2000 make" in caplog.text)
+        await until(lambda: "the next rebuild starts after 2000 new mature examples" in caplog.text)
         await publish(settings, examples(0, 200))
-        await until(lambda: "200 examples stored, 0 not consumed yet, 200 new" in caplog.text)
-        assert "the next rebuild comes with 1800 more, or in 8" in caplog.text
+        await until(lambda: "200 examples stored, lag 0, 200 new mature examples" in caplog.text)
+        assert "the next rebuild starts after 1800 more, or in 8" in caplog.text
         assert sample(daemon, "weir_trainer_store_rows") == 200
         assert sample(daemon, "weir_trainer_waiting_examples") == 200
         assert sample(daemon, "weir_trainer_lag", partition="1") == 0
@@ -361,14 +361,15 @@ async def test_a_heartbeat_says_how_far_everything_is(
 async def test_a_topic_made_anew_is_read_from_its_beginning(
     settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stored offset that is not there any more is named, and nothing of the new topic is lost."""
-    monkeypatch.setattr("trainer.pipeline.daemon.LOOK_S", 0.2)
+    """A stored offset that is out of range is logged, and nothing of the new topic is lost."""
+    monkeypatch.setattr("trainer.pipeline.daemon.STATE_S", 0.2)
     await ensure_topics(settings.kafka, settings.topics)
     ExampleStore(settings.trainer.store, TASKS).append(examples(9_000, 10), {0: 10_000, 1: 0})
     await publish(settings, examples(0, 100))
     async with running(settings, GateLimits()) as daemon:
         await until(lambda: len(daemon._buffer) == 100)
     assert (
-        f"{settings.topics.examples}[0]@10000 is not there: the topic was made anew" in caplog.text
+        f"{settings.topics.examples}[0]@10000 is out of range: the topic was created again"
+        in caplog.text
     )
     assert ExampleStore(settings.trainer.store, TASKS).offsets == {0: 50, 1: 50}

@@ -133,7 +133,7 @@ def test_a_damaged_part_is_set_aside_and_its_examples_are_read_again(
     newest.write_bytes(newest.read_bytes()[:200])
     again = ExampleStore(tmp_path, TASKS)
     assert (again.offsets, again.rows) == ({0: 1}, 1)
-    assert again.aside == [tmp_path / "part-0000000001.unreadable"]
+    assert again.quarantined == [tmp_path / "part-0000000001.unreadable"]
     assert "part-0000000001.parquet: damaged" in caplog.text
     again.append([example(2)], {0: 2})
     assert stored(ExampleStore(tmp_path, TASKS))["request_id"].to_list() == ["r1", "r2"]

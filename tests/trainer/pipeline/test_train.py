@@ -11,10 +11,9 @@ from models.artifact.manifest import Manifest
 from models.artifact.scorer import Scorer
 from models.data.examples import ExampleError, Examples, read_examples
 from tests.trainer.small_world import CONFIG, CREATED, SPEC, TASKS, frame
-from trainer.evaluation.gates import verdict
+from trainer.evaluation.gates import check_gates
 from trainer.evaluation.metrics import evaluate_artifact
-from trainer.pipeline.train import split_by_time, train
-from trainer.training.loop import cosine
+from trainer.pipeline.train import train
 
 ROWS = 6000
 
@@ -145,26 +144,11 @@ def test_a_retrained_model_passes_the_gates_and_an_untrained_one_fails(
     serving = evaluate_artifact(load_artifact(world / "artifact"), *rows)
     run(world / "examples.parquet", tmp_path / "good", seed=4, unlabelled=world / "pool.parquet")
     good = evaluate_artifact(load_artifact(tmp_path / "good"), *rows)
-    assert all(result.passed for result in verdict(good, serving))
+    assert all(result.passed for result in check_gates(good, serving))
     shuffled = pl.read_parquet(world / "examples.parquet").with_columns(
         pl.col("features").shuffle(seed=0)
     )
     shuffled.write_parquet(tmp_path / "shuffled.parquet")
     run(tmp_path / "shuffled.parquet", tmp_path / "bad")
     bad = evaluate_artifact(load_artifact(tmp_path / "bad"), *rows)
-    assert not all(result.passed for result in verdict(bad, serving))
-
-
-def test_the_split_keeps_the_newest_rows(world: Path) -> None:
-    """Every held-out row is newer than every training row."""
-    older, newest = split_by_time(fresh(world), 0.2)
-    assert len(newest) == round(0.2 * ROWS)
-    assert older.ts_N.max() < newest.ts_N.min()
-
-
-def test_the_learning_rate_decays_and_stays() -> None:
-    """Cosine from start to end, then constant for the snapshots."""
-    rates = [cosine(step, 10, 1.0, 0.1) for step in range(15)]
-    assert rates[0] == 1.0
-    assert rates == sorted(rates, reverse=True)
-    assert rates[10:] == [pytest.approx(0.1)] * 5
+    assert not all(result.passed for result in check_gates(bad, serving))

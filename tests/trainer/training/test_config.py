@@ -1,10 +1,8 @@
-from typing import get_args
-
 import pytest
 
 from models.nets.config import KINDS
 from models.settings import SettingsError, load_settings
-from trainer.training.config import TrainConfig, Uncertainty
+from trainer.training.config import AUTO, UNCERTAINTIES, TrainConfig
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -28,9 +26,9 @@ def test_nothing_said_is_the_default_and_quick_is_where_a_trial_starts() -> None
     assert changed.teacher == TrainConfig().quick().teacher
 
 
-@pytest.mark.parametrize("method", get_args(Uncertainty))
+@pytest.mark.parametrize("method", [*UNCERTAINTIES, AUTO])
 def test_every_uncertainty_can_be_chosen(method: str) -> None:
-    """What the type names is what settings may say."""
+    """What the registry names, and auto, is what settings may say."""
     assert TrainConfig.of({"uncertainty": method}).uncertainty == method
 
 
@@ -39,7 +37,11 @@ def test_every_uncertainty_can_be_chosen(method: str) -> None:
     [
         ({"uncertainity": "swag"}, r"training\.uncertainity: unknown key; did you mean 'uncertain"),
         ({"net": {"knd": "mlp"}}, r"training\.net\.knd: unknown key; did you mean 'kind'"),
-        ({"net": {"kind": "forest"}}, r"training\.net\.kind: .*'ple-transformer'.*found 'forest'"),
+        ({"net": {"kind": "forest"}}, r"training\.net\.kind: .*known are mlp, .*found 'forest'"),
+        (
+            {"uncertainty": "swagg"},
+            r"training\.uncertainty: .*did you mean 'swag'.*'swagg'",
+        ),
         ({"teacher": {"samples": "many"}}, r"training\.teacher\.samples: .*found 'many'"),
         ({"net": 3}, r"training\.net: .*found 3"),
     ],

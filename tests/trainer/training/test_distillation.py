@@ -1,6 +1,6 @@
 from trainer.training.config import StudentTraining
 from trainer.training.distillation import sets_per_row
-from trainer.training.soft_labels import IN_TURN
+from trainer.training.soft_labels import INTERLEAVED
 
 
 def test_few_rows_are_labelled_by_more_sets() -> None:
@@ -10,4 +10,4 @@ def test_few_rows_are_labelled_by_more_sets() -> None:
     assert sets_per_row(30_000, training) == 1
     assert sets_per_row(15_000, training) == 2
     assert sets_per_row(10_000, training) == 3
-    assert sets_per_row(100, training) == IN_TURN
+    assert sets_per_row(100, training) == INTERLEAVED

@@ -3,7 +3,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from rich.progress import Progress
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
@@ -11,7 +10,8 @@ from models.features import FeatureSpec
 from models.nets.config import TeacherConfig
 from models.nets.embedding import FeatureLayout
 from trainer.training.config import TeacherTraining
-from trainer.training.early_stopping import EVERY, PATIENCE, STRETCH, choose_steps, needs_a_pilot
+from trainer.training.context import FitContext
+from trainer.training.early_stopping import EVERY, PATIENCE, STRETCH, choose_steps, needs_pilot
 from trainer.training.loop import deterministic
 from trainer.training.teacher import Schedule, fit_teacher
 
@@ -25,7 +25,6 @@ SPEC = FeatureSpec.parse(
 LAYOUT = FeatureLayout.of(SPEC)
 NET = TeacherConfig(embedding=4, expert=16, tower=8)
 TRAINING = TeacherTraining(batch=128)
-BARS = Progress(disable=True)
 
 
 def rows(count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -43,7 +42,7 @@ def rows(count: int, seed: int) -> tuple[Tensor, Tensor]:
 def auc(training: TeacherTraining, ids_NC: Tensor, targets_N1: Tensor) -> float:
     with deterministic(1, 5):
         teacher = fit_teacher(
-            LAYOUT, ids_NC, targets_N1, config=NET, training=training, seed=5, progress=BARS
+            LAYOUT, ids_NC, targets_N1, config=NET, training=training, context=FitContext(5)
         )
     fresh_NC, fresh_N1 = rows(4000, seed=9)
     return float(roc_auc_score(fresh_N1[:, 0], teacher.predict(fresh_NC)[0][:, 0]))
@@ -52,14 +51,14 @@ def auc(training: TeacherTraining, ids_NC: Tensor, targets_N1: Tensor) -> float:
 def chosen(ids_NC: Tensor, targets_N1: Tensor, training: TeacherTraining = TRAINING) -> int:
     with deterministic(1, 5):
         return choose_steps(
-            LAYOUT, ids_NC, targets_N1, config=NET, training=training, progress=BARS
+            LAYOUT, ids_NC, targets_N1, config=NET, training=training, context=FitContext()
         )
 
 
 def test_a_small_table_gets_the_steps_that_it_needs() -> None:
     """Two epochs of 2,000 rows leave the teacher ignorant; the steps found do not overfit it."""
     ids_NC, targets_N1 = rows(2000, seed=1)
-    assert needs_a_pilot(2000, TRAINING)
+    assert needs_pilot(2000, TRAINING)
     steps = chosen(ids_NC, targets_N1)
     fitted = replace(TRAINING, steps=steps)
     assert Schedule.of(2000, fitted).decay == steps
@@ -95,13 +94,13 @@ def test_the_random_state_stays() -> None:
     torch.manual_seed(3)
     wanted = torch.rand(3)
     torch.manual_seed(3)
-    choose_steps(LAYOUT, ids_NC, targets_N1, config=NET, training=TRAINING, progress=BARS)
+    choose_steps(LAYOUT, ids_NC, targets_N1, config=NET, training=TRAINING, context=FitContext())
     torch.testing.assert_close(torch.rand(3), wanted)
 
 
 def test_many_rows_and_given_steps_need_no_pilot() -> None:
     """Two epochs of enough rows are steps enough; steps that are given are taken."""
     enough = TRAINING.min_steps * TRAINING.batch // TRAINING.epochs
-    assert not needs_a_pilot(enough, TRAINING)
-    assert needs_a_pilot(enough // 2, TRAINING)
-    assert not needs_a_pilot(100, replace(TRAINING, steps=7))
+    assert not needs_pilot(enough, TRAINING)
+    assert needs_pilot(enough // 2, TRAINING)
+    assert not needs_pilot(100, replace(TRAINING, steps=7))

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from models.nets.losses import masked_bce
 from models.nets.swag import SwagPosterior
 from trainer.training import loop as fitting
-from trainer.training.checkpoint import CheckpointError, StateFile
+from trainer.training.checkpoint import Checkpoint, CheckpointError
+from trainer.training.context import FitContext
 from trainer.training.loop import batches_from, cosine, deterministic, epoch_batches, run_steps
 
 ROWS, BATCH, STEPS = 70, 16, 24
@@ -21,7 +22,7 @@ class ProcessEndsError(Exception):
     """The process ends here."""
 
 
-def fit(saved: StateFile | None = None, stop_at: int | None = None) -> tuple[Tensor, ...]:
+def fit(checkpoint: Checkpoint | None = None, stop_at: int | None = None) -> tuple[Tensor, ...]:
     """Steps of a net with dropout, and snapshots; all that came of them."""
     with deterministic(1, 3):
         net = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.3), nn.ReLU(), nn.Linear(8, 2))
@@ -41,11 +42,12 @@ def fit(saved: StateFile | None = None, stop_at: int | None = None) -> tuple[Ten
             batch=BATCH,
             steps=STEPS,
             learning_rate=lambda step: cosine(step, STEPS, 1e-2, 1e-3),
-            loss=lambda rows: masked_bce(net(x_NI[rows]), targets_NT[rows]),
+            loss=lambda rows, _step: masked_bce(net(x_NI[rows]), targets_NT[rows]),
             after_step=after_step,
             weight_decay=0.1,
-            saved=saved,
-            besides=posterior,
+            name="net",
+            context=FitContext(checkpoint=checkpoint),
+            extra_state=posterior,
         )
         (sample,) = posterior.sample(1, seed=0)
         return (*net.state_dict().values(), *sample.values(), torch.rand(3))
@@ -57,25 +59,29 @@ def test_an_interrupted_fit_goes_on_bit_for_bit(
     stop_at: int, every: int, again: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Stopped twice at any steps, saved at some before, the fit ends as if nothing had happened."""
-    path = tmp_path_factory.mktemp("fit") / "state"
+    folder = tmp_path_factory.mktemp("fit")
     ticks: Iterator[int] = iter(range(10_000))
+
+    def checkpoint() -> Checkpoint:
+        return Checkpoint(folder, {}, every_s=every, clock=lambda: next(ticks))
+
     for stop in (stop_at, again):
         try:
-            fit(StateFile(path, every_s=every, clock=lambda: next(ticks)), stop)
+            fit(checkpoint(), stop)
         except ProcessEndsError:
             continue
-    resumed = fit(StateFile(path, every_s=every, clock=lambda: next(ticks)))
+    resumed = fit(checkpoint())
     for found, wanted in zip(resumed, fit(), strict=True):
         assert torch.equal(found, wanted)
 
 
 def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
     """A file that is not whole names itself and the way out."""
-    path = tmp_path / "state"
-    fit(StateFile(path))
+    path = tmp_path / "net.safetensors"
+    fit(Checkpoint(tmp_path, {}))
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match="remove it to begin again"):
-        fit(StateFile(path))
+    with pytest.raises(CheckpointError, match="remove it to start over"):
+        fit(Checkpoint(tmp_path, {}))
 
 
 @pytest.mark.parametrize("rows", [1, 15, 16, 100, 257])
@@ -110,3 +116,11 @@ def test_order_depends_on_seed_and_epoch_alone() -> None:
     begun = list(islice(batches_from(0, 100, 10, seed=0), 35))
     late = list(islice(batches_from(17, 100, 10, seed=0), 18))
     assert all(torch.equal(*pair) for pair in zip(begun[17:], late, strict=True))
+
+
+def test_the_learning_rate_decays_and_stays() -> None:
+    """Cosine from start to end, then constant for the snapshots."""
+    rates = [cosine(step, 10, 1.0, 0.1) for step in range(15)]
+    assert rates[0] == 1.0
+    assert rates == sorted(rates, reverse=True)
+    assert rates[10:] == [pytest.approx(0.1)] * 5

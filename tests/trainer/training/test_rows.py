@@ -9,7 +9,6 @@ from rich.progress import Progress
 from models.data.examples import ExampleError, example_schema, read_examples
 from models.features import FeatureSpec
 from models.tasks import Task, TaskSet
-from trainer.pipeline.train import split_by_time
 from trainer.training.rows import TrainingRows, lay_out
 
 SPEC = FeatureSpec.parse(
@@ -85,13 +84,16 @@ def test_rows_on_disk_are_those_that_memory_would_hold(stored: Path) -> None:
     read = read_examples(stored / "store", SPEC, TASKS)
     pool = read_examples(stored / "pool.parquet", SPEC, TASKS)
     known_N = ~np.isnan(read.labels_NT).all(axis=1)
-    older, newest = split_by_time(read.take(np.flatnonzero(known_N)), 0.2)
+    order_K = np.flatnonzero(known_N)
+    order_K = order_K[np.argsort(read.ts_N[order_K], kind="stable")]
+    cut = len(order_K) - round(0.2 * len(order_K))
+    older, newest = read.take(order_K[:cut]), read.take(order_K[cut:])
     rows = laid_out(stored)
-    for part, wanted in ((rows.newest, newest), (rows.teaching, older)):
-        np.testing.assert_array_equal(part.ids_KC.numpy(), wanted.features_NC)
-        np.testing.assert_array_equal(part.labels_KT.numpy(), wanted.labels_NT)
-        np.testing.assert_array_equal(part.targets_KT.numpy(), wanted.targets(TASKS))
-    rest = rows.everything.slice(rows.held_out + rows.labelled, len(rows.everything))
+    for found, wanted in ((rows.held_out_rows, newest), (rows.labelled_rows, older)):
+        np.testing.assert_array_equal(found.ids_KC.numpy(), wanted.features_NC)
+        np.testing.assert_array_equal(found.labels_KT.numpy(), wanted.labels_NT)
+        np.testing.assert_array_equal(found.targets_KT.numpy(), wanted.targets(TASKS))
+    rest = rows.all_rows.slice(rows.held_out + rows.labelled, len(rows.all_rows))
     np.testing.assert_array_equal(
         rest.ids_KC.numpy(), np.concatenate([read.features_NC[~known_N], pool.features_NC])
     )
@@ -99,7 +101,7 @@ def test_rows_on_disk_are_those_that_memory_would_hold(stored: Path) -> None:
     assert rest.labels_KT.isnan().all()
     assert rows.unlabelled == len(rest)
     assert (rows.ts_min, rows.ts_max) == (older.ts_N.min(), older.ts_N.max())
-    assert rows.everything.ids_KC.dtype == torch.int16
+    assert rows.all_rows.ids_KC.dtype == torch.int16
 
 
 def test_digests_tell_contents_apart(stored: Path) -> None:
@@ -117,7 +119,7 @@ def test_an_empty_store_is_named(stored: Path) -> None:
     """Files without a row are an error that names the first of them."""
     for path in (stored / "store").iterdir():
         pl.read_parquet(path).clear().write_parquet(path)
-    with pytest.raises(ExampleError, match=r"part-0\.parquet: there are no examples"):
+    with pytest.raises(ExampleError, match=r"part-0\.parquet: it contains no examples"):
         laid_out(stored)
 
 
@@ -129,20 +131,20 @@ def test_weights_are_laid_out_with_their_rows(stored: Path) -> None:
     weighted.with_columns(weight=pl.Series(range(1, rows + 1), dtype=pl.Float64)).write_parquet(
         first
     )
-    everything = laid_out(stored).everything
+    all_rows = laid_out(stored).all_rows
     read = read_examples(stored / "store", SPEC, TASKS)
-    assert sorted(everything.weights_K.tolist()) == sorted([*read.weights.tolist(), *[1.0] * 90])
+    assert sorted(all_rows.weights_K.tolist()) == sorted([*read.weights.tolist(), *[1.0] * 90])
     by_row = dict(zip(map(tuple, read.features_NC.tolist()), read.weights.tolist(), strict=True))
-    unique = [tuple(ids) for ids in everything.ids_KC.tolist()]
+    unique = [tuple(ids) for ids in all_rows.ids_KC.tolist()]
     counted = {ids: weight for ids, weight in by_row.items() if unique.count(ids) == 1}
-    found = zip(unique, everything.weights_K.tolist(), strict=True)
+    found = zip(unique, all_rows.weights_K.tolist(), strict=True)
     assert all(counted[ids] == weight for ids, weight in found if ids in counted)
-    assert everything.uneven_weights is not None
+    assert all_rows.uneven_weights is not None
 
 
 def test_equal_weights_are_none(stored: Path) -> None:
     """Where every row stands for as many requests, nothing has to be weighed."""
-    assert laid_out(stored).teaching.uneven_weights is None
+    assert laid_out(stored).labelled_rows.uneven_weights is None
 
 
 def test_a_weight_below_one_is_refused_by_name(stored: Path) -> None:

@@ -5,14 +5,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.progress import Progress
 from torch import Tensor
 
 from trainer.training import soft_labels as labels
-from trainer.training.loop import ONE_CPU
-from trainer.training.soft_labels import IN_TURN, PIECE, label, pieces_of
-
-BARS = Progress(disable=True)
+from trainer.training.context import FitContext
+from trainer.training.soft_labels import CHUNK, INTERLEAVED, chunks_of, label_rows
 
 
 class Numbered:
@@ -30,16 +27,16 @@ class Numbered:
 
 def labelled(ids_N1: Tensor, folder: Path, sets: int = 1) -> tuple[Tensor, Tensor]:
     path = folder / "labels"
-    return label(Numbered(), ids_N1, 1, path, sets=sets, devices=ONE_CPU, progress=BARS)
+    return label_rows(Numbered(), ids_N1, 1, path, sets=sets, context=FitContext())
 
 
-@given(st.integers(0, 3 * IN_TURN * PIECE))
-def test_pieces_hold_every_row_once(count: int) -> None:
-    """Whatever their number, and none is longer than a piece."""
+@given(st.integers(0, 3 * INTERLEAVED * CHUNK))
+def test_chunks_hold_every_row_once(count: int) -> None:
+    """Whatever their number, and none is longer than a chunk."""
     times_N = np.zeros(count, np.int64)
-    for piece in pieces_of(count):
-        times_N[piece] += 1
-        assert len(range(count)[piece]) <= PIECE
+    for chunk in chunks_of(count):
+        times_N[chunk] += 1
+        assert len(range(count)[chunk]) <= CHUNK
     assert (times_N == 1).all()
 
 
@@ -48,22 +45,22 @@ def test_neighbours_are_labelled_by_different_sets(
     count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each row gets its own label, from a set that shares no row with its neighbours'."""
-    monkeypatch.setattr(labels, "PIECE", 16)
+    monkeypatch.setattr(labels, "CHUNK", 16)
     ids_N1 = torch.arange(count).unsqueeze(1)
     mean_N1, set_N1 = labelled(ids_N1, tmp_path)
     torch.testing.assert_close(mean_N1, ids_N1.float())
     sets_N = set_N1[:, 0].numpy()
     assert (sets_N >= 0).all()
     assert (np.diff(sets_N) != 0).all()
-    assert len(np.unique(sets_N)) == min(count, IN_TURN * -(-count // (IN_TURN * 16)))
+    assert len(np.unique(sets_N)) == min(count, INTERLEAVED * -(-count // (INTERLEAVED * 16)))
 
 
 def test_rows_that_are_labelled_more_than_once_get_the_mean(tmp_path: Path) -> None:
-    """By sets of their own: the first piece by 0, 1 and 2, the next one by 3, 4 and 5."""
+    """By sets of their own: the first chunk by 0, 1 and 2, the next one by 3, 4 and 5."""
     ids_N1 = torch.arange(20).unsqueeze(1)
     mean_N1, set_N1 = labelled(ids_N1, tmp_path, sets=3)
     torch.testing.assert_close(mean_N1, ids_N1.float())
-    assert set_N1[:, 0].tolist() == [1.0 + 3 * (row % IN_TURN) for row in range(20)]
+    assert set_N1[:, 0].tolist() == [1.0 + 3 * (row % INTERLEAVED) for row in range(20)]
 
 
 def test_finished_labels_are_taken_as_they_are(tmp_path: Path) -> None:
@@ -111,19 +108,19 @@ class Ticking:
 def test_an_interrupted_labelling_goes_on_where_it_was(
     stop_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pieces that were flushed are not labelled again, and all labels are those of one run."""
-    monkeypatch.setattr(labels, "PIECE", 16)
+    """Chunks that were flushed are not labelled again, and all labels are those of one run."""
+    monkeypatch.setattr(labels, "CHUNK", 16)
     ids_N1 = torch.arange(400).unsqueeze(1)
-    pieces = len(list(pieces_of(len(ids_N1))))
+    chunks = len(list(chunks_of(len(ids_N1))))
     plain = labelled(ids_N1, tmp_path)
     path = tmp_path / "resumed"
     stopping, rest = Counting(stop_at=stop_at), Counting()
-    options = {"sets": 1, "devices": ONE_CPU, "progress": BARS, "clock": Ticking()}
+    options = {"sets": 1, "context": FitContext(), "clock": Ticking()}
     with pytest.raises(StopHereError):
-        label(stopping, ids_N1, 1, path, **options)
+        label_rows(stopping, ids_N1, 1, path, **options)
     assert not path.exists()
-    found = label(rest, ids_N1, 1, path, **options)
-    assert stopping.seen + rest.seen == list(range(pieces))
+    found = label_rows(rest, ids_N1, 1, path, **options)
+    assert stopping.seen + rest.seen == list(range(chunks))
     for one, other in zip(plain, found, strict=True):
         torch.testing.assert_close(one, other)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["labels", "resumed"]

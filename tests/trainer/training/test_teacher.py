@@ -1,9 +1,9 @@
 import torch
-from rich.progress import Progress
 
 from models.nets.embedding import FeatureLayout
 from models.nets.weight_sets import Weights
 from tests.trainer.small_world import CONFIG, SPEC, TASKS, frame
+from trainer.training.context import FitContext
 from trainer.training.loop import deterministic
 from trainer.training.teacher import Teacher, fit_teacher
 
@@ -19,8 +19,7 @@ def fitted(weights_N: torch.Tensor | None = None) -> Teacher:
             targets_NT.float().contiguous(),
             config=CONFIG.net,
             training=CONFIG.teacher,
-            seed=5,
-            progress=Progress(disable=True),
+            context=FitContext(5),
             weights_N=weights_N,
         )
 

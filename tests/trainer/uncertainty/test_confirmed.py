@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from rich.progress import Progress
 
 from tests.trainer.uncertainty.tiny_funnel import LAYOUT, NET, TRAINING, make_lab, make_world
+from trainer.training.context import FitContext
 from trainer.uncertainty.confirmed import confirmations, confirmed, fit_confirmed
 from trainer.uncertainty.disagreement import disagreement
 from trainer.uncertainty.lab import Lab
@@ -88,8 +88,7 @@ def test_a_held_out_score_does_not_know_its_label() -> None:
         replace(lab.rows, targets_NT=targets_NT),
         teacher=NET,
         training=TRAINING,
-        seed=0,
-        progress=Progress(disable=True),
+        context=FitContext(0),
     )
     before, after = lab.held_out(), changed.held_out()
     for one_NT, other_NT in (
@@ -142,8 +141,7 @@ def test_rows_without_labels_of_a_task_still_get_a_spread() -> None:
         Rows(world.rows.ids_NC, targets_NT),
         teacher=NET,
         training=TRAINING,
-        seed=0,
-        progress=Progress(disable=True),
+        context=FitContext(0),
     )
     found = confirmed(lab).predict(world.rows.ids_NC[:200])
     assert np.isfinite(found.epistemic_NT).all()

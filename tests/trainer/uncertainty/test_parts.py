@@ -3,7 +3,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from rich.progress import Progress
 from torch import Tensor
 
 from models.nets.config import KINDS, TeacherConfig, TeacherKind
@@ -11,6 +10,7 @@ from models.nets.losses import LearnedTaskWeights
 from models.nets.teacher import build_teacher
 from tests.trainer.uncertainty.tiny_funnel import LAYOUT, NET, TRAINING, make_lab, make_world
 from trainer.training.config import TeacherTraining
+from trainer.training.context import FitContext
 from trainer.training.teacher import fit_single
 from trainer.uncertainty import METHODS
 from trainer.uncertainty.boosting import fit_boosting
@@ -33,8 +33,8 @@ def test_every_kind_of_teacher_learns(
         torch.from_numpy(rows.ids_NC),
         torch.from_numpy(rows.targets_NT),
         training=replace(TRAINING, task_weights="learned"),
-        progress=Progress(disable=True),
-        label=kind,
+        name=kind,
+        context=FitContext(),
     )
     with torch.no_grad():
         scores_NT = net(torch.from_numpy(fresh_ids)).sigmoid().numpy()
@@ -62,8 +62,7 @@ def test_task_weights_must_be_one_per_task() -> None:
         make_world(100, 1).rows,
         teacher=NET,
         training=TeacherTraining(task_weights=(1.0, 2.0, 3.0)),
-        seed=0,
-        progress=Progress(disable=True),
+        context=FitContext(0),
     )
     with pytest.raises(ValueError, match="3 weights for 2 tasks"):
         lab.single()

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from rich.progress import Progress
 
 from models.nets.config import TeacherConfig
 from models.nets.embedding import FeatureLayout
 from trainer.training.config import TeacherTraining
+from trainer.training.context import FitContext
 from trainer.uncertainty.lab import Lab
 from trainer.uncertainty.method import Floats, Rows
 
@@ -45,6 +45,5 @@ def make_lab(seed: int = 0, net: TeacherConfig = NET) -> Lab:
         make_world(3000, 1).rows,
         teacher=net,
         training=TRAINING,
-        seed=seed,
-        progress=Progress(disable=True),
+        context=FitContext(seed),
     )

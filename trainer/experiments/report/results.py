@@ -1,8 +1,9 @@
 """Raw results of all units together, and their means, intervals and paired differences."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from models.nested import put
 from trainer.experiments.raw import Measured
 from trainer.experiments.report.stats import Curve, Estimate, curve, estimate, paired
 
@@ -42,7 +43,7 @@ class Results:
         found: dict[str, Any] = {}
         for key in self._values:
             if key.startswith(f"{prefix}.") and (value := self.figure(key)) is not None:
-                _place(found, key.removeprefix(f"{prefix}.").split("."), value)
+                put(found, key.removeprefix(f"{prefix}."), value)
         return found
 
     def curves(self, prefix: str) -> dict[str, Curve]:
@@ -57,19 +58,13 @@ class Results:
         """The same, nested."""
         found: dict[str, Any] = {}
         for key, value in self.curves(prefix).items():
-            _place(found, key.split("."), value)
+            put(found, key, value)
         return found
 
     def names(self, prefix: str) -> list[str]:
         """What stands directly under ``prefix``, in the order found."""
         keys = [key for key in self._values if key.startswith(f"{prefix}.")]
         return list(dict.fromkeys(key.removeprefix(f"{prefix}.").split(".")[0] for key in keys))
-
-
-def _place(tree: dict[str, Any], path: Sequence[str], value: object) -> None:
-    for part in path[:-1]:
-        tree = tree.setdefault(part, {})
-    tree[path[-1]] = value
 
 
 def _or_none(values: Mapping[int, float]) -> Estimate | None:

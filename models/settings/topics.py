@@ -1,0 +1,19 @@
+"""``[topics]``: the names of all topics."""
+
+from models.settings.section import Section, TopicName
+
+
+class TopicSettings(Section):
+    """Names of the topics; "The contracts" in ARCHITECTURE.md says what each one carries."""
+
+    requests: TopicName = "bid-requests"
+    passed: TopicName = "bid-requests-passed"
+    blocked: TopicName = "bid-requests-blocked"
+    rejected: TopicName = "bid-requests-rejected"
+    outcomes: TopicName = "outcomes"
+    joins: TopicName = "feedback-joins"
+    examples: TopicName = "training-examples"
+    models: TopicName = "models"
+    control: TopicName = "control"
+    consumption: TopicName = "consumption"
+    rate_state: TopicName = "rate-state"

@@ -1,0 +1,54 @@
+"""The scripts in examples/ run as their first lines say, and print what they promise."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from models.features import FeatureSpec
+from trainer.simulation.simulator import Simulator
+from trainer.traffic.examples import write_examples, write_requests
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
+#: Of each script, what its output must contain.
+PROMISED = {
+    "extract": r"openrtb\.toml: 108 features[^\n]*\n.*site_id",
+    "score": r"1000 scored, 0 not\n.*click: score 0\.\d+, uncertainty 0\.\d+",
+    "decide": r"target 0\.8, achieved 0\.(79|80)\d+\n.*SCORE: \d+ passed, \d+ blocked",
+    "replay": r"rate 0\.6: achieved 0\.(59|60)\d*\nrate 0\.8: achieved 0\.(79|80)",
+    "read_store": r"1000 examples of 121 columns\n.*click: 1000 labels, 0\.\d+ positive",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the commands in the scripts' first lines write."""
+    made = tmp_path_factory.mktemp("examples")
+    (made / "var").mkdir()
+    simulator = Simulator(1, 0.0)
+    write_requests(simulator, 1000, made / "var" / "requests.jsonl", 0)
+    spec = FeatureSpec.load("openrtb")
+    write_examples(simulator, 1000, made / "var" / "examples.parquet", spec, 0)
+    return made
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_example_runs(script: Path, folder: Path) -> None:
+    """The command in its docstring prints what is expected of it."""
+    (arguments,) = re.findall(rf"python examples/{script.name}(.*)", script.read_text())
+    done = subprocess.run(
+        [sys.executable, str(script), *arguments.split()],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert re.search(PROMISED[script.stem], done.stdout), done.stdout
+
+
+def test_the_page_of_the_api_shows_every_example() -> None:
+    """docs/api.md links each script."""
+    page = (ROOT / "docs" / "api.md").read_text()
+    linked = set(re.findall(r"\]\(\.\./examples/(\w+)\.py\)", page))
+    assert linked == {script.stem for script in SCRIPTS} == set(PROMISED)

@@ -1,0 +1,131 @@
+"""The manifest of a training: what it was asked to do, what came of it, and how good that is."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import numpy.typing as npt
+
+from models.artifact.manifest import (
+    SPEC_FILE,
+    STUDENT_FILE,
+    AutoEvidence,
+    Manifest,
+    Metrics,
+    TrainingRange,
+    sha256,
+)
+from models.artifact.onnxfile import OPSET
+from models.features import FeatureSpec
+from models.nets.scale import MeanScale, UncertaintyScale
+from models.tasks import TaskSet
+from trainer.evaluation.direct_passes import evaluate_direct_passes
+from trainer.evaluation.metrics import evaluate, spearman
+from trainer.training.config import AUTO, SWAG, TrainConfig
+from trainer.training.rows import TrainingRows, counts
+
+Scores = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingJob:
+    """Everything that an artifact depends on, besides its rows and the kind of machine.
+
+    Attributes:
+        spec: Feature spec of the examples.
+        tasks: The tasks.
+        config: Configuration of the training.
+        seed: Seed of everything random.
+    """
+
+    spec: FeatureSpec
+    tasks: TaskSet
+    config: TrainConfig
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedStudent:
+    """A distilled and exported student, and the predictions of both models on the held-out rows.
+
+    Attributes:
+        model: Content of ``student.onnx``.
+        agreement: Largest difference between torch and onnxruntime.
+        scale: Scale between the student's uncertainty head and the teacher's uncertainties.
+        teacher: Probabilities and uncertainties of the teacher, each (N, T).
+        student: Probabilities and uncertainties of the exported student, each (N, T).
+        methods: Comparison of the uncertainty methods under ``auto``, else None.
+    """
+
+    model: bytes
+    agreement: float
+    scale: UncertaintyScale
+    teacher: tuple[Scores, Scores]
+    student: tuple[Scores, Scores]
+    methods: AutoEvidence | None
+
+
+def build_manifest(
+    job: TrainingJob, rows: TrainingRows, trained: TrainedStudent, created: datetime
+) -> Manifest:
+    """The manifest of all files but the card, which is rendered from the manifest."""
+    names, config = job.tasks.names, job.config
+    newest = datetime.fromtimestamp(rows.ts_max / 1000, UTC).strftime("%Y%m%dT%H%M%S")
+    model_hash = sha256(trained.model)
+    known_T, positives_T = counts(rows.labelled_rows.targets_KT)
+    rates_T: list[float] = (positives_T.double() / known_T).tolist()
+    return Manifest(
+        version=f"{newest}-{model_hash[:8]}",
+        created=created.astimezone(UTC).isoformat(timespec="seconds"),
+        files={STUDENT_FILE: model_hash, SPEC_FILE: sha256(job.spec.text.encode())},
+        spec_hash=job.spec.hash,
+        opset=OPSET,
+        tasks=tuple(job.tasks),
+        label_rates=dict(zip(names, rates_T, strict=True)),
+        training=TrainingRange(
+            ts_min=rows.ts_min,
+            ts_max=rows.ts_max,
+            rows=rows.labelled,
+            unlabelled_rows=rows.unlabelled,
+            held_out_rows=rows.held_out,
+        ),
+        metrics=_metrics(trained, rows.held_out_rows.targets_KT.numpy(), job.tasks),
+        uncertainty_target=config.distillation.target,
+        rescaling=_rescaling(trained.scale, job.tasks),
+        agreement=trained.agreement,
+        auto=evaluate_direct_passes(
+            trained.student[0],
+            {_method(trained, config): trained.student[1]},
+            rows.held_out_rows.labels_KT.numpy(),
+            job.tasks,
+            rate=config.auto_rate,
+            weights=config.auto_weights,
+        ),
+        methods=trained.methods,
+        config=config.to_dict(),
+        seed=job.seed,
+    )
+
+
+def _method(trained: TrainedStudent, config: TrainConfig) -> str:
+    """The method whose uncertainty the student learned."""
+    if config.uncertainty != AUTO:
+        return config.uncertainty
+    return SWAG if trained.methods is None else trained.methods.method
+
+
+def _rescaling(scale: UncertaintyScale, tasks: TaskSet) -> dict[str, float]:
+    if not isinstance(scale, MeanScale):
+        return {}
+    return dict(zip(tasks.names, scale.factor_T.tolist(), strict=True))
+
+
+def _metrics(trained: TrainedStudent, targets_NT: Scores, tasks: TaskSet) -> Metrics:
+    return Metrics(
+        teacher=evaluate(trained.teacher[0], targets_NT, tasks),
+        student=evaluate(trained.student[0], targets_NT, tasks),
+        uncertainty_spearman={
+            name: spearman(trained.student[1][:, column], trained.teacher[1][:, column])
+            for column, name in enumerate(tasks.names)
+        },
+    )

@@ -1,0 +1,42 @@
+"""What all fits of one training share: seed, progress bars, devices and checkpoint."""
+
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from rich.progress import Progress
+
+from trainer.training.checkpoint import Checkpoint, StateFile
+from trainer.training.devices import ONE_CPU, Devices
+
+
+@dataclass(frozen=True, slots=True)
+class FitContext:
+    """Passed to everything that fits, labels or compares nets.
+
+    Attributes:
+        seed: Seed of everything random that does not come from torch's generator.
+        progress: Where bars are shown; nowhere by default.
+        devices: Where nets are trained.
+        checkpoint: Where the state of every fit is saved; None saves nothing.
+    """
+
+    seed: int = 0
+    progress: Progress = field(default_factory=lambda: Progress(disable=True))
+    devices: Devices = ONE_CPU
+    checkpoint: Checkpoint | None = None
+
+    def state(self, name: str) -> StateFile | None:
+        """The saved state of the fit called ``name``; None without a checkpoint."""
+        return None if self.checkpoint is None else self.checkpoint.state(name)
+
+    def with_seed(self, seed: int) -> Self:
+        """The same context with another seed."""
+        return replace(self, seed=seed)
+
+    def without_checkpoint(self) -> Self:
+        """The same context, but nothing is saved or resumed."""
+        return replace(self, checkpoint=None)
+
+    def on_cpu(self) -> Self:
+        """The same seed and bars on one CPU, in this process alone, without a checkpoint."""
+        return replace(self, devices=ONE_CPU, checkpoint=None)
