@@ -1,4 +1,4 @@
-"""A certificate authority for a local Kafka cluster, made anew for each with OpenSSL."""
+"""A certificate authority for a local Kafka cluster, created for each cluster with OpenSSL."""
 
 import shutil
 import subprocess

@@ -57,9 +57,7 @@ def broker(
 
     if not kafka and (nodes > 1 or acls or security is not Security.PLAINTEXT):
         raise typer.BadParameter("--nodes, --security and --acls need --kafka")
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = _stop_event()
     chosen = (
         KafkaCluster(folder, nodes, port, security, mechanism=mechanism, acls=acls)
         if kafka
@@ -72,3 +70,11 @@ def broker(
                 typer.echo(f"{key} = {json.dumps(value)}")
         typer.echo(f"the broker listens on {running.bootstrap}; stop it with Ctrl-C")
         stop.wait()
+
+
+def _stop_event() -> threading.Event:
+    """An event that Ctrl-C and SIGTERM set."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop

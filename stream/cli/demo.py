@@ -52,8 +52,7 @@ def demo(
     Starts the embedded broker, publishes simulated traffic, runs intercept and feedback workers,
     shows what they do, and verifies every request at the end.
 
-    Ends with status 1 if a request is lost or duplicated, or the interception rate misses its
-    target.
+    Ends with status 1 if a request is lost or duplicated, or the rate misses its target.
     """
     from stream.demo.demo import Demo, DemoOptions  # noqa: PLC0415
     from stream.replay.replay import write_summary  # noqa: PLC0415
@@ -68,8 +67,8 @@ def demo(
         rebuild=rebuild,
         seed=seed,
     )
-    settings = ctx.obj.override({"policy.rate": rate})
-    found = asyncio.run(Demo(settings, options, Console(stderr=True)).run())
+    runner = Demo(ctx.obj.override({"policy.rate": rate}), options, Console(stderr=True))
+    found = asyncio.run(runner.run())
     if summary is not None:
         write_summary(summary, found)
     print_json(found)

@@ -26,8 +26,8 @@ def connection(settings: Settings, facts: Facts) -> Iterator[Finding]:
     )
     _, fetch = server.versions.get(_FETCH, (0, 0))
     release = next((name for version, name in _RELEASES if fetch >= version), "")
-    supports = f"is Kafka {release} or newer" if release else f"supports Fetch v{fetch} only"
-    yield ok("version", f"{len(server.nodes)} brokers; {server.address} {supports}")
+    protocol = f"the protocol of Kafka {release}" if release else f"Fetch v{fetch} only"
+    yield ok("version", f"{len(server.nodes)} brokers; {server.address} supports {protocol}")
     if settings.worker.guarantee == "exactly-once" and _INIT_PRODUCER_ID not in server.versions:
         yield fail(
             "version",

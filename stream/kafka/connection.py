@@ -62,7 +62,7 @@ class Server:
 
 
 class Connection(AIOKafkaConnection):  # type: ignore[misc]
-    """A connection of aiokafka that notices a refused OAuth token."""
+    """A connection of aiokafka that fails the login when the broker rejects an OAuth token."""
 
     def authenticator_oauth(self) -> Authenticator:
         """The authenticator of a login with a token."""

@@ -25,19 +25,19 @@ MAX_TOKEN_BYTES: Final = 65_536
 
 
 class Authenticator(OAuthAuthenticator):  # type: ignore[misc]
-    """Fails the login when the broker refuses the token.
+    """Fails the login when the broker rejects the token.
 
-    A broker answers a token that it refuses with the reason, and fails the login when the client
-    has acknowledged that (RFC 7628, 3.2.3). aiokafka takes any answer for a success, and its next
-    request finds the connection closed. `stream.kafka.connection` uses this to say why.
+    A broker answers a rejected token with the reason, and fails the login once the client has
+    acknowledged it (RFC 7628, 3.2.3). aiokafka treats every answer as a success, and its next
+    request finds the connection closed. `stream.kafka.connection` uses this to report the reason.
     """
 
     async def step(self, payload: bytes | None) -> tuple[bytes, bool] | None:
-        """The next message of the login and whether an answer follows; None when it is done."""
+        """The next message to the broker, and whether it answers; None at the end."""
         if self._token_sent and payload:
             return b"\x01", True
-        sent: tuple[bytes, bool] | None = await super().step(payload)
-        return sent
+        message: tuple[bytes, bool] | None = await super().step(payload)
+        return message
 
 
 class TokenError(UserError, KafkaError):  # type: ignore[misc]

@@ -76,7 +76,7 @@ def test_it_trains_and_its_trainer_rebuilds(installed: Installed) -> None:
         *settings, "train", "--examples", "sim.parquet", "--quick", "--out", "artifact"
     )
     with installed.running("broker", "--port", "0") as broker:
-        address = broker.until(r"serves on (\S+);")[1]
+        address = broker.until(r"listens on (\S+);")[1]
         assert "training-examples" in installed.output("--bootstrap", address, *settings, "topics")
         asyncio.run(_publish(installed.folder / "sim.parquet", address))
         with installed.running("--bootstrap", address, *settings, "trainer") as trainer:

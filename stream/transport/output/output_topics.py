@@ -20,14 +20,13 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from models.errors import UserError
-from stream.kafka.admin import admin_request
+from stream.kafka.admin import Admin, admin_request
 from stream.transport.chunk import Record, RecordsRefusedError
 from stream.transport.output.batching import MAX_BATCH_BYTES, MIN_BATCH_BYTES
 
 logger = logging.getLogger(__name__)
 
-ATTEMPTS: Final = 20
-RETRY_S: Final = 0.5
+DIAGNOSE_S: Final = 10.0
 NO_TIMESTAMP: Final = -1  # every topic accepts a record without a timestamp
 _UNBOUNDED: Final = 2**62  # ms; brokers return 2**63 - 1
 
@@ -161,13 +160,13 @@ class OutputTopics:
     async def _add_partitions(self, short: Mapping[str, int]) -> None:
         for topic, count in short.items():
 
-            async def question(
+            async def create(
                 admin: AIOKafkaAdminClient, topic: str = topic, count: int = count
             ) -> object:
                 return await admin.create_partitions({topic: NewPartitions(count)})
 
             try:
-                await admin_request(self._client, question)
+                await admin_request(self._client, create)
             except KafkaError as error:
                 found = len((await self._describe()).get(topic, {}))
                 if found < count:
@@ -213,7 +212,7 @@ class OutputTopics:
             The reason, by topic.
         """
         try:
-            async with asyncio.timeout(RETRY_S * ATTEMPTS):
+            async with asyncio.timeout(DIAGNOSE_S):
                 found = await self._describe()
                 short = {t: n + 1 for t, n in wanted.items() if 0 < len(found.get(t, {})) <= n}
                 if addable := {t: n for t, n in short.items() if t in self.topics}:
@@ -238,16 +237,9 @@ class OutputTopics:
 
     async def _describe(self) -> dict[str, dict[int, Any]]:
         """The partitions of all existing topics, by topic and number."""
-
-        async def question(admin: AIOKafkaAdminClient) -> list[dict[str, Any]]:
-            described: list[dict[str, Any]] = await admin.describe_topics()
-            return described
-
-        return {
-            topic["topic"]: {p["partition"]: p for p in topic["partitions"]}
-            for topic in await admin_request(self._client, question)
-            if topic["error_code"] == 0
-        }
+        async with Admin(self._client) as admin:
+            found = await admin.partitions()
+        return {name: {p["partition"]: p for p in partitions} for name, partitions in found.items()}
 
 
 async def _configurations(
@@ -255,32 +247,19 @@ async def _configurations(
 ) -> dict[str, dict[str, str | None]]:
     """The configuration of each topic that the brokers return."""
     resources = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in topics]
-    admin = AIOKafkaAdminClient(**client)
+
+    async def describe(admin: AIOKafkaAdminClient) -> Any:
+        return await admin.describe_configs(resources)
+
     try:
-        await admin.start()
-        return {
-            name: {entry[0]: entry[1] for entry in entries}
-            for answer in await _describe_configs(admin, resources)
-            for _code, _message, _type, name, entries in answer.resources
-        }
-    finally:
-        await admin.close()
-
-
-async def _describe_configs(
-    admin: AIOKafkaAdminClient, resources: list[ConfigResource]
-) -> list[Any]:
-    """Retry, because each attempt goes to a random node, which may be down."""
-    for left in reversed(range(ATTEMPTS)):
-        try:
-            return list(await admin.describe_configs(resources))
-        except KafkaError as error:
-            if not error.retriable:
-                logger.info(
-                    "the limits of the topics are unknown, assuming the defaults: %r", error
-                )
-                return []
-            if not left:
-                raise
-        await asyncio.sleep(RETRY_S)
-    return []
+        answers = await admin_request(client, describe)
+    except KafkaError as error:
+        if error.retriable:
+            raise
+        logger.info("the limits of the topics are unknown, assuming the defaults: %r", error)
+        return {}
+    return {
+        name: {entry[0]: entry[1] for entry in entries}
+        for answer in answers
+        for _code, _message, _type, name, entries in answer.resources
+    }

@@ -9,7 +9,6 @@ from stream.kafka.batches import CODECS, RefusedBatch
 from stream.kafka.client import client_options
 from stream.kafka.reader import TopicReader, read_topic
 from stream.kafka.topics import TopicError
-from stream.messages import sequence_number
 from tests.stream.kafka.batches.fetched import Row, batch, frame, payload_of, row_of, send_raw
 
 pytestmark = pytest.mark.broker
@@ -64,12 +63,3 @@ async def test_a_corrupt_batch_is_skipped_and_the_next_ones_are_read(settings: S
     with pytest.raises(TopicError, match=r"\[0\]@10: the checksum"):
         async with TopicReader(settings.kafka, topic, keep=True) as reader:
             assert [records async for _, records in reader.batches()]
-
-
-@pytest.mark.parametrize(
-    ("content", "number"),
-    [(b"\1\0", 256), (None, 0), (b"", 0), (b"\xff" * 8, 0), (b"\x7f" + b"\xff" * 7, 2**63 - 1),
-     (b"1" * 4000, 0)],
-)  # fmt: skip
-def test_a_sequence_number_that_is_not_valid_is_zero(content: bytes | None, number: int) -> None:
-    assert sequence_number([("a", b"1"), ("seq", content)]) == number
