@@ -24,7 +24,7 @@ SPEC = FeatureSpec.parse(
 )
 LAYOUT = FeatureLayout.of(SPEC)
 NET = TeacherConfig(embedding=4, expert=16, tower=8)
-TRAINING = TeacherTraining(batch=128)
+TRAINING = TeacherTraining(batch=128, samples=4)
 
 
 def rows(count: int, seed: int) -> tuple[Tensor, Tensor]:
