@@ -18,7 +18,7 @@ def main(file: str) -> None:
     records = list(weir.read_requests(Path(file)))
     times_N = np.array([record.timestamp for record in records], np.int64)
     values = [record.value for record in records]
-    read = weir.take_in(artifact.spec.extractor(), values, times_N, max_bytes=1_000_000)
+    read = weir.ingest(artifact.spec.extractor(), values, times_N, max_bytes=1_000_000)
     scores_NT, uncertainties_NT = weir.Scorer(artifact).score(read.ids_NC)
 
     policy = weir.Policy(weir.PolicySettings(rate=0.8), artifact.tasks)

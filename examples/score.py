@@ -18,7 +18,7 @@ def main(file: str) -> None:
     scorer = weir.Scorer(artifact)
     records = list(weir.read_requests(Path(file)))
     times_N = np.array([record.timestamp for record in records], np.int64)
-    read = weir.take_in(
+    read = weir.ingest(
         artifact.spec.extractor(),
         [record.value for record in records],
         times_N,

@@ -8,7 +8,7 @@ a broker is needed.
 from importlib.metadata import version
 from typing import Final
 
-import weir._roots  # noqa: F401 - first: whose `models` is imported below
+from weir import _roots  # noqa: F401 - first: it checks whose packages are imported below
 
 # isort: split
 from models.artifact import Artifact, ArtifactError, load_artifact
@@ -17,7 +17,8 @@ from models.data.examples import ExampleError, Examples, read_examples, stream_e
 from models.data.request_files import FileRecord, RequestFileError, read_requests
 from models.errors import UserError
 from models.features import Extractor, FeatureSpec, SpecError
-from models.features.intake import Intake, take_in
+from models.features.intake import Intake
+from models.features.intake import take_in as ingest
 from models.settings import PolicySettings, Settings, SettingsError, load_settings
 from models.tasks import DEFAULT_TASKS, Task, TaskSet
 from stream.messages import Reason
@@ -50,13 +51,13 @@ __all__ = [
     "TaskSet",
     "UserError",
     "__version__",
+    "ingest",
     "load_artifact",
     "load_settings",
     "read_examples",
     "read_requests",
     "replay",
     "stream_examples",
-    "take_in",
 ]
 
 __version__: Final = version("weir")
