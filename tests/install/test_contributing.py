@@ -65,7 +65,7 @@ def run(folder: Path, *arguments: str) -> str:
     """Run Python in the copy; it must end with status 0."""
     done = subprocess.run(
         [sys.executable, *arguments],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)},
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -89,7 +89,7 @@ def test_examples_pass_lint_and_the_shared_checks(copy: Path) -> None:
     assert len(shared) == 2
     for arguments in shared:
         words = arguments.removeprefix("ARGS=").split()
-        said = run(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words)
+        said = run(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=0", *words)
         assert re.search(r"^\d+ passed", said, re.MULTILINE), said
 
 
