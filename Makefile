@@ -1,5 +1,7 @@
 # `make demo` and `make test` do all their own set-up in .venv; the rest is for people who change Weir.
 PYTHON ?= python3
+# Tests wait for brokers half of the time, so twice as many processes as cores keep these busy.
+PROCESSES ?= 4
 VENV := .venv
 BIN := $(VENV)/bin
 COMPILED := $(wildcard models/features/native/_*.[ch])
@@ -14,7 +16,7 @@ demo: $(VENV)/.light ## Broker, workers, traffic, outcomes and a live table, for
 	@$(BIN)/weir demo $(ARGS)
 
 test: $(VENV)/.test ## Everything the tests need, and all tests (ARGS="tests/stream/policy -x")
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest --numprocesses $(PROCESSES) --dist loadfile $(ARGS)
 
 bench: $(VENV)/.bench ## Weir against its peers on Apache Kafka; latency; memory (ARGS="--rounds 3")
 	@$(BIN)/python -m benchmarks.transport $(ARGS)

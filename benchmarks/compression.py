@@ -17,21 +17,21 @@ from pathlib import Path
 import cramjam
 from aiokafka import TopicPartition
 
-from stream.intercept.interceptor import OutputRecord
 from stream.kafka.batches import Unpacker
 from stream.kafka.batches.codecs import CODECS, compress
-from stream.kafka.batches.reader import Bounds, PartitionReader, Room
-from stream.kafka.batches.wire import RecordSet
-from stream.transport.output.batches import MAX_BATCH_BYTES, pack
-from stream.transport.output.building import packed
+from stream.kafka.batches.framing import RecordSet
+from stream.kafka.batches.limits import Limits, Room
+from stream.kafka.batches.partition_reader import PartitionReader
+from stream.messages import Decision, Reason
+from stream.transport import Outgoing
+from stream.transport.output.batch_builder import compressed
+from stream.transport.output.batching import MAX_BATCH_BYTES, build_batches
 from trainer.simulation.simulator import Simulator
 
 ROUNDS = 9
 REQUESTS = 8192
-HEADER = (
-    b'{"model":"20261101T000000-4af1","e":%.9g,"threshold":0.413872045,"reason":"score",'
-    b'"propensity":1,"offset":%d}'
-)
+MODEL = "20261101T000000-4af1"
+THRESHOLD = 0.413872045
 #: Levels that are not the ones in use, for the choice of these.
 OTHERS: dict[str, Callable[[bytes], bytes]] = {
     "lz4, level 9": lambda raw: bytes(cramjam.lz4.compress(raw, level=9)),
@@ -46,26 +46,26 @@ class _Producer:
     _txn_manager = None
 
 
-def outputs(values: Sequence[bytes]) -> list[OutputRecord]:
+def outputs(values: Sequence[bytes]) -> list[Outgoing]:
     rng = random.Random(1)
     return [
-        OutputRecord(
+        Outgoing(
             b"%d" % rng.getrandbits(40),
             value,
             1_740_960_000_000 + 3 * number,
-            (("weir", HEADER % (rng.random(), number)),),
+            (Decision(MODEL, rng.random(), THRESHOLD, Reason.SCORE, 1.0, number).to_header(),),
         )
         for number, value in enumerate(values)
     ]
 
 
-def write(records: Sequence[OutputRecord], codec: str) -> list[bytes]:
-    batches = pack(_Producer(), "out", 0, records, MAX_BATCH_BYTES, codec)
+def write(records: Sequence[Outgoing], codec: str) -> list[bytes]:
+    batches = build_batches(_Producer(), "out", 0, records, MAX_BATCH_BYTES, codec)
     return [bytes(batch._build()) for batch in batches]
 
 
 def read(batches: Sequence[bytes]) -> int:
-    bounds = Bounds(
+    bounds = Limits(
         Unpacker(1 << 24), lambda _: None, keep=True, max_bytes=1 << 40, room=Room(1 << 40)
     )
     count = 0
@@ -110,7 +110,9 @@ def main() -> None:
             statistics.median(column) / len(records) * 1e6 for column in zip(*rows, strict=True)
         )
         full = max(plain, key=len)
-        held = statistics.median(timed(partial(packed, full, codec)) for _ in range(ROUNDS)) * 1e3
+        held = (
+            statistics.median(timed(partial(compressed, full, codec)) for _ in range(ROUNDS)) * 1e3
+        )
         print(f"| {codec} | {share:.3f} | {wrote:.2f} | {took:.2f} | {held:.2f} |")
     payload = bytes(plain[0][61:])
     for name, way in OTHERS.items():

@@ -53,9 +53,9 @@ def main(requests: int) -> None:
         ]
         began = time.process_time()
         for number, (key, raw) in enumerate(chunk):
-            join.request(key, raw, START + requests)
+            join.add_request(key, raw, START + requests)
             if number % 10 == 0:
-                join.outcome(Outcome(key.decode(), "click", START + first + CHUNK + 1))
+                join.add_outcome(Outcome(key.decode(), "click", START + first + CHUNK + 1))
         join.emit()
         state.take_changes(join.progress())
         busy_s += time.process_time() - began

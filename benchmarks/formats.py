@@ -1,4 +1,4 @@
-"""What a model loses where the same requests are written another way.
+"""What a model loses when the same requests are written in another form.
 
 Run from the repository root: ``PYTHONPATH=. python benchmarks/formats.py [ARTIFACT]`` (default:
 the one that ships). Simulated requests in the form of OpenRTB 2.6, none of which it was trained
@@ -27,7 +27,7 @@ Request = dict[str, Any]
 
 
 def old_places(request: Request) -> None:
-    """What 2.5 has under ``ext``, and under other names."""
+    """Move the fields that 2.5 has under ``ext`` or under other names."""
     regs, user, source = request["regs"], request["user"], request["source"]
     regs["ext"] = {name: regs.pop(name) for name in list(regs) if name != "coppa"}
     if "consent" in user:
@@ -44,7 +44,7 @@ def old_places(request: Request) -> None:
 
 
 def formats(request: Request) -> None:
-    """Sizes of banners, and the version of native, where they are said a second time."""
+    """Remove sizes of banners and the version of native where they are redundant."""
     imp = request["imp"][0]
     for name in ("w", "h"):
         imp.get("banner", {}).pop(name, None)
@@ -52,7 +52,7 @@ def formats(request: Request) -> None:
 
 
 def lists(request: Request) -> None:
-    """Lists as texts, and texts as lists."""
+    """Turn lists into texts, and texts into lists."""
     regs, user = request["regs"], request["user"]
     for holder, name in (
         *((request, name) for name in ("cur", "bcat", "badv")),
@@ -66,7 +66,7 @@ def lists(request: Request) -> None:
 
 
 def no_time(request: Request) -> None:
-    """No time of its own."""
+    """Remove the request's own time."""
     del request["ext"]
 
 

@@ -2,12 +2,12 @@
 
     python benchmarks/students.py [--rows N] [--seed S] [--targets] [--sizes] [--plot F]
 
-A teacher learns from simulated requests and labels as many others again; students learn from both
-and are judged on fresh ones, against five sets of the teacher's samples that nobody was taught by:
-the drop in AUC-ROC, and the rank correlation of u and the overlap of the most uncertain tenth, each
-divided by what two of these sets reach with each other. The time per request is that at batch 512
-on one onnxruntime thread: CPU time of the calling thread, models taking turns, lower quartile, so
-that other programs disturb it less.
+A teacher is fitted to simulated requests and labels as many others; students are trained on both
+and evaluated on a held-out part, against five sets of the teacher's samples that were not used in
+training: the drop in AUC-ROC, and the rank correlation of u and the overlap of the most uncertain
+tenth, each divided by that between two of these sets. The time per request is that at batch 512 on
+one onnxruntime thread: CPU time of the calling thread, alternating between models, lower quartile,
+so that other programs disturb it less.
 """
 
 import argparse
@@ -45,7 +45,7 @@ LAYOUT = FeatureLayout.of(SPEC)
 FRESH = 20_000
 FRESH_SETS = 5
 UNUSED = 1_000_000
-"""Numbers of sets from here on label no row."""
+"""Sets of samples from this number on are not used in training."""
 BATCH = 512
 TARGETS: tuple[Target, ...] = ("mean", "log_variance", "rank", "quantile")
 SIZES = (
@@ -62,16 +62,16 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Labelled rows that students learn from, and fresh ones, with what the teacher says of them.
+    """Training and held-out rows, with the teacher's predictions.
 
     Attributes:
-        ids_NC: What students learn from,
-        mean_NT: the teacher's scores for it,
-        std_NT: and its uncertainties.
-        fresh_NC: What they are judged on,
-        fresh_mean_NT: the teacher's scores for it,
-        fresh_sets: the uncertainties by sets of samples that nobody was taught by,
-        fresh_targets_NT: and the labels.
+        ids_NC: Training rows.
+        mean_NT: The teacher's scores of them.
+        std_NT: The teacher's uncertainties of them.
+        fresh_NC: Held-out rows.
+        fresh_mean_NT: The teacher's scores of them.
+        fresh_sets: Uncertainties of them by sets of samples that were not used in training.
+        fresh_targets_NT: Their labels.
     """
 
     ids_NC: torch.Tensor
@@ -125,9 +125,9 @@ class Figures:
     """A student's figures for one task.
 
     Attributes:
-        drop: In AUC-ROC.
-        order: Spearman of u, of its ceiling.
-        tail: Overlap of the most uncertain tenth, of its ceiling.
+        drop: Drop in AUC-ROC against the teacher.
+        order: Spearman correlation of u, as a share of its ceiling.
+        tail: Overlap of the most uncertain tenth, as a share of its ceiling.
     """
 
     drop: float
@@ -138,8 +138,8 @@ class Figures:
         return f"{self.drop:+.4f} {self.order:.3f} {self.tail:.3f}"
 
 
-def judge(world: World, student: Student) -> dict[str, Figures]:
-    """By task."""
+def compare(world: World, student: Student) -> dict[str, Figures]:
+    """Figures of a student by task."""
     scores_NT, u_NT = (part.numpy() for part in student.predict(torch.from_numpy(world.fresh_NC)))
     own = evaluate(scores_NT, world.fresh_targets_NT, DEFAULT_TASKS)
     teachers = evaluate(world.fresh_mean_NT, world.fresh_targets_NT, DEFAULT_TASKS)
@@ -201,7 +201,7 @@ def main() -> None:
                 context=FitContext(asked.seed),
             )
             name = f"{training.target} {sizes.embedding} {sizes.hidden}"
-            figures[name] = judge(world, student)
+            figures[name] = compare(world, student)
             print(f"{name:24} | {' | '.join(map(str, figures[name].values()))}", flush=True)
             models[name] = export_student(student)
     times = microseconds(models, world.fresh_NC)

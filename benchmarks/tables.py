@@ -106,9 +106,9 @@ def boosted_auc(frame: pl.DataFrame, table: np.ndarray, test: np.ndarray) -> flo
         categorical = categories if split else []
         older, newer = table[:cut], table[cut:]
         learned = lgb.Dataset(values_NC[older], labels_N[older], categorical_feature=categorical)
-        judged = learned.create_valid(values_NC[newer], labels_N[newer])
+        validation = learned.create_valid(values_NC[newer], labels_N[newer])
         booster = lgb.train(
-            parameters, learned, 800, valid_sets=[judged],
+            parameters, learned, 800, valid_sets=[validation],
             callbacks=[lgb.early_stopping(40, verbose=False)],
         )  # fmt: skip
         loss = booster.best_score["valid_0"]["binary_logloss"]

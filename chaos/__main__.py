@@ -24,7 +24,7 @@ VAR = Path(__file__).parents[1] / "var"
 
 
 class Which(StrEnum):
-    """Which scenarios are run."""
+    """The scenarios to run."""
 
     WORKERS = "workers"
     BROKERS = "brokers"
@@ -32,22 +32,32 @@ class Which(StrEnum):
 
 
 def chaos(
-    seed: Annotated[int, typer.Option(help="Everything drawn follows from it.")] = 1,
-    requests: Annotated[int, typer.Option(min=1, help="At least so many.")] = 1_000_000,
-    kills: Annotated[int, typer.Option(min=0, help="kill -9 of workers.")] = 100,
+    seed: Annotated[int, typer.Option(help="Seed of the failures and of the traffic.")] = 1,
+    requests: Annotated[
+        int, typer.Option(min=1, help="Minimum number of requests per scenario.")
+    ] = 1_000_000,
+    kills: Annotated[
+        int, typer.Option(min=0, help="Number of workers to kill with kill -9.")
+    ] = 100,
     brokers: Annotated[
-        int, typer.Option(min=0, help="Failures of nodes in the second scenario.")
+        int, typer.Option(min=0, help="Number of Kafka node failures in the second scenario.")
     ] = 16,
-    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
-    nodes: Annotated[int, typer.Option(min=1, help="Kafka nodes.")] = 3,
-    guarantee: Annotated[str, typer.Option(help="As worker.guarantee.")] = "exactly-once",
-    pace: Annotated[float, typer.Option(help="Requests per second.")] = 1000.0,
-    which: Annotated[Which, typer.Option(help="Workers killed, brokers killed too.")] = Which.BOTH,
-    jars: Annotated[Path, typer.Option(help="Kafka's jars.")] = VAR / "kafka" / "jars",
+    workers: Annotated[int, typer.Option(min=1, help="Number of worker processes.")] = 2,
+    nodes: Annotated[int, typer.Option(min=1, help="Number of Kafka nodes.")] = 3,
+    guarantee: Annotated[
+        str, typer.Option(help="Delivery guarantee, as worker.guarantee.")
+    ] = "exactly-once",
+    pace: Annotated[float, typer.Option(help="Requests published per second.")] = 1000.0,
+    which: Annotated[
+        Which, typer.Option(help="Scenarios: workers are killed, brokers are killed too, or both.")
+    ] = Which.BOTH,
+    jars: Annotated[
+        Path, typer.Option(help="Folder of Kafka's jars; they are downloaded if missing.")
+    ] = VAR / "kafka" / "jars",
 ) -> None:
     """Kill workers and brokers under load, again and again, then account for every request."""
     console = Console()
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # that nodes are away is no news
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # nodes are down on purpose
     few = max(1, kills // 20)
     doses = {
         Which.WORKERS: Dose(kills, few, few, few),
@@ -55,14 +65,14 @@ def chaos(
     }
     start = time.monotonic()
 
-    def say(text: str) -> None:
+    def report(text: str) -> None:
         console.print(f"{time.monotonic() - start:7.1f} s  {text}", highlight=False, soft_wrap=True)
 
     runs = []
     for name, dose in doses.items():
         if which in {name, Which.BOTH}:
             scenario = Scenario(name, seed, requests, dose, workers, nodes, guarantee, pace)
-            runs.append(play(scenario, VAR / "chaos" / f"{seed}-{name}", jars, say))
+            runs.append(play(scenario, VAR / "chaos" / f"{seed}-{name}", jars, report))
             content = orjson.dumps(runs, option=orjson.OPT_INDENT_2)
             (VAR / "chaos" / f"{seed}.json").write_bytes(content)
     console.print(table(runs))
@@ -70,11 +80,11 @@ def chaos(
 
 
 def play(
-    scenario: Scenario, folder: Path, jars: Path, say: Callable[[str], None]
+    scenario: Scenario, folder: Path, jars: Path, report: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Play a scenario on brokers of its own; returns the record."""
+    """Run a scenario on its own Kafka cluster; returns the record of the run."""
     with KafkaCluster(folder, nodes=scenario.nodes, jars=jars) as cluster:
-        run = Run(scenario, cluster, folder / "workers", say)
+        run = Run(scenario, cluster, folder / "workers", report)
         found = asyncio.run(run.play())
         aborted = asyncio.run(aborted_records(run.settings, found.outputs))
     return record(run, found, datetime.now(UTC), aborted)

@@ -1,4 +1,4 @@
-"""How much was written in transactions that were aborted: seen only by who reads uncommitted."""
+"""Counts records of aborted transactions, which only a read_uncommitted consumer sees."""
 
 from aiokafka import AIOKafkaConsumer
 
@@ -7,11 +7,11 @@ from stream.kafka.client import client_options, topic_partitions
 
 
 async def aborted_records(settings: Settings, committed: int) -> int:
-    """Records on the output topics that no transaction committed.
+    """Number of records on the output topics that no transaction committed.
 
     Args:
         settings: Brokers and topics.
-        committed: How many output records a reader of committed records sees.
+        committed: Number of output records that a read_committed consumer sees.
     """
     topics = settings.topics
     found = await topic_partitions(settings.kafka, topics.passed, topics.blocked, topics.rejected)

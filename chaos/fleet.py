@@ -1,4 +1,4 @@
-"""The workers under test: `weir worker` processes, and what a supervisor does for them."""
+"""The workers under test: `weir worker` processes, and their supervision."""
 
 import asyncio
 import os
@@ -11,17 +11,17 @@ from typing import Final, NamedTuple, Self
 from models.settings import Settings
 from stream.brokers.children import ChildProcess
 
-LOOK_S: Final = 0.1
+POLL_S: Final = 0.1
 
 
 class Stop(NamedTuple):
-    """How a worker ended that was asked to (SIGTERM).
+    """How a worker stopped on SIGTERM.
 
     Attributes:
-        name: Of the worker.
-        seconds: How long it took.
+        name: Name of the worker.
+        seconds: Time from the signal to its exit.
         status: Its exit status.
-        started: Whether it had said anything; before that, a signal just ends the interpreter.
+        started: Whether it had logged anything; before that, SIGTERM just ends the interpreter.
     """
 
     name: str
@@ -31,21 +31,21 @@ class Stop(NamedTuple):
 
 
 class Crash(NamedTuple):
-    """A worker that ended unasked."""
+    """A worker that exited unexpectedly, with the end of its log."""
 
     name: str
     status: int
-    last_words: str
+    log_tail: str
 
 
 class Fleet:
-    """Some workers of one group; one that ends unasked is noted and replaced at once.
+    """Workers of one consumer group; one that exits unexpectedly is recorded and replaced at once.
 
-    An async context manager: whatever still runs at its end is killed.
+    An async context manager: workers that still run at its end are killed.
 
     Args:
-        settings: Of every worker.
-        folder: Their logs go here.
+        settings: Settings of every worker.
+        folder: Folder of their logs.
     """
 
     def __init__(self, settings: Settings, folder: Path) -> None:
@@ -76,7 +76,7 @@ class Fleet:
         return self.workers[int(share * len(self.workers))]
 
     async def start(self) -> ChildProcess:
-        """One worker more; it needs seconds until it works."""
+        """Start another worker; it takes seconds to join the group."""
         self._started += 1
         name = f"worker-{self._started}"
         worker = ChildProcess(name, ["worker"], self._folder / f"{name}.log", self._environment)
@@ -85,14 +85,14 @@ class Fleet:
         return worker
 
     async def kill(self, worker: ChildProcess) -> None:
-        """Kill -9; it may have ended unasked before, and been replaced."""
+        """Kill a worker with kill -9, unless it has crashed and been replaced already."""
         if worker in self.workers:
             self.workers.remove(worker)
             worker.kill()
             await worker.wait()
 
     async def stop(self, worker: ChildProcess) -> None:
-        """SIGTERM, and note how it ended."""
+        """Stop a worker with SIGTERM, and record how it stopped."""
         if worker in self.workers:
             self.workers.remove(worker)
             start, started = time.monotonic(), worker.log.stat().st_size > 0
@@ -101,7 +101,7 @@ class Fleet:
             self.stops.append(Stop(worker.name, seconds, worker.returncode or 0, started))
 
     async def freeze(self, worker: ChildProcess, seconds: float) -> None:
-        """SIGSTOP for so long, then SIGCONT."""
+        """Suspend a worker with SIGSTOP for some seconds, then resume it with SIGCONT."""
         os.kill(worker.pid, signal.SIGSTOP)
         try:
             await asyncio.sleep(seconds)
@@ -112,7 +112,7 @@ class Fleet:
         while True:
             for worker in [each for each in self.workers if each.returncode is not None]:
                 self.workers.remove(worker)
-                words = worker.log.read_text(errors="replace")[-2000:]
-                self.crashes.append(Crash(worker.name, worker.returncode or 0, words))
+                tail = worker.log.read_text(errors="replace")[-2000:]
+                self.crashes.append(Crash(worker.name, worker.returncode or 0, tail))
                 await self.start()
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)

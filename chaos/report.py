@@ -1,4 +1,4 @@
-"""The record of a run: JSON for later, a table for now, and whether it shows what it must."""
+"""The record of a run: JSON to keep, a table to print, and the failures it found."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -10,10 +10,10 @@ from chaos.run import Run
 from chaos.schedule import Kind
 from stream.verify.account import Account, FaultKind
 
-#: SIGTERM must end a worker within this, and progress must be back after a node's failure.
+#: Limits on the time from SIGTERM to exit, and from a node's failure to progress.
 STOP_S: Final = 5.0
 PROGRESS_S: Final = 60.0
-#: What at-least-once allows: repeated records, whose second decision may go to another topic.
+#: Faults that at-least-once allows: repeated records, which may be decided otherwise.
 REPEATS: Final = frozenset({FaultKind.DOUBLED, FaultKind.REORDERED})
 
 
@@ -21,10 +21,10 @@ def record(run: Run, found: Account, now: datetime, aborted: int) -> dict[str, A
     """All figures of a run.
 
     Args:
-        run: After it was played.
-        found: The account.
-        now: When it ended.
-        aborted: Output records of aborted transactions.
+        run: The finished run.
+        found: The verifier's account.
+        now: End of the run.
+        aborted: Number of output records of aborted transactions.
     """
     scenario, log, watcher, fleet = run.scenario, run.log, run.watcher, run.fleet
     kills = {str(kind): log.events[kind] for kind in Kind if log.events[kind]}
@@ -59,7 +59,7 @@ def record(run: Run, found: Account, now: datetime, aborted: int) -> dict[str, A
 
 
 def failures(run: Run, found: Account) -> list[str]:
-    """What a run must not show, in words; none is a success."""
+    """The failures of a run, one sentence each; none is a success."""
     log = run.log
     allowed = REPEATS if run.scenario.guarantee == "at-least-once" else frozenset()
     faults = [f"{count} {kind}" for kind, count in found.counts.items() if kind not in allowed]
@@ -70,7 +70,7 @@ def failures(run: Run, found: Account) -> list[str]:
         for stop in run.fleet.stops
         if (stop.status and stop.started) or stop.seconds > STOP_S
     ]
-    faults += [f"{crash.name} ended, status {crash.status}" for crash in run.fleet.crashes]
+    faults += [f"{crash.name} crashed, status {crash.status}" for crash in run.fleet.crashes]
     faults += [f"zombie {z.name} did not rejoin" for z in log.zombies if z.rejoined_s is None]
     faults += [
         f"{outage.event}: {outage.progress_s} s to progress"
@@ -81,7 +81,7 @@ def failures(run: Run, found: Account) -> list[str]:
 
 
 def table(runs: list[dict[str, Any]]) -> Table:
-    """The runs side by side."""
+    """Table of the runs, side by side."""
     shown = Table(title="Weir under failures")
     shown.add_column("figure")
     for run in runs:
@@ -107,9 +107,9 @@ FIGURES: Final[dict[str, Callable[[dict[str, Any]], object]]] = {
     ),
     "records of aborted transactions": lambda run: f"{run['aborted_records']:,}",
     "nodes killed or stopped": lambda run: len(run["outages"]),
-    "longest until progress after that": lambda run: _most(run["outages"], "progress_s"),
-    "longest without any progress": lambda run: f"{run['longest_without_progress_s']} s",
-    "the same of one partition": lambda run: (
+    "longest time until progress afterwards": lambda run: _most(run["outages"], "progress_s"),
+    "longest time without progress": lambda run: f"{run['longest_without_progress_s']} s",
+    "longest time without progress of a partition": lambda run: (
         f"{run['longest_without_progress_of_a_partition_s']} s"
     ),
     "zombies expelled / rejoined": lambda run: (
@@ -117,7 +117,7 @@ FIGURES: Final[dict[str, Callable[[dict[str, Any]], object]]] = {
         f"{sum(z['rejoined_s'] is not None for z in run['zombies'])}"
     ),
     "longest stop": lambda run: _most(run["stops"], "seconds"),
-    "workers that ended unasked": lambda run: len(run["crashes"]),
+    "workers that crashed": lambda run: len(run["crashes"]),
     "duration": lambda run: f"{run['seconds']:.0f} s",
-    "result": lambda run: "as it must be" if run["ok"] else "; ".join(run["failures"]),
+    "result": lambda run: "ok" if run["ok"] else "; ".join(run["failures"]),
 }

@@ -1,4 +1,4 @@
-"""One run: a system that works, a schedule of failures, and the account at the end."""
+"""One chaos run: workers under traffic, a schedule of failures, and the account at the end."""
 
 import asyncio
 import time
@@ -24,27 +24,27 @@ from stream.verify.verifier import account
 
 SESSION_S: Final = 6.0
 PARTITIONS: Final = 6
-#: An extra worker starts, joins and gets its partitions within about this time.
+#: Approximate time in which an extra worker starts, joins and is assigned partitions.
 JOIN_S: Final = 8.0
-#: How long the system may make no progress before the run is given up.
+#: The run is stopped after this time without progress.
 PROGRESS_S: Final = 120.0
 SYNC_S: Final = 120.0
 REJOIN_S: Final = 60.0
-#: How long transactions that nobody owns any more may stay open at the end.
+#: How long transactions of killed workers may stay open at the end.
 OPEN_S: Final = 90.0
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """What is run.
+    """Parameters of a run.
 
     Attributes:
-        name: For the record.
-        seed: Everything drawn follows from it.
-        requests: At least so many are published.
-        dose: How many failures.
-        workers: Worker processes.
-        nodes: Kafka nodes; from three on with min ISR 2.
+        name: Name in the record.
+        seed: Seed of failures and traffic.
+        requests: Minimum number of requests to publish.
+        dose: Number of failures of each kind.
+        workers: Number of worker processes.
+        nodes: Number of Kafka nodes; from three on with min ISR 2.
         guarantee: ``worker.guarantee``.
         pace: Requests per second while failures go on.
     """
@@ -61,17 +61,17 @@ class Scenario:
 
 @dataclass
 class Zombie:
-    """What became of a worker that slept past the session timeout."""
+    """A worker that was suspended past the session timeout."""
 
     name: str
-    slept_s: float
+    frozen_s: float
     expelled: bool
     rejoined_s: float | None = None
 
 
 @dataclass
 class Outage:
-    """A node's failure, and after how long every partition made progress again."""
+    """A node's failure, and the time until every partition made progress again."""
 
     event: str
     node: int
@@ -80,7 +80,7 @@ class Outage:
 
 @dataclass
 class Log:
-    """What happened."""
+    """Events of a run and their consequences."""
 
     events: Counter[Kind] = field(default_factory=Counter)
     zombies: list[Zombie] = field(default_factory=list)
@@ -91,17 +91,17 @@ class Log:
 
 
 class Run:
-    """Plays a scenario.
+    """Runs a scenario.
 
     Args:
-        scenario: What to play.
+        scenario: The scenario.
         cluster: Running brokers.
-        folder: Logs of the workers go here.
-        say: Told about every event.
+        folder: Folder of the workers' logs.
+        report: Called with a line of text for every event.
     """
 
     def __init__(
-        self, scenario: Scenario, cluster: KafkaCluster, folder: Path, say: Callable[[str], None]
+        self, scenario: Scenario, cluster: KafkaCluster, folder: Path, report: Callable[[str], None]
     ) -> None:
         self.scenario = scenario
         self.settings = _settings(scenario, cluster)
@@ -110,8 +110,8 @@ class Run:
         self.watcher = Watcher(self.settings)
         self.traffic = Traffic(self.settings, scenario.seed, scenario.requests, scenario.pace)
         self._cluster = cluster
-        self._say = say
-        self._plays: dict[Kind, Callable[[Event], Coroutine[Any, Any, None]]] = {
+        self._report = report
+        self._actions: dict[Kind, Callable[[Event], Coroutine[Any, Any, None]]] = {
             Kind.KILL: self._kill,
             Kind.KILL_STARTING: self._kill_starting,
             Kind.KILL_REBALANCING: self._kill_rebalancing,
@@ -123,27 +123,27 @@ class Run:
         }
 
     async def play(self) -> Account:
-        """Play everything, and account for every request after the last worker has stopped."""
+        """Run everything, and account for every request after the last worker has stopped."""
         await ensure_topics(self.settings.kafka, self.settings.topics)
         start = time.monotonic()
         async with AsyncExitStack() as stack:
             for part in (self.traffic, self.fleet, self.watcher):
                 await stack.enter_async_context(part)
             try:
-                await self._storm()
+                await self._fail()
                 await self.traffic.finish()
-                self._say("no more failures; waiting until everything is committed")
+                self._report("no more failures; waiting until everything is committed")
                 self.log.drained_s = await self.watcher.drained(PROGRESS_S)
-                await self._everyone_in()
+                await self._stable_group()
             except StalledError as error:
                 self.log.stalled = str(error)
             for worker in list(self.fleet.workers):
                 await self.fleet.stop(worker)
         self.log.seconds = time.monotonic() - start
-        self._say("everything has stopped; accounting for every request")
+        self._report("everything has stopped; accounting for every request")
         return await self._account()
 
-    async def _storm(self) -> None:
+    async def _fail(self) -> None:
         for _ in range(self.scenario.workers):
             await self.fleet.start()
         events = draw(self.scenario.seed, self.scenario.dose)
@@ -154,12 +154,12 @@ class Run:
             self.traffic.check()
             await asyncio.sleep(event.delay_s)
             since = dict(self.watcher.committed)
-            self._say(
+            self._report(
                 f"{number}/{len(events)} {event}: {waited:.1f} s to progress, "
                 f"{sum(since.values()):,} of {self.traffic.acknowledged:,} committed, "
                 f"{len(self.fleet.crashes)} crashes"
             )
-            await self._plays[event.kind](event)
+            await self._actions[event.kind](event)
             self.log.events[event.kind] += 1
         await self.watcher.progress(since, every=True, within_s=PROGRESS_S)
 
@@ -179,21 +179,21 @@ class Run:
         await self.fleet.kill(victim)
 
     async def _stop(self, event: Event) -> None:
-        await self._everyone_in()
+        await self._stable_group()
         await self.fleet.stop(self.fleet.pick(event.pick))
         await self.fleet.start()
 
     async def _scale(self, event: Event) -> None:
         await self.fleet.start()
-        await self._everyone_in()
+        await self._stable_group()
         since = dict(self.watcher.committed)
         await self.watcher.progress(since, every=True, within_s=PROGRESS_S)
         await self.fleet.stop(self.fleet.pick(event.pick))
 
     async def _freeze(self, event: Event) -> None:
-        """A zombie must be expelled and fenced, and rejoin by itself."""
+        """Suspend a worker: the group must expel and fence it, and it must rejoin by itself."""
         victim = self.fleet.pick(event.pick)
-        await self._everyone_in()
+        await self._stable_group()
         seconds = SESSION_S * (1.3 + event.moment)
         since = dict(self.watcher.committed)
         frozen = asyncio.create_task(self.fleet.freeze(victim, seconds))
@@ -203,26 +203,26 @@ class Run:
         zombie = Zombie(victim.name, round(seconds, 1), expelled)
         self.log.zombies.append(zombie)
         await self.watcher.progress(since, every=False, within_s=PROGRESS_S)
-        seconds = await self._everyone_in()
+        seconds = await self._stable_group()
         if self._alive(victim):
             zombie.rejoined_s = round(seconds, 1)
 
-    async def _everyone_in(self) -> float:
+    async def _stable_group(self) -> float:
         """Wait until the group has as many members as there are workers."""
 
-        async def look() -> bool:
+        async def complete() -> bool:
             return await self.watcher.members() == len(self.fleet.workers)
 
         def what() -> str:
             return f"{len(self.fleet.workers)} workers in the group"
 
-        return await until(look, what, REJOIN_S)
+        return await until(complete, what, REJOIN_S)
 
     def _alive(self, worker: ChildProcess) -> bool:
         return worker in self.fleet.workers and worker.returncode is None
 
     async def _fail_node(self, event: Event) -> None:
-        """Every partition must make progress again, with the node or without it."""
+        """Stop a node: every partition must make progress again, with the node or without it."""
         node = await self._node(event)
         outage = Outage(str(event), node)
         self.log.outages.append(outage)
@@ -241,7 +241,7 @@ class Run:
         await self.watcher.in_sync(SYNC_S)
 
     async def _node(self, event: Event) -> int:
-        """The node to hit; of transactions where there were none, the controller."""
+        """The node to stop; the controller if no node has the target's role."""
         if event.target is Target.GROUP:
             return await self.watcher.coordinator()
         topic, partitions = self.settings.topics.requests, PARTITIONS
@@ -252,11 +252,11 @@ class Run:
             try:
                 return await asyncio.to_thread(self._cluster.leader, topic, partition)
             except KafkaError as error:
-                self._say(f"{topic}[{partition}]: {error!r}; the controller instead")
+                self._report(f"{topic}[{partition}]: {error!r}; the controller instead")
         return await asyncio.to_thread(self._cluster.controller)
 
     async def _account(self) -> Account:
-        """The account; a transaction that is still open gets some time to end."""
+        """The account, once the transactions that are still open have ended or timed out."""
         deadline = time.monotonic() + OPEN_S
         while True:
             found = await account(self.settings)

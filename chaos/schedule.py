@@ -1,7 +1,7 @@
-"""What goes wrong, and when: a seeded list of events, drawn before anything runs.
+"""The schedule of failures: a seeded list of events, drawn before anything runs.
 
-The moments are relative (so long after progress was seen), so that the same seed gives the same
-events on a fast machine and on a slow one.
+Times are relative to observed progress, so that the same seed gives the same events on a fast
+machine and on a slow one.
 """
 
 import random
@@ -11,20 +11,20 @@ from itertools import product
 
 
 class Kind(StrEnum):
-    """What happens."""
+    """Kind of failure."""
 
     KILL = "kill"  # kill -9 of a worker
     KILL_STARTING = "kill-starting"  # of an extra one, while it starts and joins
     KILL_REBALANCING = "kill-rebalancing"  # of an old one, while an extra one joins
     FREEZE = "freeze"  # SIGSTOP past the session timeout, then SIGCONT: a zombie
-    STOP = "stop"  # SIGTERM: must drain within 5 s and end with status 0
+    STOP = "stop"  # SIGTERM of a worker: it must drain within 5 s and exit with status 0
     SCALE = "scale"  # one worker more, and after a while one less
     BROKER_KILL = "broker-kill"  # kill -9 of a node
     BROKER_STOP = "broker-stop"  # SIGTERM of a node
 
     @property
     def kills_worker(self) -> bool:
-        """Whether a worker gets kill -9."""
+        """Whether a worker is killed with kill -9."""
         return self in KILLS
 
 
@@ -32,7 +32,7 @@ KILLS = (Kind.KILL, Kind.KILL_STARTING, Kind.KILL_REBALANCING)
 
 
 class Target(StrEnum):
-    """Which node of the brokers."""
+    """The Kafka node that fails."""
 
     LEADER = "leader"  # of a partition of the input topic
     CONTROLLER = "controller"
@@ -45,15 +45,15 @@ class Event:
     """One failure.
 
     Attributes:
-        kind: What happens.
-        settled: It waits until every partition made progress since the last event; otherwise
-            until any did, so that it may hit a system that is still recovering.
-        delay_s: It comes so long after that progress.
-        moment: Share in [0, 1) of whatever span the event has within: how far an extra worker has
-            come when the kill comes, how long the zombie sleeps.
-        pick: Share in [0, 1) that picks the victim.
-        target: The node, of a broker event.
-        bounce: The node starts again at once; otherwise when the rest works without it.
+        kind: Kind of failure.
+        settled: Whether it waits until every partition has made progress since the last event;
+            otherwise until any has, so that it may hit a system that is still recovering.
+        delay_s: Time from that progress to the event.
+        moment: Position in [0, 1) within the duration of the event: how far an extra worker has
+            started when it is killed, how long a zombie is suspended.
+        pick: Number in [0, 1) that selects the worker or partition.
+        target: The node of a broker event.
+        bounce: Whether the node restarts at once; otherwise after progress without it.
     """
 
     kind: Kind
@@ -72,14 +72,14 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Dose:
-    """How much of everything.
+    """Number of failures of each kind.
 
     Attributes:
         kills: kill -9 of workers, of all three kinds.
-        freezes: Zombies.
-        stops: SIGTERMs.
-        scales: Workers that come and go.
-        brokers: Nodes killed or stopped, bounces first; 16 are every way, node and length once.
+        freezes: Workers suspended past the session timeout.
+        stops: SIGTERMs of workers.
+        scales: Workers that are added and removed again.
+        brokers: Nodes killed or stopped, bounces first; 16 are all combinations once.
     """
 
     kills: int = 100
@@ -100,7 +100,7 @@ def draw(seed: int, dose: Dose) -> list[Event]:
     ]
     ways = list(product((Kind.BROKER_KILL, Kind.BROKER_STOP), Target, (True, False)))
     rng.shuffle(ways)
-    ways.sort(key=lambda way: not way[2])  # a node that is back at once is the least of it
+    ways.sort(key=lambda way: not way[2])  # a node that restarts at once is the mildest failure
     events = [_event(rng, kind) for kind in kinds]
     events += [_event(rng, *ways[i % len(ways)]) for i in range(dose.brokers)]
     rng.shuffle(events)

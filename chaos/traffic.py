@@ -1,7 +1,7 @@
-"""Requests at a steady pace in the background, whatever happens to workers and brokers.
+"""Publishes requests at a steady pace in the background, whatever fails.
 
-Mostly simulated bid requests; some are broken, some longer than a worker accepts, some without a
-key. What reaches the input topic counts: a record that the brokers refuse is none.
+Most are simulated bid requests; some are malformed, some longer than a worker accepts, some without
+a key. Only records that reach the input topic count, not those that the brokers refuse.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ from trainer.simulation.simulator import Simulator
 from trainer.traffic.examples import batches
 
 TICK_S: Final = 0.05
-#: Every so many-th record is broken, longer than a worker accepts, without a key.
+#: One in so many records is malformed, longer than a worker accepts, without a key.
 BROKEN, LONG, KEYLESS = 97, 499, 41
-#: Requests simulated at a time, and sent at a time when there is no pace.
+#: Requests simulated at a time, and sent at a time when they are not paced.
 BLOCK: Final = 2000
 
 Row = tuple[bytes | None, bytes, list[tuple[str, bytes]]]
@@ -32,9 +32,9 @@ class Traffic:
     """Publishes requests until :meth:`finish`; an async context manager.
 
     Args:
-        settings: Brokers, input topic, and what a worker accepts.
-        seed: Of the simulated requests.
-        requests: How many must be acknowledged in all.
+        settings: Brokers, input topic, and maximum size of a request.
+        seed: Seed of the simulated requests.
+        requests: Minimum number of acknowledged requests.
         pace: Requests per second while the failures go on.
     """
 
@@ -45,7 +45,7 @@ class Traffic:
         self._requests = requests
         self._pace = pace
         self._paced = True
-        self._under_way: set[asyncio.Future[object]] = set()
+        self._in_flight: set[asyncio.Future[object]] = set()
         self.acknowledged = 0
         self.refused = 0
 
@@ -68,12 +68,12 @@ class Traffic:
         await self._producer.stop()
 
     def check(self) -> None:
-        """Raise what ended the publishing, if anything did."""
+        """Raise the error that ended the publishing, if any."""
         if self._task.done():
             self._task.result()
 
     async def finish(self) -> None:
-        """Publish what is still missing without a pause; returns when all is acknowledged."""
+        """Publish the remaining requests without pacing; returns once all are acknowledged."""
         self._paced = False
         await self._task
 
@@ -84,36 +84,36 @@ class Traffic:
             await self._send(due - sent)
             sent = due
             await asyncio.sleep(TICK_S)
-        await self._settle()
+        await self._flush()
         while self.acknowledged < self._requests:
             await self._send(min(BLOCK, self._requests - self.acknowledged))
-            await self._settle()
+            await self._flush()
 
     async def _send(self, count: int) -> None:
-        """Hand rows to the producer; waits while its buffer is full."""
+        """Pass records to the producer; waits while its buffer is full."""
         for key, value, headers in islice(self._rows, count):
             try:
                 future = await self._producer.send(self._topic, value, key, headers=headers)
-            except KafkaError:  # for too long no room in the buffer: the brokers are not there
+            except KafkaError:  # the buffer has been full for too long: the brokers are down
                 self.refused += 1
                 continue
-            self._under_way.add(future)
+            self._in_flight.add(future)
             future.add_done_callback(self._done)
 
     def _done(self, future: asyncio.Future[object]) -> None:
-        self._under_way.discard(future)
+        self._in_flight.discard(future)
         if future.cancelled() or future.exception() is not None:
             self.refused += 1
         else:
             self.acknowledged += 1
 
-    async def _settle(self) -> None:
-        while self._under_way:
-            await asyncio.wait(self._under_way)
+    async def _flush(self) -> None:
+        while self._in_flight:
+            await asyncio.wait(self._in_flight)
 
 
 def _rows(seed: int, too_long: int) -> Iterator[Row]:
-    """Keys, values and headers without end."""
+    """Keys, values and headers, endlessly."""
     number = 0
     for traffic in batches(Simulator(seed), 0, 10**12, BLOCK):
         for request_id, request in zip(traffic.ids, traffic.values, strict=True):

@@ -1,7 +1,7 @@
-"""Looks at the brokers from outside: what the group has committed, who is in it, what is in sync.
+"""Observes group and brokers from outside: committed offsets, members, replicas in sync.
 
-Progress is what the group commits. All questions are asked again until somebody answers, because
-the one who should may just have been killed.
+Progress is what the group commits. Every query is repeated until a broker answers, because the one
+that was asked may just have been killed.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ from stream.kafka.client import client_options
 
 T = TypeVar("T")
 POLL_S: Final = 0.1
-ANSWER_S: Final = 5.0
-ASK_S: Final = 60.0
+TRY_S: Final = 5.0
+QUERY_S: Final = 60.0
 
 
 class StalledError(RuntimeError):
-    """Something that must happen did not; the message says what, and where things stand."""
+    """An expected condition did not come true; the message names it and the current state."""
 
 
 class Watcher:
@@ -35,7 +35,7 @@ class Watcher:
 
     Attributes:
         committed: Committed offset by partition, 0 where there is none yet.
-        rewound: Commits that went back, which no commit may.
+        rewound: Commits of a lower offset than before, which is always a fault.
         longest_s: Longest time in which the group committed nothing.
         longest_partition_s: Longest time in which it committed nothing for some partition.
     """
@@ -67,7 +67,7 @@ class Watcher:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def progress(self, since: dict[int, int], *, every: bool, within_s: float) -> float:
-        """Wait until more than `since` is committed, for some or for every partition.
+        """Wait until offsets beyond `since` are committed, for some or for every partition.
 
         Returns:
             Seconds waited.
@@ -75,18 +75,18 @@ class Watcher:
         Raises:
             StalledError: If that does not happen within `within_s`; names the partitions.
         """
-        judge = all if every else any
+        quantifier = all if every else any
         return await until(
-            lambda: judge(self.committed[p] > at for p, at in since.items()),
+            lambda: quantifier(self.committed[p] > at for p, at in since.items()),
             lambda: f"progress since {since}; committed is {self.committed}",
             within_s,
         )
 
     async def drained(self, within_s: float) -> float:
-        """Wait until everything on the input topic is committed, then look no more.
+        """Wait until everything on the input topic is committed, then stop watching.
 
         Raises:
-            StalledError: If nothing at all is committed any more for so long.
+            StalledError: If nothing is committed for `within_s`.
         """
         consumer = AIOKafkaConsumer(**self._options, enable_auto_commit=False)
         async with consumer:
@@ -97,27 +97,27 @@ class Watcher:
             try:
                 await self.progress(dict(self.committed), every=False, within_s=within_s)
             except StalledError as error:
-                raise StalledError(f"the end, {goal}, is not reached: {error}") from error
+                raise StalledError(f"the end offsets, {goal}, are not reached: {error}") from error
         self._task.cancel()
         return time.monotonic() - start
 
     async def members(self) -> int:
-        """How many consumers are in the group; -1 while it rebalances."""
+        """Number of members of the group; -1 while it rebalances."""
 
         async def ask(admin: AIOKafkaAdminClient) -> int:
             (answer,) = await admin.describe_consumer_groups([self._settings.kafka.group])
             _, _, state, _, _, members, *_ = answer.groups[0]
             return len(members) if state == "Stable" else -1
 
-        return await self.ask(ask)
+        return await self.query(ask)
 
     async def coordinator(self) -> int:
-        """The node that coordinates the group."""
+        """The node that is the group's coordinator."""
 
         async def ask(admin: AIOKafkaAdminClient) -> int:
             return int(await admin.find_coordinator(self._settings.kafka.group))
 
-        return await self.ask(ask)
+        return await self.query(ask)
 
     async def in_sync(self, within_s: float) -> float:
         """Wait until every replica of every partition is in sync again; returns the seconds.
@@ -135,28 +135,28 @@ class Watcher:
                 if len(p["isr"]) < len(p["replicas"])
             ]
 
-        async def look() -> bool:
-            behind[:] = await self.ask(ask)
+        async def complete() -> bool:
+            behind[:] = await self.query(ask)
             return not behind
 
-        return await until(look, lambda: f"replicas in sync: {behind}", within_s)
+        return await until(complete, lambda: f"replicas in sync: {behind}", within_s)
 
-    async def ask(self, question: Callable[[AIOKafkaAdminClient], Awaitable[T]]) -> T:
-        """Ask whoever answers, again and again.
+    async def query(self, question: Callable[[AIOKafkaAdminClient], Awaitable[T]]) -> T:
+        """Query the cluster, again until a broker answers.
 
         Raises:
-            StalledError: If nobody does for a minute.
+            StalledError: If no broker answers for a minute.
         """
-        deadline = time.monotonic() + ASK_S
+        deadline = time.monotonic() + QUERY_S
         while True:
             try:
-                return await asyncio.wait_for(self._ask_once(question), ANSWER_S)
+                return await asyncio.wait_for(self._query_once(question), TRY_S)
             except (KafkaError, OSError, TimeoutError) as error:
                 if time.monotonic() > deadline:
                     raise StalledError(f"no broker answers: {error!r}") from error
             await asyncio.sleep(POLL_S)
 
-    async def _ask_once(self, question: Callable[[AIOKafkaAdminClient], Awaitable[T]]) -> T:
+    async def _query_once(self, question: Callable[[AIOKafkaAdminClient], Awaitable[T]]) -> T:
         admin = AIOKafkaAdminClient(**self._options)
         try:
             await admin.start()
@@ -165,25 +165,25 @@ class Watcher:
             await admin.close()
 
     async def _watch(self) -> None:
-        """One client as long as it works: this question is asked ten times a second."""
+        """Poll committed offsets ten times a second, with one client as long as it works."""
         while True:
             try:
-                await self._ask_once_forever()
+                await self._poll_offsets()
             except (KafkaError, OSError, TimeoutError):
                 self._note({})
             await asyncio.sleep(POLL_S)
 
-    async def _ask_once_forever(self) -> None:
+    async def _poll_offsets(self) -> None:
         async def poll(admin: AIOKafkaAdminClient) -> None:
             while True:
                 asked = admin.list_consumer_group_offsets(
                     self._settings.kafka.group, partitions=self._partitions
                 )
-                found = await asyncio.wait_for(asked, ANSWER_S)
+                found = await asyncio.wait_for(asked, TRY_S)
                 self._note({tp.partition: at.offset for tp, at in found.items()})
                 await asyncio.sleep(POLL_S)
 
-        await self._ask_once(poll)
+        await self._query_once(poll)
 
     def _note(self, offsets: dict[int, int]) -> None:
         now = time.monotonic()
@@ -207,7 +207,7 @@ async def until(
     """Wait for a condition; returns the seconds that it took.
 
     Raises:
-        StalledError: If it does not come within `within_s`; names it.
+        StalledError: If it does not come true within `within_s`; names it.
     """
     start = time.monotonic()
     while True:

@@ -12,7 +12,7 @@ import urllib.request
 
 
 def main() -> int:
-    """Exit status: 0 if the process says that it is ready, else 1 with the reason."""
+    """Exit status: 0 if the process is ready, otherwise 1 with the reason on stderr."""
     port = os.environ.get("METRICS_PORT", "")
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=3):

@@ -153,10 +153,11 @@ MAX_STATE_BYTES: Final = 8_192
 MAX_WORKER_NAME: Final = 256
 #: Requests per second on one partition.
 MAX_PER_SECOND: Final = 1e9
-#: Passes that are due on a partition; where requests are worth little they grow for as long as the
-#: topic lives.
-MAX_DUE: Final = 1e12
+#: Debt of a partition in passes; where requests are worth little it grows for as long as the topic
+#: lives.
+MAX_DEBT: Final = 1e12
 #: Quantiles of a summary.
 MAX_QUANTILES: Final = 256
-#: Number of a tenure; one more per rebalance, of which there is not one a second for 30 years.
-MAX_TENURE: Final = 1_000_000_000
+#: Generation of an assignment; one more per rebalance, of which there is not one a second for 30
+#: years.
+MAX_GENERATION: Final = 1_000_000_000

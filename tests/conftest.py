@@ -1,6 +1,7 @@
 """Fixtures that all tests share."""
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from stream.brokers.kafka_cluster import KafkaCluster
 from stream.kafka.topics import ensure_topics
 
 pytest_plugins = ["tests.installed", "tests.tiny_artifact"]
+
+# Processes that test side by side share the cores; torch takes all of them for itself by default.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")

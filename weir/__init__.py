@@ -17,8 +17,7 @@ from models.data.examples import ExampleError, Examples, read_examples, stream_e
 from models.data.request_files import FileRecord, RequestFileError, read_requests
 from models.errors import UserError
 from models.features import Extractor, FeatureSpec, SpecError
-from models.features.intake import Intake
-from models.features.intake import take_in as ingest
+from models.features.intake import Intake, ingest
 from models.settings import PolicySettings, Settings, SettingsError, load_settings
 from models.tasks import DEFAULT_TASKS, Task, TaskSet
 from stream.messages import Reason

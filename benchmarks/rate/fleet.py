@@ -84,7 +84,7 @@ class Fleet:
         self._owners = list(owners)
         for name, worker in self._workers.items():
             own = [p for p, owner in enumerate(owners) if owner == name]
-            worker.own(own, self._partitions)
+            worker.assign(own, self._partitions)
 
     def decide(self, stretch: Traffic) -> Bools:
         """One second of requests, and the exchange at its end."""
@@ -101,7 +101,7 @@ class Fleet:
                 partitions_N=stretch.partition_N[at_N],
             ).passed_N
         for worker in self._workers.values():
-            self._topic |= {state.partition: state for state in worker.report(1.0)}
+            self._topic |= {state.partition: state for state in worker.partition_states(1.0)}
         for worker in self._workers.values():
             worker.merge(list(self._topic.values()))
         return passed_N

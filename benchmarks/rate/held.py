@@ -40,7 +40,7 @@ def changes(count: int) -> dict[str, float]:
     at = count // 2
     score_N, subject = scores("stationary", count), Weir()
     run(subject, score_N[:at])
-    subject.controller.steer(Target(0.8))
+    subject.controller.retarget(Target(0.8))
     return {
         "step": window_error(stepped_N, RATE, at + SPAN),
         "target_change": window_error(run(subject, score_N[at:]), 0.8),

@@ -2,8 +2,8 @@
 
     python -m benchmarks.transport --rounds 3 --seconds 10
 
-Prints tables and writes ``var/bench/transport.json``. A part is left out by its option: no rounds,
-no seconds of latency, no requests for memory.
+Prints tables and writes ``var/bench/transport.json``. Zero rounds, zero seconds of latency or zero
+requests for memory skip that part.
 """
 
 import asyncio
@@ -33,21 +33,37 @@ VERSIONS: Final = ("weir", "faust-streaming", "aiokafka", "confluent-kafka", "qu
 
 
 def main(
-    requests: Annotated[int, typer.Option(help="Backlog of the rounds.")] = 400_000,
-    rounds: Annotated[int, typer.Option(min=0, help="Rounds.")] = 5,
-    seconds: Annotated[float, typer.Option(help="Longest measurement of a round.")] = 10.0,
-    warm_up: Annotated[int, typer.Option(help="Requests before it.")] = 30_000,
-    partitions: Annotated[int, typer.Option(min=1, help="Of every topic.")] = 4,
-    only: Annotated[list[str] | None, typer.Option(help="Only this contender.")] = None,
-    latency_seconds: Annotated[float, typer.Option(help="Latency, after the warm-up.")] = 30.0,
+    requests: Annotated[
+        int, typer.Option(help="Number of requests in the backlog of the rounds.")
+    ] = 400_000,
+    rounds: Annotated[int, typer.Option(min=0, help="Number of throughput rounds.")] = 5,
+    seconds: Annotated[
+        float, typer.Option(help="Maximum duration of the measurement in a round.")
+    ] = 10.0,
+    warm_up: Annotated[
+        int, typer.Option(help="Number of requests before the measurement begins.")
+    ] = 30_000,
+    partitions: Annotated[
+        int, typer.Option(min=1, help="Number of partitions of every topic.")
+    ] = 4,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Contenders to run; all by default.")
+    ] = None,
+    latency_seconds: Annotated[
+        float, typer.Option(help="Duration of the latency measurement, after its warm-up.")
+    ] = 30.0,
     offered: Annotated[
-        float, typer.Option(help="Requests/s that are too many, to find the capacity.")
+        float, typer.Option(help="Requests/s offered to find the capacity; must exceed it.")
     ] = 40_000,
-    memory_requests: Annotated[int, typer.Option(help="Memory.")] = 5_000_000,
+    memory_requests: Annotated[
+        int, typer.Option(help="Number of requests for the memory measurement.")
+    ] = 5_000_000,
     compression: Annotated[
-        str, typer.Option(help="What Weir packs its outputs with; its peers do not pack theirs.")
+        str, typer.Option(help="Compression of Weir's outputs; its peers do not compress theirs.")
     ] = "none",
-    out: Annotated[Path, typer.Option(help="Where figures and logs go.")] = ROOT / "var" / "bench",
+    out: Annotated[Path, typer.Option(help="Folder for figures and logs.")] = ROOT
+    / "var"
+    / "bench",
 ) -> None:
     """Measure throughput, latency and memory of one Weir worker, and throughput of its peers."""
     console = Console()

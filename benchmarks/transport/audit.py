@@ -1,4 +1,4 @@
-"""What a contender's outputs are, read from outside, as downstream sees them (read_committed)."""
+"""Audit of a contender's outputs, read as a downstream consumer does (read_committed)."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from aiokafka import ConsumerRecord
 
 from models.settings import Settings
 from stream.kafka.reader import read_topic
-from stream.messages import DECISION_HEADER, Decision
+from stream.messages import DECISION_HEADER, DeadLetter, Decision
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ async def audit(settings: Settings, committed: dict[int, int]) -> Audit:
     """Read the output topics to their ends.
 
     Args:
-        settings: They name the topics.
+        settings: Settings with the names of the topics.
         committed: Committed offset of each input partition.
     """
     seen: dict[int, list[int]] = {number: [] for number in committed}
@@ -81,10 +81,9 @@ async def audit(settings: Settings, committed: dict[int, int]) -> Audit:
 
 
 def _source(record: ConsumerRecord) -> int:
-    headers = dict(record.headers)
-    if DECISION_HEADER in headers:
-        return Decision.from_bytes(headers[DECISION_HEADER]).offset
-    return int(headers["weir-offset"])
+    if any(name == DECISION_HEADER for name, _ in record.headers):
+        return Decision.from_headers(record.headers).offset
+    return DeadLetter.from_headers(record.headers).offset
 
 
 def _take(digest: xxhash.xxh3_64, record: ConsumerRecord) -> None:

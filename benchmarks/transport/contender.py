@@ -20,18 +20,18 @@ _PEERS: Final = "benchmarks.transport.contenders"
 
 
 class ContenderError(RuntimeError):
-    """A contender ended, or stood still; names its log file."""
+    """A contender exited or stalled; names its log file."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """Something that brings requests from the input topic to the output topics.
+    """A program that filters requests from the input topic to the output topics.
 
     Attributes:
         name: Its key in ``transport.json``.
-        module: What ``python -m`` runs.
-        arguments: After the module.
-        overrides: Settings, dotted key to value.
+        module: Module for ``python -m``.
+        arguments: Arguments of the module.
+        overrides: Settings to override, dotted key to value.
     """
 
     name: str
@@ -67,7 +67,7 @@ CONTENDERS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a process and its children have used so far: CPU seconds, and resident bytes now."""
+    """CPU seconds used by a process and its children, and their resident bytes now."""
 
     cpu_s: float
     resident: int
@@ -77,9 +77,9 @@ class Running:
     """A contender's process; a context manager that stops it.
 
     Args:
-        contender: What to run.
-        settings: Handed over in the environment.
-        log: Takes its output.
+        contender: The contender to run.
+        settings: Settings, passed in the environment.
+        log: Log file.
     """
 
     def __init__(self, contender: Contender, settings: Settings, log: Path) -> None:
@@ -111,13 +111,13 @@ class Running:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Kill it, if it still runs."""
+        """Kill it if it is still running."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
 
     def usage(self) -> Usage:
-        """What it has used.
+        """CPU and memory use.
 
         Raises:
             ContenderError: If it has ended.
@@ -132,7 +132,7 @@ class Running:
         return Usage(sum(each.user + each.system for each in times), resident)
 
     def stop(self) -> None:
-        """SIGTERM, and wait for the end.
+        """Send SIGTERM and wait for the exit.
 
         Raises:
             ContenderError: If it does not end, or not well.

@@ -1,13 +1,13 @@
 """Latency under load, open loop: from a request's *intended* send time to its visibility.
 
-Sender and reader are processes of their own. The sender's schedule is fixed in advance and it
-waits for nobody, so a stall of the system shows in every request that was due meanwhile
-(no coordinated omission). Visible is what a ``read_committed`` consumer of the pass topic has been
-handed; blocked requests are never visible there and are not measured. The warm-up is left out: the
-requests that were due in the first seconds.
+Sender and reader are processes of their own. The sender's schedule is fixed in advance and
+does not wait for the system, so a stall shows in every request that was due during it (no
+coordinated omission). A request is visible once a ``read_committed`` consumer of the pass topic has
+received it; blocked requests are never visible there and are not measured. Requests that were due
+during the warm-up are left out.
 
-Capacity, of which a load is a share, is found with the same sender and reader on the same machine:
-it is what comes through when more is offered than can be taken.
+Loads are shares of the capacity, which is measured with the same sender and reader on the same
+machine: it is the throughput when more is offered than can be processed.
 """
 
 import asyncio
@@ -37,12 +37,12 @@ _DIGITS: Final = 3
 
 @dataclass(frozen=True)
 class Load:
-    """A pace that is held for a while.
+    """A constant load.
 
     Attributes:
         per_second: Requests per second.
         warm_up_s: Seconds at the start that are not counted.
-        seconds: Seconds after them that are.
+        seconds: Seconds after the warm-up, which are counted.
     """
 
     per_second: float
@@ -51,18 +51,18 @@ class Load:
 
     @property
     def requests(self) -> int:
-        """How many there are in all."""
+        """Total number of requests."""
         return round(self.per_second * (self.warm_up_s + self.seconds))
 
 
 async def measure_latency(
     contender: Contender, settings: Settings, load: Load, name: str, folder: Path
 ) -> dict[str, float]:
-    """Hold a load and say how long passed requests took, in milliseconds.
+    """Measure the latency of passed requests under a load, in milliseconds.
 
     Raises:
         ContenderError: If the contender fails.
-        StalledError: If it does not come through.
+        StalledError: If it does not process all requests.
     """
     async with _run(contender, settings, name, folder) as (outputs, running):
         with _Traffic(outputs.settings, load) as traffic:
@@ -81,11 +81,11 @@ async def measure_latency(
 async def measure_capacity(
     contender: Contender, settings: Settings, load: Load, name: str, folder: Path
 ) -> float:
-    """Requests per second that come through while `load`, which should be too much, is offered.
+    """Measure throughput while `load`, which should exceed the capacity, is offered.
 
     Raises:
         ContenderError: If the contender fails.
-        StalledError: If it does not even start.
+        StalledError: If it does not start.
     """
     async with _run(contender, settings, name, folder) as (outputs, _running):
         with _Traffic(outputs.settings, load) as traffic:
@@ -101,7 +101,7 @@ async def measure_capacity(
 async def _run(
     contender: Contender, settings: Settings, name: str, folder: Path
 ) -> AsyncIterator[tuple[Outputs, Running]]:
-    """Start a contender on topics of its own and let it join and decide something."""
+    """Start a contender on its own topics, and wait until it has decided some requests."""
     overrides = {**contender.overrides, "topics.requests": f"{name}-requests"}
     async with Outputs(settings.override(overrides), name, own_input=True) as outputs:
         with Running(contender, outputs.settings, folder / f"{name}.log") as running:
@@ -113,11 +113,11 @@ async def _run(
 
 
 class _Traffic:
-    """Sender and reader, each a process; a context manager that ends them.
+    """Sender and reader, each a process; a context manager that kills them.
 
     Args:
-        settings: They name broker and topics.
-        load: The sender's schedule.
+        settings: Settings with broker and topics.
+        load: Load to send.
     """
 
     def __init__(self, settings: Settings, load: Load) -> None:
@@ -129,26 +129,26 @@ class _Traffic:
         self._sender = context.Process(target=_send, args=(settings, load, started), daemon=True)
 
     def __enter__(self) -> Self:
-        """Nothing runs yet."""
+        """Enter; the processes are started by `begin`."""
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Kill what still runs."""
+        """Kill the processes that are still running."""
         for process in (self._sender, self._reader):
             if process.is_alive():
                 process.kill()
                 process.join()
 
     async def begin(self) -> int:
-        """Start both; when the first request is due, by the monotonic clock in nanoseconds."""
+        """Start both; returns when the first request is due (monotonic clock, nanoseconds)."""
         self._reader.start()
-        await asyncio.to_thread(self._seen.recv)  # it stands at the beginning
+        await asyncio.to_thread(self._seen.recv)  # the reader is assigned and at the beginning
         self._sender.start()
         start_ns: int = await asyncio.to_thread(self._started.recv)
         return start_ns
 
     async def all_sent(self) -> None:
-        """Wait until the broker has all requests."""
+        """Wait until all requests are acknowledged."""
         await asyncio.to_thread(self._sender.join)
 
     async def seen(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -166,7 +166,7 @@ def _send(settings: Settings, load: Load, started: Connection) -> None:
 
 
 def _read(settings: Settings, stop: Any, seen: Connection) -> None:
-    """Read the pass topic until `stop` is set and nothing more comes."""
+    """Read the pass topic until `stop` is set and no more records arrive."""
     consumer = Consumer(
         {
             "bootstrap.servers": settings.kafka.bootstrap,

@@ -1,7 +1,7 @@
 """Resident memory of one worker while millions of requests go through it.
 
-A pool of requests is sent again and again under fresh ids, never far ahead of the worker; the
-topics keep little, so that the disk stays bounded. The first fifth of the requests is warm-up;
+A pool of requests is sent repeatedly with new ids, never far ahead of the worker; retention of the
+topics is small, to bound the disk. The first fifth of the requests is warm-up;
 growth is the median of the last eighth of the samples after it against that of the first eighth.
 """
 
@@ -12,24 +12,24 @@ from typing import Final
 
 from benchmarks.transport.contender import Contender, Running
 from benchmarks.transport.traffic import Pool, Sender
-from benchmarks.transport.workload import Outputs, Patience
+from benchmarks.transport.workload import Outputs, StallDetector
 from models.settings import Settings
 
 AHEAD: Final = 40_000
-_STEP: Final = 5_000
-LOOK_S: Final = 0.1
-#: Far more than what lies unread at any time.
+_BATCH: Final = 5_000
+SAMPLE_S: Final = 0.1
+#: Far more than the unread records at any time.
 RETENTION: Final = {"retention.bytes": str(256 << 20), "segment.bytes": str(32 << 20)}
 
 
 async def measure_memory(
     contender: Contender, settings: Settings, requests: int, name: str, folder: Path
 ) -> dict[str, float]:
-    """Send `requests` through one worker and watch its memory.
+    """Send `requests` through one worker and measure its memory.
 
     Raises:
         ContenderError: If the contender fails.
-        StalledError: If it stands still.
+        StalledError: If it stalls.
     """
     overrides = {**contender.overrides, "topics.requests": f"{name}-requests"}
     async with Outputs(settings.override(overrides), name, own_input=True) as outputs:
@@ -41,30 +41,30 @@ async def measure_memory(
 
 
 async def _watch(outputs: Outputs, running: Running, requests: int) -> list[tuple[int, int]]:
-    """Pairs of requests done and resident bytes."""
+    """Samples: pairs of processed requests and resident bytes."""
     sender = Sender(outputs.settings, Pool())
-    patience = Patience(running)
+    stall = StallDetector(running)
     samples: list[tuple[int, int]] = []
     sent = done = 0
     while done < requests:
         while sent < min(requests, done + AHEAD):
-            count = min(_STEP, requests - sent)
+            count = min(_BATCH, requests - sent)
             await asyncio.to_thread(sender.at_once, sent, count)
             sent += count
         await asyncio.to_thread(sender.flush)
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(SAMPLE_S)
         done = await outputs.done()
-        patience.see(done)
+        stall.observe(done)
         samples.append((done, running.usage().resident))
     return samples
 
 
 def growth(samples: list[tuple[int, int]], requests: int) -> dict[str, float]:
-    """What the samples say.
+    """Growth of memory after the warm-up.
 
     Args:
-        samples: Pairs of requests done and resident bytes.
-        requests: How many there were in all.
+        samples: Pairs of processed requests and resident bytes.
+        requests: Total number of requests.
     """
     counted = [resident for done, resident in samples if done >= requests / 5]
     eighth = max(1, len(counted) // 8)

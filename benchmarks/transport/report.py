@@ -1,4 +1,4 @@
-"""What the runs come to: medians, ratios, bars; tables for people and JSON for machines."""
+"""Report of the runs: medians, ratios, bars; as tables and JSON."""
 
 from collections.abc import Iterator, Sequence
 from statistics import median
@@ -15,8 +15,8 @@ PEERS: Final = ("stock_faust", "quix_streams", "aiokafka_loop", "confluent_loop"
 def throughput(rounds: Sequence[Round]) -> dict[str, Any]:
     """Medians per contender, and the ratios of those that ran.
 
-    A ratio is the median of the ratios round by round, so that what slows the machine down for a
-    while slows both sides of it.
+    A ratio is the median of the ratios of each round, so that a temporary slowdown of the machine
+    affects both sides of it.
     """
     by_name: dict[str, list[Round]] = {}
     for each in rounds:
@@ -47,7 +47,7 @@ def _ratio(by_name: dict[str, list[Round]], above: str, below: str) -> float | N
 
 
 class Bar(NamedTuple):
-    """A figure, what it must be at least (or at most), and what is aimed at."""
+    """A figure, its required minimum (or maximum), and the aim."""
 
     figure: str
     value: float
@@ -57,7 +57,7 @@ class Bar(NamedTuple):
 
     @property
     def held(self) -> bool:
-        """Whether the figure is good enough."""
+        """Whether the figure meets the requirement."""
         return self.value <= self.bar if self.at_most else self.value >= self.bar
 
 
@@ -87,7 +87,7 @@ def bars(figures: dict[str, Any]) -> Iterator[Bar]:
 
 
 def tables(figures: dict[str, Any]) -> Iterator[Table]:
-    """Everything that was measured."""
+    """Tables of all measurements."""
     if figures["contenders"]:
         yield _throughput_table(figures)
     if figures["latency"]:

@@ -1,8 +1,8 @@
-"""One round: a contender, started fresh, on the backlog; how fast it is while it is busy.
+"""One round: throughput and CPU of a freshly started contender on the backlog.
 
-Progress is read off the broker, from outside. Rate and CPU are taken between two such looks, the
-first one after the warm-up and the last one before the backlog or the time is used up, so that
-neither the start of Python nor an idle end counts.
+Progress is sampled from outside, at the broker. Rate and CPU are measured between two samples, the
+first after the warm-up and the last before the backlog or the time is used up, so that neither the
+start of Python nor an idle end counts.
 """
 
 import asyncio
@@ -13,20 +13,20 @@ from typing import Final
 
 from benchmarks.transport.audit import Audit, audit
 from benchmarks.transport.contender import Contender, Running
-from benchmarks.transport.workload import Outputs, Patience
+from benchmarks.transport.workload import Outputs, StallDetector
 from models.settings import Settings
 
-LOOK_S: Final = 0.1
+SAMPLE_S: Final = 0.1
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured.
+    """Size of a measurement.
 
     Attributes:
         requests: Records of the backlog.
-        warm_up: Records after which a measurement begins.
-        seconds: How long it goes on, at most.
+        warm_up: Records after which the measurement begins.
+        seconds: Its maximum duration.
     """
 
     requests: int
@@ -36,15 +36,15 @@ class Effort:
 
 @dataclass(frozen=True)
 class Round:
-    """What one round showed.
+    """Result of a round.
 
     Attributes:
         contender: Its name.
-        requests: Records between the first look and the last.
+        requests: Records between the first sample and the last.
         per_second: Requests per second of wall-clock time.
         cpu_us: Microseconds of CPU per request, user and system, all threads and children.
-        peak_bytes: Most resident memory seen since the start of the process.
-        audit: What its outputs are, from outside.
+        peak_bytes: Peak resident memory since the start of the process.
+        audit: Audit of its outputs.
     """
 
     contender: str
@@ -56,8 +56,8 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """One look at a running contender."""
+class Sample:
+    """One sample of a running contender."""
 
     at_s: float
     requests: int
@@ -70,7 +70,7 @@ async def run_round(
     """Measure one round and check what it wrote.
 
     Raises:
-        StalledError: If nothing moves for :data:`STALLED_S`.
+        StalledError: If there is no progress for :data:`STALLED_S`.
         ContenderError: If the contender fails.
     """
     async with Outputs(settings.override(contender.overrides), name) as outputs:
@@ -89,37 +89,37 @@ async def run_round(
     )
 
 
-async def _watch(outputs: Outputs, running: Running, effort: Effort) -> tuple[Look, Look, int]:
-    """The first look that counts, the last one, and the peak of the memory in bytes."""
-    patience = Patience(running)
-    looks = [Look(time.monotonic(), 0, running.usage().cpu_s)]
+async def _watch(outputs: Outputs, running: Running, effort: Effort) -> tuple[Sample, Sample, int]:
+    """The first sample that counts, the last one, and the peak of the memory in bytes."""
+    stall = StallDetector(running)
+    samples = [Sample(time.monotonic(), 0, running.usage().cpu_s)]
     start_s: float | None = None
     peak = 0
     while True:
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(SAMPLE_S)
         usage = running.usage()
         peak = max(peak, usage.resident)
-        look = Look(time.monotonic(), await outputs.done(), usage.cpu_s)
-        patience.see(look.requests)
-        if not look.requests:
-            looks = [look]
-        if look.requests == looks[-1].requests:
+        sample = Sample(time.monotonic(), await outputs.done(), usage.cpu_s)
+        stall.observe(sample.requests)
+        if not sample.requests:
+            samples = [sample]
+        if sample.requests == samples[-1].requests:
             continue
-        looks.append(look)
-        if start_s is None and look.requests >= effort.warm_up:
-            start_s = look.at_s
-        late = start_s is not None and look.at_s - start_s > effort.seconds
-        if late or look.requests >= effort.requests:
-            return *span(looks, effort), peak
+        samples.append(sample)
+        if start_s is None and sample.requests >= effort.warm_up:
+            start_s = sample.at_s
+        late = start_s is not None and sample.at_s - start_s > effort.seconds
+        if late or sample.requests >= effort.requests:
+            return *span(samples, effort), peak
 
 
-def span(looks: list[Look], effort: Effort) -> tuple[Look, Look]:
-    """The two looks to measure between, out of those that saw progress; the last one ends a run.
+def span(samples: list[Sample], effort: Effort) -> tuple[Sample, Sample]:
+    """The two samples to measure between, of those with progress; the last one ends a run.
 
     From the first after the warm-up to the last but one, for the end of a backlog is idle. A
-    backlog that is through within so few looks is measured as a whole, from the look before it.
+    backlog that is through within so few samples is measured as a whole, from the sample before it.
     """
-    busy = [look for look in looks[:-1] if look.requests >= effort.warm_up]
+    busy = [sample for sample in samples[:-1] if sample.requests >= effort.warm_up]
     if len(busy) >= 2:
         return busy[0], busy[-1]
-    return (busy or looks[-2:])[0], looks[-1]
+    return (busy or samples[-2:])[0], samples[-1]

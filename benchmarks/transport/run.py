@@ -1,4 +1,4 @@
-"""The runs in their order: rounds in which the contenders take turns, latency, memory."""
+"""Runs the measurements in order: alternating throughput rounds, latency, memory."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -18,15 +18,15 @@ _TRIES = 3
 
 
 class Bench:
-    """Runs everything on one broker.
+    """Runs all measurements on one broker.
 
     Args:
-        settings: They name the broker.
-        logs: Folder for the contenders' logs.
-        console: Says how far it is.
+        settings: Settings of the broker.
+        logs: Folder of the contenders' logs.
+        console: Console for progress.
 
     Attributes:
-        stalled: By contender, the runs that stood still and were made again.
+        stalled: By contender, the number of runs that stalled and were repeated.
     """
 
     def __init__(self, settings: Settings, logs: Path, console: Console) -> None:
@@ -54,43 +54,43 @@ class Bench:
         return found
 
     async def _round(self, contender: Contender, effort: Effort, number: int) -> Round:
-        return await self._patiently(
+        return await self._retried(
             contender,
             f"round-{number}",
             lambda name: run_round(contender, self._settings, effort, name, self._logs),
         )
 
     async def capacity(self, contender: Contender, offered: Load) -> float:
-        """Requests per second that it takes beside the sender and the reader of the latency."""
+        """Maximum throughput next to the sender and the reader of the latency measurement."""
         self._console.print(f"capacity of {contender.name}, offered {offered.per_second:,.0f}/s")
-        return await self._patiently(
+        return await self._retried(
             contender,
             "capacity",
             lambda name: measure_capacity(contender, self._settings, offered, name, self._logs),
         )
 
     async def latency(self, contender: Contender, share: float, load: Load) -> dict[str, float]:
-        """Latency at one load, which is `share` of the capacity."""
+        """Latency under one load, which is `share` of the capacity."""
         self._console.print(f"latency of {contender.name} at {load.per_second:,.0f}/s")
-        return await self._patiently(
+        return await self._retried(
             contender,
             f"latency-{share:g}",
             lambda name: measure_latency(contender, self._settings, load, name, self._logs),
         )
 
     async def memory(self, contender: Contender, requests: int) -> dict[str, float]:
-        """Memory while `requests` go through."""
+        """Memory while `requests` are processed."""
         self._console.print(f"memory of {contender.name} over {requests:,} requests")
-        return await self._patiently(
+        return await self._retried(
             contender,
             "memory",
             lambda name: measure_memory(contender, self._settings, requests, name, self._logs),
         )
 
-    async def _patiently(
+    async def _retried(
         self, contender: Contender, what: str, run: Callable[[str], Awaitable[T]]
     ) -> T:
-        """Run under a fresh name; again, and counted, if it stalls."""
+        """Run under a new name; a run that stalls is counted and repeated."""
         for attempt in range(_TRIES):
             try:
                 return await run(f"{contender.name}-{what}-{attempt}")

@@ -1,9 +1,9 @@
-"""Traffic at a fixed pace, in a process of its own, that waits for nobody.
+"""Open-loop traffic at a fixed rate, in its own process.
 
 The schedule is fixed before the first request: request i is due at start + i / rate. Each carries
-that moment in a header (monotonic clock, nanoseconds: one clock for all processes of a machine),
-and one that was late to leave is still measured from it. What falls due within a tick leaves
-together, to one partition after the other, as Kafka's sticky partitioner does.
+its due time in a header (monotonic clock, nanoseconds: one clock for all processes of a machine),
+from which a request that is sent late is still measured. The requests of a tick are sent together
+to one partition after the other, like by Kafka's sticky partitioner.
 """
 
 import time
@@ -21,11 +21,11 @@ _TOGETHER: Final = 500
 
 
 class Pool:
-    """Simulated requests that are sent again and again, each time under a fresh id.
+    """Simulated requests that are sent repeatedly, each time with a new id.
 
     Args:
-        seed: Of the simulator.
-        size: How many different ones.
+        seed: Seed of the simulator.
+        size: Number of different requests.
     """
 
     def __init__(self, seed: int = 1, size: int = _POOL) -> None:
@@ -47,7 +47,7 @@ class Sender:
 
     Args:
         settings: Brokers, topic, partition count.
-        pool: Where they come from.
+        pool: Source of the requests.
     """
 
     def __init__(self, settings: Settings, pool: Pool) -> None:
@@ -75,9 +75,9 @@ class Sender:
 
         Args:
             first: Number of the first request.
-            count: How many.
-            per_second: Their pace.
-            start_ns: When the first is due.
+            count: Number of requests.
+            per_second: Their rate.
+            start_ns: Due time of the first request.
 
         Raises:
             KafkaException: If the broker refused one.
@@ -93,24 +93,24 @@ class Sender:
         self.flush()
 
     def at_once(self, first: int, count: int) -> None:
-        """Send requests as fast as the client takes them; :meth:`flush` waits for the broker."""
+        """Send requests as fast as the client accepts them; :meth:`flush` waits for the broker."""
         for start in range(first, first + count, _TOGETHER):
             now_ns = time.monotonic_ns()
             last = min(start + _TOGETHER, first + count)
             self._together([(number, now_ns) for number in range(start, last)])
 
     def flush(self) -> None:
-        """Wait until the broker has everything.
+        """Wait until everything is acknowledged.
 
         Raises:
-            KafkaException: If it refused one.
+            KafkaException: If the broker refused a request.
         """
         self._producer.flush()
         if self._failure is not None:
             raise KafkaException(self._failure)
 
     def _together(self, requests: list[tuple[int, int]]) -> None:
-        """Send requests, given by number and due time, to the partition whose turn it is."""
+        """Send requests, given by number and due time, to the next partition."""
         partition = self._turn = (self._turn + 1) % self._partitions
         for number, due_ns in requests:
             key, value = self._pool.request(number)

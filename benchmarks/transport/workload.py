@@ -22,15 +22,15 @@ from trainer.traffic.sender import BatchSender
 
 SEED: Final = 1
 STALLED_S: Final = 30.0
-_LOOK_S: Final = 0.1
+_POLL_S: Final = 0.1
 
 
 class StalledError(ContenderError):
-    """Nothing moved for so long that the run is worth nothing."""
+    """A contender made no progress for too long; the run does not count."""
 
 
-class Patience:
-    """Gives up on a contender whose progress stands still.
+class StallDetector:
+    """Detects a contender that makes no progress.
 
     Args:
         running: The contender.
@@ -41,18 +41,18 @@ class Patience:
         self._done = 0
         self._moved_s = time.monotonic()
 
-    def see(self, done: int) -> None:
-        """Note its progress.
+    def observe(self, done: int) -> None:
+        """Record its progress.
 
         Raises:
-            StalledError: If it has not moved for :data:`STALLED_S`.
+            StalledError: If there was none for :data:`STALLED_S`.
         """
         now_s = time.monotonic()
         if done != self._done:
             self._done, self._moved_s = done, now_s
         elif now_s - self._moved_s > STALLED_S:
             raise StalledError(
-                f"{self._running.name} stands at {done:,} requests; see {self._running.log}"
+                f"{self._running.name} stalled at {done:,} requests; see {self._running.log}"
             )
 
 
@@ -66,13 +66,13 @@ async def publish_backlog(settings: Settings, requests: int) -> None:
 
 
 class Outputs:
-    """Group and output topics that nobody has used before; an async context manager.
+    """A new consumer group and new output topics; an async context manager.
 
-    The topics are there, with leaders, when it is entered, and gone when it is left.
+    The topics exist, with leaders, when it is entered, and are deleted when it is left.
 
     Args:
-        settings: They name the input topic.
-        name: Of the run; group and topics are named after it.
+        settings: Settings with the name of the input topic.
+        name: Name of the run, and prefix of group and topics.
         own_input: The input topic is this run's own, and goes with the others.
     """
 
@@ -121,10 +121,10 @@ class Outputs:
         await self._admin.client.alter_configs(resources)
 
     async def done(self) -> int:
-        """Requests that came through, as the broker tells it.
+        """Number of processed requests, from the broker.
 
-        Under exactly-once these are the committed offsets, for a transaction covers them and the
-        outputs, and its markers count as records of a topic. Otherwise they are the records on
+        Under exactly-once these are the committed offsets, because a transaction covers them and
+        the outputs, and its markers count as records of a topic. Otherwise they are the records on
         the output topics.
         """
         if self.settings.worker.guarantee == "exactly-once":
@@ -133,7 +133,7 @@ class Outputs:
         return sum(ends.values())
 
     async def reached(self, requests: int) -> bool:
-        """Whether so many requests came through."""
+        """Whether that many requests have been processed."""
         return await self.done() >= requests
 
     async def committed(self) -> dict[int, int]:
@@ -154,5 +154,5 @@ async def until(reached: Callable[[], Awaitable[bool]], running: Running) -> Non
     while not await reached():
         running.usage()
         if time.monotonic() > deadline_s:
-            raise StalledError(f"{running.name} has not come through; see {running.log}")
-        await asyncio.sleep(_LOOK_S)
+            raise StalledError(f"{running.name} has not processed all requests; see {running.log}")
+        await asyncio.sleep(_POLL_S)

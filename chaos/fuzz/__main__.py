@@ -21,12 +21,12 @@ ROOT: Final = Path(__file__).parents[2]
 VAR: Final = ROOT / "var" / "fuzz"
 SCANNER: Final = "scanner"
 SCANNER_PARTS: Final = 4
-"""The scanner gets as much time as so many other targets."""
+"""The scanner is fuzzed for as long as so many other targets together."""
 GRACE_S: Final = 120.0
 
 
 def run_target(name: str, seconds: float, seed: int, folder: Path) -> Figures:
-    """A campaign in a process of its own; if that dies, its input is a failure, too."""
+    """Run a campaign in its own process; if that dies, the input it was running is a failure."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as built:
@@ -60,12 +60,16 @@ def run_target(name: str, seconds: float, seed: int, folder: Path) -> Figures:
 
 
 def fuzz(
-    minutes: Annotated[float, typer.Option(min=0.01, help="For all targets together.")] = 2.0,
-    seed: Annotated[int, typer.Option(help="Everything drawn follows from it.")] = 1,
-    target: Annotated[list[str] | None, typer.Option(help="Only these.")] = None,
-    out: Annotated[Path, typer.Option(help="Where inputs that fail go.")] = VAR,
+    minutes: Annotated[
+        float, typer.Option(min=0.01, help="Minutes for all targets together.")
+    ] = 2.0,
+    seed: Annotated[int, typer.Option(help="Seed of the mutations.")] = 1,
+    target: Annotated[
+        list[str] | None, typer.Option(help="Targets to fuzz; all by default.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for inputs that fail.")] = VAR,
 ) -> None:
-    """Fuzz scanner, ONNX check, message decoders and settings; status 1 if anything failed."""
+    """Fuzz scanner, ONNX check, message decoders and settings; exits with 1 if anything failed."""
     names = target or [SCANNER, *all_targets()]
     parts = {name: SCANNER_PARTS if name == SCANNER else 1 for name in names}
     console = Console()

@@ -1,10 +1,10 @@
-"""A campaign against one target, in a process of its own.
+"""A fuzzing campaign against one target, in its own process.
 
     python -m chaos.fuzz.campaign TARGET SECONDS SEED FOLDER
 
-Every input lies in a mapped file before it is tried, so that it is there even if the process dies
-of it. An input that fails is kept with its traceback; one of a new kind of outcome is mutated
-further. The last line on standard output are the figures.
+Every input is written to a mapped file before it is run, so that it is kept even if it kills the
+process. An input that fails is saved with its traceback; one with a new kind of outcome is added to
+the corpus. The last line on standard output holds the figures.
 """
 
 import hashlib
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 MOST_KEPT: Final = 500
 MOST_FAILURES: Final = 10
 CPU_S: Final = 5.0
-"""Processor time of one step: an input, or a batch of them."""
+"""CPU time limit of one step: an input, or a batch of them."""
 MEMORY: Final = 4 << 30
 CURRENT: Final = "current.bin"
 CURRENT_BYTES: Final = 64 * (LONGEST + 8)
 
 
 class Figures(msgspec.Struct):
-    """What a campaign did.
+    """Result of a campaign.
 
     Attributes:
-        executions: Inputs that were tried.
-        kinds: Kinds of outcome that were seen.
+        executions: Number of inputs that were run.
+        kinds: Number of distinct outcomes.
         failures: Files of inputs that failed.
     """
 
@@ -54,7 +54,7 @@ class Failures:
     """Inputs that failed, one per place in the code.
 
     Args:
-        folder: Where they are written.
+        folder: Folder in which they are saved.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -67,12 +67,12 @@ class Failures:
         self._current = mmap.mmap(self._file.fileno(), CURRENT_BYTES)
 
     def begin(self, data: bytes) -> None:
-        """Remember an input before it is tried."""
+        """Save an input before it is run."""
         self._current[:8] = len(data).to_bytes(8, "little")
         self._current[8 : 8 + len(data)] = data
 
     def add(self, data: bytes, error: BaseException) -> None:
-        """Keep an input that failed, if nothing failed there before."""
+        """Save an input that failed, unless one has failed at the same place before."""
         frames = traceback.extract_tb(error.__traceback__)
         place = f"{type(error).__name__} {frames[-1].filename}:{frames[-1].lineno}"
         if place in self._seen or len(self.files) == MOST_FAILURES:
@@ -85,14 +85,14 @@ class Failures:
         self.files.append(str(path))
 
     def close(self) -> None:
-        """Nothing is being tried any more."""
+        """Remove the file of the current input: the campaign has ended by itself."""
         self._current.close()
         self._file.close()
         (self._folder / CURRENT).unlink()
 
 
 def interrupted(folder: Path) -> bytes | None:
-    """The input at which a campaign's process ended, if it did not end by itself."""
+    """The input that was running when a campaign's process died; None if it ended by itself."""
     path = folder / CURRENT
     if not path.exists():
         return None
@@ -101,18 +101,18 @@ def interrupted(folder: Path) -> bytes | None:
 
 
 class SlowError(Exception):
-    """A step took too much processor time."""
+    """A step took too much CPU time."""
 
 
 def _too_slow(_number: int, _frame: FrameType | None) -> None:
-    raise SlowError(f"more than {CPU_S:g} s of processor time")
+    raise SlowError(f"more than {CPU_S:g} s of CPU time")
 
 
 def timed(step: Callable[[], None]) -> None:
-    """Run a step within its processor time.
+    """Run a step within its limit of CPU time.
 
     Raises:
-        SlowError: If it took more.
+        SlowError: If it took longer.
     """
     signal.setitimer(signal.ITIMER_PROF, CPU_S)
     try:
@@ -122,12 +122,12 @@ def timed(step: Callable[[], None]) -> None:
 
 
 def begin() -> None:
-    """Make ready for :func:`timed`."""
+    """Install the signal handler of :func:`timed`."""
     signal.signal(signal.SIGPROF, _too_slow)
 
 
 def campaign(target: "Target", seconds: float, seed: int, failures: Failures) -> Figures:
-    """Mutate and run until time is up."""
+    """Mutate and run inputs until the time is up."""
     rng = random.Random(seed)
     mutator = Mutator(rng)
     corpus: list[bytes] = list(target.seeds)
@@ -141,7 +141,7 @@ def campaign(target: "Target", seconds: float, seed: int, failures: Failures) ->
         outcome: list[str] = []
         try:
             timed(lambda data=data, outcome=outcome: outcome.append(target.run(data)))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is a failure
+        except Exception as error:  # noqa: BLE001 - any exception is a failure
             failures.add(data, error)
             continue
         if outcome[0] not in kinds:
@@ -155,7 +155,7 @@ def campaign(target: "Target", seconds: float, seed: int, failures: Failures) ->
 def _next(
     mutator: Mutator, rng: random.Random, corpus: Sequence[bytes], seeds: Sequence[bytes]
 ) -> bytes:
-    """Half of the time from a good input, else from one of an uncommon outcome."""
+    """Mutate a good input half of the time, otherwise any of the corpus."""
     return mutator.mutate(rng.choice(seeds if rng.random() < 0.5 else corpus), corpus)
 
 

@@ -1,11 +1,11 @@
-"""Inputs beside good ones: bytes changed, moved, doubled, cut, and put together anew."""
+"""Mutations of inputs: bytes are changed, moved, repeated, cut and spliced."""
 
 import random
 from collections.abc import Sequence
 from typing import Final
 
 LONGEST: Final = 1 << 16
-#: What breaks readers of text, JSON, TOML and protobuf.
+#: Byte sequences that are critical for parsers of text, JSON, TOML and protobuf.
 TOKENS: Final = (
     *(b"null", b"true", b"-0", b"0.0", b"1e308", b"1e999", b"-1e-400", b"NaN", b"Infinity", b"inf"),
     *(b"9223372036854775807", b"-9223372036854775808", b"18446744073709551616", b"9" * 400),
@@ -28,10 +28,10 @@ TOKENS: Final = (
 
 
 class Mutator:
-    """Changes inputs at random.
+    """Mutates inputs at random.
 
     Args:
-        rng: Where everything is drawn from.
+        rng: Source of randomness.
     """
 
     def __init__(self, rng: random.Random) -> None:
@@ -42,7 +42,7 @@ class Mutator:
         )  # fmt: skip
 
     def mutate(self, data: bytes, others: Sequence[bytes]) -> bytes:
-        """An input that is one to eight changes away from ``data``, or has a part of another."""
+        """Apply one to eight changes to ``data``, some of them splices with another input."""
         changed = bytearray(data)
         for _ in range(1 + int(self._rng.expovariate(0.7))):
             if self._rng.random() < 0.1:
@@ -83,7 +83,7 @@ class Mutator:
         data[at:end] = token
 
     def _digits(self, data: bytearray) -> None:
-        """Put a number in the place of one."""
+        """Replace a number."""
         places = [at for at, byte in enumerate(data) if 48 <= byte <= 57]
         if not places:
             return

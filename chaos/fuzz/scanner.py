@@ -1,11 +1,11 @@
-"""The compiled scanner under the address and undefined-behaviour sanitisers.
+"""Fuzzes the compiled scanner under the address and undefined-behaviour sanitisers.
 
     python -m chaos.fuzz.scanner LIBRARY SEEDS SECONDS SEED FOLDER
 
-The extension is built anew with the sanitisers (gcc or clang, whichever ``CC`` or the path has) and
-takes the place of the installed one. Values are scanned by the batch: one that the mutator made,
-and others a few bytes away from it, which numpy makes fifty times faster. Of some batches all that
-was read is compared with the extractor in Python.
+The extension is built with the sanitisers (by gcc or clang, whichever ``CC`` or the path has) and
+replaces the installed one. Values are scanned in batches: one from the mutator, and others that
+differ from it in a few bytes, which numpy makes fifty times faster. For some batches the result is
+compared with that of the extractor in Python.
 """
 
 import importlib.util
@@ -28,8 +28,8 @@ import xxhash
 EXTENSION: Final = "models.features._scan"
 
 
-def take_the_place(library: Path) -> None:
-    """Let the sanitised extension be the one that is imported from here on."""
+def replace_extension(library: Path) -> None:
+    """Import the sanitised extension in place of the installed one."""
     found = importlib.util.spec_from_file_location(EXTENSION, library)
     assert found is not None
     assert found.loader is not None
@@ -39,7 +39,7 @@ def take_the_place(library: Path) -> None:
 
 
 if __name__ == "__main__":
-    take_the_place(Path(sys.argv[1]))
+    replace_extension(Path(sys.argv[1]))
 
 from chaos.fuzz.campaign import Failures, Figures, begin, timed  # noqa: E402
 from chaos.fuzz.mutation import LONGEST, Mutator  # noqa: E402
@@ -51,17 +51,17 @@ ROOT: Final = Path(__file__).parents[2]
 SOURCE: Final = ROOT / "models" / "features" / "native" / "_scan.c"
 BATCH: Final = 64
 COMPARED: Final = 8
-"""One of so many batches is compared with Python."""
+"""One in so many batches is compared with Python."""
 MAX_BYTES: Final = LONGEST
-TELLING: Final = b'"\\{}[]:,0123456789eE+-.tfnu \t\n\r\x00\x1f\x7f\x80\xc3\xed\xf0\xff'
-"""Bytes that mean something in JSON or in UTF-8."""
+SIGNIFICANT: Final = b'"\\{}[]:,0123456789eE+-.tfnu \t\n\r\x00\x1f\x7f\x80\xc3\xed\xf0\xff'
+"""Bytes with a meaning in JSON or in UTF-8."""
 STAMPS: Final = (-1, 1_767_268_800_123, 1_767_268_800, 1_767_268_800_123_456, 2**63 - 1, -(2**63))
-"""Timestamps of records, in every unit, and some that are none."""
+"""Timestamps of records, in every unit, and some that are invalid."""
 RUNTIMES: Final = {"clang": "libclang_rt.asan-x86_64.so", "gcc": "libasan.so"}
 
 
 class BuildError(RuntimeError):
-    """No sanitised scanner can be built here."""
+    """The scanner cannot be built with sanitisers on this machine."""
 
 
 def compiler() -> str:
@@ -77,7 +77,7 @@ def compiler() -> str:
 
 
 def build(folder: Path) -> Path:
-    """Build the extension with sanitisers; its library.
+    """Build the extension with sanitisers; returns the path of the library.
 
     Raises:
         BuildError: With the compiler's message.
@@ -95,7 +95,7 @@ def build(folder: Path) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """Variables of a process that loads the library."""
+    """Environment variables of a process that loads the library."""
     runtime = RUNTIMES["clang" if "clang" in compiler() else "gcc"]
     found = subprocess.run(
         [compiler(), f"-print-file-name={runtime}"], capture_output=True, text=True, check=True
@@ -104,12 +104,12 @@ def environment() -> dict[str, str]:
         "LD_PRELOAD": found.stdout.strip(),
         "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1",
         "UBSAN_OPTIONS": "print_stacktrace=1",
-        "PYTHONMALLOC": "malloc",  # every object is a block of its own, with a fence behind it
+        "PYTHONMALLOC": "malloc",  # every object is an allocation of its own, with a red zone
     }
 
 
 def scan(corpus: Sequence[bytes], seconds: float, seed: int, failures: Failures) -> Figures:
-    """Mutate requests and scan them until time is up."""
+    """Mutate requests and scan them until the time is up."""
     specs = [FeatureSpec.parse(EVERY_KIND, "every-kind")]
     specs += [FeatureSpec.load(name) for name in ("openrtb", "jd")]
     pairs = [
@@ -127,7 +127,7 @@ def scan(corpus: Sequence[bytes], seconds: float, seed: int, failures: Failures)
         reference = python if rng.randrange(COMPARED) == 0 else None
         try:
             timed(lambda v=values, n=native, r=reference: compare(v, n, r))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is a failure
+        except Exception as error:  # noqa: BLE001 - any exception is a failure
             failures.add(b"\n".join(values), error)
         figures.executions += len(values)
     figures.failures = failures.files
@@ -135,7 +135,7 @@ def scan(corpus: Sequence[bytes], seconds: float, seed: int, failures: Failures)
 
 
 def batch(value: bytes, rng: np.random.Generator) -> list[bytes]:
-    """A value, and others in which up to four of its bytes are others, some of them cut short."""
+    """A value, and copies with up to four bytes replaced, some of them truncated."""
     size = len(value)
     if not size:
         return [value]
@@ -144,7 +144,7 @@ def batch(value: bytes, rng: np.random.Generator) -> list[bytes]:
     places = np.where(rng.random((BATCH, 4)) < 0.5, places[:, :1], places)
     drawn = np.where(
         rng.random((BATCH, 4)) < 0.7,
-        rng.choice(np.frombuffer(TELLING, np.uint8), (BATCH, 4)),
+        rng.choice(np.frombuffer(SIGNIFICANT, np.uint8), (BATCH, 4)),
         rng.integers(0, 256, (BATCH, 4), np.uint8),
     )
     np.put_along_axis(rows, places, drawn, axis=1)
@@ -153,7 +153,7 @@ def batch(value: bytes, rng: np.random.Generator) -> list[bytes]:
 
 
 def compare(values: list[bytes], native: Extractor, python: Extractor | None) -> None:
-    """Scan; where there is a reference, what was read must be what it reads."""
+    """Scan, and compare the result with that of the reference, if there is one."""
     times_N = np.resize(np.array(STAMPS, np.int64), len(values))
     found = native.scan(values, times_N, MAX_BYTES)
     if python is None:

@@ -1,7 +1,7 @@
-"""What is fuzzed, with good inputs to begin from and what may come of any input.
+"""Targets of the fuzzer, with valid seed inputs and the outcomes that any input may have.
 
-A target takes bytes and returns a short text for what became of them; inputs of a new kind of
-outcome are mutated further. Whatever it raises is a failure.
+A target takes bytes and returns a short text that names the outcome; inputs with a new outcome are
+mutated further. Any exception is a failure.
 """
 
 import re
@@ -24,6 +24,7 @@ from models.tasks import DEFAULT_TASKS
 from stream.feedback.pending import HeldOutcomes, PendingRequest, Progress, check_entry
 from stream.feedback.rekey import Rekeyer
 from stream.intercept.interceptor import Interceptor
+from stream.intercept.metrics import NoMetrics
 from stream.messages import (
     Decision,
     ModelAnnouncement,
@@ -49,16 +50,16 @@ from tests.tiny_artifact import SPEC_TEXT, tiny_manifest, tiny_student
 
 Run = Callable[[bytes], str]
 _NUMBERS = re.compile(r"""[0-9]+|'.*?'|".*?"|`.*?`|[^ -~]+""", re.DOTALL)
-"""What differs between messages of one kind."""
+"""The parts of an error message that differ between errors of one kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One thing that is fuzzed.
+    """One target.
 
     Attributes:
-        seeds: Good inputs.
-        run: What is done with an input.
+        seeds: Valid inputs.
+        run: Runs an input and returns its outcome.
     """
 
     seeds: Sequence[bytes]
@@ -66,13 +67,13 @@ class Target:
 
 
 def refused(error: Exception) -> str:
-    """The outcome of an input that was refused: the kind of fault, without what differs."""
+    """The outcome of a refused input: the kind of error, without numbers and names."""
     _, _, fault = str(error).partition(": ")
     return f"{type(error).__name__}: {_NUMBERS.sub('#', fault)[:60]}"
 
 
 def decoder(read: Callable[[bytes], Any], write: Callable[[Any], bytes]) -> Run:
-    """A message is read, and then survives being written; or it is a RecordError."""
+    """Decode a message and check the round trip; RecordError is the only error."""
 
     def run(data: bytes) -> str:
         try:
@@ -80,14 +81,14 @@ def decoder(read: Callable[[bytes], Any], write: Callable[[Any], bytes]) -> Run:
         except RecordError as error:
             return refused(error)
         written = write(message)
-        assert write(read(written)) == written, "what was read is not what is read again"
+        assert write(read(written)) == written, "the message changes in a round trip"
         return "read"
 
     return run
 
 
 def records() -> dict[str, Target]:
-    """The decoders of messages, each with one of its own."""
+    """Decoders of decisions, outcomes, examples and announcements."""
     decision = Decision("v1", 0.5, None, Reason.SCORE, 0.25, 7)
     example = TrainingExample(
         "r1", 1_700_000_000_000, "0" * 16, [1, 2, 3], {"click": 1, "deal": None}, decision
@@ -106,7 +107,7 @@ def records() -> dict[str, Target]:
 
 
 def joins() -> dict[str, Target]:
-    """What the feedback join reads: its state's entries, and requests with their headers."""
+    """Inputs of the feedback join: entries of its state, and requests with their headers."""
     decision = Decision("v1", 0.5, None, Reason.SCORE, 0.25, 7)
     pending = PendingRequest(1_700_000_000_000, 1, 2, "0" * 32, decision, np.arange(5, dtype="<u2"))
     wide = PendingRequest(1_700_000_000_000, 1, 2, "", decision, np.arange(5, dtype="<i4"), 3, 4, 1)
@@ -137,7 +138,7 @@ _REKEYER = Rekeyer(FeatureSpec.parse(SPEC_TEXT, "fuzz"), 4, 2000, WorkerMetrics(
 
 
 def _rekey(data: bytes) -> str:
-    """Goes onto the joins topic as one record that is read again, or is refused."""
+    """Repartition a record: it becomes one record of the joins topic, or is refused."""
     record: Any = _Record(1_700_000_000_000, (data.split(b"\x1e", 3) + [b""] * 4)[:4])
     chunk = Chunk("in", 0, [record], record.offset, record.offset + 1, 0, 0.0)
     outcomes: list[str] = []
@@ -155,7 +156,7 @@ def _rekey(data: bytes) -> str:
 
 
 def control() -> dict[str, Target]:
-    """The decoders of what steers: control, consumption, rate-state and their keys."""
+    """Decoders of control, consumption and rate-state messages and their keys."""
     change = {"rate": 0.5, "reward": "deal * 20 + cart", "weights": {"click": 1.0}, "slack": 9.0}
     spending = Spending(100.0, 25.0, 1_000, 90_000, 30_000)
     state = PartitionState("a", 3, 1.0, 20.5, np.linspace(0, 1, 8, dtype=np.float32), "w", 1)
@@ -189,13 +190,13 @@ _POLICY = Policy(PolicySettings(scenario_path="site.id"), DEFAULT_TASKS, worker=
 
 
 def _steer(data: bytes) -> str:
-    """A change is refused, or in force and taken back again."""
+    """Apply a change of the settings and revert it, unless it is refused."""
     try:
         change = read_change(data)
-        _POLICY.steer("a", change)
+        _POLICY.apply_change("a", change)
     except (RecordError, PolicyError) as error:
         return refused(error)
-    _POLICY.steer("a", None)
+    _POLICY.apply_change("a", None)
     return "in force"
 
 
@@ -206,7 +207,7 @@ _CONTENTS = {
 
 
 def artifacts() -> dict[str, Target]:
-    """Student, spec, manifest, URL."""
+    """Parts of an artifact: student, spec, manifest, URL."""
     spec = (Path(__file__).parents[2] / "models" / "features" / "specs" / "jd.toml").read_bytes()
     manifest = tiny_manifest(_CONTENTS).to_bytes()
     poisoned = tiny_student(poison=5).SerializeToString()
@@ -224,7 +225,7 @@ def _student(data: bytes) -> str:
         read = read_student(data)
     except OnnxFileError as error:
         return refused(error)
-    assert read_student(read.content).content == read.content, "not read as it was written"
+    assert read_student(read.content).content == read.content, "changes in a round trip"
     return "read"
 
 
@@ -267,7 +268,7 @@ def _url(data: bytes) -> str:
 
 
 def settings() -> dict[str, Target]:
-    """The settings' file."""
+    """The settings file."""
     text = b"""\
 [kafka]
 bootstrap = "127.0.0.1:9092"
@@ -302,7 +303,7 @@ def _settings(data: bytes) -> str:
             found = load_settings(Path(file.name))
         except SettingsError as error:
             return refused(error)
-    assert found.override({}) == found, "not what they are"
+    assert found.override({}) == found, "changed by an override of nothing"
     return "read"
 
 
@@ -322,11 +323,11 @@ def requests() -> dict[str, Target]:
     return {"request": Target([seed, b"\x1e{broken\x1e\x1e"], _request)}
 
 
-_INTERCEPTOR = Interceptor(_POLICY, WorkerMetrics(), max_value_bytes=2000)
+_INTERCEPTOR = Interceptor(_POLICY, NoMetrics(), max_value_bytes=2000)
 
 
 def _request(data: bytes) -> str:
-    """Comes out once, with its own bytes or as a dead letter of them."""
+    """Intercept a record: one output, with its own bytes or as their dead letter."""
     parts = (data.split(b"\x1e", 3) + [b""] * 4)[:4]
     record: Any = _Record(7, parts)
     result = _INTERCEPTOR.intercept([record])
@@ -340,5 +341,5 @@ def _request(data: bytes) -> str:
 
 
 def all_targets() -> dict[str, Target]:
-    """By name; the compiled scanner is fuzzed by :mod:`chaos.fuzz.scanner`."""
+    """All targets by name, except the scanner (:mod:`chaos.fuzz.scanner`)."""
     return {**records(), **joins(), **control(), **artifacts(), **settings(), **requests()}

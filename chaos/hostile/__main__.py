@@ -18,8 +18,10 @@ from typing import Any
 
 import orjson
 
-from chaos.hostile.run import Attack, Report, draw_hostile
-from chaos.hostile.strategies import Record
+from chaos.hostile.report import Report
+from chaos.hostile.run import Attack
+from chaos.hostile.strategies import draw_hostile
+from chaos.hostile.values import Record
 from models.settings import Settings, TopicSettings
 from stream.brokers.embedded import EmbeddedBroker
 from stream.brokers.kafka_cluster import KafkaCluster
@@ -41,12 +43,12 @@ RUNS = (
 
 
 def sound_requests(count: int, seed: int) -> list[bytes]:
-    """Simulated requests at the time that all records of the attack have."""
+    """Simulated bid requests, with the timestamp of the attack."""
     return list(Simulator(seed).batch(0, count).values)
 
 
 def attack_settings(broker: EmbeddedBroker | KafkaCluster, folder: Path, **more: Any) -> Settings:
-    """Settings of one attack: few partitions, everything in one folder."""
+    """Settings of an attack: few partitions, everything in one folder."""
     client = broker.client.model_dump(exclude_unset=True)
     return Settings().override(
         {
@@ -66,7 +68,7 @@ def attack_settings(broker: EmbeddedBroker | KafkaCluster, folder: Path, **more:
 
 @contextmanager
 def running(kind: str, folder: Path, jars: Path) -> Iterator[EmbeddedBroker | KafkaCluster]:
-    """One broker of a kind."""
+    """Run a broker: the embedded one, or Apache Kafka."""
     if kind == "embedded":
         with EmbeddedBroker(folder / "broker.log") as broker:
             yield broker
@@ -82,7 +84,7 @@ def play(
     hostile: dict[str, list[Record]],
     options: argparse.Namespace,
 ) -> Report:
-    """One run on one broker with one guarantee."""
+    """Run an attack on one broker with one guarantee."""
     folder = VAR / f"{kind}-{guarantee}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -101,20 +103,20 @@ def play(
 
 
 def as_json(report: Report) -> bytes:
-    """The report, with the account as text."""
+    """The report as JSON, with the account as text."""
     fields = {each.name: getattr(report, each.name) for each in dataclasses.fields(report)}
     fields["account"] = str(report.account)
     return orjson.dumps(fields, option=orjson.OPT_INDENT_2)
 
 
 def main() -> None:
-    """Play all runs that are asked for."""
+    """Run the attacks that the command line selects."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=20_000, help="hostile records per topic")
     parser.add_argument("--good", type=int, default=20_000, help="good requests among them")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", help="embedded or kafka, or part of a guarantee")
-    parser.add_argument("--jars", type=Path, default=Path("var/kafka/jars"))
+    parser.add_argument("--seed", type=int, default=1, help="seed of the hostile records")
+    parser.add_argument("--only", help="only runs whose name contains this text")
+    parser.add_argument("--jars", type=Path, default=Path("var/kafka/jars"), help="Kafka's jars")
     options = parser.parse_args()
     failed = False
     begun = time.monotonic()

@@ -1,4 +1,4 @@
-"""A producer that writes what no well-behaved client would: any header names, times and codecs."""
+"""A producer of records that no well-behaved client writes: any header, timestamp and codec."""
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -8,18 +8,18 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
-from chaos.hostile.strategies import Record
+from chaos.hostile.values import Record
 from models.settings import KafkaSettings
 from stream.kafka.client import client_options
 
 CODECS: Final = (None, "gzip", "snappy", "lz4", "zstd")
 BATCH_BYTES: Final = 990_000
 FARTHEST: Final = 2**62
-"""Milliseconds between two times in a batch; the format has 64 bits for the difference."""
+"""Maximum difference of timestamps in a batch, ms; the format has 64 bits for it."""
 
 
 class _Name(str):
-    """A header's name whose bytes are given; the batch builder asks for them as for any text."""
+    """A header name of arbitrary bytes; the batch builder encodes it like any text."""
 
     __slots__ = ("raw",)
 
@@ -33,7 +33,7 @@ class _Name(str):
 
 
 def _size(record: Record) -> int:
-    """Bytes of a record in a batch, about."""
+    """Approximate size of a record in a batch, in bytes."""
     headers = sum(len(name) + len(content or b"") + 10 for name, content in record.headers)
     return len(record.key or b"") + len(record.value or b"") + headers + 40
 
@@ -45,7 +45,7 @@ class HostileProducer:
         kafka: Brokers.
 
     Attributes:
-        last_offset: Of the record that was written last.
+        last_offset: Offset of the last written record.
     """
 
     def __init__(self, kafka: KafkaSettings) -> None:
@@ -79,12 +79,12 @@ class HostileProducer:
             await producer.stop()
 
     async def send(self, topic: str, partition: int, records: Sequence[Record]) -> int:
-        """Write records, in order, as batches of one codec; returns when the broker has them.
+        """Write records in order as batches of one codec; returns once they are acknowledged.
 
-        What the broker does not take (a record without a key for a compacted topic) is no input.
+        Records that the broker refuses (without a key, for a compacted topic) do not count.
 
         Returns:
-            How many it has taken.
+            Number of accepted records.
         """
         self._turn += 1
         at = taken = 0
@@ -106,7 +106,7 @@ class HostileProducer:
         return len(records)
 
     def _batch_end(self, records: Sequence[Record], start: int) -> int:
-        """How many records from `start` on fit a batch, at least one."""
+        """End of the records from `start` on that fit into a batch, at least one."""
         size, at = 0, start
         while at < len(records):
             record = records[at]
@@ -120,7 +120,7 @@ class HostileProducer:
     async def _send_batch(self, topic: str, partition: int, records: Sequence[Record]) -> None:
         number = self._turn % len(CODECS)
         if number == 0 and _size(records[0]) > BATCH_BYTES:
-            number = 1  # no broker takes it as it is
+            number = 1  # no broker accepts it uncompressed
         producer = self._producers[number]
         batch = producer.create_batch()
         batch._builder = _DefaultRecordBatchBuilderPy(

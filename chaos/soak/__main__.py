@@ -21,34 +21,44 @@ VAR = Path(__file__).parents[2] / "var"
 
 
 def play(plan: Plan, folder: Path, jars: Path | None, console: Console) -> dict[str, Any]:
-    """Run a plan on a broker of its own, the embedded one without jars; returns the record."""
+    """Run a plan on its own broker, the embedded one without jars; returns the record."""
     start = time.monotonic()
 
-    def say(text: str) -> None:
+    def report(text: str) -> None:
         console.print(f"{time.monotonic() - start:7.1f} s  {text}", highlight=False, soft_wrap=True)
 
     broker = KafkaCluster(folder, jars=jars) if jars else EmbeddedBroker(folder / "broker.log")
     with broker as running:
-        found = asyncio.run(Soak(plan, running, folder / "run", say).play())
+        found = asyncio.run(Soak(plan, running, folder / "run", report).play())
     return record(plan, found, datetime.now(UTC))
 
 
 def soak(
-    minutes: Annotated[float, typer.Option(min=0.1, help="How long.")] = 60.0,
-    rate: Annotated[float, typer.Option(min=1, help="Requests per second.")] = 2000.0,
-    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
-    guarantee: Annotated[str, typer.Option(help="As worker.guarantee.")] = "exactly-once",
+    minutes: Annotated[
+        float, typer.Option(min=0.1, help="Minutes for which requests are published.")
+    ] = 60.0,
+    rate: Annotated[float, typer.Option(min=1, help="Requests published per second.")] = 2000.0,
+    workers: Annotated[int, typer.Option(min=1, help="Number of worker processes.")] = 2,
+    guarantee: Annotated[
+        str, typer.Option(help="Delivery guarantee, as worker.guarantee.")
+    ] = "exactly-once",
     rebuild_examples: Annotated[
-        int, typer.Option(min=100, help="As trainer.rebuild_examples.")
+        int,
+        typer.Option(
+            min=100, help="Examples from one rebuild to the next, as trainer.rebuild_examples."
+        ),
     ] = 100_000,
-    seed: Annotated[int, typer.Option(help="Of the simulated traffic.")] = 1,
-    jars: Annotated[Path, typer.Option(help="Kafka's jars.")] = VAR / "kafka" / "jars",
+    seed: Annotated[int, typer.Option(help="Seed of the simulated traffic.")] = 1,
+    jars: Annotated[
+        Path, typer.Option(help="Folder of Kafka's jars; they are downloaded if missing.")
+    ] = VAR / "kafka" / "jars",
     *,
     embedded: Annotated[
-        bool, typer.Option("--embedded", help="On the embedded broker, at least once.")
+        bool,
+        typer.Option("--embedded", help="Use the embedded broker, with at-least-once delivery."),
     ] = False,
 ) -> None:
-    """Run all roles at a steady pace, and say what they took and whether anything was lost."""
+    """Run all roles at a steady pace; report memory, CPU and whether anything was lost."""
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
     console = Console()
     kept = "at-least-once" if embedded else guarantee

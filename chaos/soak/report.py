@@ -1,4 +1,4 @@
-"""The record of a soak: JSON for later, a table for now, and whether it shows what it must."""
+"""The record of a soak: JSON to keep, a table to print, and the failures it found."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,17 +12,17 @@ from chaos.soak.run import Found, Plan
 
 MIB: Final = 1 << 20
 START_LINES: Final = 200
-"""Lines that a start may take: Faust names its services, each rebalance its partitions."""
+"""Lines that may be logged at a start: Faust logs its services, a rebalance its partitions."""
 LINES_PER_MINUTE: Final = 10.0
-"""More than a healthy process has to say afterwards."""
+"""More than a healthy process logs afterwards."""
 STOP_S: Final = 10.0
 GROWTH: Final = 1.05
 SLACK: Final = 24 * MIB
-"""Memory of the last third of a run may exceed that of the second by so much."""
+"""Memory of the last third may be GROWTH times that of the second third, plus SLACK."""
 JOIN_BYTES: Final = 620
-"""What a request that waits for labels may hold."""
+"""Maximum memory of a pending request in the join."""
 SHORT_S: Final = 600.0
-"""In a shorter run memory is not flat yet: caches fill, the join does."""
+"""In a shorter run memory still grows, because caches and the join fill."""
 
 
 def record(plan: Plan, found: Found, now: datetime) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def record(plan: Plan, found: Found, now: datetime) -> dict[str, Any]:
 
 
 def failures(found: Found) -> list[str]:
-    """What the run does not show though it must."""
+    """The failures of a run, one sentence each; none is a success."""
     assert found.account is not None
     faults = [fault for role in found.roles for fault in _faults(role, found)]
     if found.late:
@@ -71,7 +71,7 @@ def failures(found: Found) -> list[str]:
 def _faults(role: Role, found: Found) -> list[str]:
     faults = []
     if role.ended:
-        faults.append(f"{role.name} ended unasked")
+        faults.append(f"{role.name} exited unexpectedly")
     elif role.child is not None and role.status != 0:
         faults.append(f"{role.name} ended with status {role.status} when it was stopped")
     most, bound = max((own for _, own in role.memory), default=0), limits()[role.service]
@@ -85,17 +85,17 @@ def _faults(role: Role, found: Found) -> list[str]:
 
 
 def flat(role: Role, found: Found) -> bool:
-    """Whether memory of the last third is that of the second, but for what the join states.
+    """Whether memory does not grow from the second to the last third, except by pending requests.
 
-    Brokers cache, and a trainer's rebuilds come and go: they have limits only.
+    Brokers cache, and a trainer's memory depends on its rebuilds: for them only limits apply.
     """
     if role.service in {"kafka", "trainer"} or found.seconds < SHORT_S or not role.memory:
         return True
     before, after = _thirds([own for _, own in role.memory])
     held = 0.0
     if role.service == "feedback" and found.pending:
-        waited, waits = _thirds([pending for _, pending in found.pending])
-        held = max(0.0, waits - waited) * JOIN_BYTES
+        before_pending, after_pending = _thirds([pending for _, pending in found.pending])
+        held = max(0.0, after_pending - before_pending) * JOIN_BYTES
     return after - held <= GROWTH * before + SLACK
 
 
@@ -123,7 +123,7 @@ def _figures(role: Role, found: Found) -> dict[str, Any]:
 
 
 def table(run: dict[str, Any]) -> Table:
-    """For a person."""
+    """Table of the roles, to print."""
     shown = Table(
         title=f"{run['decided']:,} requests in {run['seconds']:,.0f} s",
         caption="ok" if run["ok"] else "; ".join(run["failures"]),

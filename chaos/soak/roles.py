@@ -1,4 +1,4 @@
-"""The processes of a deployment, watched: memory against compose's limits, log lines, their end."""
+"""The processes of a deployment under observation: memory, CPU, log lines, exit status."""
 
 import time
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ _UNITS: Final = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 def limits() -> dict[str, int]:
-    """Memory limit in bytes of each service of the compose file."""
+    """Memory limit in bytes of each service in the compose file."""
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     found = {}
     for name, service in services.items():
@@ -26,18 +26,18 @@ def limits() -> dict[str, int]:
 
 @dataclass(slots=True)
 class Role:
-    """One process and what was seen of it.
+    """One process and its measurements.
 
     Attributes:
-        name: For the report.
+        name: Name in the report.
         service: Its service in the compose file.
-        pid: Its process.
-        child: What started it; None for a node of Kafka.
-        port: Of its metrics, 0 where it has none.
-        memory: Bytes that are its own (and its children's), by second of the run.
-        processor_s: Processor time so far.
-        ended: Whether it ended unasked.
-        status: Exit status once it was stopped.
+        pid: Process id.
+        child: The child process; None for a node of Kafka.
+        port: Port of its metrics, 0 if it has none.
+        memory: Unshared memory of it and its children in bytes, by second of the run.
+        processor_s: CPU time so far.
+        ended: Whether it exited unexpectedly.
+        status: Exit status after SIGTERM.
     """
 
     name: str
@@ -50,8 +50,8 @@ class Role:
     ended: bool = False
     status: int | None = None
 
-    def look(self, second: float) -> None:
-        """Take a sample."""
+    def sample(self, second: float) -> None:
+        """Measure memory and CPU time."""
         if self.child is not None and self.child.returncode is not None:
             self.ended = True
             return
@@ -60,11 +60,11 @@ class Role:
         self.processor_s = max(self.processor_s, processor_s)
 
     def lines(self) -> int:
-        """Lines that it has logged."""
+        """Number of lines logged."""
         return 0 if self.child is None else self.child.log.read_bytes().count(b"\n")
 
     async def stop(self) -> float:
-        """SIGTERM; returns the seconds until its end."""
+        """Stop it with SIGTERM; returns the seconds until its exit."""
         assert self.child is not None
         start = time.monotonic()
         await self.child.stop()
@@ -73,7 +73,7 @@ class Role:
 
 
 def _measure(pid: int) -> tuple[int, float]:
-    """Bytes that nobody shares, which a container's limit counts, and processor seconds."""
+    """Unshared memory in bytes, which counts against a container's limit, and CPU seconds."""
     own, processor_s = 0, 0.0
     try:
         process = psutil.Process(pid)
@@ -83,5 +83,5 @@ def _measure(pid: int) -> tuple[int, float]:
             times = each.cpu_times()
             processor_s += times.user + times.system
     except psutil.NoSuchProcess:
-        pass  # it has just ended; whoever waits for it will see
+        pass  # it has just exited, which the next sample notices
     return own, processor_s

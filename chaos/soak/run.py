@@ -1,4 +1,4 @@
-"""One soak: all roles at a steady pace, and the account at the end."""
+"""One soak run: all roles at a steady pace, and the account at the end."""
 
 import asyncio
 import time
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from chaos.soak.prometheus_server import Prometheus, available, prometheus
 from chaos.soak.roles import Role
 from models.settings import Settings
 from stream.brokers.children import ChildProcess, free_port
@@ -18,28 +19,27 @@ from stream.kafka.topics import ensure_topics
 from stream.metrics.scrape import WorkerSample, merge, scrape, scrape_feedback
 from stream.verify.account import Account
 from stream.verify.verifier import account
-from tests.deploy.prometheus_server import Prometheus, available, prometheus
 
 SAMPLE_S: Final = 5.0
 READY_S: Final = 120.0
 PARTITIONS: Final = 8
 WINDOW_S: Final = 300.0
-"""The longest attribution window, so that the join is full after five minutes of an hour."""
+"""Longest attribution window, scaled so that the join is full after five minutes."""
 DRAIN_S: Final = 120.0
-"""How long the rest may take once the last request is published, beyond a tenth of the run."""
+"""Time for the rest once the last request is published, in addition to a tenth of the run."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is run.
+    """Parameters of a run.
 
     Attributes:
-        minutes: How long requests are published.
+        minutes: Minutes for which requests are published.
         rate: Requests per second.
-        workers: Intercept workers.
+        workers: Number of intercept workers.
         guarantee: ``worker.guarantee``.
         rebuild_examples: ``trainer.rebuild_examples``.
-        seed: Of the simulated traffic.
+        seed: Seed of the simulated traffic.
     """
 
     minutes: float = 60.0
@@ -51,25 +51,25 @@ class Plan:
 
     @property
     def requests(self) -> int:
-        """Published in all."""
+        """Number of requests that are published."""
         return round(self.minutes * 60 * self.rate)
 
 
 @dataclass
 class Found:
-    """What was seen.
+    """Measurements of a run.
 
     Attributes:
-        seconds: From the first request until all were decided.
+        seconds: Time from the first request until all were decided.
         decided: Requests that workers decided or rejected.
         roles: All processes.
-        merged: The workers' metrics, added up, when all was decided.
-        pending: Requests that wait in the join, by second.
+        merged: Metrics of all workers, summed, once all requests were decided.
+        pending: Pending requests in the join, by second.
         examples: Examples emitted.
-        alerts: That fired; None without a Prometheus.
-        stop_s: Longest time that a role took to stop.
-        late: Whether requests were left undecided at the deadline.
-        account: The verifier's.
+        alerts: Alerts that fired; None without a Prometheus.
+        stop_s: Longest time from SIGTERM to exit of a role.
+        late: Whether requests were undecided at the deadline.
+        account: The verifier's account.
     """
 
     roles: list[Role] = field(default_factory=list)
@@ -85,7 +85,7 @@ class Found:
 
 
 def ready(port: int) -> bool:
-    """Whether the process says that it is ready."""
+    """Whether the process reports that it is ready."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5):
             return True
@@ -94,13 +94,13 @@ def ready(port: int) -> bool:
 
 
 class Soak:
-    """Plays a plan on brokers that run.
+    """Runs a plan on running brokers.
 
     Args:
-        plan: What.
-        broker: Apache Kafka, or the embedded broker, which can only do at least once.
-        folder: Logs, registry and store go here.
-        say: Told how it goes.
+        plan: Parameters of the run.
+        broker: Apache Kafka, or the embedded broker, which supports at-least-once only.
+        folder: Folder of logs, registry and store.
+        report: Called with a line of text about the progress.
     """
 
     def __init__(
@@ -108,12 +108,12 @@ class Soak:
         plan: Plan,
         broker: KafkaCluster | EmbeddedBroker,
         folder: Path,
-        say: Callable[[str], None],
+        report: Callable[[str], None],
     ) -> None:
         self._plan = plan
         self._broker = broker
         self._folder = folder
-        self._say = say
+        self._report = report
         scale = max(task.window_s for task in Settings().tasks) / WINDOW_S
         client = broker.client.model_dump(exclude_unset=True)
         self.settings = Settings().override(
@@ -132,13 +132,13 @@ class Soak:
         self._scale = scale
 
     async def play(self) -> Found:
-        """Play it, stop everything, and account for every request."""
+        """Run it, stop everything, and account for every request."""
         found = Found()
         await ensure_topics(self.settings.kafka, self.settings.topics)
         async with AsyncExitStack() as stack:
             await self._start(found, stack)
             server = stack.enter_context(self._prometheus(found))
-            self._say(f"{len(found.roles)} processes are ready")
+            self._report(f"{len(found.roles)} processes are ready")
             async with self._publisher():
                 await self._watch(found)
             found.merged = merge((await scrape(self._ports(found, "worker"))).values())
@@ -147,7 +147,7 @@ class Soak:
             for role in found.roles:
                 if role.child is not None:
                     found.stop_s = max(found.stop_s, await role.stop())
-        self._say("all processes have stopped; accounting for every request")
+        self._report("all processes have stopped; accounting for every request")
         found.account = await account(self.settings)
         return found
 
@@ -170,7 +170,7 @@ class Soak:
         await asyncio.wait_for(self._ready(found), READY_S)
 
     async def _ready(self, found: Found) -> None:
-        """Wait until workers and feedback say that they are."""
+        """Wait until workers and feedback report that they are ready."""
         waiting = [role for role in found.roles if role.service in {"worker", "feedback"}]
         while waiting:
             for role in found.roles:
@@ -190,7 +190,7 @@ class Soak:
 
     @asynccontextmanager
     async def _publisher(self) -> AsyncIterator[ChildProcess]:
-        """Requests at a steady pace, and the world that answers those that pass."""
+        """Publish requests at a steady pace, and simulate the outcomes of those that pass."""
         plan = self._plan
         arguments = [
             *("publish", "simulated", "--requests", str(plan.requests), "--rate", str(plan.rate)),
@@ -201,24 +201,24 @@ class Soak:
             yield child
 
     async def _watch(self, found: Found) -> None:
-        """Sample until every request is decided, or it takes too long, or a process ends."""
+        """Sample until every request is decided, the deadline passes, or a process exits."""
         start = time.monotonic()
         deadline = start + self._plan.minutes * 66 + DRAIN_S
-        next_word = 60.0
+        next_report_s = 60.0
         while not any(role.ended for role in found.roles):
             await asyncio.sleep(SAMPLE_S)
             found.seconds = second = time.monotonic() - start
             for role in found.roles:
-                role.look(second)
+                role.sample(second)
             samples = (await scrape(self._ports(found, "worker"))).values()
             found.decided = round(sum(sample.requests for sample in samples))
             feedback = await scrape_feedback(self._ports(found, "feedback")[0])
             if feedback is not None:
                 found.pending.append((second, feedback.pending))
                 found.examples = feedback.examples
-            if second >= next_word:
-                next_word += 60.0
-                self._say(f"{found.decided:,} decided, {found.examples:,.0f} examples")
+            if second >= next_report_s:
+                next_report_s += 60.0
+                self._report(f"{found.decided:,} decided, {found.examples:,.0f} examples")
             if found.decided >= self._plan.requests:
                 return
             if time.monotonic() > deadline:

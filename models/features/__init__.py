@@ -1,7 +1,8 @@
-"""Features: from a decoded bid request to the ids of one embedding table.
+"""Features: from bid requests to ids of one embedding table.
 
-A spec (a TOML file) says which features there are, its extractor turns a batch of requests into
-an int32 array. Trainer and worker share both, so there is no skew between learning and serving.
+A spec (a TOML file) lists the features; its extractor turns a batch of requests into an int32
+array. Trainer and worker share both, so there is no skew between training and serving. The kinds of
+features are in :mod:`models.features.kinds`.
 """
 
 from models.features.extractor import Extractor

@@ -1,9 +1,10 @@
-"""Bid request decoder: raw bytes of an OpenRTB 2.x request to a dict, or a typed reject.
+"""What a bid request is, and its decoder: bytes of an OpenRTB 2.x request to a dict or a reject.
 
 Exchanges are liberal and so is the decoder: unknown fields, numbers written as texts, nulls, any
 ``ext``, an empty list for an absent object (as PHP writes it) and half an emoji in a text are
-fine, and what a feature cannot read is missing. It is strict only where the filter would be wrong:
-every request has an id (outcomes are joined by it) and something for sale.
+accepted, and what a feature cannot read is missing. Strict are only `REQUIRED_FIELDS`, without
+which the filter would be wrong: every request has an id, by which outcomes are joined, and
+something for sale. The decoder follows this table, and the compiled scanner's plan is made of it.
 """
 
 import re
@@ -17,18 +18,18 @@ import orjson
 from models.features.lenient_json import mend
 
 MAX_DEPTH: Final = 1024
-"""Nested objects and lists that orjson reads."""
+"""Levels of nested objects and lists that orjson reads."""
 
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _NUMBER: Final = re.compile(rb"-?(?:\d[\d.eE+-]*|NaN|Infinity)")
 _EXCERPT: Final = 40
 _OTHER_CHARACTER: Final = rb"\ufffc"
-"""In place of half a surrogate pair: an id that changes with it has one."""
+"""Another replacement for half a surrogate pair: an id that differs with it contains one."""
 
 
 class RejectCode(StrEnum):
-    """Why a record went to the dead-letter topic."""
+    """Reason for which a record goes to the dead-letter topic."""
 
     TOMBSTONE = "tombstone"
     EMPTY = "empty"
@@ -49,8 +50,8 @@ class Reject(ValueError):  # noqa: N818 - a verdict on a record, by the name of 
     """A record that is no bid request.
 
     Attributes:
-        code: Why, for machines.
-        message: Why and where, for people: byte position or JSON path, and what was expected.
+        code: The reason, for machines.
+        message: The reason and place, for people: byte position or JSON path, and what is expected.
     """
 
     def __init__(self, code: RejectCode, message: str) -> None:
@@ -60,12 +61,57 @@ class Reject(ValueError):  # noqa: N818 - a verdict on a record, by the name of 
 
 
 @dataclass(frozen=True, slots=True)
+class RequiredField:
+    """A field that every bid request has: of one JSON type and not empty.
+
+    Attributes:
+        name: Name of the field in the request object.
+        kind: Its type: str or list.
+        items: Type of the list's elements: dict; None for a text.
+        missing: Code of a request in which it is absent, null or empty.
+        why: Why it is required.
+    """
+
+    name: str
+    kind: type[str] | type[list[Any]]
+    items: type[dict[str, Any]] | None
+    missing: RejectCode
+    why: str
+
+    def check(self, value: Any) -> None:
+        """Accept a value of the field, None being an absent one.
+
+        Raises:
+            Reject: If the field is missing or of a wrong type.
+        """
+        if type(value) is not self.kind or not value:
+            raise self._reject(value)
+        if self.items is not None:
+            for index, item in enumerate(value):
+                if type(item) is not self.items:
+                    raise _wrong_type(f"$.{self.name}[{index}]", "an object", item)
+
+    def _reject(self, value: Any) -> Reject:
+        wanted = "a text" if self.items is None else "a list of objects"
+        if value is not None and type(value) is not self.kind:
+            return _wrong_type(f"$.{self.name}", wanted, value)
+        found = "missing" if value is None else f"an empty {'text' if value == '' else 'list'}"
+        return Reject(self.missing, f"$.{self.name}: is {found}; {self.why}")
+
+
+ID: Final = RequiredField("id", str, None, RejectCode.MISSING_ID, "every bid request needs one")
+IMP: Final = RequiredField("imp", list, dict, RejectCode.MISSING_IMP, "nothing is for sale")
+REQUIRED_FIELDS: Final = (ID, IMP)
+"""What makes a JSON object a bid request, in the order in which it is checked."""
+
+
+@dataclass(frozen=True, slots=True)
 class Decoded:
-    """What became of a chunk's values.
+    """The decoded values of a chunk.
 
     Attributes:
         requests: The bid requests, in order.
-        kept: For each request, the index of its value in the chunk.
+        kept: Index in the chunk of each request's value.
         rejects: Index and reject of every other value, in order.
     """
 
@@ -75,7 +121,7 @@ class Decoded:
 
 
 def decode_many(values: Iterable[bytes | None], max_bytes: int) -> Decoded:
-    """Decode a chunk; a bad value never hides a good one.
+    """Decode a chunk; a rejected value does not affect the others.
 
     Args:
         values: Record values, None being a tombstone.
@@ -97,14 +143,14 @@ def decode_many(values: Iterable[bytes | None], max_bytes: int) -> Decoded:
 
 
 def decode(value: bytes | None, max_bytes: int) -> dict[str, Any]:
-    """The bid request that ``value`` holds: ``id`` a non-empty text, ``imp`` a non-empty list.
+    """Decode a bid request: a JSON object with all `REQUIRED_FIELDS`.
 
     Args:
         value: A record's value, None being a tombstone.
         max_bytes: Longest value that is read.
 
     Raises:
-        Reject: With the code and the place of the first fault.
+        Reject: With code and place of the first fault.
     """
     if not value or len(value) > max_bytes:
         raise _unreadable(value, max_bytes)
@@ -116,20 +162,13 @@ def decode(value: bytes | None, max_bytes: int) -> dict[str, Any]:
         raise Reject(
             RejectCode.NOT_AN_OBJECT, f"$: a bid request object is expected, not {_kind(request)}"
         )
-    identity = request.get("id")
-    if type(identity) is not str or not identity:
-        raise _bad_id(identity)
-    imps = request.get("imp")
-    if type(imps) is not list or not imps:
-        raise _bad_imp(imps)
-    for imp in imps:
-        if type(imp) is not dict:
-            raise _wrong_type(f"$.imp[{_first_not_object(imps)}]", "an object", imp)
+    for field in REQUIRED_FIELDS:
+        field.check(request.get(field.name))
     return request
 
 
 def _mended(value: bytes, error: orjson.JSONDecodeError) -> Any:
-    """``value`` with U+FFFD for halves of surrogate pairs, which no id may have."""
+    """Decode with U+FFFD in place of halves of surrogate pairs, which no id may contain."""
     mended = mend(value)
     if mended is None:
         raise _not_json(value, error) from None
@@ -137,10 +176,10 @@ def _mended(value: bytes, error: orjson.JSONDecodeError) -> Any:
         request = orjson.loads(mended)
     except orjson.JSONDecodeError as other:
         raise _not_json(mended, other) from None
-    identity = request.get("id") if type(request) is dict else None
+    identity = request.get(ID.name) if type(request) is dict else None
     if type(identity) is str and "\ufffd" in identity:
         changed = orjson.loads(mend(value, _OTHER_CHARACTER) or b"")
-        if changed.get("id") != identity:
+        if changed.get(ID.name) != identity:
             raise _not_json(value, error) from None
     return request
 
@@ -154,26 +193,6 @@ def _unreadable(value: bytes | None, max_bytes: int) -> Reject:
         RejectCode.TOO_LARGE,
         f"the value has {len(value)} bytes, more than worker.max_value_bytes = {max_bytes}",
     )
-
-
-def _bad_id(identity: Any) -> Reject:
-    if identity is None:
-        return Reject(RejectCode.MISSING_ID, "$.id: is missing; every bid request needs one")
-    if identity == "":
-        return Reject(RejectCode.MISSING_ID, "$.id: is an empty text")
-    return _wrong_type("$.id", "a text", identity)
-
-
-def _bad_imp(imps: Any) -> Reject:
-    if imps is None:
-        return Reject(RejectCode.MISSING_IMP, "$.imp: is missing; nothing is for sale")
-    if imps == []:
-        return Reject(RejectCode.MISSING_IMP, "$.imp: is an empty list; nothing is for sale")
-    return _wrong_type("$.imp", "a list of objects", imps)
-
-
-def _first_not_object(imps: list[Any]) -> int:
-    return next(index for index, imp in enumerate(imps) if type(imp) is not dict)
 
 
 def _wrong_type(path: str, wanted: str, found: Any) -> Reject:
@@ -197,7 +216,7 @@ def _kind(value: Any) -> str:
 
 
 def _not_json(value: bytes, error: orjson.JSONDecodeError) -> Reject:
-    """Why orjson refused: its own words, placed by byte, under a code found from the bytes."""
+    """The reject of what orjson refused: its message, a byte position, a code from the bytes."""
     try:
         text = value.decode()
     except UnicodeDecodeError as fault:
@@ -222,7 +241,7 @@ def _not_json(value: bytes, error: orjson.JSONDecodeError) -> Reject:
 
 
 def _is_finite_json(number: bytes) -> bool:
-    """Whether the characters of a number say a finite one; malformed ones are not judged here."""
+    """Whether the characters of a number denote a finite one; malformed ones count as such."""
     try:
         return abs(float(number)) < float("inf")
     except ValueError:
@@ -230,7 +249,7 @@ def _is_finite_json(number: bytes) -> bool:
 
 
 def _depth(head: bytes) -> int:
-    """The deepest level that opens in ``head``, brackets inside texts left out."""
+    """The deepest level that opens in ``head``, without brackets inside texts."""
     deepest = depth = 0
     for bracket in _STRING.sub(b"", head).translate(None, _NO_BRACKETS):
         depth += 1 if bracket in b"[{" else -1

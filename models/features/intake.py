@@ -1,8 +1,8 @@
-"""From the raw values of a chunk to what is scored: ids, features, and a reject for all else.
+"""From the raw values of a chunk to ids and features of its requests, and a reject for all others.
 
-The first step in the way of a request. The extractor's scanner reads requests from their bytes.
-Where it gives up on a value, or is not built, the value is decoded and judged as
-:mod:`models.features.bid_request` says and its features are extracted in Python: the result is the
+The first stage for a request. The extractor's compiled scanner reads requests from their bytes.
+Values that the scanner does not read (or all, if it is not built) are decoded by
+:mod:`models.features.bid_request`, and their features are extracted in Python: the result is the
 same.
 """
 
@@ -18,19 +18,19 @@ from models.features import Extractor
 from models.features.bid_request import Reject, decode_many
 
 TILE: Final = 64
-"""Requests decoded and extracted at a time: their objects fit the core's cache together, which
-makes both steps faster than on a whole chunk (``python benchmarks/features.py``)."""
+"""Requests decoded and extracted at a time: their objects fit into the core's cache together, which
+makes both stages faster than on a whole chunk (``python benchmarks/features.py``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """What became of a chunk's values.
+    """The ingested values of a chunk.
 
     Attributes:
         request_ids: Ids of the N bid requests, in order.
-        hashes_N: xxh3_64 of these: what every draw by request id starts from.
-        ids_NC: Ids of their features.
-        kept: For each request, the index of its value in the chunk.
+        hashes_N: xxh3_64 of the request ids, the seeds of all draws by request id.
+        ids_NC: Feature ids.
+        kept: Index in the chunk of each request's value.
         rejects: Index and reject of every other value, in order.
     """
 
@@ -41,18 +41,18 @@ class Intake:
     rejects: list[tuple[int, Reject]]
 
 
-def take_in(
+def ingest(
     extractor: Extractor,
     values: Sequence[bytes | None],
     times_N: npt.NDArray[np.int64],
     max_bytes: int,
 ) -> Intake:
-    """Read a chunk; a bad value never hides a good one.
+    """Read a chunk; a rejected value does not affect the others.
 
     Args:
         extractor: Extracts the features.
         values: Record values, None being a tombstone.
-        times_N: Timestamps of the records, int64 ms: the time of a request that says none.
+        times_N: Timestamps of the records, int64 ms, for requests that state no time.
         max_bytes: Longest value that is read.
     """
     scanned = extractor.scan(values, times_N, max_bytes)

@@ -17,16 +17,13 @@ class Reading:
 
     Attributes:
         place: The place.
+        steps: The steps of its path.
         column: The first of ``feature.slots`` columns.
     """
 
     place: Place
+    steps: Steps
     column: int
-
-    @property
-    def steps(self) -> Steps:
-        """The path of the place."""
-        return self.place.path.steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +71,6 @@ class Layout:
             if readings:
                 self.fallbacks.append(Fallback(feature, column))
                 self.missing += [feature.offset] * feature.slots
-            readings.append(Reading(place, column))
+            readings.append(Reading(place, place.path.steps, column))
             column = len(self.missing)
         return readings

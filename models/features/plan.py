@@ -5,10 +5,11 @@ Features add operations to a :class:`PlanBuilder`; the plan is an array of recor
 """
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from models.features.bid_request import ID, REQUIRED_FIELDS
 from models.features.layout import Layout
 from models.features.path import EACH, INSIDE, Step, Steps
 
@@ -23,9 +24,9 @@ _OBJECT: Final = 16
 _LIST: Final = 32
 _ANY: Final = 63
 
-# Bits of what makes a value a bid request.
-_HAS_ID: Final = 1
-_HAS_IMP: Final = 2
+_TYPES: Final[Mapping[type, int]] = {str: _TEXT, dict: _OBJECT, list: _LIST}
+_ALL_REQUIRED: Final = (1 << len(REQUIRED_FIELDS)) - 1
+"""A bit for each required field of a bid request."""
 
 RECORD_TIME_SLOT: Final = 0
 """The time slot that holds the timestamp of the value's record."""
@@ -208,7 +209,7 @@ class PlanBuilder:
             _words([self._parts]),
         )
         time_slots = RECORD_TIME_SLOT + 1 + len(self._time_slots)
-        return _scan.Plan(arrays, self._visible, time_slots, self._counters, _HAS_ID | _HAS_IMP)
+        return _scan.Plan(arrays, self._visible, time_slots, self._counters, _ALL_REQUIRED)
 
     def _write(self, trees: tuple[_PathTree, ...]) -> int:
         """Write the node for a place that is on the paths of all ``trees``; 0 for no tree.
@@ -254,11 +255,14 @@ def _below(trees: tuple[_PathTree, ...], step: Step) -> tuple[_PathTree, ...]:
 def _expect_a_request(root: _PathTree) -> None:
     """Make the scanner decline everything that models.features.bid_request.decode rejects."""
     root.types = _OBJECT
-    root.at("id").types = _TEXT
-    root.at("id").ops += [Op(OpCode.IDENTITY), Op(OpCode.PRESENT, _HAS_ID)]
-    root.at("imp").types = _LIST
-    root.at("imp", EACH).types = _OBJECT
-    root.at("imp", EACH).ops.append(Op(OpCode.PRESENT, _HAS_IMP))
+    root.at(ID.name).ops.append(Op(OpCode.IDENTITY))  # declines an empty text
+    for number, field in enumerate(REQUIRED_FIELDS):
+        tree = root.at(field.name)
+        tree.types = _TYPES[field.kind]
+        if field.items is not None:  # an element shows that the list is not empty
+            tree = root.at(field.name, EACH)
+            tree.types = _TYPES[field.items]
+        tree.ops.append(Op(OpCode.PRESENT, 1 << number))
 
 
 def _words(records: Sequence[Sequence[int]]) -> bytes:

@@ -6,9 +6,11 @@ whatever packages the working directory holds.
 """
 
 import asyncio
+import contextlib
 import ctypes
 import logging
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -27,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 PARENT_VARIABLE: Final = "WEIR_PARENT_PID"
 _PR_SET_PDEATHSIG: Final = 1
+#: Below those that Linux gives to outgoing connections (net.ipv4.ip_local_port_range).
+_FREE_PORTS: Final = range(20_000, 32_768)
 #: Limit for the end of a child after SIGTERM; a worker drains within 5 s.
 STOP_S: Final = 10.0
 
@@ -145,7 +149,17 @@ def _watch_parent(parent: int) -> None:
 
 
 def free_port() -> int:
-    """A loopback port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that is free now, and that no outgoing connection is given meanwhile.
+
+    Raises:
+        UserError: If none of a hundred that were tried is free.
+    """
+    for _ in range(100):
+        port = _FREE_PORTS.start + secrets.randbelow(len(_FREE_PORTS))
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise UserError(
+        f"no free loopback port between {_FREE_PORTS.start} and {_FREE_PORTS.stop - 1}: "
+        "end what listens there"
+    )

@@ -1,1 +1,1 @@
-"""Steering while running: the topics ``control``, ``consumption`` and ``rate-state``."""
+"""Controls running workers: the topics ``control``, ``consumption`` and ``rate-state``."""

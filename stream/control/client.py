@@ -16,10 +16,10 @@ from stream.policy import Policy, PolicyError
 
 @dataclass(frozen=True)
 class InForce:
-    """What workers with these settings have in force.
+    """The policy that workers with these settings have in force.
 
     Attributes:
-        policy: With everything applied that was said live.
+        policy: The policy with all live changes applied.
         revision: Offset of the newest message in force; -1 for none.
     """
 
@@ -27,24 +27,24 @@ class InForce:
     revision: int
 
     def settings(self, scenario: str) -> dict[str, Any]:
-        """Settings of one scenario; those of ``*`` where it has no name."""
+        """Settings of one scenario; those of ``*`` if it has no name."""
         found = self.policy.in_force
         return found.get(scenario, found[EVERYTHING]).model_dump()
 
 
 async def read_control(settings: Settings) -> InForce:
-    """Read everything said so far, as a worker does.
+    """Apply all messages on ``control``, as a worker does.
 
     Raises:
         TopicError: If there is no such topic.
-        PolicyError: If the settings themselves cannot be used.
+        PolicyError: If the settings themselves are invalid.
     """
     policy = Policy(settings.policy, settings.task_set)
     revision = -1
     async for record in read_topic(settings.kafka, settings.topics.control):
         try:
-            policy.steer(read_scenario(record.key), read_change(record.value))
-        except Exception:  # noqa: BLE001, S112 - whatever it is, workers refuse it too, and say so
+            policy.apply_change(read_scenario(record.key), read_change(record.value))
+        except Exception:  # noqa: BLE001, S112 - workers refuse it too, and log why
             continue
         revision = record.offset
     return InForce(policy, revision)
@@ -53,18 +53,18 @@ async def read_control(settings: Settings) -> InForce:
 async def write_control(
     settings: Settings, scenario: str, addition: Mapping[str, Any] | None
 ) -> int:
-    """Lay ``addition`` over what was said live of a scenario, and say that; None takes it all back.
+    """Publish a scenario's live change with ``addition`` merged into it; None resets the change.
 
     Returns:
-        The revision: workers show it once it is in force.
+        The revision; workers export it once it is in force.
 
     Raises:
         TopicError: If there is no such topic.
         PolicyError: If workers with these settings would refuse it; nothing is written then.
     """
     found = await read_control(settings)
-    change = None if addition is None else overlay(found.policy.live(scenario), addition)
-    found.policy.steer(scenario, change)
+    change = None if addition is None else overlay(found.policy.live_change(scenario), addition)
+    found.policy.apply_change(scenario, change)
     key, value = _message(scenario, change)
     producer = AIOKafkaProducer(**client_options(settings.kafka), acks="all")
     async with producer:
@@ -78,10 +78,10 @@ async def write_control(
 
 
 def _message(scenario: str, change: Mapping[str, Any] | None) -> tuple[bytes, bytes | None]:
-    """Key and value, as workers would read them.
+    """Key and value of the message, checked by reading them as workers do.
 
     Raises:
-        PolicyError: If they would not.
+        PolicyError: If workers would refuse them.
     """
     try:
         key, value = scenario.encode(), write_change(change)

@@ -1,4 +1,4 @@
-"""The demo's live table: what the workers do right now, from their own metrics."""
+"""The demo's live table of throughput, rate and lag, from the workers' own metrics."""
 
 import time
 from types import TracebackType
@@ -10,12 +10,12 @@ from rich.table import Table
 
 from stream.metrics.scrape import FeedbackSample, WorkerSample, merge
 
-#: Without a terminal, one line is printed this often.
+#: Without a terminal, one line is printed at this interval.
 LINE_EVERY_S: Final = 5.0
 
 
 class Row(NamedTuple):
-    """One line of the table; speeds in requests per second."""
+    """One row of the table; throughputs in requests per second."""
 
     name: str
     sample: WorkerSample
@@ -25,10 +25,10 @@ class Row(NamedTuple):
 
 
 class Dashboard:
-    """A live table on a terminal, a line now and then elsewhere.
+    """A live table on a terminal, a line every few seconds elsewhere.
 
     Args:
-        console: Where it is shown.
+        console: The console to print to.
     """
 
     def __init__(self, console: Console) -> None:
@@ -38,7 +38,7 @@ class Dashboard:
         self._printed = 0.0
 
     def __enter__(self) -> Self:
-        """Take the screen."""
+        """Start the live table."""
         if self._console.is_terminal:
             self._live.start()
         return self
@@ -49,17 +49,17 @@ class Dashboard:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Give it back, with the last table left standing."""
+        """Stop the live table, which stays on the screen."""
         if self._console.is_terminal:
             self._live.stop()
 
     def show(self, samples: dict[int, WorkerSample], feedback: FeedbackSample) -> None:
-        """Show ``samples`` by metrics port, with speeds since the last call."""
+        """Show ``samples`` by metrics port, with throughput since the last call."""
         now = time.monotonic()
         if not samples:
             return
         rows = [
-            Row(f"worker {number}", sample, *self._speeds(port, now, sample))
+            Row(f"worker {number}", sample, *self._throughput(port, now, sample))
             for number, (port, sample) in enumerate(sorted(samples.items()), 1)
         ]
         total = merge(samples.values())
@@ -85,7 +85,9 @@ class Dashboard:
                 soft_wrap=True,
             )
 
-    def _speeds(self, port: int, now: float, sample: WorkerSample) -> tuple[float, float, float]:
+    def _throughput(
+        self, port: int, now: float, sample: WorkerSample
+    ) -> tuple[float, float, float]:
         then, before = self._before.get(port, (now - 1.0, sample))
         if now - then >= 1.0:
             self._before[port] = (now, sample)

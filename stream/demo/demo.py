@@ -1,8 +1,8 @@
-"""The demo: broker, topics, traffic, workers, feedback, and at the end a strict account.
+"""The demo: broker, topics, traffic, workers and feedback, and a verification at the end.
 
-Every part runs as the very process that `weir` starts in production; the demo only starts them,
-watches their metrics, and verifies from outside (:mod:`stream.verify.verifier`) that every request
-came out exactly once and that the achieved rate is the target.
+Every part runs as the same process that `weir` starts in production; the demo starts them, watches
+their metrics, and verifies from outside (:mod:`stream.verify.verifier`) that every request came out
+exactly once and that the achieved rate is the target.
 """
 
 import asyncio
@@ -29,19 +29,19 @@ from stream.verify.account import Account
 from stream.verify.rate import Observed, achieved_rate, worst_window_error
 from stream.verify.verifier import account
 
-#: The achieved rate may miss the target by this share after warm-up.
+#: The achieved rate may differ from the target by this much after warm-up.
 RATE_TOLERANCE: Final = 0.005
-#: Requests before the rate is judged, and consecutive requests in a window.
+#: Requests before the rate is evaluated, and consecutive requests in a window.
 WARM_UP_REQUESTS: Final = 1000
 WINDOW_REQUESTS: Final = 10_000
-#: The demo gives up when nothing has moved for this long.
+#: The demo fails after this time without progress.
 STALLED_S: Final = 60.0
-#: How often the table is brought up to date, and how long nothing may move at the end.
+#: Interval between updates of the table, and the time without changes that ends the demo.
 POLL_S: Final = 0.2
 QUIET_S: Final = 2.0
-#: Traffic of a day when nothing is worth any more what it was worth in training, so that a rebuild
-#: has something to gain; and how long it goes on after the rebuilt model took over.
-TURNED_MARKET: Final = ["--drift", "0.15", "--start", "2000000"]
+#: Traffic of a later day, whose outcomes have drifted since training, so that a rebuild improves
+#: the model; and how long it continues after the rebuilt model was swapped in.
+DRIFTED_TRAFFIC: Final = ["--drift", "0.15", "--start", "2000000"]
 REBUILD_EXAMPLES: Final = 12_000
 AFTER_SWAP_S: Final = 5.0
 #: A week's attribution window lasts this long in the demo.
@@ -49,23 +49,23 @@ WEEK_S: Final = 8.0
 
 
 class DemoError(UserError, RuntimeError):
-    """The demo could not run to its end; says what stood still and where to look."""
+    """The demo could not run to its end; names what stalled and where the logs are."""
 
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """What `weir demo` was asked for.
+    """Options of `weir demo`.
 
     Attributes:
-        folder: Logs, registry, examples and summary go here.
-        workers: Intercept workers in one consumer group.
-        requests: Simulated requests to publish.
+        folder: Folder of logs, registry, examples and summary.
+        workers: Number of intercept workers in one consumer group.
+        requests: Number of simulated requests to publish.
         requests_per_second: Their pace (0: as fast as possible).
         backlog: Publish everything before the first worker starts.
         jd: Folder of real JD requests to publish instead of simulated ones.
-        rebuild: Run the trainer too, on a market that has turned since the shipped model was
-            trained, and go on until a rebuilt model has served.
-        seed: Of the simulated traffic.
+        rebuild: Run the trainer too, on traffic that has drifted since the shipped model was
+            trained, until a rebuilt model has served.
+        seed: Seed of the simulated traffic.
     """
 
     folder: Path
@@ -80,7 +80,7 @@ class DemoOptions:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far everything has come, from the processes' own metrics."""
+    """Progress of all processes, from their own metrics."""
 
     workers: WorkerSample
     feedback: FeedbackSample
@@ -88,14 +88,14 @@ class Progress:
 
 @dataclass
 class Stopwatch:
-    """When outputs began and when they last grew, for the demo's requests per second."""
+    """Measures throughput: when outputs began and when they last grew."""
 
     outputs: float = 0
     began: float = field(default_factory=time.monotonic)
     grew: float = field(default_factory=time.monotonic)
 
-    def see(self, outputs: float) -> None:
-        """Note the number of outputs at this moment."""
+    def observe(self, outputs: float) -> None:
+        """Record the number of outputs at this moment."""
         now = time.monotonic()
         if outputs == 0:
             self.began = now
@@ -113,9 +113,9 @@ class Demo:
     """One run of the demo.
 
     Args:
-        settings: As loaded; the demo points them at its own broker and folder.
-        options: What was asked for.
-        console: Where the live table goes.
+        settings: Loaded settings; the demo replaces broker and folders by its own.
+        options: Options of the command.
+        console: The console of the live table.
     """
 
     def __init__(self, settings: Settings, options: DemoOptions, console: Console) -> None:
@@ -129,15 +129,15 @@ class Demo:
         self._stopwatch = Stopwatch()
 
     async def run(self) -> dict[str, Any]:
-        """Run to the end and return the summary, after stopping everything.
+        """Run to the end, stop everything, and return the summary.
 
         Raises:
-            DemoError: If nothing moves any more before the end is reached.
+            DemoError: If there is no more progress before the end is reached.
             ChildError: If a process fails.
         """
         options = self._options
         if options.rebuild and importlib.util.find_spec("torch") is None:
-            raise DemoError("--rebuild learns, and learning needs: pip install 'weir[train]'")
+            raise DemoError("--rebuild trains a model, which needs: pip install 'weir[train]'")
         shutil.rmtree(options.folder, ignore_errors=True)
         options.folder.mkdir(parents=True)
         port = int(self._settings.kafka.bootstrap.rpartition(":")[2])
@@ -187,18 +187,18 @@ class Demo:
             command += ["--rate", "0", "--no-outcomes"]
         else:
             command += ["--rate", str(options.requests_per_second), "--time-scale", scale]
-            command += TURNED_MARKET if options.rebuild else []
+            command += DRIFTED_TRAFFIC if options.rebuild else []
         self._publisher = await self._start(stack, "publisher", *command)
         return self._publisher
 
     async def _progress(self) -> Progress:
-        """What the processes say now, after checking that none has failed."""
+        """Scrape the metrics of all processes, after checking that none has failed."""
         for child in self._children:
             child.check()
         self._samples = await scrape(self._worker_ports)
         feedback = await scrape_feedback(self._feedback_port)
         progress = Progress(merge(self._samples.values()), feedback or FeedbackSample())
-        self._stopwatch.see(progress.workers.requests)
+        self._stopwatch.observe(progress.workers.requests)
         return progress
 
     async def _until(self, reached: Callable[[Progress], bool], what: str) -> None:
@@ -209,7 +209,7 @@ class Demo:
             await asyncio.sleep(POLL_S)
 
     async def _watch(self, dashboard: Dashboard) -> Progress:
-        """Show the table until everything has come through."""
+        """Update the table until everything has been processed."""
         last, moved = Progress(WorkerSample(), FeedbackSample()), time.monotonic()
         while True:
             progress = await self._progress()
@@ -223,14 +223,14 @@ class Demo:
                 return progress
             if quiet_s > STALLED_S:
                 raise DemoError(
-                    f"nothing has moved for {STALLED_S:g} s, with {progress.workers.lag:,.0f} "
-                    f"requests and {progress.feedback.pending:,.0f} examples to go; "
+                    f"no progress for {STALLED_S:g} s, with {progress.workers.lag:,.0f} requests "
+                    f"and {progress.feedback.pending:,.0f} examples left; "
                     f"see the logs in {self._options.folder}"
                 )
             await asyncio.sleep(POLL_S)
 
     async def _stop_after_swap(self) -> None:
-        """End the traffic when a rebuilt model has served everywhere for a while."""
+        """Stop the traffic once a rebuilt model has served on all workers for some seconds."""
         serving = {sample.model for sample in self._samples.values()}
         if self._first_models is None:
             self._first_models = serving
@@ -241,7 +241,7 @@ class Demo:
         await self._publisher.stop()
 
     def _complete(self, progress: Progress) -> bool:
-        """Whether all requests came out, all outcomes came in, and all windows have closed."""
+        """Whether all requests are decided, all outcomes joined, and all windows closed."""
         return (
             self._publisher.returncode is not None
             and progress.workers.requests > 0
@@ -283,7 +283,7 @@ class Demo:
 
 
 def _demo_settings(settings: Settings, options: DemoOptions) -> Settings:
-    """``settings`` pointed at the demo's own broker, folder and pace."""
+    """The settings with the demo's own broker, folders and time scale."""
     week_s = 7 * 86_400
     return settings.override(
         {

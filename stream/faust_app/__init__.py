@@ -1,1 +1,1 @@
-"""What both Faust apps share: options, start and stop, what the probes ask."""
+"""What both Faust apps share: options, start and stop, readiness and liveness."""

@@ -1,4 +1,4 @@
-"""How Weir's Faust apps are built from settings, watched and run: one way for both workers."""
+"""Builds Weir's Faust apps from settings, watches their Kafka clients, and runs them."""
 
 import logging
 import os
@@ -21,24 +21,24 @@ from stream.transport import app_options, has_coordinator, raise_client_errors
 logger = logging.getLogger(__name__)
 
 STOP_S: Final = 25.0
-"""Longest that a stop may take; orchestrators kill after 30 (`stop_grace_period` in compose)."""
+"""Maximum duration of a stop; orchestrators kill after 30 s (`stop_grace_period` in compose)."""
 
-WATCH_S: Final = 1.0
-#: So long a group may be without a coordinator before the connection itself is looked at.
-ALONE_S: Final = 15.0
+CHECK_S: Final = 1.0
+#: If the group has had no coordinator for so long, the connection itself is checked.
+NO_COORDINATOR_S: Final = 15.0
 
 
 class ClientWatch(Service):  # type: ignore[misc]
-    """Ends the process with what the Kafka client met and keeps to itself.
+    """Ends the process with errors that the Kafka client does not raise.
 
-    A right that is missing ends it at once. A connection that does not come back is looked at every
-    :data:`ALONE_S` seconds: a broker that is down is waited for, a password or a certificate that
-    is not accepted any more is the end.
+    A missing permission ends it at once. A connection that does not come back is checked every
+    :data:`NO_COORDINATOR_S` seconds: while brokers are down the process waits, but a password or
+    certificate that is not accepted any more ends it.
 
     Args:
         app: The app whose client is watched.
         settings: All settings.
-        role: What the app does.
+        role: Role of the app, for the permissions it needs.
     """
 
     def __init__(self, app: faust.App, settings: Settings, role: Role) -> None:
@@ -49,16 +49,16 @@ class ClientWatch(Service):  # type: ignore[misc]
 
     @Service.task  # type: ignore[untyped-decorator]
     async def _watch(self) -> None:
-        alone_s = 0.0
+        missing_s = 0.0
         while not self.should_stop:
-            await self.sleep(WATCH_S)
-            self._ask()
-            alone_s = 0.0 if has_coordinator(self._app) else alone_s + WATCH_S
-            if alone_s >= ALONE_S:
-                alone_s = 0.0
-                await self._look()
+            await self.sleep(CHECK_S)
+            self._raise_client_errors()
+            missing_s = 0.0 if has_coordinator(self._app) else missing_s + CHECK_S
+            if missing_s >= NO_COORDINATOR_S:
+                missing_s = 0.0
+                await self._check_connection()
 
-    def _ask(self) -> None:
+    def _raise_client_errors(self) -> None:
         try:
             raise_client_errors(self._app)
         except Exception as error:
@@ -67,22 +67,22 @@ class ClientWatch(Service):  # type: ignore[misc]
                 raise
             raise refused from error
 
-    async def _look(self) -> None:
+    async def _check_connection(self) -> None:
         try:
             await reach(self._kafka)
         except ConnectionFaultError as fault:
             if not fault.transient:
                 raise
-            logger.warning("no coordinator of the group for %g s: %s", ALONE_S, fault)
+            logger.warning("the group has had no coordinator for %g s: %s", NO_COORDINATOR_S, fault)
 
 
 class DisklessApp(faust.App):  # type: ignore[misc]
-    """A Faust app that writes no files: its tables live in memory and in their changelog.
+    """A Faust app that writes no files: its tables are in memory and in their changelog topics.
 
     Args:
         settings: All settings.
-        group: Its consumer group.
-        role: What it does.
+        group: Name of its consumer group.
+        role: Role of the app, for the permissions it needs.
     """
 
     def __init__(self, settings: Settings, group: str, role: Role) -> None:
@@ -91,15 +91,15 @@ class DisklessApp(faust.App):  # type: ignore[misc]
         self._client_watch = ClientWatch(self, settings, role)
 
     def explain(self, error: BaseException) -> UserError | None:
-        """What ended the app, where a person can mend it."""
+        """The error that ended the app as one that names the fix; None if there is none."""
         return explain(error, self._all_settings, [self._role])
 
     def on_init_dependencies(self) -> Iterable[ServiceT]:
-        """The watch, and what Faust starts."""
+        """The services of Faust, and the watch of the Kafka client."""
         return [*super().on_init_dependencies(), self._client_watch]
 
     async def on_first_start(self) -> None:
-        """Make no data directory."""
+        """Create no data directory."""
 
 
 def faust_options(settings: Settings) -> dict[str, Any]:
@@ -117,10 +117,10 @@ def faust_options(settings: Settings) -> dict[str, Any]:
 
 
 class _Worker(faust.Worker):  # type: ignore[misc]
-    """Keeps the first reason of a crash; those after it come of it. Ends within `STOP_S`.
+    """Keeps the first reason of a crash, which causes the others, and stops within `STOP_S`.
 
-    What is stopped waits for brokers, and some of it for ever where there are none. Ending at once
-    is safe at any moment: what is not committed comes again.
+    Services that stop wait for brokers, some without a limit. Exiting at once is safe at any
+    moment: what is not committed is delivered again.
     """
 
     def _crash(self, reason: BaseException) -> None:
@@ -133,18 +133,18 @@ class _Worker(faust.Worker):  # type: ignore[misc]
 
 
 def _end_within(seconds: float, why: str) -> None:
-    """Have the process end by then, whatever it is waiting for."""
+    """Exit after that time, whatever the process is waiting for."""
 
-    def give_up() -> None:
+    def exit_now() -> None:
         logger.error(
-            "not stopped within %g s %s: ending at once; what is not committed comes again",
+            "not stopped within %g s %s: exiting now; what is not committed is delivered again",
             seconds,
             why,
         )
         logging.shutdown()
         os._exit(1)
 
-    timer = threading.Timer(seconds, give_up)
+    timer = threading.Timer(seconds, exit_now)
     timer.daemon = True
     timer.start()
 
@@ -153,12 +153,12 @@ def run_app(app: DisklessApp) -> None:
     """Run ``app`` until SIGTERM or SIGINT.
 
     Raises:
-        SystemExit: At an end that was asked for.
-        UserError: What ended it, where a person can mend it.
-        Exception: What ended it otherwise.
+        SystemExit: After a signal.
+        UserError: The error that ended it, if it names a fix.
+        Exception: Any other error that ended it.
     """
     worker = _Worker(app, loglevel=logging.getLogger().level, quiet=True, override_logging=False)
-    worker.spinner = None  # it writes escape sequences to the terminal, or the log
+    worker.spinner = None  # it would write escape sequences to the terminal or the log
     try:
         worker.execute_from_commandline()  # ends with SystemExit
     except SystemExit as end:

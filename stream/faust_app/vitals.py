@@ -1,7 +1,6 @@
-"""What the probes of a Faust process ask: is it part of its group, does it make progress?
+"""Readiness and liveness of a Faust process: does it own partitions, does it make progress?
 
-`look` is to be called every half second or so from the event loop; that it is called is itself the
-first sign of life.
+`update_health` is called about every half second from the event loop; each call is a heartbeat.
 """
 
 from collections.abc import Mapping
@@ -16,38 +15,38 @@ from stream.transport import idle_partitions, joined
 PARTITIONS: Final = "partitions"
 PROGRESS: Final = "progress"
 CONDITIONS: Final = (PARTITIONS, BROKER, PROGRESS)
-"""What must be met before a process is ready."""
+"""Conditions of readiness."""
 
 EVENT_LOOP: Final = "event loop"
 START_S: Final = 300.0
-"""Longest start: clients, artifact, what there is to read before the first request."""
+"""Maximum duration of a start: clients, artifact, topics read before the first request."""
 LOOP_S: Final = 30.0
-"""An event loop that does not turn for so long, its session with the group over, stands still."""
+"""An event loop without an iteration for so long is blocked; its session has expired, too."""
 IDLE_S: Final = 60.0
-"""A partition that has work and makes no progress for so long makes the process unready."""
+"""A partition with work that makes no progress for so long makes the process unready."""
 STALL_S: Final = 600.0
-"""After so much longer, with brokers that answer and no cause known, a restart is the only hope."""
+"""After this time without progress, with reachable brokers and no known cause, it is not live."""
 
 
 def starting(health: Health) -> None:
-    """The process begins."""
+    """Set the time limit of the start."""
     health.beat(EVENT_LOOP, START_S)
 
 
-def look(app: faust.App, health: Health, *, excused: bool) -> None:
-    """Bring `health` up to date.
+def update_health(app: faust.App, health: Health, *, excused: bool) -> None:
+    """Update `health` from the state of the app.
 
     Args:
         app: The app.
         health: Its health.
-        excused: Whether nothing can go on for a cause that a restart would not mend: brokers that
-            do not answer, a topic that is missing.
+        excused: Whether there is no progress for a reason that a restart would not help against:
+            unreachable brokers, a missing topic.
     """
     health.beat(EVENT_LOOP, LOOP_S)
     if joined(app):
         health.met(PARTITIONS)
     else:
-        health.unmet(PARTITIONS, "the group has not given them out")
+        health.unmet(PARTITIONS, "the group has not assigned any")
     idle = _idle(idle_partitions(app))
     if idle:
         health.unmet(PROGRESS, idle)
@@ -58,7 +57,7 @@ def look(app: faust.App, health: Health, *, excused: bool) -> None:
 
 
 def _idle(idle_s: Mapping[tuple[str, int], float]) -> str:
-    """Which partition has been idle the longest, if any has for too long; else empty."""
+    """The partition that has been idle the longest, if it exceeds the limit; else empty."""
     if not idle_s:
         return ""
     (topic, partition), longest_s = max(idle_s.items(), key=lambda item: item[1])

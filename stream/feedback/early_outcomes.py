@@ -1,4 +1,4 @@
-"""Outcomes that came before their request, or without one: held a while, the oldest leave first."""
+"""Outcomes that arrived before their request, or without one: buffered until they expire."""
 
 from collections import OrderedDict
 from collections.abc import MutableMapping, Sequence
@@ -8,23 +8,25 @@ from models.bounds import MAX_HELD_PER_REQUEST
 from stream.feedback.join_counts import JoinCounts
 from stream.feedback.pending import HeldOutcomes
 
-#: Of the join's budget: what they may take.
-HELD_PART: Final = 1 / 8
-#: What an id takes in memory besides key and value: its slots in two tables.
+#: Part of the join's memory budget that early outcomes may take.
+EARLY_PART: Final = 1 / 8
+#: Memory of one id besides its key and value: its slots in two tables.
 ENTRY_BYTES: Final = 350
 
 
 class EarlyOutcomes:
-    """Those of one partition; they lie in the join's state, beside the requests.
+    """The early outcomes of one partition; they are stored in the join's state.
+
+    Over the memory budget, those that arrived first are dropped first.
 
     Args:
-        state: The join's.
-        tasks: Digest of the tasks that are joined.
-        budget_bytes: Most memory of them.
-        counts: Where held, repeated and dropped outcomes are counted.
+        state: State of the join, by request id.
+        tasks: Digest of the joined tasks.
+        budget_bytes: Maximum memory.
+        counts: Counts held, repeated and dropped outcomes.
 
     Attributes:
-        bytes: Memory that they take.
+        bytes: Memory that is taken now.
     """
 
     def __init__(
@@ -38,19 +40,19 @@ class EarlyOutcomes:
         self._tasks = tasks
         self._budget_bytes = budget_bytes
         self._counts = counts
-        self._since: OrderedDict[bytes, int | None] = OrderedDict()
+        self._arrival_ms: OrderedDict[bytes, int | None] = OrderedDict()
         self.bytes = 0
 
     def __len__(self) -> int:
-        return len(self._since)
+        return len(self._arrival_ms)
 
-    def hold(self, key: bytes, task: int, ts: int, now_ms: int | None) -> None:
-        """Hold an outcome of a request that is not there.
+    def add(self, key: bytes, task: int, ts: int, now_ms: int | None) -> None:
+        """Hold an outcome whose request has not arrived.
 
         Args:
             key: Id of the request.
             task: Index of the task.
-            ts: Time of the event, ms.
+            ts: Event time of the outcome, ms.
             now_ms: Stream time; None before the first request.
         """
         raw = self._state.get(key)
@@ -62,42 +64,42 @@ class EarlyOutcomes:
         held = HeldOutcomes(self._tasks, (*events, (task, ts))).to_bytes()
         self.bytes += _cost(key, held) - (0 if raw is None else _cost(key, raw))
         self._state[key] = held
-        self._since.setdefault(key, now_ms)
+        self._arrival_ms.setdefault(key, now_ms)
         while self.bytes > self._budget_bytes:
-            self._drop(next(iter(self._since)))
+            self._drop(next(iter(self._arrival_ms)))
 
-    def take(self, key: bytes) -> Sequence[tuple[int, int]]:
-        """The outcomes of a request that has come: task and time of each."""
-        if key not in self._since:
+    def pop(self, key: bytes) -> Sequence[tuple[int, int]]:
+        """Remove and return the outcomes of a request that has arrived: task and event time."""
+        if key not in self._arrival_ms:
             return ()
-        raw = self._forget(key)
+        raw = self._remove(key)
         return HeldOutcomes.from_bytes(raw).events
 
     def start(self, now_ms: int) -> None:
-        """Stream time begins: all that is held came then."""
-        self._since = OrderedDict.fromkeys(self._since, now_ms)
+        """Set the arrival of everything held to the beginning of stream time."""
+        self._arrival_ms = OrderedDict.fromkeys(self._arrival_ms, now_ms)
 
-    def drop_before(self, oldest_ms: int) -> None:
-        """Drop what is held since before that time."""
-        while self._since:
-            key, since = next(iter(self._since.items()))
-            if since is None or since >= oldest_ms:
+    def expire(self, before_ms: int) -> None:
+        """Drop the outcomes that arrived before that stream time."""
+        while self._arrival_ms:
+            key, arrival_ms = next(iter(self._arrival_ms.items()))
+            if arrival_ms is None or arrival_ms >= before_ms:
                 return
             self._drop(key)
 
     def recover(self, key: bytes, raw: bytes, now_ms: int | None) -> None:
-        """Go on with an entry of the state; one of other tasks is dropped."""
-        self._since[key] = now_ms
+        """Register a recovered entry of the state; one for other tasks is dropped."""
+        self._arrival_ms[key] = now_ms
         self.bytes += _cost(key, raw)
         if HeldOutcomes.from_bytes(raw).tasks != self._tasks:
             self._drop(key)
 
     def _drop(self, key: bytes) -> None:
-        self._counts.orphans += len(HeldOutcomes.from_bytes(self._forget(key)).events)
+        self._counts.orphans += len(HeldOutcomes.from_bytes(self._remove(key)).events)
 
-    def _forget(self, key: bytes) -> bytes:
+    def _remove(self, key: bytes) -> bytes:
         raw = self._state.pop(key)
-        del self._since[key]
+        del self._arrival_ms[key]
         self.bytes -= _cost(key, raw)
         return raw
 

@@ -1,30 +1,30 @@
-"""What became of the records of a join."""
+"""Counters of the join."""
 
 from dataclasses import dataclass
 
 
 @dataclass(slots=True)
 class JoinCounts:
-    """What happened to the records of the join; every record is counted once under its fate.
+    """Records of the join by what became of them; the field names are labels of the metric.
 
     Attributes:
-        requests: Requests taken.
-        repeated_requests: Requests seen before.
-        future_requests: Requests refused for a time too far ahead of the clock.
-        past_requests: Requests refused because their last window had closed when they came.
-        left_out_requests: Requests that are not in the share that is kept, for want of memory.
-        overflown_requests: Requests of that share for which there was no memory either.
-        joined: Outcomes that made a label 1.
+        requests: Requests that were added.
+        repeated_requests: Requests that had been added before.
+        future_requests: Requests refused because their event time is too far ahead of the clock.
+        past_requests: Requests refused because their last window had closed before they arrived.
+        left_out_requests: Requests outside of the sample that is kept when memory is short.
+        overflown_requests: Requests in the sample that did not fit into memory.
+        joined: Outcomes that set a label to 1.
         duplicates: Outcomes whose label was 1 already.
-        late: Outcomes out of their window: after it, or not after the request.
-        corrections: Outcomes (of those joined) that came after their window had closed as 0.
+        late: Outcomes outside of their attribution window: after it, or not after the request.
+        corrections: Joined outcomes that arrived after their label had been emitted as 0.
         unknown_task: Outcomes of a task that is not configured, or of a request that was stored
             for other tasks.
-        held: Outcomes that came before their request, or without one.
-        orphans: Held outcomes whose request never came or was left out, dropped.
-        expired: Requests dropped unfinished, because they were stored for other tasks.
+        held: Outcomes that arrived before their request, or without one.
+        orphans: Held outcomes that expired or were dropped without their request.
+        expired: Requests dropped without labels, because they were stored for other tasks.
         examples: Examples emitted.
-        completed: Examples without a masked label (of those emitted).
+        completed: Emitted examples in which no label is masked.
     """
 
     requests: int = 0

@@ -8,10 +8,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from stream.feedback.join import FeedbackJoin
 from stream.feedback.join_counts import JoinCounts
 from stream.messages.refusals import Refusals
+from stream.metrics.lag import LagGauge
 
 
 class FeedbackMetrics:
-    """Counters of the collect and join agents, in a registry of their own."""
+    """Metrics and refusals of a feedback worker, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -51,39 +52,35 @@ class FeedbackMetrics:
             "Requests of ordinary size that fit into the memory of this worker.",
             registry=self.registry,
         )
-        self._lag = Gauge(
+        self._lag = LagGauge(
             "weir_feedback_lag_records",
             "Records not processed yet, by topic and partition.",
-            ["topic", "partition"],
-            registry=self.registry,
+            self.registry,
         )
 
     def counts(self, before: JoinCounts, after: JoinCounts) -> None:
-        """Add what a chunk changed."""
+        """Count what a chunk changed."""
         old = asdict(before)
         for fate, count in asdict(after).items():
             self._events.labels(fate).inc(count - old[fate])
 
     def state(self, partition: int, join: FeedbackJoin) -> None:
-        """Show the state of one partition."""
+        """Publish the state of one partition."""
         label = str(partition)
         self._pending.labels(label).set(join.pending)
         self._bytes.labels(label).set(join.held_bytes)
         self._budget.labels(label).set(join.budget_bytes)
-        self._share.labels(label).set(join.admission.share)
+        self._share.labels(label).set(join.sampler.share)
 
     def capacity(self, requests: int) -> None:
-        """Show how many requests fit."""
+        """Publish how many requests fit."""
         self._capacity.set(requests)
 
     def forget(self) -> None:
-        """Drop the partitions, after a rebalance."""
+        """Drop the metrics of all partitions, after a rebalance."""
         for gauge in (self._pending, self._bytes, self._budget, self._share):
             gauge.clear()
 
     def lag(self, lag: Mapping[tuple[str, int], int | None]) -> None:
-        """Show the lag of every assigned partition where it is known; revoked ones disappear."""
-        self._lag.clear()
-        for (topic, partition), records in lag.items():
-            if records is not None:
-                self._lag.labels(topic, str(partition)).set(records)
+        """Publish the known lag of each assigned partition; revoked ones disappear."""
+        self._lag.publish(lag)

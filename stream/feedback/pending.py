@@ -1,10 +1,10 @@
-"""The bytes of the feedback join: a passed request that waits for its outcomes, and the rest.
+"""Binary encoding of the join's records and state: pending requests, held outcomes, progress.
 
-`feedback-joins` carries two kinds of records, told apart by their first byte: a `PendingRequest`
-and an `Outcome` (a JSON object). The join's state holds the pending requests as they arrived, but
-for a few bytes of the head, so that an arrival costs no coding; besides, `HeldOutcomes` that came
-before their request, and one `Progress` per partition. Whatever is read here came from a topic
-that others may write to: what is out of bounds is a `RecordError`.
+`feedback-joins` carries two kinds of records, distinguished by their first byte: a `PendingRequest`
+and an `Outcome` (a JSON object). The join's state holds the pending requests as they arrived, with
+only a few bytes of the head changed, so that an arrival is not encoded again; in addition,
+`HeldOutcomes` that arrived before their request, and one `Progress` per partition. Everything that
+is decoded here comes from topics to which others may write: out of bounds is a `RecordError`.
 """
 
 import math
@@ -43,18 +43,18 @@ _ID_TYPES: Final[dict[int, str]] = {2: "<u2", 4: "<i4"}
 
 @dataclass(frozen=True, slots=True)
 class PendingRequest:
-    """A passed request on its way through the join.
+    """A passed request whose labels have not all matured.
 
     Attributes:
-        ts: Time of the request, milliseconds since the epoch.
+        ts: Event time of the request, milliseconds since the epoch.
         partition: Partition of the pass topic that it came from.
-        offset: Its offset there; with `partition` it tells a redelivery from a new request.
-        spec: Hash of the feature spec that made `features`.
-        decision: What its `weir` header says.
+        offset: Its offset there; with `partition` it distinguishes a redelivery from a new request.
+        spec: Hash of the feature spec of `features`.
+        decision: The decision in its `weir` header.
         features: Ids of shape (C,): uint16 takes two bytes each, any other type four.
         hits: Bit t is set when task t's event happened within its window.
-        tasks: The tasks that `hits` is about, see `tasks_digest`.
-        halvings: The join kept 1 / 2^halvings of all requests when this one came.
+        tasks: Digest of the tasks of `hits`, see `tasks_digest`.
+        halvings: The join sampled 1 / 2^halvings of all requests when this one arrived.
     """
 
     ts: int
@@ -68,7 +68,7 @@ class PendingRequest:
     halvings: int = 0
 
     def to_bytes(self) -> bytes:
-        """Fixed head, spec, model, then the ids, little-endian."""
+        """Encode: fixed head, spec, model, then the feature ids, little-endian."""
         decision = self.decision
         spec, model = self.spec.encode(), decision.model.encode()
         width = 2 if self.features.dtype == np.uint16 else 4
@@ -85,10 +85,10 @@ class PendingRequest:
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Self:
-        """Read one.
+        """Decode a pending request.
 
         Raises:
-            RecordError: If it is cut short, of another kind, or out of bounds.
+            RecordError: If it is truncated, of another kind, or out of bounds.
         """
         try:
             head = _HEAD.unpack_from(raw)
@@ -125,7 +125,7 @@ class PendingRequest:
         return request
 
     def _check(self) -> None:
-        """What a feedback worker never writes, somebody else did."""
+        """Refuse values that no feedback worker writes."""
         decision = self.decision
         figures = (decision.e or 0.0, decision.threshold or 0.0)
         within = (
@@ -149,50 +149,50 @@ class PendingRequest:
 
 
 def tasks_digest(names: Iterable[str]) -> int:
-    """Stands for the tasks' names in order, in 32 bits."""
+    """Hash of the names of the tasks in order, in 32 bits."""
     return xxhash.xxh32_intdigest("\n".join(names).encode())
 
 
 def status(raw: bytes) -> tuple[int, int, int]:
-    """Hits, tasks and halvings of a pending request, without reading the rest."""
+    """Hits, tasks and halvings of a pending request, without decoding the rest."""
     hits, tasks, halvings = _STATUS.unpack_from(raw, _STATUS_AT)
     return hits, tasks, halvings
 
 
 def with_status(raw: bytes, hits: int, tasks: int, halvings: int) -> bytes:
-    """The same pending request with another status."""
+    """Replace the status of an encoded pending request."""
     return raw[:_STATUS_AT] + _STATUS.pack(hits, tasks, halvings) + raw[_TS_AT:]
 
 
-def time_of(raw: bytes) -> int:
-    """Time of a pending request in ms, without reading the rest."""
+def event_time(raw: bytes) -> int:
+    """Event time of a pending request in ms, without decoding the rest."""
     ts: int = _TS.unpack_from(raw, _TS_AT)[0]
     return ts
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOutcomes:
-    """Outcomes that came before their request.
+    """Outcomes that arrived before their request.
 
     Attributes:
-        tasks: The tasks that they are about, see `tasks_digest`.
-        events: Pairs of task index and time in ms.
+        tasks: Digest of the tasks of the events, see `tasks_digest`.
+        events: Pairs of task index and event time in ms.
     """
 
     tasks: int
     events: tuple[tuple[int, int], ...]
 
     def to_bytes(self) -> bytes:
-        """Kind, tasks, then nine bytes per event."""
+        """Encode: kind, tasks, then nine bytes per event."""
         head = HELD_KIND + _TASKS.pack(self.tasks)
         return head + b"".join(_HELD.pack(task, ts) for task, ts in self.events)
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Self:
-        """Read them.
+        """Decode held outcomes.
 
         Raises:
-            RecordError: If they are cut short, of another kind, or too many.
+            RecordError: If they are truncated, of another kind, or too many.
         """
         try:
             tasks: int = _TASKS.unpack_from(raw, 1)[0]
@@ -207,36 +207,36 @@ class HeldOutcomes:
 Mark = tuple[Offset, Millis]
 
 
-class _ProgressOnTheWire(Struct):
-    """A `Progress` as JSON has it: keys are texts."""
+class _ProgressJson(Struct):
+    """A `Progress` in JSON, whose keys are strings."""
 
     watermark: Millis | None
     seen: Annotated[dict[str, Mark], Meta(max_length=bounds.MAX_JOIN_SOURCES)]
 
 
-_PROGRESS: Final = msgspec.json.Decoder(_ProgressOnTheWire)
+_PROGRESS: Final = msgspec.json.Decoder(_ProgressJson)
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far the join of one partition is.
+    """How far the join of one partition has come.
 
     Attributes:
         watermark: Stream time in ms, None before the first request.
-        seen: Per partition of the pass topic: the highest offset taken, and the newest time.
+        seen: Per partition of the pass topic: the highest offset added, and the newest event time.
     """
 
     watermark: int | None = None
     seen: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
-        """JSON."""
+        """Encode as JSON."""
         seen = {str(partition): mark for partition, mark in self.seen.items()}
-        return msgspec.json.encode(_ProgressOnTheWire(self.watermark, seen))
+        return msgspec.json.encode(_ProgressJson(self.watermark, seen))
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Self:
-        """Read it.
+        """Decode from JSON.
 
         Raises:
             RecordError: Naming the field that is wrong.
@@ -247,15 +247,15 @@ class Progress:
         except ValueError as error:
             raise RecordError(f"progress.seen: {error}") from error
 
-    def take(self, partition: int, offset: int, ts: int) -> bool:
-        """Note a record of the pass topic; False when it was taken before.
+    def advance(self, partition: int, offset: int, ts: int) -> bool:
+        """Advance to a record of the pass topic; False if it is a redelivery.
 
-        Every collector sends what it reads in order and without holes from the committed offset
-        on, so whatever lies at or below the highest offset was taken. A record below it that is
-        newer than all of them says that the topic was made anew: it is not a repetition.
+        Every collector forwards records in order and without gaps from the committed offset on, so
+        everything up to the highest offset has been added. A record below that offset with an
+        event time newer than all of them means that the topic was recreated: no redelivery.
 
         Raises:
-            RecordError: If it comes from one partition more than a join knows.
+            RecordError: If there are too many partitions of the pass topic.
         """
         last, newest = self.seen.get(partition, (-1, -1))
         if offset <= last and ts <= newest:
@@ -270,10 +270,10 @@ class Progress:
 
 
 def check_entry(key: bytes | None, value: bytes | None) -> None:
-    """Refuse a record of the changelog that no join wrote.
+    """Refuse a changelog record that no join wrote.
 
     Raises:
-        RecordError: If the key is none or too long, or the value is of no kind of the state.
+        RecordError: If the key is missing or too long, or the value is of no kind of the state.
     """
     if not key or len(key) > bounds.MAX_JOIN_KEY_BYTES:
         raise RecordError(f"key of {len(key or b'')} bytes: {bounds.MAX_JOIN_KEY_BYTES} at most")

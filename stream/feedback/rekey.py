@@ -1,8 +1,8 @@
-"""Re-keying by request id: chunks of passed requests and of outcomes to records of the join.
+"""Repartitioning by request id: chunks of passed requests and outcomes to records of the join.
 
-Passed requests lie where the exchange's key put them, outcomes where their producer's did; the
-join needs both in one place. Pure: a chunk in, records per partition of the joins topic out. What
-is written there is always Weir's own encoding, within its bounds, never a producer's bytes.
+Passed requests are partitioned by the exchange's key, outcomes by their producer's; the join needs
+both in the same partition. Pure: takes a chunk, returns records per partition of the joins topic.
+Those are always in Weir's own encoding, within its bounds, never a producer's bytes.
 """
 
 from collections import defaultdict
@@ -14,9 +14,9 @@ import xxhash
 
 from models import bounds
 from models.features import FeatureSpec
-from models.features.intake import take_in
+from models.features.intake import ingest
 from stream.feedback.pending import PROGRESS_KEY, PendingRequest
-from stream.messages import DECISION_HEADER, Decision, Outcome, RecordError
+from stream.messages import Decision, Outcome, RecordError
 from stream.messages.refusals import Refusals
 from stream.transport import Chunk, FetchedRecord, Outgoing
 
@@ -29,10 +29,10 @@ class Rekeyer:
     """Turns chunks into records of the joins topic.
 
     Args:
-        spec: Makes the features of the examples.
-        partitions: Partitions of the joins topic.
-        max_value_bytes: Longest request that is read.
-        refusals: Takes every record that cannot be read.
+        spec: Feature spec of the examples.
+        partitions: Number of partitions of the joins topic.
+        max_value_bytes: Maximum size of a request.
+        refusals: Counts and logs records that cannot be read.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Rekeyer:
         """Passed requests with their features, by partition of the joins topic."""
         values = [record.value for record in chunk.records]
         times_N = np.array([record.timestamp for record in chunk.records], np.int64)
-        intake = take_in(self._extractor, values, times_N, self._max_value_bytes)
+        intake = ingest(self._extractor, values, times_N, self._max_value_bytes)
         for index, reject in intake.rejects:
             offset = chunk.records[index].offset
             why = f"{reject.code}: {reject.message}"
@@ -65,7 +65,7 @@ class Rekeyer:
                     partition=chunk.partition,
                     offset=record.offset,
                     spec=self._spec_hash,
-                    decision=_decision(record),
+                    decision=Decision.from_headers(record.headers),
                     features=ids_NC[row],
                 )
                 out[self._partition(key)].append(Outgoing(key, pending.to_bytes(), now_ms))
@@ -98,15 +98,3 @@ def _time(record: FetchedRecord) -> int:
     if not 0 <= record.timestamp <= bounds.MAX_TIME_MS:
         raise RecordError(f"timestamp {record.timestamp}: 0 to {bounds.MAX_TIME_MS} ms expected")
     return record.timestamp
-
-
-def _decision(record: FetchedRecord) -> Decision:
-    """What the worker decided: its header is the last one, what stands before it is foreign.
-
-    Raises:
-        RecordError: If there is none, or it is none of a worker's.
-    """
-    for name, value in reversed(record.headers):
-        if name == DECISION_HEADER:
-            return Decision.from_bytes(value)
-    raise RecordError(f"the header {DECISION_HEADER!r} is missing")

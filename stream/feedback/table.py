@@ -1,9 +1,9 @@
 """The state of the feedback join as a Faust table, written to its changelog in batches.
 
-A stock table sends one changelog record at a time, through a future each, and its memory store
-does not know which partition a key belongs to. This one keeps a mapping per partition and notes
-what changed; the feedback app writes the changes of a whole chunk at once, in an order that a crash
-anywhere inside leaves recoverable: entries, then the progress that covers them, then deletions.
+A stock table sends changelog records one at a time, with a future each, and its memory store does
+not know which partition a key belongs to. This one keeps a mapping per partition and tracks the
+changes; the feedback app writes those of a whole chunk at once, in an order from which a crash at
+any point can recover: entries, then the progress that covers them, then deletions.
 """
 
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
@@ -20,7 +20,7 @@ Change = tuple[bytes, bytes | None]
 
 
 class JoinState(MutableMapping[bytes, bytes]):
-    """Entries of one partition, and which of them changed since the last `take_changes`."""
+    """State of one partition, which tracks the changes since the last `take_changes`."""
 
     def __init__(self, entries: dict[bytes, bytes] | None = None) -> None:
         self._entries = {} if entries is None else entries
@@ -48,18 +48,18 @@ class JoinState(MutableMapping[bytes, bytes]):
 
     @property
     def changed(self) -> bool:
-        """Whether there is anything to write."""
+        """Whether there are changes to write."""
         return bool(self._set or self._deleted)
 
     def recover(self, key: bytes, value: bytes | None) -> None:
-        """Apply a record of the changelog."""
+        """Apply a changelog record without tracking it as a change."""
         if value is None:
             self._entries.pop(key, None)
         else:
             self._entries[key] = value
 
     def take_changes(self, progress: bytes) -> list[Change]:
-        """What the changelog has to learn, in the order in which it has to."""
+        """The changelog records of all changes, in the order in which they must be written."""
         changes: list[Change] = [(key, self._entries[key]) for key in self._set]
         self._entries[PROGRESS_KEY] = progress
         changes.append((PROGRESS_KEY, progress))
@@ -82,7 +82,7 @@ class PartitionedStore(Store):  # type: ignore[misc]
         to_key: Callable[[Any], Any],  # noqa: ARG002 - keys are bytes
         to_value: Callable[[Any], Any],  # noqa: ARG002 - values are bytes
     ) -> None:
-        """Apply records of the changelog, in order; those that no join wrote are refused."""
+        """Apply changelog records in order; those that no join wrote are refused."""
         for event in batch:
             message = event.message
             with self.table.refusals.guard(message, "not recovered"):
@@ -97,13 +97,13 @@ class PartitionedStore(Store):  # type: ignore[misc]
         newly_assigned: set[TP],  # noqa: ARG002
         generation_id: int = 0,  # noqa: ARG002
     ) -> None:
-        """Forget the partitions that went elsewhere."""
+        """Drop the state of revoked partitions."""
         for tp in revoked:
             if tp.topic == self.table.changelog_topic_name:
                 self.states.pop(tp.partition, None)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
-        """Everything that was recovered is in place already."""
+        """Nothing to do: recovered entries are applied as they are read."""
 
 
 class JoinTable(Table[bytes, bytes]):  # type: ignore[misc]
@@ -111,8 +111,8 @@ class JoinTable(Table[bytes, bytes]):  # type: ignore[misc]
 
     Args:
         app: The Faust app.
-        refusals: Takes what cannot be recovered.
-        options: As Faust's.
+        refusals: Counts and logs records that cannot be recovered.
+        options: Options of Faust's table.
     """
 
     def __init__(self, app: AppT, refusals: Refusals, **options: Any) -> None:
@@ -137,5 +137,5 @@ class JoinTable(Table[bytes, bytes]):  # type: ignore[misc]
 
     @property
     def partitions_held(self) -> list[int]:
-        """Numbers of the partitions that have state here."""
+        """Numbers of the partitions whose state this worker holds."""
         return sorted(self.data.states)

@@ -1,8 +1,9 @@
 """The feedback worker: a Faust app that joins passed requests with their outcomes.
 
-`collect` and `outcomes` re-key both onto the joins topic; `join` keeps what waits in a Faust table
-and writes training examples. The order of writes makes redelivery after a crash harmless: examples,
-then changed entries, then the progress that covers them, then deletions, then the acknowledgement.
+The agents `collect` and `outcomes` repartition both by request id onto the joins topic; `join`
+keeps pending requests in a Faust table and writes training examples. The order of writes makes
+redelivery after a crash harmless: examples, then changed entries, then the progress that covers
+them, then deletions, then the acknowledgement.
 """
 
 import asyncio
@@ -22,50 +23,49 @@ from models.process.probes import serve
 from models.settings import Settings
 from stream.doctor import preflight
 from stream.faust_app.app import DisklessApp, run_app
-from stream.faust_app.vitals import CONDITIONS, look, starting
+from stream.faust_app.vitals import CONDITIONS, starting, update_health
 from stream.feedback.join import FeedbackJoin
 from stream.feedback.join_counts import JoinCounts
 from stream.feedback.memory import MemoryReport
 from stream.feedback.metrics import FeedbackMetrics
+from stream.feedback.partitions import joins_partitions
 from stream.feedback.pending import REQUEST_KIND
 from stream.feedback.rekey import Rekeyed, Rekeyer
 from stream.feedback.table import JoinTable
-from stream.kafka.client import client_options, topic_partitions
+from stream.kafka.client import client_options
 from stream.kafka.group_watch import GroupMetrics, GroupWatch
-from stream.kafka.rights import Role, changelog, feedback_group
-from stream.kafka.topics import TopicError
+from stream.kafka.rights import Role, feedback_group
 from stream.messages import Outcome, RecordError
 from stream.transport import (
     Chunk,
     ChunkSink,
     Incidents,
     Outgoing,
-    OutputTopics,
     RecordsRefusedError,
     attach,
-    bound,
+    bound_batches,
     chunk_topic,
     chunks,
     consumer_lag,
-    report,
+    report_incidents,
 )
 
 logger = logging.getLogger(__name__)
 
 TICK_S: Final = 0.5
-#: What is fetched and not joined yet; beside it `feedback.max_memory_bytes` are held.
+#: Maximum fetched and not joined yet, in addition to `feedback.max_memory_bytes`.
 MAX_IN_FLIGHT_BYTES: Final = 64 * 1024 * 1024
 TABLE: Final = "joins"
 Clock = Callable[[], float]
 
 
 class FeedbackWorker(Service):  # type: ignore[misc]
-    """What the agents do; started before the consumer and stopped after it.
+    """The work of the agents; started before the consumer and stopped after it.
 
     Args:
         settings: All settings.
         spec: Feature spec of the examples.
-        app: The Faust app whose lag is watched.
+        app: The Faust app of the agents.
         table: State of the joins.
         metrics: Metrics and refusals of this process.
         clock: Seconds since the epoch.
@@ -108,7 +108,7 @@ class FeedbackWorker(Service):  # type: ignore[misc]
         )
 
     async def on_start(self) -> None:
-        """Serve probes and connect."""
+        """Serve metrics and probes, and connect."""
         attach(self._app, None, MAX_IN_FLIGHT_BYTES)
         self._memory.log_capacity()
         self.metrics.capacity(self._memory.capacity)
@@ -116,21 +116,21 @@ class FeedbackWorker(Service):  # type: ignore[misc]
         starting(self._health)
         serve(self.metrics.registry, self._health, worker.metrics_host, worker.metrics_port)
         await self._sink.start()
-        report(self._app, self._incidents)
+        report_incidents(self._app, self._incidents)
         refuse = self.metrics.refusals.refuse_batch
-        bound(self._app, self._settings.kafka.max_unpacked_bytes, refuse)
+        bound_batches(self._app, self._settings.kafka.max_unpacked_bytes, refuse)
         await self.add_runtime_dependency(self._groups)
 
     async def on_stop(self) -> None:
-        """Disconnect, after what is under way."""
+        """Disconnect once writes in progress are done."""
         async with self._lock:
             await self._sink.stop()
 
     async def recovered(self) -> None:
-        """Begin anew with the recovered state: partitions have come or gone.
+        """Create the joins again from the recovered state, after a rebalance.
 
         Raises:
-            TopicError: If the joins topic has grown.
+            TopicError: If the joins topic has more partitions than its state.
         """
         await joins_partitions(self._settings)
         async with self._lock:
@@ -142,35 +142,35 @@ class FeedbackWorker(Service):  # type: ignore[misc]
                 self._memory.recovered(partition, join)
 
     async def collect(self, chunk: Chunk) -> None:
-        """Re-key a chunk of passed requests."""
+        """Repartition a chunk of passed requests."""
         await self._send_joins(self._rekeyer.requests(chunk, self._now_ms()))
 
     async def outcomes(self, chunk: Chunk) -> None:
-        """Re-key a chunk of outcomes."""
+        """Repartition a chunk of outcomes."""
         await self._send_joins(self._rekeyer.outcomes(chunk, self._now_ms()))
 
     async def join(self, chunk: Chunk) -> None:
-        """Join a chunk and write what is due; returns when the broker has all of it."""
+        """Join a chunk and write the examples that are due; returns once all is acknowledged."""
         async with self._lock:
             join = self._join_of(chunk.partition)
             now_ms = self._now_ms()
             before = replace(join.counts)
             for record in chunk.records:
                 with self.metrics.refusals.guard(record, "not joined"):
-                    _take(join, record.key, record.value, now_ms)
+                    _add(join, record.key, record.value, now_ms)
             await self._flush(chunk.partition, join, before)
 
     @Service.task  # type: ignore[untyped-decorator]
     async def _tick(self) -> None:
-        """Let stream time follow the clock where requests stopped and nothing waits to be read."""
+        """Advance stream time with the clock where no requests arrive and there is no lag."""
         seen: dict[int, int | None] = {}
         last = self._clock()
         while not self.should_stop:
             await self.sleep(TICK_S)
             lag = consumer_lag(self._app)
             self.metrics.lag(lag)
-            excused = not self._groups.answering or bool(self._incidents.waits)
-            look(self._app, self._health, excused=excused)
+            excused = not self._groups.answering or bool(self._incidents.blocked)
+            update_health(self._app, self._health, excused=excused)
             read_all = bool(lag) and all(behind == 0 for behind in lag.values())
             now = self._clock()
             elapsed_ms, last = int((now - last) * 1000), now
@@ -179,7 +179,7 @@ class FeedbackWorker(Service):  # type: ignore[misc]
                     still = partition in seen and seen[partition] == join.watermark
                     if still and read_all and not self.should_stop:
                         before = replace(join.counts)
-                        join.idle(elapsed_ms)
+                        join.advance(elapsed_ms)
                         await self._flush(partition, join, before)
                 seen = {partition: join.watermark for partition, join in self._joins.items()}
 
@@ -199,7 +199,7 @@ class FeedbackWorker(Service):  # type: ignore[misc]
             await self._send(changelog, partition, records)
         self.metrics.counts(before, join.counts)
         self.metrics.state(partition, join)
-        self._memory.changed(partition, join)
+        self._memory.check(partition, join)
 
     async def _send_joins(self, rekeyed: Rekeyed) -> None:
         joins = self._settings.topics.joins
@@ -208,7 +208,7 @@ class FeedbackWorker(Service):  # type: ignore[misc]
         )
 
     async def _send(self, topic: str, partition: int, records: Sequence[Outgoing]) -> None:
-        """Write what fits a batch; a record that does not is refused."""
+        """Write records; those that the broker does not accept are refused."""
         left = list(records)
         while left:
             try:
@@ -233,7 +233,7 @@ class FeedbackWorker(Service):  # type: ignore[misc]
         return self._joins[partition]
 
     def _owned(self) -> list[int]:
-        """Partitions of the join that this worker has: they share its memory."""
+        """Assigned partitions of the join, which share the memory of this worker."""
         joins = self._settings.topics.joins
         return [tp.partition for tp in self._app.consumer.assignment() if tp.topic == joins]
 
@@ -269,21 +269,21 @@ class FeedbackApp(DisklessApp):
             (topics.outcomes, "outcomes", self.worker.outcomes),
             (topics.joins, "join", self.worker.join),
         ):
-            self.agent(chunk_topic(self, topic), name=name)(_each(work))
+            self.agent(chunk_topic(self, topic), name=name)(_agent(work))
 
     def on_init_dependencies(self) -> Iterable[ServiceT]:
-        """The worker first: it starts before the consumer and stops after it."""
+        """Put the worker first: it starts before the consumer and stops after it."""
         return [self.worker, *super().on_init_dependencies()]
 
 
 def run_feedback(settings: Settings) -> None:
-    """Run a feedback worker until SIGTERM or SIGINT, after a look at what it needs.
+    """Run a feedback worker until SIGTERM or SIGINT, after checking that what it needs is there.
 
-    The features are those of the artifact in `model.artifact`: a rebuild keeps its feature spec.
+    The features are those of the artifact in `model.artifact`: rebuilds keep its feature spec.
 
     Raises:
-        UserError: If something that it needs is missing, then or later.
-        TopicError: If the topics cannot serve as they are.
+        UserError: If something that it needs is missing, at the start or later.
+        TopicError: If the topics do not fit each other.
     """
     asyncio.run(preflight(settings, Role.FEEDBACK))
     spec = load_artifact(settings.model.artifact).spec
@@ -291,34 +291,7 @@ def run_feedback(settings: Settings) -> None:
     run_app(FeedbackApp(settings.override({"kafka.partitions": partitions}), spec))
 
 
-async def joins_partitions(settings: Settings) -> int:
-    """How many partitions the joins topic has, whatever ``kafka.partitions`` says.
-
-    The state of a partition lies in that of the same number of the changelog, and a request waits
-    where its id's hash puts it: neither topic may grow while requests wait. Examples are written to
-    the joins' partition number, so their topic is grown if it is too small.
-
-    Raises:
-        TopicError: If the joins topic is missing, or has another count than its state.
-        PartitionsError: If the examples' topic is too small and cannot be grown.
-    """
-    topics, state = settings.topics, changelog(settings)
-    found = await topic_partitions(settings.kafka, topics.joins, state)
-    count, kept = len(found[topics.joins]), len(found[state])
-    if not count:
-        raise TopicError(f"{topics.joins}: no such topic; `weir topics` creates it")
-    if kept and kept != count:
-        raise TopicError(
-            f"{topics.joins} has {count} partitions and its state, {state}, has {kept}: what "
-            f"waits would not meet its outcomes. Make {topics.joins} anew with {kept} partitions, "
-            "or start afresh under another kafka.group (what waits now is then never labelled)"
-        )
-    examples = OutputTopics(client_options(settings.kafka), (topics.examples,))
-    await examples.fit([(topics.joins, count - 1)])
-    return count
-
-
-def _each(work: Callable[[Chunk], Awaitable[None]]) -> Callable[[faust.StreamT[Chunk]], Any]:
+def _agent(work: Callable[[Chunk], Awaitable[None]]) -> Callable[[faust.StreamT[Chunk]], Any]:
     async def agent(stream: faust.StreamT[Chunk]) -> None:
         async for chunk in chunks(stream):
             await work(chunk)
@@ -326,10 +299,10 @@ def _each(work: Callable[[Chunk], Awaitable[None]]) -> Callable[[faust.StreamT[C
     return agent
 
 
-def _take(join: FeedbackJoin, key: bytes | None, value: bytes | None, now_ms: int) -> None:
+def _add(join: FeedbackJoin, key: bytes | None, value: bytes | None, now_ms: int) -> None:
     if key is None or value is None:
         raise RecordError("a key and a value are expected")
     if value[:1] == REQUEST_KIND:
-        join.request(key, value, now_ms)
+        join.add_request(key, value, now_ms)
     else:
-        join.outcome(Outcome.from_bytes(value))
+        join.add_outcome(Outcome.from_bytes(value))

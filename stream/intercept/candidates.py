@@ -1,7 +1,7 @@
-"""Which artifact should serve: the newest announced one that can, else the configured one. No I/O.
+"""Candidates to serve: the newest announced artifact that can be used, else the configured one.
 
-A candidate that cannot be used is left aside: for good if nothing but a new announcement can mend
-it, otherwise for a while that doubles each time.
+Without I/O. A candidate that cannot be used is skipped: for good if only a new announcement can
+recover from its fault, otherwise for a pause that doubles with each attempt.
 """
 
 import math
@@ -13,7 +13,8 @@ from models.artifact import ArtifactFault
 from models.bounds import MAX_ANNOUNCEMENTS, RETRY_S
 from stream.messages import ModelAnnouncement
 
-Place = tuple[str, int, int]
+Coordinates = tuple[str, int, int]
+"""Topic, partition and offset."""
 
 
 @dataclass(slots=True, eq=False)
@@ -21,62 +22,63 @@ class Candidate:
     """An artifact that might serve.
 
     Attributes:
-        url: Where it is.
-        version: Its announced version; "" for the configured artifact, which may be any.
-        manifest_sha256: Announced hash of its manifest; None for the configured one.
-        place: Topic, partition and offset of its announcement; None for the configured one.
-        fault: Why it was refused last; None if it was not.
-        due_s: When it may be tried, by the clock of the caller; infinite for never again.
+        url: Location of the artifact.
+        version: Announced version; "" for the configured artifact, which may be any.
+        manifest_sha256: Announced hash of the manifest; None for the configured artifact.
+        coordinates: Those of the announcement; None for the configured artifact.
+        fault: Fault for which it was refused last; None if it was not.
+        retry_s: When it may be tried, on the caller's clock; infinite for never again.
     """
 
     url: str
     version: str = ""
     manifest_sha256: str | None = None
-    place: Place | None = None
+    coordinates: Coordinates | None = None
     fault: ArtifactFault | None = None
-    due_s: float = -math.inf
+    retry_s: float = -math.inf
     _pause_s: float = field(default=RETRY_S[0])
 
     @classmethod
-    def announced(cls, announcement: ModelAnnouncement, place: Place) -> "Candidate":
-        """The candidate of an announcement at ``place``."""
-        return cls(announcement.url, announcement.version, announcement.manifest_sha256, place)
+    def announced(cls, announcement: ModelAnnouncement, coordinates: Coordinates) -> "Candidate":
+        """The candidate of an announcement."""
+        version, digest = announcement.version, announcement.manifest_sha256
+        return cls(announcement.url, version, digest, coordinates)
 
     def refuse(self, fault: ArtifactFault, now_s: float) -> bool:
-        """Leave it aside; returns whether the reason is another one than the last time.
+        """Skip it from now on; returns whether the fault differs from the last one.
 
-        What the configured folder holds may be replaced at any time, so it is tried again whatever
-        was wrong, unless it failed while it served.
+        The content of the configured folder may be replaced at any time, so it is tried again
+        after any fault but a failure while it served.
         """
         new, self.fault = fault != self.fault, fault
-        forever = fault == ArtifactFault.FAILED or (self.place and not fault.is_transient)
-        self.due_s = math.inf if forever else now_s + self._pause_s
+        forever = fault == ArtifactFault.FAILED or (self.coordinates and not fault.is_transient)
+        self.retry_s = math.inf if forever else now_s + self._pause_s
         self._pause_s = min(2 * self._pause_s, RETRY_S[1])
         return new
 
 
 class Candidates:
-    """All that might serve, best first.
+    """All candidates, best first.
 
     Args:
-        configured: URL of the artifact that serves where nothing is announced.
+        configured: URL of the artifact that serves if no announced one does.
     """
 
     def __init__(self, configured: str) -> None:
         self._configured: Final = Candidate(configured)
         self._announced: deque[Candidate] = deque(maxlen=MAX_ANNOUNCEMENTS)
 
-    def announce(self, candidate: Candidate) -> None:
-        """Put an announcement before all others; only the newest few are kept."""
+    def add(self, candidate: Candidate) -> None:
+        """Add the newest announced candidate; only the newest few are kept."""
         self._announced.appendleft(candidate)
 
     def next(self, serving: Candidate | None, now_s: float) -> Candidate | None:
-        """The best one that is due and better than what serves; None if there is none."""
+        """The best candidate that may be tried and is better than the serving one, if any."""
         for candidate in (*self._announced, self._configured):
             if candidate is serving:
                 return None
             if candidate is self._configured and serving is not None:
                 return None
-            if candidate.due_s <= now_s:
+            if candidate.retry_s <= now_s:
                 return candidate
         return None

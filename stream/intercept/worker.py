@@ -1,7 +1,7 @@
-"""The intercept worker: a Faust app whose one agent filters bid requests, chunk by chunk.
+"""The intercept worker: a Faust app whose only agent filters bid requests, chunk by chunk.
 
-While a chunk is decided, those before it are being written, with the guarantee that the settings
-ask for: at least once (a crash may repeat records, but loses none) or exactly once.
+While a chunk is decided, those before it are being written, with the guarantee of the settings: at
+least once (a crash may repeat records but loses none) or exactly once.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import accumulate, pairwise
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
 
 import faust
 import numpy as np
@@ -26,19 +26,15 @@ from stream.control.rate_sharing import RateSharing
 from stream.control.watcher import ControlWatcher
 from stream.doctor import preflight
 from stream.faust_app.app import DisklessApp, run_app
-from stream.faust_app.vitals import CONDITIONS, look, starting
-from stream.intercept.interceptor import (
-    TRUNCATED_HEADER,
-    Interceptor,
-    LoadedModel,
-    OutputRecord,
-    restamped,
-    source_offset,
-)
+from stream.faust_app.vitals import CONDITIONS, starting, update_health
+from stream.intercept.dead_letters import size_of, with_timestamp
+from stream.intercept.interceptor import Interceptor
+from stream.intercept.loaded_model import LoadedModel
 from stream.intercept.model_watcher import ModelWatcher
 from stream.kafka.client import client_options
 from stream.kafka.group_watch import GroupMetrics, GroupWatch
 from stream.kafka.rights import Role
+from stream.messages.dead_letter import MAX_TRUNCATED_BYTES
 from stream.metrics.worker import WorkerMetrics
 from stream.policy import Policy
 from stream.transport import (
@@ -46,34 +42,36 @@ from stream.transport import (
     ChunkSink,
     Incidents,
     Instead,
+    Outgoing,
     Outputs,
     RecordsRefusedError,
     RecordTooLargeError,
     TransactionalSink,
     attach,
-    bound,
+    bound_batches,
     chunk_topic,
     consumer_lag,
     heartbeat_s,
     relay,
-    report,
+    report_incidents,
 )
 
 logger = logging.getLogger(__name__)
 
 LAG_EVERY_S: Final = 0.5
-STEP: Final = 1024  # requests; some 15 ms of work
-TURNS: Final = 5  # of the event loop between two steps
+BATCH: Final = 1024  # requests; some 15 ms of work
+LOOP_TURNS: Final = 5  # of the event loop between two batches
 MODEL: Final = "model"
 _TIMESTAMP: Final = attrgetter("timestamp")
+_SOURCE: Final = attrgetter("source")
 
 
 class InterceptWorker(Service):  # type: ignore[misc]
-    """What the agent needs around it: sink, model watcher, metrics; started before the consumer.
+    """The services around the agent: sink, model watcher, metrics; started before the consumer.
 
     Args:
         settings: All settings.
-        app: The Faust app whose lag is reported.
+        app: The Faust app of the agent.
     """
 
     def __init__(self, settings: Settings, app: faust.App) -> None:
@@ -100,14 +98,14 @@ class InterceptWorker(Service):  # type: ignore[misc]
         self._sharing = RateSharing(settings, policy, self.metrics)
 
     async def on_start(self) -> None:
-        """Serve probes, connect, load model and policy: in that order, before any request."""
+        """Serve probes, connect, load model and policy, in that order, before any request."""
         worker = self._settings.worker
         starting(self._health)
         serve(self.metrics.registry, self._health, worker.metrics_host, worker.metrics_port)
         await self.sink.inner.start()
         attach(self._app, self.sink, worker.max_buffer_bytes, worker.offsets_missing)
-        report(self._app, self._incidents)
-        bound(
+        report_incidents(self._app, self._incidents)
+        bound_batches(
             self._app,
             self._settings.kafka.max_unpacked_bytes,
             partial(self.metrics.refusals.refuse_batch, consequence="dead-lettered"),
@@ -115,7 +113,8 @@ class InterceptWorker(Service):  # type: ignore[misc]
         )
         for service in (self._groups, self._watcher, self._control, self._sharing):
             await self.add_runtime_dependency(service)
-        _spare_the_collector()
+        self._sharing.follow_assignment(self._app)
+        _tune_garbage_collector()
 
     async def on_stop(self) -> None:
         """Disconnect."""
@@ -126,82 +125,80 @@ class InterceptWorker(Service):  # type: ignore[misc]
         while not self.should_stop:
             lag = consumer_lag(self._app)
             self.metrics.lag(lag)
-            excused = not self._groups.answering or bool(self._incidents.waits)
-            look(self._app, self._health, excused=excused)
+            excused = not self._groups.answering or bool(self._incidents.blocked)
+            update_health(self._app, self._health, excused=excused)
             if self._interceptor.model is None:
                 self._health.unmet(MODEL, "none serves: everything passes")
             else:
                 self._health.met(MODEL)
-            requests = self._settings.topics.requests
-            self._sharing.own(frozenset(number for topic, number in lag if topic == requests))
             await self.sleep(LAG_EVERY_S)
 
     def _install(self, model: LoadedModel) -> None:
         self._interceptor.model = model
 
     async def intercept(self, chunks: Sequence[Chunk]) -> Sequence[Outputs]:
-        """Decide the chunks of a fetch: what of each goes to which topic.
+        """Decide the chunks of a fetch; returns the outputs of each chunk by topic.
 
-        Decisions do not depend on how the stream is cut. So what came of all partitions is decided
-        together, for a few requests cost as much as a hundred, and much of it in steps, between
-        which heartbeats, fetches and writes go on: one turn of the loop takes a write only from
-        one of its stages to the next.
+        Decisions do not depend on how the stream is cut. So the records of all partitions are
+        decided together, since a few requests cost as much as a hundred, in batches between which
+        the event loop runs heartbeats, fetches and writes: one turn of the loop advances a write
+        by one of its stages only.
         """
         records = [record for chunk in chunks for record in chunk.records]
         ends = list(accumulate(len(chunk) for chunk in chunks))
         topics = self._settings.topics
-        fates: tuple[str, str, str] = (topics.passed, topics.blocked, topics.rejected)
-        made: list[dict[str, list[OutputRecord]]] = [{fate: [] for fate in fates} for _ in chunks]
-        for start in range(0, len(records), STEP):
+        names: tuple[str, str, str] = (topics.passed, topics.blocked, topics.rejected)
+        made: list[dict[str, list[Outgoing]]] = [{name: [] for name in names} for _ in chunks]
+        for start in range(0, len(records), BATCH):
             now_ms = time.time_ns() // 1_000_000
-            result = self._interceptor.intercept(records[start : start + STEP], now_ms)
-            for fate, outputs, at in (
+            result = self._interceptor.intercept(records[start : start + BATCH], now_ms)
+            for topic, outputs, at in (
                 (topics.passed, result.passed, result.passed_at),
                 (topics.blocked, result.blocked, result.blocked_at),
                 (topics.rejected, result.rejected, result.rejected_at),
             ):
                 cuts = [0, *np.searchsorted(at + start, ends).tolist()]
                 for outputs_of_chunk, (first, last) in zip(made, pairwise(cuts), strict=True):
-                    outputs_of_chunk[fate] += outputs[first:last]
-            for _ in range(TURNS):
+                    outputs_of_chunk[topic] += outputs[first:last]
+            for _ in range(LOOP_TURNS):
                 await asyncio.sleep(0)
         return made
 
-    def reject(self, chunk: Chunk, outputs: Outputs, error: RecordsRefusedError) -> Outputs:
-        """Send dead letters instead of the outputs that a topic does not take.
+    def replace(self, chunk: Chunk, outputs: Outputs, error: RecordsRefusedError) -> Outputs:
+        """Replace outputs that a topic refuses by dead letters.
 
         Raises:
-            RecordsRefusedError: If it is a dead letter that was cut, or has another time already.
+            RecordsRefusedError: If an output cannot be replaced: it is as small as a cut dead
+                letter, or it is a dead letter that has the present timestamp already.
         """
         rejected = self._settings.topics.rejected
-        refused = [outputs[error.topic][index] for index in error.indices]
-        by_offset = {record.offset: record for record in chunk.records}
-        self._incidents.refused(
-            error.topic, chunk.partition, [source_offset(output) for output in refused], error.why
-        )
+        refused: list[Any] = [outputs[error.topic][index] for index in error.indices]
+        offsets = [output.source for output in refused]
+        self._incidents.refused(error.topic, chunk.partition, offsets, error.why)
+        sources = {record.offset: record for record in chunk.records}
         gone = set(error.indices)
-        fates = {topic: list(records) for topic, records in outputs.items()}
-        fates[error.topic] = [r for i, r in enumerate(outputs[error.topic]) if i not in gone]
+        kept = {topic: list(records) for topic, records in outputs.items()}
+        kept[error.topic] = [r for i, r in enumerate(outputs[error.topic]) if i not in gone]
         now_ms = int(time.time() * 1000)
         for index, output in zip(error.indices, refused, strict=True):
-            source = by_offset[source_offset(output)]
+            source = sources[output.source]
             if isinstance(error, RecordTooLargeError):
-                if any(name == TRUNCATED_HEADER for name, _ in output.headers):
+                if size_of(output) <= MAX_TRUNCATED_BYTES:
                     raise error
                 letter = self._interceptor.oversized(source, error.sizes[index], error.limit)
             elif error.topic != rejected:
                 letter = self._interceptor.refused(source, error.why, now_ms)
             elif output.timestamp == source.timestamp:
-                letter = restamped(output, now_ms)
+                letter = with_timestamp(output, now_ms, source.offset)
             else:
                 raise error
-            fates[rejected].append(letter)
-        fates[rejected].sort(key=source_offset)
-        return fates
+            kept[rejected].append(letter)
+        kept[rejected].sort(key=_SOURCE)
+        return kept
 
 
 class MeteredSink:
-    """Counts and times what `inner` writes."""
+    """Counts and times the writes of another sink."""
 
     def __init__(self, inner: ChunkSink | TransactionalSink, metrics: WorkerMetrics) -> None:
         self.inner = inner
@@ -213,7 +210,7 @@ class MeteredSink:
         self._metrics = metrics
 
     async def write(self, chunk: Chunk, outputs: Outputs, instead: Instead | None) -> None:
-        """Write a chunk's outputs; see `Sink.write`."""
+        """Write the outputs of a chunk; see `Sink.write`."""
         with self._metrics.writing():
             await self.inner.write(chunk, outputs, instead)
         records = chunk.records
@@ -237,11 +234,11 @@ def _sink(settings: Settings, incidents: Incidents) -> ChunkSink | Transactional
     )
 
 
-def _spare_the_collector() -> None:
-    """Let the garbage collector look less often, and never at what was there at the start.
+def _tune_garbage_collector() -> None:
+    """Run the garbage collector less often, and never on the objects of the start.
 
     A chunk makes some twenty containers per request and drops them all; with the default
-    thresholds the collector walks them again and again in vain, for a fifth of the decoding time.
+    thresholds the collector traverses them repeatedly in vain, for a fifth of the decoding time.
     """
     gc.collect()
     gc.freeze()
@@ -261,19 +258,19 @@ class InterceptApp(DisklessApp):
         self.agent(chunk_topic(self, settings.topics.requests), name="intercept")(self._intercept)
 
     def on_init_dependencies(self) -> Iterable[ServiceT]:
-        """The worker first: it starts before the consumer and stops after it."""
+        """The worker's services first: they start before the consumer and stop after it."""
         return [self._worker, *super().on_init_dependencies()]
 
     async def _intercept(self, stream: faust.StreamT[Chunk]) -> None:
         worker = self._worker
-        await relay(stream, worker.intercept, worker.sink, worker.reject)
+        await relay(stream, worker.intercept, worker.sink, worker.replace)
 
 
 def run_worker(settings: Settings) -> None:
-    """Run an intercept worker until SIGTERM or SIGINT, after a look at what it needs.
+    """Check the prerequisites, then run an intercept worker until SIGTERM or SIGINT.
 
     Raises:
-        UserError: If something that it needs is missing, then or later.
+        UserError: If a prerequisite is missing, then or later.
     """
     asyncio.run(preflight(settings, Role.INTERCEPT))
     run_app(InterceptApp(settings))

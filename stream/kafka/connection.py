@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aiokafka.conn import AIOKafkaConnection, create_conn, get_ip_port_afi
+from aiokafka.conn import AIOKafkaConnection, get_ip_port_afi
 from aiokafka.errors import (
     IllegalSaslStateError,
     KafkaConnectionError,
@@ -24,7 +24,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from models.errors import UserError, causes
 from models.settings import KafkaSettings
 from stream.kafka.client import client_options, principal
-from stream.kafka.oauth import TokenError
+from stream.kafka.oauth import Authenticator, TokenError
 
 #: Limit for connecting, logging in and one request.
 CONNECT_S: Final = 10.0
@@ -59,6 +59,14 @@ class Server:
     nodes: dict[int, str]
     versions: dict[int, tuple[int, int]]
     seconds: float
+
+
+class Connection(AIOKafkaConnection):  # type: ignore[misc]
+    """A connection of aiokafka that notices a refused OAuth token."""
+
+    def authenticator_oauth(self) -> Authenticator:
+        """The authenticator of a login with a token."""
+        return Authenticator(sasl_oauth_token_provider=self._sasl_oauth_token_provider)
 
 
 async def reach(kafka: KafkaSettings) -> Server:
@@ -102,12 +110,11 @@ async def try_server(
     host, port, _ = get_ip_port_afi(address)
     clock = asyncio.get_running_loop().time
     start = clock()
-    connection: AIOKafkaConnection | None = None
+    connection: Connection | None = None
     try:
         async with asyncio.timeout(CONNECT_S):
-            connection = await create_conn(
-                host, port, request_timeout_ms=int(CONNECT_S * 1000), **options
-            )
+            connection = Connection(host, port, request_timeout_ms=int(CONNECT_S * 1000), **options)
+            await connection.connect()
             answer = await connection.send(MetadataRequest([]))
     except (OSError, KafkaError, TimeoutError, ValueError, AssertionError) as error:
         if await _expects_tls(kafka, host, port, error):

@@ -8,8 +8,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from aiokafka import conn
 from aiokafka.abc import AbstractTokenProvider
+from aiokafka.conn import OAuthAuthenticator
 from aiokafka.errors import KafkaError
 
 from models.errors import UserError
@@ -24,19 +24,20 @@ KEEP_S: Final = 10.0
 MAX_TOKEN_BYTES: Final = 65_536
 
 
-class AcknowledgingAuthenticator(conn.OAuthAuthenticator):  # type: ignore[misc]
-    """Acknowledges the broker's rejection of a token.
+class Authenticator(OAuthAuthenticator):  # type: ignore[misc]
+    """Fails the login when the broker refuses the token.
 
-    A broker answers a rejected token with the reason, and fails the login once the client has
-    acknowledged it (RFC 7628, 3.2.3). aiokafka treats every answer as a success.
+    A broker answers a token that it refuses with the reason, and fails the login when the client
+    has acknowledged that (RFC 7628, 3.2.3). aiokafka takes any answer for a success, and its next
+    request finds the connection closed. `stream.kafka.connection` uses this to say why.
     """
 
     async def step(self, payload: bytes | None) -> tuple[bytes, bool] | None:
-        """The next message to the broker, and whether it answers; None at the end."""
+        """The next message of the login and whether an answer follows; None when it is done."""
         if self._token_sent and payload:
             return b"\x01", True
-        message: tuple[bytes, bool] | None = await super().step(payload)
-        return message
+        sent: tuple[bytes, bool] | None = await super().step(payload)
+        return sent
 
 
 class TokenError(UserError, KafkaError):  # type: ignore[misc]
@@ -102,8 +103,6 @@ def token_provider(kafka: KafkaSettings) -> TokenProvider:
     Raises:
         SettingsError: If they name no source or two, or the source does not exist.
     """
-    # aiokafka has no other place for it. Only a process that logs in with tokens gets here.
-    conn.OAuthAuthenticator = AcknowledgingAuthenticator
     command, provider = kafka.oauth_token_command, kafka.oauth_token_provider
     if bool(command) == bool(provider):
         raise SettingsError(

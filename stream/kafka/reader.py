@@ -123,7 +123,7 @@ class TopicReader:
             ) from error
         tp = TopicPartition(error.topic, error.partition)
         end = max(self.ends[tp], self.consumer.highwater(tp) or 0)
-        batch = self._corrupt.met(error, end)
+        batch = self._corrupt.count(error, end)
         if batch is None:
             await asyncio.sleep(FETCH_MS / 1000)
             return

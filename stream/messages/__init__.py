@@ -1,21 +1,23 @@
-"""Messages: how a record on any of Weir's topics is spelt, read and written, and nowhere else.
+"""Messages: the wire format of every topic, read and written here and nowhere else.
 
-What a field may hold is its type, with the bounds of :mod:`models.bounds`;
-:mod:`stream.messages.parsing` refuses everything else. The verifier reads headers a second time by
-code of its own, on purpose: it checks this one.
+A module per kind of message has its type, its bounds (:mod:`models.bounds`) and both directions;
+:mod:`stream.messages.parsing` refuses whatever does not fit. Header names and dead-letter codes are
+here, too. Only the verifier reads outputs by code of its own (:mod:`stream.verify.evidence`), so
+that a fault in this room cannot hide itself.
 """
 
 from models.features.bid_request import RejectCode
 from stream.messages.announcement import ModelAnnouncement
 from stream.messages.consumption import Spending, read_spending, write_spending
 from stream.messages.control import Change, read_change, read_scenario, write_change
+from stream.messages.dead_letter import DeadLetter
 from stream.messages.decision import REASON_LABELS, Decision, Reason
 from stream.messages.example import TrainingExample
 from stream.messages.headers import (
     DECISION_HEADER,
-    SEQUENCE_HEADER,
     Headers,
     own_headers,
+    sequence_header,
     sequence_number,
 )
 from stream.messages.outcome import Outcome
@@ -25,8 +27,8 @@ from stream.messages.rate_state import PartitionState, read_state, write_state
 __all__ = [
     "DECISION_HEADER",
     "REASON_LABELS",
-    "SEQUENCE_HEADER",
     "Change",
+    "DeadLetter",
     "Decision",
     "Headers",
     "ModelAnnouncement",
@@ -42,6 +44,7 @@ __all__ = [
     "read_scenario",
     "read_spending",
     "read_state",
+    "sequence_header",
     "sequence_number",
     "write_change",
     "write_spending",

@@ -22,7 +22,7 @@ class ModelAnnouncement(Struct, frozen=True):
         url: fsspec URL of the artifact's folder.
         manifest_sha256: Hash of its ``manifest.json``, so that a changed folder is refused.
         ts: Time of publication, milliseconds since the epoch.
-        metrics: What the gates saw, for people: figures per task by name of the metric.
+        metrics: Figures that the gates evaluated, for people: per metric, one or one per task.
     """
 
     version: VersionName

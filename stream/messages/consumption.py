@@ -1,4 +1,4 @@
-"""Reports on budgets, on the topic ``consumption``; the key names the scenario."""
+"""Spending reports, on the topic ``consumption``; the key names the scenario."""
 
 from dataclasses import dataclass
 from typing import Annotated, Final
@@ -15,14 +15,14 @@ Moment = Annotated[float, Meta(ge=0, le=bounds.MAX_TIME_MS)]
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """A report on a budget; amounts in any currency, times in milliseconds since the epoch.
+    """Spending of a budget so far; amounts in any currency, times in milliseconds since the epoch.
 
     Attributes:
-        budget: What may be spent from ``start`` to ``end``.
-        spent: What was spent of it by ``ts``.
-        start: When the budget begins.
-        end: When it ends.
-        ts: When this was so.
+        budget: Amount that may be spent from ``start`` to ``end``.
+        spent: Amount spent by ``ts``.
+        start: Start of the budget's period.
+        end: End of the budget's period.
+        ts: Time of the report.
     """
 
     budget: float
@@ -33,7 +33,7 @@ class Spending:
 
 
 class _Report(Struct):
-    """A `Spending` as JSON has it: times may be written as any number."""
+    """JSON form of a `Spending`: times may be written as any number."""
 
     budget: Amount
     spent: Amount
@@ -46,10 +46,10 @@ _REPORT: Final = msgspec.json.Decoder(_Report)
 
 
 def read_spending(value: bytes | None) -> Spending:
-    """A record of ``consumption``.
+    """Read the value of a record on ``consumption``.
 
     Raises:
-        RecordError: Naming the field that is missing or cannot be.
+        RecordError: Naming the field that is missing or out of bounds.
     """
     report = decode(value, _REPORT, "consumption", bounds.MAX_CONSUMPTION_BYTES)
     start, end, ts = int(report.start), int(report.end), int(report.ts)

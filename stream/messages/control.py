@@ -1,6 +1,6 @@
 """Changes of a scenario's settings, on the topic ``control``.
 
-Keys name the scenario, ``*`` being all of them; so they do on ``consumption``.
+The key names the scenario, ``*`` for all scenarios, as on ``consumption``.
 """
 
 from collections.abc import Mapping
@@ -13,16 +13,20 @@ from stream.messages.parsing import RecordError, decode
 
 Scalar = bool | int | float | str | None
 Change = dict[str, Scalar | dict[str, Scalar]]
-"""Settings of a scenario by name; the policy knows their types and bounds."""
+"""Settings of a scenario by name; the policy validates their types and bounds."""
 
 _CHANGE: Final = msgspec.json.Decoder(Change)
 
 
 def read_scenario(key: bytes | None, longest: int = bounds.MAX_SCENARIO_NAME) -> str:
-    """The scenario that a key names.
+    """Read the scenario from a key.
+
+    Args:
+        key: The key.
+        longest: Characters of the longest name that is accepted.
 
     Raises:
-        RecordError: If there is none, or its name is longer than so many characters.
+        RecordError: If the key is empty, not UTF-8, or too long.
     """
     try:
         name = (key or b"")[: 4 * longest + 4].decode()
@@ -36,7 +40,7 @@ def read_scenario(key: bytes | None, longest: int = bounds.MAX_SCENARIO_NAME) ->
 
 
 def read_change(value: bytes | None) -> Change | None:
-    """The change that a record of ``control`` asks for; None takes the last one back.
+    """Read the value of a record on ``control``; None (a tombstone) revokes the last change.
 
     Raises:
         RecordError: If it is not a JSON object of settings.

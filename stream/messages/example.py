@@ -15,20 +15,20 @@ FeatureId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
 class TrainingExample(Struct, frozen=True):
-    """A passed request joined with what became of it, on the ``training-examples`` topic.
+    """A passed request joined with its outcomes, on the ``training-examples`` topic.
 
-    The same request is emitted again whenever more of it is known; the newest one counts.
+    A request is emitted again whenever another of its labels is final; the newest example counts.
 
     Attributes:
         request_id: The ``id`` of the bid request.
         ts: Time of the request, milliseconds since the epoch.
-        spec: Hash of the feature spec that made ``features``.
-        features: Ids of shape (C,), as the spec's extractor gives them.
+        spec: Hash of the feature spec that ``features`` were extracted by.
+        features: Feature ids of shape (C,), as the spec's extractor returns them.
         labels: Per task 1 (the event happened within its window), 0 (the window closed without
-            it) or None (the window is still open: masked, never guessed).
-        decision: What was decided when it passed.
-        weight: For how many requests it stands: more than 1 where the join had memory for only a
-            part of them (`stream/feedback/admission.py`).
+            it) or None (the window is still open: the label is masked, never guessed).
+        decision: The decision by which the request passed.
+        weight: Number of requests that the example represents: more than 1 where the join had
+            memory for only a part of them (`stream/feedback/sampling.py`).
     """
 
     request_id: str
@@ -41,7 +41,7 @@ class TrainingExample(Struct, frozen=True):
 
     @property
     def mature(self) -> bool:
-        """Whether no label is masked any more."""
+        """Whether no label is masked."""
         return None not in self.labels.values()
 
     def to_bytes(self) -> bytes:
@@ -72,13 +72,13 @@ class TrainingExample(Struct, frozen=True):
             read.spec,
             read.features,
             read.labels,
-            read.decision.read(),
+            read.decision.decision(),
             read.weight,
         )
 
 
 class _ExampleOnTheWire(Struct):
-    """A `TrainingExample` as JSON has it."""
+    """JSON form of a `TrainingExample`."""
 
     request_id: RequestId
     ts: Millis

@@ -1,4 +1,4 @@
-"""Types of fields that several messages have, with their bounds."""
+"""Field types that several messages share, with their bounds."""
 
 from typing import Annotated
 

@@ -1,7 +1,7 @@
-"""Headers of records: those that Weir writes, and the exchange's own.
+"""Headers of records: those that Weir writes, and those of the exchange.
 
-Weir's headers are named ``weir`` or begin with ``weir-``; on a request that comes in they are
-removed, so that nobody downstream reads one that Weir did not write.
+Weir's headers are named ``weir`` or begin with ``weir-``. They are removed from incoming requests,
+so that consumers downstream never read one that Weir did not write.
 """
 
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from typing import Final
 Headers = Sequence[tuple[str, bytes | None]]
 
 DECISION_HEADER: Final = "weir"
-#: In which the publisher numbers what it sends; restores order across partitions.
+#: The publisher's number of a request; restores the order across partitions.
 SEQUENCE_HEADER: Final = "seq"
 _RESERVED_PREFIX: Final = f"{DECISION_HEADER}-"
 
 
 def own_headers(headers: Headers) -> Headers:
-    """The headers that are the exchange's own, without those whose names Weir reserves."""
+    """The exchange's headers: all but those whose names Weir reserves."""
     for name, _ in headers:
         if name.startswith(DECISION_HEADER) and _is_reserved(name):
             return tuple(header for header in headers if not _is_reserved(header[0]))
@@ -25,6 +25,11 @@ def own_headers(headers: Headers) -> Headers:
 
 def _is_reserved(name: str) -> bool:
     return name == DECISION_HEADER or name.startswith(_RESERVED_PREFIX)
+
+
+def sequence_header(number: int) -> tuple[str, bytes]:
+    """The header that carries the publisher's number of a record, 0 to 2**63 - 1."""
+    return SEQUENCE_HEADER, number.to_bytes(8, "big")
 
 
 def sequence_number(headers: Headers) -> int:

@@ -1,4 +1,4 @@
-"""Outcomes: delayed events of requests that passed, on the topic ``outcomes``."""
+"""Outcomes: delayed events of passed requests, on the topic ``outcomes``."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ from stream.messages.parsing import decode
 
 
 class Outcome(Struct, frozen=True):
-    """A delayed event from downstream: request ``request_id`` reached ``task`` at ``ts``.
+    """A delayed event that a system downstream reports: a request reached a task.
 
     Attributes:
         request_id: The ``id`` of the bid request.

@@ -1,8 +1,8 @@
-"""How the messages of Weir's own topics are read: typed, bounded, and refused with a reason.
+"""Decoding of JSON messages: typed, bounded, and refused with a reason.
 
-msgspec decodes and validates; what a message may hold is its type (`stream/messages/decision.py`,
-`stream/messages/control.py`), with the bounds of `models/bounds.py`. Whatever is wrong with the
-bytes, the error is a `RecordError` that names the field.
+msgspec decodes and validates against the type of the message, whose fields have the bounds of
+`models/bounds.py`. Whatever is wrong with the bytes, the error is a `RecordError` that names the
+field.
 """
 
 from typing import TypeVar
@@ -17,13 +17,13 @@ class RecordError(ValueError):
 
 
 def decode(raw: bytes | None, decoder: msgspec.json.Decoder[T], what: str, max_bytes: int) -> T:
-    """Read the JSON value of one message.
+    """Decode the JSON value of one message.
 
     Args:
         raw: The value.
-        decoder: Of the type that is expected.
-        what: What kind of message it is, for the error.
-        max_bytes: Longer values are refused unread.
+        decoder: Decoder of the expected type.
+        what: Kind of message, for the error.
+        max_bytes: Longer values are refused without decoding.
 
     Raises:
         RecordError: Naming the field that is missing, of the wrong type, or out of bounds.
@@ -43,6 +43,6 @@ def decode(raw: bytes | None, decoder: msgspec.json.Decoder[T], what: str, max_b
 
 
 def _explain(what: str, message: str) -> str:
-    """Put the field in front: ``outcome.ts: Expected `int`, got `str```."""
+    """Put the path of the field first: ``outcome.ts: Expected `int`, got `str```."""
     fault, _, path = message.partition(" - at `$")
     return f"{what}{path.rstrip('`')}: {fault}"

@@ -1,4 +1,4 @@
-"""What workers of a fleet publish of each partition and scenario, on the topic ``rate-state``.
+"""The state of a partition and scenario that workers publish on the topic ``rate-state``.
 
 Keys are ``PARTITION:SCENARIO``.
 """
@@ -24,35 +24,36 @@ _PARTITION: Final = re.compile(r"[0-9]{1,7}")
 
 @dataclass(frozen=True, slots=True)
 class PartitionState:
-    """What is known of one partition's requests in one scenario.
+    """State of one partition's requests in one scenario, as its owner publishes it.
 
     Attributes:
-        scenario: The scenario, or ``*``.
+        scenario: Name of the scenario, or ``*``.
         partition: Number of the partition.
-        due: Passes owed so far less passes given.
-        per_second: Requests per second; 0 where nobody has seen any lately.
-        rewards_Q: Quantiles of their owner's rewards, rising, float32 of shape (Q,).
-        worker: Who says so.
-        tenure: Number of that worker's ownership of the partition, one more than the one before.
+        debt: Passes owed so far less passes given.
+        per_second: Requests per second; 0 without recent requests.
+        rewards_Q: Quantiles of the owner's rewards, rising, float32 of shape (Q,).
+        worker: Name of the worker that published it.
+        generation: Generation of that worker's assignment of the partition; each owner's is one
+            more than that of the owner before.
     """
 
     scenario: str
     partition: int
-    due: float
+    debt: float
     per_second: float
     rewards_Q: npt.NDArray[np.float32]
     worker: str
-    tenure: int
+    generation: int
 
 
 class _State(Struct):
-    """A `PartitionState` as JSON has it; the key says whose it is."""
+    """The JSON value of a `PartitionState`; scenario and partition are in the key."""
 
     rewards: Annotated[str, Meta(max_length=bounds.MAX_QUANTILES * 6)]
-    due: Annotated[float, Meta(ge=-bounds.MAX_DUE, le=bounds.MAX_DUE)]
+    debt: Annotated[float, Meta(ge=-bounds.MAX_DEBT, le=bounds.MAX_DEBT)]
     per_second: Annotated[float, Meta(ge=0, le=bounds.MAX_PER_SECOND)]
     worker: Annotated[str, Meta(max_length=bounds.MAX_WORKER_NAME)]
-    tenure: Annotated[int, Meta(ge=0, le=bounds.MAX_TENURE)]
+    generation: Annotated[int, Meta(ge=0, le=bounds.MAX_GENERATION)]
 
 
 _STATE: Final = msgspec.json.Decoder(_State)
@@ -61,15 +62,15 @@ _STATE: Final = msgspec.json.Decoder(_State)
 def write_state(state: PartitionState) -> tuple[bytes, bytes]:
     """Key and value of a record on ``rate-state``."""
     rewards = base64.b64encode(state.rewards_Q.astype("<f4").tobytes()).decode()
-    value = _State(rewards, state.due, state.per_second, state.worker, state.tenure)
+    value = _State(rewards, state.debt, state.per_second, state.worker, state.generation)
     return f"{state.partition}:{state.scenario}".encode(), msgspec.json.encode(value)
 
 
 def read_state(key: bytes | None, value: bytes | None) -> PartitionState:
-    """A record of ``rate-state``.
+    """The state in a record of ``rate-state``.
 
     Raises:
-        RecordError: Naming the field that is missing or cannot be.
+        RecordError: Naming the field that is missing or out of bounds.
     """
     number, colon, scenario = read_scenario(key, MAX_STATE_KEY).partition(":")
     if not colon or not scenario or not _PARTITION.fullmatch(number):
@@ -85,5 +86,11 @@ def read_state(key: bytes | None, value: bytes | None) -> PartitionState:
     if len(rewards_Q) > bounds.MAX_QUANTILES:
         raise RecordError(f"rate-state.rewards: more than {bounds.MAX_QUANTILES}")
     return PartitionState(
-        scenario, int(number), state.due, state.per_second, rewards_Q, state.worker, state.tenure
+        scenario,
+        int(number),
+        state.debt,
+        state.per_second,
+        rewards_Q,
+        state.worker,
+        state.generation,
     )

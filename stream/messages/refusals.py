@@ -1,8 +1,8 @@
-"""Messages that a process leaves aside: each counted, and logged with its coordinates.
+"""Refused messages: a process skips them, counts them, and logs them with their coordinates.
 
-Whatever one message raises is a refusal of that message, never the end of the process. A flood of
-refused messages must not become a flood of log lines, so each topic has so many lines a minute;
-the next line says how many were left out. The counter counts all of them.
+An exception that one message causes refuses that message and never ends the process. So that many
+refused messages do not flood the log, the lines of each topic are limited per minute, and the next
+line reports how many were omitted. The counter counts all of them.
 """
 
 import logging
@@ -19,14 +19,14 @@ from stream.kafka.batches import RefusedBatch
 logger = logging.getLogger(__name__)
 
 LINES_PER_MINUTE: Final = 20
-"""Log lines per topic and minute; enough to see every kind of a fault at once."""
+"""Log lines per topic and minute; enough to see every kind of fault at once."""
 LONGEST_REASON: Final = 500
-"""Characters of a reason; a message may put a text of any length into an error."""
+"""Characters of a logged reason; a message may put a text of any length into an error."""
 MINUTE_S: Final = 60.0
 
 
 class Coordinates(Protocol):
-    """Where a message stands; aiokafka's records are such."""
+    """Coordinates of a message; aiokafka's records have them."""
 
     @property
     def topic(self) -> str: ...  # noqa: D102
@@ -38,7 +38,7 @@ class Coordinates(Protocol):
 
 @dataclass(slots=True)
 class _Budget:
-    """Log lines of one topic: when this minute began, how many it has had, what was left out."""
+    """Log lines of one topic: start of this minute, lines so far, lines omitted."""
 
     since_s: float
     lines: int = 0
@@ -59,7 +59,7 @@ class Refusals:
         self._clock = clock
         self._counter = Counter(
             "weir_refused_messages",
-            "Messages that were left aside because they could not be used, by topic.",
+            "Messages that were skipped because they could not be used, by topic.",
             ["topic"],
             registry=registry,
         )
@@ -73,14 +73,14 @@ class Refusals:
         error: Exception | str,
         consequence: str = "ignored",
     ) -> None:
-        """Leave one message aside.
+        """Count and log a message that is skipped.
 
         Args:
-            topic: Its topic.
-            partition: Its partition.
-            offset: Its offset there.
-            error: What is wrong with it.
-            consequence: What that means for the process, such as ``the old policy stays``.
+            topic: Topic of the message.
+            partition: Partition of the message.
+            offset: Offset of the message.
+            error: What is wrong with the message.
+            consequence: What follows for the process, such as ``the old policy stays``.
         """
         self._counter.labels(topic).inc()
         budget = self._budget(topic)
@@ -90,21 +90,21 @@ class Refusals:
             return
         logger.error("%s[%d]@%d: %s: %s", topic, partition, offset, consequence, _reason(error))
 
-    def refuse_batch(self, batch: RefusedBatch, consequence: str = "left out") -> None:
-        """Leave a batch aside that cannot be read; see :meth:`refuse`."""
+    def refuse_batch(self, batch: RefusedBatch, consequence: str = "skipped") -> None:
+        """Count and log a batch that cannot be read; see :meth:`refuse`."""
         what = f"the batch up to offset {batch.last_offset} is {consequence}"
         self.refuse(batch.topic, batch.partition, batch.offset, batch.reason, what)
 
     @contextmanager
     def guard(self, record: Coordinates, consequence: str = "ignored") -> Iterator[None]:
-        """Turn whatever one message raises into its refusal.
+        """Refuse a message whose processing raises any exception.
 
-        Use it around all that is done with one message and nothing else: what was changed before
-        the exception stays changed.
+        Use it around the processing of one message and nothing else: changes made before the
+        exception are not undone.
 
         Args:
             record: The message.
-            consequence: As for :meth:`refuse`.
+            consequence: See :meth:`refuse`.
         """
         try:
             yield

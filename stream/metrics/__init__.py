@@ -1,1 +1,1 @@
-"""Prometheus metrics of workers, and reading them."""
+"""Prometheus metrics of intercept workers, and a reader of metrics endpoints."""

@@ -1,7 +1,7 @@
 """A Prometheus histogram whose observations arrive as arrays.
 
-Scores come by the hundred thousand, so they are counted by numpy, a chunk at a time, and handed
-over when Prometheus asks.
+Scores number in the hundred thousands per second, so numpy counts them, a chunk at a time; the
+buckets are built when Prometheus scrapes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -37,7 +37,7 @@ class ArrayHistogram(Collector):
         self._sums[value] = self._sums.get(value, 0.0) + float(observations_N.sum())
 
     def collect(self) -> Iterable[Metric]:
-        """What Prometheus reads."""
+        """Build the metric family for a scrape."""
         labels = [self._label] if self._label else []
         family = HistogramMetricFamily(*self._family, labels=labels)
         names = [*(str(bound) for bound in self._bounds.tolist()), "+Inf"]

@@ -1,17 +1,18 @@
-"""Reads the metrics endpoints of workers on this machine, for the demo and for tests."""
+"""Scrapes the metrics endpoints of processes on this machine, for demo, soak and tests."""
 
 import asyncio
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 
 @dataclass
 class WorkerSample:
-    """Figures of one worker, or of several added up, at one moment."""
+    """Metrics of one worker, or of several merged, at one moment."""
 
     requests: float = 0.0
     passed: float = 0.0
@@ -44,7 +45,7 @@ class WorkerSample:
 
 @dataclass
 class FeedbackSample:
-    """Figures of a feedback worker at one moment."""
+    """Metrics of a feedback worker at one moment."""
 
     outcomes: float = 0.0
     examples: float = 0.0
@@ -53,38 +54,52 @@ class FeedbackSample:
 
 
 async def scrape(ports: Iterable[int]) -> dict[int, WorkerSample]:
-    """Samples of the workers that answer, by port."""
+    """Scrape workers by port; those that do not answer are left out."""
+    ports = list(ports)
+    answers = await asyncio.gather(*(asyncio.to_thread(read_metrics, port) for port in ports))
     found = {}
-    for port, text in (await _read_all(ports)).items():
-        sample = found[port] = WorkerSample()
-        for name, labels, value in _metrics(text):
-            _take(sample, name, labels, value)
+    for port, metrics in zip(ports, answers, strict=True):
+        if metrics is not None:
+            sample = found[port] = WorkerSample()
+            for metric in metrics:
+                _add_metric(sample, metric)
     return found
 
 
 async def scrape_feedback(port: int) -> FeedbackSample | None:
-    """Sample of a feedback worker, None if it does not answer."""
-    text = (await _read_all([port])).get(port)
-    if text is None:
+    """Scrape a feedback worker; None if it does not answer."""
+    metrics = await asyncio.to_thread(read_metrics, port)
+    if metrics is None:
         return None
     sample = FeedbackSample()
-    for name, labels, value in _metrics(text):
-        match name:
-            case "weir_feedback_events_total" if labels["fate"] == "joined":
-                sample.outcomes = value
-            case "weir_feedback_events_total" if labels["fate"] == "examples":
-                sample.examples = value
+    for metric in metrics:
+        match metric.name:
+            case "weir_feedback_events_total" if metric.labels["fate"] == "joined":
+                sample.outcomes = metric.value
+            case "weir_feedback_events_total" if metric.labels["fate"] == "examples":
+                sample.examples = metric.value
             case "weir_feedback_pending":
-                sample.pending += value
+                sample.pending += metric.value
             case "weir_feedback_lag_records":
-                sample.lag += value
+                sample.lag += metric.value
             case _:
                 continue
     return sample
 
 
+def read_metrics(port: int, timeout_s: float = 2.0) -> list[Sample] | None:
+    """All samples of a metrics endpoint on this machine; None if it does not answer in time."""
+    url = f"http://127.0.0.1:{port}/metrics"
+    try:
+        with urllib.request.urlopen(url, timeout=timeout_s) as answer:
+            text = answer.read().decode()
+    except OSError:
+        return None
+    return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+
 def merge(samples: Iterable[WorkerSample]) -> WorkerSample:
-    """Several workers as one; the rate is weighted by requests."""
+    """Merge samples of several workers; the rate is weighted by requests."""
     total = WorkerSample()
     for sample in samples:
         weight = sample.requests
@@ -102,26 +117,6 @@ def merge(samples: Iterable[WorkerSample]) -> WorkerSample:
     return total
 
 
-async def _read_all(ports: Iterable[int]) -> dict[int, str]:
-    ports = list(ports)
-    texts = await asyncio.gather(*(asyncio.to_thread(_read, port) for port in ports))
-    return {port: text for port, text in zip(ports, texts, strict=True) if text is not None}
-
-
-def _read(port: int) -> str | None:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as answer:
-            return str(answer.read().decode())
-    except OSError:
-        return None
-
-
-def _metrics(text: str) -> Iterator[tuple[str, dict[str, str], float]]:
-    for family in text_string_to_metric_families(text):
-        for metric in family.samples:
-            yield metric.name, metric.labels, metric.value
-
-
 _GAUGES: Final = {
     "weir_requests_total": "requests",
     "weir_rate_achieved": "achieved",
@@ -132,18 +127,18 @@ _GAUGES: Final = {
 }
 
 
-def _take(sample: WorkerSample, name: str, labels: dict[str, str], value: float) -> None:
-    match name:
-        case "weir_verdicts_total" if labels["verdict"] == "pass":
-            sample.passed += value
+def _add_metric(sample: WorkerSample, metric: Sample) -> None:
+    match metric.name:
+        case "weir_verdicts_total" if metric.labels["verdict"] == "pass":
+            sample.passed += metric.value
         case "weir_verdicts_total":
-            sample.blocked += value
+            sample.blocked += metric.value
         case "weir_consumer_lag":
-            sample.lag += value
+            sample.lag += metric.value
         case "weir_model_info":
-            sample.model = labels["version"]
+            sample.model = metric.labels["version"]
         case "weir_chunk_seconds_bucket":
-            bound = float(labels["le"])
-            sample.chunk_buckets[bound] = sample.chunk_buckets.get(bound, 0.0) + value
-        case _ if name in _GAUGES:
-            setattr(sample, _GAUGES[name], value)
+            bound = float(metric.labels["le"])
+            sample.chunk_buckets[bound] = sample.chunk_buckets.get(bound, 0.0) + metric.value
+        case name if name in _GAUGES:
+            setattr(sample, _GAUGES[name], metric.value)

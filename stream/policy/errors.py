@@ -1,4 +1,4 @@
-"""What the policy raises when its settings cannot be used."""
+"""Errors of the policy: its settings are invalid."""
 
 from typing import Final
 
@@ -9,14 +9,14 @@ _SHOWN: Final = 120
 
 
 class PolicyError(UserError, ValueError):
-    """Names the key of the settings, what is wrong with it, and the fix."""
+    """Invalid settings; names the key, what is wrong with it, and the fix."""
 
 
 class ExpressionError(PolicyError):
     """Text that is not an expression of the tasks.
 
     Attributes:
-        column: Where the offence stands, counted from 1.
+        column: Column of the fault, counted from 1.
     """
 
     def __init__(self, text: str, column: int, fault: str) -> None:

@@ -1,4 +1,4 @@
-"""Exploration draws: a uniform number per request that only its id and the seed decide.
+"""Exploration draws: a uniform number per request, determined by its id and the seed.
 
 A replay of the same requests under the same seed therefore draws the same.
 """
@@ -15,7 +15,7 @@ def draw(hashes_N: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.float64]
 
     Args:
         hashes_N: Hashes of the request ids, uint64 of shape (N,).
-        seed: Any integer; its lowest 64 bits count.
+        seed: Any integer; only its lowest 64 bits matter.
 
     Returns:
         Draws of shape (N,), multiples of 2^-53.

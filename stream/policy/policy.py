@@ -1,9 +1,9 @@
 """The policy: from scores and uncertainties to decisions, t = h(s, u), e = f(t), pass or block.
 
 Composes valuation (eq. 8, 9), the interception-rate controller of each scenario (eq. 7),
-exploration, steering, and this worker's part of the fleet. It is the last step before routing;
-worker and replay both call it. It does no I/O: changes, reports and what other workers saw are
-told to it, between two calls.
+exploration, live settings, and this worker's part of the fleet. It is the last step before routing;
+worker and replay both call it. It does no I/O: its callers pass in changes of settings, spending
+reports and the states of other workers, between two batches of requests.
 """
 
 from collections.abc import Collection, Mapping
@@ -19,35 +19,37 @@ from models.tasks import TaskSet
 from stream.messages import PartitionState, Reason, Spending
 from stream.policy.errors import PolicyError
 from stream.policy.exploration import draw
-from stream.policy.rate.clock import StreamClock
+from stream.policy.rate.stream_clock import StreamClock
 from stream.policy.scenario import Scenario
-from stream.policy.scenario_split import ScenariosByRow, value
-from stream.policy.settings_in_force import Change, Steering
-from stream.policy.value.confidence import follow
+from stream.policy.scenario_split import ScenariosByRow, compute_rewards
+from stream.policy.settings_in_force import Change, SettingsInForce
+from stream.policy.value.confidence import resolve_auto
 
-REPORTS: Final = 200
-"""States that a worker tells the fleet at a time; with full summaries 300 KB."""
+MAX_STATES: Final = 200
+"""States that a worker publishes at a time; with full summaries 300 KB."""
 
 Floats32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """What was decided about N requests; arrays of shape (N,).
+    """Decisions about N requests; arrays of shape (N,).
 
     Attributes:
         passed_N: bool.
         reason_N: uint8, a :class:`stream.messages.Reason`.
-        reward_N: float32, e (eq. 8); NaN where scores gave none.
+        reward_N: float32, e (eq. 8); NaN where the scores give none.
         threshold_N: float32, the reward that was needed to pass by score, always finite. The
-            greatest float32 says that no pass was left to give, the least that one was overdue.
+            greatest float32 means that the debt was at its lower bound (nothing may pass), the
+            least one that it was at its upper bound (everything passes).
         propensity_N: float64, in (0, 1]: the probability of the verdict (passed or blocked) given
-            the request and the policy's state before it, over the draws of exploration, the only
-            chance in it. A request that would pass without exploring has 1 (``score`` by its
-            reward, ``uncertain`` directly); one that would not has eps when it passes
+            the request and the policy's state before it, over the draws of exploration, which are
+            its only randomness. A request that would pass without exploring has 1 (``score`` by
+            its reward, ``uncertain`` directly); one that would not has eps when it passes
             (``explore``) and 1 - eps when it is blocked. eps is ``explore``, or less where the
             passes 1 - r leave no room for it.
-        due_N: float64, in [0, 1]: what rates, budgets and capacities asked to intercept of it.
+        target_rate_N: float64, in [0, 1]: the interception rate that was to be held at each
+            request, from the rate, the budget or the capacity in force.
     """
 
     passed_N: npt.NDArray[np.bool_]
@@ -55,16 +57,16 @@ class Decisions:
     reward_N: Floats32
     threshold_N: Floats32
     propensity_N: npt.NDArray[np.float64]
-    due_N: npt.NDArray[np.float64]
+    target_rate_N: npt.NDArray[np.float64]
 
 
 class Policy:
-    """Decides a stream of requests; holds the controllers' state.
+    """Decides a stream of requests; holds the state of the controllers.
 
     Args:
         settings: What to intercept.
         tasks: The tasks of the student, in the order of its columns.
-        worker: Who speaks to the fleet; no two speak under one name, even one after the other.
+        worker: Name under which states are published; no two processes may ever share one.
 
     Raises:
         PolicyError: Naming the key and the fix; an ExpressionError also the column.
@@ -76,32 +78,32 @@ class Policy:
         self._evidence: AutoEvidence | None = None
         self._seed = settings.seed
         self._window = settings.window
-        self._steering = Steering(settings, tasks)
+        self._settings = SettingsInForce(settings, tasks)
         self._clock = StreamClock()
         self._scenarios: dict[str, Scenario] = {}
         self._own: frozenset[int] = frozenset()
-        self._partitions = 0
-        self._turn = -1
-        self._stale = dict.fromkeys(self._steering.names)
-        self._settle()
+        self._partition_count = 0
+        self._last_published = -1
+        self._stale = dict.fromkeys(self._settings.names)
+        self._apply_stale()
 
     @property
     def target(self) -> float:
         """R of the scenario ``*``, the share of requests to intercept."""
-        return self._everything.rate
+        return self._default.rate
 
     @property
     def achieved(self) -> float:
         """Share intercepted of the last 10,000 requests of ``*`` (fewer at the start; NaN before).
 
-        Requests of named scenarios are not among them.
+        Requests of named scenarios do not count.
         """
-        return self._everything.controller.achieved
+        return self._default.controller.achieved
 
     @property
     def threshold(self) -> float:
-        """The reward needed to pass in ``*`` when nothing is owed; NaN before the first request."""
-        return self._everything.controller.threshold
+        """The reward needed to pass in ``*`` without debt; NaN before the first request."""
+        return self._default.controller.threshold
 
     @property
     def distrusted_stamps(self) -> int:
@@ -110,21 +112,21 @@ class Policy:
 
     @property
     def capacity(self) -> float:
-        """Requests per second that all workers may pass together; 0 where nothing limits that.
+        """Requests per second that all workers may pass together; 0 without a limit.
 
-        Scenarios that have one of their own, or none, leave all of it unlimited.
+        With named scenarios there is no limit of all together.
         """
-        capacity = self._steering.everything.capacity
+        capacity = self._settings.default.capacity
         return 0.0 if capacity is None or len(self._scenarios) > 1 else capacity
 
     @property
     def in_force(self) -> Mapping[str, ScenarioSettings]:
         """The settings in force for ``*`` and for every named scenario."""
-        return self._steering.in_force
+        return self._settings.in_force
 
-    def live(self, scenario: str) -> Change:
-        """What was said live of one scenario."""
-        return self._steering.live(scenario)
+    def live_change(self, scenario: str) -> Change:
+        """The live change of one scenario's settings."""
+        return self._settings.live_change(scenario)
 
     def decide(
         self,
@@ -141,21 +143,21 @@ class Policy:
 
         Args:
             hashes_N: xxh3_64 of the request ids, uint64.
-            timestamps_N: The records' timestamps, int64; see :mod:`stream.policy.rate.clock`.
+            timestamps_N: Timestamps of the records, int64; `stream.policy.rate.stream_clock`.
             scores_NT: Probabilities, each on its task's own population, float32.
             uncertainties_NT: Standard deviations of those probabilities, float32.
-            scenarios_N: Rows of the scenario feature; None where there is none.
-            partitions_N: Where each request came from; None where nobody shares it.
-            now_ms: What the wall clock shows, in milliseconds since the epoch, while requests are
-                read as they come; None for a history in its order.
+            scenarios_N: Rows of the scenario feature; None if there is none.
+            partitions_N: Partition of each request; None if partitions do not matter.
+            now_ms: Wall-clock time in ms since the epoch, of live requests; None for a history
+                that is read in its order.
 
         Returns:
             The decisions.
         """
-        self._settle()
+        self._apply_stale()
         time_N, partition_time_N = self._clock.read(timestamps_N, partitions_N, now_ms)
         rows = self._scenarios_by_row.split(scenarios_N)
-        reward_N, uncertainty_N = value(rows, scores_NT, uncertainties_NT)
+        reward_N, uncertainty_N = compute_rewards(rows, scores_NT, uncertainties_NT)
         exploring = any(scenario.explores for scenario, _ in rows)
         draws_N = draw(hashes_N, self._seed) if exploring else None
         made = Decisions(
@@ -171,7 +173,7 @@ class Policy:
             verdicts = scenario.decide(reward_N[at], uncertainty_N[at], time_N[at], draws)
             passed_N = verdicts.passed_N
             if partitions_N is not None:
-                scenario.account(partitions_N[at], partition_time_N[at], passed_N)
+                scenario.record(partitions_N[at], partition_time_N[at], passed_N)
             explored_N = passed_N & ~verdicts.chosen_N
             reason_N = np.full(len(passed_N), Reason.SCORE, np.uint8)
             reason_N[verdicts.direct_N] = Reason.UNCERTAIN
@@ -180,17 +182,17 @@ class Policy:
             propensity_N[explored_N] = verdicts.explore_N[explored_N]
             made.passed_N[at], made.reason_N[at] = passed_N, reason_N
             made.threshold_N[at], made.propensity_N[at] = verdicts.threshold_N, propensity_N
-            made.due_N[at] = verdicts.due_N
+            made.target_rate_N[at] = verdicts.target_rate_N
         return made
 
-    def follow(self, evidence: AutoEvidence | None) -> None:
-        """Where the settings say ``auto``, pass directly from the next request on what paid.
+    def use_evidence(self, evidence: AutoEvidence | None) -> None:
+        """Resolve settings that are ``auto`` by this evidence, from the next request on.
 
         Args:
-            evidence: Of the artifact that serves; without any nothing passes directly.
+            evidence: Evidence of the artifact that serves; without any nothing passes directly.
 
         Raises:
-            PolicyError: If it names a task that is not there.
+            PolicyError: If it names a task that does not exist.
         """
         if evidence is not None and evidence.source not in {OWN, *self._tasks.names}:
             raise PolicyError(
@@ -198,124 +200,128 @@ class Policy:
                 f"{', '.join(self._tasks.names)}"
             )
         self._evidence = evidence
-        self._stale |= dict.fromkeys(self._steering.names)
+        self._stale |= dict.fromkeys(self._settings.names)
 
-    def steer(self, scenario: str, change: Change | None) -> None:
-        """Put a change in force from the next request on; passes owed stay owed.
+    def apply_change(self, scenario: str, change: Change | None) -> None:
+        """Put a live change in force from the next request on; debts stay.
 
         Args:
-            scenario: Whose settings change; ``*`` for all.
-            change: What is said of it live, in place of what was said before; None takes it back.
+            scenario: Name of the scenario whose settings change; ``*`` for all.
+            change: Settings, instead of those of the scenario's previous change; None resets them.
 
         Raises:
-            PolicyError: If it cannot be; everything stays as it was.
+            PolicyError: If the settings would be invalid; nothing has changed then.
         """
-        self._steering.change(scenario, change)
+        self._settings.apply(scenario, change)
         if scenario == EVERYTHING:
-            self._stale |= dict.fromkeys(self._steering.names)
+            self._stale |= dict.fromkeys(self._settings.names)
         self._stale[scenario] = None
 
-    def spend(self, scenario: str, spending: Spending) -> None:
-        """Take in a report on a budget; one of ``*`` counts for all scenarios without their own."""
-        self._settle()
+    def apply_spending(self, scenario: str, spending: Spending) -> None:
+        """Apply a spending report; one of ``*`` is for all scenarios without their own reports."""
+        self._apply_stale()
         own = self._scenarios.get(scenario)
         if own is not None:
-            own.spend(spending, own=True)
+            own.apply_spending(spending, own=True)
         if scenario == EVERYTHING:
             for found in self._paced:
-                if not found.reported:
-                    found.spend(spending, own=False)
+                if not found.has_own_spending:
+                    found.apply_spending(spending, own=False)
 
-    def own(self, partitions: Collection[int], of: int) -> None:
-        """These partitions are this worker's from now on, of so many."""
-        self._settle()
-        self._own, self._partitions = frozenset(partitions), of
+    def assign(self, partitions: Collection[int], partition_count: int) -> None:
+        """Own these partitions from now on, and no others.
+
+        Args:
+            partitions: All partitions of this worker.
+            partition_count: Number of partitions of the topic.
+        """
+        self._apply_stale()
+        self._own, self._partition_count = frozenset(partitions), partition_count
         for scenario in self._scenarios.values():
-            scenario.own(self._own, of)
+            scenario.assign(self._own, partition_count)
 
     def merge(self, states: Collection[PartitionState]) -> Collection[PartitionState]:
-        """Take in what workers said of their partitions, this one's own words included.
+        """Merge states that workers published, those of this one included.
 
         Returns:
-            Those that came from the last owners; what is said of scenarios without a name here
-            is passed over.
+            The states that were accepted: of the latest generation of their partition, and of a
+            scenario that is known here.
         """
-        self._settle()
-        touched, believed = {}, []
+        self._apply_stale()
+        touched, accepted = {}, []
         for state in states:
             scenario = self._scenarios.get(state.scenario)
             if scenario is not None:
                 touched[state.scenario] = scenario
                 if scenario.merge(state):
-                    believed.append(state)
+                    accepted.append(state)
         for scenario in touched.values():
-            scenario.reconsider()
-        return believed
+            scenario.retarget()
+        return accepted
 
-    def silence(self, scenario: str, partition: int) -> None:
-        """Nobody has said anything of a partition lately."""
+    def expire(self, scenario: str, partition: int) -> None:
+        """Count a partition without recent updates as one without requests."""
         found = self._scenarios.get(scenario)
         if found is not None:
-            found.silence(partition)
-            found.reconsider()
+            found.expire(partition)
+            found.retarget()
 
-    def alone(self) -> None:
-        """Forget the fleet, and hold every target with the own requests only."""
+    def reset_fleet(self) -> None:
+        """Forget the states of the fleet, and hold every target standalone."""
         for scenario in self._scenarios.values():
-            scenario.forget_fleet()
-            scenario.reconsider()
+            scenario.reset_fleet()
+            scenario.retarget()
 
-    def report(self, elapsed_s: float) -> list[PartitionState]:
-        """What to tell the fleet: the own partitions that had requests since the last report.
+    def partition_states(self, elapsed_s: float) -> list[PartitionState]:
+        """The states to publish: of own partitions that had requests since the last call.
 
-        At most ``REPORTS`` states or so at a time: with more scenarios they take turns, after
-        ``*``, whose turn is always.
+        About ``MAX_STATES`` at most: those of ``*``, and of the named scenarios in turn.
 
         Args:
-            elapsed_s: Time since the last report.
+            elapsed_s: Time since the last call.
         """
-        self._settle()
+        self._apply_stale()
         for scenario in self._scenarios.values():
-            scenario.wait(elapsed_s)
-        reports = self._everything.report()
+            scenario.add_elapsed(elapsed_s)
+        states = self._default.partition_states()
         named = self._scenarios_by_row.named
         for _ in named:
-            if len(reports) >= REPORTS:
+            if len(states) >= MAX_STATES:
                 break
-            self._turn = (self._turn + 1) % len(named)
-            reports += named[self._turn].report()
-        return reports
+            self._last_published = (self._last_published + 1) % len(named)
+            states += named[self._last_published].partition_states()
+        return states
 
     @property
-    def _everything(self) -> Scenario:
-        self._settle()
+    def _default(self) -> Scenario:
+        self._apply_stale()
         return self._scenarios[EVERYTHING]
 
-    def _settle(self) -> None:
-        """Bring scenarios in line with the settings in force.
+    def _apply_stale(self) -> None:
+        """Apply the settings in force to the scenarios that changed.
 
-        Changes only note whose settings they change: so many changes between two calls cost one
-        pass over the scenarios, and only where names came or went are these numbered again.
+        Changes only mark scenarios as stale: so many changes between two calls cost one pass over
+        the scenarios, and these are numbered again only if names were added or removed.
         """
         if not self._stale:
             return
         stale, self._stale = self._stale, {}
         renamed = False
         for name in stale:
-            asked, known = self._steering.of(name), self._scenarios.get(name)
-            if asked is None:
+            configured, known = self._settings.of(name), self._scenarios.get(name)
+            if configured is None:
                 renamed |= self._scenarios.pop(name, None) is not None
                 continue
-            in_force = follow(asked, self._evidence, self._tasks)
-            valuation = self._steering.valuation(in_force)
+            in_force = resolve_auto(configured, self._evidence, self._tasks)
+            valuation = self._settings.valuation(in_force)
             if known is not None:
-                known.steer(in_force, valuation)
+                known.apply_settings(in_force, valuation)
                 continue
             renamed = True
             made = Scenario(name, in_force, valuation, self._window, self._worker)
-            made.own(self._own, self._partitions)
+            made.assign(self._own, self._partition_count)
             self._scenarios[name] = made
         self._paced = [found for found in self._scenarios.values() if found.paced]
         if renamed:
             named = [found for name, found in self._scenarios.items() if name != EVERYTHING]
-            self._scenarios_by_row = ScenariosByRow(self._everything, named)
+            self._scenarios_by_row = ScenariosByRow(self._default, named)

@@ -1,11 +1,11 @@
-"""One scenario: its settings in force, its controller, its pacing, and its part of the fleet."""
+"""One scenario: its settings in force, its controller, its pacing, and its state in the fleet."""
 
 import numpy as np
 import numpy.typing as npt
 
 from models.settings import ScenarioSettings, WindowSettings
 from stream.messages import PartitionState, Spending
-from stream.policy.fleet.partition_debt import PartitionBooks
+from stream.policy.fleet.partition_debt import PartitionDebts
 from stream.policy.fleet.view import QUANTILES, FleetView
 from stream.policy.rate.controller import InterceptionController, Target, Verdicts
 from stream.policy.rate.levels import rankable
@@ -17,14 +17,14 @@ class Scenario:
     """Decides the requests of one scenario.
 
     Its controller's memory grows with the requests seen, up to the window's length, so that a
-    scenario with few requests costs little and keeps what it owes for as long as it takes.
+    scenario with few requests costs little and keeps its debt for as long as it takes.
 
     Args:
         name: Its name, or ``*``.
-        settings: Those in force.
-        valuation: What its requests are worth.
-        window: What thresholds are read off.
-        worker: Who speaks to the fleet.
+        settings: Its settings in force.
+        valuation: Computes the rewards of its requests.
+        window: Length and age of the window that thresholds are read from.
+        worker: Name under which this worker publishes states.
     """
 
     def __init__(
@@ -39,42 +39,42 @@ class Scenario:
         self._worker = worker
         self.valuation = valuation
         self._fleet = FleetView()
-        self.reported = False
+        self.has_own_spending = False
         self._window = window
-        self._started: InterceptionController | None = None
+        self._controller: InterceptionController | None = None
         self._seeded = False
-        self._books = PartitionBooks()
+        self._debts = PartitionDebts()
         self._own: frozenset[int] = frozenset()
-        self._partitions = 0
+        self._partition_count = 0
         self._elapsed_s = 0.0
-        self._told_debt = 0.0
+        self._published_debt = 0.0
         self._settings = settings
         self._pacing = self._new_pacing()
 
     @property
     def rate(self) -> float:
-        """r, the share to intercept, as settings or pacing have it."""
+        """r, the share to intercept, from the settings or from pacing."""
         return self._pacing.rate if self._pacing is not None else self._settings.rate
 
     @property
     def paced(self) -> bool:
-        """Whether reports on a budget move its rate."""
+        """Whether spending reports move its rate."""
         return self._pacing is not None
 
     @property
     def explores(self) -> bool:
-        """Whether draws are needed."""
+        """Whether it needs exploration draws."""
         return self._settings.explore > 0.0
 
     @property
     def controller(self) -> InterceptionController:
-        """Its controller, made when it is needed first."""
-        if self._started is None:
+        """Its controller, made at the first use."""
+        if self._controller is None:
             window = self._window
-            self._started = InterceptionController(
+            self._controller = InterceptionController(
                 self._target(), requests=window.requests, seconds=window.seconds
             )
-        return self._started
+        return self._controller
 
     def decide(
         self,
@@ -86,97 +86,97 @@ class Scenario:
         """Decide its next requests; see :meth:`InterceptionController.decide`."""
         if not self._seeded and len(times_N):
             self._seeded = True
-            seeds_M = self._fleet.seeds(self._own)
-            if len(seeds_M):
-                self.controller.seed(seeds_M, int(times_N[0]))
-            self._aim(self.controller)
+            rewards_M = self._fleet.initial_rewards(self._own)
+            if len(rewards_M):
+                self.controller.seed(rewards_M, int(times_N[0]))
+            self._retarget(self.controller)
         return self.controller.decide(reward_N, uncertainty_N, times_N, draws_N)
 
-    def account(
+    def record(
         self,
         partitions_N: npt.NDArray[np.int64],
         times_N: npt.NDArray[np.int64],
         passed_N: npt.NDArray[np.bool_],
     ) -> None:
-        """Keep the books of each partition."""
+        """Add decided requests to the debts of their partitions."""
         share = 1.0 - self.rate if self._settings.capacity is None else 0.0
-        self._books.account(partitions_N, times_N, passed_N, share)
+        self._debts.record(partitions_N, times_N, passed_N, share)
 
-    def steer(self, settings: ScenarioSettings, valuation: Valuation) -> None:
-        """Hold other settings from the next request on."""
+    def apply_settings(self, settings: ScenarioSettings, valuation: Valuation) -> None:
+        """Use other settings from the next request on."""
         before, self._settings, self.valuation = self._settings, settings, valuation
         if (before.consumption, before.rate) != (settings.consumption, settings.rate):
             self._pacing = self._new_pacing()
-        self.reconsider()
+        self.retarget()
 
-    def spend(self, spending: Spending, *, own: bool) -> None:
-        """Take in a report on the scenario's budget, or on that of all."""
-        self.reported |= own
+    def apply_spending(self, spending: Spending, *, own: bool) -> None:
+        """Move the rate by a spending report, of the scenario itself or of ``*``."""
+        self.has_own_spending |= own
         if self._pacing is not None:
-            self._pacing.report(spending)
-            self.reconsider()
+            self._pacing.update(spending)
+            self.retarget()
 
-    def own(self, partitions: frozenset[int], of: int) -> None:
-        """These partitions, of so many, are this worker's; what is due there comes with them."""
-        self._books.own(partitions, self._fleet.heard)
-        self._own, self._partitions = partitions, of
-        self.reconsider()
+    def assign(self, partitions: frozenset[int], partition_count: int) -> None:
+        """Own these partitions from now on, of so many; their debts are transferred here."""
+        self._debts.assign(partitions, self._fleet.latest)
+        self._own, self._partition_count = partitions, partition_count
+        self.retarget()
 
     def merge(self, state: PartitionState) -> bool:
-        """Take in what a worker said; :meth:`reconsider` makes use of it.
+        """Merge the published state of a partition; :meth:`retarget` makes use of it.
 
-        That goes for this worker's own words too, once they are read back: so all workers split
-        the target by the same states, and their parts add up to it.
+        This worker's own states count too, once they are read back: so all workers split the
+        target by the same states, and their parts add up to it.
 
         Returns:
-            Whether it is the partition's last owner who said it, or one after it.
+            Whether it is of the latest generation, or a later one.
         """
-        believed = self._fleet.merge(state)
+        accepted = self._fleet.merge(state)
         if state.worker != self._worker:
-            self._books.hear(state.partition, state.due, state.tenure)
-        return believed
+            self._debts.receive(state.partition, state.debt, state.generation)
+        return accepted
 
-    def silence(self, partition: int) -> None:
-        """Nobody has said anything of a partition lately."""
-        self._fleet.silence(partition)
+    def expire(self, partition: int) -> None:
+        """Count a partition without recent updates as one without requests."""
+        self._fleet.expire(partition)
 
-    def forget_fleet(self) -> None:
-        """Hold the target with the own requests only."""
+    def reset_fleet(self) -> None:
+        """Forget the states of the fleet; the target is held standalone."""
         self._fleet = FleetView()
-        self._told_debt = 0.0
+        self._published_debt = 0.0
 
-    def reconsider(self) -> None:
-        """Tell the controller, if there is one, its part of the target as it is now."""
-        if self._started is not None:
-            self._aim(self._started)
+    def retarget(self) -> None:
+        """Give the controller, if there is one, its current part of the target."""
+        if self._controller is not None:
+            self._retarget(self._controller)
 
-    def wait(self, elapsed_s: float) -> None:
-        """Time goes by until the next report."""
+    def add_elapsed(self, elapsed_s: float) -> None:
+        """Add to the time since the last call of :meth:`partition_states`."""
         self._elapsed_s += elapsed_s
 
-    def report(self) -> list[PartitionState]:
-        """What to tell the fleet of the partitions that had requests since the last time."""
+    def partition_states(self) -> list[PartitionState]:
+        """The states to publish: of partitions that had requests since the last call."""
         elapsed_s, self._elapsed_s = self._elapsed_s, 0.0
-        entries = self._books.report(elapsed_s) if elapsed_s > 0.0 else []
-        if not entries or self._started is None:
+        updates = self._debts.updates(elapsed_s) if elapsed_s > 0.0 else []
+        if not updates or self._controller is None:
             return []
-        self._told_debt = self._started.debt
-        rewards_Q = rankable(self._started.sample(QUANTILES))
+        self._published_debt = self._controller.debt
+        rewards_Q = rankable(self._controller.sample(QUANTILES))
         return [
             PartitionState(
-                self.name, entry.partition, entry.due, entry.per_second, rewards_Q,
-                self._worker, entry.tenure,
+                self.name, update.partition, update.debt, update.per_second, rewards_Q,
+                self._worker, update.generation,
             )
-            for entry in entries
+            for update in updates
         ]  # fmt: skip
 
-    def _aim(self, controller: InterceptionController) -> None:
-        target, aim = self._target(), None
+    def _retarget(self, controller: InterceptionController) -> None:
+        target, part = self._target(), None
         if target.capacity is not None:
-            aim = self._fleet.limit(target.capacity, self._own, self._partitions)
-        elif self._partitions and 0.0 < target.rate < 1.0:
-            aim = self._fleet.aim(1.0 - target.rate, self._own, self._told_debt)
-        controller.steer(target, aim)
+            part = self._fleet.capacity_target(target.capacity, self._own, self._partition_count)
+        elif self._partition_count and 0.0 < target.rate < 1.0:
+            part = self._fleet.share_target(1.0 - target.rate, self._own, self._published_debt)
+        controller.retarget(target, part)
 
     def _target(self) -> Target:
         settings = self._settings

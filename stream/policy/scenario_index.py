@@ -1,8 +1,8 @@
-"""Which scenario a request belongs to: told apart by a hash, read with the features.
+"""The scenario of a request, identified by a hash that is read with the features.
 
 The scanner finds the value of ``policy.scenario_path`` as one more categorical feature, so that it
 costs next to nothing: a row of 31 bits, by which the named scenarios are known. Two named ones
-with the same row are refused; a request of another scenario is taken for a named one with a
+with the same row are refused; a request of another scenario is mistaken for a named one with a
 probability of one in 2^31 per name.
 """
 
@@ -27,7 +27,7 @@ def scenario_feature(path: str, column: int) -> Feature:
     """The feature that reads a request's scenario.
 
     Args:
-        path: Where it lies, such as ``site.publisher.id``.
+        path: Its path in the request, such as ``site.publisher.id``.
         column: The feature's column, after all others.
 
     Raises:
@@ -45,18 +45,18 @@ def scenario_feature(path: str, column: int) -> Feature:
 
 
 def scenario_row(name: str) -> int:
-    """The row of the scenario feature that requests of this scenario have."""
+    """The row of the scenario feature in requests of this scenario."""
     return _HASH.row_of(name)
 
 
 class ScenarioIndex:
-    """From the rows of requests to numbers of named scenarios.
+    """Maps the rows of requests to numbers of named scenarios.
 
     Args:
         names: The named scenarios; they are numbered from 1 in this order.
 
     Attributes:
-        names: The same.
+        names: The named scenarios.
         rows_K: Their rows.
 
     Raises:
@@ -75,7 +75,7 @@ class ScenarioIndex:
             raise PolicyError(f"scenarios {one!r} and {two!r} have the same hash; rename one")
 
     def numbers(self, rows_N: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
-        """The number of each request's scenario, 0 for what has no name; shape (N,)."""
+        """The number of each request's scenario, 0 if that has no name; shape (N,)."""
         if not self.names:
             return np.zeros(len(rows_N), np.intp)
         at_N = np.minimum(np.searchsorted(self._rows_K, rows_N), len(self._rows_K) - 1)

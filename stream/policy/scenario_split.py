@@ -1,4 +1,4 @@
-"""Which requests of a step are whose, and what they are worth: grouped by scenario, in order."""
+"""Groups the requests of a batch by scenario, in their order, and computes their rewards."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,30 +12,30 @@ from stream.policy.value.valuation import Valuation
 
 Floats32 = npt.NDArray[np.float32]
 Rows = list[tuple[Scenario, Any]]
-"""Scenarios that have requests, each with what indexes them."""
+"""Scenarios that have requests, each with the index of its requests."""
 
 
 class ScenariosByRow:
     """Splits requests by the rows of their scenario feature.
 
     Args:
-        everything: The scenario of all that have no name.
-        named: Those that have one.
+        default: The scenario of all requests whose scenario has no name.
+        named: The named scenarios.
 
     Attributes:
-        named: The same.
+        named: The named scenarios.
     """
 
-    def __init__(self, everything: Scenario, named: Sequence[Scenario]) -> None:
+    def __init__(self, default: Scenario, named: Sequence[Scenario]) -> None:
         self.named = tuple(named)
-        self._numbered = (everything, *named)
+        self._numbered = (default, *named)
         self._index = ScenarioIndex(scenario.name for scenario in named)
 
     def split(self, scenarios_N: npt.NDArray[np.int32] | None) -> Rows:
-        """Each scenario that has requests, and which ones those are.
+        """The scenarios that have requests, each with the index of its requests.
 
         Args:
-            scenarios_N: Rows of the scenario feature; None where there is none.
+            scenarios_N: Rows of the scenario feature; None if there is none.
         """
         if scenarios_N is None or not self.named:
             return [(self._numbered[0], slice(None))]
@@ -51,11 +51,13 @@ class ScenariosByRow:
         ]
 
 
-def value(rows: Rows, scores_NT: Floats32, uncertainties_NT: Floats32) -> tuple[Floats32, Floats32]:
-    """Rewards and uncertainties to rank by, once for all scenarios that value alike.
+def compute_rewards(
+    rows: Rows, scores_NT: Floats32, uncertainties_NT: Floats32
+) -> tuple[Floats32, Floats32]:
+    """Rewards, and uncertainties to rank by; once for all scenarios with the same valuation.
 
     Args:
-        rows: What :meth:`ScenariosByRow.split` gave.
+        rows: Result of :meth:`ScenariosByRow.split`.
         scores_NT: Probabilities, each on its task's own population.
         uncertainties_NT: Standard deviations of those probabilities.
 

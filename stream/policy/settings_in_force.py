@@ -1,10 +1,11 @@
-"""Steering: which settings are in force for each scenario, and whether a change may be.
+"""The settings in force for each scenario, and the validation of live changes.
 
-What holds for a scenario is laid over what holds for all, and what was changed live over the
-settings file: settings < control ``*`` < settings of the scenario < control of the scenario.
+Four layers, each overriding the one before: the settings for all, ``control`` for ``*``, the
+settings of the scenario, ``control`` for the scenario.
 
-A change costs what it changes: of one scenario, that one; of all, a copy of their settings for each
-scenario, and a check only for those that say more than a few shares of their own.
+The cost of a change is proportional to its scope: a change of one scenario validates that one; a
+change of ``*`` copies its settings to each scenario, and validates those again that override more
+than a few independent values.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,21 +25,21 @@ from stream.policy.value.valuation import Valuation, valuation_key
 Change = Mapping[str, Any]
 Resolved = tuple[ScenarioSettings, Valuation]
 
-PLAIN: Final = frozenset({"rate", "direct_share", "explore", "slack"})
-"""Settings that are right or wrong by themselves, whatever the others are."""
+INDEPENDENT: Final = frozenset({"rate", "direct_share", "explore", "slack"})
+"""Settings whose validity does not depend on other settings."""
 _SHOWN: Final = 80
 """Characters of a wrong value that an error repeats."""
 
 
-class Steering:
+class SettingsInForce:
     """The settings in force, by scenario.
 
     Args:
-        settings: From file, environment and flags.
+        settings: Settings from file, environment and flags.
         tasks: The tasks of the student.
 
     Raises:
-        PolicyError: If those of a scenario cannot be used.
+        PolicyError: If those of a scenario are invalid.
     """
 
     def __init__(self, settings: PolicySettings, tasks: TaskSet) -> None:
@@ -49,9 +50,13 @@ class Steering:
         self._live: dict[str, Change] = {}
         self._valuations: WeakValueDictionary[str, Valuation] = WeakValueDictionary()
         if self._file and not self._path:
-            raise PolicyError("policy.scenarios: also set policy.scenario_path, where requests say")
+            raise PolicyError(
+                "policy.scenarios: also set policy.scenario_path, the field that names it"
+            )
         if EVERYTHING in self._file:
-            raise PolicyError(f"policy.scenarios.{EVERYTHING!r}: what holds for all is in [policy]")
+            raise PolicyError(
+                f"policy.scenarios.{EVERYTHING!r}: settings for all scenarios belong in [policy]"
+            )
         self._names: dict[int, str] = {}
         for name in self._file:
             self._names[self._row_of(name)] = name
@@ -64,12 +69,12 @@ class Steering:
         return {name: settings for name, (settings, _) in self._resolved.items()}
 
     @property
-    def everything(self) -> ScenarioSettings:
+    def default(self) -> ScenarioSettings:
         """Settings of ``*``."""
         return self._resolved[EVERYTHING][0]
 
     def of(self, scenario: str) -> ScenarioSettings | None:
-        """Settings of ``*`` or of one scenario that has a name."""
+        """Settings of ``*`` or of a named scenario; None without such a scenario."""
         found = self._resolved.get(scenario)
         return None if found is None else found[0]
 
@@ -78,15 +83,15 @@ class Steering:
         """``*`` and every named scenario."""
         return self._resolved.keys()
 
-    def live(self, scenario: str) -> Change:
-        """What was changed live of one scenario."""
+    def live_change(self, scenario: str) -> Change:
+        """The live change of one scenario; empty if there is none."""
         return self._live.get(scenario, {})
 
-    def change(self, scenario: str, change: Change | None) -> None:
-        """Put a change in force in place of the scenario's last one; None takes that one back.
+    def apply(self, scenario: str, change: Change | None) -> None:
+        """Put a change in force instead of the scenario's previous one; None resets that.
 
         Raises:
-            PolicyError: If any scenario could not be decided under it; nothing has changed then.
+            PolicyError: If it makes the settings of any scenario invalid; nothing has changed then.
         """
         if scenario == EVERYTHING:
             self._resolved = self._resolve(overlay(self._base, change or {}))
@@ -99,9 +104,9 @@ class Steering:
                 del self._names[scenario_row(scenario)]
         else:
             row = self._row_of(scenario)
-            everything = overlay(self._base, self._live.get(EVERYTHING, {}))
+            default = overlay(self._base, self._live.get(EVERYTHING, {}))
             own = overlay(self._file.get(scenario, {}), change or {})
-            self._resolved[scenario] = self._checked(scenario, overlay(everything, own))
+            self._resolved[scenario] = self._checked(scenario, overlay(default, own))
             self._names[row] = scenario
         if change is None:
             self._live.pop(scenario, None)
@@ -109,7 +114,7 @@ class Steering:
             self._live[scenario] = change
 
     def valuation(self, settings: ScenarioSettings) -> Valuation:
-        """What requests are worth under some settings; one object for equal ones in use."""
+        """The valuation under some settings; one object for all that value alike."""
         key = valuation_key(settings)
         found = self._valuations.get(key)
         if found is None:
@@ -117,7 +122,7 @@ class Steering:
         return found
 
     def _row_of(self, name: str) -> int:
-        """The row by which a scenario is known; refuses one scenario too many, or the same row."""
+        """The row of a scenario; refuses an invalid name, one too many, or a duplicate row."""
         if not 0 < len(name) <= MAX_SCENARIO_NAME:
             raise PolicyError(
                 f"scenario {_shown(name)}: a name has 1 to {MAX_SCENARIO_NAME} characters"
@@ -127,27 +132,27 @@ class Steering:
         if other is None and len(self._names) >= MAX_SCENARIOS:
             raise PolicyError(
                 f"scenario {name!r}: {MAX_SCENARIOS:,} scenarios have a name already, which is "
-                "the most; take one back (weir policy set --reset --scenario NAME)"
+                "the most; reset one (weir policy set --reset --scenario NAME)"
             )
         if other not in {None, name}:
             raise PolicyError(f"scenarios {other!r} and {name!r} have the same hash; rename one")
         return row
 
-    def _resolve(self, everything: Change) -> dict[str, Resolved]:
-        """All settings under others for all.
+    def _resolve(self, default: Change) -> dict[str, Resolved]:
+        """The settings of all scenarios, given those of ``*``.
 
-        What is plain has been checked when it was given, and is laid over them unseen.
+        Independent values were validated when they were given, and are copied without a check.
         """
-        settings, valuation = first = self._checked(EVERYTHING, everything)
+        settings, valuation = first = self._checked(EVERYTHING, default)
         found = {EVERYTHING: first}
         for name in self._names.values():
             own = overlay(self._file.get(name, {}), self._live.get(name, {}))
             known = self._resolved.get(name)
-            if known is not None and own.keys() <= PLAIN:
+            if known is not None and own.keys() <= INDEPENDENT:
                 kept = {key: getattr(known[0], key) for key in own}
                 found[name] = settings.model_copy(update=kept), valuation
             else:
-                found[name] = self._checked(name, overlay(everything, own))
+                found[name] = self._checked(name, overlay(default, own))
         return found
 
     def _checked(self, name: str, tree: Change) -> Resolved:
@@ -156,7 +161,7 @@ class Steering:
             settings = ScenarioSettings.model_validate(tree)
         except ValidationError as error:
             faults = [
-                f"{'.'.join(str(part) for part in fault['loc']) or 'policy'}: {_what(fault)} "
+                f"{'.'.join(str(part) for part in fault['loc']) or 'policy'}: {_reason(fault)} "
                 f"(found {_shown(fault['input'])})"
                 for fault in error.errors()
             ]
@@ -164,11 +169,11 @@ class Steering:
         try:
             return settings, self.valuation(settings)
         except PolicyError as error:
-            told = str(error)
-            raise PolicyError(told if told.startswith(where) else f"{where}: {told}") from error
+            text = str(error)
+            raise PolicyError(text if text.startswith(where) else f"{where}: {text}") from error
 
 
-def _what(fault: Mapping[str, Any]) -> str:
+def _reason(fault: Mapping[str, Any]) -> str:
     if fault["type"] != "extra_forbidden":
         return str(fault["msg"])
     return f"unknown setting; known are {', '.join(ScenarioSettings.model_fields)}"

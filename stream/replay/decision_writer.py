@@ -1,4 +1,4 @@
-"""Decisions as Parquet: what a replay writes, and what can be compared, joined and judged."""
+"""Decisions as Parquet: the output of a replay, to be compared, joined and evaluated."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -8,12 +8,12 @@ import polars as pl
 
 from models.errors import UserError
 from models.tasks import TaskSet
-from stream.intercept.interceptor import Intercepted, stamps
+from stream.intercept.interceptor import Intercepted, timestamps
 from stream.messages import REASON_LABELS
 
-#: Decisions per Parquet part, so that memory does not grow with the source.
+#: Decisions per Parquet part; bounds memory, whatever the size of the source.
 ROWS_PER_PART: Final = 500_000
-#: Of the columns that are lists: a chunk in which nothing was decided has no values to tell by.
+#: Types of the columns that are lists: they cannot be inferred from a chunk without decisions.
 _TYPES: Final = {
     "request_id": pl.String,
     "partition": pl.Int64,
@@ -29,14 +29,14 @@ class DecisionFolderError(UserError, ValueError):
 
 
 class DecisionWriter:
-    """Writes decisions as Parquet parts and keeps the counts of the summary.
+    """Writes decisions as Parquet parts.
 
     Args:
-        folder: Where the parts go; it must be new or empty.
-        tasks: Names the score columns.
+        folder: Folder of the parts; it must be new or empty.
+        tasks: Tasks, which name the score columns.
 
     Raises:
-        DecisionFolderError: If the folder holds something already.
+        DecisionFolderError: If the folder is not empty.
     """
 
     def __init__(self, folder: Path, tasks: TaskSet) -> None:
@@ -50,13 +50,18 @@ class DecisionWriter:
         self._parts = 0
 
     def write(self, model: str, result: Intercepted) -> None:
-        """Add the decisions of one chunk."""
+        """Add the decisions of one chunk.
+
+        Args:
+            model: Version of the model that decided it.
+            result: The chunk.
+        """
         decided = result.decided
         columns: dict[str, Any] = {
             "request_id": result.request_ids,
             "partition": [record.partition for record in decided],
             "offset": [record.offset for record in decided],
-            "timestamp": stamps(decided),
+            "timestamp": timestamps(decided),
         }
         count = len(decided)
         if result.scored is None:
@@ -78,7 +83,7 @@ class DecisionWriter:
             self.close()
 
     def close(self) -> None:
-        """Write what is pending as one more part."""
+        """Write the pending decisions as another part."""
         if self._frames:
             path = self._folder / f"decisions-{self._parts:05d}.parquet"
             pl.concat(self._frames, how="diagonal").write_parquet(path)

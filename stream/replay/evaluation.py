@@ -1,4 +1,4 @@
-"""What decisions would have cost and kept, given the outcomes: the judgement of a replay."""
+"""Evaluation of a replay: which outcomes its decisions would have kept, and which lost."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,13 +16,13 @@ class OutcomeError(UserError, ValueError):
 
 
 def read_outcomes(path: Path) -> pl.DataFrame:
-    """Outcomes from a JSON Lines file, the first of each request and task.
+    """Read outcomes from a JSON Lines file; the first of each request and task counts.
 
     Returns:
         Columns ``request_id``, ``task``, ``ts`` (ms).
 
     Raises:
-        OutcomeError: Naming file and line of a bad one.
+        OutcomeError: Naming file and line of one that is malformed.
     """
     rows = []
     with path.open("rb") as lines:
@@ -45,19 +45,19 @@ def outcome_frame(rows: Iterable[tuple[str, str, int]]) -> pl.DataFrame:
     return frame.group_by("request_id", "task").agg(pl.col("ts").min())
 
 
-def judge(decisions: pl.DataFrame, outcomes: pl.DataFrame, tasks: TaskSet) -> dict[str, Any]:
-    """What the decisions would have cost and kept.
+def evaluate(decisions: pl.DataFrame, outcomes: pl.DataFrame, tasks: TaskSet) -> dict[str, Any]:
+    """Join decisions with outcomes and count what was kept.
 
     Args:
-        decisions: As :class:`DecisionWriter` writes them.
-        outcomes: As :func:`read_outcomes` gives them; those outside their task's attribution
-            window do not count.
+        decisions: Frame of `DecisionWriter`.
+        outcomes: Frame of `read_outcomes`; outcomes outside their task's attribution window do
+            not count.
         tasks: Tasks and their windows.
 
     Returns:
-        Per task: ``outcomes``, ``blocked`` (outcomes that the blocked requests would have cost),
-        ``kept_share``, and ``auc`` of the score on the task's population (None without both
-        classes or without scores).
+        Per task: ``outcomes``, ``blocked`` (outcomes of blocked requests, which would have been
+        lost), ``kept_share``, and ``auc`` of the score on the task's population (None without
+        both classes or without scores).
     """
     report: dict[str, Any] = {}
     labelled = decisions

@@ -1,10 +1,10 @@
-"""Replay: historical requests through the worker's own decision code.
+"""Replay: historical requests through the decision code of the worker.
 
-The source is a topic between two timestamps or a file; the decisions are those of one worker that
-would have consumed these requests in publishing order, whatever the chunk size: the interceptor
-is the same, and nothing in it depends on how the stream is cut. A topic's partitions are merged
-by (time, publisher's sequence number, partition, offset), where time is the timestamp as the
-partition's clock follows it, so that a wrong one does not hold back what comes after it.
+The source is a topic between two timestamps, or a file. The decisions are those of one worker that
+consumes these requests in publishing order, whatever the chunk size: the interceptor is the same,
+and nothing in it depends on how the stream is cut. A topic's partitions are merged by (time,
+publisher's sequence number, partition, offset), where time is the timestamp as the partition's
+clock follows it, so that a wrong timestamp does not hold back the records after it.
 """
 
 import heapq
@@ -24,22 +24,22 @@ from models.bounds import MAX_TIME_MS
 from models.data.request_files import is_file, read_requests
 from models.errors import UserError
 from models.settings import KafkaSettings, Settings
-from stream.intercept.interceptor import Interceptor, stamps
-from stream.intercept.model_watcher import load_model
+from stream.intercept.interceptor import Intercepted, Interceptor, timestamps
+from stream.intercept.loaded_model import load_model
+from stream.intercept.metrics import NoMetrics
 from stream.kafka.reader import TopicReader, read_topic
 from stream.messages import REASON_LABELS, Outcome, RecordError, sequence_number
-from stream.metrics.worker import WorkerMetrics
 from stream.policy import Policy
-from stream.policy.rate.clock import PartitionClock, in_milliseconds
+from stream.policy.rate.partition_clock import PartitionClock, in_milliseconds
 from stream.replay.decision_writer import DecisionWriter
-from stream.replay.evaluation import judge, outcome_frame, read_outcomes
+from stream.replay.evaluation import evaluate, outcome_frame, read_outcomes
 from stream.transport import FetchedRecord
 
 Order = tuple[int, int, int, int]
 
 
 class ReplayError(UserError, ValueError):
-    """A replay that cannot be done as asked; says what is wrong with the request."""
+    """A replay whose options are wrong; the message names the option's value and the fix."""
 
 
 async def merge_topic(
@@ -49,12 +49,12 @@ async def merge_topic(
 
     Args:
         kafka: Brokers.
-        topic: The topic.
-        start_ms: First timestamp wanted (its beginning if None).
-        end_ms: First timestamp not wanted (its present end if None).
+        topic: Name of the topic.
+        start_ms: First timestamp to include; None for the beginning of the topic.
+        end_ms: First timestamp to exclude; None for the present end of the topic.
 
     Raises:
-        TopicError: If there is no such topic.
+        TopicError: If the topic does not exist.
     """
     async with TopicReader(kafka, topic, keep=True) as reader:
         if start_ms is not None:
@@ -65,7 +65,7 @@ async def merge_topic(
             await _push_next(heads, records)
         while heads:
             _order, record = heapq.heappop(heads)
-            # asked again: the search by time may begin early, and times need not be in order
+            # the search by time may begin early, and timestamps need not be in order
             after = start_ms is None or start_ms <= record.timestamp
             if after and (end_ms is None or record.timestamp < end_ms):
                 yield record
@@ -75,12 +75,12 @@ async def merge_topic(
 async def _read_partition(
     reader: TopicReader, tp: TopicPartition
 ) -> AsyncIterator[tuple[Order, ConsumerRecord]]:
-    """The records of one partition, each with its place in the merged history."""
+    """The records of one partition, each with its sort key in the merged history."""
     clock, started = PartitionClock(), 0
     while not await reader.at_end(tp):
         fetched = (await reader.fetch([tp])).get(tp, ())
         records = [record for record in fetched if record.offset < reader.ends[tp]]
-        times_N = in_milliseconds(stamps(records))
+        times_N = in_milliseconds(timestamps(records))
         started = started or next((time for time in times_N.tolist() if time > 0), 0)
         for record, position in zip(records, clock.read(times_N).tolist(), strict=True):
             order = (
@@ -103,13 +103,13 @@ async def _push_next(
 
 @dataclass
 class Replay:
-    """Feeds records to the interceptor in chunks and writes what it decides.
+    """Feeds records to the interceptor in chunks and writes its decisions.
 
     Args:
-        interceptor: With its model installed (or none, to fail open).
-        writer: Where decisions go.
+        interceptor: The interceptor, with its model installed (or none, to fail open).
+        writer: Writes the decisions.
         chunk_size: Records per chunk; decisions do not depend on it.
-        on_chunk: Told after every chunk how many records have been decided.
+        on_chunk: Called after every chunk with the number of records so far.
     """
 
     interceptor: Interceptor
@@ -126,13 +126,13 @@ class Replay:
         self._reasons: Counter[str] = Counter()
 
     def feed(self, record: FetchedRecord) -> None:
-        """Take the next record."""
+        """Add the next record."""
         self._pending.append(record)
         if len(self._pending) >= self.chunk_size:
             self.flush()
 
     def flush(self) -> None:
-        """Decide the records that are still pending."""
+        """Decide the pending records."""
         records, self._pending = self._pending, []
         if not records:
             return
@@ -142,10 +142,12 @@ class Replay:
         self._requests += len(records)
         if self.on_chunk is not None:
             self.on_chunk(self._requests)
+        self._count(result)
+
+    def _count(self, result: Intercepted) -> None:
         self._passed += len(result.passed)
         self._blocked += len(result.blocked)
-        for record in result.rejected:
-            self._rejects[(dict(record.headers)["weir-error"] or b"").decode()] += 1
+        self._rejects.update(code.value for code in result.reject_codes)
         if result.scored is None:
             self._reasons["pass fail-open"] += len(result.passed)
             return
@@ -160,7 +162,7 @@ class Replay:
                     self._reasons[f"{verdict} {label}"] += count
 
     def summary(self) -> dict[str, Any]:
-        """Counts and the achieved rate."""
+        """Counts of verdicts, rejects and reasons, and the achieved rate."""
         decided = self._passed + self._blocked
         return {
             "requests": self._requests,
@@ -175,14 +177,14 @@ class Replay:
 
 @dataclass(frozen=True)
 class ReplayOptions:
-    """What `weir replay` was asked for.
+    """Options of `weir replay`.
 
     Attributes:
-        source: A file, or the name of a topic.
+        source: Path of a file, or name of a topic, with requests.
         out: New folder for decisions and summary.
-        outcomes: A file, the name of a topic, or None.
-        start: First moment of a topic, ISO 8601 or epoch ms.
-        end: First moment not wanted.
+        outcomes: Path of a file, or name of a topic, with outcomes; None to evaluate nothing.
+        start: First time of a topic to include, ISO 8601 or epoch ms.
+        end: First time of a topic to exclude.
         chunk_size: Records per chunk.
     """
 
@@ -201,23 +203,20 @@ async def run_replay(
 
     Args:
         settings: Brokers, policy, artifact.
-        options: What was asked for.
-        on_chunk: Told after every chunk how many requests have been replayed.
+        options: Source, outcomes and output folder.
+        on_chunk: Called after every chunk with the number of requests so far.
 
     Returns:
         The summary.
 
     Raises:
-        ReplayError: If source, outcomes or moments cannot be read.
-        ArtifactError: If the artifact must not serve.
+        ReplayError: If a time cannot be read.
+        ArtifactError: If the artifact cannot serve.
     """
     tasks = settings.task_set
     policy = Policy(settings.policy, tasks)
-    interceptor = Interceptor(
-        policy,
-        WorkerMetrics(),
-        max_value_bytes=settings.worker.max_value_bytes,
-    )
+    limit = settings.worker.max_value_bytes
+    interceptor = Interceptor(policy, NoMetrics(), max_value_bytes=limit)
     interceptor.model = model = load_model(settings.model.artifact, tasks, settings)
     writer = DecisionWriter(options.out, tasks)
     replay = Replay(interceptor, writer, options.chunk_size, on_chunk)
@@ -225,7 +224,7 @@ async def run_replay(
         for record in read_requests(Path(options.source)):
             replay.feed(record)
     else:
-        span = (moment_ms(options.start), moment_ms(options.end))
+        span = (parse_time_ms(options.start), parse_time_ms(options.end))
         async for record in merge_topic(settings.kafka, options.source, *span):
             replay.feed(record)
     replay.flush()
@@ -240,16 +239,16 @@ async def run_replay(
     if options.outcomes is not None:
         outcomes = await _outcomes(settings, options.outcomes)
         decisions = pl.read_parquet(options.out / "decisions-*.parquet")
-        summary["tasks"] = judge(decisions, outcomes, tasks)
+        summary["tasks"] = evaluate(decisions, outcomes, tasks)
     write_summary(options.out / "summary.json", summary)
     return summary
 
 
-def moment_ms(text: str | None) -> int | None:
-    """Milliseconds since the epoch of ``text``: ISO 8601 (UTC without an offset) or digits.
+def parse_time_ms(text: str | None) -> int | None:
+    """Parse a time to ms since the epoch: ISO 8601, UTC without an offset, or digits.
 
     Raises:
-        ReplayError: If it is neither.
+        ReplayError: If the text is neither.
     """
     if text is None:
         return None
@@ -259,7 +258,7 @@ def moment_ms(text: str | None) -> int | None:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise ReplayError(
-            f"{text!r} is no moment; write 2026-01-31T12:00:00, with an offset if it is not UTC, "
+            f"{text!r} is no time; write 2026-01-31T12:00:00, with an offset if it is not UTC, "
             "or milliseconds since the epoch"
         ) from error
     if moment.tzinfo is None:

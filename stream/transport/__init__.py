@@ -1,6 +1,6 @@
 """A Faust transport that delivers one event per fetched chunk, at least once or exactly once.
 
-It knows nothing of bids or models. What an app uses of it::
+It does not depend on bids or models. How an app uses it::
 
     import faust
     from stream.transport import TransactionalSink, app_options, attach, chunk_topic, relay
@@ -21,60 +21,68 @@ It knows nothing of bids or models. What an app uses of it::
     async def agent(stream):
         await relay(stream, copy, sink)
 
-Start the sink before the app (a service that the app depends on is the place).
+Start the sink before the app, for example in a service that the app depends on.
 
-- `relay(stream, transform, sink)`: transforms chunks, fetch by fetch, and writes those before
-  meanwhile, with the guarantee of the sink.
+- `relay(stream, transform, sink)`: transforms chunks, fetch by fetch, while earlier ones are
+  written, with the guarantee of the sink.
 - `ChunkSink(client, topics)`: at least once. Outputs are acknowledged by all replicas before the
-  chunk's offset is committed. ``await sink.send(topic, partition, records)`` writes anything.
+  chunk's offset is committed. ``await sink.send(topic, partition, records)`` writes any records.
 - `TransactionalSink(client, group, topics)`: exactly once. Outputs and offset in one transaction.
-- `chunks(stream)`: for agents that do something else with a chunk than to relay it; it is
-  acknowledged when the body of the loop has ended without an exception. One that raises stops the
-  process with a non-zero status, its chunk uncommitted.
+- `chunks(stream)`: for agents that do something else with a chunk than to relay it. A chunk is
+  acknowledged when the body of the loop has ended without an exception; one that raises stops the
+  process with a non-zero status, with its chunk uncommitted.
 - `Chunk`: ``records`` (aiokafka's ``ConsumerRecord``, raw bytes), ``start``, ``next_offset``,
   ``size`` in bytes; iterable, with a length. Outputs may be fetched records, or
   `Outgoing(key, value, timestamp, headers)`.
-- `bound(app, ...)`: how batches are read; one that cannot be is refused and does not stop the app.
+- `bound_batches(app, ...)`: the limits of a batch; one that cannot be read is refused and does not
+  stop the app.
 - `consumer_lag(app)`: (topic, partition) to records not acknowledged yet.
-- `raise_client_errors(app)`, `has_coordinator(app)`: what the Kafka client keeps to itself.
-- `report(app, incidents)`: counts and logs what befalls the topics (`incidents`).
-- `idle_partitions(app)`: (topic, partition) to seconds without progress though there is work;
-  `joined(app)`: whether the group has given out its partitions.
-- `app_options(...)`: the settings of Faust that make all this hold.
+- `raise_client_errors(app)`, `has_coordinator(app)`: state of the Kafka client that it does not
+  publish.
+- `report_incidents(app, incidents)`: counts and logs problems of the topics.
+- `idle_partitions(app)`: (topic, partition) to seconds without progress although there is work;
+  `joined(app)`: whether the group has assigned partitions.
+- `app_options(...)`: the settings of Faust that all this needs.
 
-The way of a chunk: `fetcher` (the thread with the connection) -> `driver` (consumer, commits) ->
-`agent` (the loop) -> `sink` or `transactions` (a `lane` per partition) -> `batches`; `ledger` says
-what may be committed. What befalls a topic: `positions` and `corruption` (reading), `outputs`,
-`producing` and `waiting` (writing), `incidents` (reports), `quiet` (aiokafka's log).
+The way of a chunk: `fetcher` (the connection) -> `consumer` (chunks, commits; `ledger` tells which
+offset to commit) -> `agent` (`chunks`, `relay`) -> `output.at_least_once`, or `output.exactly_once`
+with a `lane` and an `output.transactions` per partition -> `output.batching` and `batch_builder` ->
+`output.producer`. `driver` registers it with Faust; `output.changelog_producer` writes the
+changelogs of tables. Problems of topics: `offset_reset`, `corrupt_partitions` and `stall_detector`
+when reading, `output.output_topics` and `output.slow_writes` when writing; they report to
+`incidents`. `log_throttle` bounds aiokafka's log. docs/faust.md lists what is overridden of Faust
+and aiokafka, and why.
 """
 
 from stream.transport.agent import (
     attach,
-    bound,
+    bound_batches,
     chunk_topic,
     chunks,
     consumer_lag,
     idle_partitions,
     joined,
     relay,
-    report,
+    report_incidents,
 )
-from stream.transport.app import app_options, broker_url, heartbeat_s
+from stream.transport.app_options import app_options, broker_url, heartbeat_s
 from stream.transport.chunk import (
     Chunk,
     FetchedRecord,
+    Instead,
     Outputs,
     Record,
     RecordsRefusedError,
     RecordTooLargeError,
 )
-from stream.transport.client_errors import has_coordinator, raise_client_errors
+from stream.transport.client_state import has_coordinator, raise_client_errors
 from stream.transport.incidents import Incidents, OffsetsMissingError, TopicChangedError
-from stream.transport.lane import Instead, LaneError, LaneState, ReleasedError
+from stream.transport.lane_state import LaneError, LaneState, ReleasedError
 from stream.transport.ledger import LedgerError, OffsetLedger
-from stream.transport.output.outputs import OutputTopics, PartitionsError
-from stream.transport.output.sink import ChunkSink, Outgoing, Sink
-from stream.transport.output.transactions import TransactionalSink, TransactionsUnsupportedError
+from stream.transport.output.at_least_once import ChunkSink
+from stream.transport.output.exactly_once import TransactionalSink, TransactionsUnsupportedError
+from stream.transport.output.output_topics import OutputTopics, PartitionsError
+from stream.transport.output.sink import Outgoing, Sink
 
 __all__ = [
     "Chunk",
@@ -101,7 +109,7 @@ __all__ = [
     "TransactionsUnsupportedError",
     "app_options",
     "attach",
-    "bound",
+    "bound_batches",
     "broker_url",
     "chunk_topic",
     "chunks",
@@ -112,5 +120,5 @@ __all__ = [
     "joined",
     "raise_client_errors",
     "relay",
-    "report",
+    "report_incidents",
 ]

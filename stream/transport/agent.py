@@ -1,4 +1,4 @@
-"""What an agent writes: ``async for chunk in chunks(stream)``, or ``await relay(...)``."""
+"""What an agent uses: ``async for chunk in chunks(stream)``, or ``await relay(...)``."""
 
 import asyncio
 from collections import deque
@@ -10,14 +10,15 @@ from faust.types import AppT, StreamT, TopicT
 
 from stream.kafka.batches import RefusedBatch
 from stream.transport.chunk import Chunk, Outputs, RecordsRefusedError
-from stream.transport.driver import Consumer, Delivery
+from stream.transport.consumer import Consumer
+from stream.transport.delivery import Delivery
 from stream.transport.incidents import Incidents
-from stream.transport.lane import ReleasedError
+from stream.transport.lane_state import ReleasedError
+from stream.transport.offset_reset import OffsetReset
 from stream.transport.output.sink import Sink
-from stream.transport.positions import Begin
 
 Transform = Callable[[Sequence[Chunk]], Awaitable[Sequence[Outputs]]]
-#: What to write instead of a chunk's outputs of which a topic does not take some.
+#: Returns what to write instead of a chunk's outputs that a topic has refused in part.
 InsteadOf = Callable[[Chunk, Outputs, RecordsRefusedError], Outputs]
 
 
@@ -29,7 +30,7 @@ def chunk_topic(app: AppT, *names: str) -> TopicT:
 
 
 class _Fetches(AsyncIterator[list[Delivery]]):
-    """What a stream delivers, fetch by fetch, as it is taken in hand."""
+    """The deliveries of a stream, fetch by fetch; the consumer is told that they are processed."""
 
     def __init__(self, stream: StreamT[Any]) -> None:
         self._consumer: Consumer = stream.app.consumer
@@ -45,16 +46,16 @@ class _Fetches(AsyncIterator[list[Delivery]]):
 class chunks(AsyncIterator[Chunk]):  # noqa: N801 - reads like the built-in iterators
     """The chunks of a stream, each acknowledged when the body of the loop has ended.
 
-    A body that raises, breaks, returns or is cancelled leaves its chunk unacknowledged: it is
-    never committed and is delivered again after a restart or rebalance. So whatever the body
-    writes must be acknowledged by the broker before the body ends::
+    A body that raises, breaks, returns or is cancelled leaves its chunk unacknowledged: it is not
+    committed and is delivered again after a restart or rebalance. So the broker must have
+    acknowledged everything that the body writes before the body ends::
 
         @app.agent(chunk_topic(app, "requests"))
         async def copy(stream):
             async for chunk in chunks(stream):
                 await sink.send("copies", chunk.partition, chunk.records)
 
-    Run one such loop per agent (``concurrency=1``) to keep the order within a partition.
+    Run one such loop per agent (``concurrency=1``), to keep the order within a partition.
     """
 
     def __init__(self, stream: StreamT[Any]) -> None:
@@ -73,11 +74,11 @@ class chunks(AsyncIterator[Chunk]):  # noqa: N801 - reads like the built-in iter
         while self._current is None:
             if not self._ready:
                 self._ready.extend(await anext(self._fetches))
-            self._current = self._take()
+            self._current = self._next_owned()
         return self._current.chunk
 
-    def _take(self) -> Delivery | None:
-        """The next chunk, unless it was revoked while it waited for its turn."""
+    def _next_owned(self) -> Delivery | None:
+        """The next chunk, None if its partition was revoked meanwhile."""
         delivery = self._ready.popleft()
         if self._consumer.owns(delivery):
             return delivery
@@ -88,12 +89,11 @@ class chunks(AsyncIterator[Chunk]):  # noqa: N801 - reads like the built-in iter
 async def relay(
     stream: StreamT[Any], transform: Transform, sink: Sink, instead: InsteadOf | None = None
 ) -> None:
-    """Transform all chunks and write what comes out, with the guarantee of `sink`.
+    """Transform all chunks and write the outputs, with the guarantee of `sink`.
 
-    Chunks are transformed fetch by fetch, in the order of their partitions. Meanwhile those before
-    are being written; how many that may be is bounded by the consumer, so a slow broker slows
-    consumption. An error ends the relay, and with
-    it the process; what was not committed then is delivered again::
+    Chunks are transformed fetch by fetch, in order within a partition, while earlier ones are being
+    written. The consumer limits the chunks in flight, so a slow broker slows consumption. An error
+    ends the relay and the process; what is not committed then is delivered again::
 
         @app.agent(chunk_topic(app, "requests"))
         async def copy(stream):
@@ -101,18 +101,18 @@ async def relay(
 
     Args:
         stream: The agent's stream; one relay per agent (``concurrency=1``).
-        transform: From the chunks of a fetch, of different partitions, to the outputs by topic of
-            each. It should give way (``asyncio.sleep(0)``) every few milliseconds, for writing goes
-            on in the same thread.
-        sink: Where outputs go; `attach` it to the app before the start.
-        instead: Outputs to write instead when a topic does not take some: too large, or with a
-            timestamp out of its range. Without it that is an error.
+        transform: Turns the chunks of a fetch, of different partitions, into the outputs of each,
+            by topic. It should yield (``asyncio.sleep(0)``) every few milliseconds, because writes
+            run in the same thread.
+        sink: Where outputs are written; `attach` it to the app before the start.
+        instead: Returns what to write instead if a topic does not accept some outputs: too large,
+            or with a timestamp out of its range. Without it that is an error.
     """
     consumer: Consumer = stream.app.consumer
     async with asyncio.TaskGroup() as writes:
         async for deliveries in _Fetches(stream):
-            made = await transform([delivery.chunk for delivery in deliveries])
-            for delivery, outputs in zip(deliveries, made, strict=True):
+            outputs_by_chunk = await transform([delivery.chunk for delivery in deliveries])
+            for delivery, outputs in zip(deliveries, outputs_by_chunk, strict=True):
                 writes.create_task(_write(consumer, sink, delivery, outputs, instead))
 
 
@@ -132,54 +132,54 @@ async def _write(
         else:
             consumer.complete(delivery, committed=sink.commits)
             return
-    consumer.abandon(delivery)  # its next owner reads it again
+    consumer.abandon(delivery)  # the next owner reads it again
 
 
 def attach(
-    app: AppT, sink: Sink | None, max_bytes: int, offsets_missing: Begin = "earliest"
+    app: AppT, sink: Sink | None, max_bytes: int, offsets_missing: OffsetReset = "earliest"
 ) -> None:
     """Have the app's consumer claim and release `sink`; call it before the app starts.
 
     Args:
         app: An app on this transport.
-        sink: What its relay writes to; None for an app that relays nothing.
-        max_bytes: No more is fetched while chunks of this size together are in flight.
-        offsets_missing: Where to begin a partition that was filtered before, but has no committed
+        sink: The sink of its relay; None for an app without a relay.
+        max_bytes: Nothing more is fetched while chunks of this size together are in flight.
+        offsets_missing: Where to start in a partition that was filtered before but has no committed
             offset any more.
     """
     consumer: Consumer = app.consumer
     consumer.attach(sink, max_bytes, offsets_missing)
 
 
-def report(app: AppT, incidents: Incidents) -> None:
-    """Have `incidents` told of what befalls the topics that the app reads; before it starts."""
+def report_incidents(app: AppT, incidents: Incidents) -> None:
+    """Report problems of the topics that the app reads; call it before the app starts."""
     consumer: Consumer = app.consumer
     consumer.report_to(incidents)
 
 
-def bound(
+def bound_batches(
     app: AppT,
     max_unpacked_bytes: int,
     refused: Callable[[RefusedBatch], None],
     *,
     keep: bool = False,
 ) -> None:
-    """Have the app's consumer read batches within bounds of your own; before the app starts.
+    """Set the limits within which the app's consumer reads batches, before the app starts.
 
     Args:
         app: An app on this transport.
-        max_unpacked_bytes: Most bytes that a batch may unpack to; a larger one is refused.
-        refused: Told of every batch that is refused; without this, they are logged.
-        keep: Whether chunks show a refused batch as a `RefusedBatch` in its place.
+        max_unpacked_bytes: Maximum size of an unpacked batch; a larger one is refused.
+        refused: Called with every batch that is refused.
+        keep: Whether chunks contain a `RefusedBatch` in place of a refused batch.
     """
     consumer: Consumer = app.consumer
-    consumer.bound(max_unpacked_bytes, refused, keep=keep)
+    consumer.bound_batches(max_unpacked_bytes, refused, keep=keep)
 
 
 def consumer_lag(app: AppT) -> dict[tuple[str, int], int | None]:
     """Records per owned (topic, partition) that are not acknowledged yet; see `Consumer.lag`."""
     consumer: Consumer = app.consumer
-    return {tuple(tp): behind for tp, behind in consumer.lag().items()}
+    return {tuple(tp): lag for tp, lag in consumer.lag().items()}
 
 
 def idle_partitions(app: AppT) -> dict[tuple[str, int], float]:
@@ -189,5 +189,5 @@ def idle_partitions(app: AppT) -> dict[tuple[str, int], float]:
 
 
 def joined(app: AppT) -> bool:
-    """Whether the group has given this consumer its partitions, and none is being taken away."""
+    """Whether the group has assigned partitions to this consumer, and no rebalance is going on."""
     return bool(app.rebalancing_count) and not app.rebalancing

@@ -1,12 +1,19 @@
 """A chunk: all records that one fetch returned for one partition, still raw bytes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from operator import attrgetter
+from typing import Any, Final, Protocol
+
+from stream.kafka.batches import HEADER_BYTES_HELD
+
+_KEY: Final = attrgetter("key")
+_VALUE: Final = attrgetter("value")
+_HEADERS: Final = attrgetter("headers")
 
 
 class Record(Protocol):
-    """What the library needs of a record; aiokafka's ``ConsumerRecord`` is one.
+    """What the transport uses of a record; aiokafka's ``ConsumerRecord`` is one.
 
     Attributes:
         key: Key, or None.
@@ -26,7 +33,7 @@ class Record(Protocol):
 
 
 class FetchedRecord(Record, Protocol):
-    """A record that has a place in a partition."""
+    """A record with its coordinates: topic, partition and offset."""
 
     @property
     def topic(self) -> str: ...  # noqa: D102
@@ -36,7 +43,7 @@ class FetchedRecord(Record, Protocol):
     def offset(self) -> int: ...  # noqa: D102
 
 
-#: What is to be written, by topic; always onto the partition number of the chunk it came from.
+#: Records to write, by topic; always to the partition number of the chunk they come from.
 Outputs = Mapping[str, Sequence[Record]]
 
 
@@ -45,14 +52,14 @@ class Chunk:
     """What one fetch returned for one partition: the offsets [start, next_offset), in order.
 
     Attributes:
-        topic: Topic they came from.
+        topic: Topic of the records.
         partition: Partition number.
-        records: The records. Where compaction, retention or transaction markers took offsets away,
-            there are fewer records than offsets; at the end of a partition perhaps none.
-        start: Offset at which the chunk before it ended; the first record's where none is known.
+        records: The records. Where compaction, retention or transaction markers removed offsets,
+            there are fewer records than offsets; at the end of a partition there may be none.
+        start: Offset at which the previous chunk ended; that of the first record if unknown.
         next_offset: Offset at which the next chunk starts.
-        size: Bytes of all keys and values, and what headers take in memory, about.
-        fetched_s: When it was handed over, in seconds of the monotonic clock.
+        size: Bytes of all keys and values, plus an estimate of the memory that headers take.
+        fetched_s: When it was fetched, in seconds of the monotonic clock.
     """
 
     topic: str
@@ -76,14 +83,24 @@ class Chunk:
         )
 
 
+def held_bytes(records: Sequence[Any]) -> int:
+    """Bytes of all keys and values, plus an estimate for headers; no Python step per record."""
+    headers = HEADER_BYTES_HELD * sum(map(len, map(_HEADERS, records)))
+    return _bytes(_VALUE, records) + _bytes(_KEY, records) + headers
+
+
+def _bytes(part: Callable[[Any], bytes | None], records: Iterable[Any]) -> int:
+    return sum(map(len, filter(None, map(part, records))))
+
+
 class RecordsRefusedError(ValueError):
-    """Records that a topic does not take as they are; nothing of them was written.
+    """Records that a topic does not accept as they are; none of them was written.
 
     Attributes:
-        topic: Topic they were meant for.
+        topic: Topic they were sent to.
         partition: Partition number.
         indices: Their indices in the records that were passed to `send`, increasing.
-        why: What the topic says.
+        why: The reason, as the topic's configuration or the broker gives it.
     """
 
     def __init__(self, topic: str, partition: int, indices: Sequence[int], why: str) -> None:
@@ -94,17 +111,17 @@ class RecordsRefusedError(ValueError):
         self.why = why
 
     def within(self, first: int, end: int) -> "RecordsRefusedError":
-        """The same of the records from `first` to `end`, counted from there."""
+        """The same error for the records from `first` to `end`, with indices from `first` on."""
         indices = [index - first for index in self.indices if first <= index < end]
         return RecordsRefusedError(self.topic, self.partition, indices, self.why)
 
 
 class RecordTooLargeError(RecordsRefusedError):
-    """Records that no batch can hold; nothing of their call to `send` was written.
+    """Records that are larger than a batch may be; nothing of their `send` call was written.
 
     Attributes:
-        sizes: Bytes that each needs, by its index in the records that were passed to `send`.
-        limit: Bytes a batch may have.
+        sizes: Bytes that each record needs, by its index in the records passed to `send`.
+        limit: Maximum bytes of a batch.
     """
 
     def __init__(self, topic: str, partition: int, sizes: Mapping[int, int], limit: int) -> None:
@@ -120,6 +137,10 @@ class RecordTooLargeError(RecordsRefusedError):
         self.limit = limit
 
     def within(self, first: int, end: int) -> "RecordTooLargeError":
-        """The same of the records from `first` to `end`, counted from there."""
+        """The same error for the records from `first` to `end`, with indices from `first` on."""
         sizes = {index - first: size for index, size in self.sizes.items() if first <= index < end}
         return RecordTooLargeError(self.topic, self.partition, sizes, self.limit)
+
+
+#: Returns what to write instead of outputs that a topic has refused in part.
+Instead = Callable[[Outputs, RecordsRefusedError], Outputs]

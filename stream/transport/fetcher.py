@@ -1,16 +1,16 @@
-"""The service that holds the Kafka connection, and what it hands over.
+"""The service that owns the connection to Kafka and returns fetches.
 
-Faust gives it a thread of its own. Here it runs in the agent's loop: a thread made every record on
-one core to be read on the other, and waited for the interpreter lock again and again (10 to 20 us
-per request, of 60). So an agent must give way now and then for heartbeats to pass; `relay` and
-`chunks` do between any two chunks.
+In Faust it is a thread. Here it runs in the agent's event loop: with a thread, records were created
+on one core and read on another, and both waited for the interpreter lock (10 to 20 us per request,
+of 60). So an agent must yield to the event loop for heartbeats to be sent; `relay` and `chunks` do
+so between any two chunks.
 
-It knows, for every partition, from which offset to which a fetch went, so that no record between
-two fetches can be skipped unnoticed, and it never confuses what was fetched before a seek with what
-came after.
+For every partition it tracks which offsets a fetch covered, so that no record between two fetches
+is skipped unnoticed, and every fetch carries the epoch of the seek before it, so that records
+fetched before a seek are never mistaken for records fetched after it.
 
-Faust's consumer reads aiokafka's fetcher by its private names, and so must what overrides it; both
-are pinned to a minor version.
+Faust's consumer uses private names of aiokafka's fetcher, and so must its override; both packages
+are pinned to a minor version, and docs/faust.md lists the names.
 """
 
 # ruff: noqa: SLF001
@@ -34,11 +34,12 @@ from mode import Service
 from mode.utils.futures import maybe_async
 
 from stream.kafka.batches import BoundedConsumer, CorruptBatchError
-from stream.transport.corruption import Held
-from stream.transport.positions import begin, out_of_range
+from stream.transport.client_state import committed_end, partition_state, position
+from stream.transport.corrupt_partitions import CorruptPartitions
+from stream.transport.offset_reset import initial_offsets, reset_out_of_range
 
-#: So long a partition must have had nothing but markers and aborted records before the offsets
-#: behind them are handed over without a record; a chunk that follows sooner covers them.
+#: If a fetch found only markers and aborted records, their offsets are returned without a record
+#: after this time; a chunk that follows sooner covers them.
 SETTLED_S: Final = 0.5
 
 
@@ -47,9 +48,9 @@ class Fetch(NamedTuple):
 
     Attributes:
         epoch: Number of seeks before it; a fetch of an older epoch is stale.
-        start: Where it started, or None right after the position was left to the broker.
-        end: Where the next one starts.
-        records: aiokafka's records, in order; none where the offsets hold only markers and aborted
+        start: Offset at which it started, None for the first fetch after an assignment.
+        end: Offset at which the next fetch starts.
+        records: aiokafka's records, in order; empty where the offsets hold only markers and aborted
             records, and nothing follows yet.
     """
 
@@ -60,16 +61,16 @@ class Fetch(NamedTuple):
 
 
 class Seek(NamedTuple):
-    """The offsets that a seek went to, and its epoch."""
+    """The offsets that were sought, and the epoch that began with the seek."""
 
     epoch: int
     positions: dict[TP, int]
 
 
 class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
-    """Faust's consumer thread, without the thread."""
+    """Faust's consumer thread, running in the event loop of the agents."""
 
-    # What ServiceThread changed for a thread's sake is as in any service again.
+    # ServiceThread overrides these for its thread; here they are those of any service.
     start = Service.start
     maybe_start = Service.maybe_start
     stop = Service.stop
@@ -85,20 +86,20 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
         super().__init__(consumer, loop=loop, thread_loop=loop, beacon=beacon)
 
     def __post_init__(self) -> None:
-        """Set up the state."""
+        """Initialise the state; called by mode after ``__init__``."""
         super().__post_init__()
         self._epoch = 0
         self._cursor: dict[TP, int] = {}
-        self._settled: dict[TP, tuple[int, float]] = {}  # position behind the cursor, since when
-        self.held = Held(self.consumer.incidents)
+        self._settled: dict[TP, tuple[int, float]] = {}  # position after the cursor, since when
+        self.corrupt = CorruptPartitions(self.consumer.incidents)
         self._wake_up = asyncio.Event()
 
     def wake_up(self) -> None:
-        """End a fetch that waits, because the caller wants another set of partitions now."""
+        """End a fetch that waits, because another set of partitions is wanted now."""
         self._wake_up.set()
 
     async def call_thread(self, fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call: there is no thread to be asked."""
+        """Call in this loop: there is no thread."""
         return await maybe_async(fun(*args, **kwargs))
 
     async def on_stop(self) -> None:
@@ -107,20 +108,20 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
             await self._consumer.stop()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Tell the consumer."""
+        """Pass it on to the consumer."""
         await self.consumer.on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """Forget positions, aiokafka looks up new ones; tell the consumer."""
+        """Forget the positions, which aiokafka looks up again, and pass it on to the consumer."""
         self._epoch += 1
         self._cursor.clear()
-        self.held.clear()
+        self.corrupt.clear()
         await self.consumer.on_partitions_assigned(assigned, generation_id)
 
     def _create_worker_consumer(self, transport: Any) -> BoundedConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"  # an upstream may write in transactions
-        consumer._auto_offset_reset = "none"  # in silence; see `positions`
+        consumer._auto_offset_reset = "none"  # see `offset_reset`
         return BoundedConsumer.of(consumer, **self.consumer.batch_bounds)
 
     def _create_client_consumer(self, transport: Any) -> BoundedConsumer:
@@ -128,7 +129,7 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
         return BoundedConsumer.of(consumer, **self.consumer.batch_bounds)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        """Commit; waits while no broker can. False if the partitions are not ours any more."""
+        """Commit; waits while no broker answers. False if the partitions are not owned any more."""
         consumer = self._ensure_consumer()
         try:
             await consumer.commit({ensure_aiokafka_TP(tp): at for tp, at in offsets.items()})
@@ -137,29 +138,18 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
             return False
         return True
 
-    def where(self, tp: TP) -> int | None:
-        """Offset of the next record to be handed over, None while it is not known."""
-        state = self._state(tp)
-        return state.position if state is not None and state.has_valid_position else None
+    def position_of(self, tp: TP) -> int | None:
+        """Offset of the next record to be delivered, None while it is unknown."""
+        return position(self._ensure_consumer(), ensure_aiokafka_TP(tp))
 
-    def end(self, tp: TP) -> int | None:
-        """Offset behind the last committed record as of the last fetch, None while not known."""
-        state = self._state(tp)
-        if state is None:
-            return None
-        known: int | None = state.highwater
-        return known if state.lso is None or state.lso < 0 else state.lso
-
-    def _state(self, tp: TP) -> Any:
-        """What aiokafka knows of a partition, None where it is not assigned."""
-        assigned = self._ensure_consumer()._subscription.subscription.assignment
-        key = ensure_aiokafka_TP(tp)
-        return None if assigned is None or key not in assigned.tps else assigned.state_value(key)
+    def end_of(self, tp: TP) -> int | None:
+        """Offset after the last committed record as of the last fetch, None while unknown."""
+        return committed_end(self._ensure_consumer(), ensure_aiokafka_TP(tp))
 
     async def seek_to_committed(self) -> Seek:
-        """Seek to the committed offsets in one step; not in changelogs.
+        """Seek to the committed offsets of all partitions but changelogs, in one step.
 
-        Partitions without one begin where `positions.begin` says.
+        Partitions without one start where `offset_reset.initial_offsets` says.
         """
         seek: Seek = await self.call_thread(self._seek_to_committed, self._ensure_consumer())
         return seek
@@ -178,10 +168,10 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
         positions = {tp: at for tp, at in committed.items() if at is not None}
         if unknown := committed.keys() - positions.keys():
             mine = self.consumer
-            positions |= await begin(
+            positions |= await initial_offsets(
                 consumer, unknown, mine.offsets_missing, mine.filtered, mine.incidents
             )
-        # From here on nothing else runs.
+        # No await from here on, so that nothing is fetched in between.
         self._epoch += 1
         self._cursor = dict(positions)
         self._settled.clear()
@@ -191,10 +181,10 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
         return Seek(self._epoch, positions)
 
     async def _highwaters(self, partitions: Iterable[TP]) -> dict[TP, int]:
-        """The ends of `partitions`, as a fetch sees them; a table is recovered up to there.
+        """The ends of `partitions`, as a fetch returns them; tables are recovered up to there.
 
-        The embedded broker (Tansu 0.6) lists the first offset of the last batch as the latest
-        one, which would leave out the rest of that batch; its fetches tell the true end.
+        ListOffsets of the embedded broker (Tansu 0.6) returns the first offset of the last batch as
+        the latest one, which would skip the rest of that batch; its fetches return the true end.
         """
         consumer = self._ensure_consumer()
         ends = await consumer.end_offsets([ensure_aiokafka_TP(tp) for tp in partitions])
@@ -226,7 +216,7 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
         if not self.consumer.flow_active:
             return {}
         fetcher = consumer._fetcher
-        wanted = {ensure_aiokafka_TP(tp) for tp in active_partitions if tp not in self.held}
+        wanted = {ensure_aiokafka_TP(tp) for tp in active_partitions if tp not in self.corrupt}
         deadline = monotonic() + (timeout or 0.0)
         self._wake_up.clear()
         with fetcher._subscriptions.fetch_context():
@@ -234,7 +224,7 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
                 if consumer._closed or fetcher._closed:
                     raise ConsumerStoppedError
                 drained = await self._drain(consumer, wanted, max_records)
-                fetches = self._note(consumer, drained) | self._passed_over(consumer, wanted)
+                fetches = self._advance(consumer, drained) | self._empty_ranges(consumer, wanted)
                 if fetches:
                     return fetches
                 left = deadline - monotonic()
@@ -245,7 +235,7 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
     async def _drain(
         self, consumer: AIOKafkaConsumer, wanted: set[Any], max_records: int | None
     ) -> Mapping[Any, list[Any]]:
-        """What has been fetched; what a fetch met instead is dealt with."""
+        """Records that have been fetched; the errors that a fetch met are handled."""
         if not wanted:
             return {}
         try:
@@ -253,15 +243,15 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
                 wanted, 0, max_records
             )
         except CorruptBatchError as error:
-            self.held.hold(error)
+            self.corrupt.pause(error)
             wanted.discard(TopicPartition(error.topic, error.partition))
         except OffsetOutOfRangeError as error:
             await self._out_of_range(consumer, *error.args)
         except NoOffsetForPartitionError:
-            pass  # just assigned; a seek follows
+            pass  # just assigned; the seek follows
         else:
-            if self.held:
-                self.held.release(*(TP(tp.topic, tp.partition) for tp in drained))
+            if self.corrupt:
+                self.corrupt.resume(*(TP(tp.topic, tp.partition) for tp in drained))
             return drained
         return {}
 
@@ -271,39 +261,34 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
         for tp, at in offsets.items():
             changelog = self.consumer._is_changelog_tp(TP(tp.topic, tp.partition))
             incidents = None if changelog else self.consumer.incidents
-            await out_of_range(consumer, {tp: at}, self.app.conf.id, incidents)
+            await reset_out_of_range(consumer, {tp: at}, self.app.conf.id, incidents)
 
-    def _note(
+    def _advance(
         self, consumer: AIOKafkaConsumer, drained: Mapping[Any, list[Any]]
     ) -> dict[TP, Fetch]:
-        assignment = consumer._subscription.subscription.assignment
         fetches: dict[TP, Fetch] = {}
         for tp, records in drained.items():
             partition = TP(tp.topic, tp.partition)
-            end = assignment.state_value(tp).position
+            end = partition_state(consumer, tp).position
             fetches[partition] = Fetch(self._epoch, self._cursor.get(partition), end, records)
             self._cursor[partition] = end
         return fetches
 
-    def _passed_over(self, consumer: AIOKafkaConsumer, wanted: Iterable[Any]) -> dict[TP, Fetch]:
-        """Offsets without a record at the end of partitions: they are to be committed, too."""
-        assignment = consumer._subscription.subscription.assignment
+    def _empty_ranges(self, consumer: AIOKafkaConsumer, wanted: Iterable[Any]) -> dict[TP, Fetch]:
+        """Offsets without a record at the end of partitions: they have to be committed, too."""
         fetches: dict[TP, Fetch] = {}
         for key in wanted:
             tp = TP(key.topic, key.partition)
-            cursor = self._cursor.get(tp)
-            if cursor is None or assignment is None or key not in assignment.tps:
-                continue
-            state = assignment.state_value(key)
-            if not state.has_valid_position or state.position <= cursor:
+            cursor, end = self._cursor.get(tp), position(consumer, key)
+            if cursor is None or end is None or end <= cursor:
                 continue
             at, since_s = self._settled.get(tp, (None, 0.0))
-            if at != state.position:
-                self._settled[tp] = (state.position, monotonic())
+            if at != end:
+                self._settled[tp] = (end, monotonic())
             elif monotonic() - since_s >= SETTLED_S:
                 del self._settled[tp]
-                fetches[tp] = Fetch(self._epoch, cursor, state.position, [])
-                self._cursor[tp] = state.position
+                fetches[tp] = Fetch(self._epoch, cursor, end, [])
+                self._cursor[tp] = end
         return fetches
 
     async def _wait_for_records(self, fetcher: Any, seconds: float) -> None:
@@ -317,4 +302,4 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
             woken.cancel()
             records.cancel()
         if records.done() and not records.cancelled():
-            records.result()  # raises what the fetch met, e.g. a missing authorization
+            records.result()  # raises the error of the fetch, e.g. a missing permission

@@ -1,9 +1,9 @@
 """The offset ledger: which chunks of a partition are in flight, and how far it may be committed.
 
 Pure bookkeeping, no I/O. A chunk covers the half-open range of offsets [start, end). Chunks are
-opened in order and without holes: `start` is where the previous chunk ended, even when compaction
-or transaction markers leave offsets without a record. They may be acknowledged in any order; what
-may be committed is the end of the longest acknowledged prefix, never more.
+opened in order and without gaps: `start` is where the previous chunk ended, even when compaction
+or transaction markers leave offsets without a record. They may be acknowledged in any order; the
+offset to commit is the end of the longest acknowledged prefix.
 """
 
 from collections import deque
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-P = TypeVar("P")  # names a partition; any hashable
+P = TypeVar("P")  # identifies a partition; any hashable
 
 
 class LedgerError(RuntimeError):
@@ -20,12 +20,12 @@ class LedgerError(RuntimeError):
 
 @dataclass(slots=True, eq=False)
 class Ticket(Generic[P]):
-    """One chunk in flight; its identity is what acknowledges it.
+    """One chunk in flight; it is acknowledged by this object.
 
     Attributes:
         partition: The partition it was fetched from.
         start: First offset it covers.
-        end: Offset after the last one it covers; what a commit of it would write.
+        end: Offset after the last one it covers, which is the offset to commit for it.
         size: Bytes it holds in memory.
         acked: Whether it has been acknowledged.
     """
@@ -38,8 +38,8 @@ class Ticket(Generic[P]):
 
 
 @dataclass(slots=True)
-class _Book(Generic[P]):
-    position: int | None  # where the next chunk must start; None: wherever it does
+class _Partition(Generic[P]):
+    position: int | None  # where the next chunk must start; None: anywhere
     committed: int | None
     committable: int | None = None
     tickets: deque[Ticket[P]] = field(default_factory=deque)
@@ -49,58 +49,58 @@ class OffsetLedger(Generic[P]):
     """Chunks in flight per partition. One owner, one thread."""
 
     def __init__(self) -> None:
-        self._books: dict[P, _Book[P]] = {}
+        self._partitions: dict[P, _Partition[P]] = {}
 
     def __iter__(self) -> Iterator[P]:
         """The partitions that are owned."""
-        return iter(tuple(self._books))
+        return iter(tuple(self._partitions))
 
     def reset(self, partition: P, position: int | None) -> None:
-        """Own `partition` from `position` on; whatever was in flight there is abandoned.
+        """Own `partition` from `position` on; its chunks in flight are abandoned.
 
-        Call it on assignment and on every seek. Tickets of abandoned chunks stay harmless:
-        acknowledging one changes nothing.
+        Call it on assignment and on every seek. Acknowledging the ticket of an abandoned chunk
+        has no effect.
 
         Args:
             partition: The partition that was assigned or sought.
-            position: Offset of the next fetch, or None where it is not known yet.
+            position: Offset of the next fetch, or None while it is unknown.
         """
-        self._books[partition] = _Book(position=position, committed=position)
+        self._partitions[partition] = _Partition(position=position, committed=position)
 
     def revoke(self, partitions: Iterable[P]) -> None:
         """Forget `partitions`: another consumer owns them now."""
         for partition in partitions:
-            self._books.pop(partition, None)
+            self._partitions.pop(partition, None)
 
     def open(self, partition: P, start: int, end: int, size: int = 0) -> Ticket[P]:
-        """Take the chunk that covers [start, end) and holds `size` bytes into the books.
+        """Register the chunk that covers [start, end) and holds `size` bytes.
 
         Raises:
-            LedgerError: If the partition is not owned, the range is empty, it goes back behind
-                what was already opened (records would repeat) or leaves a hole after it (records
-                would be skipped).
+            LedgerError: If the partition is not owned, the range is empty, starts before the end
+                of the previous chunk (records would repeat) or after it (records would be
+                skipped).
         """
-        book = self._books.get(partition)
-        if book is None:
+        state = self._partitions.get(partition)
+        if state is None:
             raise LedgerError(
                 f"{partition}: chunk [{start}, {end}) of a partition that is not owned"
             )
         if end <= start:
             raise LedgerError(f"{partition}: chunk [{start}, {end}) is empty")
-        if book.position is not None and start != book.position:
-            what = "goes backwards from" if start < book.position else "skips offsets after"
-            raise LedgerError(f"{partition}: chunk [{start}, {end}) {what} {book.position}")
+        if state.position is not None and start != state.position:
+            what = "goes backwards from" if start < state.position else "skips offsets after"
+            raise LedgerError(f"{partition}: chunk [{start}, {end}) {what} {state.position}")
         ticket = Ticket(partition, start, end, size)
-        book.tickets.append(ticket)
-        book.position = end
+        state.tickets.append(ticket)
+        state.position = end
         return ticket
 
     def ack(self, ticket: Ticket[P]) -> bool:
-        """Acknowledge a chunk: its outputs are safe.
+        """Acknowledge a chunk: its outputs are written.
 
         Returns:
-            False when the chunk had been abandoned by a reset or revocation, and is thus going
-            to be delivered again, here or elsewhere.
+            False if the chunk was abandoned by a reset or revocation, and will be delivered
+            again, here or to another consumer.
 
         Raises:
             LedgerError: If it was acknowledged before.
@@ -112,50 +112,50 @@ class OffsetLedger(Generic[P]):
         ticket.acked = True
         if not self.holds(ticket):
             return False
-        book = self._books[ticket.partition]
-        while book.tickets and book.tickets[0].acked:
-            book.committable = book.tickets.popleft().end
+        state = self._partitions[ticket.partition]
+        while state.tickets and state.tickets[0].acked:
+            state.committable = state.tickets.popleft().end
         return True
 
     def holds(self, ticket: Ticket[P]) -> bool:
-        """Whether the chunk is in flight; no longer so once it was abandoned."""
-        book = self._books.get(ticket.partition)
-        return book is not None and any(other is ticket for other in book.tickets)
+        """Whether the chunk is in flight; an abandoned one is not."""
+        state = self._partitions.get(ticket.partition)
+        return state is not None and any(other is ticket for other in state.tickets)
 
     def bytes_in_flight(self) -> int:
-        """Bytes of all chunks in flight, those that wait behind another one included."""
-        return sum(ticket.size for book in self._books.values() for ticket in book.tickets)
+        """Bytes of all chunks in flight, including acknowledged ones behind another chunk."""
+        return sum(ticket.size for state in self._partitions.values() for ticket in state.tickets)
 
     def in_flight(self, partition: P) -> int:
-        """Chunks of `partition` that are not acknowledged, or wait behind one that is not."""
-        book = self._books.get(partition)
-        return len(book.tickets) if book else 0
+        """Chunks of `partition` that are not acknowledged, or follow one that is not."""
+        state = self._partitions.get(partition)
+        return len(state.tickets) if state else 0
 
     def committable(self, partition: P) -> int | None:
-        """Offset to commit, or None when there is nothing new to commit."""
-        book = self._books.get(partition)
-        if book is None or book.committable == book.committed:
+        """Offset to commit, or None if there is nothing new to commit."""
+        state = self._partitions.get(partition)
+        if state is None or state.committable == state.committed:
             return None
-        return book.committable
+        return state.committable
 
     def committed(self, partition: P, offset: int) -> None:
-        """Note that the broker has stored `offset`.
+        """Record that the broker has committed `offset`.
 
         Raises:
-            LedgerError: If it is behind a commit before, or ahead of what was acknowledged.
+            LedgerError: If it is behind an earlier commit, or ahead of what was acknowledged.
         """
-        book = self._books.get(partition)
-        if book is None:
+        state = self._partitions.get(partition)
+        if state is None:
             return
-        if book.committed is not None and offset < book.committed:
-            raise LedgerError(f"{partition}: commit went backwards, {book.committed} to {offset}")
-        if book.committable is None or offset > book.committable:
-            raise LedgerError(f"{partition}: {offset} committed, {book.committable} acknowledged")
-        book.committed = offset
+        if state.committed is not None and offset < state.committed:
+            raise LedgerError(f"{partition}: commit went backwards, {state.committed} to {offset}")
+        if state.committable is None or offset > state.committable:
+            raise LedgerError(f"{partition}: {offset} committed, {state.committable} acknowledged")
+        state.committed = offset
 
     def done(self, partition: P) -> int | None:
-        """Offset up to which everything is acknowledged, or None where nothing is known yet."""
-        book = self._books.get(partition)
-        if book is None:
+        """Offset up to which everything is acknowledged, or None while it is unknown."""
+        state = self._partitions.get(partition)
+        if state is None:
             return None
-        return book.committable if book.committable is not None else book.committed
+        return state.committable if state.committable is not None else state.committed

@@ -1,4 +1,4 @@
-"""What the verifier states: the fate of every request, and every fault with its coordinates."""
+"""The verifier's result: the fate of every request, and every fault with its coordinates."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 
 class Fate(IntEnum):
-    """Which output topic a request went to."""
+    """Output topic of a request."""
 
     PASSED = 0
     BLOCKED = 1
@@ -18,27 +18,27 @@ class Fate(IntEnum):
 
 
 class FaultKind(StrEnum):
-    """What can be wrong; each is counted on its own."""
+    """Kinds of faults; each is counted separately."""
 
     MISSING = "missing"  # an input on no output topic
-    DOUBLED = "doubled"  # an output beyond the first for one input
+    DOUBLED = "doubled"  # an output after the first of the same input
     ALTERED = "altered"  # an output whose key, value, timestamp or headers are not the input's
     UNKNOWN = "unknown"  # an output that names no input
-    REORDERED = "reordered"  # an output behind one, in its partition, of a later input
-    UNCOMMITTED = "uncommitted"  # an input at or behind the group's committed offset
-    OPEN = "open"  # an offset behind the start of a transaction that may still be committed
-    GAP = "gap"  # an offset that was deleted from the input without a sign that it was filtered
+    REORDERED = "reordered"  # an output that follows, in its partition, that of a later input
+    UNCOMMITTED = "uncommitted"  # an input at or after the group's committed offset
+    OPEN = "open"  # an offset after the start of a transaction that may still be committed
+    GAP = "gap"  # an offset that was deleted from the input, apparently without being filtered
 
 
 class Fault(NamedTuple):
-    """One fault and where it is.
+    """One fault and its coordinates.
 
     Attributes:
-        kind: What is wrong.
-        partition: Partition number, of source and output alike.
-        source: Offset in the input topic, -1 where none is known.
-        topic: Output topic, or the input topic where the fault has no output.
-        offset: Offset in ``topic``, -1 where the fault is one of the input alone.
+        kind: Kind of the fault.
+        partition: Partition number of both source and output.
+        source: Offset in the input topic, -1 if unknown.
+        topic: Output topic, or the input topic if the fault has no output.
+        offset: Offset in ``topic``, -1 if the fault has no output.
     """
 
     kind: FaultKind
@@ -55,23 +55,23 @@ class Fault(NamedTuple):
 
 @dataclass
 class Account:
-    """What became of every record of the input topic.
+    """The fate of every record of the input topic.
 
     Attributes:
         requests: Records on the input topic; a batch that cannot be read counts as one.
-        unreadable: How many such batches there are.
-        outputs: Output records read.
+        unreadable: Batches that cannot be read.
+        outputs: Output records.
         counts: Faults by kind.
-        faults: The first few of each kind.
-        fates: Per input partition the fate of every record in it, in order (int8); negative where
-            there is none.
-        covered: Per input partition the offsets [first, end) that the input topic holds and that
-            the account is about.
+        faults: The first few faults of each kind.
+        fates: Per input partition the fate of each of its records, in order (int8); negative for
+            none.
+        covered: Per input partition the offsets [first, end) that the input topic holds, to which
+            the account applies.
         gaps: Per input partition the offsets [start, end) directly before, which were deleted
-            though nothing says that they were filtered.
+            apparently without being filtered.
         expired: Outputs whose inputs were deleted since.
-        log_append_time: Outputs with the broker's time in place of their source's timestamp,
-            because their topic says so; these timestamps could not be compared.
+        log_append_time: Outputs whose topic replaces the source's timestamp by the broker's time;
+            these timestamps could not be compared.
     """
 
     requests: int = 0
@@ -97,11 +97,11 @@ class Account:
 
     @property
     def doubled(self) -> int:
-        """Output records beyond the first for one input."""
+        """Outputs after the first of the same input."""
         return self.counts[FaultKind.DOUBLED]
 
     def count(self, fate: Fate) -> int:
-        """How many inputs met ``fate``."""
+        """Number of inputs with this fate."""
         return sum(int(np.count_nonzero(fates == fate)) for fates in self.fates.values())
 
     def summary(self) -> dict[str, Any]:
@@ -119,26 +119,26 @@ class Account:
         }
 
     def remarks(self) -> list[str]:
-        """What the figures leave to be said, in words."""
-        said = [
-            f"[{number}]: offsets {start} to {end - 1} were deleted, and no output or commit says "
-            "that they were filtered before that"
+        """Sentences that explain the figures where they are not complete."""
+        remarks = [
+            f"[{number}]: offsets {start} to {end - 1} were deleted, and no output or committed "
+            "offset shows that they were filtered before that"
             for number, (start, end) in self.gaps.items()
         ]
         if late := {number: first for number, (first, _) in self.covered.items() if first > 0}:
             begun = ", ".join(f"[{number}]@{first}" for number, first in sorted(late.items()))
-            said.append(
-                f"the input topic begins at {begun}; of requests before, this says nothing "
-                f"({self.expired} outputs are of such)"
+            remarks.append(
+                f"the input topic begins at {begun}; earlier requests cannot be verified "
+                f"({self.expired} outputs belong to them)"
             )
         if self.log_append_time:
-            said.append(
-                f"{self.log_append_time} outputs have the broker's time for a timestamp, because "
-                "message.timestamp.type of their topic is LogAppendTime; theirs was not compared"
+            remarks.append(
+                f"{self.log_append_time} outputs have the broker's time as timestamp, because "
+                "message.timestamp.type of their topic is LogAppendTime; it was not compared"
             )
         if self.counts[FaultKind.OPEN]:
-            said.append(
+            remarks.append(
                 f"{self.counts[FaultKind.OPEN]} offsets lie behind the start of a transaction that "
-                "is still open; what they hold is not counted here"
+                "is still open; their records are not counted"
             )
-        return said
+        return remarks

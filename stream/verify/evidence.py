@@ -1,12 +1,15 @@
-"""What a record says of itself and of its source: the verifier's reading of the contract.
+"""What a record states about its source: the verifier's own reading of the wire contract.
 
-An output is its source's key, value, timestamp and headers, without those named ``weir`` or
-``weir-...``, and with headers added behind them. The ``weir`` header of a passed or blocked record
-names the source offset, and so does ``weir-offset`` of a rejected one, whose value may be cut,
-which ``weir-truncated-from`` then says (-1: it was null). Of a source whose key and headers alone
-are long, a cut one has the key cut too, and no headers. A batch that cannot be read counts as one
-source. A rejected one whose timestamp the topic would not take has another one, and its own in
-``weir-timestamp``.
+This is deliberately a second implementation: header names, JSON and truncation are spelt here and
+not taken from :mod:`stream.messages`, so that a fault there cannot hide itself from the verifier.
+
+An output lies on its source's partition number and has its source's key, value, timestamp and
+headers, without those named ``weir`` or ``weir-...``, followed by headers that Weir adds. The
+``weir`` header of a passed or blocked record names the source offset, as ``weir-offset`` of a dead
+letter does. The value of a dead letter may be cut; ``weir-truncated-from`` then states its length
+(-1: it was null). If key and headers of its source are long, the key is cut, too, and there are no
+headers. A batch that cannot be read is one source. A dead letter whose topic refuses the source's
+timestamp has another one, and the source's in ``weir-timestamp``.
 """
 
 import re
@@ -20,9 +23,9 @@ from aiokafka import ConsumerRecord
 
 from stream.verify.account import Fate
 
-#: A dead letter that was too long keeps so many bytes of its value.
+#: Bytes of the value that a cut dead letter keeps.
 KEPT_BYTES: Final = 1024
-#: Longer keys and headers, together, are cut too.
+#: Bytes of key and headers together beyond which a cut dead letter loses them, too.
 LONG_ENVELOPE: Final = 4096
 NOWHERE: Final = -1
 LOG_APPEND_TIME: Final = 1
@@ -30,7 +33,7 @@ INT64: Final = range(-(2**63), 2**63)
 LENGTHS: Final = range(-1, 2**31)
 DIGITS: Final = 20
 """Characters of the longest number that is read."""
-#: Names of headers that Weir removes from a request.
+#: Names of the headers that Weir removes from requests.
 _RESERVED: Final = re.compile(r"weir(-|\Z)")
 
 _SIZES: Final = struct.Struct("<ii")
@@ -39,14 +42,14 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 
 class Evidence(NamedTuple):
-    """What an output record says.
+    """What an output record states.
 
     Attributes:
-        source: Its source offset.
-        content: Hash of its source's key, headers and value.
-        timestamp: Its source's timestamp in ms.
+        source: Source offset.
+        content: Hash of the source's key, headers and value.
+        timestamp: Timestamp of the source in ms.
         cut: Whether the value was cut.
-        appended: Whether the broker has put its own time in place of the timestamp.
+        appended: Whether the broker has replaced the timestamp by its own time.
     """
 
     source: int
@@ -57,9 +60,9 @@ class Evidence(NamedTuple):
 
 
 def output_evidence(fate: Fate, requests: str, record: ConsumerRecord) -> Evidence:
-    """Take the record apart; what does not say where it comes from has source -1.
+    """Parse an output record; one that does not name its source has source -1.
 
-    Anybody may have written it: a figure that no output of Weir's would have counts as absent.
+    Anybody may have written it: a number that no output of Weir has counts as absent.
     """
     original, own = _split_headers(fate, record.headers)
     source = _source(fate, requests, record.partition, own)
@@ -75,7 +78,7 @@ def output_evidence(fate: Fate, requests: str, record: ConsumerRecord) -> Eviden
 
 
 def _split_headers(fate: Fate, headers: Headers) -> tuple[Headers, dict[str, bytes | None]]:
-    """The source's own headers, and those that were added behind them."""
+    """Split the headers into those of the source and those that follow them."""
     names = [name for name, _ in headers]
     added = "weir" if fate is not Fate.REJECTED else "weir-error"
     if added not in names:
@@ -87,7 +90,7 @@ def _split_headers(fate: Fate, headers: Headers) -> tuple[Headers, dict[str, byt
 
 
 def _source(fate: Fate, requests: str, partition: int, own: Mapping[str, bytes | None]) -> int:
-    """The source offset; -1 where the record names none, or another topic or partition."""
+    """The source offset; -1 if the record names none, or another topic or partition."""
     if fate is Fate.REJECTED:
         here = own.get("weir-topic"), own.get("weir-partition")
         found = _number(own.get("weir-offset"), INT64)
@@ -101,7 +104,7 @@ def _source(fate: Fate, requests: str, partition: int, own: Mapping[str, bytes |
 
 
 def _number(digits: bytes | None, within: range) -> int | None:
-    """The decimal number that a header spells; None where it is none, or not within a range."""
+    """The decimal number in a header; None if there is none, or none within the range."""
     if digits is None or len(digits) > DIGITS or not digits.removeprefix(b"-").isdigit():
         return None
     number = int(digits)
@@ -109,9 +112,9 @@ def _number(digits: bytes | None, within: range) -> int | None:
 
 
 def input_hashes(record: ConsumerRecord) -> tuple[int, int]:
-    """Content hash of an input as a truncated dead letter shows it, and of the whole.
+    """Content hashes of an input: as a truncated dead letter has it, and of the whole.
 
-    Its timestamp is no part of it.
+    The timestamp is not included.
     """
     value, length = record.value or b"", _length(record.value)
     headers = [header for header in record.headers if not _RESERVED.match(header[0])]
@@ -131,7 +134,7 @@ def _is_long(key: bytes | None, headers: Headers) -> bool:
 
 
 def _digest(key: bytes | None, headers: Headers, length: int) -> xxhash.xxh3_64:
-    """Hash of a record's key, headers and length of value; ``length`` is the value's own."""
+    """Hash of key, headers and the value's length; the value is still to be added."""
     digest = xxhash.xxh3_64(_SIZES.pack(_length(key), length))
     digest.update(key or b"")
     for name, content in headers:

@@ -1,6 +1,6 @@
-"""What share was intercepted: overall, and in the worst window, in publishing order.
+"""The intercepted share: overall, and in the worst window, in publishing order.
 
-:class:`Observed` collects beside the verifier what the rate is judged by; the two functions judge.
+:class:`Observed` collects, beside the verifier, the publishing order that the two functions need.
 """
 
 from collections import Counter
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from aiokafka import ConsumerRecord
 
-from stream.messages import DECISION_HEADER, Decision, sequence_number
+from stream.messages import Decision, sequence_number
 from stream.verify.account import Fate
 
 Fates = npt.NDArray[np.int8]
@@ -30,7 +30,7 @@ class Observed:
         self.models: Counter[str] = Counter()
 
     def inputs(self, partition: int, records: Sequence[ConsumerRecord]) -> None:
-        """Note when, and as which, each was published."""
+        """Note timestamp and sequence number of each record."""
         rows = [
             (
                 record.timestamp,
@@ -48,7 +48,7 @@ class Observed:
         if fate is Fate.REJECTED:
             return
         for record in records:
-            decision = Decision.from_bytes(dict(record.headers)[DECISION_HEADER])
+            decision = Decision.from_headers(record.headers)
             self.reasons[decision.reason.label] += 1
             if fate is Fate.PASSED:
                 self.models[decision.model] += 1
@@ -82,7 +82,7 @@ def worst_window_error(fate_N: Fates, rate: float, window: int, warm_up: int) ->
         fate_N: Fates in publishing order.
         rate: Target share r.
         window: Requests in a window.
-        warm_up: Decided requests to leave out at the start.
+        warm_up: Decided requests at the start that do not count.
     """
     blocked = _blocked(fate_N, warm_up).astype(np.int64)
     if len(blocked) < window:

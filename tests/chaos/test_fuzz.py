@@ -1,4 +1,4 @@
-"""The fuzzers themselves, and twenty seconds of them."""
+"""The fuzzers, and a campaign of twenty seconds."""
 
 import os
 import random
@@ -32,7 +32,7 @@ def test_twenty_seconds_of_fuzzing_find_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", list(all_targets()))
 def test_seeds_are_good_inputs(name: str) -> None:
-    """Mutation begins from what is read."""
+    """The seed inputs are valid."""
     target = all_targets()[name]
     assert target.run(target.seeds[0]) in {"read", "in force", "below", "passed", "joined refused"}
 
@@ -94,7 +94,7 @@ def test_what_takes_too_long_is_a_fault() -> None:
 
 
 def test_the_input_of_a_process_that_died_is_there(tmp_path: Path) -> None:
-    """It was written down before it was tried."""
+    """It was saved before it was run."""
     code = (
         "import os, sys; from pathlib import Path; from chaos.fuzz.campaign import Failures; "
         "Failures(Path(sys.argv[1])).begin(b'deadly'); os.abort()"

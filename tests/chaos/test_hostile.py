@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 
 from chaos.hostile.__main__ import ROLES, attack_settings, sound_requests
-from chaos.hostile.run import Attack, draw_hostile
-from chaos.hostile.strategies import bid_requests, draw_many
+from chaos.hostile.run import Attack
+from chaos.hostile.strategies import bid_requests, draw_hostile
+from chaos.hostile.values import draw_many
 from models.settings import Settings, TopicSettings
 from stream.brokers.embedded import EmbeddedBroker
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(900)]
-ARTIFACT = Path(__file__).parents[2] / "models" / "pretrained" / "openrtb"
+ARTIFACT = Path(__file__).parents[2] / "models" / "artifact" / "pretrained" / "openrtb"
 GOOD, HOSTILE, SEED = 600, 120, 7
 
 

@@ -1,4 +1,4 @@
-"""What a run must not show."""
+"""Failures of a run."""
 
 from collections import Counter
 from types import SimpleNamespace
@@ -23,7 +23,7 @@ def run(guarantee: str = "exactly-once", **parts: Any) -> Any:
 
 
 def test_all_well_is_no_failure() -> None:
-    """What is within its bounds is not held against a run."""
+    """Times within the limits are no failures."""
     log = Log(zombies=[Zombie("w", 9.0, True, 3.0)], outages=[Outage("broker-kill", 1, 59.0)])
     assert (
         failures(
@@ -49,7 +49,7 @@ def test_all_well_is_no_failure() -> None:
         run(crashes=[Crash("w", 1, "")]),
     ],
 )
-def test_every_failure_is_said(wrong: Any) -> None:
+def test_every_failure_is_reported(wrong: Any) -> None:
     """One thing wrong is one failure."""
     assert len(failures(wrong, Account(requests=1))) == 1
 

@@ -1,4 +1,4 @@
-"""A minute of a whole deployment; `make soak` is the hour."""
+"""A soak run of one minute; `make soak` runs an hour."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ MIB = 1 << 20
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_minute_of_everything(tmp_path: Path, kafka_jars: Path) -> None:  # noqa: F811
-    """All roles run, stay within compose's limits, lose nothing, say little, stop when asked."""
+    """All roles run, stay within compose's limits, lose nothing, log little, stop on SIGTERM."""
     run = play(Plan(minutes=1.0, rate=200.0), tmp_path, kafka_jars, Console())
     assert run["failures"] == []
     assert run["decided"] == run["account"]["requests"] == 12_000
@@ -44,7 +44,7 @@ def test_limits_are_those_of_the_compose_file() -> None:
     ],
 )
 def test_growth_is_seen(service: str, growth: int, pending: int, *, ok: bool) -> None:
-    """Memory that grows in the last third is a fault, unless the join says why."""
+    """Memory that grows in the last third is a fault, unless pending requests explain it."""
     memory = [(float(i), (300 + (growth if i >= 60 else 0)) * MIB) for i in range(90)]
     found = Found(seconds=3600.0)
     found.pending = [(float(i), float(pending if i >= 60 else 0)) for i in range(90)]

@@ -1,4 +1,4 @@
-"""Progress, seen from outside."""
+"""Progress of a group, observed from outside."""
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.broker
 
 
 async def test_progress_is_what_the_group_commits(settings: Settings) -> None:
-    """Some or every partition moved, a commit that went back, and none at all: each is told."""
+    """Progress of some and of all partitions, a commit that went back, and a stall are detected."""
     partitions = [
         TopicPartition(settings.topics.requests, number)
         for number in range(settings.kafka.partitions)

@@ -1,13 +1,8 @@
-"""Lets the tests of this folder import `deployment`, which reads the files under test."""
-
-import sys
-from pathlib import Path
+"""Containers that run `weir`, as a fixture."""
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from deployment import WeirProcess, weir_processes
+from tests.deploy.deployment import WeirProcess, weir_processes
 
 
 @pytest.fixture(params=weir_processes(), ids=lambda process: process.source)

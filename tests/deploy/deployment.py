@@ -1,4 +1,4 @@
-"""What the files of `deploy/` and `docker-compose.yml` say, as Python objects."""
+"""The files of `deploy/` and `docker-compose.yml` as Python objects."""
 
 import shlex
 from collections.abc import Iterator, Mapping

@@ -41,9 +41,9 @@ def worker() -> CollectorRegistry:
     incidents = Incidents(metrics.registry)
     incidents.missed("bid-requests", 0, 0, 1)
     incidents.offsets_missing("bid-requests", {0: 0}, "earliest")
-    incidents.held(CorruptBatchError("bid-requests", 0, 0, 9), 1.0)
+    incidents.partition_paused(CorruptBatchError("bid-requests", 0, 0, 9), 1.0)
     incidents.refused("bid-requests-passed", 0, [0], "its timestamp")
-    incidents.waiting({"bid-requests-passed": "no such topic"}, 5.0)
+    incidents.writes_blocked({"bid-requests-passed": "no such topic"}, 5.0)
     incidents.throttled(1.0)
     return _whole(metrics.registry, "worker", (*CONDITIONS, MODEL))
 
@@ -54,8 +54,8 @@ def incidents() -> CollectorRegistry:
     happened = Incidents(registry)
     happened.missed("bid-requests", 0, 5, 9)
     happened.offsets_missing("bid-requests", {0: 5}, "earliest")
-    happened.held(CorruptBatchError("bid-requests", 0, 5, 9), 1.0)
-    happened.waiting({"bid-requests-passed": "no leader"}, 5.0)
+    happened.partition_paused(CorruptBatchError("bid-requests", 0, 5, 9), 1.0)
+    happened.writes_blocked({"bid-requests-passed": "no leader"}, 5.0)
     happened.refused("bid-requests-passed", 0, [5], "its timestamp")
     happened.throttled(1.0)
     return registry

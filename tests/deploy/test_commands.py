@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from deployment import METRICS_PORT, SETTINGS, WeirProcess, parse
 
 from models.settings import Settings, SettingsError, load_settings
+from tests.deploy.deployment import METRICS_PORT, SETTINGS, WeirProcess, parse
 
 
 def settings_of(process: WeirProcess, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Settings:

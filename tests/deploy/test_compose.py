@@ -1,12 +1,13 @@
-"""The compose file: what the specification allows, whole in itself, and open to nobody outside."""
+"""The compose file: valid, self-contained, and not reachable from outside."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from deployment import DOCKERFILES, ROOT, compose_file, image_environment
 from jsonschema import Draft202012Validator
+
+from tests.deploy.deployment import DOCKERFILES, ROOT, compose_file, image_environment
 
 SCHEMA = json.loads(Path(__file__).with_name("compose.schema.json").read_text())
 

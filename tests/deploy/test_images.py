@@ -1,4 +1,4 @@
-"""The images: small, without root, with a health check that tells a live worker from a dead one."""
+"""The images: small, without root, with a health check."""
 
 import os
 import re
@@ -9,7 +9,12 @@ from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
-from deployment import (
+from packaging.requirements import Requirement
+from prometheus_client import CollectorRegistry
+
+from models.process.health import Health
+from models.process.probes import REVISION_VARIABLE, serve
+from tests.deploy.deployment import (
     DEPLOY,
     DOCKERFILES,
     METRICS_PORT,
@@ -20,11 +25,6 @@ from deployment import (
     instructions,
     pod_specs,
 )
-from packaging.requirements import Requirement
-from prometheus_client import CollectorRegistry
-
-from models.process.health import Health
-from models.process.probes import REVISION_VARIABLE, serve
 
 #: What only training needs.
 HEAVY = {"torch", "scikit-learn", "lightgbm", "onnx", "weir"}

@@ -3,7 +3,9 @@
 from typing import Any
 
 import yaml
-from deployment import (
+
+from models.settings import load_settings
+from tests.deploy.deployment import (
     DEPLOY,
     DOCKERFILES,
     METRICS_PORT,
@@ -11,8 +13,6 @@ from deployment import (
     manifests,
     pod_specs,
 )
-
-from models.settings import load_settings
 
 KUSTOMIZATION = yaml.safe_load((DEPLOY / "kubernetes" / "kustomization.yaml").read_text())
 

@@ -6,14 +6,11 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import exported
 import orjson
 import pytest
-from deployment import ALERTS
 from prometheus_client import start_http_server
-from prometheus_server import Prometheus, available, prometheus
-from test_observability import alert_queries, board_queries
 
+from chaos.soak.prometheus_server import Prometheus, available, prometheus
 from models.settings import Settings
 from stream.brokers.children import ChildProcess, free_port
 from stream.brokers.embedded import EmbeddedBroker
@@ -21,6 +18,9 @@ from stream.kafka.client import client_options
 from stream.kafka.topics import ensure_topics
 from stream.messages import ModelAnnouncement, Outcome
 from stream.transport import ChunkSink, Outgoing
+from tests.deploy import exported
+from tests.deploy.deployment import ALERTS
+from tests.deploy.test_observability import alert_queries, board_queries
 
 pytestmark = [
     pytest.mark.broker,

@@ -1,4 +1,4 @@
-"""What deploy/README.md tells people to do works."""
+"""The commands of deploy/README.md work."""
 
 import os
 import re
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer
-from deployment import ALERTS, DEPLOY, parse
 from pydantic import BaseModel
 
 from models.artifact.manifest import sha256
@@ -16,6 +15,7 @@ from models.settings import KafkaSettings, Settings, TopicSettings
 from stream.brokers.embedded import EmbeddedBroker
 from stream.kafka.topics import ensure_topics
 from stream.messages import ModelAnnouncement
+from tests.deploy.deployment import ALERTS, DEPLOY, parse
 
 README = (DEPLOY / "README.md").read_text()
 
@@ -35,7 +35,7 @@ def test_variables_are_settings() -> None:
 
 
 def test_traffic_command_is_accepted() -> None:
-    """What the README says to run in a worker's container is a command of `weir`."""
+    """The command that the README runs in a worker's container is a command of `weir`."""
     (arguments,) = re.findall(r"compose run --rm worker (publish [^#\n]*)", README)
     names = [context.info_name for context in parse(tuple(arguments.split()))]
     assert names == ["weir", "publish", "simulated"]

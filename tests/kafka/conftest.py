@@ -1,15 +1,17 @@
 """The fixture `broker`, but Apache Kafka instead of the embedded broker."""
 
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from models.settings import Settings
 from stream.brokers.kafka_cluster import KafkaCluster
-from stream.brokers.kafka_jars import available
+from stream.brokers.kafka_jars import available, fetch_jars
 
-VAR = Path(__file__).parents[2] / "var" / "kafka"
+JARS = Path(__file__).parents[2] / "var" / "kafka" / "jars"
 
 
 @pytest.fixture(scope="session")
@@ -20,11 +22,22 @@ def kafka_jars() -> Path:
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
-    return VAR / "jars"
+    JARS.mkdir(parents=True, exist_ok=True)
+    with (JARS / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one of the processes side by side fetches them
+        fetch_jars(JARS, JARS.parent / "fetch.log")
+    return JARS
 
 
 @pytest.fixture(scope="session")
-def broker(kafka_jars: Path) -> Iterator[KafkaCluster]:
+def broker(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
     """Apache Kafka in KRaft mode: one node, plain text."""
-    with KafkaCluster(VAR, jars=kafka_jars) as running:
+    with KafkaCluster(tmp_path_factory.mktemp("kafka"), jars=kafka_jars) as running:
         yield running
+
+
+@pytest.fixture(params=["at-least-once", "exactly-once"])
+def worker_settings(settings: Settings, tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
+    """Settings of each delivery guarantee, without a model: every readable request passes."""
+    none = str(tmp_path / "none")
+    return settings.override({"model.artifact": none, "worker.guarantee": request.param})

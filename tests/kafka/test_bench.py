@@ -11,7 +11,7 @@ from benchmarks.transport.contender import CONTENDERS, EXACTLY_ONCE, WEIR
 from benchmarks.transport.latency import Load
 from benchmarks.transport.memory import growth
 from benchmarks.transport.report import bars, tables, throughput
-from benchmarks.transport.rounds import Effort, Look, span
+from benchmarks.transport.rounds import Effort, Sample, span
 from benchmarks.transport.run import Bench
 from models.settings import Settings
 from stream.brokers.kafka_cluster import KafkaCluster
@@ -97,8 +97,8 @@ def test_growth_is_the_last_samples_against_the_first_after_the_warm_up() -> Non
 
 def test_a_round_is_measured_between_the_warm_up_and_the_last_look_but_one() -> None:
     """The start and the idle end are left out, unless the backlog was through too soon for that."""
-    looks = [Look(at_s=float(i), requests=100 * i, cpu_s=0.5 * i) for i in range(6)]
+    samples = [Sample(at_s=float(i), requests=100 * i, cpu_s=0.5 * i) for i in range(6)]
     effort = Effort(requests=500, warm_up=150, seconds=60)
-    assert span(looks, effort) == (looks[2], looks[4])
-    assert span(looks[:4], Effort(300, 150, 60)) == (looks[2], looks[3])
-    assert span([looks[0], looks[5]], effort) == (looks[0], looks[5])
+    assert span(samples, effort) == (samples[2], samples[4])
+    assert span(samples[:4], Effort(300, 150, 60)) == (samples[2], samples[3])
+    assert span([samples[0], samples[5]], effort) == (samples[0], samples[5])

@@ -225,7 +225,7 @@ async def test_brokers_that_are_down_are_waited_for(clusters: Clusters, tmp_path
         await until(child, port, lambda sample: sample.requests >= 40)
         cluster.terminate(1)
         deadline = time.monotonic() + ENDS_S
-        while "no coordinator of the group for 15 s" not in (log := child.log.read_text()):
+        while "the group has had no coordinator for 15 s" not in (log := child.log.read_text()):
             assert child.returncode is None, log
             assert time.monotonic() < deadline, log
             await asyncio.sleep(0.5)

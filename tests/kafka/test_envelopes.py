@@ -13,10 +13,12 @@ from stream.kafka.batches import CODECS
 from stream.kafka.client import client_options
 from stream.kafka.reader import read_topic
 from stream.transport import ChunkSink
-from stream.transport.output.outputs import BatchLimitError
+from stream.transport.output.output_topics import BatchLimitError
 from stream.verify.account import Fate
 from stream.verify.verifier import account
-from tests.stream.intercept.test_envelopes import (  # noqa: F401
+from tests.stream.intercept.test_worker import publish, until, value, worker
+from tests.stream.intercept.test_worker import tiny_settings as any_settings  # noqa: F401
+from tests.stream.intercept.test_worker_envelopes import (  # noqa: F401
     small_fetches,
     test_a_dead_letter_fits_whatever_the_record_has,
     test_all_codecs_are_read_and_written,
@@ -24,8 +26,6 @@ from tests.stream.intercept.test_envelopes import (  # noqa: F401
     test_foreign_headers_of_weirs_own_names_are_removed,
     test_what_cannot_be_unpacked_is_one_dead_letter_and_stops_nothing,
 )
-from tests.stream.intercept.test_worker import publish, until, value, worker
-from tests.stream.intercept.test_worker import tiny_settings as any_settings  # noqa: F401
 from tests.stream.kafka.batches.fetched import Row, batch, row_of, send_raw
 from tests.stream.transport.apps import numbered
 from tests.tiny_artifact import Make

@@ -15,6 +15,7 @@ from models.settings import Settings
 from stream.brokers.kafka_cluster import KafkaCluster
 from stream.kafka.client import client_options
 from stream.kafka.reader import read_topic
+from stream.messages import DeadLetter, RejectCode
 from stream.transport import Chunk, ChunkSink, Outgoing, ReleasedError, TransactionalSink
 from stream.verify.account import Fate
 from stream.verify.verifier import account
@@ -107,14 +108,13 @@ async def test_what_the_broker_does_not_take_becomes_a_dead_letter(
         await wait_exact(settings)
     assert (await account(settings)).count(Fate.REJECTED) == 2
     letters = [r async for r in read_topic(settings.kafka, settings.topics.rejected)]
-    headers = dict(letters[0].headers)
+    letter = DeadLetter.from_headers(letters[0].headers)
     assert [letter.key for letter in letters] == [b"key", b"k" * 1024]
     assert ("h", b"v") in letters[0].headers
     assert "long" not in dict(letters[1].headers)
     assert letters[0].value == large[:1024]
-    assert headers["weir-error"] == b"too-large"
-    assert headers["weir-truncated-from"] == b"%d" % len(large)
-    assert (headers["weir-partition"], headers["weir-offset"]) == (b"2", b"10")
+    assert (letter.code, letter.truncated_from) == (RejectCode.TOO_LARGE, len(large))
+    assert (letter.partition, letter.offset) == (2, 10)
 
 
 async def test_nothing_of_an_aborted_chunk_is_read(

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.stream.feedback.test_hostile import (  # noqa: F401
+from tests.stream.feedback.test_worker import hasty_settings  # noqa: F401
+from tests.stream.feedback.test_worker_hostile import (  # noqa: F401
     test_hostile_records_end_nothing_and_hide_nothing,
 )
-from tests.stream.feedback.test_worker import hasty_settings  # noqa: F401
 from tests.trainer.pipeline.test_daemon import (  # noqa: F401
     serving,
     settings,

@@ -9,16 +9,16 @@ from tests.stream.feedback.test_worker import (  # noqa: F401
     hasty_settings,
     test_labels_are_right_across_a_kill,
 )
-from tests.stream.intercept.test_elastic import (  # noqa: F401
-    same_traffic,
-    test_scaling_out_and_in_leaves_no_bump_and_exact_books,
-    tiny,
-)
 from tests.stream.intercept.test_worker import (  # noqa: F401
     test_fails_open_recovers_and_refuses_bad_artifacts,
     test_filters_without_torch_and_stops_when_asked,
     test_killed_workers_lose_nothing,
     tiny_settings,
+)
+from tests.stream.intercept.test_worker_elastic import (  # noqa: F401
+    same_traffic,
+    test_scaling_out_and_in_leaves_no_bump_and_exact_books,
+    tiny,
 )
 from tests.stream.replay.test_replay import (  # noqa: F401
     test_a_topic_is_read_between_two_moments,

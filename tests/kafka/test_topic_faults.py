@@ -14,7 +14,7 @@ from stream.brokers.kafka_jars import java_command
 from stream.kafka.reader import read_topic
 from stream.kafka.topics import TopicError, ensure_topics
 from stream.verify.verifier import account
-from tests.kafka.test_topic_life import alter, commit, exact, logged, metric, rows, send, until
+from tests.kafka.topics import alter, commit, exact, logged, metric, rows, send, until
 from tests.stream.intercept.test_worker import worker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
@@ -107,7 +107,7 @@ async def test_too_few_in_sync_replicas_are_a_line_now_and_then(
             lost = next(n for n in (1, 2, 3) if n != cluster.leader(passed, 0))
             cluster.kill(lost)
             await send(mine, rows(50, 100))
-            await logged(child, rf"{passed}: writes have been waiting .* min.insync.replicas, 3")
+            await logged(child, rf"{passed}: writes have been blocked .* min.insync.replicas, 3")
             assert await metric(port, "weir_topic_waiting", passed) == 1
             before = len(child.log.read_text().splitlines())
             await asyncio.sleep(10)
@@ -127,7 +127,7 @@ async def test_a_quota_slows_writes_and_is_logged(
     await send(settings, large)
     with quota(own, kafka_jars, tmp_path, 200_000):
         async with worker(settings, tmp_path) as (child, port):
-            await logged(child, r"quota held writes back")
+            await logged(child, r"quota of the brokers delayed writes")
             found = await exact(settings, child)
             assert await metric(port, "weir_throttled_seconds_total") > 0
     assert found.requests == 400

@@ -128,7 +128,7 @@ class ExampleReader:
     async def _skip_batch(self, consumer: AIOKafkaConsumer, error: CorruptBatchError) -> None:
         """Skip a batch whose checksum is wrong every time that it is fetched."""
         tp = TopicPartition(error.topic, error.partition)
-        batch = self._corrupt.met(error, consumer.highwater(tp))
+        batch = self._corrupt.count(error, consumer.highwater(tp))
         if batch is None:
             await asyncio.sleep(FAILED_S)
             return

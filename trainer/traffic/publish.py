@@ -14,10 +14,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from stream.messages import sequence_header
 from trainer.simulation.traffic import Traffic
 from trainer.traffic.sender import BatchSender
 
-SEQUENCE_HEADER: Final = "seq"
 TICK_S: Final = 0.002
 """Requests that fall due within one tick leave together."""
 SLICE: Final = 1000
@@ -102,8 +102,7 @@ class Publisher:
             stamps = ((start + shipment.due_s[first:last]) * 1000).astype(np.int64).tolist()
         keys, values = shipment.keys[first:last], shipment.values[first:last]
         for key, value, stamp in zip(keys, values, stamps, strict=True):
-            number = self.published.to_bytes(8, "big")
-            await self._sender.append(key, value, stamp, [(SEQUENCE_HEADER, number)])
+            await self._sender.append(key, value, stamp, [sequence_header(self.published)])
             self.published += 1
 
 

@@ -13,8 +13,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from benchmarks.transport.contenders.work import COMMIT_S, Work
-from stream.intercept.interceptor import OutputRecord
 from stream.kafka.client import client_options
+from stream.transport import Outgoing
 
 BATCH_BYTES = 1_000_000
 
@@ -47,7 +47,7 @@ class Loop:
         self._running = True
 
     async def run(self) -> None:
-        """Until SIGTERM."""
+        """Run until SIGTERM."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop)
         async with self._consumer, self._producer:
             due = time.monotonic() + COMMIT_S
@@ -65,9 +65,9 @@ class Loop:
     def _stop(self) -> None:
         self._running = False
 
-    async def _send(self, topic: str, partition: int, outputs: list[OutputRecord]) -> None:
+    async def _send(self, topic: str, partition: int, outputs: list[Outgoing]) -> None:
         batch = self._producer.create_batch()
-        for key, value, timestamp, headers in outputs:
+        for key, value, timestamp, headers, _source in outputs:
             listed = list(headers)
             if batch.append(timestamp=timestamp, key=key, value=value, headers=listed) is None:
                 await self._flush(batch, topic, partition)

@@ -50,7 +50,7 @@ class Loop:
         self._running = True
 
     def run(self) -> None:
-        """Until SIGTERM."""
+        """Run until SIGTERM."""
         signal.signal(signal.SIGTERM, self._stop)
         topic = self._work.settings.topics.requests
         self._consumer.subscribe([topic])

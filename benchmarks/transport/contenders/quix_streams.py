@@ -15,7 +15,7 @@ from quixstreams.models import HeadersTuples
 from quixstreams.sinks import BatchingSink, SinkBatch
 
 from benchmarks.transport.contenders.work import COMMIT_S, Fetched, Work
-from stream.intercept.interceptor import Headers
+from stream.messages import Headers
 
 
 class InterceptSink(BatchingSink):
@@ -42,12 +42,12 @@ class InterceptSink(BatchingSink):
                 item.value,
                 item.timestamp,
                 item.offset,
-                cast(Headers, item.headers or ()),  # bytes, whatever Quix's type says
+                cast(Headers, item.headers or ()),  # bytes, although Quix's type differs
             )
             for item in batch
         ]
         for topic, outputs in self._work.decide(records):
-            for key, value, timestamp, headers in outputs:
+            for key, value, timestamp, headers, _source in outputs:
                 self._producer.produce(
                     topic,
                     value,

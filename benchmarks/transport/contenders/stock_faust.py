@@ -43,7 +43,7 @@ outputs_of = {
 
 @app.agent(chunk_topic(app, topics.requests))  # type: ignore[untyped-decorator]
 async def intercept(stream: faust.StreamT[bytes]) -> None:
-    """Decide what one take brought, partition by partition."""
+    """Decide the events of one take, partition by partition."""
     async for events in stream.take_events(worker.max_chunk_records, within=WITHIN_S):
         fetched: defaultdict[int, list[Fetched]] = defaultdict(list)
         for event in events:

@@ -11,18 +11,18 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from models.settings import Settings, load_settings
-from stream.intercept.interceptor import Intercepted, Interceptor, OutputRecord
-from stream.intercept.model_watcher import load_model
+from stream.intercept.interceptor import Intercepted, Interceptor
+from stream.intercept.loaded_model import load_model
 from stream.metrics.worker import WorkerMetrics
 from stream.policy import Policy
-from stream.transport import FetchedRecord
+from stream.transport import FetchedRecord, Outgoing
 
 #: Seconds between two commits of offsets: Weir's own, and the least among the peers' defaults.
 COMMIT_S: Final = 1.0
 
 
 class Fetched(NamedTuple):
-    """A consumed record, for clients whose own records have other attributes."""
+    """A consumed record, for clients that use other attribute names."""
 
     topic: str
     partition: int
@@ -37,7 +37,7 @@ class Work:
     """Decides lists of records; made once per process.
 
     Attributes:
-        settings: As the environment says.
+        settings: Settings from the environment.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Work:
         gc.freeze()
         gc.set_threshold(200_000, 20, 100)
 
-    def decide(self, records: Sequence[FetchedRecord]) -> list[tuple[str, list[OutputRecord]]]:
+    def decide(self, records: Sequence[FetchedRecord]) -> list[tuple[str, list[Outgoing]]]:
         """Output topics and what goes there, on the partition number of `records`."""
         result: Intercepted = self._interceptor.intercept(records)
         topics = self.settings.topics

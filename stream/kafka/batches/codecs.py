@@ -1,7 +1,7 @@
-"""The five codecs of Kafka's record batches, unpacked within a bound.
+"""The codecs of Kafka's record batches, unpacked within a limit.
 
-A batch is packed as a whole, and 300 KB may unpack to 300 MB. So every codec writes into a buffer
-of fixed size here, and what does not fit is refused while it is being unpacked.
+A batch is compressed as a whole, and 300 KB may unpack to 300 MB. So every codec writes into a
+buffer of fixed size here, and a payload that does not fit is refused while it is being unpacked.
 """
 
 import struct
@@ -12,13 +12,13 @@ import cramjam
 import numpy as np
 import numpy.typing as npt
 
-#: Codec numbers of a batch's attributes by the names that producers and topics give them.
+#: Codec numbers in a batch's attributes, by the names in the configuration of producers and topics.
 CODECS: Final[Mapping[str, int]] = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 NAMES: Final = {number: name for name, number in CODECS.items()}
 
 _HEAD: Final = 64
 
-#: snappy-java's frame: magic, version and compatible version, then blocks behind their length.
+#: The format of snappy-java: magic, version and compatible version, then length-prefixed blocks.
 _XERIAL: Final = b"\x82SNAPPY\0"
 _XERIAL_HEADER: Final = _XERIAL + struct.pack(">ii", 1, 1)
 _XERIAL_BLOCK: Final = 32 * 1024
@@ -26,14 +26,14 @@ _LENGTH: Final = struct.Struct(">i")
 
 
 class UnpackError(ValueError):
-    """A payload that cannot be unpacked; the message says why and names the codec."""
+    """A payload that cannot be unpacked; the message names the codec and the reason."""
 
 
 class Unpacker:
     """Unpacks payloads into a buffer of its own; one thread.
 
     Args:
-        limit: Most bytes that a payload may unpack to. Memory is used as payloads need it.
+        limit: Maximum size of an unpacked payload. Memory is committed as payloads need it.
     """
 
     def __init__(self, limit: int) -> None:
@@ -41,15 +41,15 @@ class Unpacker:
         self._buffer: npt.NDArray[np.uint8] | None = None
 
     def unpack(self, codec: int, payload: memoryview, head: bytes = b"") -> bytes:
-        """The records in ``payload``, behind ``head``.
+        """The unpacked records of ``payload``, after ``head``.
 
         Args:
             codec: Number from the batch's attributes, not that of ``none``.
-            payload: What follows the batch's header.
-            head: What the result begins with; 64 bytes at most.
+            payload: The batch without its header.
+            head: Prefix of the result; 64 bytes at most.
 
         Raises:
-            UnpackError: If there is no such codec, the payload is corrupt, or it unpacks to more
+            UnpackError: If the codec is unknown, the payload is corrupt, or it unpacks to more
                 than the limit.
         """
         name = NAMES.get(codec)
@@ -70,7 +70,7 @@ class Unpacker:
         return self._buffer[: start + size].tobytes()
 
 
-#: What cramjam says where a buffer is full.
+#: cramjam's messages for a buffer that is full.
 _FULL: Final = ("failed to write whole buffer", "is smaller than required")
 
 
@@ -97,11 +97,11 @@ _UNPACK: Final[Mapping[str, Callable[[memoryview, memoryview], int]]] = {
 
 
 def compress(codec: str, payload: bytes) -> bytes:
-    """Pack records at the level that pays (``python benchmarks/compression.py``).
+    """Compress records, at the level that pays off (``python benchmarks/compression.py``).
 
     Args:
         codec: One of `CODECS`, not ``none``.
-        payload: What follows the batch's header.
+        payload: The batch without its header.
     """
     return _COMPRESS[codec](payload)
 

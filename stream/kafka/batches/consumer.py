@@ -1,8 +1,8 @@
-"""An aiokafka consumer that no batch can stop: it reads within bounds, whatever was written.
+"""An aiokafka consumer that no batch can stop: it decodes within limits, whatever was written.
 
-aiokafka's fetcher makes the objects that read batches by their names in its module. The methods
-that do so are taken over here with other classes behind these names, and nothing else changes;
-aiokafka is pinned to a minor version, and a test holds that the names are still the ones.
+aiokafka's fetcher creates the objects that decode batches by their names in its module. The methods
+that do so are copied here with other classes behind these names (`stream.kafka.rebound`), and
+nothing else changes; docs/faust.md lists them.
 """
 
 # ruff: noqa: SLF001
@@ -10,7 +10,6 @@ aiokafka is pinned to a minor version, and a test holds that the names are still
 import logging
 from collections.abc import Callable
 from functools import partial
-from types import FunctionType
 from typing import Any, Self, cast
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -18,35 +17,17 @@ from aiokafka.consumer.fetcher import Fetcher, FetchResult
 
 from models.bounds import MAX_UNPACKED_BYTES
 from stream.kafka.batches.codecs import Unpacker
-from stream.kafka.batches.reader import Bounds, Fetched, PartitionReader, Room
+from stream.kafka.batches.framing import RecordSet
+from stream.kafka.batches.limits import Limits, Room
+from stream.kafka.batches.partition_reader import Fetched, PartitionReader
 from stream.kafka.batches.refused import RefusedBatch
-from stream.kafka.batches.wire import RecordSet
+from stream.kafka.rebound import rebound
 
 logger = logging.getLogger(__name__)
 
 
-def rebound(function: Any, **names: Any) -> Any:
-    """`function` with other objects behind some global names of its module.
-
-    Raises:
-        LookupError: If it does not use one of the names.
-    """
-    for name in names:
-        if name not in function.__code__.co_names or name not in function.__globals__:
-            raise LookupError(f"{function.__qualname__} uses no global {name}")
-    copy = FunctionType(
-        function.__code__,
-        {**function.__globals__, **names},
-        function.__name__,
-        function.__defaults__,
-        function.__closure__,
-    )
-    copy.__kwdefaults__ = function.__kwdefaults__
-    return copy
-
-
 class BoundedResult(FetchResult):  # type: ignore[misc]
-    """What was fetched of one partition, handed over in bounded pieces."""
+    """What a fetch returned for one partition, delivered in pieces of bounded size."""
 
     _partition_records: PartitionReader | None
 
@@ -64,21 +45,22 @@ class BoundedResult(FetchResult):  # type: ignore[misc]
 
 
 class BoundedFetcher(Fetcher):  # type: ignore[misc]
-    """aiokafka's fetcher, whose batches are read within bounds.
+    """aiokafka's fetcher, whose batches are decoded within limits.
 
     Args:
-        bounds: From the most bytes that are handed over at a time to how they are read; it is as
-            many as are fetched of a partition.
-        rest: As of aiokafka's.
+        limits: Makes the limits, given the maximum bytes delivered at a time, which is the maximum
+            that is fetched of a partition.
+        rest: As of aiokafka's fetcher.
+        options: As of aiokafka's fetcher.
     """
 
-    def __init__(self, bounds: Callable[[int, Room], Bounds], *rest: Any, **options: Any) -> None:
+    def __init__(self, limits: Callable[[int, Room], Limits], *rest: Any, **options: Any) -> None:
         super().__init__(*rest, **options)
         self._room = Room(self._max_partition_fetch_bytes)
         self._proc_fetch_request = rebound(
             Fetcher._proc_fetch_request,
             MemoryRecords=RecordSet,
-            PartitionRecords=partial(PartitionReader, bounds(self._room.left, self._room)),
+            PartitionRecords=partial(PartitionReader, limits(self._room.left, self._room)),
             FetchResult=BoundedResult,
         ).__get__(self)
 
@@ -91,7 +73,7 @@ class BoundedFetcher(Fetcher):  # type: ignore[misc]
         timeout: float = 0,  # noqa: ASYNC109 - aiokafka's signature
         max_records: int | None = None,
     ) -> dict[TopicPartition, list[Fetched]]:
-        """Records of some partitions, in bounded pieces; see aiokafka."""
+        """Records of some partitions, in pieces of bounded size; see aiokafka."""
         self._room.left = self._max_partition_fetch_bytes
         found: dict[TopicPartition, list[Fetched]] = await self._fetched_records(
             partitions, timeout, max_records
@@ -100,14 +82,14 @@ class BoundedFetcher(Fetcher):  # type: ignore[misc]
 
 
 class BoundedConsumer(AIOKafkaConsumer):  # type: ignore[misc]
-    """aiokafka's consumer; of keys and values it makes nothing but bytes.
+    """aiokafka's consumer, whose batches are decoded within limits; keys and values stay bytes.
 
     Args:
-        topics: As of aiokafka's.
-        max_unpacked_bytes: Most bytes that a batch may unpack to; a larger one is refused.
-        refused: Called with every batch that is refused; without it, they are logged.
-        keep: Whether a `RefusedBatch` is handed over, in its place among the records.
-        options: As of aiokafka's.
+        topics: As of aiokafka's consumer.
+        max_unpacked_bytes: Maximum size of an unpacked batch; a larger one is refused.
+        refused: Called with every batch that is refused; by default they are logged.
+        keep: Whether a `RefusedBatch` is delivered in place of a refused batch.
+        options: As of aiokafka's consumer.
     """
 
     def __init__(
@@ -119,7 +101,7 @@ class BoundedConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         **options: Any,
     ) -> None:
         super().__init__(*topics, **options)
-        self._bound(max_unpacked_bytes, refused, keep=keep)
+        self._limit(max_unpacked_bytes, refused, keep=keep)
 
     @classmethod
     def of(
@@ -130,26 +112,26 @@ class BoundedConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         *,
         keep: bool = False,
     ) -> Self:
-        """Make one of a consumer of aiokafka's that is not started yet, as Faust builds it."""
+        """Change the class of a consumer that Faust has built and that is not started yet."""
         consumer.__class__ = cls
-        consumer._bound(max_unpacked_bytes, refused, keep=keep)
+        consumer._limit(max_unpacked_bytes, refused, keep=keep)
         return cast("Self", consumer)
 
-    def _bound(
+    def _limit(
         self,
         max_unpacked_bytes: int,
         refused: Callable[[RefusedBatch], None] | None,
         *,
         keep: bool,
     ) -> None:
-        self._bounds = partial(Bounds, Unpacker(max_unpacked_bytes), refused or log, keep)
+        self._limits = partial(Limits, Unpacker(max_unpacked_bytes), refused or log, keep)
 
     async def start(self) -> None:
         """Connect; see aiokafka."""
-        start = rebound(AIOKafkaConsumer.start, Fetcher=partial(BoundedFetcher, self._bounds))
+        start = rebound(AIOKafkaConsumer.start, Fetcher=partial(BoundedFetcher, self._limits))
         await start(self)
 
 
 def log(batch: RefusedBatch) -> None:
-    """Say in the log what is left out."""
-    logger.error("%s: left out", batch)
+    """Log a batch that is skipped."""
+    logger.error("%s: skipped", batch)

@@ -1,22 +1,22 @@
-"""A batch that cannot be read, in the place of a record; and one that may be whole elsewhere."""
+"""Batches that cannot be decoded, and corrupt ones, which another fetch may return intact."""
 
 from dataclasses import dataclass
 from typing import Final
 
 from aiokafka.errors import CorruptRecordException
 
-#: So often a batch with a wrong checksum is fetched: a network is right the second time.
+#: Number of times that a batch with a wrong checksum is fetched, because of network errors.
 FETCHES: Final = 3
 
 
 class CorruptBatchError(CorruptRecordException):  # type: ignore[misc]
-    """A batch whose checksum is wrong: it is to be fetched again.
+    """A batch whose checksum is wrong; fetch it again.
 
     Attributes:
         topic: Topic.
         partition: Partition number.
-        offset: First offset that it covers, as far as it can be told.
-        last_offset: Last offset that it covers, likewise.
+        offset: First offset that it covers, according to its header.
+        last_offset: Last offset that it covers, according to its header.
     """
 
     def __init__(self, topic: str, partition: int, offset: int, last_offset: int) -> None:
@@ -31,19 +31,19 @@ class CorruptBatchError(CorruptRecordException):  # type: ignore[misc]
 
 @dataclass(frozen=True, slots=True)
 class RefusedBatch:
-    """A batch, or a part of one, that cannot be read. It has what a fetched record has.
+    """A batch, or a part of one, that cannot be decoded; it has the fields of a fetched record.
 
     Attributes:
         topic: Topic.
         partition: Partition number.
         offset: First offset that it covers.
         last_offset: Last offset that it covers.
-        timestamp: The newest of the batch, in ms.
-        timestamp_type: 1 if the broker gave it, else 0.
-        value: The bytes as they were fetched; of a single record, as they were unpacked.
-        reason: Why it cannot be read, in one line.
-        key: None.
-        headers: None that could be read.
+        timestamp: The maximum timestamp of the batch, in ms.
+        timestamp_type: 1 if it is the broker's, else 0.
+        value: The bytes as fetched; those of a single record as unpacked.
+        reason: Why it cannot be decoded, in one line.
+        key: Always None.
+        headers: Always empty.
     """
 
     topic: str
@@ -63,18 +63,17 @@ class RefusedBatch:
 
 
 class CorruptBatches:
-    """Batches with a wrong checksum: each is fetched `FETCHES` times, and then left out."""
+    """Counts fetches of batches with a wrong checksum; after `FETCHES` a batch is skipped."""
 
     def __init__(self) -> None:
         self._fetches: dict[tuple[str, int, int], int] = {}  # by topic, partition and offset
 
-    def met(self, error: CorruptBatchError, end: int | None) -> RefusedBatch | None:
-        """Note one that was fetched; what to leave out, once it was wrong each time.
+    def count(self, error: CorruptBatchError, end: int | None) -> RefusedBatch | None:
+        """Count a fetch; returns the batch to skip once its checksum was wrong every time.
 
         Args:
-            error: Where it is. What its header says of its end may be wrong, too.
-            end: Offset behind the last record of the partition, which is not passed; None where
-                that is not known.
+            error: Its coordinates. The last offset in its header may be wrong, too.
+            end: End offset of the partition, the upper bound of what is skipped; None if unknown.
         """
         place = error.topic, error.partition, error.offset
         self._fetches[place] = self._fetches.get(place, 0) + 1

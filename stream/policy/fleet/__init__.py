@@ -1,1 +1,1 @@
-"""One rate over many workers: what each partition is owed, and the common threshold."""
+"""One rate over many workers: the debt of each partition, and the common threshold."""

@@ -1,10 +1,11 @@
-"""What is due on each partition: the books that a fleet's workers hand to each other.
+"""The debt of each partition, and how it is transferred from owner to owner.
 
-A partition's passes due are what its owner took over plus what it owed and gave itself, exactly.
-Owners are told apart by the number of their tenure. What was taken over may change while the owner
-before finishes what it had in hand: the words of an earlier tenure count whenever they come. Those
-of a later one say that the partition is another's, even before the group says so; a lost partition
-keeps its books until then.
+A partition's debt is the passes owed less the passes given there: what its owner inherited plus
+what it added itself, exactly. Owners are ordered by the generation of their assignment. The
+inherited debt may still change while the previous owner finishes its batches in flight: updates of
+an earlier generation count whenever they arrive. An update of a later generation means that the
+partition has another owner, even before the group says so; a partition that was revoked keeps its
+debt here until then.
 """
 
 from collections.abc import Callable, Collection
@@ -14,47 +15,47 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.bounds import MAX_TENURE
+from models.bounds import MAX_GENERATION
 from stream.messages import PartitionState
 from stream.policy.rate.levels import ONE
 
 
-class Entry(NamedTuple):
-    """What to say of a partition: passes due there, requests per second, number of the tenure."""
+class DebtUpdate(NamedTuple):
+    """What to publish of a partition: its debt, requests per second, and generation."""
 
     partition: int
-    due: float
+    debt: float
     per_second: float
-    tenure: int
+    generation: int
 
 
 @dataclass(slots=True)
-class _Book:
-    """One partition; passes in units of 2^-32, times in milliseconds.
+class _Partition:
+    """Debt and traffic of one partition; passes in units of 2^-32, times in milliseconds.
 
     Attributes:
-        taken_over: Passes due as the owner before said; None until this worker is the owner.
-        tenure: Number of this worker's tenure.
-        own: Passes owed less passes given since.
-        requests: Requests since the last report.
+        inherited: Debt as published by the previous owner; None until this worker is the owner.
+        generation: Generation of this worker's assignment.
+        added: Passes owed less passes given by this worker.
+        requests: Requests since the last update.
         newest: Time on the partition at the last request.
-        since: The same at the last report; at first at the first request.
-        per_second: Requests per second as last said, by the owner before too; None if never.
+        since: The same at the last update; before one, at the first request.
+        per_second: Requests per second as last published, by any owner; None if never.
     """
 
-    taken_over: int | None = None
-    tenure: int = 0
-    own: int = 0
+    inherited: int | None = None
+    generation: int = 0
+    added: int = 0
     requests: int = 0
     newest: int | None = None
     since: int | None = None
     per_second: float | None = None
 
     def measure(self, elapsed_s: float) -> float:
-        """Requests per second by the records' own time, halfway from what was said before.
+        """Requests per second of event time, averaged with the value published before.
 
-        So a backlog counts as the traffic that it was. Where that time stands still, what was said
-        before stays, and if nothing was, it is ``elapsed_s``.
+        So a backlog counts as the traffic that it was. Where event time stands still, the value
+        published before stays; if there is none, time is ``elapsed_s``.
         """
         requests, since, self.requests, self.since = self.requests, self.since, 0, self.newest
         if not requests:
@@ -69,93 +70,95 @@ class _Book:
         return self.per_second
 
 
-class PartitionBooks:
-    """The books of the partitions that a worker has, or had until lately."""
+class PartitionDebts:
+    """Debts of the partitions that a worker owns, or owned until recently."""
 
     def __init__(self) -> None:
-        self._books: dict[int, _Book] = {}
+        self._partitions: dict[int, _Partition] = {}
         self._own: frozenset[int] = frozenset()
 
-    def own(
-        self, partitions: frozenset[int], heard: Callable[[int], PartitionState | None]
+    def assign(
+        self, partitions: frozenset[int], latest: Callable[[int], PartitionState | None]
     ) -> None:
-        """These partitions are this worker's from now on.
+        """Own these partitions from now on, and no others; inherit the debts of new ones.
 
         Args:
-            partitions: All of them.
-            heard: What was last heard of a partition.
+            partitions: All partitions of this worker.
+            latest: Returns the latest state of a partition, if there is one.
         """
-        for partition in partitions - self._own:
-            book, state = self._books.setdefault(partition, _Book()), heard(partition)
+        for number in partitions - self._own:
+            partition, state = self._partitions.setdefault(number, _Partition()), latest(number)
             if state is None:
-                book.taken_over = book.taken_over or 0
-            elif book.taken_over is None or state.tenure > book.tenure:
-                book.taken_over, book.tenure = round(state.due * ONE), _after(state.tenure)
-                book.per_second = state.per_second or None
+                partition.inherited = partition.inherited or 0
+            elif partition.inherited is None or state.generation > partition.generation:
+                partition.inherited = round(state.debt * ONE)
+                partition.generation = _next_generation(state.generation)
+                partition.per_second = state.per_second or None
         self._own = partitions
 
-    def account(
+    def record(
         self,
         partitions_N: npt.NDArray[np.int64],
         times_N: npt.NDArray[np.int64],
         passed_N: npt.NDArray[np.bool_],
         share: float,
     ) -> None:
-        """Count N requests.
+        """Add N decided requests.
 
         Args:
-            partitions_N: Where each came from.
+            partitions_N: Partition of each.
             times_N: Time on its partition at each, in milliseconds; it never falls.
             passed_N: Whether each passed.
-            share: Passes owed for each; 0 where none are, whatever passed.
+            share: Passes owed for each; 0 if none are owed, whatever passed.
         """
         owed = round(share * ONE)
         counts_P = np.bincount(partitions_N)
         given_P = np.bincount(partitions_N[passed_N], minlength=len(counts_P))
         newest_P = np.empty(len(counts_P), np.int64)
         newest_P[partitions_N] = times_N  # the last one of each partition stays
-        for partition in np.flatnonzero(counts_P).tolist():
-            book = self._books.setdefault(partition, _Book())
-            requests, newest = int(counts_P[partition]), int(newest_P[partition])
-            book.requests += requests
-            if book.newest is None:
-                book.newest = book.since = int(times_N[partitions_N == partition][0])
-            book.newest = newest
+        for number in np.flatnonzero(counts_P).tolist():
+            partition = self._partitions.setdefault(number, _Partition())
+            requests, newest = int(counts_P[number]), int(newest_P[number])
+            partition.requests += requests
+            if partition.newest is None:
+                partition.newest = partition.since = int(times_N[partitions_N == number][0])
+            partition.newest = newest
             if owed:
-                book.own += owed * requests - int(given_P[partition]) * ONE
+                partition.added += owed * requests - int(given_P[number]) * ONE
 
-    def hear(self, partition: int, due: float, tenure: int) -> None:
-        """Another worker said what is due on a partition."""
-        book = self._books.get(partition)
-        if book is None or book.taken_over is None:
+    def receive(self, number: int, debt: float, generation: int) -> None:
+        """Another worker published the debt of a partition."""
+        partition = self._partitions.get(number)
+        if partition is None or partition.inherited is None:
             return
-        if tenure > book.tenure:
-            del self._books[partition]
-            self._own -= {partition}
+        if generation > partition.generation:
+            del self._partitions[number]
+            self._own -= {number}
         else:
-            book.taken_over, book.tenure = round(due * ONE), max(book.tenure, _after(tenure))
+            partition.inherited = round(debt * ONE)
+            partition.generation = max(partition.generation, _next_generation(generation))
 
-    def report(self, elapsed_s: float) -> list[Entry]:
-        """What to say of the own partitions if any had requests, and of lost ones that still had.
+    def updates(self, elapsed_s: float) -> list[DebtUpdate]:
+        """What to publish: all own partitions if any had requests, and revoked ones that had some.
 
         Args:
-            elapsed_s: Time since the last report; above 0.
+            elapsed_s: Time since the last call; above 0.
         """
-        busy: Collection[int] = {p for p, book in self._books.items() if book.requests}
+        busy: Collection[int] = {n for n, found in self._partitions.items() if found.requests}
         if not busy:
             return []
         return [
-            Entry(
-                partition,
-                ((book.taken_over or 0) + book.own) / ONE,
-                book.measure(elapsed_s),
-                book.tenure,
+            DebtUpdate(
+                number,
+                ((partition.inherited or 0) + partition.added) / ONE,
+                partition.measure(elapsed_s),
+                partition.generation,
             )
-            for partition, book in sorted(self._books.items())
-            if partition in self._own or (partition in busy and book.taken_over is not None)
+            for number, partition in sorted(self._partitions.items())
+            if number in self._own or (number in busy and partition.inherited is not None)
         ]
 
 
-def _after(tenure: int) -> int:
-    """The number of the tenure after this one; nobody reads greater ones than the greatest."""
-    return min(tenure + 1, MAX_TENURE)
+def _next_generation(generation: int) -> int:
+    """The generation after this one; the greatest one that a message may have stays."""
+    return min(generation + 1, MAX_GENERATION)

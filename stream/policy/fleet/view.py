@@ -1,13 +1,13 @@
-"""The fleet's common threshold: what each worker aims at, from what all of them have seen.
+"""The fleet's common threshold: the target of each worker, computed from the states of all.
 
-Workers share, per scenario and partition, how many requests a second there are, quantiles of their
-rewards, and the passes still due there (owed so far less given). From all of these follow the
-threshold of the fleet's mixture at the wanted share, the share of each worker's own requests that
-lie above it (these shares add up to the wanted one), and what the fleet as a whole still owes. A
-worker holds its own share exactly, as it would hold a rate alone, and all together make good for
-the fleet's remainder, each without its own debt, which its controller corrects already. A
-partition's passes due move with it to a new owner. Debts are independent, so that each worker
-keeps slack in proportion to the square root of its part, and their sum varies as one's would.
+Workers share, per scenario and partition, the requests per second, quantiles of their rewards, and
+the debt (passes owed so far less passes given). These give the threshold of the fleet's mixture at
+the wanted share of passes, the share of each worker's own requests above it (these shares add up to
+the wanted one), and the debt of the fleet as a whole. A worker holds its own share exactly, as it
+would hold a rate standalone, and all together pay back the fleet's debt; each leaves out its own
+debt, which its controller corrects already. The debt of a partition is transferred to its next
+owner. Debts are independent, so each worker's slack is proportional to the square root of its part
+of the traffic, and their sum varies as that of a single worker would.
 """
 
 from collections.abc import Iterable
@@ -18,17 +18,17 @@ import numpy as np
 import numpy.typing as npt
 
 from stream.messages.rate_state import PartitionState
-from stream.policy.rate.controller import Aim
+from stream.policy.rate.controller import WorkerTarget
 
 QUANTILES: Final = 256
-"""Quantiles that a summary holds at most."""
+"""Most quantiles of a summary of rewards."""
 HORIZON_S: Final = 3.0
 HORIZON: Final = 2_000
-"""The fleet's remainder is worked off within these seconds of traffic, or requests if more."""
-LEAST: Final = 1e-6
-"""Fewer requests per second are none; they would be lost in sums with those of other partitions."""
-LARGEST: Final = 0.1
-"""The most that the remainder moves a share, as a part of the passes or blocks, the rarer."""
+"""The fleet's debt is paid back within these seconds of traffic, or requests if more."""
+MIN_PER_SECOND: Final = 1e-6
+"""Fewer requests per second count as none; sums with other partitions would lose them."""
+MAX_CORRECTION: Final = 0.1
+"""Most that the fleet's debt moves a share, relative to the passes or blocks, the rarer ones."""
 
 
 class FleetView:
@@ -38,72 +38,79 @@ class FleetView:
         self._states: dict[int, PartitionState] = {}
 
     def merge(self, state: PartitionState) -> bool:
-        """Take in what a worker said of a partition, unless it is an owner before the last."""
+        """Keep a partition's new state, unless it is of an earlier generation than the latest.
+
+        Returns:
+            Whether it was kept.
+        """
         known = self._states.get(state.partition)
-        if known is not None and state.tenure < known.tenure:
+        if known is not None and state.generation < known.generation:
             return False
-        if state.per_second < LEAST:
+        if state.per_second < MIN_PER_SECOND:
             state = replace(state, per_second=0.0)
         self._states[state.partition] = state
         return True
 
-    def silence(self, partition: int) -> None:
-        """Nobody sees requests of a partition any more; what is due there stays due.
+    def expire(self, partition: int) -> None:
+        """Count a partition without recent updates as one without requests; its debt stays.
 
-        Whoever reports next is believed, whatever the number of its tenure: a wrong number, which
-        nobody else reaches, counts until its author is silent.
+        The next update is accepted, whatever its generation: a wrong generation, which no owner
+        reaches, counts until its author stops publishing.
         """
         if partition in self._states:
             known = self._states[partition]
-            self._states[partition] = replace(known, per_second=0.0, tenure=0)
+            self._states[partition] = replace(known, per_second=0.0, generation=0)
 
-    def heard(self, partition: int) -> PartitionState | None:
-        """What was last heard of a partition."""
+    def latest(self, partition: int) -> PartitionState | None:
+        """The latest state of a partition, if there is one."""
         return self._states.get(partition)
 
-    def aim(self, passes: float, own: Iterable[int], debt: float) -> Aim | None:
-        """This worker's part of a share of passes; None for all of it.
+    def share_target(self, passes: float, own: Iterable[int], debt: float) -> WorkerTarget | None:
+        """This worker's part of a share of passes; None if that is all of it.
 
         Args:
             passes: The share of the fleet's requests to pass, inside (0, 1).
             own: Partitions of this worker.
-            debt: What its controller owed by itself when it last told the fleet what is due.
+            debt: Debt of its controller when it last published its states.
         """
         if not self._states:
             return None
         part, share = self._split(passes, own)
-        due = sum(state.due for state in self._states.values())
+        fleet_debt = sum(state.debt for state in self._states.values())
         rarer = min(passes, 1.0 - passes)
         horizon = max(HORIZON, HORIZON_S * sum(s.per_second for s in self._states.values()))
-        more = min(max((due - debt) / horizon, -LARGEST * rarer), LARGEST * rarer)
+        limit = MAX_CORRECTION * rarer
+        more = min(max((fleet_debt - debt) / horizon, -limit), limit)
         if part == 1.0 and abs(more) < 1.0 / horizon:
             return None
         least, most = 0.1 * passes, 1.0 - 0.1 * (1.0 - passes)
-        return Aim(round(min(max(share + more, least), most), 6), part)
+        return WorkerTarget(round(min(max(share + more, least), most), 6), part)
 
-    def limit(self, per_second: float, own: Iterable[int], partitions: int) -> Aim | None:
-        """This worker's part of a capacity: that of the passes above the common threshold.
+    def capacity_target(
+        self, per_second: float, own: Iterable[int], partitions: int
+    ) -> WorkerTarget | None:
+        """This worker's part of a capacity: its part of the passes above the common threshold.
 
         Args:
             per_second: Q of the fleet.
             own: Partitions of this worker.
-            partitions: How many there are; while traffic is not known they count alike.
+            partitions: Number of all partitions; they count alike while traffic is unknown.
         """
         own = set(own)
         total = sum(state.per_second for state in self._states.values())
         if total <= 0.0:
             part = len(own) / partitions if partitions else 1.0
-            return Aim(per_second * part, part) if 0.0 < part < 1.0 else None
+            return WorkerTarget(per_second * part, part) if 0.0 < part < 1.0 else None
         part, share = self._split(min(1.0, per_second / total), own)
         if part == 1.0:
             return None
         passes = share * part / min(1.0, per_second / total)
-        return Aim(round(max(per_second * passes, 0.01 * per_second), 3), part)
+        return WorkerTarget(round(max(per_second * passes, 0.01 * per_second), 3), part)
 
-    def seeds(self, own: Iterable[int]) -> npt.NDArray[np.float32]:
-        """Rewards to begin with: those of the own partitions as last heard, else of all.
+    def initial_rewards(self, own: Iterable[int]) -> npt.NDArray[np.float32]:
+        """Rewards to start a controller with: latest ones of the own partitions, else of all.
 
-        They are in an order that leaves any stretch of them representative.
+        They are in an order in which any stretch of them is representative.
         """
         own = set(own)
         known = [state for state in self._states.values() if len(state.rewards_Q)]
@@ -115,7 +122,7 @@ class FleetView:
         return rewards_M[spread_M]
 
     def _split(self, passes: float, own: Iterable[int]) -> tuple[float, float]:
-        """This worker's part of the requests, and the share of its own that lie above."""
+        """This worker's part of the requests, and the share of its own above the threshold."""
         own = set(own)
         live = [s for s in self._states.values() if s.per_second > 0.0 and len(s.rewards_Q)]
         total = sum(state.per_second for state in live)

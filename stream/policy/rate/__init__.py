@@ -1,1 +1,1 @@
-"""Holding the interception rate r (eq. 7): window, thresholds, debt, capacity, pacing."""
+"""Controls the interception rate r (eq. 7): window, thresholds, debt, capacity, pacing."""

@@ -1,10 +1,10 @@
-"""Capacity: passes accrue by the clock, at most Q a second, instead of by the request.
+"""Capacity: passes accrue by event time, at most Q a second, instead of by the request.
 
-Credit flows into a reservoir at Q per second of the stream's time and out of it, into what the
-gate owes, in proportion to its level: share = level / depth per request. So the share follows
-Q / (requests per second) within ``depth`` requests without anybody estimating it. Where traffic is
-below Q the reservoir overflows into what the gate owes, up to its slack B, and nothing is
-intercepted. What flowed out never exceeds what flowed in, so passes in any t seconds are at most
+A token bucket whose tokens are handed out in proportion to its level. Tokens flow in at Q per
+second of the stream's time and out into the debt of the gate, share = level / depth per request. So
+the share follows Q / (requests per second) within ``depth`` requests without an estimate of it.
+While traffic is below Q the bucket overflows into the debt, up to the gate's slack B, and nothing
+is intercepted. The outflow never exceeds the inflow, so passes in any t seconds are at most
 Q t + depth + 2 B + 1.
 """
 
@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 DEPTH_S: Final = 0.03
-"""Seconds of Q that the reservoir holds: 0.3 % of what any ten seconds may pass."""
+"""Seconds of Q that the bucket holds: 0.3 % of the passes of any ten seconds."""
 SLACK_S: Final = 0.05
-"""Seconds of Q that the gate may owe or overdraw; at small Q this is less than its slack."""
+"""Bound of the gate's debt, in seconds of Q; at small Q this is less than its slack."""
 
-MOST: Final = 1000.0
-"""The most that one request adds; more than any slack holds."""
+MAX_SHARE: Final = 1000.0
+"""Most passes that one request adds to the debt; more than any slack holds."""
 
 _ONE: Final = 1 << 32
 
@@ -29,8 +29,8 @@ def slack_within(per_second: float, slack: float) -> float:
     return max(1.0, min(slack, SLACK_S * per_second))
 
 
-class Reservoir:
-    """Credit for passes, by the stream's clock.
+class TokenBucket:
+    """Tokens for passes, by the stream's clock.
 
     Args:
         per_second: Q, the passes that accrue per second.
@@ -48,8 +48,8 @@ class Reservoir:
         self._depth = max(1.0, DEPTH_S * per_second)
         self._level = min(self._level, self._depth)
 
-    def draw(self, times_N: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """What each of the next N requests adds to the passes owed, float64.
+    def accrue(self, times_N: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """The passes that each of the next N requests adds to the debt, float64.
 
         Args:
             times_N: The stream's time at each, in milliseconds.
@@ -60,15 +60,15 @@ class Reservoir:
         level, depth, per_ms, clock = self._level, self._depth, self._per_ms, self._clock
         shares = []
         for time in times_N.tolist():
-            spilt = 0.0
+            overflow = 0.0
             if clock is None:
                 clock = time
             elif time > clock:
                 level += (time - clock) * per_ms
-                spilt, level = max(0.0, level - depth), min(level, depth)
+                overflow, level = max(0.0, level - depth), min(level, depth)
                 clock = time
             share = level / depth
             level -= share
-            shares.append(int(min(share + spilt, MOST) * _ONE) / _ONE)
+            shares.append(int(min(share + overflow, MAX_SHARE) * _ONE) / _ONE)
         self._level, self._clock = level, clock
         return np.array(shares, np.float64)

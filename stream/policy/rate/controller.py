@@ -3,8 +3,8 @@
 Two gates in a row. The first passes the most uncertain requests directly, up to a share of *all*
 requests; the second ranks the rest by reward and passes the best, so that direct passes, passes
 by reward and exploration together make 1 - r, or, under a capacity, at most Q a second. No I/O,
-no wall clock: time is the stream's (:mod:`stream.policy.rate.clock`), and the same requests give
-the same decisions however they are cut into calls.
+no wall clock: time is event time (:mod:`stream.policy.rate.stream_clock`), and the same requests
+give the same decisions however they are split into calls.
 """
 
 import math
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stream.policy.rate.capacity import Reservoir, slack_within
+from stream.policy.rate.capacity import TokenBucket, slack_within
 from stream.policy.rate.gate import ShareGate
 from stream.policy.rate.levels import ONE, rankable
 from stream.policy.rate.window import SlidingWindow
@@ -22,17 +22,17 @@ from stream.policy.rate.window import SlidingWindow
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a controller is to hold.
+    """The setpoint of a controller.
 
     Attributes:
         rate: r, the share of requests to intercept; 0 and 1 are exact.
-        capacity: Q, the most passes per second of the stream's time; given, it stands for
-            ``rate``, and no more is intercepted than it asks for.
+        capacity: Q, the most passes per second of event time; if given, it replaces ``rate``, and
+            no more is intercepted than it requires.
         direct_share: Share of all requests that passes for its uncertainty, inside 1 - r.
-        explore: Share eps of the would-be-blocked requests that is going to be granted a pass;
-            under a capacity eps times the share that it has room for.
-        slack: Passes that may be owed or overdrawn: moves along the frontier between the rate
-            held in short windows (small) and reward captured (large).
+        explore: Share eps of the would-be-blocked requests that is granted a pass; under a
+            capacity eps times the share that it has room for.
+        slack: Bound of the debt, in passes either way: the trade-off between the rate in short
+            windows (small) and reward captured (large).
     """
 
     rate: float
@@ -43,8 +43,8 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Aim:
-    """This worker's own part of a target that the whole fleet holds together.
+class WorkerTarget:
+    """One worker's part of a target that the whole fleet holds together.
 
     Attributes:
         passes: Share of this worker's requests to pass; under a capacity, passes per second.
@@ -57,16 +57,16 @@ class Aim:
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """What the controller decided about N requests; arrays of shape (N,).
+    """Decisions of the controller about N requests; arrays of shape (N,).
 
     Attributes:
         passed_N: Whether each passes, for whatever reason.
         direct_N: Whether it passes for its uncertainty.
-        chosen_N: Whether its reward alone lets it pass (or it passes directly).
-        threshold_N: The reward that was needed, float32; finite. The greatest float means that no
-            pass was left to give, the least one that passes were overdue.
+        chosen_N: Whether it passes without exploration: by its reward, or directly.
+        threshold_N: The reward that was needed, float32; finite. The greatest float means that
+            nothing may pass, the least one that everything passes.
         explore_N: The probability with which exploration grants a pass, float64.
-        due_N: What the target asks to intercept of each, in [0, 1], float64.
+        target_rate_N: The interception rate that was to be held at each, in [0, 1], float64.
     """
 
     passed_N: npt.NDArray[np.bool_]
@@ -74,18 +74,18 @@ class Verdicts:
     chosen_N: npt.NDArray[np.bool_]
     threshold_N: npt.NDArray[np.float32]
     explore_N: npt.NDArray[np.float64]
-    due_N: npt.NDArray[np.float64]
+    target_rate_N: npt.NDArray[np.float64]
 
 
 class InterceptionController:
     """Turns rewards and uncertainties into verdicts whose intercepted share is r.
 
-    Memory: 3 N values per gate for a window of N requests, taken as they come (see
+    Memory: 3 N values per gate for a window of N requests, allocated as requests arrive (see
     ``SlidingWindow``, ``ShareGate``).
 
     Args:
-        target: What to hold.
-        requests: N, the length of the window that thresholds are read off.
+        target: The setpoint.
+        requests: N, the length of the window that thresholds are read from.
         seconds: The greatest age in that window, or None.
     """
 
@@ -93,18 +93,13 @@ class InterceptionController:
         self, target: Target, *, requests: int = 1000, seconds: float | None = None
     ) -> None:
         self._target = target
-        self._aim: Aim | None = None
-        self._reservoir: Reservoir | None = None
+        self._worker_target: WorkerTarget | None = None
+        self._bucket: TokenBucket | None = None
         self._direct = ShareGate(0.0, target.slack, SlidingWindow(requests, seconds))
         self._reward = ShareGate(1.0, target.slack, SlidingWindow(requests, seconds))
-        self._retarget()
-        if self._reservoir is not None:
-            self._reward.lend()
-
-    @property
-    def target(self) -> Target:
-        """What it holds."""
-        return self._target
+        self._apply_target()
+        if self._bucket is not None:
+            self._reward.start_at_bound()
 
     @property
     def debt(self) -> float:
@@ -118,13 +113,8 @@ class InterceptionController:
 
     @property
     def threshold(self) -> float:
-        """The reward needed to pass when nothing is owed; NaN before the first request."""
+        """The reward needed to pass without debt; NaN before the first request."""
         return self._reward.threshold
-
-    @property
-    def uncertainty_threshold(self) -> float:
-        """The uncertainty needed to pass directly when nothing is owed; NaN at first."""
-        return self._direct.threshold
 
     def decide(
         self,
@@ -137,9 +127,9 @@ class InterceptionController:
 
         Args:
             reward_N: Rewards e (eq. 8). NaN ranks below every number.
-            uncertainty_N: What direct passing ranks by; not read when its share is 0.
+            uncertainty_N: Uncertainties that direct passing ranks by; not read if its share is 0.
             times_N: The stream's time at each, in milliseconds, int64.
-            draws_N: Uniform draws in [0, 1) that exploration grants passes by; None grants none.
+            draws_N: Uniform draws in [0, 1) of exploration; without them it grants no passes.
 
         Returns:
             The verdicts.
@@ -147,10 +137,10 @@ class InterceptionController:
         count = len(times_N)
         explore, shares_N, direct_shares_N = self._explore, None, None
         explore_N = np.full(count, explore)
-        due_N = np.full(count, self._target.rate)
-        if self._reservoir is not None:
-            shares_N = self._reservoir.draw(times_N)
-            due_N = 1.0 - np.minimum(shares_N, 1.0)
+        target_rate_N = np.full(count, self._target.rate)
+        if self._bucket is not None:
+            shares_N = self._bucket.accrue(times_N)
+            target_rate_N = 1.0 - np.minimum(shares_N, 1.0)
             direct_shares_N = np.minimum(shares_N, self._direct_share)
             explore_N = explore * np.minimum(shares_N, 1.0)
         ranked_N = rankable(reward_N)
@@ -167,26 +157,26 @@ class InterceptionController:
             admission.chosen_N,
             admission.threshold_N,
             explore_N,
-            due_N,
+            target_rate_N,
         )
 
-    def steer(self, target: Target, aim: Aim | None = None) -> None:
-        """Hold another target from the next request on; passes owed stay owed.
+    def retarget(self, target: Target, worker_target: WorkerTarget | None = None) -> None:
+        """Hold another target from the next request on; the debt stays.
 
         Args:
-            target: What to hold.
-            aim: This worker's part of it, or None to hold it alone.
+            target: The new setpoint.
+            worker_target: This worker's part of it; None to hold it standalone.
         """
-        if (target, aim) != (self._target, self._aim):
-            self._target, self._aim = target, aim
-            self._retarget()
+        if (target, worker_target) != (self._target, self._worker_target):
+            self._target, self._worker_target = target, worker_target
+            self._apply_target()
 
     def seed(self, rewards_M: npt.NDArray[np.float32], time: int) -> None:
-        """Begin with rewards that were seen elsewhere; before the first request only.
+        """Start with rewards that another worker has seen; only before the first request.
 
         Args:
-            rewards_M: Rewards in an order that leaves any stretch of them representative.
-            time: What counts as their time, in milliseconds.
+            rewards_M: Rewards in an order in which any stretch of them is representative.
+            time: The stream's time that they are given, in milliseconds.
         """
         self._reward.seed(rankable(rewards_M), time)
 
@@ -194,16 +184,16 @@ class InterceptionController:
         """At most ``count`` evenly spaced quantiles of the window's rewards, rising."""
         return self._reward.sample(count)
 
-    def _retarget(self) -> None:
-        target, aim = self._target, self._aim
-        slack = target.slack if aim is None else target.slack * 0.75 * math.sqrt(aim.part)
+    def _apply_target(self) -> None:
+        target, part = self._target, self._worker_target
+        slack = target.slack if part is None else target.slack * 0.75 * math.sqrt(part.part)
         if target.capacity is not None:
-            self._limit(target.capacity if aim is None else aim.passes, slack)
+            self._limit(target.capacity if part is None else part.passes, slack)
             return
-        self._reservoir = None
+        self._bucket = None
         passes = 1.0 - target.rate
-        if aim is not None and 0.0 < passes < 1.0:
-            passes = aim.passes
+        if part is not None and 0.0 < passes < 1.0:
+            passes = part.passes
         direct = self._direct_share = min(target.direct_share, passes)
         room = (passes - direct) / (1.0 - direct) if direct < 1.0 else 0.0
         self._explore = min(target.explore, room)
@@ -211,11 +201,11 @@ class InterceptionController:
         self._reward.retarget(passes, slack, self._explore)
 
     def _limit(self, per_second: float, slack: float) -> None:
-        """Hold a capacity; the gates' shares vary with the traffic."""
-        if self._reservoir is None:
-            self._reservoir = Reservoir(per_second)
+        """Hold a capacity; the shares of the gates vary with the traffic."""
+        if self._bucket is None:
+            self._bucket = TokenBucket(per_second)
         else:
-            self._reservoir.resize(per_second)
+            self._bucket.resize(per_second)
         slack = slack_within(per_second, slack)
         self._direct_share = round(self._target.direct_share * ONE) / ONE
         self._explore = self._target.explore

@@ -1,15 +1,15 @@
-"""Pacing: reports on a budget drive the rate, "r dynamically changes with consumption".
+"""Pacing: spending reports drive the rate, "r dynamically changes with consumption".
 
-The law. At each report let w = (budget - spent) / (end - now) be the pace that is left to spend,
-and v the pace of spending since the report before. Spending goes with the share that passes, so
-the share that would spend at w is p w / v; the share moves towards it on a logarithmic scale,
+The law. At each report let w = (budget - spent) / (end - now) be the pace at which the rest would
+be spent by the end, and v the pace since the report before. Spending is proportional to the share p
+that passes, so p w / v would spend at w; the share moves towards it on a logarithmic scale,
 
     p <- clip(p (w / v)^gain, 1 - most, 1 - least),    (w / v)^gain within [1/2, 2]
 
 and r = 1 - p. It is an integral law of the relative error of the pace: it comes to rest only where
-v = w, and since w counts what is left, what was overspent is made up for by the end. Anti-windup:
+v = w, and since w counts what is left, overspending is corrected by the end. Anti-windup:
 the state is p itself, clipped to its bounds, so nothing accumulates while a bound holds. A spent
-budget asks for ``most`` at once; time without spending raises p by at most a factor of 2.
+budget sets ``most`` at once; time without spending raises p by at most a factor of 2.
 """
 
 from typing import Final
@@ -20,11 +20,11 @@ from stream.messages.consumption import Spending
 STRIDE: Final = 2.0
 """The greatest factor by which one report moves the share that passes."""
 FLOOR: Final = 1e-4
-"""A share of passes from which it can rise again where the bounds allow none."""
+"""Least share of passes that is multiplied, so that it can rise again from 0."""
 
 
 class Pacing:
-    """The rate that a budget asks for, moved by each report.
+    """The rate that spends a budget evenly, moved by each report.
 
     Args:
         settings: Bounds and gain.
@@ -41,8 +41,8 @@ class Pacing:
         """r, the share to intercept."""
         return 1.0 - self._passes
 
-    def report(self, now: Spending) -> None:
-        """Take in a report; one that is not newer than the last is ignored."""
+    def update(self, now: Spending) -> None:
+        """Move the rate by a spending report; one that is not newer than the last is ignored."""
         last = self._last
         if last is None or (last.start, last.end) != (now.start, now.end):
             last = Spending(now.budget, 0.0, now.start, now.end, now.start)

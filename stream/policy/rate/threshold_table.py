@@ -1,4 +1,4 @@
-"""The table that a gate decides by: a threshold per level of debt, and the walk through it."""
+"""The table by which a gate decides: a threshold for each level of debt."""
 
 from collections.abc import Iterable
 from functools import cached_property, partial
@@ -13,14 +13,14 @@ _GOLDEN: Final = 2_654_435_769
 
 
 class ThresholdTable:
-    """Thresholds by level of debt, and which share of the values equal to them passes.
+    """Thresholds by level of debt, and the share of the values equal to them that passes.
 
-    Equal values pass in the proportion that their place in the ranking asks for, spread over the
-    stream by a golden-ratio sequence of positions.
+    Equal values pass in the proportion that their rank requires, spread evenly over the stream by
+    a golden-ratio sequence of positions.
 
     Args:
-        levels: What each level aims at.
-        values_M: Rankable values, rising, that thresholds are read off.
+        levels: The share of the values that passes at each level.
+        values_M: Rankable values, rising, that thresholds are quantiles of.
     """
 
     def __init__(self, levels: Levels, values_M: npt.NDArray[np.float32]) -> None:
@@ -38,7 +38,7 @@ class ThresholdTable:
 
     @cached_property
     def tie_shares_L(self) -> npt.NDArray[np.uint64]:
-        """Of the values equal to each threshold the part that passes, in units of 1 / ``ONE``."""
+        """Share of the values equal to each threshold that passes, in units of 1 / ``ONE``."""
         return self._tie_shares_L()
 
     @cached_property
@@ -50,7 +50,7 @@ class ThresholdTable:
     def walk(
         self,
         values_N: npt.NDArray[np.float32],
-        climb_N: npt.NDArray[np.float64],
+        rise_N: npt.NDArray[np.float64],
         start: float,
         top: float,
         position: int,
@@ -60,13 +60,13 @@ class ThresholdTable:
 
         The row of a value is the level of debt with this value's share added. It only rises until
         a pass, so values below the least threshold that the stretch can reach are blocked without
-        being looked at.
+        a comparison each.
 
         Args:
             values_N: Values as ``rankable`` makes them; +inf passes without comparison.
-            climb_N: Steps by which the level has risen at each value since the stretch began.
+            rise_N: Rise of the level at each value since the start of the stretch.
             start: The level before the stretch.
-            top: The highest level; what would rise beyond is lost.
+            top: The highest level; a rise beyond it is lost.
             position: Position of the first value in the stream.
             passed_N: Filled with whether each passes.
 
@@ -74,21 +74,19 @@ class ThresholdTable:
             Each value's row, and the level after the stretch.
         """
         thresholds = self.thresholds
-        level, end = start, float(climb_N[-1])
+        level, end = start, float(rise_N[-1])
         indices: Iterable[int] = range(len(values_N))
-        near_N, near_climb_N = values_N, climb_N
+        near_N, near_rise_N = values_N, rise_N
         if (
             0.0 <= start + end <= min(top, len(thresholds) - 1)
             and thresholds[int(start + end)] > LOWEST
         ):
             near_K = np.flatnonzero(values_N >= self.thresholds_L[int(start + end)])
-            indices, near_N, near_climb_N = near_K.tolist(), values_N[near_K], climb_N[near_K]
+            indices, near_N, near_rise_N = near_K.tolist(), values_N[near_K], rise_N[near_K]
         verdicts = bytearray(len(values_N))
         losses: list[tuple[int, float]] = []
-        for index, value, climb in zip(
-            indices, near_N.tolist(), near_climb_N.tolist(), strict=True
-        ):
-            now = level + climb
+        for index, value, rise in zip(indices, near_N.tolist(), near_rise_N.tolist(), strict=True):
+            now = level + rise
             if now > top:
                 losses.append((index, now - top))
                 level -= now - top
@@ -101,18 +99,18 @@ class ThresholdTable:
                 verdicts[index] = 1
                 level -= STEPS
         passed_N[:] = np.frombuffer(verdicts, np.bool_)
-        rows_N = start + climb_N - STEPS * (np.cumsum(passed_N) - passed_N)
+        rows_N = start + rise_N - STEPS * (np.cumsum(passed_N) - passed_N)
         for index, lost in losses:
             rows_N[index:] -= lost
         return np.maximum(rows_N, 0.0).astype(np.intp), level + end
 
-    def chooses(
+    def passes_by_value(
         self,
         values_N: npt.NDArray[np.float32],
         rows_N: npt.NDArray[np.intp],
         position: int,
     ) -> npt.NDArray[np.bool_]:
-        """Whether each value would pass by itself at its row of a :meth:`walk`."""
+        """Whether each value passes without a grant at its row of a :meth:`walk`."""
         positions_N = np.arange(position, position + len(values_N), dtype=np.uint64)
         ticket_N = (positions_N * np.uint64(_GOLDEN)) % np.uint64(ONE)
         threshold_N = self.thresholds_L[rows_N]
@@ -124,7 +122,7 @@ class ThresholdTable:
 def _by_level(
     levels: Levels, thresholds_K: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.float32], list[float]]:
-    """Thresholds of all levels, as an array and as a list, from those of the distinct ones."""
+    """Thresholds of all levels, as an array and as a list, from those of the distinct levels."""
     thresholds: list[float] = thresholds_K.tolist()
     if levels.alike == 1:
         return thresholds_K, thresholds
@@ -139,7 +137,7 @@ def _by_level(
 def _tie_shares(
     levels: Levels, values_M: npt.NDArray[np.float32], thresholds_L: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.uint64]:
-    """Of the values equal to each threshold the part that ranks high enough to pass."""
+    """Share of the values equal to each threshold that ranks high enough to pass."""
     count = len(values_M)
     first_L = values_M.searchsorted(thresholds_L, "left")
     after_L = values_M.searchsorted(thresholds_L, "right")

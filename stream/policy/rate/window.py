@@ -1,6 +1,6 @@
 """The sliding window: the last N values of a stream, none of them older than T seconds.
 
-Time is the stream's (:mod:`stream.policy.rate.clock`), which late stamps do not turn back.
+Time is event time (:mod:`stream.policy.rate.stream_clock`), which never goes back.
 """
 
 from typing import Final
@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 FEWEST: Final = 64
-"""Values that stay however old they are, so that a pause in traffic does not empty the window."""
+"""Values that stay whatever their age, so that a pause in traffic does not empty the window."""
 
 
 class SlidingWindow:
     """The last ``requests`` values, optionally no older than ``seconds``.
 
     Memory: two times N values of 4 bytes, and as many times of 8 bytes when ``seconds`` is set; it
-    is taken as values come, so a window that sees few stays small.
+    is allocated as values arrive, so a window with few values stays small.
 
     Args:
         requests: N, the most values held.
@@ -32,7 +32,7 @@ class SlidingWindow:
         self._clock: int | None = None
 
     def append(self, values_N: npt.NDArray[np.float32], times_N: npt.NDArray[np.int64]) -> None:
-        """Take in the next values of the stream.
+        """Append the next values of the stream.
 
         Args:
             values_N: The values, float32 of shape (N,).
@@ -76,14 +76,14 @@ class SlidingWindow:
         return self._values[start : self._end]
 
     def recent(self, share: float) -> npt.NDArray[np.float32]:
-        """The part of the window that the newest requests agree with, rising: float32 (M,).
+        """The part of the window that agrees with its newest values, rising: float32 (M,).
 
-        While of the newest quarter another share lies above the quantile asked for than of all of
-        it, by more than two standard deviations, the older half is left out. So a window that is
-        long enough to rank finely follows a change as a short one does.
+        While the share of the newest quarter above the quantile differs from that of the whole
+        window by more than two standard deviations, the older half is discarded. So a window that
+        is long enough to rank finely follows a change as fast as a short one.
 
         Args:
-            share: Which quantile: the one that this share of the values reaches.
+            share: The quantile that is compared: the one that this share of the values reaches.
         """
         values_M = self.values()
         while True:

@@ -1,1 +1,1 @@
-"""What a request is worth: t = h(s, u) (eq. 9), then e = f(t) (eq. 8)."""
+"""The reward of a request: t = h(s, u) (eq. 9), then e = f(t) (eq. 8)."""

@@ -1,7 +1,7 @@
 """Confidence h (eq. 9): a score and its uncertainty become one number, t = h(s, u).
 
-Every h never decreases in s nor in u: what the model is unsure about gets the benefit of the
-doubt. Which task's uncertainty serves which task is a mapping from task to task.
+Every h is non-decreasing in s and in u: requests that the model is uncertain about rank higher.
+The uncertainty used for a task may be that of another one, by a mapping from task to task.
 """
 
 import math
@@ -21,20 +21,20 @@ PRESETS: dict[str, dict[str, str]] = {
     "own": {},
     "daum": {"cart": "click", "deal": "click"},
 }
-"""Named mappings task -> task whose uncertainty serves it; tasks not listed use their own.
+"""Named mappings from a task to the task whose uncertainty it uses; others use their own.
 
-``auto`` is ``own`` until an artifact gives evidence (:func:`follow`).
+``auto`` is ``own`` until an artifact gives evidence (:func:`resolve_auto`).
 """
 
 
-def follow(
+def resolve_auto(
     settings: ScenarioSettings, evidence: AutoEvidence | None, tasks: TaskSet
 ) -> ScenarioSettings:
-    """The settings with every ``auto`` replaced by what paid, or else by no direct passes.
+    """The settings with every ``auto`` replaced: by the evidence, or by no direct passes.
 
     Args:
-        settings: As they are configured.
-        evidence: The serving artifact's; None where it has none.
+        settings: The configured settings.
+        evidence: Evidence of the artifact that serves; None if it has none.
         tasks: The tasks of the student.
     """
     source: str | dict[str, str] = OWN
@@ -47,7 +47,7 @@ def follow(
 
 
 def uncertainty_columns(source: str | Mapping[str, str], tasks: TaskSet) -> npt.NDArray[np.intp]:
-    """Column of the uncertainty that serves each task, shape (T,).
+    """Column of the uncertainty that each task uses, shape (T,).
 
     Args:
         source: ``own`` or ``auto``, ``daum`` (cart and deal take click's, where the tasks have
@@ -77,7 +77,7 @@ def uncertainty_columns(source: str | Mapping[str, str], tasks: TaskSet) -> npt.
 
 
 class Confidence:
-    """h, as the settings choose it, for all tasks at once.
+    """h of the settings, for all tasks at once.
 
     - ``score`` and ``pass-uncertain``: t = s. (``pass-uncertain`` passes the most uncertain
       requests beside h, see :meth:`direct`.)
@@ -92,7 +92,7 @@ class Confidence:
         tasks: The tasks of the student.
 
     Raises:
-        PolicyError: If the mapping, a reference or the weights cannot be used.
+        PolicyError: If the mapping, a reference or the weights are invalid.
     """
 
     def __init__(self, settings: ScenarioSettings, tasks: TaskSet) -> None:

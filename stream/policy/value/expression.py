@@ -1,8 +1,8 @@
 """Arithmetic expressions of task names, such as ``deal * 20 + where(click > 0.5, cart, 0)``.
 
 Text becomes tokens, tokens become a checked tree by precedence climbing, and the tree is
-evaluated on arrays. What is not arithmetic, a comparison or a named function is refused, with
-the column of the offence. Nothing is ever handed to Python's own evaluator.
+evaluated on arrays. Everything but arithmetic, comparisons and named functions is refused, with
+the column of the fault. Nothing is ever passed to Python's own evaluator.
 
 Precedence, weakest first: comparisons (1 or 0, not chained); ``+ -``; ``* /``; unary ``-``;
 ``**`` (from right to left). Functions: min, max, abs, sqrt, log, exp, clip, where.
@@ -57,11 +57,11 @@ class Expression:
     """A checked expression.
 
     Args:
-        text: What the user wrote.
+        text: The expression.
         names: The names it may use, in the order of the rows it is evaluated on.
 
     Raises:
-        ExpressionError: If the text is anything else than such an expression.
+        ExpressionError: If the text is not such an expression.
     """
 
     def __init__(self, text: str, names: Sequence[str]) -> None:

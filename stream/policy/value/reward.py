@@ -1,4 +1,4 @@
-"""Reward f (eq. 8): what a request is expected to be worth, e = f(t_1 .. t_T).
+"""Reward f (eq. 8): the expected value of a request, e = f(t_1 .. t_T).
 
 Built in are a weighted sum and the expected value of the funnel; anything else is an arithmetic
 expression of the task names (see :mod:`stream.policy.value.expression`).
@@ -58,8 +58,8 @@ def weigh(
 ) -> npt.NDArray[np.float32]:
     """sum_i w_i x_i per row, added up in task order whatever N and the memory layout are.
 
-    (A matrix product may round differently for one row than for many, and then decisions would
-    depend on how the stream was cut.)
+    (A matrix product may round differently for one row than for many; decisions would then depend
+    on how the stream is split into batches.)
     """
     total_N: npt.NDArray[np.float32] = values_NT[:, 0] * weights_T[0]
     for column in range(1, len(weights_T)):

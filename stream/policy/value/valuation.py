@@ -1,4 +1,4 @@
-"""What a request is worth under one set of settings: t = h(s, u) (eq. 9), then e = f(t) (eq. 8)."""
+"""The reward of a request under one set of settings: t = h(s, u) (eq. 9), e = f(t) (eq. 8)."""
 
 from typing import Final
 
@@ -13,7 +13,7 @@ from stream.policy.value.reward import build_reward
 KEYS: Final = frozenset(
     {"reward", "weights", "confidence", "kappa", "reference", "uncertainty_source"}
 )
-"""The settings that a valuation depends on; scenarios that agree in these share one."""
+"""The settings that a valuation depends on; scenarios with equal ones share it."""
 
 
 class Valuation:

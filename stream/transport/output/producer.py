@@ -1,77 +1,187 @@
-"""Faust's own producer, which writes the changelogs of tables, made safe to commit behind.
+"""aiokafka's producer with what a sink needs besides: refused records, throttling, patience.
 
-Faust 0.15.3 flushes its buffer before each commit, but gives up after a tenth of a second without
-progress, does not count the message it is sending, and forgets a message that the broker refused.
-Each of the three commits offsets whose changelog records were never written.
+- A broker names the records of a batch that its topic does not accept (a timestamp out of range, no
+  key on a compacted topic). aiokafka drops that. Here `BatchRefusedError` carries it, and because
+  nothing of the batch was written, its sequence numbers are returned, so that the batches after it
+  stay valid.
+- A broker says for how long a quota delayed its response. aiokafka drops that, too.
+- While a topic is missing or has no leader, aiokafka requests metadata as fast as brokers answer,
+  and repeats AddPartitionsToTxn every `retry_backoff_ms`. Here both happen a few times a second.
+- An idempotent producer never expires a batch: it is written once its topic is available again.
+- A transaction that follows another one closely waits 2 ms for it, not 20.
+
+Each producer has a sender and handlers of its own classes; aiokafka's modules stay as they are, and
+so do all other producers of the process. docs/faust.md lists what is overridden.
 """
 
+# ruff: noqa: SLF001
+
 import asyncio
+from collections.abc import Callable, Sequence
+from math import inf
+from time import monotonic
 from typing import Any, Final
 
-from faust.exceptions import ProducerSendError
-from faust.transport.drivers import aiokafka as base
-from faust.transport.producer import ProducerBuffer as FaustBuffer
-from faust.types import FutureMessage
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import InvalidTimestampError, KafkaError, UnknownTopicOrPartitionError
+from aiokafka.producer import sender
+from aiokafka.protocol import produce
 
-_RECHECK_S: Final = 0.1  # a buffer that stopped does not announce it
+from stream.kafka.rebound import rebound
+from stream.transport.concurrency import at_most
+from stream.transport.incidents import Incidents
 
+#: Minimum time between two metadata requests, or two requests to add partitions to a transaction.
+RETRY_INTERVAL_S: Final = 0.25
 
-class ProducerBuffer(FaustBuffer):  # type: ignore[misc]
-    """Knows what is under way, and flushes until nothing is."""
+#: While the broker writes the markers of a transaction, for a millisecond or two, it refuses the
+#: next one of the same id. aiokafka then waits for 20 ms, most of the time that a commit takes.
+NEXT_TRANSACTION_S: Final = 0.002
 
-    _sending = 0
-
-    async def _send_pending(self, fut: FutureMessage) -> None:
-        self._sending += 1
-        await super()._send_pending(fut)
-        self._sending -= 1  # not on an error: what was lost stays missing, and no flush succeeds
-
-    @property
-    def size(self) -> int:
-        """Messages that are not handed to the client yet."""
-        return int(super().size) + self._sending
-
-    async def flush(self) -> None:
-        """Wait until every message put so far has been handed to the client.
-
-        Raises:
-            ProducerSendError: If the buffer has stopped before.
-        """
-        while self.size:
-            if self.state != "running":
-                raise ProducerSendError(f"{self.size} messages were not sent: buffer {self.state}")
-            self.message_sent.clear()
-            try:
-                await asyncio.wait_for(self.message_sent.wait(), _RECHECK_S)
-            except TimeoutError:
-                continue
+CLOSE_S: Final = 5.0
+_INVALID_RECORD: Final = 87  # a record that its topic does not accept, since Kafka 2.4
+_REFUSED: Final = (InvalidTimestampError.errno, _INVALID_RECORD)
 
 
-class Producer(base.Producer):  # type: ignore[misc]
-    """A flush that returns means that all before it is in the broker."""
+class BatchRefusedError(KafkaError):  # type: ignore[misc]
+    """A batch that its topic does not accept; nothing of it was written.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.buffer = ProducerBuffer(loop=self.loop, beacon=self.beacon)
-        self.buffer.app = self.app
-        self._refused: BaseException | None = None
+    Attributes:
+        indices: The refused records; all records of the batch if the broker does not name any.
+        why: The reason, as the broker gives it.
+    """
 
-    async def send(self, *args: Any, **kwargs: Any) -> Any:
-        """Schedule a message; see Faust."""
-        sent = await super().send(*args, **kwargs)
-        sent.add_done_callback(self._note)
-        return sent
+    def __init__(self, indices: Sequence[int], why: str) -> None:
+        super().__init__(why)
+        self.indices = tuple(indices)
+        self.why = why
 
-    def _note(self, sent: asyncio.Future[Any]) -> None:
-        if not sent.cancelled() and sent.exception() is not None:
-            self._refused = self._refused or sent.exception()
 
-    async def flush(self) -> None:
-        """Wait until the broker has acknowledged every message.
+class ProduceRequest(produce.ProduceRequest):  # type: ignore[misc]
+    """A produce request up to version 8, whose response names records; aiokafka stops at 7."""
 
-        Raises:
-            ProducerSendError: If it ever refused one: nothing may be committed any more.
-        """
-        await super().flush()
-        if self._refused is not None:
-            raise ProducerSendError(f"a message was lost: {self._refused!r}") from self._refused
+
+ProduceRequest._CLASSES = (*produce.ProduceRequest._CLASSES, produce.ProduceRequest_v8)
+
+
+class ProduceHandler(sender.SendProduceReqHandler):  # type: ignore[misc]
+    """Handles the refused batches of a produce response before aiokafka does.
+
+    Args:
+        owner: The sender.
+        batches: What to send, by partition.
+    """
+
+    create_request = rebound(
+        sender.SendProduceReqHandler.create_request, ProduceRequest=ProduceRequest
+    )
+
+    def __init__(self, owner: "Sender", batches: dict[TopicPartition, Any]) -> None:
+        super().__init__(owner, dict(batches))  # a copy: the sender still needs all of them
+
+    def handle_response(self, response: Any) -> None:
+        """Read the response to a produce request."""
+        throttled_ms = getattr(response, "throttle_time_ms", 0)
+        if throttled_ms:
+            self._sender.incidents.throttled(throttled_ms / 1000)
+        for topic, partitions in response.topics:
+            for partition, code, *rest in partitions:
+                tp = TopicPartition(topic, partition)
+                if code in _REFUSED and tp in self._batches:
+                    self._refuse(self._batches.pop(tp), rest)
+        super().handle_response(response)
+
+    def _refuse(self, batch: Any, rest: Sequence[Any]) -> None:
+        """Fail a batch; ``rest`` follows the code: ..., record errors, message (from version 8)."""
+        errors, message = rest[-2:] if len(rest) > 3 else ((), None)
+        count = batch.record_count
+        indices = [index for index, _ in errors or () if 0 <= index < count] or range(count)
+        why = next((text for _, text in errors or () if text), None) or message
+        transactions = self._sender._txn_manager
+        if transactions is not None:
+            transactions.increment_sequence_number(batch.tp, -count)
+        batch.failure(BatchRefusedError(list(indices), why or "the topic does not accept it"))
+
+
+class AddPartitionsHandler(sender.AddPartitionsToTxnHandler):  # type: ignore[misc]
+    """Retries partitions that do not exist slowly, and a transaction after another one quickly."""
+
+    _handle_response = rebound(
+        sender.AddPartitionsToTxnHandler.handle_response, BACKOFF_OVERRIDE=NEXT_TRANSACTION_S
+    )
+
+    def handle_response(self, response: Any) -> float | None:
+        """Read the response; returns seconds until the next request, None when all is done."""
+        pause_s: float | None = self._handle_response(response)
+        codes = {code for _, partitions in response.errors for _, code in partitions}
+        if pause_s is not None and UnknownTopicOrPartitionError.errno in codes:
+            return max(pause_s, RETRY_INTERVAL_S)
+        return pause_s
+
+
+class Sender(sender.Sender):  # type: ignore[misc]
+    """aiokafka's sender with the handlers above.
+
+    Args:
+        incidents: Throttling is reported to it.
+        client: As of aiokafka's sender.
+        options: As of aiokafka's sender.
+    """
+
+    _send_produce_req = rebound(
+        sender.Sender._send_produce_req, SendProduceReqHandler=ProduceHandler
+    )
+    _do_add_partitions_to_txn = rebound(
+        sender.Sender._do_add_partitions_to_txn, AddPartitionsToTxnHandler=AddPartitionsHandler
+    )
+
+    def __init__(self, incidents: Incidents, client: Any, **options: Any) -> None:
+        super().__init__(client, **options)
+        self.incidents = incidents
+
+
+class Producer(AIOKafkaProducer):  # type: ignore[misc]
+    """The producer of a sink; see the module.
+
+    Args:
+        incidents: Throttling is reported to it.
+        options: Options of aiokafka's producer.
+    """
+
+    def __init__(self, incidents: Incidents, **options: Any) -> None:
+        super().__init__(**options)
+        theirs: Any = self._sender
+        self._sender: Any = Sender(
+            incidents,
+            self.client,
+            acks=theirs._acks,
+            txn_manager=self._txn_manager,
+            message_accumulator=self._message_accumulator,
+            retry_backoff_ms=theirs._retry_backoff * 1000,
+            request_timeout_ms=self._request_timeout_ms,
+        )
+        if self._txn_manager is not None:  # a retry writes nothing twice
+            self._message_accumulator._batch_ttl = inf
+        self.client.force_metadata_update = paced(self.client.force_metadata_update)
+
+    async def disconnect(self) -> None:
+        """Stop; if that takes longer than `CLOSE_S`, close the connections without a flush."""
+        if not await at_most(CLOSE_S, self.stop()):
+            await at_most(CLOSE_S, self.client.close())
+
+
+def paced(update: Callable[[], Any]) -> Callable[[], Any]:
+    """`update`, a metadata request, at most once in `RETRY_INTERVAL_S`; the others wait."""
+    next_s = 0.0
+
+    async def later(seconds: float) -> Any:
+        await asyncio.sleep(seconds)
+        return await update()
+
+    def paced_update() -> Any:
+        nonlocal next_s
+        now_s = monotonic()
+        wait_s, next_s = next_s - now_s, max(now_s, next_s) + RETRY_INTERVAL_S
+        return update() if wait_s <= 0 else asyncio.ensure_future(later(wait_s))
+
+    return paced_update

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from models.artifact import ArtifactError, ArtifactFault, load_artifact
+from models.artifact.folder import FolderError
 from models.artifact.registry import Registry, RegistryError
 
 Make = Callable[..., Path]
@@ -156,15 +157,17 @@ def test_links_out_of_the_registry_are_not_followed(make_artifact: Make, tmp_pat
         assert caught.value.code == ArtifactFault.NOT_A_FILE
 
 
-def test_garbage_in_the_registry_is_no_version(make_artifact: Make, tmp_path: Path) -> None:
-    """Folders whose manifest is none, endless or a pipe are left out, and nothing hangs."""
+def test_garbage_in_the_registry_is_not_published_over(make_artifact: Make, tmp_path: Path) -> None:
+    """A manifest that is not one, endless, a pipe or a folder is an error, and nothing hangs."""
     registry = Registry(tmp_path / "registry")
-    registry.publish(make_artifact(), "v1")
     for name in ("text", "pipe", "large", "folder"):
-        (tmp_path / "registry" / name).mkdir()
+        (tmp_path / "registry" / name).mkdir(parents=True)
     (tmp_path / "registry" / "text" / "manifest.json").write_text("[" * 5000)
     os.mkfifo(tmp_path / "registry" / "pipe" / "manifest.json")
     (tmp_path / "registry" / "large" / "manifest.json").touch()
     os.truncate(tmp_path / "registry" / "large" / "manifest.json", 1 << 30)
     (tmp_path / "registry" / "folder" / "manifest.json").mkdir()
-    assert registry.versions() == ["v1"]
+    assert registry.versions() == ["folder", "large", "pipe", "text"]
+    for name in registry.versions():
+        with pytest.raises((RegistryError, FolderError), match=name):
+            registry.publish(make_artifact(name, version=name), name)

@@ -12,15 +12,25 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models.features import FeatureSpec
-from models.features.bid_request import MAX_DEPTH, Reject, decode, decode_many
-from stream.messages import RejectCode
+from models.features import Extractor, FeatureSpec
+from models.features.bid_request import (
+    MAX_DEPTH,
+    REQUIRED_FIELDS,
+    Reject,
+    RejectCode,
+    RequiredField,
+    decode,
+    decode_many,
+)
+from models.features.intake import ingest
+from models.features.scanner import NATIVE
 
 MAX = 1 << 20
 DATA = Path(
     os.environ.get("WEIR_SHARED_DATA", Path(__file__).resolve().parents[3].parent / "shared/data")
 )
 GOOD = b'{"id":"1","imp":[{}]}'
+compiled = pytest.mark.skipif(not NATIVE, reason="models.features._scan is not built")
 
 FAULTS: list[tuple[bytes | None, RejectCode, str]] = [
     (None, RejectCode.TOMBSTONE, "no value"),
@@ -48,7 +58,7 @@ FAULTS: list[tuple[bytes | None, RejectCode, str]] = [
     (b"null", RejectCode.NOT_AN_OBJECT, "not null"),
     (b'{"imp":[{}]}', RejectCode.MISSING_ID, "$.id: is missing"),
     (b'{"id":null,"imp":[{}]}', RejectCode.MISSING_ID, "$.id: is missing"),
-    (b'{"id":"","imp":[{}]}', RejectCode.MISSING_ID, "$.id: is an empty text"),
+    (b'{"id":"","imp":[{}]}', RejectCode.MISSING_ID, "$.id: is an empty text; every bid request"),
     (b'{"id":7,"imp":[{}]}', RejectCode.WRONG_TYPE, "$.id: a text is expected, not a number"),
     (b'{"id":"1"}', RejectCode.MISSING_IMP, "$.imp: is missing"),
     (b'{"id":"1","imp":[]}', RejectCode.MISSING_IMP, "$.imp: is an empty list"),
@@ -88,6 +98,42 @@ def test_liberal_where_exchanges_are(value: bytes) -> None:
     assert decode(value, MAX) == json.loads(value)
 
 
+SAMPLES: list[Any] = [
+    *(None, True, 0, 1.5, "", "x", {}, {"id": "x"}),
+    *([], [{}], [{}, {"id": "x"}], ["x"], [{}, None], [{}, 1], [[]]),
+]
+"""A value or two of each JSON type; None also for a field that is absent."""
+
+
+@pytest.mark.parametrize("native", [False, pytest.param(True, marks=compiled)])
+@pytest.mark.parametrize("absent", [False, True])
+@pytest.mark.parametrize("sample", SAMPLES, ids=json.dumps)
+@pytest.mark.parametrize("field", REQUIRED_FIELDS, ids=lambda field: field.name)
+def test_decoder_and_scanner_require_what_the_table_says(
+    field: RequiredField, sample: Any, absent: bool, native: bool
+) -> None:
+    """A request is accepted exactly if each required field has its type and is not empty."""
+    request = {**json.loads(GOOD), field.name: sample}
+    if absent:
+        sample = None
+        del request[field.name]
+    raw = orjson.dumps(request)
+    fits = type(sample) is field.kind and bool(sample)
+    if field.items is not None and fits:
+        fits = all(type(item) is field.items for item in sample)
+    found = ingest(Extractor((), native=native), [raw], np.array([-1]), MAX)
+    if native:
+        scanned = Extractor((), native=True).scan([raw], np.array([-1]), MAX).request_ids
+        assert (scanned[0] is not None) == fits
+    if fits:
+        assert (found.request_ids, found.rejects) == ([request["id"]], [])
+    else:
+        ((_, reject),) = found.rejects
+        empty = sample is None or sample == field.kind()
+        assert reject.code == (field.missing if empty else RejectCode.WRONG_TYPE)
+        assert reject.message.startswith(f"$.{field.name}")
+
+
 def test_the_longest_value_is_read() -> None:
     """A value of exactly the limit is decoded, one byte more is too large."""
     assert decode(GOOD, len(GOOD)) == {"id": "1", "imp": [{}]}
@@ -107,10 +153,10 @@ def test_arbitrary_bytes_give_a_request_or_a_reject(value: bytes | str) -> None:
     verdict = verdict_of(raw)
     if isinstance(verdict, Reject):
         assert verdict.message
-        assert not python_reads(raw) or judge(json.loads(raw)) == verdict.code
+        assert not python_reads(raw) or expected_code(json.loads(raw)) == verdict.code
     else:
         assert verdict == whole(json.loads(raw))
-        assert judge(verdict) is None
+        assert expected_code(verdict) is None
 
 
 def verdict_of(raw: bytes) -> dict[str, Any] | Reject:
@@ -163,8 +209,8 @@ NEARLY = st.fixed_dictionaries(
 )
 
 
-def judge(request: Any) -> RejectCode | None:
-    """Which reject a parsed value deserves, derived without the decoder."""
+def expected_code(request: Any) -> RejectCode | None:
+    """The code by which a parsed value must be rejected, derived without the decoder."""
     if not isinstance(request, dict):
         return RejectCode.NOT_AN_OBJECT
     identity, imps = request.get("id"), request.get("imp")
@@ -187,10 +233,10 @@ def test_arbitrary_json_is_judged_by_its_content(document: Any) -> None:
     parsed = json.loads(raw)
     verdict = verdict_of(raw)
     if isinstance(verdict, Reject):
-        assert verdict.code == judge(parsed)
+        assert verdict.code == expected_code(parsed)
     else:
         assert verdict == parsed
-        assert judge(parsed) is None
+        assert expected_code(parsed) is None
 
 
 def test_a_chunk_keeps_order_and_loses_nothing() -> None:
@@ -227,7 +273,7 @@ def test_real_requests_are_accepted_or_rejected_for_a_reason() -> None:
     verdicts: dict[int, RejectCode | None] = dict.fromkeys(range(len(rows)))
     verdicts.update({index: reject.code for index, reject in decoded.rejects})
     for index, (name, raw) in enumerate(rows):
-        assert verdicts[index] == judge(json.loads(raw)), name
+        assert verdicts[index] == expected_code(json.loads(raw)), name
     assert decoded.requests == [json.loads(rows[index][1]) for index in decoded.kept]
     assert len(decoded.requests) > 3300
     spec = FeatureSpec.load("openrtb")

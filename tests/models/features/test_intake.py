@@ -1,4 +1,4 @@
-"""Taking in: the compiled way and the way through the decoder give exactly the same."""
+"""Ingestion: the compiled scanner and the decoder give exactly the same."""
 
 import random
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.features import Extractor
-from models.features.intake import TILE, take_in
+from models.features.intake import TILE, ingest
 from models.features.scanner import NATIVE
 from stream.messages import RejectCode
 from tests.models.features.arbitrary import SPECS, none
@@ -84,7 +84,7 @@ def mutate(rng: random.Random, value: bytes) -> bytes:
 def compare(native: Extractor, python: Extractor, values: list[bytes | None], limit: int) -> None:
     """Both ways give the same requests, ids, hashes, order and rejects, to the last word."""
     times_N = stamps(len(values))
-    found, wanted = (take_in(way, values, times_N, limit) for way in (native, python))
+    found, wanted = (ingest(way, values, times_N, limit) for way in (native, python))
     assert found.request_ids == wanted.request_ids
     assert list(found.kept) == list(wanted.kept)
     told = [(index, reject.code, reject.message) for index, reject in found.rejects]
@@ -138,7 +138,7 @@ def test_real_requests_need_no_decoding() -> None:
     scanned = sum(
         found is not None for found in native.scan(values, none(len(values)), MAX).request_ids
     )
-    assert scanned == len(take_in(python, values, none(len(values)), MAX).kept)
+    assert scanned == len(ingest(python, values, none(len(values)), MAX).kept)
 
 
 @pytest.mark.parametrize("native", [False, pytest.param(True, marks=compiled)])
@@ -149,7 +149,7 @@ def test_a_chunk_keeps_order_and_loses_nothing(native: bool) -> None:
         None if n % 7 == 0 else b"[" if n % 5 == 0 else orjson.dumps({"id": f"r{n}", "imp": [{}]})
         for n in range(3 * TILE)
     ]
-    found = take_in(extractor, values, none(len(values)), MAX)
+    found = ingest(extractor, values, none(len(values)), MAX)
     assert found.request_ids == [f"r{n}" for n in found.kept]
     assert sorted([*found.kept, *(index for index, _ in found.rejects)]) == list(range(3 * TILE))
     assert [index for index, _ in found.rejects] == sorted(index for index, _ in found.rejects)
@@ -167,7 +167,7 @@ def test_a_chunk_keeps_order_and_loses_nothing(native: bool) -> None:
 def test_a_chunk_without_requests(native: bool, values: list[bytes | None]) -> None:
     """A chunk may hold no request at all."""
     spec = SPECS["openrtb"]
-    found = take_in(Extractor(spec.features, native=native), values, none(len(values)), MAX)
+    found = ingest(Extractor(spec.features, native=native), values, none(len(values)), MAX)
     assert (found.request_ids, list(found.kept), len(found.rejects)) == ([], [], len(values))
     assert found.ids_NC.shape == (0, spec.columns)
     assert found.hashes_N.shape == (0,)

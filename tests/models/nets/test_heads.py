@@ -4,7 +4,6 @@ import torch
 from torch.distributions import Beta, kl_divergence
 
 from models.nets.heads import EVIDENTIAL, GAUSSIAN, LOGIT, Head, _divergence_from_uniform
-from models.nets.logistic_normal import log_sigmoid_mean, sigmoid_moments
 
 HEADS = pytest.mark.parametrize("head", [LOGIT, GAUSSIAN, EVIDENTIAL])
 NAN = float("nan")
@@ -43,18 +42,6 @@ def test_a_row_of_weight_three_is_three_rows(head: Head) -> None:
         outputs_NTO.repeat_interleave(copies_N, 0), targets_NT.repeat_interleave(copies_N, 0), 5.0
     )
     torch.testing.assert_close(weighted, repeated)
-
-
-def test_moments_of_a_logistic_normal() -> None:
-    """Quadrature gives what many draws do, for narrow and wide logits."""
-    generator = torch.Generator().manual_seed(1)
-    for mean, std in ((-4.0, 0.3), (0.0, 1.0), (1.0, 3.0)):
-        draws = (mean + std * torch.randn(400_000, generator=generator)).sigmoid()
-        place, variance = torch.tensor([mean]), torch.tensor([std**2])
-        first, second = sigmoid_moments(place, variance)
-        assert first.item() == pytest.approx(draws.mean().item(), abs=2e-3)
-        assert second.item() == pytest.approx(draws.std().item(), abs=2e-3)
-        assert log_sigmoid_mean(place, variance).exp().item() == pytest.approx(first.item(), 1e-4)
 
 
 def test_spread_falls_with_evidence() -> None:

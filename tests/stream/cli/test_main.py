@@ -19,7 +19,7 @@ def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
     assert output_of(weir(tmp_path, "--version"), status=0) == f"weir {version('weir')}\n"
 
 
-@pytest.mark.parametrize("command", COMMANDS.keys() - {"trainer"})
+@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"trainer"}))
 def test_no_broker_is_one_sentence(command: str, tmp_path: Path) -> None:
     """With the address and what to do, whatever the command."""
     address = f"127.0.0.1:{free_port()}"

@@ -1,4 +1,4 @@
-"""The demo as a process: what it promises to somebody who runs it for the first time."""
+"""The demo as a process."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What a Faust process tells its probes, by what its app says."""
+"""What the probes of a Faust process report, given the state of its app."""
 
 from typing import Any
 
@@ -31,14 +31,14 @@ def test_unready_while_rebalancing_and_without_progress(app: dict[str, Any]) -> 
     """Each condition has its reason, which names the partition that is idle the longest."""
     health = Health("worker", vitals.CONDITIONS)
     app["joined"] = False
-    vitals.look(app, health, excused=False)
+    vitals.update_health(app, health, excused=False)
     assert vitals.PARTITIONS in health.unready()
     app |= {"joined": True, "idle": {("t", 0): 3.0, ("t", 1): 61.0}}
-    vitals.look(app, health, excused=False)
+    vitals.update_health(app, health, excused=False)
     health.met("broker")
     assert health.unready() == {"progress": "t[1]: none for 61 s"}
     app["idle"] = {("t", 0): 3.0, ("t", 1): 0.0}
-    vitals.look(app, health, excused=False)
+    vitals.update_health(app, health, excused=False)
     assert health.unready() == {}
 
 
@@ -49,7 +49,7 @@ def test_a_loop_that_stands_still_is_not_alive(app: dict[str, Any]) -> None:
     vitals.starting(health)
     now.s = 299.0
     assert health.stalled() == {}
-    vitals.look(app, health, excused=False)
+    vitals.update_health(app, health, excused=False)
     now.s += 31.0
     assert health.stalled().keys() == {"event loop"}
 
@@ -62,5 +62,5 @@ def test_no_progress_for_long_is_not_alive(app: dict[str, Any], *, excused: bool
     for second in range(800):
         now.s = float(second)
         app["idle"] = {("t", 0): float(second)}
-        vitals.look(app, health, excused=excused)
+        vitals.update_health(app, health, excused=excused)
     assert (health.stalled() == {}) is excused

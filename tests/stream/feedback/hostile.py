@@ -1,6 +1,6 @@
-"""Records that nobody should write, for every topic that feedback and trainer read.
+"""Malformed records for every topic that feedback and trainer read.
 
-Each generator is endless and seeded. They know the formats: most of what they make is nearly right.
+Each generator is endless and seeded. They know the formats: most records are nearly valid.
 """
 
 import json
@@ -25,7 +25,7 @@ class Hostile:
     """Records from one seed.
 
     Args:
-        seed: Of everything.
+        seed: Seed of all records.
         now_ms: Time around which records are not refused for their time alone.
     """
 

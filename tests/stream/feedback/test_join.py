@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.tasks import Task, TaskSet
-from stream.feedback.early_outcomes import HELD_PART
+from stream.feedback.early_outcomes import EARLY_PART
 from stream.feedback.join import FeedbackJoin
 from stream.feedback.pending import PROGRESS_KEY, PendingRequest, Progress
 from stream.feedback.table import JoinState
@@ -87,15 +87,15 @@ def worlds(draw: st.DrawFn) -> World:
 
 def deliver(join: FeedbackJoin, arrival: tuple[int, int, str | Outcome], world: World) -> None:
     when, number, what = arrival
-    join.idle(max(0, when - (join.watermark or when)))
+    join.advance(max(0, when - (join.watermark or when)))
     if isinstance(what, Outcome):
-        join.outcome(what)
+        join.add_outcome(what)
     else:
-        join.request(what.encode(), pending(world.requests[what], number), START)
+        join.add_request(what.encode(), pending(world.requests[what], number), START)
 
 
 def finish(join: FeedbackJoin) -> list[TrainingExample]:
-    join.idle(1_000_000)
+    join.advance(1_000_000)
     return join.emit()
 
 
@@ -179,11 +179,11 @@ def store(disk: dict[bytes, bytes], changes: list[tuple[bytes, bytes | None]]) -
 def test_a_finished_request_that_is_delivered_again_is_not_learned_again() -> None:
     """A redelivery after the last emission would come without its outcomes, so it is refused."""
     join = new_join()
-    join.request(b"a", pending(START, 5), START)
+    join.add_request(b"a", pending(START, 5), START)
     for task in TASKS.names:
-        join.outcome(Outcome("a", task, START + 1))
+        join.add_outcome(Outcome("a", task, START + 1))
     assert newest(join.emit()) == {"a": {"click": 1, "cart": 1, "deal": 1}}
-    join.request(b"a", pending(START, 5), START)
+    join.add_request(b"a", pending(START, 5), START)
     assert finish(join) == []
     assert join.counts.repeated_requests == 1
 
@@ -191,19 +191,19 @@ def test_a_finished_request_that_is_delivered_again_is_not_learned_again() -> No
 def test_a_topic_made_anew_is_not_taken_for_a_redelivery() -> None:
     """Offsets that start over with newer requests are new requests."""
     join = new_join()
-    join.request(b"a", pending(START, 500), START)
-    join.request(b"b", pending(START + 1, 0), START)
-    join.request(b"c", pending(START + 1, 1), START)
+    join.add_request(b"a", pending(START, 500), START)
+    join.add_request(b"b", pending(START + 1, 0), START)
+    join.add_request(b"c", pending(START + 1, 1), START)
     assert set(newest(finish(join))) == {"a", "b", "c"}
 
 
 def test_an_event_after_its_window_closed_corrects_the_label() -> None:
     """An event within its window that comes after the lateness still corrects a pending request."""
     join = new_join()
-    join.request(b"a", pending(START), START)
-    join.idle(2_000 + LATENESS_S * 1000 + 1)
+    join.add_request(b"a", pending(START), START)
+    join.advance(2_000 + LATENESS_S * 1000 + 1)
     assert newest(join.emit()) == {"a": {"click": 0, "cart": None, "deal": None}}
-    join.outcome(Outcome("a", "click", START + 5))
+    join.add_outcome(Outcome("a", "click", START + 5))
     assert newest(join.emit()) == {"a": {"click": 1, "cart": None, "deal": None}}
     assert join.emit() == []
     assert newest(finish(join)) == {"a": {"click": 1, "cart": 0, "deal": 0}}
@@ -212,13 +212,13 @@ def test_an_event_after_its_window_closed_corrects_the_label() -> None:
 def test_outcomes_without_a_request_are_held_and_dropped_as_orphans() -> None:
     """An outcome without request waits for a minute of stream time, then is counted and gone."""
     join = new_join()
-    join.outcome(Outcome("ghost", "click", START))
-    join.request(b"a", pending(START), START)
+    join.add_outcome(Outcome("ghost", "click", START))
+    join.add_request(b"a", pending(START), START)
     assert join.emit() == []
-    join.idle(60_000)
+    join.advance(60_000)
     join.emit()
     assert (join.counts.held, join.counts.orphans) == (1, 0)
-    join.idle(1)
+    join.advance(1)
     join.emit()
     assert (join.counts.held, join.counts.orphans, len(join.state)) == (1, 1, 0)
 
@@ -226,12 +226,12 @@ def test_outcomes_without_a_request_are_held_and_dropped_as_orphans() -> None:
 def test_what_is_not_joined_is_counted() -> None:
     """Unknown tasks, late events, duplicates and requests from the future have counters."""
     join = new_join()
-    join.request(b"a", pending(START), START)
-    join.request(b"a", pending(START, 1), START)
-    join.request(b"b", pending(START + 2 * 86_400_000, 2), START)
+    join.add_request(b"a", pending(START), START)
+    join.add_request(b"a", pending(START, 1), START)
+    join.add_request(b"b", pending(START + 2 * 86_400_000, 2), START)
     for task, ts in [("bid", 1), ("click", 0), ("click", 2_001), ("click", 2_000), ("click", 3)]:
-        join.outcome(Outcome("a", task, START + ts))
-    join.outcome(Outcome("a", "click", 2**64 - 1))
+        join.add_outcome(Outcome("a", task, START + ts))
+    join.add_outcome(Outcome("a", "click", 2**64 - 1))
     counts = join.counts
     assert (counts.unknown_task, counts.late, counts.joined, counts.duplicates) == (1, 3, 1, 1)
     assert (counts.requests, counts.repeated_requests, counts.future_requests) == (1, 1, 1)
@@ -241,17 +241,17 @@ def test_what_is_not_joined_is_counted() -> None:
 def test_one_request_far_ahead_closes_nothing() -> None:
     """A request a year ahead is refused; one that is within the clock's day moves time little."""
     join = new_join()
-    join.request(b"a", pending(START, 0), START)
-    join.request(b"future", pending(START + 365 * 86_400_000, 1), START)
+    join.add_request(b"a", pending(START, 0), START)
+    join.add_request(b"future", pending(START + 365 * 86_400_000, 1), START)
     assert join.counts.future_requests == 1
     now = START + 86_400_000  # the wall clock is a day later, as in a replay
-    join.request(b"jump", pending(now, 2), now)
+    join.add_request(b"jump", pending(now, 2), now)
     assert join.watermark == START
     assert join.emit() == []
-    join.outcome(Outcome("a", "deal", START + 9_000))
+    join.add_outcome(Outcome("a", "deal", START + 9_000))
     for number in range(40):
-        join.request(b"n%d" % number, pending(START + number, 3 + number), now)
-    join.idle(1_000_000)
+        join.add_request(b"n%d" % number, pending(START + number, 3 + number), now)
+    join.advance(1_000_000)
     assert newest(join.emit())["a"] == {"click": 0, "cart": 0, "deal": 1}
 
 
@@ -259,21 +259,21 @@ def test_a_stored_time_ahead_of_the_clock_is_taken_back() -> None:
     """A watermark of next year, however it came to be stored, does not expire what comes."""
     state = JoinState({PROGRESS_KEY: Progress(START + 365 * 86_400_000).to_bytes()})
     join = new_join(state)
-    join.request(b"a", pending(START + 1), START + 1)
+    join.add_request(b"a", pending(START + 1), START + 1)
     assert join.watermark == START + 1
-    join.outcome(Outcome("a", "click", START + 2))
-    join.outcome(Outcome("a", "cart", START + 2))
-    join.outcome(Outcome("a", "deal", START + 2))
+    join.add_outcome(Outcome("a", "click", START + 2))
+    join.add_outcome(Outcome("a", "cart", START + 2))
+    join.add_outcome(Outcome("a", "deal", START + 2))
     assert newest(join.emit())["a"]["click"] == 1
 
 
 def test_requests_whose_windows_have_all_closed_are_not_taught_as_negatives() -> None:
     """A request that comes after its last window, or without a clock, is refused and counted."""
     join = new_join()
-    join.request(b"a", pending(START, 0), START)
-    join.request(b"old", pending(START - 40_001, 1), START)
-    join.request(b"none", pending(0, 2), START)
-    join.request(b"in time", pending(START - 40_000, 3), START)
+    join.add_request(b"a", pending(START, 0), START)
+    join.add_request(b"old", pending(START - 40_001, 1), START)
+    join.add_request(b"none", pending(0, 2), START)
+    join.add_request(b"in time", pending(START - 40_000, 3), START)
     assert join.counts.past_requests == 2
     assert set(newest(finish(join))) == {"a", "in time"}
 
@@ -282,30 +282,35 @@ def test_requests_stored_for_other_tasks_wait_until_the_settings_are_mended() ->
     """Tasks that were changed by mistake lose nothing; nothing is taught with the wrong labels."""
     state = JoinState()
     join = new_join(state)
-    join.request(b"a", pending(START), START)
-    join.outcome(Outcome("a", "deal", START + 1))
-    join.outcome(Outcome("early", "deal", START + 1))
+    join.add_request(b"a", pending(START), START)
+    join.add_outcome(Outcome("a", "deal", START + 1))
+    join.add_outcome(Outcome("early", "deal", START + 1))
     state.take_changes(join.progress())
     other = new_join(state, TaskSet([Task(name="deal", window_s=20)]))
-    assert (other.foreign, other.pending) == (1, 1)
-    other.outcome(Outcome("a", "deal", START + 2))
-    other.idle(30_000)
+    assert (other.other_tasks, other.pending) == (1, 1)
+    other.add_outcome(Outcome("a", "deal", START + 2))
+    other.advance(30_000)
     assert other.emit() == []
     assert (other.counts.unknown_task, other.counts.orphans) == (1, 1)
     state.take_changes(other.progress())
     again = new_join(state)
-    assert again.foreign == 0
+    assert again.other_tasks == 0
     assert newest(finish(again)) == {"a": {"click": 0, "cart": 0, "deal": 1}}
 
 
 def test_requests_stored_for_other_tasks_leave_when_their_windows_closed() -> None:
     """They are counted as expired, and their memory is free again."""
     state = JoinState()
-    new_join(state).request(b"a", pending(START), START)
+    new_join(state).add_request(b"a", pending(START), START)
     other = new_join(state, TaskSet([Task(name="deal", window_s=20)]))
-    other.request(b"b", pending(START + 1), START)
+    other.add_request(b"b", pending(START + 1), START)
     assert newest(finish(other)) == {"b": {"deal": 0}}
-    assert (other.counts.expired, other.pending, other.foreign, other.held_bytes) == (1, 0, 0, 0)
+    assert (other.counts.expired, other.pending, other.other_tasks, other.held_bytes) == (
+        1,
+        0,
+        0,
+        0,
+    )
 
 
 def test_outcomes_without_a_request_are_bounded_by_bytes() -> None:
@@ -313,11 +318,11 @@ def test_outcomes_without_a_request_are_bounded_by_bytes() -> None:
     budget = 4_000_000
     join = FeedbackJoin(TASKS, 10.0, LATENESS_S, JoinState(), budget)
     for number in range(1_000):
-        join.outcome(Outcome("é" * 1_000 + str(number), "click", START))
-    assert join.held_bytes <= budget * HELD_PART
+        join.add_outcome(Outcome("é" * 1_000 + str(number), "click", START))
+    assert join.held_bytes <= budget * EARLY_PART
     assert join.counts.orphans == 1_000 - len(join.state)
     assert ("é" * 1_000 + "999").encode() in join.state
-    join.request("é".encode() * 1_000 + b"999", pending(START - 1), START)
+    join.add_request("é".encode() * 1_000 + b"999", pending(START - 1), START)
     assert join.counts.joined == 1
 
 
@@ -326,7 +331,7 @@ def test_keys_out_of_bounds_change_nothing(key: bytes) -> None:
     """Least of all the key of the join's own progress."""
     join = new_join()
     with pytest.raises(ValueError, match=r"request_id|decode"):
-        join.request(key, pending(START), START)
+        join.add_request(key, pending(START), START)
     assert (len(join.state), join.watermark) == (0, None)
 
 
@@ -344,14 +349,14 @@ def test_under_a_budget_the_kept_have_the_labels_of_the_full_history(
         ts = START + number * 200
         key = b"r%d" % number
         for one in (join, free):
-            one.request(key, pending(ts, number), ts)
+            one.add_request(key, pending(ts, number), ts)
         for _ in range(rng.choice([0, 0, 1, 3])):
             request = rng.randrange(max(0, number - 60), number + 1)
             at = START + request * 200 + rng.choice([1, 500, 5_000, 9_000])
             outcome = Outcome(f"r{request}", rng.choice(TASKS.names), at)
-            join.outcome(outcome)
-            free.outcome(outcome)
-        assert join.admission.held_bytes <= budget
+            join.add_outcome(outcome)
+            free.add_outcome(outcome)
+        assert join.sampler.held_bytes <= budget
         if rng.random() < 0.2:
             emitted += join.emit()
             wanted += free.emit()
@@ -369,7 +374,7 @@ def test_under_a_budget_the_kept_have_the_labels_of_the_full_history(
     counts = join.counts
     left_out = counts.left_out_requests + counts.overflown_requests
     assert (len(kept), counts.requests + left_out) == (counts.requests, 300)
-    assert (join.pending, join.admission.held_bytes) == (0, 0)
+    assert (join.pending, join.sampler.held_bytes) == (0, 0)
     assert all(example.weight in {2.0**n for n in range(11)} for example in emitted)
     if left_out == counts.overflown_requests == 0:
         assert kept == reference
@@ -381,10 +386,10 @@ def test_timers_of_finished_requests_do_not_pile_up(monkeypatch: pytest.MonkeyPa
     join = new_join()
     for number in range(100):
         key = b"r%d" % number
-        join.request(key, pending(START + number, number), START)
+        join.add_request(key, pending(START + number, number), START)
         for task in TASKS.names:
-            join.outcome(Outcome(f"r{number}", task, START + number + 1))
+            join.add_outcome(Outcome(f"r{number}", task, START + number + 1))
         assert len(join.emit()) == 1
         assert len(join._timers) <= 11
-    join.request(b"last", pending(START + 100, 100), START)
+    join.add_request(b"last", pending(START + 100, 100), START)
     assert set(newest(finish(join))) == {"last"}

@@ -1,4 +1,4 @@
-"""The bytes of the feedback join."""
+"""Encoding of the join's records and state."""
 
 import numpy as np
 import pytest
@@ -12,9 +12,9 @@ from stream.feedback.pending import (
     PendingRequest,
     Progress,
     check_entry,
+    event_time,
     status,
     tasks_digest,
-    time_of,
     with_status,
 )
 from stream.messages import Decision, Reason, RecordError
@@ -61,7 +61,7 @@ def test_a_pending_request_comes_back_as_it_was(request: PendingRequest, hits: i
     assert fields(PendingRequest.from_bytes(raw)) == fields(request)
     check_entry(b"id", raw)
     assert status(raw) == (request.hits, request.tasks, request.halvings)
-    assert time_of(raw) == request.ts
+    assert event_time(raw) == request.ts
     changed = PendingRequest.from_bytes(with_status(raw, hits, 1, 2))
     assert (changed.hits, changed.tasks, changed.halvings) == (hits, 1, 2)
     assert fields(changed)[:5] == fields(request)[:5]
@@ -127,13 +127,13 @@ def test_entries_that_no_join_wrote_are_refused(key: bytes | None, value: bytes)
 
 
 def test_progress_keeps_to_its_bound() -> None:
-    """Numbers of partitions that nobody has do not fill the progress."""
+    """The number of source partitions is bounded."""
     progress = Progress()
     for partition in range(bounds.MAX_JOIN_SOURCES):
-        assert progress.take(partition, 0, 1)
+        assert progress.advance(partition, 0, 1)
     with pytest.raises(RecordError, match="partition 5000"):
-        progress.take(5000, 0, 1)
-    assert not progress.take(0, 0, 1)
+        progress.advance(5000, 0, 1)
+    assert not progress.advance(0, 0, 1)
     assert Progress.from_bytes(progress.to_bytes()) == progress
 
 

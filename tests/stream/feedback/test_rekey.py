@@ -56,7 +56,7 @@ def test_the_last_weir_header_is_the_workers() -> None:
     """A header of that name that the exchange sent stands before it and is not believed."""
     work = Work()
     foreign = Decision("evil", 1.0, 0.0, Reason.EXPLORE, 1e-9, 0).to_bytes()
-    headers: Headers = [("weir", foreign), ("weir", b"x" * 70_000), ("weir", DECISION.to_bytes())]
+    headers: Headers = [("weir", foreign), ("weir", b"x" * 70_000), DECISION.to_header()]
     (record,) = flat(work.rekeyer.requests(chunk((b"k", bid("a"), NOW, headers)), NOW))
     assert PendingRequest.from_bytes(record.value or b"").decision == DECISION
     assert work.refused() == 0
@@ -85,7 +85,7 @@ def test_what_cannot_be_joined_is_refused_beside_what_can(
 ) -> None:
     """A bad passed request is counted, logged with its coordinates, and hides no good one."""
     work = Work()
-    good = (b"k", bid("good"), NOW, [("weir", DECISION.to_bytes())])
+    good = (b"k", bid("good"), NOW, [DECISION.to_header()])
     made = flat(work.rekeyer.requests(chunk(good, (b"k", value, ts, [("weir", header)])), NOW))
     assert [record.key for record in made] == [b"good"]
     assert work.refused() == 1
@@ -139,7 +139,7 @@ def test_no_outcome_ends_the_rekeyer_or_the_join(values: list[bytes | None], see
     assert len(made) + work.refused() == len(mixed)
     assert (b"good", good) in [(record.key, record.value) for record in made]
     for record in made:
-        join.outcome(Outcome.from_bytes(record.value))
+        join.add_outcome(Outcome.from_bytes(record.value))
     join.emit()
 
 
@@ -162,7 +162,7 @@ def test_no_passed_request_ends_the_rekeyer(
     """Arbitrary values, timestamps and headers are refused beside a good request."""
     work = Work()
     bad = [(None, value, ts, headers) for value, ts, headers in records]
-    good = (None, bid("good"), NOW, [("weir", b"x"), ("weir", DECISION.to_bytes())])
+    good = (None, bid("good"), NOW, [("weir", b"x"), DECISION.to_header()])
     made = flat(work.rekeyer.requests(chunk(*bad, good), NOW))
     assert [record.key for record in made] == [b"good"]
     assert work.refused() == len(records)

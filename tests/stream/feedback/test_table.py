@@ -37,7 +37,7 @@ def test_hostile_entries_are_left_out_of_the_recovered_state(
 ) -> None:
     """Entries that no join wrote are counted with their coordinates; the others are recovered."""
     source = new_join()
-    source.request(b"a", pending(START, 5), START)
+    source.add_request(b"a", pending(START, 5), START)
     assert isinstance(source.state, JoinState)
     good = [Message(key, value) for key, value in source.state.take_changes(source.progress())]
     bad = [
@@ -58,7 +58,7 @@ def test_hostile_entries_are_left_out_of_the_recovered_state(
     assert "changelog[0]@6: not recovered" in caplog.text
     join = FeedbackJoin(TASKS, 10.0, LATENESS_S, state)
     assert (join.pending, join.watermark) == (1, START)
-    join.idle(1_000_000)
+    join.advance(1_000_000)
     assert newest(join.emit()) == {"a": {"click": 0, "cart": 0, "deal": 0}}
 
 

@@ -10,7 +10,7 @@ from stream.feedback.timers import Timers
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("add"), st.integers(0, 5_000)),
-        st.tuples(st.just("take"), st.integers(0, 6_000)),
+        st.tuples(st.just("fire"), st.integers(0, 6_000)),
     ),
     max_size=60,
 )
@@ -28,5 +28,5 @@ def test_a_calendar_queue_gives_what_a_heap_gives(steps: list[tuple[str, int]], 
             due = []
             while heap and heap[0][0] < ms:
                 due.append(heapq.heappop(heap)[1])
-            assert timers.take(ms) == due
+            assert timers.fire(ms) == due
         assert len(timers) == len(heap)

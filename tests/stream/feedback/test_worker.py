@@ -1,4 +1,4 @@
-"""The feedback worker against the embedded broker, as a process of its own that is killed."""
+"""The feedback worker on the embedded broker, in its own process, which is killed."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ from models.features import FeatureSpec
 from models.settings import Settings, TopicSettings, load_settings
 from stream.brokers.children import ChildProcess
 from stream.brokers.embedded import EmbeddedBroker
-from stream.feedback.worker import joins_partitions
+from stream.feedback.partitions import joins_partitions
 from stream.kafka.client import client_options
 from stream.kafka.rights import changelog
 from stream.kafka.topics import TopicError, ensure_topics
@@ -43,7 +43,7 @@ run_app(FeedbackApp(load_settings(), FeatureSpec.load("openrtb")))
 
 @contextmanager
 def feedback_worker(settings: Settings, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A feedback worker in a process of its own; it ends with the block."""
+    """A feedback worker in its own process, which is killed at the end of the block."""
     environment = settings.environment()
     flat = {name: environment[name] for name in ("WEIR_KAFKA", "WEIR_FEEDBACK", "WEIR_TOPICS")}
     with log.open("ab") as out:
@@ -63,7 +63,7 @@ def feedback_worker(settings: Settings, log: Path) -> Iterator[subprocess.Popen[
 
 @pytest.fixture
 def hasty_settings(broker: EmbeddedBroker, unique: Callable[[str], str]) -> Settings:
-    """Windows of seconds. Not named as the shared fixture, for which it would be mistaken."""
+    """Settings with windows of seconds; named differently from the shared fixture."""
     names = {name: unique(name) for name in TopicSettings.model_fields}
     base = load_settings(
         flags={
@@ -81,11 +81,11 @@ def hasty_settings(broker: EmbeddedBroker, unique: Callable[[str], str]) -> Sett
 def passed(number: int, ts: int) -> Outgoing:
     value = orjson.dumps({"id": f"r{number}", "imp": [{"id": "1"}], "site": {"id": f"s{number}"}})
     decision = Decision("m1", number / 100, 0.5, Reason.SCORE, 1.0, number)
-    return Outgoing(b"exchange", value, ts, [("weir", decision.to_bytes())])
+    return Outgoing(b"exchange", value, ts, [decision.to_header()])
 
 
 class Reader:
-    """The examples topic so far."""
+    """The examples that were read so far."""
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
@@ -94,7 +94,7 @@ class Reader:
     async def until(
         self, done: Callable[[list[TrainingExample]], bool], seconds: float = 60
     ) -> None:
-        """Read on until `done`, for so long at most."""
+        """Read until `done`, for this time at most."""
         deadline = time.monotonic() + seconds
         while not done(self.examples):
             assert time.monotonic() < deadline, f"{len(self.examples)} examples came"
@@ -111,7 +111,7 @@ async def publish_outcomes(sink: ChunkSink, topic: str, outcomes: list[Outcome])
 @pytest.mark.broker
 @pytest.mark.slow
 async def test_labels_are_right_across_a_kill(hasty_settings: Settings, tmp_path: Path) -> None:
-    """Disorder, duplicates, strangers, garbage and a SIGKILL in between: the labels are right."""
+    """Labels are right after reordering, duplicates, unknown ids, garbage and a SIGKILL."""
     settings = hasty_settings
     rng = random.Random(7)
     topics = settings.topics
@@ -164,7 +164,7 @@ async def create(settings: Settings, counts: dict[str, int]) -> None:
 async def test_partition_counts_are_those_of_the_topics(
     hasty_settings: Settings, make_artifact: Make, tmp_path: Path
 ) -> None:
-    """A joins topic of one partition (created by a broker, say) is no less right."""
+    """A joins topic of one partition (created by a broker, for example) works as well."""
     settings, topics = hasty_settings, hasty_settings.topics
     settings = settings.override({"kafka.partitions": 5, "model.artifact": str(make_artifact())})
     await create(
@@ -194,12 +194,12 @@ async def test_partition_counts_are_those_of_the_topics(
 async def test_joins_of_another_count_than_their_state_are_refused(
     hasty_settings: Settings,
 ) -> None:
-    """One sentence says why, and what to do; a missing joins topic is named, too."""
+    """The error has the reason and the remedy; a missing joins topic is named, too."""
     settings, topics = hasty_settings, hasty_settings.topics
     with pytest.raises(TopicError, match=f"{topics.joins}: no such topic"):
         await joins_partitions(settings)
     await create(settings, {topics.joins: 2, changelog(settings): 3, topics.examples: 2})
-    with pytest.raises(TopicError, match=rf"{topics.joins} has 2 .* has 3: what waits"):
+    with pytest.raises(TopicError, match=rf"{topics.joins} has 2 .* has 3: pending"):
         await joins_partitions(settings)
 
 
@@ -272,7 +272,7 @@ def check_content(example: TrainingExample, start: int) -> None:
 async def test_a_worker_whose_memory_fills_keeps_a_share_that_stands_for_all(
     hasty_settings: Settings, tmp_path: Path
 ) -> None:
-    """Thrice what fits comes: a share is kept by id, told, weighed, and finished with labels."""
+    """Of three times what fits, a sample by id is kept, logged, weighted, and labelled."""
     feedback = hasty_settings.feedback.model_copy(update={"max_memory_bytes": 4_194_304})
     settings = hasty_settings.model_copy(update={"feedback": feedback})
     topics, requests = settings.topics, 9_000

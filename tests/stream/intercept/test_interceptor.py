@@ -17,10 +17,13 @@ from models.artifact.scorer import ScoringError
 from models.features import FeatureSpec
 from models.settings import PolicySettings
 from models.tasks import TaskSet
-from stream.intercept.interceptor import Headers, Intercepted, Interceptor, LoadedModel, Record
-from stream.messages import Decision, Reason
-from stream.metrics.worker import WorkerMetrics
+from stream.intercept.interceptor import Intercepted, Interceptor
+from stream.intercept.loaded_model import LoadedModel
+from stream.intercept.metrics import NoMetrics
+from stream.messages import DeadLetter, Decision, Headers, Reason, RejectCode
+from stream.messages.dead_letter import MAX_TRUNCATED_BYTES
 from stream.policy import Policy
+from stream.transport import FetchedRecord
 from tests.tiny_artifact import SPEC_TEXT, TASKS, Make, tiny_student
 
 LIMIT = 2000
@@ -47,7 +50,7 @@ def model(make_artifact: Callable[..., Path]) -> LoadedModel:
 def fresh(model: LoadedModel | None, tasks: LoadedModel) -> Interceptor:
     interceptor = Interceptor(
         Policy(POLICY.model_copy(update={"uncertainty_source": "own"}), tasks.tasks),
-        WorkerMetrics(),
+        NoMetrics(),
         max_value_bytes=LIMIT,
     )
     interceptor.model = model
@@ -56,6 +59,21 @@ def fresh(model: LoadedModel | None, tasks: LoadedModel) -> Interceptor:
 
 def request(number: int, site: str = "s") -> bytes:
     return orjson.dumps({"id": f"r{number}", "imp": [{}], "site": {"id": site}})
+
+
+def test_each_output_names_its_source(model: LoadedModel) -> None:
+    """By index among the input records, and by offset."""
+    records = [Input(100 + 3 * n, request(n) if n % 5 else b"?") for n in range(40)]
+    result = fresh(model, model).intercept(records)
+    for outputs, at in (
+        (result.passed, result.passed_at),
+        (result.blocked, result.blocked_at),
+        (result.rejected, result.rejected_at),
+    ):
+        assert [out.source for out in outputs] == [records[n].offset for n in at.tolist()]
+        assert [out.value for out in outputs] == [records[n].value for n in at.tolist()]
+    found = [*result.passed_at, *result.blocked_at, *result.rejected_at]
+    assert sorted(found) == list(range(40))
 
 
 def summary(result: Intercepted) -> list[list[tuple[bytes | None, bytes | None, Headers]]]:
@@ -76,7 +94,7 @@ def test_every_record_comes_out_once_with_its_own_bytes(model: LoadedModel) -> N
     assert [(r.key, r.value, r.timestamp) for r in out] == [
         (r.key, r.value, r.timestamp) for r in records
     ]
-    decisions = [Decision.from_bytes(dict(r.headers)["weir"] or b"") for r in out]
+    decisions = [Decision.from_headers(r.headers) for r in out]
     assert [d.offset for d in decisions] == [r.offset for r in records]
     assert all(r.headers[0] == ("x", b"1") for r in out)
     assert {d.model for d in decisions} == {"v1"}
@@ -95,14 +113,15 @@ def test_rejects_carry_code_message_and_coordinates(model: LoadedModel) -> None:
     ]
     result = fresh(model, model).intercept(records)
     assert len(result.passed) + len(result.blocked) == 2
-    headers = [dict(record.headers) for record in result.rejected]
-    assert [(h["weir-error"], h["weir-offset"]) for h in headers] == [
-        (b"invalid-json", b"8"),
-        (b"tombstone", b"9"),
-        (b"too-large", b"11"),
+    letters = [DeadLetter.from_headers(record.headers) for record in result.rejected]
+    assert [(letter.code, letter.offset) for letter in letters] == [
+        (RejectCode.INVALID_JSON, 8),
+        (RejectCode.TOMBSTONE, 9),
+        (RejectCode.TOO_LARGE, 11),
     ]
-    assert {(h["weir-topic"], h["weir-partition"]) for h in headers} == {(b"requests", b"3")}
-    assert all(h["weir-message"] for h in headers)
+    assert result.reject_codes == [letter.code for letter in letters]
+    assert {(letter.topic, letter.partition) for letter in letters} == {("requests", 3)}
+    assert all(letter.message for letter in letters)
     assert result.rejected[0].value == b"{oops"
     assert result.rejected[1].value is None
 
@@ -128,18 +147,17 @@ def test_a_value_too_large_for_the_brokers_is_cut(model: LoadedModel) -> None:
     """The dead letter keeps the beginning, and says how long the value was."""
     value = b'{"id":"a","imp":[{}],"pad":"' + b"x" * 5_000_000 + b'"}'
     (letter,) = fresh(model, model).intercept([Input(1, value)]).rejected
-    headers = dict(letter.headers)
     assert letter.value is not None
     assert len(letter.value) <= LIMIT
     assert value.startswith(letter.value)
-    assert headers["weir-truncated-from"] == b"%d" % len(value)
+    assert DeadLetter.from_headers(letter.headers).truncated_from == len(value)
 
 
 def test_without_a_model_everything_passes_and_says_so(model: LoadedModel) -> None:
     """Fail open: requests pass with reason fail-open, broken records are still rejected."""
     result = fresh(None, model).intercept([Input(0, request(0)), Input(1, b"["), Input(2, b"")])
     (passed,) = result.passed
-    decision = Decision.from_bytes(dict(passed.headers)["weir"] or b"")
+    decision = Decision.from_headers(passed.headers)
     assert decision == Decision("", None, None, Reason.FAIL_OPEN, 1.0, 0)
     assert (len(result.blocked), len(result.rejected), result.scored) == (0, 2, None)
 
@@ -153,7 +171,7 @@ def test_decisions_do_not_depend_on_the_cutting(
 ) -> None:
     """However the stream is cut into chunks, every record goes the same way for the same reason."""
     rng = np.random.default_rng(seed)
-    records: list[Record] = [
+    records: list[FetchedRecord] = [
         Input(i, request(i, site=f"s{rng.integers(40)}") if rng.random() > 0.05 else b"?")
         for i in range(300)
     ]
@@ -216,7 +234,7 @@ def test_with_no_model_before_it_everything_passes(model: LoadedModel, make_arti
     interceptor._on_failure = lambda _model, _error: None
     result = interceptor.intercept(sick_chunk(0))
     assert (len(result.passed), len(result.blocked), len(result.rejected)) == (38, 0, 2)
-    reasons = {Decision.from_bytes(record.headers[-1][1]).reason for record in result.passed}
+    reasons = {Decision.from_headers(record.headers).reason for record in result.passed}
     assert reasons == {Reason.FAIL_OPEN}
     assert interceptor.model is None
 
@@ -263,11 +281,11 @@ def test_a_cut_dead_letter_is_short_and_says_so(
 ) -> None:
     """A tombstone's key and headers are cut like any other's: else it would be cut for ever."""
     policy = Policy(POLICY.model_copy(update={"uncertainty_source": "own"}), TaskSet(TASKS))
-    interceptor = Interceptor(policy, WorkerMetrics(), max_value_bytes=LIMIT)
+    interceptor = Interceptor(policy, NoMetrics(), max_value_bytes=LIMIT)
     letter = interceptor.oversized(Input(7, value, key, headers=headers), 2_000_000, 1_000_000)
-    own = dict(letter.headers)
+    stated = DeadLetter.from_headers(letter.headers)
     size = len(letter.key or b"") + len(letter.value or b"")
     size += sum(len(name.encode()) + len(content or b"") for name, content in letter.headers)
-    assert size <= 8_192
-    assert own["weir-truncated-from"] == b"%d" % (-1 if value is None else len(value))
+    assert size <= MAX_TRUNCATED_BYTES
+    assert stated.truncated_from == (-1 if value is None else len(value))
     assert (letter.value is None) == (value is None)

@@ -22,8 +22,8 @@ from models.artifact.scorer import ScoringError
 from models.settings import Settings
 from models.tasks import TaskSet
 from stream.intercept.candidates import Candidate
-from stream.intercept.interceptor import LoadedModel
-from stream.intercept.model_watcher import ModelWatcher, load_candidate, load_model
+from stream.intercept.loaded_model import LoadedModel, load_candidate, load_model
+from stream.intercept.model_watcher import ModelWatcher
 from stream.kafka.client import client_options
 from stream.messages import ModelAnnouncement, RecordError
 from stream.metrics.worker import WorkerMetrics
@@ -340,7 +340,7 @@ def test_nothing_of_a_bad_artifact_runs_in_this_process(
         opened.append(files.url)
         return open_artifact(files)
 
-    monkeypatch.setattr("stream.intercept.model_watcher.open_artifact", watch)
+    monkeypatch.setattr("stream.intercept.loaded_model.open_artifact", watch)
     settings = Settings(tasks=TASKS, policy={"weights": {"click": 1.0}})
     bad = make_artifact("bad", onnx_bytes=tiny_student(poison=5).SerializeToString())
     with pytest.raises(ArtifactError, match="bad-model"):

@@ -1,7 +1,6 @@
 """Intercept workers as processes of their own, on a real broker."""
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,7 +17,7 @@ from models.settings import Settings
 from stream.brokers.children import ChildProcess, free_port
 from stream.kafka.client import client_options
 from stream.kafka.reader import read_topic
-from stream.messages import ModelAnnouncement
+from stream.messages import Decision, ModelAnnouncement
 from stream.metrics.scrape import WorkerSample, scrape
 from stream.transport import ChunkSink, Outgoing
 from stream.verify.account import Account, Fate, FaultKind
@@ -92,7 +91,7 @@ async def announce(settings: Settings, version: str, url: str, digest: str) -> N
 async def models_on_pass_topic(settings: Settings) -> list[str]:
     seen: dict[str, None] = {}
     async for record in read_topic(settings.kafka, settings.topics.passed):
-        seen[json.loads(dict(record.headers)["weir"])["model"]] = None
+        seen[Decision.from_headers(record.headers).model] = None
     return list(seen)
 
 

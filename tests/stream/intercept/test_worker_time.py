@@ -10,7 +10,7 @@ import pytest
 from models.settings import Settings
 from stream.kafka.client import client_options
 from stream.transport import ChunkSink, Outgoing
-from tests.stream.control.test_watcher import blocked_share, tiny, until, worker
+from tests.stream.control.workers import blocked_share, tiny, until, worker
 
 __all__ = ["tiny"]
 

@@ -1,14 +1,12 @@
 """Tokens for SASL OAUTHBEARER."""
 
 import asyncio
-import inspect
 import sys
 
 import pytest
-from aiokafka import conn
 
 from models.settings import KafkaSettings, SettingsError
-from stream.kafka.oauth import AcknowledgingAuthenticator, TokenError, token_provider
+from stream.kafka.oauth import Authenticator, TokenError, token_provider
 
 
 def oauth(**how: str) -> KafkaSettings:
@@ -79,7 +77,7 @@ async def test_one_token_serves_connections_that_open_together() -> None:
 async def test_a_refused_token_is_a_failed_login() -> None:
     """The client acknowledges the reason, upon which the broker fails the login."""
     provider = token_provider(oauth(oauth_token_provider="secrets:token_urlsafe"))
-    authenticator = conn.OAuthAuthenticator(sasl_oauth_token_provider=provider)
+    authenticator = Authenticator(sasl_oauth_token_provider=provider)
     assert (await authenticator.step(None))[0].startswith(b"n,,\x01auth=Bearer ")
     assert await authenticator.step(b'{"status":"invalid_token"}') == (b"\x01", True)
     assert await authenticator.step(b"") is None
@@ -89,15 +87,3 @@ async def test_a_function_gives_a_token() -> None:
     """A function may be a coroutine function or not."""
     provider = token_provider(oauth(oauth_token_provider="secrets:token_urlsafe"))
     assert len(await provider.token()) > 20
-
-
-def test_aiokafka_still_has_what_is_overridden() -> None:
-    """The module attribute, the base class, and the signature of its method."""
-    (base,) = AcknowledgingAuthenticator.__bases__
-    assert (base.__module__, base.__name__) == ("aiokafka.conn", "OAuthAuthenticator")
-    own, upstream = (
-        inspect.signature(each.step).parameters for each in (AcknowledgingAuthenticator, base)
-    )
-    assert list(own) == list(upstream)
-    assert "_token_sent" in vars(base(sasl_oauth_token_provider=None))
-    assert "OAuthAuthenticator" in conn.AIOKafkaConnection.authenticator_oauth.__code__.co_names

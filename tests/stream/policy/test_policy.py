@@ -16,7 +16,7 @@ from models.tasks import DEFAULT_TASKS
 from stream.messages import Reason
 from stream.policy import Decisions, Policy
 from stream.policy.exploration import draw
-from stream.policy.value.confidence import follow
+from stream.policy.value.confidence import resolve_auto
 
 COUNT = 4000
 GENERATOR = np.random.default_rng(11)
@@ -98,14 +98,14 @@ def test_auto_passes_directly_what_paid_for_the_serving_artifact() -> None:
     subject = policy()
     before = decide(subject, 0, COUNT // 2)
     assert not (before.reason_N == Reason.UNCERTAIN).any()
-    subject.follow(paid)
+    subject.use_evidence(paid)
     after = decide(subject, COUNT // 2)
     direct_N = after.reason_N == Reason.UNCERTAIN
     assert direct_N.mean() == pytest.approx(0.1, abs=0.02)
     cart_N = UNCERTAINTIES[COUNT // 2 :, 2]
     assert cart_N[direct_N].mean() > 0.9
     assert 1 - after.passed_N.mean() == pytest.approx(0.6, abs=0.02)
-    subject.follow(None)
+    subject.use_evidence(None)
     assert not (decide(subject).reason_N == Reason.UNCERTAIN).any()
 
 
@@ -116,7 +116,7 @@ def test_settings_that_say_more_than_auto_are_kept() -> None:
         ({"direct_share": 0.02}, 0.02, dict.fromkeys(DEFAULT_TASKS.names, "cart")),
         ({"uncertainty_source": "daum"}, 0.1, "daum"),
     ):
-        kept = follow(PolicySettings(**values), paid, DEFAULT_TASKS)
+        kept = resolve_auto(PolicySettings(**values), paid, DEFAULT_TASKS)
         assert (kept.direct_share, kept.uncertainty_source) == (share, source)
 
 
@@ -184,7 +184,7 @@ def test_retargeting_changes_the_rate_from_the_next_request() -> None:
     """After retarget the intercepted share and ``target`` are the new ones."""
     subject = policy(rate=0.6)
     decide(subject, 0, 2000)
-    subject.steer("*", {"rate": 0.9})
+    subject.apply_change("*", {"rate": 0.9})
     later = decide(subject, 2000)
     assert subject.target == 0.9
     assert 1 - later.passed_N.mean() == pytest.approx(0.9, abs=0.012)
@@ -233,10 +233,10 @@ def test_due_knows_rate_and_capacity() -> None:
         np.full((n, len(DEFAULT_TASKS)), 0.1, np.float32),
     )
     by_rate = Policy(PolicySettings(rate=0.7), DEFAULT_TASKS)
-    assert by_rate.decide(*arguments).due_N.sum() == pytest.approx(0.7 * n)
+    assert by_rate.decide(*arguments).target_rate_N.sum() == pytest.approx(0.7 * n)
     assert by_rate.capacity == 0.0
     limited = Policy(PolicySettings(capacity=100.0), DEFAULT_TASKS)
     made = limited.decide(*arguments)
-    assert made.due_N.mean() == pytest.approx(0.9, abs=0.005)
-    assert made.due_N.sum() == pytest.approx((~made.passed_N).sum(), abs=20)
+    assert made.target_rate_N.mean() == pytest.approx(0.9, abs=0.005)
+    assert made.target_rate_N.sum() == pytest.approx((~made.passed_N).sum(), abs=20)
     assert limited.capacity == 100.0

@@ -5,37 +5,37 @@ import pytest
 from models.settings import PolicySettings
 from models.tasks import DEFAULT_TASKS
 from stream.policy import PolicyError
-from stream.policy.settings_in_force import Steering
+from stream.policy.settings_in_force import SettingsInForce
 
 FILE = PolicySettings(
     rate=0.6, scenario_path="site.id", scenarios={"filed": {"rate": 0.8, "weights": {"deal": 9.0}}}
 )
 
 
-def steering() -> Steering:
-    return Steering(FILE, DEFAULT_TASKS)
+def in_force() -> SettingsInForce:
+    return SettingsInForce(FILE, DEFAULT_TASKS)
 
 
 def test_the_nearer_and_the_later_word_counts() -> None:
     """Settings < control of all < settings of the scenario < control of the scenario."""
-    subject = steering()
-    subject.change("*", {"rate": 0.5, "explore": 0.1, "weights": {"cart": 7.0}})
-    subject.change("live", {"explore": 0.2})
+    subject = in_force()
+    subject.apply("*", {"rate": 0.5, "explore": 0.1, "weights": {"cart": 7.0}})
+    subject.apply("live", {"explore": 0.2})
     found = subject.in_force
     assert (found["*"].rate, found["filed"].rate, found["live"].rate) == (0.5, 0.8, 0.5)
     assert (found["filed"].explore, found["live"].explore) == (0.1, 0.2)
     assert found["filed"].weights == {"click": 1.0, "online": 1.0, "cart": 7.0, "deal": 9.0}
-    subject.change("filed", {"rate": 0.7})
+    subject.apply("filed", {"rate": 0.7})
     assert subject.in_force["filed"].rate == 0.7
 
 
 def test_what_was_said_can_be_taken_back() -> None:
     """Without a word of its own a scenario of the settings is as they say, another has no name."""
-    subject = steering()
-    subject.change("filed", {"rate": 0.1})
-    subject.change("live", {"rate": 0.1})
-    subject.change("filed", None)
-    subject.change("live", None)
+    subject = in_force()
+    subject.apply("filed", {"rate": 0.1})
+    subject.apply("live", {"rate": 0.1})
+    subject.apply("filed", None)
+    subject.apply("live", None)
     assert subject.in_force["filed"].rate == 0.8
     assert set(subject.in_force) == {"*", "filed"}
 
@@ -59,31 +59,31 @@ def test_a_change_that_cannot_be_is_refused_whole(
     scenario: str, change: dict[str, Any], message: str
 ) -> None:
     """Refused with the key and the reason, for any scenario that it would break."""
-    subject = steering()
+    subject = in_force()
     if "funnel" in str(change):
-        subject.change("*", {"weights": {"click": 1.0, "online": 1.0, "cart": 5.0, "deal": 20.0}})
-        subject.change("filed", {"weights": {"cart": 0.5}})
+        subject.apply("*", {"weights": {"click": 1.0, "online": 1.0, "cart": 5.0, "deal": 20.0}})
+        subject.apply("filed", {"weights": {"cart": 0.5}})
     before = dict(subject.in_force)
     with pytest.raises(PolicyError, match=message):
-        subject.change(scenario, change)
+        subject.apply(scenario, change)
     assert dict(subject.in_force) == before
-    subject.change("*", {"rate": 0.4})
+    subject.apply("*", {"rate": 0.4})
     assert subject.in_force["*"].rate == 0.4
 
 
 def test_scenarios_need_a_path() -> None:
     """Without a path requests have no scenario: settings and changes that name one are refused."""
     with pytest.raises(PolicyError, match="scenario_path"):
-        Steering(PolicySettings(scenarios={"a": {"rate": 0.1}}), DEFAULT_TASKS)
+        SettingsInForce(PolicySettings(scenarios={"a": {"rate": 0.1}}), DEFAULT_TASKS)
     with pytest.raises(PolicyError, match="scenario_path is not set"):
-        Steering(PolicySettings(), DEFAULT_TASKS).change("a", {"rate": 0.1})
+        SettingsInForce(PolicySettings(), DEFAULT_TASKS).apply("a", {"rate": 0.1})
 
 
 def test_scenarios_that_value_alike_share_a_valuation() -> None:
     """Only what rewards and confidence depend on tells valuations apart."""
-    subject = steering()
-    subject.change("a", {"rate": 0.1, "explore": 0.3})
-    subject.change("b", {"kappa": 0.1})
+    subject = in_force()
+    subject.apply("a", {"rate": 0.1, "explore": 0.3})
+    subject.apply("b", {"kappa": 0.1})
     of = {name: subject.valuation(found) for name, found in subject.in_force.items()}
     assert of["a"] is of["*"]
     assert of["b"] is not of["*"]

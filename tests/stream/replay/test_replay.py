@@ -9,15 +9,12 @@ import polars as pl
 import pytest
 from aiokafka import AIOKafkaProducer
 from polars.testing import assert_frame_equal
-from sklearn.metrics import roc_auc_score
 
 from models.settings import Settings
-from models.tasks import Task, TaskSet
 from stream.kafka.client import client_options
-from stream.messages import SEQUENCE_HEADER
-from stream.replay.decision_writer import DecisionFolderError, DecisionWriter
-from stream.replay.evaluation import OutcomeError, judge, outcome_frame, read_outcomes
-from stream.replay.replay import ReplayError, ReplayOptions, moment_ms, run_replay
+from stream.messages import Outcome, sequence_header
+from stream.messages.headers import SEQUENCE_HEADER
+from stream.replay.replay import ReplayError, ReplayOptions, parse_time_ms, run_replay
 from stream.transport import ChunkSink, Outgoing
 from tests.tiny_artifact import TASKS, Make
 
@@ -69,7 +66,7 @@ async def test_file_and_topic_give_the_same_decisions_at_any_chunk_size(
                 line,
                 partition=(i * 7) % 4,
                 timestamp_ms=START_MS + i // 10,
-                headers=[(SEQUENCE_HEADER, i.to_bytes(8, "big"))],
+                headers=[sequence_header(i)],
             )
     first = await decisions(mine, str(file), tmp_path / "out", 1000)
     assert first.height == 1500 - 30
@@ -91,7 +88,7 @@ async def test_chunks_in_which_nothing_was_decided(
     rows = [b"{broken"] * 10 + [orjson.dumps({"id": f"r{i}", "imp": [{}]}) for i in range(sound)]
     file.write_bytes(b"\n".join(rows) + b"\n")
     outcomes = tmp_path / "outcomes.jsonl"
-    outcomes.write_bytes(b'{"request_id":"r1","task":"click","ts":1}\n')
+    outcomes.write_bytes(Outcome("r1", "click", 1).to_bytes() + b"\n")
     out = tmp_path / "out"
     options = ReplayOptions(str(file), out, outcomes=str(outcomes), chunk_size=4)
     summary = await run_replay(mine, options)
@@ -125,48 +122,10 @@ async def test_a_topic_is_read_between_two_moments(
     assert summary["requests"] == 20
 
 
-def test_judgement_agrees_with_scikit_learn(tmp_path: Path) -> None:
-    """AUC per task on its population, outcomes that blocking costs, windows respected."""
-    tasks = TaskSet(
-        [Task(name="click", window_s=10), Task(name="online", population="click", window_s=10)]
-    )
-    rng = np.random.default_rng(1)
-    scores = rng.random((500, 2)).round(2)
-    clicked = rng.random(500) < scores[:, 0]
-    online = clicked & (rng.random(500) < scores[:, 1])
-    blocked = rng.random(500) < 0.5
-    frame = pl.DataFrame(
-        {
-            "request_id": [f"r{i}" for i in range(500)],
-            "timestamp": np.full(500, START_MS),
-            "verdict": np.where(blocked, "block", "pass"),
-            "score_click": scores[:, 0],
-            "score_online": scores[:, 1],
-        }
-    )
-    late = [(f"r{i}", "click", START_MS + 10_001) for i in np.flatnonzero(~clicked)]
-    clicks = [(f"r{i}", "click", START_MS + 10_000) for i in np.flatnonzero(clicked)]
-    landings = [(f"r{i}", "online", START_MS + 1) for i in np.flatnonzero(online)]
-    found = judge(frame, outcome_frame([*late, *clicks, *clicks, *landings]), tasks)
-    assert found["click"]["auc"] == pytest.approx(roc_auc_score(clicked, scores[:, 0]))
-    assert found["online"]["auc"] == pytest.approx(
-        roc_auc_score(online[clicked], scores[clicked, 1])
-    )
-    assert found["click"]["outcomes"] == clicked.sum()
-    assert found["click"]["blocked"] == (clicked & blocked).sum()
-    assert found["online"]["kept_share"] == pytest.approx(1 - online[blocked].sum() / online.sum())
-
-
-def test_faults_are_named(tmp_path: Path) -> None:
-    """A bad outcome, a bad moment and a used folder are told with place and remedy."""
-    file = tmp_path / "outcomes.jsonl"
-    file.write_bytes(b'{"request_id":"a","task":"click","ts":1}\n{"task":"click","ts":1}\n')
-    with pytest.raises(OutcomeError, match=r"outcomes\.jsonl:2: outcome: .*`request_id`"):
-        read_outcomes(file)
-    with pytest.raises(ReplayError, match="'yesterday' is no moment"):
-        moment_ms("yesterday")
-    with pytest.raises(DecisionFolderError, match="not empty"):
-        DecisionWriter(tmp_path, TaskSet(TASKS))
+def test_a_time_is_iso_8601_or_milliseconds() -> None:
+    """Anything else is refused with an example of what is right."""
+    with pytest.raises(ReplayError, match="'yesterday' is no time"):
+        parse_time_ms("yesterday")
 
 
 FAULTS = Path(__file__).resolve().parents[3] / "../shared/faults/events"
@@ -250,8 +209,8 @@ async def test_a_wrong_stamp_does_not_hold_back_its_partition(
 @pytest.mark.parametrize("text", ["9" * 40, "\u00b2", "-5", ""])
 def test_a_moment_beyond_the_calendar_is_named(text: str) -> None:
     """Digits that are no moment are refused with what would be right."""
-    with pytest.raises(ReplayError, match="is no moment"):
-        moment_ms(text)
+    with pytest.raises(ReplayError, match="is no time"):
+        parse_time_ms(text)
 
 
 @pytest.mark.broker

@@ -1,4 +1,4 @@
-"""Faust apps for the driver's tests, and eyes on what they left in the broker."""
+"""Faust apps for tests of the transport, and what they have committed and written."""
 
 import asyncio
 import time

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stream.messages import SEQUENCE_HEADER, Decision, Reason
+from stream.messages import Decision, Reason, sequence_header
 from stream.verify.account import Fate
 from stream.verify.rate import Observed, achieved_rate, worst_window_error
 from tests.stream.verify.test_verifier import record
@@ -28,16 +28,12 @@ def test_order_of_publishing_is_restored_and_reasons_are_counted() -> None:
         (1, 0, 5, 0),
         (1, 2, 6, 2),
     ):
-        source = record(partition, offset, timestamp=moment, headers=[seq(number)])
+        source = record(partition, offset, timestamp=moment, headers=[sequence_header(number)])
         observed.inputs(partition, [source])
     fates = {0: np.array([0, 1], np.int8), 1: np.array([2, 1], np.int8)}
     assert observed.in_order(fates).tolist() == [2, 0, 1, 1]
     for fate, reason in ((Fate.PASSED, Reason.EXPLORE), (Fate.BLOCKED, Reason.SCORE)):
-        header = ("weir", Decision("m1", 0.5, 0.4, reason, 1.0, 0).to_bytes())
+        header = Decision("m1", 0.5, 0.4, reason, 1.0, 0).to_header()
         observed.outputs(fate, 0, [record(0, 0, headers=[header])])
     observed.outputs(Fate.REJECTED, 0, [record(0, 0)])
     assert (observed.reasons, observed.models) == ({"explore": 1, "score": 1}, {"m1": 1})
-
-
-def seq(number: int) -> tuple[str, bytes]:
-    return (SEQUENCE_HEADER, number.to_bytes(8, "big"))

@@ -346,10 +346,10 @@ async def test_a_heartbeat_says_how_far_everything_is(
     caplog.set_level("INFO", logger="trainer")
     await ensure_topics(settings.kafka, settings.topics)
     async with running(settings, GateLimits()) as daemon:
-        await until(lambda: "no rebuild before new mature examples come (2000 make" in caplog.text)
+        await until(lambda: "the next rebuild starts after 2000 new mature examples" in caplog.text)
         await publish(settings, examples(0, 200))
-        await until(lambda: "200 examples stored, 0 not consumed yet, 200 new" in caplog.text)
-        assert "the next rebuild comes with 1800 more, or in 8" in caplog.text
+        await until(lambda: "200 examples stored, lag 0, 200 new mature examples" in caplog.text)
+        assert "the next rebuild starts after 1800 more, or in 8" in caplog.text
         assert sample(daemon, "weir_trainer_store_rows") == 200
         assert sample(daemon, "weir_trainer_waiting_examples") == 200
         assert sample(daemon, "weir_trainer_lag", partition="1") == 0

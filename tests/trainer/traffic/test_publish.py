@@ -11,9 +11,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from models.data.request_files import RequestFileError
 from models.settings import Settings
 from stream.kafka.client import client_options
+from stream.messages import sequence_number
 from trainer.simulation.traffic import Traffic
 from trainer.traffic.jsonl import shipments
-from trainer.traffic.publish import SEQUENCE_HEADER, Publisher, Shipment, evenly, on_their_times
+from trainer.traffic.publish import Publisher, Shipment, evenly, on_their_times
 from trainer.traffic.sender import BatchSender, SendError
 
 
@@ -41,11 +42,7 @@ async def read_all(settings: Settings, count: int) -> list[ConsumerRecord]:
         while len(records) < count:
             for part in (await consumer.getmany(timeout_ms=1000)).values():
                 records += part
-    return sorted(records, key=sequence)
-
-
-def sequence(record: ConsumerRecord) -> int:
-    return int.from_bytes(dict(record.headers)[SEQUENCE_HEADER], "big")
+    return sorted(records, key=lambda record: sequence_number(record.headers))
 
 
 def sender(settings: Settings) -> BatchSender:
@@ -61,7 +58,7 @@ async def test_everything_arrives_once_and_unchanged(settings: Settings, traffic
     found = await read_all(settings, 5000)
     assert [record.value for record in found] == wanted.values
     assert [record.key.decode() for record in found] == wanted.ids
-    assert [sequence(record) for record in found] == list(range(5000))
+    assert [sequence_number(record.headers) for record in found] == list(range(5000))
     assert len({record.partition for record in found}) == settings.kafka.partitions
     by_partition: dict[int, list[ConsumerRecord]] = {}
     for record in found:

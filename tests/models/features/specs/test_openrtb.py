@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.filled import FILE, filled
 from models.features import Extractor
-from models.features.intake import take_in
+from models.features.intake import ingest
 from models.features.scanner import NATIVE
 from models.features.values import RowMemo
 from tests.models.features.arbitrary import SPECS
@@ -33,7 +33,7 @@ NOON = 1_767_268_800
 def rows(value: bytes | dict[str, Any], *, native: bool, at: int = -1) -> dict[str, list[int]]:
     """What each feature that is not missing reads, as rows of its own."""
     raw = value if isinstance(value, bytes) else orjson.dumps(value)
-    taken = take_in(Extractor(SPEC.features, native=native), [raw], np.array([at]), MAX)
+    taken = ingest(Extractor(SPEC.features, native=native), [raw], np.array([at]), MAX)
     assert not taken.rejects, taken.rejects[0][1].message
     ids_C = taken.ids_NC[0]
     found = {

@@ -1,4 +1,4 @@
-"""Record batches made by hand, and what a reader makes of them."""
+"""Record batches encoded byte by byte, and the records that are decoded from them."""
 
 import struct
 from collections.abc import Sequence
@@ -9,8 +9,9 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.util import calc_crc32c, encode_varint
 
 from stream.kafka.batches import CODECS, RefusedBatch, Unpacker, compress
-from stream.kafka.batches.reader import Bounds, Fetched, PartitionReader, Room
-from stream.kafka.batches.wire import RecordSet
+from stream.kafka.batches.framing import RecordSet
+from stream.kafka.batches.limits import Limits, Room
+from stream.kafka.batches.partition_reader import Fetched, PartitionReader
 
 AT = TopicPartition("requests", 3)
 Row = tuple[int, bytes | None, bytes | None, Sequence[tuple[bytes, bytes | None]]]
@@ -60,10 +61,10 @@ def batch(rows: Sequence[Row], base: int = 0, codec: str = "none", attributes: i
 
 
 class Reader(PartitionReader):
-    """A reader whose every piece is that of a fetch of its own."""
+    """A reader that has the room of a whole fetch for every `take`."""
 
     def take(self, most: int | None) -> list[Fetched]:
-        self._bounds.room.left = self._bounds.max_bytes
+        self._limits.room.left = self._limits.max_bytes
         return super().take(most)
 
 
@@ -71,12 +72,12 @@ def reader(
     data: bytes, *, start: int = 0, limit: int = 4_000_000, keep: bool = True, room: int = 1 << 20
 ) -> tuple[PartitionReader, list[RefusedBatch]]:
     refused: list[RefusedBatch] = []
-    bounds = Bounds(Unpacker(limit), refused.append, keep, room, Room(room))
+    bounds = Limits(Unpacker(limit), refused.append, keep, room, Room(room))
     return Reader(bounds, AT, RecordSet(data), [], start, None, None, True, 1), refused
 
 
 def read(data: bytes, most: int = 7, **options: Any) -> list[Fetched]:
-    """All that a reader hands over, in one list."""
+    """All records that a reader delivers."""
     reading, _ = reader(data, **options)
     out: list[Fetched] = []
     while not reading.exhausted:

@@ -1,4 +1,4 @@
-"""The bounded consumer on a broker: pieces, and what all partitions of a fetch share."""
+"""The bounded consumer on a broker delivers pieces, within a limit shared by all partitions."""
 
 import pytest
 from aiokafka import TopicPartition

@@ -55,7 +55,7 @@ def test_better_traffic_passes_more() -> None:
     fleet = view(
         state(0, 10.0, list(np.linspace(0, 1, 100))), state(1, 10.0, list(np.linspace(1, 2, 100)))
     )
-    poor, rich = fleet.aim(0.5, [0], 0.0), fleet.aim(0.5, [1], 0.0)
+    poor, rich = fleet.share_target(0.5, [0], 0.0), fleet.share_target(0.5, [1], 0.0)
     assert poor is not None
     assert rich is not None
     assert (poor.passes, rich.passes) == pytest.approx((0.05, 0.95), abs=0.01)
@@ -65,25 +65,25 @@ def test_what_others_left_due_is_made_good_for() -> None:
     """Passes due on a silent partition raise the shares of those that are left."""
     rewards = list(np.linspace(0, 1, 100))
     fleet = view(state(0, 100.0, rewards, due=3.0), state(1, 100.0, rewards, due=40.0))
-    fleet.silence(1)
-    aim = fleet.aim(0.4, [0], debt=3.0)
+    fleet.expire(1)
+    aim = fleet.share_target(0.4, [0], debt=3.0)
     assert aim is not None
     assert aim.part == 1.0
     assert aim.passes == pytest.approx(0.4 + 40.0 / 2000.0)
-    assert view(state(0, 100.0, rewards, due=3.0)).aim(0.4, [0], debt=3.0) is None
-    assert FleetView().aim(0.4, [0], debt=3.0) is None
+    assert view(state(0, 100.0, rewards, due=3.0)).share_target(0.4, [0], debt=3.0) is None
+    assert FleetView().share_target(0.4, [0], debt=3.0) is None
 
 
 def test_a_capacity_is_split_by_what_passes() -> None:
     """The parts of a capacity add up to it; before traffic is known partitions count alike."""
     low, high = list(np.linspace(0, 1, 200)), list(np.linspace(0.5, 1.5, 200))
     fleet = view(state(0, 300.0, low), state(1, 100.0, high))
-    parts = [fleet.limit(200.0, [p], 2) for p in (0, 1)]
+    parts = [fleet.capacity_target(200.0, [p], 2) for p in (0, 1)]
     assert sum(part.passes for part in parts if part) == pytest.approx(200.0, rel=0.01)
-    unknown = FleetView().limit(200.0, [0], 4)
+    unknown = FleetView().capacity_target(200.0, [0], 4)
     assert unknown is not None
     assert unknown.passes == 50.0
-    assert fleet.limit(200.0, [0, 1], 2) is None
+    assert fleet.capacity_target(200.0, [0, 1], 2) is None
 
 
 def test_a_fleet_holds_the_rate_and_catches_the_reward() -> None:
@@ -110,7 +110,7 @@ def test_a_dead_workers_remainder_is_not_lost() -> None:
 def test_a_controller_seeded_with_rewards_ranks_from_the_first_request() -> None:
     """A new owner starts with the window of the one before, not with none."""
     generator = np.random.default_rng(0)
-    seeds = view(state(0, 1.0, sorted(generator.random(256).tolist()))).seeds([0])
+    seeds = view(state(0, 1.0, sorted(generator.random(256).tolist()))).initial_rewards([0])
     controller = InterceptionController(Target(0.6, slack=40.0))
     controller.seed(seeds, 0)
     reward_N = generator.random(200).astype(np.float32)

@@ -9,9 +9,9 @@ from benchmarks.rate import capacity as bench
 from models.settings import PolicySettings
 from models.tasks import DEFAULT_TASKS
 from stream.policy import Policy
-from stream.policy.rate.capacity import DEPTH_S, Reservoir, slack_within
-from stream.policy.rate.clock import StreamClock
+from stream.policy.rate.capacity import DEPTH_S, TokenBucket, slack_within
 from stream.policy.rate.controller import InterceptionController, Target
+from stream.policy.rate.stream_clock import StreamClock
 
 
 def run(
@@ -87,9 +87,8 @@ def test_what_is_owed_is_exact_for_direct_passes_too() -> None:
 
 
 def test_what_flows_out_never_exceeds_what_flowed_in() -> None:
-    """The shares of any stretch add up to at most Q t and the reservoir's depth."""
-    reservoir = Reservoir(200.0)
-    shares_N = reservoir.draw(TIMES)
+    """The shares of any stretch add up to at most Q t and the bucket's depth."""
+    shares_N = TokenBucket(200.0).accrue(TIMES)
     clock_N = np.maximum.accumulate(TIMES) - TIMES[0]
     assert (np.cumsum(shares_N) <= 0.2 * clock_N + 200.0 * DEPTH_S + 1e-6).all()
 

@@ -1,62 +1,113 @@
-"""A flush of the changelog producer returns only when everything is written."""
+"""A sink's producer reads what aiokafka's drops, and leaves aiokafka's own classes as they are."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator
+from math import inf
 
-import faust
 import pytest
-from faust.exceptions import ProducerSendError
-from faust.types import FutureMessage
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.producer import sender
+from aiokafka.producer.message_accumulator import MessageBatch
+from aiokafka.protocol.produce import ProduceRequest_v8, ProduceResponse_v8
 
-from stream.brokers.embedded import EmbeddedBroker
-from tests.stream.transport.apps import create, new_app
+from stream.transport.incidents import Incidents
+from stream.transport.output.batch_builder import Batch
+from stream.transport.output.producer import BatchRefusedError, ProduceHandler, Producer, paced
 
-pytestmark = pytest.mark.broker
+OUT = TopicPartition("out", 0)
+INVALID_RECORD = 87
 
 
 @pytest.fixture
-async def app(
-    broker: EmbeddedBroker, unique: Callable[[str], str]
-) -> AsyncIterator[tuple[faust.App, str]]:
-    topic = await create(broker.bootstrap, unique("out"))
-    app = new_app(broker.bootstrap, unique("group"))
-    await app.producer.start()
-    yield app, topic
-    await app.producer.stop()
+async def producer() -> AsyncIterator[Producer]:
+    made = Producer(Incidents(), transactional_id="in-0")
+    yield made
+    await made.disconnect()
 
 
-async def test_flush_outlasts_a_slow_send(
-    app: tuple[faust.App, str], monkeypatch: pytest.MonkeyPatch
+def handler(producer: Producer, count: int) -> tuple[ProduceHandler, MessageBatch]:
+    """A handler of one batch, which the transaction manager has numbered."""
+    builder = Batch(producer, 1_000, "none")
+    for number in range(count):
+        builder.append(timestamp=number, key=None, value=b"v", headers=[])
+    batch = MessageBatch(OUT, builder, inf, 0)
+    producer._txn_manager.increment_sequence_number(OUT, count)
+    return ProduceHandler(producer._sender, {OUT: batch}), batch
+
+
+def response(code: int, errors: list[tuple[int, str | None]], message: str | None) -> object:
+    partition = (0, code, -1, -1, 0, errors, message)
+    return ProduceResponse_v8(topics=[("out", [partition])], throttle_time_ms=250)
+
+
+@pytest.mark.parametrize(
+    ("errors", "message", "indices", "why"),
+    [
+        ([(1, "no key"), (7, "not of this batch")], "refused", (1,), "no key"),
+        ([], "too old", (0, 1, 2), "too old"),
+        ([], None, (0, 1, 2), "the topic does not accept it"),
+    ],
+)
+async def test_a_refused_batch_names_its_records_and_returns_its_sequence_numbers(
+    producer: Producer,
+    errors: list[tuple[int, str | None]],
+    message: str | None,
+    indices: tuple[int, ...],
+    why: str,
 ) -> None:
-    """Sends that each take longer than Faust's patience are still waited for."""
-    running_app, topic = app
-    sent: list[int] = []
-    send = type(running_app.producer).send
+    """If the broker names no record, all are refused; the next batch has the same numbers."""
+    handling, batch = handler(producer, 3)
+    handling.handle_response(response(INVALID_RECORD, errors, message))
+    refused = batch.future.exception()
+    assert isinstance(refused, BatchRefusedError)
+    assert (refused.indices, refused.why) == (indices, why)
+    assert producer._txn_manager.sequence_number(OUT) == 0
 
-    async def slow(self: Any, *args: Any, **kwargs: Any) -> Any:
-        await asyncio.sleep(0.15)
-        result = await send(self, *args, **kwargs)
-        sent.append(1)
-        return result
 
-    monkeypatch.setattr(type(running_app.producer), "send", slow)
-    channel = running_app.topic(topic, value_serializer="raw")
-    messages: list[FutureMessage] = [
-        channel.send_soon(value=b"%d" % i, partition=0) for i in range(4)
-    ]
-    await running_app.producer.flush()
+async def test_a_batch_that_is_accepted_is_done_and_throttling_is_counted() -> None:
+    """Whatever the answer is, the quota's delay is reported."""
+    seconds: list[float] = []
+
+    class Counted(Incidents):
+        def throttled(self, seconds_: float) -> None:
+            seconds.append(seconds_)
+
+    made = Producer(Counted(), enable_idempotence=True, acks="all")
+    handling, batch = handler(made, 2)
+    handling.handle_response(response(0, [], None))
+    assert batch.future.done()
+    assert batch.future.exception() is None
+    assert made._txn_manager.sequence_number(OUT) == 2
+    assert seconds == [0.25]
+    await made.disconnect()
+
+
+async def test_another_producer_of_the_process_is_one_of_aiokafka(producer: Producer) -> None:
+    """Its sender, handlers, pauses and expiry are those that aiokafka has without Weir."""
+    other = AIOKafkaProducer()
+    assert type(other._sender) is sender.Sender
+    assert sender.SendProduceReqHandler.__module__ == "aiokafka.producer.sender"
+    assert sender.BACKOFF_OVERRIDE == 0.02
+    assert other._message_accumulator._batch_ttl < inf
+    assert producer._message_accumulator._batch_ttl == inf
+    theirs = sender.SendProduceReqHandler(other._sender, {}).create_request()
+    ours = ProduceHandler(producer._sender, {}).create_request()
+    assert ProduceRequest_v8 not in theirs._CLASSES
+    assert (*theirs._CLASSES, ProduceRequest_v8) == ours._CLASSES
+    await other.stop()
+
+
+async def test_metadata_requests_are_paced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that come together are sent one after the other, and none is dropped."""
+    monkeypatch.setattr("stream.transport.output.producer.RETRY_INTERVAL_S", 0.05)
+    clock = asyncio.get_running_loop().time
+    sent: list[float] = []
+
+    async def update() -> bool:
+        sent.append(clock())
+        return True
+
+    request, start = paced(update), clock()
+    assert await asyncio.gather(*(request() for _ in range(4))) == [True] * 4
     assert len(sent) == 4
-    assert all(message.done() for message in messages)
-
-
-async def test_flush_raises_when_the_broker_refused_a_message(
-    app: tuple[faust.App, str],
-) -> None:
-    """A message that was refused fails every flush from then on, so nothing is committed."""
-    producer = app[0].producer
-    refused = asyncio.get_running_loop().create_future()
-    refused.set_exception(RuntimeError("not today"))
-    producer._note(refused)
-    with pytest.raises(ProducerSendError, match="not today"):
-        await producer.flush()
+    assert sent[-1] - start >= 0.14
