@@ -22,7 +22,7 @@ def main(file: str) -> None:
     scores_NT, uncertainties_NT = weir.Scorer(artifact).score(read.ids_NC)
 
     policy = weir.Policy(weir.PolicySettings(rate=0.8), artifact.tasks)
-    policy.follow(artifact.manifest.auto)
+    policy.use_evidence(artifact.manifest.auto)
     decisions = policy.decide(read.hashes_N, times_N[read.kept], scores_NT, uncertainties_NT)
 
     print(f"target {policy.target}, achieved {1 - decisions.passed_N.mean():.4f}")

@@ -17,7 +17,6 @@ from models.artifact.registry import Registry
 from models.artifact.scorer import Scorer, ScoringError
 from models.artifact.trial import hold_trial
 from models.features import Extractor
-from models.features.feature import Ids
 from models.settings import Settings
 from models.tasks import TaskSet
 from stream.intercept.candidates import Candidate
