@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,9 +76,13 @@ class Installed:
             text=True, start_new_session=True,
         ) as process:  # fmt: skip
             assert process.stdout is not None
+            # Ends what waits for output that never comes, and shows what came instead.
+            limit = threading.Timer(LIMIT_S, process.kill)
+            limit.start()
             try:
                 yield Running(process.stdout)
             finally:
+                limit.cancel()
                 process.send_signal(signal.SIGINT)
                 try:
                     status = process.wait(60)

@@ -8,7 +8,7 @@ a broker is needed.
 from importlib.metadata import version
 from typing import Final
 
-import weir._roots  # noqa: F401 - first: whose `models` is imported below
+from weir import _roots  # noqa: F401 - first: it checks whose packages are imported below
 
 # isort: split
 from models.artifact import Artifact, ArtifactError, load_artifact

@@ -76,11 +76,11 @@ def test_it_trains_and_its_trainer_rebuilds(installed: Installed) -> None:
         *settings, "train", "--examples", "sim.parquet", "--quick", "--out", "artifact"
     )
     with installed.running("broker", "--port", "0") as broker:
-        address = broker.until(r"listens on (\S+);")[1]
+        address = broker.until(r"on (127\.0\.0\.1:\d+)")[1]
         assert "training-examples" in installed.output("--bootstrap", address, *settings, "topics")
         asyncio.run(_publish(installed.folder / "sim.parquet", address))
         with installed.running("--bootstrap", address, *settings, "trainer") as trainer:
-            assert trainer.until(r"rebuild ended after .*: (\w+)")[1] in {"published", "refused"}
+            assert trainer.until(r"rebuild .*: (published|refused|failed)")[1] != "failed"
     (log,) = installed.folder.glob("store/rebuilds/*/log.txt")
     assert "learning from" in log.read_text()
 

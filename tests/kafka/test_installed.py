@@ -16,5 +16,5 @@ def test_kafka_starts_from_a_wheel(installed: Installed, kafka_jars: Path, tmp_p
     command = ("broker", "--kafka", "--port", "0", "--folder", str(tmp_path))
     with installed.running(*command) as broker:
         address = broker.until(r'bootstrap = "(\S+)"')[1]
-        broker.until("serves on")
+        broker.until(f"on {address}")
         assert "created: " in installed.output("--bootstrap", address, "topics")
