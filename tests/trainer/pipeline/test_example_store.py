@@ -81,7 +81,7 @@ class CrashingOs:
         return getattr(os, name)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 9)), max_size=5))
 def test_a_crash_between_any_two_steps_neither_loses_nor_doubles(
     batches: list[tuple[int, int]],

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -30,6 +30,7 @@ def labelled(ids_N1: Tensor, folder: Path, sets: int = 1) -> tuple[Tensor, Tenso
     return label_rows(Numbered(), ids_N1, 1, path, sets=sets, context=FitContext())
 
 
+@settings(deadline=None)
 @given(st.integers(0, 3 * INTERLEAVED * CHUNK))
 def test_chunks_hold_every_row_once(count: int) -> None:
     """Whatever their number, and none is longer than a chunk."""
