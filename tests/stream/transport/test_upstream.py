@@ -146,6 +146,7 @@ OVERRIDDEN: dict[str, dict[str, str]] = {
         "_crash": "(self, reason)",
     },
     "mode.services.ServiceCallbacks": {
+        "on_shutdown": "(self)",
         "on_start": "(self)",
         "on_stop": "(self)",
     },
@@ -329,13 +330,13 @@ def test_messages_that_are_recognised_in_the_log_are_still_logged(
 
 def test_every_message_that_is_recognised_is_in_the_table() -> None:
     """The names of login messages, too: what they hold is masked."""
-    constants = {logs._IN_THE_CLEAR, logs._CANNOT_BEGIN, logs._NO_PRODUCER_ID}
+    constants = {logs._UNENCRYPTED_LOGIN, logs._BOOTSTRAP_FAILED, logs._NO_PRODUCER_ID}
     assert constants <= {text for texts in MESSAGES.values() for text in texts}
-    assert all(logs._SERVICE_MOVES.match(f"[^-App]: {text}") for text in MESSAGES["mode.services"])
+    assert all(logs._LIFECYCLE.match(f"[^-App]: {text}") for text in MESSAGES["mode.services"])
     admin = importlib.import_module("aiokafka.protocol.admin")
     logins = [name for name in vars(admin) if "SaslAuthenticate" in name and "Struct" not in name]
     assert len(logins) >= 3
-    assert all(map(logs._LOGIN_MESSAGE.match, logins))
+    assert all(map(logs._AUTHENTICATION.match, logins))
 
 
 def test_the_throttled_loggers_are_those_of_aiokafkas_modules() -> None:
