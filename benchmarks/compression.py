@@ -41,7 +41,7 @@ OTHERS: dict[str, Callable[[bytes], bytes]] = {
 
 
 class _Producer:
-    """What a batch asks of a producer."""
+    """The attributes of a producer that a batch reads."""
 
     _txn_manager = None
 

@@ -49,7 +49,7 @@ def added(document: Path) -> set[str]:
 def resolves(dotted: str) -> bool:
     """Whether a dotted name is a key of the settings, a module, or a name in a module."""
     section, _, key = dotted.partition(".")
-    if key in getattr(getattr(Settings(), section, None), "model_fields", ()):
+    if key in getattr(type(getattr(Settings(), section, None)), "model_fields", ()):
         return True
     module, *names = dotted.split(".")
     found: object = importlib.import_module(module)

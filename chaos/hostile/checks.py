@@ -1,4 +1,4 @@
-"""What must hold after an attack; whatever does not is a fault of the report."""
+"""Conditions after an attack; each one that fails is a fault in the report."""
 
 import re
 from collections import Counter

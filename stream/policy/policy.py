@@ -267,7 +267,7 @@ class Policy:
             found.retarget()
 
     def reset_fleet(self) -> None:
-        """Forget the states of the fleet, and hold every target standalone."""
+        """Drop the states of the fleet and hold every target standalone."""
         for scenario in self._scenarios.values():
             scenario.reset_fleet()
             scenario.retarget()

@@ -30,7 +30,7 @@ def chunk_topic(app: AppT, *names: str) -> TopicT:
 
 
 class _Fetches(AsyncIterator[list[Delivery]]):
-    """The deliveries of a stream, fetch by fetch; the consumer is told that they are processed."""
+    """The deliveries of a stream, fetch by fetch; each is reported to the consumer as processed."""
 
     def __init__(self, stream: StreamT[Any]) -> None:
         self._consumer: Consumer = stream.app.consumer

@@ -1,7 +1,7 @@
 """Decodes what a fetch returned for one partition, batch by batch, within limits.
 
 aiokafka unpacks a batch to any size, and raises if it cannot decode it: its consumer then raises at
-that batch for ever. Here a batch is unpacked within a limit, and one that cannot be decoded becomes
+that batch forever. Here a batch is unpacked within a limit, and one that cannot be decoded becomes
 a `RefusedBatch` in its place, after which decoding continues.
 """
 
