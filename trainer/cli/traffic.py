@@ -159,13 +159,13 @@ def _publish(
     outcomes: bool,
 ) -> None:
     """Publish at ``rate``, or at the requests' own scaled times if it is None."""
-    from trainer.traffic.campaign import known_to, run_campaign  # noqa: PLC0415
+    from trainer.traffic.campaign import registered, run_campaign  # noqa: PLC0415
     from trainer.traffic.downstream import Downstream  # noqa: PLC0415
     from trainer.traffic.publish import evenly, on_their_times  # noqa: PLC0415
 
     async def run() -> dict[str, Any]:
         downstream = Downstream(settings, tasks, time_scale) if outcomes else None
-        known = known_to(downstream, batches)
+        known = registered(downstream, batches)
         shipments = on_their_times(known, time_scale) if rate is None else evenly(known, rate)
         return await run_campaign(settings, shipments, downstream, time_scale, total)
 

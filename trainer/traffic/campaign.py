@@ -32,11 +32,11 @@ WINDOWS: Final = 1.25
 """Time to wait after the last request, in longest attribution windows."""
 
 
-def known_to(downstream: Downstream | None, batches: Iterable[Traffic]) -> Iterator[Traffic]:
+def registered(downstream: Downstream | None, batches: Iterable[Traffic]) -> Iterator[Traffic]:
     """Yield the batches, and register each with ``downstream`` before it is published."""
     for traffic in batches:
         if downstream is not None:
-            downstream.learn(traffic)
+            downstream.register(traffic)
         yield traffic
 
 

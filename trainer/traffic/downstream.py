@@ -28,7 +28,7 @@ FETCH: Final = 5000
 
 
 @dataclass(frozen=True, slots=True)
-class Mess:
+class FeedFaults:
     """Faults of the outcome feed, as shares of the outcomes.
 
     Attributes:
@@ -69,7 +69,7 @@ class Downstream:
         settings: Brokers and topics.
         tasks: Tasks, the columns of the traffic.
         time_scale: Divisor of all delays.
-        mess: Faults of the feed.
+        faults: Faults of the feed.
         clock: Wall clock in seconds since the epoch.
     """
 
@@ -78,15 +78,15 @@ class Downstream:
         settings: Settings,
         tasks: TaskSet,
         time_scale: float = 1.0,
-        mess: Mess | None = None,
+        faults: FeedFaults | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._names = tasks.names
         self._time_scale = time_scale
-        self._mess = mess or Mess()
+        self._faults = faults or FeedFaults()
         self._clock = clock
-        self._fates: dict[bytes, tuple[tuple[int, float], ...]] = {}
+        self._events: dict[bytes, tuple[tuple[int, float], ...]] = {}
         self._due: list[_Due] = []
         self._numbers = 0
         self._consumer: AIOKafkaConsumer | None = None
@@ -94,14 +94,14 @@ class Downstream:
         self.passed = 0
         self.ready = asyncio.Event()
 
-    def learn(self, traffic: Traffic) -> None:
+    def register(self, traffic: Traffic) -> None:
         """Register the outcomes of these requests; call before they are published."""
         rows_K, tasks_K = np.nonzero(traffic.reached)
         delays = traffic.delays_s[rows_K, tasks_K].tolist()
         events: dict[int, list[tuple[int, float]]] = {}
         for row, task, delay_s in zip(rows_K.tolist(), tasks_K.tolist(), delays, strict=True):
             events.setdefault(row, []).append((task, delay_s))
-        self._fates.update(
+        self._events.update(
             (traffic.ids[row].encode(), tuple(happened)) for row, happened in events.items()
         )
 
@@ -162,21 +162,21 @@ class Downstream:
 
     def _expect(self, key: bytes | None, timestamp_ms: int) -> None:
         """Schedule the outcomes of a passed request."""
-        mess = self._mess
-        for task, delay_s in self._fates.get(key or b"", ()):
+        faults = self._faults
+        for task, delay_s in self._events.get(key or b"", ()):
             name = self._names[task]
             # an event follows its request, by a millisecond at least however fast days go by
             at_ms = timestamp_ms + max(delay_s * 1000 / self._time_scale, 1.0)
             outcome = Outcome((key or b"").decode(), name, int(at_ms))
-            luck, length = _draws(key or b"", name, mess.seed)
-            later_ms = at_ms + length * mess.held_s * 1000 / self._time_scale
-            if luck < mess.duplicate:
+            luck, length = _draws(key or b"", name, faults.seed)
+            later_ms = at_ms + length * faults.held_s * 1000 / self._time_scale
+            if luck < faults.duplicate:
                 self.counts.duplicates += 1
                 self._plan(later_ms, outcome)
-            elif luck < mess.duplicate + mess.held:
+            elif luck < faults.duplicate + faults.held:
                 self.counts.held += 1
                 at_ms = later_ms
-            elif luck < mess.duplicate + mess.held + mess.unknown:
+            elif luck < faults.duplicate + faults.held + faults.unknown:
                 self.counts.unknown += 1
                 self._plan(at_ms, Outcome(f"unknown-{outcome.request_id}", name, outcome.ts))
             self._plan(at_ms, outcome)
