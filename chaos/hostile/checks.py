@@ -28,7 +28,7 @@ class Checks:
         sound: Values of the good bid requests.
         clicked: Ids of those that were clicked.
         roles: Names of the processes.
-        folder: Where their logs are.
+        folder: Folder of their logs.
     """
 
     def __init__(

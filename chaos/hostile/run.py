@@ -51,7 +51,7 @@ class Attack:
         sound: Values of sound bid requests with ids of their own.
         hostile: Hostile records by topic.
         seed: Seed of everything that is drawn.
-        folder: Where the logs go.
+        folder: Folder of the logs.
         roles: Commands of the processes, by name.
     """
 

@@ -52,7 +52,7 @@ class Server:
         address: ``HOST:PORT``.
         nodes: Advertised addresses of all brokers, by node id.
         versions: Lowest and highest supported version of each request, by API key.
-        seconds: How long it took to connect and get the metadata.
+        seconds: Time to connect and get the metadata.
     """
 
     address: str

@@ -33,7 +33,7 @@ class Incidents:
     """Metrics and log lines for problems of topics.
 
     Args:
-        registry: Where the metrics are registered; a new one by default.
+        registry: Registry of the metrics; a new one by default.
         clock: Seconds, monotonic.
     """
 

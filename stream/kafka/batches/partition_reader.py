@@ -51,7 +51,7 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
     """Decodes the record set of one partition; aiokafka's fetch result holds one.
 
     Args:
-        limits: How to decode.
+        limits: Limits of decoding.
         rest: As of aiokafka's ``PartitionRecords``. Keys and values stay bytes.
     """
 
