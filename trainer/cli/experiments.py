@@ -37,8 +37,7 @@ def experiments(
     data: Annotated[
         str,
         typer.Option(
-            help="Data of the experiments: 'simulated', a Parquet file or folder of examples, a "
-            "CSV file, or a folder of JD's slices."
+            help="'simulated', Parquet file or folder of examples, CSV file, or folder of JD's slices."
         ),
     ] = SIMULATED,
     spec: Annotated[
