@@ -41,7 +41,7 @@ OTHERS: dict[str, Callable[[bytes], bytes]] = {
 
 
 class _Producer:
-    """What a batch asks of a producer."""
+    """The attributes of a producer that a batch reads."""
 
     _txn_manager = None
 
@@ -85,7 +85,7 @@ def timed(work: Callable[[], object]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--requests", type=Path)
+    parser.add_argument("--requests", type=Path, help="Gzip file of requests, one per line.")
     path = parser.parse_args().requests
     if path is None:
         values = Simulator(seed=1).batch(0, REQUESTS).values

@@ -107,7 +107,9 @@ def measured(artifact_name: str, seed: int = SEED, count: int = COUNT) -> dict[s
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("artifact", nargs="?", default="pretrained:openrtb")
+    parser.add_argument(
+        "artifact", nargs="?", default="pretrained:openrtb", help="Artifact to score."
+    )
     for name, auc in measured(parser.parse_args().artifact).items():
         sys.stdout.write(f"{name:20s} {auc:.4f}\n")
 

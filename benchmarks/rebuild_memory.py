@@ -63,7 +63,7 @@ def make_store(folder: Path, rows: int) -> None:
 
 
 def measure(store: Path) -> None:
-    """In a process of its own: snapshot, then rows."""
+    """Measure snapshot and rows; run in a process of its own."""
     base, began = peak_mib(), time.monotonic()
     with tempfile.TemporaryDirectory(dir=store.parent) as folder:
         parts = sorted(store.glob("*.parquet"))

@@ -175,11 +175,11 @@ def microseconds(models: dict[str, bytes], ids_NC: npt.NDArray[np.int32]) -> dic
 def main() -> None:
     """Print one line per student."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--targets", action="store_true")
-    parser.add_argument("--sizes", action="store_true")
-    parser.add_argument("--plot", type=Path, help="SVG of the trade-off to write")
+    parser.add_argument("--rows", type=int, default=100_000, help="Number of training rows.")
+    parser.add_argument("--seed", type=int, default=1, help="Seed of traffic and training.")
+    parser.add_argument("--targets", action="store_true", help="Compare the targets of u.")
+    parser.add_argument("--sizes", action="store_true", help="Compare the sizes of the student.")
+    parser.add_argument("--plot", type=Path, help="SVG file to write the trade-off to.")
     asked = parser.parse_args()
     plans = [
         (StudentConfig(), StudentTraining(target=target)) for target in TARGETS if asked.targets

@@ -124,9 +124,9 @@ def boosted_auc(frame: pl.DataFrame, table: np.ndarray, test: np.ndarray) -> flo
 def main() -> None:
     """Print a row of figures per size and shuffle."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("rows", type=Path)
-    parser.add_argument("sizes", type=int, nargs="+")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("rows", type=Path, help="File of the table.")
+    parser.add_argument("sizes", type=int, nargs="+", help="Numbers of rows to train on.")
+    parser.add_argument("--seeds", type=int, default=3, help="Number of seeds.")
     options = parser.parse_args()
     frame = read(options.rows)
     spec = spec_of(frame)

@@ -36,9 +36,9 @@ MIB = 2**20
 def main() -> None:
     """Measure each number of rows and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("rows", type=int, nargs="*", default=[100_000])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--child", type=Path, help="the folder of the examples to learn from")
+    parser.add_argument("rows", type=int, nargs="*", default=[100_000], help="Numbers of rows.")
+    parser.add_argument("--threads", type=int, default=1, help="Number of threads.")
+    parser.add_argument("--child", type=Path, help="Folder of examples: train once on these.")
     arguments = parser.parse_args()
     if arguments.child:
         print(json.dumps(_train(arguments.child, arguments.threads)))

@@ -1,4 +1,4 @@
-"""Publishes requests at a steady pace in the background, whatever fails.
+"""Publishes requests at a steady rate in the background, also during failures.
 
 Most are simulated bid requests; some are malformed, some longer than a worker accepts, some without
 a key. Only records that reach the input topic count, not those that the brokers refuse.

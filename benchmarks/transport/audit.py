@@ -18,7 +18,7 @@ class Audit:
 
     Attributes:
         committed: Input records behind the group's committed offsets.
-        missing: Of these, on no output topic.
+        missing: Requests among them that are on no output topic.
         doubled: Output records beyond the first for one input.
         passed: Records on the pass topic.
         blocked: Records on the block topic.

@@ -26,7 +26,7 @@ class Bench:
         console: Console for progress.
 
     Attributes:
-        stalled: By contender, the number of runs that stalled and were repeated.
+        stalled: Number of runs that stalled and were repeated, by contender.
     """
 
     def __init__(self, settings: Settings, logs: Path, console: Console) -> None:

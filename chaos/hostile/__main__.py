@@ -112,11 +112,13 @@ def as_json(report: Report) -> bytes:
 def main() -> None:
     """Run the attacks that the command line selects."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--records", type=int, default=20_000, help="hostile records per topic")
-    parser.add_argument("--good", type=int, default=20_000, help="good requests among them")
-    parser.add_argument("--seed", type=int, default=1, help="seed of the hostile records")
-    parser.add_argument("--only", help="only runs whose name contains this text")
-    parser.add_argument("--jars", type=Path, default=Path("var/kafka/jars"), help="Kafka's jars")
+    parser.add_argument("--records", type=int, default=20_000, help="Hostile records per topic.")
+    parser.add_argument("--good", type=int, default=20_000, help="Number of good requests.")
+    parser.add_argument("--seed", type=int, default=1, help="Seed of the hostile records.")
+    parser.add_argument("--only", help="Select runs with this text in their name.")
+    parser.add_argument(
+        "--jars", type=Path, default=Path("var/kafka/jars"), help="Folder of Kafka's jars."
+    )
     options = parser.parse_args()
     failed = False
     begun = time.monotonic()

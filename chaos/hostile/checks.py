@@ -1,4 +1,4 @@
-"""What must hold after an attack; whatever does not is a fault of the report."""
+"""Conditions after an attack; each one that fails is a fault in the report."""
 
 import re
 from collections import Counter
@@ -28,7 +28,7 @@ class Checks:
         sound: Values of the good bid requests.
         clicked: Ids of those that were clicked.
         roles: Names of the processes.
-        folder: Where their logs are.
+        folder: Folder of their logs.
     """
 
     def __init__(

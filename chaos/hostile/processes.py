@@ -39,7 +39,7 @@ async def running_roles(
         settings: Settings of every process.
         roles: Commands of the processes, by name.
         run: Prefix of their names and log files.
-        folder: Where the logs go.
+        folder: Folder of the logs.
         report: Takes memory, unexpected exits and exit statuses.
     """
     processes: dict[str, Process] = {}

@@ -18,7 +18,7 @@ class Report:
         ended: Processes that exited unasked, with the end of their logs.
         stopped: Exit status of each process after SIGTERM.
         account: The verifier's account.
-        faults: What is wrong, one sentence each.
+        faults: Faults, one sentence each.
         seconds: Duration of the attack.
     """
 

@@ -1,9 +1,9 @@
-"""One attack: all roles at work, hostile records on every topic with good ones among them.
+"""One attack: all roles run while hostile and good records are written to every topic.
 
-What must hold: no process exits; every good request comes out once, and every record is accounted
-for by the verifier; good outcomes become labels; a good control message and a good announcement
-apply after all the bad ones; what is refused is counted and logged with its coordinates; memory
-stays bounded; and all of it again after a restart, which goes on from the committed offsets.
+Conditions: no process exits; every good request is decided once, and the verifier accounts for
+every record; good outcomes become labels; a good control message and a good announcement apply
+after all the bad ones; refused messages are counted and logged with their coordinates; memory stays
+bounded; and the same after a restart, which continues from the committed offsets.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ class Attack:
         sound: Values of sound bid requests with ids of their own.
         hostile: Hostile records by topic.
         seed: Seed of everything that is drawn.
-        folder: Where the logs go.
+        folder: Folder of the logs.
         roles: Commands of the processes, by name.
     """
 

@@ -53,7 +53,7 @@ def prometheus(ports: Mapping[str, int], folder: Path, *, every_s: int = 1) -> I
     """Run it until the end of the block.
 
     Args:
-        ports: What it scrapes, by job.
+        ports: Ports to scrape, by job.
         folder: Folder of configuration and data; must not exist.
         every_s: Interval of scrapes and rule evaluations.
     """

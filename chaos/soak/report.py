@@ -22,7 +22,7 @@ SLACK: Final = 24 * MIB
 JOIN_BYTES: Final = 620
 """Maximum memory of a pending request in the join."""
 SHORT_S: Final = 600.0
-"""In a shorter run memory still grows, because caches and the join fill."""
+"""Shortest run for this check: before, memory grows because caches and the join fill."""
 
 
 def record(plan: Plan, found: Found, now: datetime) -> dict[str, Any]:

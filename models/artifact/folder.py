@@ -126,7 +126,7 @@ class Deadline:
         """Run a function; its result, or the exception it raises.
 
         Args:
-            what: What it reads, for the error.
+            what: Name of the thing that is read, for the error.
             function: The function; it runs in a daemon thread.
 
         Raises:

@@ -1,7 +1,7 @@
 """The manifest of an artifact: training data, metrics, configuration, and every file's hash.
 
 It is read first and written last: no other file of the folder is trusted without its hash (see
-"Artifact" in ARCHITECTURE.md).
+"models/artifact" in ARCHITECTURE.md).
 """
 
 import hashlib

@@ -37,7 +37,7 @@ class Field:
 
     Attributes:
         name: Key of its value in the message.
-        kind: How it is encoded.
+        kind: Kind of its encoding.
         most: Maximum number of occurrences; None for a field that is not a list.
         schema: Schema of its message, for a field of that kind.
         bytes: Maximum size of a text or byte string.

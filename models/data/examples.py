@@ -1,6 +1,6 @@
 """The Parquet example store: its schema, and how it is read into arrays.
 
-It has one row per request, see "Examples" in ARCHITECTURE.md. Writers build frames with
+It has one row per request, see "models/data" in ARCHITECTURE.md. Writers build frames with
 :func:`example_schema`; readers get :class:`Examples`, in which a masked label is NaN.
 """
 

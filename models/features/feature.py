@@ -2,7 +2,7 @@
 
 A kind of feature is a subclass of :class:`Feature` in :mod:`models.features.kinds`. It reads its
 ``[[feature]]`` table of a spec, turns values of decoded requests into ids, and, where the compiled
-scanner supports it, says how the scanner does the same.
+scanner supports it, adds the same operations to the scanner's plan.
 """
 
 from abc import ABC, abstractmethod

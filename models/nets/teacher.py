@@ -39,7 +39,7 @@ class TeacherNet(OutputNet):
 
     Args:
         embedding: Embeds the ids.
-        backbone: Gives (T, N, H) for embedded requests.
+        backbone: Net that maps embedded requests to (T, N, H).
         tasks: T.
         config: Sizes.
         outputs: O, more than one for the heads of :mod:`models.nets.heads`.
@@ -87,7 +87,7 @@ def build_teacher(
     """A new net; its initial weights come from torch's generator.
 
     Args:
-        layout: Where the features lie.
+        layout: Rows of the embedding table by column.
         tasks: T.
         config: Kind and sizes.
         outputs: O.

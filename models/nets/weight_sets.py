@@ -15,7 +15,7 @@ from models.nets.experts import TransformerBlock
 
 Weights = dict[str, Tensor]
 LogitsBySet = Callable[[Tensor], Tensor]
-"""From ids (B, C) to the logits of every weight set, (M, B, T)."""
+"""Maps ids (B, C) to the logits of every weight set, (M, B, T)."""
 
 BATCH = 128
 """Rows per pass if weight sets run one after another: activations of Transformer experts then fit

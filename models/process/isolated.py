@@ -1,4 +1,4 @@
-"""Child processes that run one of Weir's modules, whatever is in the working directory.
+"""Child processes that run a module of Weir, independent of the working directory's content.
 
 ``python -m NAME`` searches the working directory first, where a user's own package ``models`` or
 ``stream`` would run instead, and ``PYTHON...`` variables change what a child imports. Children are

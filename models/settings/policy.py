@@ -8,7 +8,7 @@ from models import bounds
 from models.settings.section import Section, Share
 
 EVERYTHING: Final = "*"
-"""In place of a scenario's name: the defaults of all, and the requests of unnamed scenarios."""
+"""Stands for a scenario's name: the defaults of all, and the requests of unnamed scenarios."""
 
 DEFAULT_WEIGHTS: Final = {"click": 1.0, "online": 1.0, "cart": 5.0, "deal": 20.0}
 """Weights of the default tasks; other tasks need their own before anything is intercepted."""

@@ -4,7 +4,7 @@ from models.settings.section import Section, TopicName
 
 
 class TopicSettings(Section):
-    """Names of the topics; "The contracts" in ARCHITECTURE.md says what each one carries."""
+    """Names of the topics; "stream/messages" in ARCHITECTURE.md describes their messages."""
 
     requests: TopicName = "bid-requests"
     passed: TopicName = "bid-requests-passed"

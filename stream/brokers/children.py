@@ -2,7 +2,7 @@
 
 A child gets its parent's process id in the environment and ends when the parent is gone, so that
 even a ``kill -9`` of the parent leaves no process behind. It runs this installation of Weir
-whatever packages the working directory holds.
+even if the working directory has packages of these names.
 """
 
 import asyncio

@@ -159,5 +159,5 @@ class FleetMember:
             del self._updated_s[scenario, partition]
             self._policy.expire(scenario, partition)
         if stale:
-            # takes back partitions that somebody else claimed and does not update
+            # takes back partitions that another worker claimed but does not update
             self._policy.assign(self.assignment, self._partition_count)

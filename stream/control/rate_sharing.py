@@ -168,6 +168,6 @@ class RateSharing(Service):  # type: ignore[misc]
 
 
 async def _close(stop: Callable[[], Awaitable[None]]) -> None:
-    """Disconnect; a broker that is gone is not waited for."""
+    """Disconnect without waiting for a broker that does not answer."""
     with suppress(KafkaError, TimeoutError):
         await asyncio.wait_for(stop(), STOP_LIMIT_S)

@@ -19,8 +19,8 @@ class Finding:
     Attributes:
         check: Name of the check.
         level: Its severity.
-        message: What was found.
-        fix: What to do; empty if nothing has to be done, or the message says it.
+        message: Description of the finding.
+        fix: Action to take; empty if there is none, or if the message contains it.
     """
 
     check: str

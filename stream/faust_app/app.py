@@ -133,7 +133,7 @@ class _Worker(faust.Worker):  # type: ignore[misc]
 
 
 def _end_within(seconds: float, why: str) -> None:
-    """Exit after that time, whatever the process is waiting for."""
+    """Exit after that time, even if the process is still waiting for something."""
 
     def exit_now() -> None:
         logger.error(

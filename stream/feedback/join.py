@@ -61,7 +61,7 @@ class FeedbackJoin:
     Args:
         tasks: Tasks to label, 32 at most.
         time_scale: Divides every attribution window.
-        lateness_s: How long after a window closed its outcomes may still arrive.
+        lateness_s: Time after the end of a window in which its outcomes may still arrive.
         state: Requests and held outcomes by request id. Existing entries are continued: after a
             restart pass the recovered mapping, whose entries were checked by
             `stream.feedback.pending.check_entry`. Requests that were stored for other tasks are

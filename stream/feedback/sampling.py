@@ -62,7 +62,7 @@ class RequestSampler:
 
     @property
     def nearly_full(self) -> bool:
-        """Whether the held memory is worth a warning."""
+        """Whether the held memory is above the threshold of the warning."""
         return self.held_bytes > WARN * self.budget_bytes
 
     def selects(self, key: bytes) -> bool:

@@ -25,7 +25,7 @@ class StreamTime:
     confirmed, and goes back only in `limit_to_clock`.
 
     Attributes:
-        skew_ms: How far ahead of the confirmed time one request may advance stream time.
+        skew_ms: Maximum time ahead of the confirmed time that one request may advance to.
         watermark: Stream time in ms since the epoch; None before the first request.
     """
 

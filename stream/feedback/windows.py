@@ -12,7 +12,7 @@ class AttributionWindows:
     Args:
         tasks: Tasks and their windows.
         time_scale: Divides every window.
-        lateness_s: How long after the end of a window its outcomes may still arrive.
+        lateness_s: Time after the end of a window in which its outcomes may still arrive.
 
     Attributes:
         lateness_ms: The lateness, ms.

@@ -27,7 +27,7 @@ class Candidate:
         manifest_sha256: Announced hash of the manifest; None for the configured artifact.
         coordinates: Those of the announcement; None for the configured artifact.
         fault: Fault for which it was refused last; None if it was not.
-        retry_s: When it may be tried, on the caller's clock; infinite for never again.
+        retry_s: Time of the next attempt on the caller's clock; infinite for never.
     """
 
     url: str

@@ -147,7 +147,7 @@ class ModelWatcher(Service):  # type: ignore[misc]
 
         Args:
             model: The serving model.
-            error: What it raised.
+            error: Exception that it raised.
 
         Returns:
             The model that takes over: the one before it, or None to fail open.

@@ -34,7 +34,7 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
 
 
 def principal(kafka: KafkaSettings) -> str:
-    """The Kafka principal of a client with these settings, as far as the client knows it."""
+    """The Kafka principal of a client with these settings, if they determine it."""
     if kafka.security_protocol.startswith("SASL"):
         if kafka.sasl_mechanism == "OAUTHBEARER":
             return "the subject of the token"
@@ -70,7 +70,7 @@ def bounded_consumer(
 ) -> BoundedConsumer:
     """A consumer that skips batches that cannot be read; see :mod:`stream.kafka.batches`.
 
-    It has no consumer group unless ``options`` name one, and commits only when it is told to.
+    It has no consumer group unless ``options`` name one, and commits only on request.
 
     Args:
         kafka: Connection settings, and the bound on an unpacked batch.
@@ -126,7 +126,7 @@ def ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
     client with ``kafka.ssl_certfile`` where that is set.
 
     Raises:
-        SettingsError: If a file cannot be read, or is not what the setting asks for.
+        SettingsError: If a file cannot be read, or does not contain what the setting requires.
     """
     try:
         context = ssl.create_default_context(cafile=kafka.ssl_cafile or None)

@@ -32,7 +32,7 @@ _CLOSED: Final = (asyncio.IncompleteReadError, ConnectionResetError, BrokenPipeE
 
 
 class ConnectionFaultError(UserError, RuntimeError):
-    """No broker can be used; the message says why and what to do.
+    """No broker can be used; the message has the reason and the fix.
 
     Attributes:
         transient: Whether waiting may help (a broker that is down, a network fault), or the
@@ -52,7 +52,7 @@ class Server:
         address: ``HOST:PORT``.
         nodes: Advertised addresses of all brokers, by node id.
         versions: Lowest and highest supported version of each request, by API key.
-        seconds: How long it took to connect and get the metadata.
+        seconds: Time to connect and get the metadata.
     """
 
     address: str

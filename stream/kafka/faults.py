@@ -57,9 +57,9 @@ def explain(
     """The error that the user should read; None if this one is a fault of the program.
 
     Args:
-        error: What ended a command.
+        error: Exception that ended a command.
         settings: The settings of the command, if they were loaded.
-        roles: The roles that the command may have, which tell the operation that it lacks.
+        roles: Roles that the command may have, to find the operation that it lacks.
     """
     for cause in causes(error):
         if isinstance(cause, UserError):

@@ -23,7 +23,7 @@ async def add_partitions(kafka: KafkaSettings, topics: TopicSettings, more: int)
     Args:
         kafka: Connection settings.
         topics: Names of the topics.
-        more: How many partitions are added to ``topics.requests``.
+        more: Number of partitions to add to ``topics.requests``.
 
     Returns:
         The new partition count of each topic.

@@ -1,7 +1,7 @@
 """Messages: the wire format of every topic, read and written here and nowhere else.
 
 A module per kind of message has its type, its bounds (:mod:`models.bounds`) and both directions;
-:mod:`stream.messages.parsing` refuses whatever does not fit. Header names and dead-letter codes are
+:mod:`stream.messages.parsing` refuses invalid messages. Header names and dead-letter codes are
 here, too. Only the verifier reads outputs by code of its own (:mod:`stream.verify.evidence`), so
 that a fault in this room cannot hide itself.
 """

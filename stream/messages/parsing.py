@@ -1,7 +1,7 @@
 """Decoding of JSON messages: typed, bounded, and refused with a reason.
 
 msgspec decodes and validates against the type of the message, whose fields have the bounds of
-`models/bounds.py`. Whatever is wrong with the bytes, the error is a `RecordError` that names the
+`models/bounds.py`. Any fault of the bytes raises a `RecordError` that names the
 field.
 """
 

@@ -49,7 +49,7 @@ class Refusals:
     """Counts and logs the refused messages of one process.
 
     Args:
-        registry: Where the counter ``weir_refused_messages_total{topic}`` is registered.
+        registry: Registry of the counter ``weir_refused_messages_total{topic}``.
         clock: Seconds, monotonic.
     """
 
@@ -79,8 +79,8 @@ class Refusals:
             topic: Topic of the message.
             partition: Partition of the message.
             offset: Offset of the message.
-            error: What is wrong with the message.
-            consequence: What follows for the process, such as ``the old policy stays``.
+            error: Fault of the message.
+            consequence: Consequence for the process, such as ``the old policy stays``.
         """
         self._counter.labels(topic).inc()
         budget = self._budget(topic)

@@ -27,9 +27,9 @@ class TopicFollower:
     Args:
         kafka: Brokers.
         topic: The topic.
-        handle: Called with each record, in order; whatever it raises is the reason of a refusal.
-        refusals: Where refused records are counted and logged with their coordinates.
-        consequence: What a refusal means for the process, for its log line.
+        handle: Called with each record, in order; its exception is the reason of a refusal.
+        refusals: Counts refused records and logs them with their coordinates.
+        consequence: Consequence of a refusal for the process, for the log line.
         max_records: Most records of a poll; None for all that one fetch returns.
     """
 

@@ -49,11 +49,11 @@ class RequestFamilies:
             for passed, labels in ((True, REASON_LABELS), (False, REASON_LABELS[:1]))
             for index, label in enumerate(labels)
         }
-        """By whether the request passed, and the index of the reason."""
+        """Counters by verdict (True for pass) and index of the reason."""
 
 
 class RateFamilies:
-    """The intercept rate: what is asked for, what is achieved, and the stream's clock."""
+    """The intercept rate: its target, the achieved rate, and the stream's clock."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.achieved = Gauge(

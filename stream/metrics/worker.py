@@ -1,4 +1,4 @@
-"""Prometheus metrics of an intercept worker: what the on-call engineer looks at first."""
+"""Prometheus metrics of an intercept worker, for the engineer on call."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence

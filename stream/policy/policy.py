@@ -64,7 +64,7 @@ class Policy:
     """Decides a stream of requests; holds the state of the controllers.
 
     Args:
-        settings: What to intercept.
+        settings: Settings of the policy.
         tasks: The tasks of the student, in the order of its columns.
         worker: Name under which states are published; no two processes may ever share one.
 
@@ -267,7 +267,7 @@ class Policy:
             found.retarget()
 
     def reset_fleet(self) -> None:
-        """Forget the states of the fleet, and hold every target standalone."""
+        """Drop the states of the fleet and hold every target standalone."""
         for scenario in self._scenarios.values():
             scenario.reset_fleet()
             scenario.retarget()

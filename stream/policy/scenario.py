@@ -141,7 +141,7 @@ class Scenario:
         self._fleet.expire(partition)
 
     def reset_fleet(self) -> None:
-        """Forget the states of the fleet; the target is held standalone."""
+        """Drop the states of the fleet and hold the target standalone."""
         self._fleet = FleetView()
         self._published_debt = 0.0
 

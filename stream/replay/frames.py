@@ -18,7 +18,7 @@ class Replayed:
         decisions: One row per bid request, in replay order: ``request_id``, ``partition``,
             ``offset``, ``timestamp`` (ms), ``verdict``, ``reason``, ``e``, ``threshold``,
             ``propensity``, ``score_<task>`` and ``uncertainty_<task>`` per task, ``model``.
-        summary: What ``weir replay`` writes to ``summary.json``.
+        summary: Content of ``summary.json`` of ``weir replay``.
     """
 
     decisions: pl.DataFrame

@@ -44,7 +44,7 @@ Start the sink before the app, for example in a service that the app depends on.
   `joined(app)`: whether the group has assigned partitions.
 - `app_options(...)`: the settings of Faust that all this needs.
 
-The way of a chunk: `fetcher` (the connection) -> `consumer` (chunks, commits; `ledger` tells which
+The way of a chunk: `fetcher` (the connection) -> `consumer` (chunks, commits; `ledger` gives the
 offset to commit) -> `agent` (`chunks`, `relay`) -> `output.at_least_once`, or `output.exactly_once`
 with a `lane` and an `output.transactions` per partition -> `output.batching` and `batch_builder` ->
 `output.producer`. `driver` registers it with Faust; `output.changelog_producer` writes the

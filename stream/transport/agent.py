@@ -30,7 +30,7 @@ def chunk_topic(app: AppT, *names: str) -> TopicT:
 
 
 class _Fetches(AsyncIterator[list[Delivery]]):
-    """The deliveries of a stream, fetch by fetch; the consumer is told that they are processed."""
+    """The deliveries of a stream, fetch by fetch; each is reported to the consumer as processed."""
 
     def __init__(self, stream: StreamT[Any]) -> None:
         self._consumer: Consumer = stream.app.consumer
@@ -104,7 +104,7 @@ async def relay(
         transform: Turns the chunks of a fetch, of different partitions, into the outputs of each,
             by topic. It should yield (``asyncio.sleep(0)``) every few milliseconds, because writes
             run in the same thread.
-        sink: Where outputs are written; `attach` it to the app before the start.
+        sink: Sink of the outputs; `attach` it to the app before the start.
         instead: Returns what to write instead if a topic does not accept some outputs: too large,
             or with a timestamp out of its range. Without it that is an error.
     """

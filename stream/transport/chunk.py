@@ -59,7 +59,7 @@ class Chunk:
         start: Offset at which the previous chunk ended; that of the first record if unknown.
         next_offset: Offset at which the next chunk starts.
         size: Bytes of all keys and values, plus an estimate of the memory that headers take.
-        fetched_s: When it was fetched, in seconds of the monotonic clock.
+        fetched_s: Time of the fetch, in seconds of the monotonic clock.
     """
 
     topic: str

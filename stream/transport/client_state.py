@@ -1,8 +1,8 @@
-"""What aiokafka's consumer knows but does not publish: errors, coordinator, positions.
+"""State of aiokafka's consumer that has no public interface: errors, coordinator, positions.
 
-aiokafka's coordinator stops at an error that it cannot recover from (a missing permission, say) and
+aiokafka's coordinator stops at an error that it cannot recover from (such as a missing right) and
 keeps the error for the next ``getmany()`` to raise. This transport calls the fetcher instead, and
-only for the partitions that it owns: with none assigned, nobody would ever raise it.
+only for the partitions that it owns: with none assigned, the error would never be raised.
 
 All private names of aiokafka's consumer that are only read are read here; docs/faust.md lists them.
 """
@@ -31,7 +31,7 @@ def raise_client_errors(app: AppT) -> None:
 
 
 def has_coordinator(app: AppT) -> bool:
-    """Whether the app's consumer knows a coordinator of its group that it can reach."""
+    """Whether the app's consumer has a reachable coordinator of its group."""
     client = _client(app)
     return client is None or client._coordinator.coordinator_id is not None
 

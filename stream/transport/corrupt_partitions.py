@@ -49,11 +49,11 @@ class CorruptPartitions:
         self._incidents.partition_paused(error, backoff_s)
 
     def resume(self, *partitions: TP) -> None:
-        """Forget partitions: a fetch of them succeeded, or they are not owned any more."""
+        """Remove partitions after a successful fetch, or when they are no longer owned."""
         for tp in partitions:
             if self._retry.pop(tp, None) is not None:
                 self._incidents.partition_resumed(tp.topic, tp.partition)
 
     def clear(self) -> None:
-        """Forget all partitions."""
+        """Remove all partitions."""
         self.resume(*tuple(self._retry))

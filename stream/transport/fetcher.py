@@ -112,7 +112,7 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
         await self.consumer.on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """Forget the positions, which aiokafka looks up again, and pass it on to the consumer."""
+        """Drop the positions, which aiokafka looks up again, and pass it on to the consumer."""
         self._epoch += 1
         self._cursor.clear()
         self.corrupt.clear()

@@ -33,7 +33,7 @@ class Incidents:
     """Metrics and log lines for problems of topics.
 
     Args:
-        registry: Where the metrics are registered; a new one by default.
+        registry: Registry of the metrics; a new one by default.
         clock: Seconds, monotonic.
     """
 
@@ -104,7 +104,7 @@ class Incidents:
         )  # fmt: skip
 
     def skipped(self, topic: str, partition: int, start: int, end: int) -> None:
-        """The offsets [start, end) are skipped, as the settings say."""
+        """The offsets [start, end) are skipped, as `offsets_missing` selects."""
         self._missed.labels(topic, str(partition)).inc(end - start)
 
     def offsets_missing(self, topic: str, starts: Mapping[int, int], reset: str) -> None:

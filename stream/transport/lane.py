@@ -92,7 +92,7 @@ class Lane(Generic[Batches]):
     Args:
         name: ``topic[partition]``, for messages.
         transactions: The partition's producer.
-        grace_s: How long a fenced lane waits to be released before it claims again. A worker that
+        grace_s: Time that a fenced lane waits to be released before it claims again. A worker that
             lost its partitions learns so from its next heartbeat.
         interval_s: Minimum time between the starts of two transactions. Chunks that arrive
             meanwhile are committed together; the first one after a pause does not wait.
@@ -148,7 +148,7 @@ class Lane(Generic[Batches]):
         Args:
             start: First offset of the chunk.
             end: Offset after the chunk.
-            outputs: What to write.
+            outputs: Records to write.
             instead: Returns what to write instead, if a topic does not accept some of them.
 
         Raises:

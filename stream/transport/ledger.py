@@ -68,7 +68,7 @@ class OffsetLedger(Generic[P]):
         self._partitions[partition] = _Partition(position=position, committed=position)
 
     def revoke(self, partitions: Iterable[P]) -> None:
-        """Forget `partitions`: another consumer owns them now."""
+        """Remove `partitions`, because another consumer owns them now."""
         for partition in partitions:
             self._partitions.pop(partition, None)
 

@@ -74,7 +74,7 @@ async def initial_offsets(
 ) -> dict[TP, int]:
     """Choose the first offset of partitions without a committed one, and commit it.
 
-    A partition that was never filtered starts at its first record, whatever `reset` says.
+    A partition that was never filtered starts at its first record, for any value of `reset`.
 
     Args:
         consumer: Reads and commits.

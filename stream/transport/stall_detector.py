@@ -52,7 +52,7 @@ class StallDetector(Generic[P]):
         return True
 
     def retain(self, partitions: Iterable[P]) -> None:
-        """Keep these partitions and forget all others, which are not owned any more."""
+        """Keep these partitions and remove all others, which are no longer owned."""
         kept = set(partitions)
         for partition in [partition for partition in self._observed if partition not in kept]:
             del self._observed[partition]

@@ -62,7 +62,7 @@ class Evidence(NamedTuple):
 def output_evidence(fate: Fate, requests: str, record: ConsumerRecord) -> Evidence:
     """Parse an output record; one that does not name its source has source -1.
 
-    Anybody may have written it: a number that no output of Weir has counts as absent.
+    Any producer may have written it: a number that no output of Weir can have counts as absent.
     """
     original, own = _split_headers(fate, record.headers)
     source = _source(fate, requests, record.partition, own)

@@ -11,7 +11,7 @@ from stream.verify.account import Fate
 from stream.verify.evidence import NOWHERE, Evidence, input_hashes
 
 MISSING: Final = -1
-"""In place of the fate of an input without an output."""
+"""Stands for the fate of an input without an output."""
 _COLUMNS: Final = {
     "offsets": np.int64,
     "timestamps": np.int64,
@@ -99,7 +99,7 @@ class Inputs:
 
 
 class Matches(NamedTuple):
-    """N outputs matched with their inputs; bool (N,) where nothing else is said.
+    """N outputs matched with their inputs; arrays are bool (N,) unless stated otherwise.
 
     Attributes:
         source_N: Source offset that each output names, int64.

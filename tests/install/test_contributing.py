@@ -116,17 +116,6 @@ def test_settings_of_the_guide_make_a_policy(tmp_path: Path) -> None:
     assert policy.in_force["*"].reward == "click * install * 12 + 0.1 * click"
 
 
-def test_every_path_and_target_is_there() -> None:
-    """Files, folders and make targets that the guide names exist."""
-    named = re.findall(r"\b(?:tests|benchmarks|stream|models|trainer|docs)/[\w./]+\w", GUIDE)
-    added = {block.partition("\n")[0].removeprefix("# ") for block in blocks("python")}
-    assert [name for name in named if name not in added and not (ROOT / name).exists()] == []
-    makefile = (ROOT / "Makefile").read_text()
-    targets = set(re.findall(r"\bmake ([a-z-]+)", GUIDE))
-    assert {"test", "check", "bench"} <= targets
-    assert [name for name in targets if not re.search(rf"^{name}:", makefile, re.MULTILINE)] == []
-
-
 def test_every_room_is_in_the_table() -> None:
     """The table of rooms names each folder of the roots, and no other."""
     table = GUIDE.partition("## The rooms")[2].partition("## ")[0]

@@ -29,7 +29,7 @@ from tests.kafka.topics import (
 from tests.stream.intercept.test_worker import worker
 from tests.tiny_artifact import Make
 from trainer.simulation.simulator import Simulator
-from trainer.traffic.campaign import known_to, run_campaign
+from trainer.traffic.campaign import registered, run_campaign
 from trainer.traffic.downstream import Downstream
 from trainer.traffic.examples import batches
 from trainer.traffic.publish import evenly
@@ -112,7 +112,7 @@ async def test_publishing_again_under_exactly_once_ends(
         )  # a campaign gives up on workers after 10 s
         for start in (0, 300):
             downstream = Downstream(worker_settings, simulator.tasks, 1e6)
-            traffic = known_to(downstream, batches(simulator, start, 300, 300))
+            traffic = registered(downstream, batches(simulator, start, 300, 300))
             campaign = run_campaign(worker_settings, evenly(traffic, 3000.0), downstream, 1e6)
             summary = await asyncio.wait_for(campaign, DEADLINE_S)
             assert (summary["published"], summary["passed"]) == (300, 300)

@@ -1,4 +1,4 @@
-"""Simulated traffic that several rooms test with."""
+"""Fixtures of the simulation and traffic tests."""
 
 import pytest
 

@@ -37,7 +37,8 @@ def experiments(
     data: Annotated[
         str,
         typer.Option(
-            help="'simulated', examples (Parquet file or folder), a CSV file, or JD's slices."
+            help="Data of the experiments: 'simulated', a Parquet file or folder of examples, a "
+            "CSV file, or a folder of JD's slices."
         ),
     ] = SIMULATED,
     spec: Annotated[
@@ -56,7 +57,9 @@ def experiments(
     ] = Path("var/experiments"),
     part: Annotated[
         str,
-        typer.Option(help="I/K runs every K-th unit only, for K processes that share a folder."),
+        typer.Option(
+            help="With I/K, run every K-th unit only, for K processes that share a folder."
+        ),
     ] = "1/1",
     *,
     quick: Annotated[

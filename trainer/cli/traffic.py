@@ -18,7 +18,10 @@ Rate = Annotated[
     float, typer.Option(min=0, help="Requests per second; 0 publishes as fast as possible.")
 ]
 TimeScale = Annotated[
-    float, typer.Option(min=1e-9, help="Factor by which delays run faster than real time.")
+    float,
+    typer.Option(
+        min=1e-9, help="Factor by which the delays of outcomes are shorter than in real time."
+    ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the simulation.")]
 Start = Annotated[
@@ -26,11 +29,11 @@ Start = Annotated[
     typer.Option(min=0, help="Number of the first request; 200,000 requests make a simulated day."),
 ]
 Drift = Annotated[
-    float, typer.Option(help="Drift of the preferences, in radians per simulated day.")
+    float, typer.Option(help="Drift of the users' preferences, in radians per simulated day.")
 ]
 Outcomes = Annotated[
     bool,
-    typer.Option(help="Simulate the consumer of the pass topic too, and publish its outcomes."),
+    typer.Option(help="Also simulate the consumer of the pass topic, and publish its outcomes."),
 ]
 
 
@@ -156,13 +159,13 @@ def _publish(
     outcomes: bool,
 ) -> None:
     """Publish at ``rate``, or at the requests' own scaled times if it is None."""
-    from trainer.traffic.campaign import known_to, run_campaign  # noqa: PLC0415
+    from trainer.traffic.campaign import registered, run_campaign  # noqa: PLC0415
     from trainer.traffic.downstream import Downstream  # noqa: PLC0415
     from trainer.traffic.publish import evenly, on_their_times  # noqa: PLC0415
 
     async def run() -> dict[str, Any]:
         downstream = Downstream(settings, tasks, time_scale) if outcomes else None
-        known = known_to(downstream, batches)
+        known = registered(downstream, batches)
         shipments = on_their_times(known, time_scale) if rate is None else evenly(known, rate)
         return await run_campaign(settings, shipments, downstream, time_scale, total)
 

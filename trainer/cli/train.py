@@ -51,21 +51,24 @@ Unlabelled = Annotated[
     ),
 ]
 Spec = Annotated[str, typer.Option(help="Name or path of the feature spec.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of all random numbers of the training.")]
 Teacher = Annotated[
     str | None,
-    typer.Option(help=f"Kind of the teacher: {', '.join(KINDS)}. Overrides [training.net] kind."),
+    typer.Option(
+        help=f"Kind of the teacher net: {', '.join(KINDS)}. Overrides [training.net] kind."
+    ),
 ]
 Method = Annotated[
     str | None,
     typer.Option(
-        help="Method whose uncertainty the student learns. Overrides [training] uncertainty."
+        help="Method of the uncertainty that the student learns, such as swag or confirmed; auto "
+        "chooses one by the held-out rows. Overrides [training] uncertainty."
     ),
 ]
 Device = Annotated[
     str | None,
     typer.Option(
-        help="Device: auto (CUDA if it is available), cpu or cuda. Overrides [training] device."
+        help="Device to train on: auto (CUDA if any), cpu or cuda. Overrides [training] device."
     ),
 ]
 CheckpointFolder = Annotated[

@@ -4,7 +4,7 @@ Direct passes are requests that pass because their score is uncertain. They coun
 budget: each one replaces the request with the next best reward. The paper's experiments add them to
 the budget instead, which favours every uncertainty.
 
-The best of many candidates gains by chance, even where none is worth anything. So every other row,
+The best of many candidates gains by chance, even if none has a real gain. So every other row,
 in the order given, selects the candidate, and the rows between test that one alone: a single
 comparison, whose standard error needs no correction. Dividing the error rate by the number of
 candidates instead (Bonferroni) would use all rows, but requires 3.6 standard errors with ten

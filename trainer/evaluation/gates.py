@@ -71,7 +71,7 @@ def check_gates(
         candidate: The candidate on the newest held-out rows.
         serving: The serving artifact on the same rows; None if nothing comparable serves: then
             the candidate must only beat chance and be calibrated.
-        limits: How much worse the candidate may be.
+        limits: Greatest losses that a candidate may have.
 
     Returns:
         One result per gate and task. The candidate may be published if all pass.

@@ -1,10 +1,10 @@
-"""The worlds that experiments run in: rows to learn from, rows without labels, rows to judge on.
+"""The worlds of the experiments: training, unlabelled, validation and test rows.
 
-A world is one setting of one seed. Four settings ask when uncertainty could help:
+A world is one setting under one seed. Four settings show when uncertainty could help:
 
-- ``base``: training and test rows from one and the same traffic;
-- ``drift``: what makes requests worthwhile has turned by the time of the test;
-- ``selected``: only what an earlier model's policy let pass was ever labelled;
+- ``base``: training and test rows from the same traffic;
+- ``drift``: the effects on the labels have drifted by the time of the test rows;
+- ``selected``: only requests that an earlier model's policy passed have labels;
 - ``small``: few training rows.
 """
 
@@ -27,12 +27,12 @@ SETTINGS: Final = ("base", "drift", "selected", "small")
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Requests and what is known about them.
+    """Requests with their features and labels.
 
     Attributes:
         ids_NC: Feature ids.
         labels_NT: Whether each event happened, whatever its population; NaN where masked.
-        p_true_NT: True probabilities on each task's population; None where nobody knows.
+        p_true_NT: True probabilities on each task's population; None if they are unknown.
         poor_N: Requests of segments with little data.
     """
 
@@ -63,14 +63,14 @@ class Dataset:
         return targets_NT
 
     def rows(self, tasks: TaskSet) -> Rows:
-        """As the uncertainty methods learn from them."""
+        """Ids and targets in the form that the uncertainty methods take."""
         return Rows(self.ids_NC, self.targets(tasks))
 
     def value(self, tasks: TaskSet, task: str) -> Float64Array:
-        """What each request is worth: how likely ``task`` happens, or whether it did.
+        """Value of each request: the probability of ``task``, or whether its event happened.
 
-        True probabilities, where they are known, count events in expectation, without the noise
-        of the draw. A masked label is worth nothing.
+        True probabilities are used where they are known, because they count events in expectation,
+        without sampling noise. The value of a masked label is 0.
         """
         column = tasks.index(task)
         if self.p_true_NT is not None:
@@ -80,7 +80,7 @@ class Dataset:
 
 
 def joined(parts: Sequence[Dataset]) -> Dataset:
-    """The parts one after another; at least one is needed."""
+    """Concatenate the parts; at least one is needed."""
     truths = [part.p_true_NT for part in parts if part.p_true_NT is not None]
     return Dataset(
         np.concatenate([part.ids_NC for part in parts]),
@@ -92,15 +92,15 @@ def joined(parts: Sequence[Dataset]) -> Dataset:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """One setting of one seed.
+    """Data of one setting under one seed.
 
     Attributes:
-        tasks: What is predicted.
-        layout: Where the features lie.
-        train: Rows to learn from.
+        tasks: Tasks to predict.
+        layout: Rows of the embedding table by column.
+        train: Training rows.
         unlabelled_NC: Requests without labels, for the student.
-        valid: Rows to choose on.
-        test: Rows to judge on.
+        valid: Validation rows.
+        test: Test rows.
     """
 
     tasks: TaskSet
@@ -112,21 +112,21 @@ class World:
 
 
 Score = Callable[[Ids], Float64Array]
-"""Reward of requests (N, C) -> (N,): by what an earlier model ranked them."""
+"""Reward of requests, (N, C) -> (N,), by which an earlier model ranked them."""
 Fit = Callable[[Dataset], Score]
-"""Fits such a model on labelled rows."""
+"""Fits an earlier model on labelled rows and returns its score function."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Rows of a world.
+    """Numbers of rows of a world.
 
     Attributes:
         train: Labelled rows.
         small: Labelled rows of the setting ``small``, and of the earlier model of ``selected``.
         unlabelled: Rows for the student only.
-        valid: Rows to choose on.
-        test: Rows to judge on.
+        valid: Validation rows.
+        test: Test rows.
     """
 
     train: int
@@ -137,35 +137,35 @@ class Sizes:
 
 
 class Source(Protocol):
-    """Where worlds come from."""
+    """Data from which worlds are made."""
 
     name: str
     tasks: TaskSet
     layout: FeatureLayout
 
     def world(self, setting: str, seed: int, sizes: Sizes, fit: Fit, rate: float) -> World:
-        """One world; the same arguments give the same one.
+        """Make a world; the same arguments give the same world.
 
         Args:
             setting: One of :data:`SETTINGS`.
             seed: Worlds of different seeds are independent, as far as the source allows.
-            sizes: Rows at most.
+            sizes: Greatest numbers of rows.
             fit: Fits the earlier model of ``selected``.
-            rate: Share that its policy intercepted.
+            rate: Share of requests that its policy intercepted.
         """
 
 
 def selected(candidates: Dataset, score: Score, rate: float) -> Dataset:
-    """The candidates that pass a policy that intercepts ``rate`` of them by score."""
+    """The candidates that pass under a policy that intercepts ``rate`` of them by score."""
     reward_N = score(candidates.ids_NC)
     kept_K = np.argsort(-reward_N, kind="stable")[: round((1 - rate) * len(candidates))]
     return candidates.take(np.sort(kept_K))
 
 
 def rare_rows(ids_NC: Ids, train_NC: Ids, rows: int, share: float = 0.1) -> Mask:
-    """The ``share`` of requests whose features are the rarest in training.
+    """The ``share`` of requests with the rarest features in training, by mean log count of the ids.
 
-    Stands for data-poor segments where no column says which they are: mean log count of the ids.
+    They stand for data-poor segments if no column names those.
     """
     counts_R = np.bincount(train_NC.ravel(), minlength=rows)
     rarity_N = -np.log1p(counts_R[ids_NC]).mean(axis=1)
@@ -175,7 +175,7 @@ def rare_rows(ids_NC: Ids, train_NC: Ids, rows: int, share: float = 0.1) -> Mask
 
 
 def with_rare_rows(world: World) -> World:
-    """The same world, with its rarest rows for data-poor segments."""
+    """The same world, with its rarest rows as data-poor segments."""
     train_NC, rows = world.train.ids_NC, world.layout.rows
 
     def marked(part: Dataset) -> Dataset:

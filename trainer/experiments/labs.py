@@ -1,4 +1,4 @@
-"""From a world to what is fitted on it, and to the bench that judges it."""
+"""Makes the lab and the bench of a world."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from models.nets.config import TeacherKind
 from models.nets.embedding import FeatureLayout
 from models.tasks import TaskSet
 from trainer.experiments.data import Dataset, Fit, Float64Array, Score, World
-from trainer.experiments.judge import Bench
+from trainer.experiments.evaluation import Bench
 from trainer.experiments.plan import Plan
 from trainer.training.config import TeacherTraining
 from trainer.training.context import FitContext
@@ -26,7 +26,7 @@ def lab_of(
     kind: TeacherKind | None = None,
     training: TeacherTraining | None = None,
 ) -> Lab:
-    """What the methods share on these rows; kind and training are the plan's by default."""
+    """Lab of these rows; kind and training are the plan's by default."""
     return Lab(
         layout,
         part.rows(tasks),
@@ -37,7 +37,7 @@ def lab_of(
 
 
 def bench_of(world: World, plan: Plan, seed: int, *, part: Dataset | None = None) -> Bench:
-    """Judges on the test rows, or on ``part``."""
+    """Bench of the world's test rows, or of ``part``."""
     rates_T = np.nanmean(world.train.targets(world.tasks).astype(np.float64), axis=0)
     return Bench(
         tasks=world.tasks,
@@ -50,7 +50,7 @@ def bench_of(world: World, plan: Plan, seed: int, *, part: Dataset | None = None
 
 
 def earlier_model(layout: FeatureLayout, tasks: TaskSet, plan: Plan, context: FitContext) -> Fit:
-    """Fits what filtered the traffic before: one net, ranking by the weighted sum of its scores."""
+    """Fits the earlier model: a single net that ranks by the weighted sum of its scores."""
     weights_T = np.array([plan.config.auto_weights.get(name, 1.0) for name in tasks.names])
 
     def fit(part: Dataset) -> Score:

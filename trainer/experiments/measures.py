@@ -1,8 +1,8 @@
-"""What is measured, as pure functions of arrays: error finding, passing, residuals, rejection.
+"""Measures as pure functions of arrays: error finding, passing, residuals, rejection.
 
 N requests; ``p`` the model's probabilities of one task, ``u`` their uncertainties, ``error`` the
-true error |p - p_true|, ``value`` what a request is worth downstream (deals, or their true
-probability). Equal values rank in the order of the rows.
+true error |p - p_true|, ``value`` the value of a request downstream (deals, or their true
+probability). Ties are ranked in the order of the rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,35 +19,35 @@ Float64Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 BINS = 50
-"""Bins of equal count and nearly equal p. With fewer, an error that grows with p still shows in the
-widest of them: a u that is p itself reaches 0.10 with 20 bins and 0.04 with 50."""
+"""Bins of equal count and nearly equal p. With fewer bins, an error that grows with p still shows
+in the widest of them: u = p reaches 0.10 with 20 bins and 0.04 with 50."""
 MIN_BIN = 20
 WORST = 0.1
 TINY = 1e-12
 
 
 class Auc(NamedTuple):
-    """Both areas; not a number where the rows hold one class only."""
+    """AUC-ROC and AUC-PR; NaN if the rows have one class only."""
 
     roc: float
     pr: float
 
 
 class Passed(NamedTuple):
-    """Who passes: directly for uncertainty, and for the score."""
+    """Masks of the requests that pass directly by uncertainty, and by score."""
 
     direct_N: Mask
     scored_N: Mask
 
 
 class Agreement(NamedTuple):
-    """Agreement with sets of weight samples, and what the sets reach with each other.
+    """Agreement with sets of weight samples, and of these sets with each other.
 
     Attributes:
-        value: Mean over the sets.
-        ceiling: Mean over the sets' pairs,
-        low: and the least
-        high: and the most that a pair reaches.
+        value: Mean agreement with the sets.
+        ceiling: Mean agreement of the pairs of sets.
+        low: Least agreement of a pair.
+        high: Greatest agreement of a pair.
     """
 
     value: float
@@ -74,14 +74,14 @@ def within_bins(
     """Rank correlation of u and error, averaged over bins of nearly equal p.
 
     Over all requests u can correlate with the error because both follow p. Within a bin p is
-    nearly constant, so only what u knows beyond the score counts.
+    nearly constant, so only the information of u beyond the score counts.
     """
     parts = np.array_split(np.argsort(p_N, kind="stable"), min(bins, max(len(p_N) // MIN_BIN, 1)))
     return float(np.mean([_rank_correlation(u_N[part], error_N[part]) for part in parts]))
 
 
 def _rank_correlation(a_K: Float64Array, b_K: Float64Array) -> float:
-    """As :func:`trainer.evaluation.metrics.spearman`, quicker on few rows."""
+    """The same as :func:`trainer.evaluation.metrics.spearman`, faster on few rows."""
     ranks_2K = rankdata(np.stack([a_K, b_K]), axis=1)
     ranks_2K -= ranks_2K.mean(axis=1, keepdims=True)
     spreads_2 = np.sqrt((ranks_2K**2).sum(axis=1))
@@ -89,20 +89,20 @@ def _rank_correlation(a_K: Float64Array, b_K: Float64Array) -> float:
 
 
 def worst_auroc(u_N: Float64Array, error_N: Float64Array, share: float = WORST) -> float:
-    """AUC-ROC with which u finds the ``share`` of requests with the largest error."""
+    """AUC-ROC of u for the ``share`` of requests with the largest errors."""
     worst_N = top(error_N, max(round(share * len(error_N)), 1))
     return float(roc_auc_score(worst_N, u_N))
 
 
 def poor_ratio(values_N: Float64Array, poor_N: Mask) -> float:
-    """Mean in data-poor segments over the mean elsewhere; NaN where one of them is empty or 0."""
+    """Mean in data-poor segments over the mean elsewhere; NaN if one is empty or the latter 0."""
     if poor_N.all() or not poor_N.any() or values_N[~poor_N].mean() == 0:
         return float("nan")
     return float(values_N[poor_N].mean() / values_N[~poor_N].mean())
 
 
 def overlap(a_N: Float64Array, b_N: Float64Array, share: float = WORST) -> float:
-    """Share that the ``share`` largest of ``a`` and of ``b`` have in common."""
+    """Overlap of the ``share`` largest values of ``a`` and of ``b``, from 0 to 1."""
     count = max(round(share * len(a_N)), 1)
     return float((top(a_N, count) & top(b_N, count)).sum() / count)
 
@@ -112,12 +112,12 @@ def agreement(
     u_N: Float64Array,
     sets: Sequence[Float64Array],
 ) -> Agreement:
-    """How ``u_N`` agrees with independent sets of weight samples.
+    """Agreement of ``u_N`` with independent sets of weight samples.
 
     Args:
-        measure: Of two uncertainties, such as their rank correlation or :func:`overlap`.
+        measure: Measure of two uncertainties, such as rank correlation or :func:`overlap`.
         u_N: Uncertainties of requests.
-        sets: The same by each set of samples, at least two sets, each (N,).
+        sets: Uncertainties by each set of samples, at least two sets, each (N,).
     """
     pairs = [measure(*pair) for pair in combinations(sets, 2)]
     value = fmean(measure(u_N, each_N) for each_N in sets)
@@ -125,7 +125,7 @@ def agreement(
 
 
 def pass_fixed(score_N: Float64Array, u_N: Float64Array, rate: float, share: float) -> Passed:
-    """Direct passes take the place of the next best by score: (1 - rate) N pass, whatever share."""
+    """Passes with direct passes inside the budget: (1 - rate) N pass, whatever the share."""
     budget = round((1 - rate) * len(score_N))
     direct_N = top(u_N, min(round(share * len(u_N)), budget))
     rest_N = np.where(direct_N, -np.inf, score_N)
@@ -133,13 +133,13 @@ def pass_fixed(score_N: Float64Array, u_N: Float64Array, rate: float, share: flo
 
 
 def pass_growing(score_N: Float64Array, u_N: Float64Array, rate: float, share: float) -> Passed:
-    """The paper's way: the score's threshold stays, and direct passes come on top."""
+    """Passes as in the paper: the score's threshold stays, and direct passes are added."""
     direct_N = top(u_N, round(share * len(u_N)))
     return Passed(direct_N, top(score_N, round((1 - rate) * len(score_N))) & ~direct_N)
 
 
 def kept(passed: Passed, value_N: Float64Array) -> float:
-    """Share of all value that passes."""
+    """Share of the total value that passes."""
     return float(value_N[passed.direct_N | passed.scored_N].sum() / max(value_N.sum(), TINY))
 
 
@@ -152,8 +152,7 @@ def deals_by_direct_deals(
 ) -> float:
     """Share of the remaining deals that the score passes, after a share of all passed directly.
 
-    Directly pass in order of u until ``direct_share`` of all deals went that way (Figure 2d); then
-    of the deals among the rest, how many are above the score's threshold.
+    Requests pass directly in order of u until they hold ``direct_share`` of all deals (Figure 2d).
     """
     order_N = np.argsort(-u_N, kind="stable")
     reached_N = np.cumsum(value_N[order_N]) / max(value_N.sum(), TINY)
@@ -165,7 +164,7 @@ def deals_by_direct_deals(
 
 
 def auc(p_N: Float64Array, labels_N: Float64Array) -> Auc:
-    """AUC-ROC and AUC-PR over the rows whose label is not NaN."""
+    """AUC-ROC and AUC-PR over the rows with a label."""
     known_N = ~np.isnan(labels_N)
     labels_N, p_N = labels_N[known_N], p_N[known_N]
     if not 0 < labels_N.sum() < len(labels_N):
@@ -174,9 +173,9 @@ def auc(p_N: Float64Array, labels_N: Float64Array) -> Auc:
 
 
 def residual(p_N: Float64Array, labels_N: Float64Array, u_N: Float64Array, ratio: float) -> Auc:
-    """How well the score does on what remains once the most uncertain ``ratio`` passed (Table II).
+    """Areas of the score on the rest, once the most uncertain ``ratio`` has passed (Table II).
 
-    Rows without a label take no part, neither in the ratio nor in the areas.
+    Rows without a label are ignored, in the ratio and in the areas.
     """
     known_N = ~np.isnan(labels_N)
     p_N, labels_N, u_N = p_N[known_N], labels_N[known_N], u_N[known_N]
@@ -191,7 +190,7 @@ def log_loss_of(p_N: Float64Array, labels_N: Float64Array) -> Float64Array:
 
 
 def rejection_curve(u_N: Float64Array, risk_N: Float64Array) -> Float64Array:
-    """Mean risk of the n requests that u trusts most, for n = 1 to N."""
+    """Mean risk of the n requests with the least u, for n = 1 to N."""
     trusted_N = risk_N[np.argsort(u_N, kind="stable")]
     return np.asarray(np.cumsum(trusted_N) / np.arange(1, len(trusted_N) + 1))
 
@@ -202,7 +201,7 @@ def aurc(u_N: Float64Array, risk_N: Float64Array) -> float:
 
 
 def rejection_ratio(u_N: Float64Array, risk_N: Float64Array) -> float:
-    """Prediction-rejection ratio (Malinin et al. 2020): 1 rejects as the risk itself, 0 as chance.
+    """Prediction-rejection ratio (Malinin et al. 2020): 1 for the risk itself, 0 for chance.
 
     A random order has the mean risk at every coverage.
     """

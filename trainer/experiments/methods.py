@@ -1,4 +1,4 @@
-"""A unit of work: every uncertainty method, judged in some settings under one seed."""
+"""A unit of work: evaluates every uncertainty method in some settings under one seed."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -7,13 +7,13 @@ import numpy as np
 
 from models.artifact.manifest import OWN
 from trainer.evaluation.direct_passes import evaluate_direct_passes
-from trainer.experiments import judge, measures
+from trainer.experiments import evaluation, measures
 from trainer.experiments.data import Dataset, Float64Array, Source, World
-from trainer.experiments.judge import Bench
+from trainer.experiments.evaluation import Bench
 from trainer.experiments.labs import bench_of, earlier_model, lab_of
 from trainer.experiments.plan import Plan
 from trainer.experiments.raw import Measured
-from trainer.experiments.student import judge_students
+from trainer.experiments.student import measure_students
 from trainer.training.context import FitContext
 from trainer.uncertainty import METHODS
 from trainer.uncertainty.lab import Lab
@@ -22,19 +22,19 @@ from trainer.uncertainty.shared_score import SharedScoreEstimator
 
 SWAG = "swag"
 TAUGHT = ("confirmed",)
-"""Methods with a student of their own, beside SWAG's: around the same scores."""
+"""Methods that are distilled into a student of their own, with SWAG's scores."""
 BLEND = "blend"
 Predictions = dict[str, Prediction]
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """Every method fitted on some rows.
+    """Every method, fitted on some rows.
 
     Attributes:
-        train: The rows.
-        lab: What the methods share.
-        estimators: By name; SWAG first, the blend of two scores last.
+        train: Training rows.
+        lab: Models that the methods share.
+        estimators: Fitted methods by name; SWAG first, the blend of two scores last.
     """
 
     train: Dataset
@@ -48,10 +48,10 @@ class Fitted:
         return cls(train, lab, estimators | {BLEND: lab.blend()})
 
 
-def judge_settings(
+def measure_settings(
     source: Source, plan: Plan, settings: tuple[str, ...], context: FitContext
 ) -> Measured:
-    """Every method in these settings; those that learn from the same rows share what is fitted."""
+    """Evaluate every method; settings with the same training rows share the fitted models."""
     earlier = earlier_model(source.layout, source.tasks, plan, context)
     measured = Measured()
     fitted: Fitted | None = None
@@ -60,19 +60,21 @@ def judge_settings(
         if fitted is None or world.train is not fitted.train:
             lab = lab_of(world.layout, world.train, world.tasks, plan, context)
             fitted = Fitted.on(world.train, lab)
-        measured.merge(_judge_setting(world, fitted, plan, setting, context.seed))
+        measured.merge(_measure_setting(world, fitted, plan, setting, context.seed))
     return measured
 
 
-def _judge_setting(world: World, fitted: Fitted, plan: Plan, setting: str, seed: int) -> Measured:
-    """One setting; in ``base`` the figures, the students and the averaging too."""
+def _measure_setting(world: World, fitted: Fitted, plan: Plan, setting: str, seed: int) -> Measured:
+    """Evaluate one setting; in ``base`` also Table II, Figure 2, the students and averaging."""
     lab, bench = fitted.lab, bench_of(world, plan, seed)
     measured = Measured()
     on_test: Predictions = {}
     on_valid: Predictions = {}
     for name, estimator in fitted.estimators.items():
         found, valid = estimator.predict(world.test.ids_NC), estimator.predict(world.valid.ids_NC)
-        measured.merge(_judged(bench, name, setting, found, found.epistemic_NT.astype(np.float64)))
+        measured.merge(
+            _all_figures(bench, name, setting, found, found.epistemic_NT.astype(np.float64))
+        )
         on_test[name], on_valid[name] = found, valid
         if name == SWAG:
             measured.merge(_controls(bench, setting, found))
@@ -91,34 +93,34 @@ def _judge_setting(world: World, fitted: Fitted, plan: Plan, setting: str, seed:
             for name, each in fitted.estimators.items()
             if name in TAUGHT and isinstance(each, SharedScoreEstimator)
         }
-        students, fidelity = judge_students(world, lab, bench, plan, swag, others)
+        students, fidelity = measure_students(world, lab, bench, plan, swag, others)
         for name, student in students.items():
             u_NT = student.epistemic_NT.astype(np.float64)
-            measured.merge(_judged(bench, name, setting, student, u_NT))
+            measured.merge(_all_figures(bench, name, setting, student, u_NT))
         measured.merge(fidelity)
     return measured
 
 
-def _judged(
+def _all_figures(
     bench: Bench, name: str, setting: str, found: Prediction, u_NT: Float64Array
 ) -> Measured:
-    """All figures of one method."""
+    """Evaluate one method."""
     measured = Measured()
-    measured.add(f"error_finding.{setting}.{name}", judge.error_finding(bench, found, u_NT))
-    measured.add(f"passing.{setting}.{name}", judge.passing(bench, found, u_NT))
-    measured.add(f"rejection.{setting}.{name}", judge.rejection(bench, found, u_NT))
-    measured.add(f"scoring.{setting}.{name}", judge.quality(bench, found))
+    measured.add(f"error_finding.{setting}.{name}", evaluation.error_finding(bench, found, u_NT))
+    measured.add(f"passing.{setting}.{name}", evaluation.passing(bench, found, u_NT))
+    measured.add(f"rejection.{setting}.{name}", evaluation.rejection(bench, found, u_NT))
+    measured.add(f"scoring.{setting}.{name}", evaluation.quality(bench, found))
     if setting == "base":
-        coverage = np.linspace(0.02, 1, judge.CURVE_POINTS)
-        for task, risks in judge.rejection_curves(bench, found, u_NT).items():
+        coverage = np.linspace(0.02, 1, evaluation.CURVE_POINTS)
+        for task, risks in evaluation.rejection_curves(bench, found, u_NT).items():
             measured.draw(f"rejection_{task}.{name}", coverage, risks)
     return measured
 
 
 def _controls(bench: Bench, setting: str, swag: Prediction) -> Measured:
-    """What needs no method, on SWAG's scores: p (1 - p), base rate, random, and two oracles.
+    """Evaluate the controls on SWAG's scores: p (1 - p), base rate, random, and two oracles.
 
-    ``oracle`` ranks by the truth of what is to be kept, ``oracle_error`` by the true error.
+    ``oracle`` ranks by the true value, ``oracle_error`` by the true error.
     """
     measured = Measured()
     rankings = bench.controls(swag)
@@ -127,15 +129,17 @@ def _controls(bench: Bench, setting: str, swag: Prediction) -> Measured:
         rankings["oracle_error"] = errors_NT
     rankings["oracle"] = np.repeat(bench.value_N[:, None], len(bench.tasks), axis=1)
     for name, u_NT in rankings.items():
-        measured.add(f"passing.{setting}.{name}", judge.passing(bench, swag, u_NT))
+        measured.add(f"passing.{setting}.{name}", evaluation.passing(bench, swag, u_NT))
         if name != "oracle":
-            measured.add(f"error_finding.{setting}.{name}", judge.error_finding(bench, swag, u_NT))
-            measured.add(f"rejection.{setting}.{name}", judge.rejection(bench, swag, u_NT))
+            measured.add(
+                f"error_finding.{setting}.{name}", evaluation.error_finding(bench, swag, u_NT)
+            )
+            measured.add(f"rejection.{setting}.{name}", evaluation.rejection(bench, swag, u_NT))
     return measured
 
 
 def _lead(bench: Bench, found: Prediction, swag: Prediction) -> float:
-    """Deals that a method's score keeps more than SWAG's mean does, in points of all deals."""
+    """Deals that a method's score keeps minus those that SWAG's mean keeps, in points."""
     kept = [
         measures.kept(measures.pass_fixed(score_N, score_N, bench.rate, 0.0), bench.value_N)
         for score_N in (bench.score(found), bench.score(swag))
@@ -150,7 +154,7 @@ def _paper(bench: Bench, plan: Plan, swag: Prediction) -> Measured:
     ratios = {"balanced": plan.balanced_ratios, "sparse": plan.sparse_ratios}
     rankings = {SWAG: swag.epistemic_NT.astype(np.float64), **controls}
     for name in (SWAG, "bernoulli", "random"):
-        table = judge.table_2(bench, swag, rankings[name], ratios)
+        table = evaluation.table_2(bench, swag, rankings[name], ratios)
         measured.merge(_under(f"table_2.{plan.config.net.kind}.{name}", table))
     sources = {
         task: swag.epistemic_NT[:, column].astype(np.float64)
@@ -159,14 +163,14 @@ def _paper(bench: Bench, plan: Plan, swag: Prediction) -> Measured:
     sources["bernoulli"] = controls["bernoulli"][:, 0]
     sources["random"] = controls["random"][:, 0]
     sources["oracle"] = bench.value_N
-    measured.merge(judge.figure_2(bench, bench.score(swag), sources, plan.ratios))
+    measured.merge(evaluation.figure_2(bench, bench.score(swag), sources, plan.ratios))
     return measured
 
 
 def _averaging(bench: Bench, lab: Lab, world: World, swag: Prediction) -> Measured:
     """SWAG's mean against one net with a decayed learning rate."""
     single = lab.single().predict(world.test.ids_NC)
-    averaged, alone = judge.quality(bench, swag), judge.quality(bench, single)
+    averaged, alone = evaluation.quality(bench, swag), evaluation.quality(bench, single)
     measured = Measured()
     for task in bench.tasks.names:
         for area in ("auc_roc", "auc_pr"):
@@ -177,7 +181,7 @@ def _averaging(bench: Bench, lab: Lab, world: World, swag: Prediction) -> Measur
 
 
 def _under(prefix: str, measured: Measured) -> Measured:
-    """The same results under longer keys."""
+    """The same results with ``prefix`` before their keys."""
     return Measured(
         {f"{prefix}.{key}": value for key, value in measured.figures.items()},
         {f"{prefix}.{key}": points for key, points in measured.curves.items()},
@@ -187,9 +191,9 @@ def _under(prefix: str, measured: Measured) -> Measured:
 def _auto_points(
     bench: Bench, plan: Plan, world: World, on_test: Predictions, on_valid: Predictions
 ) -> float:
-    """What direct passes gain on the test rows when validation rows pick method, source and share.
+    """Gain of direct passes on the test rows, with method, source and share chosen on validation.
 
-    Over the score alone of SWAG's mean, which is what an artifact serves; 0 where nothing pays.
+    The gain is over SWAG's mean alone, which is what an artifact serves; 0 if nothing pays.
     """
     weights = dict.fromkeys(world.tasks.names, 0.0) | {bench.value_task: 1.0}
     evidence = evaluate_direct_passes(

@@ -1,4 +1,4 @@
-"""How much is run: the full plan, and a quick one that touches everything."""
+"""Plans of a run: the full one, and a quick one that runs every part on few rows."""
 
 import json
 from dataclasses import asdict, dataclass, field, replace
@@ -11,38 +11,38 @@ from trainer.training.config import TrainConfig
 
 Rates = tuple[float, float, float, float]
 PAPER: Final[TeacherKind] = "ple-transformer"
-"""The paper's teacher."""
+"""Kind of the paper's teacher."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run does.
+    """Sizes, seeds and parameters of a run.
 
     Attributes:
         preset: ``full`` or ``quick``.
-        seeds: How many; a seed is a world and everything random in training.
-        transformer_seeds: How many of them the kinds with Transformer experts get,
-        shape_seeds: and the rounds and the worlds of other shapes.
-        config: Nets and training; its kind of teacher serves the wide sweeps.
+        seeds: Number of seeds; a seed determines a world and everything random in training.
+        transformer_seeds: Number of seeds for the kinds with Transformer experts.
+        shape_seeds: Number of seeds for the rounds and for worlds of other shapes.
+        config: Configuration of the training; its kind of teacher is used by the sweeps.
         sizes: Rows of a world.
         kind_rows: Training rows of Table I.
-        sweep_rows: Training rows where shapes and sensitivity are swept.
-        sweep_test: Test rows there, in the rounds, and of Table I.
-        settings: Worlds in which every method is judged.
+        sweep_rows: Training rows of the sweeps of shapes and sensitivity.
+        sweep_test: Test rows of these sweeps, of the rounds, and of Table I.
+        settings: Settings in which every method is evaluated.
         kinds: Teachers of Table I.
         rate: Intercepted share r.
         share: Direct passes, as a share of all requests.
         balanced_ratios: Passing ratios of Table II for the balanced task.
-        sparse_ratios: The same for the sparse one.
+        sparse_ratios: Passing ratios of Table II for the sparse task.
         ratios: Passing ratios of Figures 2 to 4.
         rounds: Rounds of select-and-retrain.
         round_rows: Requests of a round.
         shared: Strengths of correlation between tasks (see ``FunnelShape``).
         sparsity: Base rates per level.
-        snapshots: k of the sensitivity.
-        samples: M of the sensitivity.
-        scales: Covariance scales of the sensitivity.
-        timing_rounds: Rounds in which teacher and student take turns.
+        snapshots: Values of k, the number of snapshots, in the sensitivity sweep.
+        samples: Values of M, the number of samples, in the sensitivity sweep.
+        scales: Covariance scales in the sensitivity sweep.
+        timing_rounds: Rounds in which teachers and student are timed alternately.
     """
 
     preset: str
@@ -82,7 +82,7 @@ class Plan:
 
     @classmethod
     def quick(cls, seeds: int, teacher: TeacherKind) -> "Plan":
-        """Everything once over, on few rows: its figures mean nothing."""
+        """A plan that runs every part on few rows; its figures are meaningless."""
         config = TrainConfig().quick()
         config = replace(
             config,
@@ -113,6 +113,6 @@ class Plan:
         )
 
     def fingerprint(self, source: str) -> str:
-        """What shapes a unit's results besides its seed; seeds may be added later."""
+        """Everything that determines a unit's results except its seed; seeds may be added later."""
         values: dict[str, Any] = asdict(replace(self, seeds=0, transformer_seeds=0, shape_seeds=0))
         return json.dumps({"source": source, **values}, sort_keys=True)

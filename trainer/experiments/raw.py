@@ -1,7 +1,7 @@
-"""Raw results: what one unit of work measured, kept as JSON lines so that runs resume.
+"""Raw results of the units of work, stored as JSON Lines so that an interrupted run resumes.
 
-A figure's key is a path with dots, and its place in the report; a curve is a list of values along
-an ``x`` that all seeds share.
+A figure's key is a dotted path, which is also its place in the report; a curve is a list of values
+along an ``x`` that all seeds share.
 """
 
 import json
@@ -13,15 +13,15 @@ from models.errors import UserError
 
 
 class ResultsError(UserError, ValueError):
-    """Raw results that do not belong to this run; names file and remedy."""
+    """Raw results belong to another run; the message names the file and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one unit found, under one seed.
+    """Results of one unit under one seed.
 
     Attributes:
-        figures: One number per key; NaN where there is none.
+        figures: One number per key; NaN if it could not be computed.
         curves: ``x`` and ``y`` per key.
     """
 
@@ -29,31 +29,31 @@ class Measured:
     curves: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
 
     def add(self, prefix: str, figures: dict[str, float]) -> None:
-        """Take in figures under ``prefix``."""
+        """Add figures under ``prefix``."""
         self.figures.update({f"{prefix}.{key}": float(value) for key, value in figures.items()})
 
     def draw(self, key: str, x: Iterable[float], y: Iterable[float]) -> None:
-        """Take in a curve."""
+        """Add a curve."""
         self.curves[key] = ([float(value) for value in x], [float(value) for value in y])
 
     def merge(self, other: "Measured") -> None:
-        """Take in all of another one."""
+        """Add all figures and curves of ``other``."""
         self.figures.update(other.figures)
         self.curves.update(other.curves)
 
 
 class RawStore:
-    """Results of finished units in a folder; a unit is there completely or not at all.
+    """Results of finished units in a folder; units are stored completely or not at all.
 
-    Every process that runs units appends to a file of its own, and reads those of all others.
+    Every process that runs units appends to a file of its own and reads the files of all others.
 
     Args:
-        folder: Where the files are; made if it is not there.
-        plan: What shapes the results besides unit and seed; each file's first line says it.
+        folder: Folder of the files; it is created if missing.
+        plan: Fingerprint of the plan, the first line of each file.
         part: Name of the file to append to.
 
     Raises:
-        ResultsError: If a file is of another plan.
+        ResultsError: If a file belongs to another plan.
     """
 
     def __init__(self, folder: Path, plan: str, part: str = "raw") -> None:
@@ -72,7 +72,7 @@ class RawStore:
         first, *lines = text[: text.rfind("\n")].split("\n")
         if json.loads(first)["plan"] != plan:
             raise ResultsError(
-                f"{path}: these results are of another plan; give another --out, or remove them"
+                f"{path}: these results belong to another plan; give another --out, or remove them"
             )
         for line in lines:
             found = json.loads(line)
@@ -80,14 +80,14 @@ class RawStore:
             self.done[found["unit"], found["seed"]] = Measured(found["figures"], curves)
 
     def put(self, unit: str, seed: int, measured: Measured) -> None:
-        """Append a unit's results."""
+        """Store the results of a unit."""
         self.done[unit, seed] = measured
         with self._path.open("a") as file:
             file.write(json.dumps({"unit": unit, "seed": seed, **asdict(measured)}) + "\n")
 
 
 def _drop_unfinished(path: Path) -> None:
-    """Cut off a last line that a kill cut short: its unit is run again."""
+    """Remove an incomplete last line, left by a killed process; its unit is run again."""
     text = path.read_text()
     if not text.endswith("\n"):
         path.write_text(text[: text.rfind("\n") + 1])

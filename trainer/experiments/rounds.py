@@ -1,8 +1,8 @@
-"""Rounds of select-and-retrain: what passes is what the next model learns from.
+"""Rounds of selection and retraining: each model learns from what the previous one passed.
 
-Everyone starts with the same model, fitted on requests that nobody selected. In each round a policy
-lets 1 - r of the next requests pass, only those get labels, and the model is fitted anew on all
-labels so far. Exploration is paid for inside the budget; it should earn its keep here if anywhere.
+All arms start with the same model, fitted on unselected requests. In each round a policy passes
+1 - r of the next requests, only these get labels, and the model is fitted again on all labels so
+far. Exploration takes a part of the budget; if it pays anywhere, it is here.
 """
 
 from collections.abc import Callable
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.experiments import judge, measures
+from trainer.experiments import evaluation, measures
 from trainer.experiments.data import Dataset, Float64Array, Mask, Source, World, joined
-from trainer.experiments.judge import Bench
+from trainer.experiments.evaluation import Bench
 from trainer.experiments.labs import bench_of, lab_of
 from trainer.experiments.plan import Plan
 from trainer.experiments.raw import Measured
@@ -23,7 +23,7 @@ from trainer.uncertainty.lab import Lab
 from trainer.uncertainty.method import Prediction
 
 Pick = Callable[[Bench, Float64Array, Prediction], Float64Array]
-"""Bench of a round, score and prediction -> what direct passes are ranked by, (N,)."""
+"""Bench of a round, score and prediction -> ranking of the direct passes, (N,)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,9 @@ class Arm:
     """A policy of the rounds.
 
     Attributes:
-        method: Whose scores and uncertainties it uses.
-        pick: What direct passes are ranked by; None passes by score alone.
-        share: Direct passes; None is the plan's, 1 the whole budget.
+        method: Method that gives scores and uncertainties.
+        pick: Ranking of the direct passes; None passes by score alone.
+        share: Share of direct passes; None is the plan's, 1 the whole budget.
     """
 
     method: str
@@ -56,11 +56,11 @@ ARMS = {
     "confirmed": Arm("confirmed", _first_task),
     "unselected": Arm("swag", _random, 1.0),
 }
-"""``unselected`` labels a random 1 - r: what learning would have without any selection."""
+"""``unselected`` labels a random 1 - r of the requests, without any selection."""
 
 
-def judge_rounds(source: Source, plan: Plan, context: FitContext) -> Measured:
-    """All arms on the same stream; figures against ``score``, paired within the seed."""
+def measure_rounds(source: Source, plan: Plan, context: FitContext) -> Measured:
+    """Run all arms on one stream; figures are also differences to ``score`` within the seed."""
     world = base_world(source, plan, context, _rows(plan))
     measured = Measured()
     found: dict[str, dict[str, float]] = {}
@@ -76,10 +76,10 @@ def judge_rounds(source: Source, plan: Plan, context: FitContext) -> Measured:
 def _play(
     world: World, arm: Arm, plan: Plan, context: FitContext
 ) -> tuple[list[float], dict[str, float]]:
-    """Share of the test's deals that the model keeps before and after each round; and figures.
+    """Run one arm: the share of the test's deals that each model keeps, and figures.
 
-    Figures: ``model`` the last of these, ``stream`` the share of deals that passed in the rounds,
-    direct passes and all; ``auc`` the first task's AUC-ROC; all times 100.
+    The figures are ``model``, the last of these shares; ``stream``, the share of deals that passed
+    in the rounds, direct passes included; and ``auc``, the first task's AUC-ROC; all times 100.
     """
     stop = len(world.train)
     start = round(stop * plan.sizes.small / _rows(plan))
@@ -102,13 +102,13 @@ def _play(
         passed += float(of_round.value_N[passes_N].sum())
         worth += float(of_round.value_N.sum())
         labelled.append(chunk.take(np.flatnonzero(passes_N)))
-    auc = judge.quality(bench, prediction)[f"{world.tasks.names[0]}.auc_roc"]
+    auc = evaluation.quality(bench, prediction)[f"{world.tasks.names[0]}.auc_roc"]
     stream = 100 * passed / max(worth, measures.TINY)
     return kept, {"model": 100 * kept[-1], "stream": stream, "auc": 100 * auc}
 
 
 def _rows(plan: Plan) -> int:
-    """Requests of all rounds, and those before the first; a smaller store is divided likewise."""
+    """Requests of all rounds and before the first; a smaller store is divided proportionally."""
     return plan.sizes.small + plan.rounds * plan.round_rows
 
 

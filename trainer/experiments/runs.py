@@ -1,4 +1,4 @@
-"""Which units a run consists of, and running those that are not done yet."""
+"""Lists the units of a run, and runs those that are not finished yet."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -11,23 +11,28 @@ from rich.progress import Progress
 
 from models.features import FeatureSpec
 from trainer.experiments.data import Source
-from trainer.experiments.methods import judge_settings
+from trainer.experiments.methods import measure_settings
 from trainer.experiments.plan import Plan
 from trainer.experiments.raw import Measured, RawStore
-from trainer.experiments.rounds import judge_rounds
+from trainer.experiments.rounds import measure_rounds
 from trainer.experiments.simulated import SimulatedSource
-from trainer.experiments.sweeps import judge_kind, judge_sensitivity, judge_shape, judge_speed
+from trainer.experiments.sweeps import (
+    measure_kind,
+    measure_sensitivity,
+    measure_shape,
+    measure_speed,
+)
 from trainer.simulation.funnel import RATES_T, FunnelShape
 from trainer.training.context import FitContext
 
 Work = Callable[[FitContext], Measured]
 SETTINGS_TOGETHER: Final = (("base", "drift"), ("selected",), ("small",))
-"""Simulated, the settings of a group learn from the same rows, so their models are fitted once."""
+"""Settings of a group have the same training rows in simulated data: models are fitted once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What is done in one go, and kept when it is done."""
+    """A piece of work that is run as a whole and stored when it is finished."""
 
     name: str
     seed: int
@@ -35,27 +40,27 @@ class Unit:
 
 
 def units(source: Source, plan: Plan, spec: FeatureSpec) -> Iterator[Unit]:
-    """All units of a run, what decides most first, each for all its seeds.
+    """All units of a run in order of importance, each for all its seeds.
 
     Args:
-        source: The data; the funnel's shape varies only in simulated ones.
-        plan: How much.
-        spec: Features of the simulated worlds.
+        source: Data; the funnel's shape is varied in simulated data only.
+        plan: Sizes and seeds.
+        spec: Feature spec of the simulated worlds.
     """
     seeds = range(1, plan.seeds + 1)
     for together in SETTINGS_TOGETHER:
         name = f"settings/{'+'.join(together)}"
         for seed in seeds:
-            yield Unit(name, seed, partial(judge_settings, source, plan, together))
+            yield Unit(name, seed, partial(measure_settings, source, plan, together))
     for kind in plan.kinds:
         for seed in seeds:
             if seed <= plan.transformer_seeds or "transformer" not in kind:
-                yield Unit(f"kind/{kind}", seed, partial(judge_kind, source, plan, kind))
+                yield Unit(f"kind/{kind}", seed, partial(measure_kind, source, plan, kind))
     for seed in seeds:
-        yield Unit("speed", seed, partial(judge_speed, source, plan))
-        yield Unit("sensitivity", seed, partial(judge_sensitivity, source, plan))
+        yield Unit("speed", seed, partial(measure_speed, source, plan))
+        yield Unit("sensitivity", seed, partial(measure_sensitivity, source, plan))
     for seed in seeds[: plan.shape_seeds]:
-        yield Unit("rounds", seed, partial(judge_rounds, source, plan))
+        yield Unit("rounds", seed, partial(measure_rounds, source, plan))
         if source.name == SimulatedSource.name:
             yield from _shapes(plan, spec, seed)
 
@@ -68,16 +73,16 @@ def _shapes(plan: Plan, spec: FeatureSpec, seed: int) -> Iterator[Unit]:
     shapes |= {f"sparsity.{name}": FunnelShape(rates_T) for name, rates_T in plan.sparsity}
     for name, shape in shapes.items():
         source = SimulatedSource(spec, shape)
-        yield Unit(name, seed, partial(judge_shape, source, plan, name))
+        yield Unit(name, seed, partial(measure_shape, source, plan, name))
 
 
 def share_of(todo: Iterable[Unit], number: int, parts: int) -> list[Unit]:
-    """The units of part ``number``, from 1: every ``parts``-th, so that long ones are spread."""
+    """Every ``parts``-th unit for part ``number``, from 1, so that long units are spread."""
     return list(islice(todo, number - 1, None, parts))
 
 
 def run(todo: list[Unit], store: RawStore, progress: Progress) -> None:
-    """Run the units that the store lacks, one after the other, on one thread."""
+    """Run the units that are not in the store, one after another, on one thread."""
     left = [unit for unit in todo if (unit.name, unit.seed) not in store.done]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,7 +1,7 @@
-"""Worlds of the simulator: another seed is another market with other effects.
+"""Worlds of the simulator; every seed is a market with its own effects.
 
 Training rows come in stretches spread over the stream's second week, test rows over its third, so
-that every hour and weekday is among them.
+that every hour and weekday is included.
 """
 
 from typing import Final
@@ -25,15 +25,15 @@ STEP: Final = WEEK // STRETCHES
 TURN: Final = 0.5
 """Radians by which effects have turned when the test rows of ``drift`` begin: cosine 0.88."""
 TRAIN, UNLABELLED, VALID = 0, 12_000, 40_000
-"""Where in the quarter of a day of each stretch the rows of a purpose begin."""
+"""Offsets of training, unlabelled and validation rows within the six hours of each stretch."""
 
 
 class SimulatedSource:
     """Simulated traffic.
 
     Args:
-        spec: Extracts the features.
-        shape: How the funnel's tasks hang together.
+        spec: Feature spec.
+        shape: Label rates of the funnel's tasks, and their correlation.
     """
 
     name = "simulated"
@@ -48,10 +48,10 @@ class SimulatedSource:
         self._parts: dict[tuple[float, int, int], Dataset] = {}
 
     def world(self, setting: str, seed: int, sizes: Sizes, fit: Fit, rate: float) -> World:
-        """One world (see :class:`trainer.experiments.data.Source`).
+        """Make a world (see :class:`trainer.experiments.data.Source`).
 
         Raises:
-            ValueError: If there are more rows than the simulated week has room for.
+            ValueError: If more training rows are requested than a simulated week holds.
         """
         if max(sizes.train, sizes.small) > STRETCHES * UNLABELLED:
             raise ValueError(f"experiments: at most {STRETCHES * UNLABELLED} training rows")
@@ -72,7 +72,7 @@ class SimulatedSource:
         )
 
     def _passed(self, sizes: Sizes, score: Score, rate: float) -> Dataset:
-        """As many rows as ``sizes.train`` that the policy let pass, out of the week before."""
+        """``sizes.train`` rows of the first week that the policy passed."""
         stretches = _stretches(0, round(sizes.train / (1 - rate)))
         return joined([selected(self._read(*each, 0.0), score, rate) for each in stretches])
 
@@ -97,7 +97,7 @@ class SimulatedSource:
 
 
 def _stretches(start: int, count: int) -> list[tuple[int, int]]:
-    """First request and size of the stretches of ``count`` requests over the week from start."""
+    """First request and size of each stretch of ``count`` requests over the week from start."""
     number = max(min(STRETCHES, count // MIN_STRETCH), 1)
     sizes = np.diff(np.linspace(0, count, number + 1).astype(int)).tolist()
     return [(start + k * (WEEK // number), size) for k, size in enumerate(sizes)]

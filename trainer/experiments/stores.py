@@ -1,7 +1,7 @@
-"""Worlds from an example store: rows from elsewhere, with the true probabilities where known.
+"""Worlds from an example store, with true probabilities where they are known.
 
-A seed is a split, drawn anew by request (or by group: all rows of a user on one side). The setting
-``drift`` splits by time instead: the newest rows are judged.
+Every seed is another random split by request, or by group: all rows of a user on one side. The
+setting ``drift`` splits by time: the newest rows are the test rows.
 """
 
 import logging
@@ -34,13 +34,13 @@ class StoreSource:
     """Rows of a store, split anew for every seed.
 
     Args:
-        name: What the report calls it.
-        tasks: What is predicted.
-        layout: Where the features lie.
+        name: Name in the report.
+        tasks: Tasks to predict.
+        layout: Rows of the embedding table by column.
         rows: All rows with at least one label, in order of time.
         unlabelled_NC: Rows without any label.
-        group_N: Rows of one group stay on one side of every split; None: each row by itself.
-        knows_poor: Whether ``rows`` says which segments are data-poor; else the rarest rows are.
+        group_N: Group of each row, kept on one side of every split; None splits by row.
+        knows_poor: Whether ``rows`` marks data-poor segments; otherwise the rarest rows are marked.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class StoreSource:
         poor_N: npt.NDArray[np.bool_] | None = None,
         group_N: npt.NDArray[np.int64] | None = None,
     ) -> "StoreSource":
-        """From examples in memory."""
+        """Make a source of examples in memory."""
         order_N = np.argsort(examples.ts_N, kind="stable")
         known_N = np.asarray(~np.isnan(examples.labels_NT[order_N]).all(axis=1))
         everything = Dataset(
@@ -105,7 +105,7 @@ class StoreSource:
         )
 
     def world(self, setting: str, seed: int, sizes: Sizes, fit: Fit, rate: float) -> World:
-        """One world (see :class:`trainer.experiments.data.Source`)."""
+        """Make a world (see :class:`trainer.experiments.data.Source`)."""
         rng = np.random.default_rng(np.random.SeedSequence([seed, 17]))
         test_K, valid_K, train_K = self._split(rng, by_time=setting == "drift")
         train = self._rows.take(np.sort(train_K[: sizes.small if setting == "small" else None]))
@@ -139,7 +139,7 @@ class StoreSource:
 
 
 def jd_source(folder: Path) -> StoreSource:
-    """Raw slices of JD's contest files, split by user; nobody knows their truth.
+    """Source of raw slices of JD's contest files, split by user, without true probabilities.
 
     Raises:
         JdError: If a file is missing.

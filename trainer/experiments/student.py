@@ -1,9 +1,9 @@
-"""The student against the ceiling that the teacher's own sampling sets, and Figures 3 to 5.
+"""The student compared with the ceiling that the teacher's sampling sets, and Figures 3 to 5.
 
-Two independent sets of M weight samples agree with each other only so far about who is uncertain,
-and one pair may agree twice as well as another: so several sets are drawn, and means over them and
-their pairs compared. A student that was taught by many sets can be above that ceiling: it learned
-what they have in common.
+Two independent sets of M weight samples agree only partly on which requests are uncertain, and one
+pair may agree twice as well as another. So several sets are drawn, and the student's mean agreement
+with them is compared with the mean agreement of their pairs, the ceiling. A student that learned
+from many sets can exceed it, because it learned what they have in common.
 """
 
 import tempfile
@@ -15,9 +15,9 @@ import torch
 
 from models.nets.export import check_agreement, export_student
 from trainer.evaluation.metrics import spearman
-from trainer.experiments import judge, measures
+from trainer.experiments import evaluation, measures
 from trainer.experiments.data import Float64Array, World
-from trainer.experiments.judge import Bench
+from trainer.experiments.evaluation import Bench
 from trainer.experiments.plan import Plan
 from trainer.experiments.raw import Measured
 from trainer.training.config import StudentTraining
@@ -30,12 +30,12 @@ from trainer.uncertainty.sampled import SampledEstimator
 from trainer.uncertainty.shared_score import Spread
 
 BINS = 40
-"""Of Figure 5's histograms."""
+"""Bins of Figure 5's histograms."""
 FRESH_SETS = 5
-"""Sets of samples that no student was taught by."""
+"""Sets of weight samples that no student learned from."""
 
 
-def judge_students(
+def measure_students(
     world: World,
     lab: Lab,
     bench: Bench,
@@ -43,19 +43,19 @@ def judge_students(
     teacher: Prediction,
     others: Mapping[str, Spread],
 ) -> tuple[dict[str, Prediction], Measured]:
-    """Distil the lab's SWAG teacher and compare; then the teacher with other uncertainties.
+    """Distil the lab's SWAG teacher and evaluate the student; also distil other uncertainties.
 
     Args:
-        world: Where.
-        lab: Whose teacher they learn from.
-        bench: The test rows.
-        plan: Schedule.
-        teacher: What the set of samples that it predicts with says of the test rows.
-        others: Other uncertainties around the teacher's score, each for a student of its own.
+        world: Training, unlabelled and test rows.
+        lab: Lab with the teacher.
+        bench: Test rows and policy.
+        plan: Schedule of the distillation.
+        teacher: The teacher's prediction of the test rows.
+        others: Other uncertainties of the teacher's score, each for a student of its own.
 
     Returns:
-        What the exported students say of the test rows, ``student`` and one ``student_NAME`` per
-        other method; and how well the first one does.
+        Predictions of the test rows by the exported students, ``student`` and one
+        ``student_NAME`` per other method; and the evaluation of the first one.
     """
     ids_NC = np.concatenate([world.train.ids_NC, world.unlabelled_NC])
     taught = _labelled(lab, ids_NC, plan.config.distillation)
@@ -80,7 +80,7 @@ def judge_students(
 def distil(
     lab: Lab, ids_NC: Ids, taught: Prediction, plan: Plan, training: StudentTraining
 ) -> tuple[bytes, Callable[[Ids], Prediction]]:
-    """A student of ``taught``: its ONNX file, and what that file says of requests."""
+    """Distil ``taught`` into a student: its ONNX file, and the function that predicts with it."""
     with deterministic(torch.get_num_threads(), lab.seed_of("student")):
         student = fit_student(
             lab.layout,
@@ -101,7 +101,7 @@ def distil(
 
 
 def _labelled(lab: Lab, ids_NC: Ids, training: StudentTraining) -> Prediction:
-    """What a student learns, as in training: sets of samples take turns."""
+    """Soft labels of the student, from sets of samples in turn, as in training."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "labels"
         rows = torch.from_numpy(ids_NC)
@@ -118,7 +118,7 @@ def _labelled(lab: Lab, ids_NC: Ids, training: StudentTraining) -> Prediction:
 
 
 def _fresh_sets(world: World, lab: Lab, plan: Plan) -> list[Float64Array]:
-    """U of the test rows by sets of samples that nobody was taught by."""
+    """Uncertainties of the test rows by sets of samples that no student learned from."""
     teacher, count = lab.teacher(), plan.config.teacher.samples
     samples = (
         teacher.posterior.sample(count, lab.seed_of("fresh samples", number))
@@ -164,7 +164,7 @@ def _fidelity(
 
 
 def _figures_3_and_4(bench: Bench, plan: Plan, student: Prediction) -> Measured:
-    """Residual areas of the student's click, and deals passed by the student's uncertainties."""
+    """Residual areas of the student's first task, and deals passed by its uncertainties."""
     measured = Measured()
     u_NT = student.epistemic_NT.astype(np.float64)
     controls = bench.controls(student)
@@ -177,7 +177,7 @@ def _figures_3_and_4(bench: Bench, plan: Plan, student: Prediction) -> Measured:
         measured.draw(f"figure_3.{first}_auc_pr_{name}", plan.ratios, [a.pr for a in areas])
     sources = {task: u_NT[:, column] for column, task in enumerate(bench.tasks.names)}
     sources["random"] = controls["random"][:, 0]
-    drawn = judge.figure_2(bench, bench.score(student), sources, plan.ratios)
+    drawn = evaluation.figure_2(bench, bench.score(student), sources, plan.ratios)
     for key, (x, y) in drawn.curves.items():
         if key.startswith("figure_2c"):
             measured.draw(key.replace("figure_2c", "figure_4", 1), x, y)
@@ -187,7 +187,7 @@ def _figures_3_and_4(bench: Bench, plan: Plan, student: Prediction) -> Measured:
 def _figure_5(
     student: Prediction, teacher: Prediction, train_u: tuple[Float64Array, Float64Array]
 ) -> Measured:
-    """Histograms of the first task's u, and how far apart they are (Kolmogorov-Smirnov)."""
+    """Histograms of the first task's u, and their Kolmogorov-Smirnov distances."""
     measured = Measured()
     test = [each.epistemic_NT[:, 0].astype(np.float64) for each in (teacher, student)]
     train = (train_u[0][:, 0], train_u[1][:, 0])

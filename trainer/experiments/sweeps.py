@@ -1,4 +1,4 @@
-"""Units of work beside the settings: Table I, speed, the funnel's shape, SWAG's own parameters."""
+"""Further units of work: Table I, speed, the funnel's shape, and the parameters of SWAG."""
 
 import time
 from collections.abc import Callable
@@ -10,9 +10,9 @@ import onnxruntime as ort
 
 from models.nets.config import TeacherKind
 from trainer.evaluation.metrics import spearman
-from trainer.experiments import judge
+from trainer.experiments import evaluation
 from trainer.experiments.data import Source, World
-from trainer.experiments.judge import Bench
+from trainer.experiments.evaluation import Bench
 from trainer.experiments.labs import bench_of, earlier_model, lab_of
 from trainer.experiments.plan import PAPER, Plan
 from trainer.experiments.raw import Measured
@@ -24,14 +24,14 @@ from trainer.uncertainty.method import Ids, Prediction
 from trainer.uncertainty.sampled import SampledEstimator
 
 BATCH = 512
-"""Requests per pass where time is taken, as in the worker and in the paper."""
+"""Requests per timed pass, as in the worker and in the paper."""
 TURN_S = 0.05
-"""Seconds that a turn of timed passes takes at least."""
+"""Least duration in seconds of a turn of timed passes."""
 SHAPE_METHODS = ("swag", "confirmed")
 
 
-def judge_kind(source: Source, plan: Plan, kind: TeacherKind, context: FitContext) -> Measured:
-    """One column of Table I; for the paper's kind also DAUM (SWAG's mean) and Table II."""
+def measure_kind(source: Source, plan: Plan, kind: TeacherKind, context: FitContext) -> Measured:
+    """Measure a column of Table I; for the paper's kind also DAUM (SWAG's mean) and Table II."""
     world = base_world(source, plan, context, plan.kind_rows)
     lab = lab_of(world.layout, world.train, world.tasks, plan, context, kind=kind)
     bench = bench_of(world, plan, context.seed)
@@ -46,22 +46,24 @@ def judge_kind(source: Source, plan: Plan, kind: TeacherKind, context: FitContex
     if kind == PAPER:
         u_NT = swag.epistemic_NT.astype(np.float64)
         ratios = {"balanced": plan.balanced_ratios, "sparse": plan.sparse_ratios}
-        found = judge.table_2(bench, swag, u_NT, ratios)
+        found = evaluation.table_2(bench, swag, u_NT, ratios)
         measured.add(f"table_2.{kind}.swag", found.figures)
         for key, points in found.curves.items():
             measured.draw(f"table_2.{kind}.swag.{key}", *points)
-        measured.add(f"paper_teacher.passing.{kind}", judge.passing(bench, swag, u_NT))
-        measured.add(f"paper_teacher.error_finding.{kind}", judge.error_finding(bench, swag, u_NT))
+        measured.add(f"paper_teacher.passing.{kind}", evaluation.passing(bench, swag, u_NT))
+        measured.add(
+            f"paper_teacher.error_finding.{kind}", evaluation.error_finding(bench, swag, u_NT)
+        )
     return measured
 
 
-def judge_shape(source: Source, plan: Plan, name: str, context: FitContext) -> Measured:
-    """What correlation between tasks and their sparsity do to uncertainty.
+def measure_shape(source: Source, plan: Plan, name: str, context: FitContext) -> Measured:
+    """Measure the effect of the tasks' correlation and sparsity on uncertainty.
 
     Args:
-        source: Simulated traffic of that shape.
+        source: Simulated traffic of the shape.
         plan: Sizes and schedules.
-        name: What the report calls the shape.
+        name: Name of the shape in the report.
         context: Seed of the world, and progress bars.
     """
     world = base_world(source, plan, context, plan.sweep_rows)
@@ -75,8 +77,8 @@ def judge_shape(source: Source, plan: Plan, name: str, context: FitContext) -> M
     for method in SHAPE_METHODS:
         found = METHODS[method](lab).predict(world.test.ids_NC)
         u_NT = found.epistemic_NT.astype(np.float64)
-        passing = judge.passing(bench, found, u_NT)
-        errors = judge.error_finding(bench, found, u_NT)
+        passing = evaluation.passing(bench, found, u_NT)
+        errors = evaluation.error_finding(bench, found, u_NT)
         figures = {
             "uncertainty_correlation": spearman(u_NT[:, first], u_NT[:, last]),
             "deals_vs_score_points": passing["deals_vs_score_points"],
@@ -89,8 +91,8 @@ def judge_shape(source: Source, plan: Plan, name: str, context: FitContext) -> M
     return measured
 
 
-def judge_sensitivity(source: Source, plan: Plan, context: FitContext) -> Measured:
-    """SWAG over the number of snapshots k, of samples M, and the covariance scale."""
+def measure_sensitivity(source: Source, plan: Plan, context: FitContext) -> Measured:
+    """Measure SWAG by its number of snapshots k, of samples M, and its covariance scale."""
     world = base_world(source, plan, context, plan.sweep_rows)
     bench = bench_of(world, plan, context.seed)
     training = plan.config.teacher
@@ -120,8 +122,8 @@ def _sensitivity(bench: Bench, lab: Lab, samples: int, scale: float) -> dict[str
     teacher.posterior.scale = before
     found, other = (SampledEstimator(teacher.net, each).predict(bench.part.ids_NC) for each in sets)
     u_NT = found.epistemic_NT.astype(np.float64)
-    errors = judge.error_finding(bench, found, u_NT)
-    quality = judge.quality(bench, found)
+    errors = evaluation.error_finding(bench, found, u_NT)
+    quality = evaluation.quality(bench, found)
     first, last = bench.tasks.names[0], bench.value_task
     return {
         "auc_pr": quality[f"{first}.auc_pr"],
@@ -129,16 +131,16 @@ def _sensitivity(bench: Bench, lab: Lab, samples: int, scale: float) -> dict[str
         "ceiling": spearman(u_NT[:, 0], other.epistemic_NT[:, 0]),
         "within_bins": errors.get(f"{first}.within_bins.value", float("nan")),
         "within_bins_last": errors.get(f"{last}.within_bins.value", float("nan")),
-        "deals_vs_score_points": judge.passing(bench, found, u_NT)["deals_vs_score_points"],
+        "deals_vs_score_points": evaluation.passing(bench, found, u_NT)["deals_vs_score_points"],
     }
 
 
-def judge_speed(source: Source, plan: Plan, context: FitContext) -> Measured:
-    """Microseconds per request of the student, and of M samples of two teachers, in turns.
+def measure_speed(source: Source, plan: Plan, context: FitContext) -> Measured:
+    """Measure microseconds per request of the student, and of M samples of two teachers.
 
     Weights do not change the time, so the nets are barely trained. The student runs in
-    onnxruntime, the teachers in torch; all on one thread, 512 requests at a time, at a steady pace:
-    a turn is as many passes as fill ``TURN_S``, after one that is not timed.
+    onnxruntime, the teachers in torch, all on one thread with 512 requests per pass. They take
+    turns of ``TURN_S`` seconds, each after a pass that is not timed.
     """
     world = base_world(source, plan, context, plan.sizes.small)
     ids_NC = np.resize(world.test.ids_NC, (BATCH, world.layout.columns))
@@ -173,7 +175,7 @@ def _onnx(model: bytes, ids_NC: Ids) -> Callable[[], object]:
 
 
 def _seconds(run: Callable[[], object]) -> float:
-    """Of a pass, by the mean of a turn."""
+    """Seconds per pass, the mean of a turn."""
     run()
     passes, started = 0, time.perf_counter()
     while (spent := time.perf_counter() - started) < TURN_S:
@@ -183,7 +185,7 @@ def _seconds(run: Callable[[], object]) -> float:
 
 
 def base_world(source: Source, plan: Plan, context: FitContext, rows: int) -> World:
-    """The setting ``base`` with so many training rows, and the sweeps' test rows."""
+    """The setting ``base`` with ``rows`` training rows and the sweeps' test rows."""
     fit = earlier_model(source.layout, source.tasks, plan, context)
     return source.world(
         "base", context.seed, replace(plan.sizes, train=rows, test=plan.sweep_test), fit, plan.rate
@@ -191,7 +193,7 @@ def base_world(source: Source, plan: Plan, context: FitContext, rows: int) -> Wo
 
 
 def _areas(bench: Bench, prediction: Prediction) -> dict[str, float]:
-    quality = judge.quality(bench, prediction)
+    quality = evaluation.quality(bench, prediction)
     areas = {key: value for key, value in quality.items() if key.endswith(("auc_roc", "auc_pr"))}
     for area in ("auc_roc", "auc_pr"):
         values = [areas[f"{task}.{area}"] for task in bench.tasks.names]

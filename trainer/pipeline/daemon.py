@@ -1,7 +1,7 @@
 """The trainer daemon: consumes examples, rebuilds artifacts, announces those that pass the gates.
 
 It consumes `training-examples` from the offsets in its example store, stores the examples, and
-rebuilds in a child process while consumption goes on. Failures (no broker, a full disk, a failed
+rebuilds in a child process while consumption continues. Failures (no broker, a full disk, a failed
 rebuild) are logged, counted and retried; none of them ends the daemon.
 """
 
@@ -148,7 +148,7 @@ class TrainerDaemon:
         )
 
     async def _beat(self) -> None:
-        """Report that the event loop runs, whatever :meth:`run` waits for."""
+        """Report that the event loop runs, also while :meth:`run` waits."""
         while True:
             self._health.beat(EVENT_LOOP, LOOP_S)
             await asyncio.sleep(1.0)

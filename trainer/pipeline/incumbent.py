@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class Incumbent:
-    """The serving artifact, as far as the trainer knows from announcements.
+    """The serving artifact according to the announcements that the trainer read.
 
     Args:
         settings: Registry, tasks, and the artifact that serves if none is announced.

@@ -65,7 +65,7 @@ def choose_labeller(
 
     Args:
         teacher: The fitted teacher.
-        layout: Where the features lie.
+        layout: Rows of the embedding table by column.
         labelled: Rows that other methods are fitted on.
         held_out: Rows that ``auto`` compares the methods on; no method was fitted on them.
         tasks: The tasks.

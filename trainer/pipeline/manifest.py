@@ -1,4 +1,4 @@
-"""The manifest of a training: what it was asked to do, what came of it, and how good that is."""
+"""The manifest of a training: its configuration, its results, and their metrics."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime

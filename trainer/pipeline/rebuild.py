@@ -2,7 +2,7 @@
 
 It runs in a child process (``python -m trainer.pipeline.rebuild JOB RESULT``), so that the daemon
 neither keeps its memory nor shares its crash; job and result are JSON files. Temporary files lie in
-its ``TMPDIR``, which the daemon clears after the process has ended for whatever reason.
+its ``TMPDIR``, which the daemon clears when the process has ended.
 """
 
 import logging

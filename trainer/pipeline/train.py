@@ -70,7 +70,7 @@ def train(
         tasks: The tasks.
         unlabelled: Further examples, whose labels are ignored: the teacher labels them for the
             student. Rows of ``examples`` without any label are used in the same way.
-        progress: Where bars are shown; the terminal by default.
+        progress: Progress display; the terminal by default.
         checkpoint: Folder where the state is saved every half a minute, and from which an
             interrupted run of the same job resumes. Deleted at the end.
 

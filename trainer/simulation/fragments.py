@@ -1,6 +1,6 @@
 """Pieces of OpenRTB JSON that depend on one table of the simulated market only.
 
-Rendered once per world and form and pasted into every request by ``requests.py``.
+They are rendered once per world and form, and inserted into requests by ``requests.py``.
 """
 
 import json
@@ -12,15 +12,15 @@ from trainer.simulation.world import NO_POS, NO_SIZE, UTC_OFFSETS, World
 
 
 class Form(IntEnum):
-    """How a request is written; its content, and what it is worth, are the same in all of them.
+    """Form of a request; content and true probabilities are independent of it.
 
     Attributes:
-        NEW: OpenRTB 2.6: consent, privacy strings and supply chain in places of their own, video
-            by ``plcmt``, screens out of home in ``dooh``; times in ms.
-        OLD: OpenRTB 2.5: these under ``ext``, video by ``placement``, such screens as a ``site``;
-            times in s.
-        LOOSE: 2.5 as it is often sent: also texts for lists and lists for texts, banners by
-            ``format`` alone, the version of native in the native request alone.
+        NEW: OpenRTB 2.6: consent, privacy strings and supply chain in fields of their own,
+            ``plcmt`` for video, ``dooh`` for out-of-home screens; times in ms.
+        OLD: OpenRTB 2.5: these under ``ext``, ``placement`` for video, ``site`` for out-of-home
+            screens; times in s.
+        LOOSE: 2.5 as it is often sent: also strings for lists and lists for strings, banners with
+            ``format`` only, the version of native in the native request only.
     """
 
     NEW = 0
@@ -29,7 +29,7 @@ class Form(IntEnum):
 
 
 DOOH_EVERY: Final = 8
-"""One in so many of the items that are no app is a screen out of home."""
+"""One in this many of the items that are not apps is a digital out-of-home screen."""
 VIDEO_SIZES = ((640, 360), (640, 480), (1280, 720), (480, 320), (320, 180), (1920, 1080))
 PLACEMENTS = (0, 1, 2, 5, 3)
 """``placement`` of OpenRTB 2.5 for each ``plcmt`` of 2.6: the nearest of its codes."""
@@ -62,7 +62,7 @@ _SYLLABLES = ("ka", "mo", "ru", "ti", "ne", "so", "la", "vi", "do", "pe", "zu", 
 
 
 def name(number: int) -> str:
-    """A pronounceable name, another one for every number."""
+    """A pronounceable name, different for every number."""
     letters = ""
     while True:
         letters += _SYLLABLES[number % len(_SYLLABLES)]
@@ -72,7 +72,7 @@ def name(number: int) -> str:
 
 
 def listed(values: Sequence[str], form: Form) -> str:
-    """A list of texts, or one text with commas."""
+    """A list of strings, or one string with commas in the loose form."""
     return _json(",".join(values) if form is Form.LOOSE else list(values))
 
 

@@ -1,10 +1,10 @@
-"""What simulated requests are worth: the true funnel click -> online -> cart -> deal.
+"""True probabilities of simulated requests: the funnel click -> online -> cart -> deal.
 
-Each step has a logit that is a sum of effects of what can be seen (main effects of codes and
-numbers, pairwise interactions, a bump that no straight line fits), so the true probability is
-what the best possible model would say. Regions of ambiguity pull the logit to the base rate;
-data-poor segments have effects of their own. Scales and base rates are solved for per seed, so
-that rates and learnability are those of the DAUM paper's Table I.
+Each step has a logit that is a sum of effects of observable features (main effects of codes and
+numbers, pairwise interactions, a non-monotonic term), so the true probability is what the best
+possible model would predict. In ambiguous regions the logit is shrunk to the base rate; data-poor
+segments have effects of their own. Scales and biases are solved for per seed, so that rates and
+learnability are those of the DAUM paper's Table I.
 """
 
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ STEPS = 4
 RATES_T = (0.61, 0.57, 0.064, 0.023)
 """Share of positives per task, each on its own population (Table I, section III-A)."""
 ORACLE_AUC_T = (0.828, 0.744, 0.812, 0.819)
-"""AUC-ROC of the true probabilities; a good model stays a little below."""
+"""AUC-ROC of the true probabilities, an upper limit for any model."""
 
 
 @dataclass(frozen=True, slots=True)
 class FunnelShape:
-    """How the tasks of a funnel hang together.
+    """Label rates of the tasks of a funnel, and their correlation.
 
     Attributes:
         rates_T: Share of positives per task, each on its own population.
-        shared: Cosine with which the first step's logit goes into those of all later steps: 0
-            leaves them what they are, 1 makes all steps agree on what is worthwhile.
+        shared: Weight (a cosine) of the first step's logit in the logits of all later steps: with 0
+            they are independent of it, with 1 all steps rank requests alike.
     """
 
     rates_T: tuple[float, float, float, float] = RATES_T
@@ -76,7 +76,7 @@ CROSSES: dict[tuple[str, str], float] = {
 }
 """Standard deviation of the effects of pairs of codes."""
 POOR_CROSS = 0.7
-"""Standard deviation of the own effects of a data-poor cell (operating system, category)."""
+"""Standard deviation of the effects of a data-poor cell (operating system, category)."""
 SIGNS: dict[str, tuple[float, float, float, float]] = {
     "clicks_7d": (0.6, 0.2, 0.2, 0.1),
     "clicks_30d": (0.4, 0.2, 0.1, 0.1),
@@ -93,7 +93,7 @@ SIGNS: dict[str, tuple[float, float, float, float]] = {
     "session_depth": (-0.4, -0.2, -0.1, -0.1),
     "session_s": (0.2, 0.4, 0.2, 0.1),
 }
-"""Known directions of numbers, one weight per step; every number gets a random part besides."""
+"""Fixed weights of numbers, one per step; a random weight is added to each."""
 NUMBERS_SD = 1.1
 """Standard deviation of the effects of all numbers together."""
 _RATES = ("ctr_user", "cvr_user", "cart_rate_user", "ctr_site", "ctr_tag")
@@ -101,11 +101,11 @@ _OFFSETS_K = np.array([0.002 if name in _RATES else 1.0 for name in NUMBERS])
 
 
 class Effects:
-    """One set of effects: logits of the four steps from a scene, each of mean 0 and spread 1.
+    """Effects that map a scene to the logits of the four steps, standardised on a sample.
 
     Args:
-        rng: Draws the effects.
-        sample: A scene whose numbers, and whose logits, have mean 0 and spread 1.
+        rng: Generator of the effects.
+        sample: Scene on which numbers and logits have mean 0 and standard deviation 1.
     """
 
     def __init__(self, rng: np.random.Generator, sample: Scene) -> None:
@@ -126,11 +126,11 @@ class Effects:
         self._mean_T, self._std_T = raw_NT.mean(axis=0), raw_NT.std(axis=0)
 
     def logits(self, scene: Scene) -> Float64Array:
-        """Float64 (N, 4): larger is likelier."""
+        """Logits of the four steps, float64 (N, 4)."""
         return np.asarray((self._raw(scene) - self._mean_T) / self._std_T)
 
     def _scaled(self, scene: Scene) -> Float64Array:
-        """Numbers about 0, float64 (N, K); 0 where the user is unknown."""
+        """Standardised numbers, float64 (N, K); numbers of unknown users are 0."""
         scaled_NK = np.clip((_plain(scene) - self._centre_K) / self._spread_K, -3.0, 3.0)
         scaled_NK[:, : len(USER_NUMBERS)] *= scene.codes["known"][:, None]
         return np.asarray(scaled_NK)
@@ -160,9 +160,9 @@ class Truth:
     """True probabilities of N requests.
 
     Attributes:
-        step_NT: Float64 (N, 4), each step given the one before it.
-        p_true_NT: Float64 (N, 4), each task on its own population: click on all requests,
-            online among clicked, cart and deal on all requests.
+        step_NT: Probability of each step given the one before it, float64 (N, 4).
+        p_true_NT: Probability of each task on its own population, float64 (N, 4): online among
+            clicked requests, the others on all requests.
     """
 
     step_NT: Float64Array
@@ -170,13 +170,13 @@ class Truth:
 
 
 class Funnel:
-    """The four steps, with the rates and the oracle AUCs of :data:`RATES_T` and its neighbour.
+    """The four steps, with the rates of the shape and the AUCs of :data:`ORACLE_AUC_T`.
 
     Args:
-        effects: What makes requests differ.
-        later: The effects that drift turns them into.
-        sample: A scene of at least 20,000 requests to solve scales and base rates on.
-        shape: Rates, and what the steps share.
+        effects: Initial effects.
+        later: Effects that drift rotates the initial ones towards.
+        sample: Scene of at least 20,000 requests on which scales and biases are solved for.
+        shape: Label rates, and correlation of the steps.
     """
 
     def __init__(self, effects: Effects, later: Effects, sample: Scene, shape: FunnelShape) -> None:
@@ -185,7 +185,7 @@ class Funnel:
         self._solve(_shrunk(self._logits(effects, sample), sample))
 
     def truth(self, scene: Scene, turn_N: Float64Array) -> Truth:
-        """Probabilities of a scene whose effects drift has turned by ``turn_N`` radians, (N,)."""
+        """True probabilities of a scene, with effects rotated by ``turn_N`` radians, (N,)."""
         z_NT = self._logits(self._effects, scene)
         if turn_N.any():
             turn_N1 = turn_N[:, None]
@@ -216,7 +216,7 @@ class Funnel:
 
 
 def expected_auc(p_N: Float64Array, weight_N: Float64Array | None = None) -> float:
-    """AUC-ROC that the true probabilities reach in expectation over labels.
+    """Expected AUC-ROC of the true probabilities over random labels.
 
     Args:
         p_N: True probabilities, (N,).
@@ -231,7 +231,7 @@ def expected_auc(p_N: Float64Array, weight_N: Float64Array | None = None) -> flo
 
 
 def _auc(p_N: Float64Array, reached_N: Float64Array, step: int) -> float:
-    """On the task's population: those that clicked for the step ``online``, else all."""
+    """AUC on the task's population: clicked requests for the step ``online``, otherwise all."""
     return expected_auc(p_N, reached_N) if step == 1 else expected_auc(p_N * reached_N)
 
 
@@ -260,6 +260,6 @@ def _sigmoid(logits: Float64Array) -> Float64Array:
 
 
 def _plain(scene: Scene) -> Float64Array:
-    """Numbers on a scale where doubling counts the same everywhere, float64 (N, K)."""
+    """Numbers on a logarithmic scale, float64 (N, K)."""
     numbers_NK = np.stack([scene.numbers[name] for name in NUMBERS], axis=1)
     return np.asarray(np.log(numbers_NK + _OFFSETS_K))

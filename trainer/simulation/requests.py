@@ -1,8 +1,7 @@
 """Renders a :class:`Scene` as OpenRTB 2.5 and 2.6 bid requests: compact JSON of 1.3 KB each.
 
-Every code and number that a request's worth depends on is in the request, so the truth is a
-function of what a model can see; the truth itself is not. How it is written does not depend
-on its worth: :data:`FORM_EIGHTHS` gives the shares.
+A request contains every code and number that its true probabilities depend on, but not these
+probabilities. Its form is independent of them; :data:`FORM_EIGHTHS` gives the shares of the forms.
 """
 
 from collections.abc import Sequence
@@ -39,9 +38,9 @@ _FLOOR_CURRENCIES = (
 )
 FORM_EIGHTHS: Final = (5, 2, 1)
 """Eighths of the requests in each :class:`Form`: 62.5 % OpenRTB 2.6, 25 % 2.5, 12.5 % 2.5 with
-texts for lists, lists for texts and banners by format alone. In all of them 60 % are for banners,
-22 % for video and 18 % for native space (``World._space``); one in eight of the items that are no
-app is a screen out of home (:data:`fragments.DOOH_EVERY`), as ``dooh`` in 2.6 alone."""
+strings for lists, lists for strings and banners with ``format`` only. In all forms 60 % are for
+banners, 22 % for video and 18 % for native space (``World._space``); one in eight of the items that
+are not apps is an out-of-home screen (:data:`fragments.DOOH_EVERY`), as ``dooh`` in 2.6 only."""
 _FORMS: Final = tuple(form for form in Form for _ in range(FORM_EIGHTHS[form]))
 
 _REQUEST = (
@@ -60,7 +59,7 @@ _BEHAVIOR += "%s" * len(_SPARSE + _SINCE)
 
 
 class _Pieces:
-    """The fragments of one form."""
+    """Rendered fragments in one form."""
 
     def __init__(self, world: World, form: Form) -> None:
         self.inventory = [fragments.inventory(world, item, form) for item in range(SIZES["item"])]
@@ -81,7 +80,7 @@ class _Pieces:
 
 
 class Renderer:
-    """Turns scenes of one world into bytes."""
+    """Renders scenes of one world as JSON bytes."""
 
     def __init__(self, world: World) -> None:
         self._pieces = [_Pieces(world, form) for form in Form]
@@ -95,13 +94,13 @@ class Renderer:
         self._more = [fragments.more_imps(count) for count in range(SIZES["imps"])]
 
     def render(self, scene: Scene, ids: list[str], ts_N: Ints, bits_NK: Ints) -> list[bytes]:
-        """Requests in the order of the scene.
+        """Render requests in the order of the scene.
 
         Args:
-            scene: What is on offer, N requests.
+            scene: Codes and numbers of N requests.
             ids: Request ids.
             ts_N: Time in milliseconds since the epoch, int64 (N,).
-            bits_NK: Random bits that mean nothing, int64 (N, 5) in [0, 2**32).
+            bits_NK: Random bits for fields without effect, int64 (N, 5) in [0, 2**32).
         """
         codes = scene.codes
         a_N, b_N, c_N, d_N, e_N = bits_NK.T
@@ -190,7 +189,7 @@ def _users(scene: Scene, bits_N: Ints, new_N: Ints, form_N: Ints) -> list[str]:
 
 
 def _unless(absent: float, name: str, values_N: Float64Array) -> list[str]:
-    """A number that is left out where it says nothing: no events, or none remembered."""
+    """Fields that are left out where the number is ``absent``: no events, or too long ago."""
     return [f',"{name}":{value:.15g}' if value != absent else "" for value in values_N.tolist()]
 
 

@@ -1,10 +1,10 @@
-"""The simulator: bid requests without end, and beside them the truth about each.
+"""The simulator: an endless stream of bid requests with their true probabilities and outcomes.
 
     simulator = Simulator(seed=0)
     traffic = simulator.batch(start=0, count=10_000)
 
-Request i is the same however it is asked for: requests are made in fixed blocks, each from its
-own seed. The stream starts on a Monday at midnight UTC and follows the load of a day.
+Request i is the same in every batch: requests are generated in fixed blocks, each from its own
+seed. The stream starts on a Monday at midnight UTC, and its load varies over the day.
 """
 
 import numpy as np
@@ -23,18 +23,18 @@ SAMPLE = 40_000
 DELAY_MEDIAN_S = (15.0, 60.0, 2400.0, 43_200.0)
 """Median of each step's delay after the step before it."""
 DELAY_SIGMA = (1.3, 1.0, 1.4, 1.2)
-"""Spread (of the logarithm) of those delays: a few events come after their window."""
+"""Standard deviation of the delays' logarithm: a few events come after their window."""
 
 
 class Simulator:
     """Simulated traffic of one seed.
 
     Args:
-        seed: Everything follows from it.
-        drift: Radians per simulated day by which what makes requests worthwhile turns away from
-            what it was; at pi / 2 in total nothing learned at the start holds any more.
-        requests_per_day: How many requests fill a simulated day.
-        shape: How the tasks of the funnel hang together.
+        seed: Seed of the market and of all requests.
+        drift: Radians per simulated day by which the effects rotate away from the initial ones; at
+            pi / 2 in total, nothing learned at the start is valid.
+        requests_per_day: Requests per simulated day.
+        shape: Label rates of the funnel's tasks, and their correlation.
     """
 
     def __init__(
@@ -107,14 +107,14 @@ _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 
 def _mixed(x_N: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The finaliser of splitmix64: a bijection, so that ids never collide."""
+    """The finaliser of splitmix64, a bijection: ids never collide."""
     x_N = (x_N ^ (x_N >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x_N = (x_N ^ (x_N >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x_N ^ (x_N >> np.uint64(31))
 
 
 def _daily_load() -> Float64Array:
-    """Share of a day's requests that came by each minute: quiet at night, busy in the evening."""
+    """Cumulative share of a day's requests by minute: low at night, high in the evening."""
     minute_M = np.arange(1440) / 1440
     rate_M = 1 + 0.6 * np.sin(2 * np.pi * (minute_M - 0.45)) + 0.15 * np.sin(4 * np.pi * minute_M)
     return np.concatenate([[0.0], np.cumsum(rate_M) / rate_M.sum()])

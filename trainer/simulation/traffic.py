@@ -1,4 +1,4 @@
-"""A run of requests together with what becomes of them."""
+"""A sequence of requests with their outcomes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -10,18 +10,18 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """N requests and their fate; T tasks in funnel order.
+    """N requests and their outcomes; T tasks in funnel order.
 
     Attributes:
         ids: Request ids.
         values: Bid requests in JSON.
         timestamps: Time of each request, milliseconds since the epoch, int64 (N,).
         p_true: True probability of each task on the task's own population, float64 (N, T);
-            NaN where nobody knows it.
-        reached: Whether the event happens, be it late, bool (N, T).
-        delays_s: Seconds from the request to the event, float64 (N, T); meaningless where it is
-            not reached.
-        data_poor: Requests of segments that few others belong to, bool (N,).
+            NaN where it is unknown.
+        reached: Whether the event happens, even if late, bool (N, T).
+        delays_s: Seconds from the request to the event, float64 (N, T); meaningless where the event
+            does not happen.
+        data_poor: Whether the request is of a segment with few requests, bool (N,).
     """
 
     ids: list[str]
@@ -40,7 +40,7 @@ class Traffic:
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
-        """The parts one after another; at least one is needed."""
+        """Concatenate the parts; at least one is needed."""
         if len(parts) == 1:
             return parts[0]
         return cls(

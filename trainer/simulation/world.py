@@ -1,8 +1,8 @@
-"""The simulated market: who sends requests, from where, for what space, and what they did before.
+"""The simulated market: inventory, devices, places, and users with their behaviour.
 
-A :class:`World` is a set of tables made once per seed (inventory, devices, cities, users). A
-:class:`Scene` is what can be seen of a run of requests in it: integer codes and numbers, before
-anything is rendered to JSON. What a request is worth follows from the scene alone (``funnel.py``).
+A :class:`World` is a set of tables made once per seed. A :class:`Scene` holds the observable codes
+and numbers of a sequence of requests, before they are rendered to JSON. True probabilities depend
+on the scene only (``funnel.py``).
 """
 
 from dataclasses import dataclass
@@ -50,13 +50,13 @@ SIZES: dict[str, int] = {
     "interest": 16,
     "segment": 200,
 }
-"""How many values each code has."""
+"""Number of values of each code."""
 
 NO_SIZE, NO_POS = 10, 8
 """Codes of requests for video or native space, which have no banner size and position."""
 BANNER, VIDEO, NATIVE = 0, 1, 2
 COMMON_OS = 3
-"""Operating systems below this carry most of the traffic; the others are the data-poor ones."""
+"""Operating systems below this have most of the traffic; the others are data-poor segments."""
 DEVICE_TYPES = ((4, 4, 4, 5), (4, 4, 4, 5), (2, 2, 2, 2), (2, 2, 2, 2), (1, 1, 5, 5), (3, 3, 7, 7))
 """OpenRTB device types by operating system; those not listed use the last row."""
 UTC_OFFSETS = (-300, 0, 330, 60, 480, -180, 420, 540)
@@ -89,10 +89,10 @@ USER_NUMBERS = (
     "session_s",
     "days_active_30d",
 )
-"""Behaviour of known users."""
+"""Numbers that describe the behaviour of known users."""
 NUMBERS = (*USER_NUMBERS, "ctr_site", "ctr_tag", "bidfloor")
 FORGOTTEN_S = 7_776_000
-"""Seconds (90 days) after which an event is no longer remembered."""
+"""Age in seconds (90 days) above which an event is no longer recorded."""
 
 
 def zipf(size: int, exponent: float) -> Float64Array:
@@ -102,17 +102,17 @@ def zipf(size: int, exponent: float) -> Float64Array:
 
 
 def draw(rng: np.random.Generator, cumulative: Float64Array, count: int) -> Ints:
-    """``count`` codes by cumulative shares, int64 (N,)."""
+    """Draw ``count`` codes by cumulative shares, int64 (N,)."""
     return np.minimum(np.searchsorted(cumulative, rng.random(count)), len(cumulative) - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What can be seen of N requests.
+    """Observable codes and numbers of N requests.
 
     Attributes:
-        codes: Per key of :data:`SIZES` int64 (N,), each in [0, size).
-        numbers: Per name of :data:`NUMBERS` float64 (N,).
+        codes: Codes by key of :data:`SIZES`, int64 (N,), in [0, size).
+        numbers: Numbers by name of :data:`NUMBERS`, float64 (N,).
     """
 
     codes: dict[str, Ints]
@@ -123,18 +123,18 @@ class Scene:
 
     @property
     def data_poor(self) -> npt.NDArray[np.bool_]:
-        """Requests of segments that few others belong to, where any model errs more; (N,)."""
+        """Requests of segments with few requests, where any model has larger errors; (N,)."""
         return self.codes["os"] >= COMMON_OS
 
     @property
     def ambiguous(self) -> npt.NDArray[np.bool_]:
-        """Requests whose features say little: chance decides, whatever the model; (N,)."""
+        """Requests with uninformative features: outcomes are mostly random for any model; (N,)."""
         dim_N = (self.codes["category"] % 6 == 2) & (self.numbers["ctr_tag"] < 0.06)
         return np.asarray(dim_N | (self.codes["plcmt"] == 4))
 
 
 class World:
-    """Tables of the market for one seed; :meth:`scene` draws requests from it."""
+    """Tables of the market of one seed; :meth:`scene` draws requests from them."""
 
     def __init__(self, seed: int) -> None:
         rng = np.random.default_rng(np.random.SeedSequence([seed, 1]))
@@ -182,7 +182,7 @@ class World:
         self.intent_U = rng.lognormal(0.0, 0.8, USERS)
 
     def scene(self, rng: np.random.Generator, ts_N: Ints) -> Scene:
-        """Draw one request per time stamp (milliseconds since the epoch, int64 (N,))."""
+        """Draw one request per timestamp (milliseconds since the epoch, int64 (N,))."""
         count = len(ts_N)
         item_N = draw(rng, self._shares["item"], count)
         user_N = draw(rng, self._shares["user"], count)

@@ -1,9 +1,9 @@
-"""One run of traffic: publishes requests while the world downstream answers those that pass.
+"""A run of traffic: publishes requests and the outcomes of those that pass.
 
-With outcomes it goes on after the last request until the workers have decided all of them and the
-longest attribution window has closed, so that feedback has got what it will ever get. What they
-have decided is read off the group's committed offsets: outputs cannot be counted by offsets, for
-workers that write exactly once leave a marker behind each transaction.
+With outcomes it continues after the last request until the workers have decided all requests and
+the longest attribution window has closed, so that feedback has received all outcomes. Progress of
+the workers is read from the group's committed offsets, not from the ends of the output topics,
+because transaction markers of exactly-once workers take offsets, too.
 """
 
 import asyncio
@@ -27,16 +27,16 @@ from trainer.traffic.sender import BatchSender
 
 POLL_S: Final = 0.2
 IDLE_S: Final = 10.0
-"""With requests undecided and nothing decided for so long, there are no workers."""
+"""If requests are undecided and nothing was decided for this time, no worker is running."""
 WINDOWS: Final = 1.25
-"""Longest attribution windows to wait after the last request."""
+"""Time to wait after the last request, in longest attribution windows."""
 
 
-def known_to(downstream: Downstream | None, batches: Iterable[Traffic]) -> Iterator[Traffic]:
-    """The batches, each made known downstream before it is published."""
+def registered(downstream: Downstream | None, batches: Iterable[Traffic]) -> Iterator[Traffic]:
+    """Yield the batches, and register each with ``downstream`` before it is published."""
     for traffic in batches:
         if downstream is not None:
-            downstream.learn(traffic)
+            downstream.register(traffic)
         yield traffic
 
 
@@ -47,14 +47,14 @@ async def run_campaign(
     time_scale: float = 1.0,
     total: int | None = None,
 ) -> dict[str, Any]:
-    """Publish everything, and play downstream until all has settled.
+    """Publish all requests, and outcomes until all requests are decided and answered.
 
     Args:
         settings: Brokers, topics and tasks.
-        shipments: What to publish; their requests are known to ``downstream``.
-        downstream: Answers what passes; None leaves outcomes to somebody else.
-        time_scale: Divides the attribution windows.
-        total: Requests to expect, for the progress bar.
+        shipments: Requests to publish, registered with ``downstream``.
+        downstream: Publishes the outcomes; None publishes no outcomes.
+        time_scale: Divisor of the attribution windows.
+        total: Number of requests, for the progress bar.
 
     Returns:
         ``published``, ``publish_seconds``, ``seconds``, and with a downstream ``passed``,
@@ -89,7 +89,7 @@ async def _run(
     time_scale: float,
     total: int | None,
 ) -> tuple[Publisher, float]:
-    """The campaign itself; the publisher, and the seconds that publishing took."""
+    """Run the campaign; return the publisher, and the seconds that publishing took."""
     started = time.monotonic()
     stop = asyncio.Event()
     async with AsyncExitStack() as stack:
@@ -110,14 +110,14 @@ async def _run(
 
 
 class _Workers:
-    """How far the workers are, from outside."""
+    """Progress of the workers, read from the brokers."""
 
     def __init__(self, settings: Settings) -> None:
         self._topics = settings.topics
         self._kafka = settings.kafka
         self._consumer = bounded_consumer(
             settings.kafka,
-            group_id=settings.kafka.group,  # whose offsets are looked up; nothing joins it
+            group_id=settings.kafka.group,  # to read its offsets; this consumer does not join it
             max_partition_fetch_bytes=1,
         )
 
@@ -136,11 +136,11 @@ class _Workers:
         await self._consumer.stop()
 
     async def published(self) -> dict[TopicPartition, int]:
-        """Ends of the requests' partitions."""
+        """End offsets of the partitions of the request topic."""
         return await exact_ends(self._consumer, self._requests)
 
     async def passed(self) -> dict[TopicPartition, int]:
-        """Ends of the passed requests' partitions."""
+        """End offsets of the partitions of the pass topic."""
         return await exact_ends(self._consumer, self._passed)
 
     async def undecided(self, ends: dict[TopicPartition, int]) -> int:
@@ -155,11 +155,11 @@ class _Workers:
 async def exact_ends(
     consumer: AIOKafkaConsumer, partitions: list[TopicPartition]
 ) -> dict[TopicPartition, int]:
-    """End offsets of partitions, which are assigned to `consumer`, by fetching before them.
+    """End offsets of partitions, from the high watermark of a fetch before each end.
 
-    The embedded broker's own answer is one past the *first* record of the last batch; the high
-    watermark that comes with a fetch is right on every broker. The last offset may hold no record,
-    but the marker of a transaction.
+    The partitions are assigned to `consumer`. The embedded broker reports the end as one past the
+    *first* record of the last batch; the high watermark of a fetch is right on every broker. The
+    last offset may be that of a transaction marker.
     """
     consumer.assign(partitions)
     ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
@@ -174,7 +174,7 @@ async def exact_ends(
 async def _settle(
     settings: Settings, workers: _Workers, downstream: Downstream, time_scale: float
 ) -> None:
-    """Wait until everything is decided and answered, or there are no workers to decide it."""
+    """Wait until all requests are decided and answered, or no worker makes progress."""
     windows_s = max(task.window_s for task in settings.tasks) / time_scale
     published = await workers.published()
     end, last, moved = time.monotonic() + WINDOWS * windows_s, (-1, -1), time.monotonic()
@@ -190,7 +190,7 @@ async def _settle(
 
 
 async def _show(publisher: Publisher, total: int | None, stop: asyncio.Event) -> None:
-    """A progress bar on a terminal."""
+    """Show a progress bar on a terminal until ``stop`` is set."""
     console = Console(file=sys.stderr)
     columns = (TextColumn("published"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:

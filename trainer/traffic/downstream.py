@@ -1,8 +1,8 @@
-"""The rest of the world: what becomes of the requests that pass.
+"""Simulated downstream: publishes the outcomes of requests that pass.
 
-Reads the pass topic like any consumer, and publishes an outcome for each event that really
-happens, when it is due. Blocked requests bring none. Some outcomes come twice, some late and out
-of order, some for requests that nobody knows: real feeds are like that.
+It consumes the pass topic, and publishes an outcome for each event of the traffic when it is due.
+Blocked requests have no outcomes. As in real feeds, some outcomes are duplicates, some are late and
+out of order, and some are for unknown requests.
 """
 
 import asyncio
@@ -28,15 +28,15 @@ FETCH: Final = 5000
 
 
 @dataclass(frozen=True, slots=True)
-class Mess:
-    """Shares of outcomes that go wrong.
+class FeedFaults:
+    """Faults of the outcome feed, as shares of the outcomes.
 
     Attributes:
-        duplicate: Sent once more, a little later.
-        held: Sent up to ``held_s`` after it is due, so that it comes out of order.
-        unknown: Followed by one for a request that never was.
-        held_s: Longest such delay in unscaled seconds.
-        seed: Which outcomes it hits.
+        duplicate: Share that is sent a second time, later.
+        held: Share that is sent up to ``held_s`` after it is due, out of order.
+        unknown: Share that is followed by an outcome of an unknown request.
+        held_s: Longest delay in unscaled seconds.
+        seed: Seed that selects the outcomes.
     """
 
     duplicate: float = 0.01
@@ -48,7 +48,7 @@ class Mess:
 
 @dataclass(slots=True)
 class Counts:
-    """What was published: all outcomes, and how many of them were wrong in which way."""
+    """Numbers of published outcomes: all of them, and those with each fault."""
 
     sent: int = 0
     duplicates: int = 0
@@ -63,13 +63,13 @@ class _Due(NamedTuple):
 
 
 class Downstream:
-    """Turns passed requests into outcomes.
+    """Publishes the outcomes of passed requests.
 
     Args:
         settings: Brokers and topics.
-        tasks: What the columns of the traffic mean.
-        time_scale: Divides every delay.
-        mess: What goes wrong.
+        tasks: Tasks, the columns of the traffic.
+        time_scale: Divisor of all delays.
+        faults: Faults of the feed.
         clock: Wall clock in seconds since the epoch.
     """
 
@@ -78,15 +78,15 @@ class Downstream:
         settings: Settings,
         tasks: TaskSet,
         time_scale: float = 1.0,
-        mess: Mess | None = None,
+        faults: FeedFaults | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._names = tasks.names
         self._time_scale = time_scale
-        self._mess = mess or Mess()
+        self._faults = faults or FeedFaults()
         self._clock = clock
-        self._fates: dict[bytes, tuple[tuple[int, float], ...]] = {}
+        self._events: dict[bytes, tuple[tuple[int, float], ...]] = {}
         self._due: list[_Due] = []
         self._numbers = 0
         self._consumer: AIOKafkaConsumer | None = None
@@ -94,33 +94,33 @@ class Downstream:
         self.passed = 0
         self.ready = asyncio.Event()
 
-    def learn(self, traffic: Traffic) -> None:
-        """Know what will become of these requests; call before they are published."""
+    def register(self, traffic: Traffic) -> None:
+        """Register the outcomes of these requests; call before they are published."""
         rows_K, tasks_K = np.nonzero(traffic.reached)
         delays = traffic.delays_s[rows_K, tasks_K].tolist()
         events: dict[int, list[tuple[int, float]]] = {}
         for row, task, delay_s in zip(rows_K.tolist(), tasks_K.tolist(), delays, strict=True):
             events.setdefault(row, []).append((task, delay_s))
-        self._fates.update(
+        self._events.update(
             (traffic.ids[row].encode(), tuple(happened)) for row, happened in events.items()
         )
 
     @property
     def pending(self) -> int:
-        """Outcomes that are not due yet."""
+        """Number of outcomes that are not due yet."""
         return len(self._due)
 
     async def unread(self, ends: Mapping[TopicPartition, int]) -> int:
-        """Offsets of the pass topic before `ends` that were not read yet, while it runs."""
+        """Number of offsets before `ends` that were not consumed yet; only while it runs."""
         assert self._consumer is not None
         positions = {tp: await self._consumer.position(tp) for tp in ends}
         return sum(max(0, end - positions[tp]) for tp, end in ends.items())
 
     async def run(self, stop: asyncio.Event) -> Counts:
-        """Play until ``stop`` is set; sets :attr:`ready` once it sees whatever passes from now on.
+        """Publish outcomes until ``stop`` is set; sets :attr:`ready` once it consumes.
 
         Returns:
-            What was published.
+            Numbers of published outcomes.
         """
         options = client_options(self._settings.kafka)
         topics = self._settings.topics
@@ -161,22 +161,22 @@ class Downstream:
         await sender.flush()
 
     def _expect(self, key: bytes | None, timestamp_ms: int) -> None:
-        """Plan the outcomes of a passed request."""
-        mess = self._mess
-        for task, delay_s in self._fates.get(key or b"", ()):
+        """Schedule the outcomes of a passed request."""
+        faults = self._faults
+        for task, delay_s in self._events.get(key or b"", ()):
             name = self._names[task]
             # an event follows its request, by a millisecond at least however fast days go by
             at_ms = timestamp_ms + max(delay_s * 1000 / self._time_scale, 1.0)
             outcome = Outcome((key or b"").decode(), name, int(at_ms))
-            luck, length = _draws(key or b"", name, mess.seed)
-            later_ms = at_ms + length * mess.held_s * 1000 / self._time_scale
-            if luck < mess.duplicate:
+            luck, length = _draws(key or b"", name, faults.seed)
+            later_ms = at_ms + length * faults.held_s * 1000 / self._time_scale
+            if luck < faults.duplicate:
                 self.counts.duplicates += 1
                 self._plan(later_ms, outcome)
-            elif luck < mess.duplicate + mess.held:
+            elif luck < faults.duplicate + faults.held:
                 self.counts.held += 1
                 at_ms = later_ms
-            elif luck < mess.duplicate + mess.held + mess.unknown:
+            elif luck < faults.duplicate + faults.held + faults.unknown:
                 self.counts.unknown += 1
                 self._plan(at_ms, Outcome(f"unknown-{outcome.request_id}", name, outcome.ts))
             self._plan(at_ms, outcome)
@@ -187,6 +187,6 @@ class Downstream:
 
 
 def _draws(key: bytes, task: str, seed: int) -> tuple[float, float]:
-    """Two numbers in [0, 1) that follow from request, task and seed."""
+    """Two pseudo-random numbers in [0, 1) of request, task and seed."""
     bits = xxhash.xxh3_64_intdigest(key + b"/" + task.encode(), seed)
     return (bits >> 32) / 2**32, (bits & 0xFFFF_FFFF) / 2**32

@@ -1,8 +1,8 @@
-"""Traffic as files: example stores (Parquet) and the raw requests (JSON Lines).
+"""Writes traffic to files: example stores (Parquet) and raw requests (JSON Lines).
 
-Stores are as in "Examples" of ARCHITECTURE.md. Of simulated traffic every label is mature and the
-true probabilities stand beside it; such a label says whether the event happens at all, however
-late, so it is a draw from ``p_true``. Labels of real traffic keep to their attribution windows.
+Stores are as in "models/data" of ARCHITECTURE.md. Examples of simulated traffic have mature labels
+and true probabilities; these labels ignore the attribution windows, so each is a draw from
+``p_true``. Labels of real traffic follow their attribution windows.
 """
 
 import sys
@@ -34,14 +34,14 @@ Labels = npt.NDArray[np.float64]
 def write_examples(
     simulator: Simulator, count: int, path: str | Path, spec: FeatureSpec, start: int = 0
 ) -> None:
-    """Write simulated requests ``start`` to ``start + count - 1`` with their truth.
+    """Write simulated requests ``start`` to ``start + count - 1`` with true probabilities.
 
     Args:
-        simulator: Where the requests and their truth come from.
-        count: How many examples.
+        simulator: Simulator of the requests.
+        count: Number of examples.
         path: The Parquet file to write, row group by row group; its folder is created.
-        spec: Extracts the features.
-        start: First request of the stream.
+        spec: Feature spec.
+        start: Number of the first request in the stream.
     """
     labelled = (
         (traffic, traffic.reached.astype(np.float64))
@@ -51,9 +51,9 @@ def write_examples(
 
 
 def write_jd_examples(jd: JdRequests, path: str | Path, spec: FeatureSpec) -> int:
-    """Write the labelled JD requests (split 1); returns how many.
+    """Write the labelled JD requests (split 1) and return their number.
 
-    A label is null where the data end before the task's window does.
+    A label is null if the data end before the task's window.
     """
     rows_K = np.flatnonzero(jd.split_N == 1)
     labels_NT = jd.labels()
@@ -65,7 +65,7 @@ def write_jd_examples(jd: JdRequests, path: str | Path, spec: FeatureSpec) -> in
 
 
 def write_requests(simulator: Simulator, count: int, path: str | Path, start: int = 0) -> None:
-    """Write the requests as they are, one per line."""
+    """Write the requests unchanged, one per line."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with Path(path).open("wb") as file:
         for traffic in batches(simulator, start, count):
@@ -124,7 +124,7 @@ def _columns(
     spec: FeatureSpec,
     ids_NC: npt.NDArray[np.int32],
 ) -> dict[str, pl.Series]:
-    """Every column of :func:`example_schema`; nothing was decided, so everything passed."""
+    """The columns of :func:`example_schema`, with the decision of a filter that passes all."""
 
     def constant(value: str | float | None) -> pl.Series:
         return pl.Series([value]).new_from_index(0, len(traffic))

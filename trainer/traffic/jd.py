@@ -1,9 +1,9 @@
-"""Real JD.com requests (JData 2016) as bid requests, with what really became of them.
+"""Real JD.com requests (JData 2016) as bid requests with their real outcomes.
 
-Features are causal: what a request says about the past comes from events strictly before it.
-What an item is (category, brand, attributes) is taken from the catalogue, or from any event on
-it, since it never changes in these data. Outcomes are events of the request's user-item pair
-strictly after it. ``models/features/specs/jd.toml`` says where each field stands.
+Features are causal: counts and times in a request are those of events strictly before it. Category,
+brand and attributes of an item are taken from the catalogue, or from any event on it, since they
+never change in these data. Outcomes are events of the request's user-item pair strictly after it.
+``models/features/specs/jd.toml`` has the path of each field.
 """
 
 from bisect import bisect_left, bisect_right
@@ -22,7 +22,7 @@ from models.tasks import TaskSet
 from trainer.simulation.traffic import Traffic
 
 EVENT_TYPES: Final = {"click": 6, "online": 1, "cart": 2, "deal": 4}
-"""Type of the event that each task means."""
+"""Event type of each task."""
 CLICK, CART = 6, 2
 BEIJING_MINUTES: Final = 480
 MINUTE_MS, DAY_MS = 60_000, 86_400_000
@@ -41,7 +41,7 @@ class JdError(UserError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The five files, as they are."""
+    """The content of the five files."""
 
     requests: pl.DataFrame
     users: pl.DataFrame

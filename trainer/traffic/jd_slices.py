@@ -1,8 +1,8 @@
 """Raw slices of JD's contest files (JData 2016) as requests with outcomes, for :mod:`.jd`.
 
-A request is a user's click or browse at a new second, at least half an hour before the slice ends;
-what the user did on the same item within that half hour is its outcome. Rows of a user are
-correlated, so whoever splits them splits by user.
+A request is a user's click or browse in a new second, at least half an hour before the end of the
+slice; its outcomes are the user's events on the same item within that half hour. Rows of a user are
+correlated, so they must be split by user.
 """
 
 import gzip
@@ -19,20 +19,20 @@ from trainer.traffic.jd import JdError, JdRequests, Tables
 WINDOW_S: Final = 1800.0
 ACTIONS: Final = "JData_Action_*.csv.gz"
 SEEN: Final = (1, 6)
-"""Types of events that show that an item was on display: browse and click."""
+"""Types of events that show that an item was displayed: browse and click."""
 SLICE_TASKS: Final = TaskSet(
     task.model_copy(update={"window_s": WINDOW_S}) for task in DEFAULT_TASKS
 )
-"""The default funnel with the window that a slice of hours allows."""
+"""The default funnel, with windows that fit into a slice of hours."""
 
 
 def is_slice(folder: Path) -> bool:
-    """Whether the folder holds such files."""
+    """Whether the folder contains raw slices."""
     return folder.is_dir() and any(folder.glob(ACTIONS))
 
 
 def load_slice(folder: Path) -> tuple[JdRequests, npt.NDArray[np.int64]]:
-    """The requests of a slice, in order of time, and who made each of them.
+    """Load the requests of a slice, in order of time, and the user of each.
 
     Raises:
         JdError: If a file is missing.
@@ -80,7 +80,7 @@ def _csv(folder: Path, name: str) -> pl.DataFrame:
 
 
 def _milliseconds(column: str) -> pl.Expr:
-    """Dates, or dates and times, of Beijing; null where there is none."""
+    """Milliseconds of dates, or dates and times, in Beijing; null if unreadable."""
     text = pl.col(column).cast(pl.String).str.slice(0, 19)
     padded = pl.when(text.str.len_chars() == 10).then(text + " 00:00:00").otherwise(text)
     at = padded.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False)

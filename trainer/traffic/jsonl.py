@@ -1,9 +1,9 @@
 """Requests of a file (JSON Lines or Parquet, see :mod:`models.data.request_files`) as shipments.
 
 A line is a bare bid request, or an envelope ``{"key": ..., "value": ..., "timestamp": ...}``
-(recognised by ``value`` without ``imp``). A line that is neither is published as it is: the
-filter must reject it, not the publisher. Records carry the time of publishing: the clock of the
-filter's policy is the stream's.
+(recognised by ``value`` without ``imp``). A line that is neither is published unchanged, because
+the filter must reject it, not the publisher. Records have the time of publishing as timestamp,
+because the policy's clock follows the timestamps.
 """
 
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ SHIPMENT = 1000
 
 
 def shipments(path: Path, rate: float = 0.0) -> Iterator[Shipment]:
-    """The records of a file, at ``rate`` per second; 0 publishes without a pause.
+    """Shipments of a file's records, ``rate`` per second; 0 publishes as fast as possible.
 
     Raises:
-        RequestFileError: If the file is missing or of no known kind.
+        RequestFileError: If the file is missing or of an unknown kind.
     """
     records = read_requests(path)
     sent = 0

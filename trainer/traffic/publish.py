@@ -1,8 +1,9 @@
-"""Publishes requests onto the request topic, at an open-loop pace or as fast as it goes.
+"""Publishes requests to the request topic, at an open-loop rate or as fast as possible.
 
-A paced request is due at an intended moment, whatever became of those before it; its record
-carries that moment as timestamp, so latency measured from it hides nothing. Each record has the
-header ``seq``, its publishing index, from which the order across partitions can be restored.
+With a rate, each request is due at a scheduled time, independently of the requests before it. Its
+record has this time as timestamp, so latency measured from it includes delays of the publisher.
+Each record has the header ``seq``, its publishing index, by which the order across partitions can
+be restored.
 """
 
 import asyncio
@@ -19,9 +20,9 @@ from trainer.simulation.traffic import Traffic
 from trainer.traffic.sender import BatchSender
 
 TICK_S: Final = 0.002
-"""Requests that fall due within one tick leave together."""
+"""Requests that are due within one tick are sent together."""
 SLICE: Final = 1000
-"""Requests handed over between two looks at the clock."""
+"""Requests that are appended between two readings of the clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +30,10 @@ class Shipment:
     """Requests to publish.
 
     Attributes:
-        keys: N record keys, None for a record without.
-        values: N record values.
-        due_s: When each is due, in seconds from the first, ascending float64 (N,); None to
-            publish at once.
+        keys: Record keys, length N; None for a record without a key.
+        values: Record values, length N.
+        due_s: Times at which they are due, in seconds from the first request of the run, ascending,
+            float64 (N,); None publishes at once.
     """
 
     keys: list[bytes | None]
@@ -46,7 +47,7 @@ class Publisher:
     Args:
         sender: Sends to the request topic.
         clock: Wall clock in seconds since the epoch.
-        sleep: Waits for so many seconds.
+        sleep: Waits for a number of seconds.
     """
 
     def __init__(
@@ -61,12 +62,12 @@ class Publisher:
         self.published = 0
 
     async def publish(self, shipments: Iterable[Shipment]) -> int:
-        """Publish everything; returns when the broker has acknowledged it.
+        """Publish all shipments and wait until the broker has acknowledged them.
 
-        The next shipment is made in a thread while the present one is sent.
+        The next shipment is prepared in a thread while the current one is sent.
 
         Returns:
-            How many records were published.
+            Number of published records.
         """
         source = iter(shipments)
         start = self._clock()
@@ -107,7 +108,7 @@ class Publisher:
 
 
 def evenly(batches: Iterable[Traffic], rate: float) -> Iterator[Shipment]:
-    """Shipments of ``rate`` requests per second; 0 publishes without a pause."""
+    """Shipments of ``rate`` requests per second; 0 publishes as fast as possible."""
     sent = 0
     for traffic in batches:
         due_s = np.arange(sent, sent + len(traffic)) / rate if rate > 0 else None
@@ -116,7 +117,7 @@ def evenly(batches: Iterable[Traffic], rate: float) -> Iterator[Shipment]:
 
 
 def on_their_times(batches: Iterable[Traffic], time_scale: float) -> Iterator[Shipment]:
-    """Shipments on the requests' own times, ``time_scale`` times as fast as they were."""
+    """Shipments at the requests' own times, ``time_scale`` times as fast."""
     origin: int | None = None
     for traffic in batches:
         origin = int(traffic.timestamps[0]) if origin is None else origin

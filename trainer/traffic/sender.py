@@ -1,7 +1,7 @@
-"""Whole record batches onto one topic, fast: what publisher and downstream share.
+"""Sends whole record batches to one topic; used by publisher and downstream.
 
-Records with a key go to the partition of the key's xxh3 hash, others round-robin. A topic keeps
-the order of each partition.
+Records with a key go to the partition of the key's xxh3 hash, others round-robin. The order within
+each partition is kept.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ Headers = list[tuple[str, bytes]]
 
 BATCH_BYTES: Final = 524_288
 IN_FLIGHT: Final = 8
-"""Batches under way before :meth:`BatchSender.flush` waits for the oldest."""
+"""Batches in flight above which :meth:`BatchSender.flush` waits for the oldest."""
 
 
 class SendError(UserError, RuntimeError):
-    """The topic that requests or outcomes should go to is not there."""
+    """The topic for requests or outcomes does not exist."""
 
 
 class BatchSender:
@@ -30,7 +30,7 @@ class BatchSender:
 
     Args:
         options: aiokafka client options, see :func:`stream.kafka.client.client_options`.
-        topic: Where the records go.
+        topic: Topic that records are sent to.
     """
 
     def __init__(self, options: dict[str, Any], topic: str) -> None:
@@ -68,7 +68,7 @@ class BatchSender:
         timestamp_ms: int,
         headers: Headers | None = None,
     ) -> None:
-        """Add a record; what is full is sent, the rest waits for :meth:`flush`."""
+        """Add a record; full batches are sent, others when :meth:`flush` is called."""
         if key is None:
             partition, self._unkeyed = self._unkeyed % self._partitions, self._unkeyed + 1
         else:
@@ -82,12 +82,12 @@ class BatchSender:
             builder.append(key=key, value=value, timestamp=timestamp_ms, headers=headers)
 
     async def flush(self) -> None:
-        """Send what was appended; waits only while too much is under way."""
+        """Send all appended records; wait only while too many batches are in flight."""
         for partition in list(self._builders):
             await self._send(partition)
 
     async def drain(self) -> None:
-        """Send what was appended and wait until the broker has acknowledged all of it."""
+        """Send all appended records and wait until the broker has acknowledged them."""
         await self.flush()
         while self._under_way:
             await self._under_way.pop(0)

@@ -15,9 +15,9 @@ class FitContext:
 
     Attributes:
         seed: Seed of everything random that does not come from torch's generator.
-        progress: Where bars are shown; nowhere by default.
-        devices: Where nets are trained.
-        checkpoint: Where the state of every fit is saved; None saves nothing.
+        progress: Progress display; none by default.
+        devices: Devices for training.
+        checkpoint: Checkpoint that the state of every fit is saved to; None saves nothing.
     """
 
     seed: int = 0

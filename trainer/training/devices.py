@@ -29,7 +29,7 @@ class Devices:
     """This process's device, and its rank among the processes of the training.
 
     Attributes:
-        device: Where this process computes.
+        device: Device of this process.
         rank: Rank of this process; rank 0 writes files and shows progress.
         count: Number of processes (the world size).
     """

@@ -39,7 +39,7 @@ def fit_student(
     """Distil the teacher.
 
     Args:
-        layout: Where the features lie.
+        layout: Rows of the embedding table by column.
         ids_NC: Feature ids of all rows.
         mean_NT: The teacher's probabilities for them.
         std_NT: The teacher's uncertainties.

@@ -59,7 +59,7 @@ def choose_steps(
     torch's random state is unchanged afterwards.
 
     Args:
-        layout: Where the features lie.
+        layout: Rows of the embedding table by column.
         ids_NC: Feature ids of the labelled rows, in order of time.
         targets_NT: Labels; NaN where masked or outside the task's population.
         config: Kind and sizes of the net.

@@ -132,8 +132,8 @@ def lay_out(
         spec: Feature spec that their features were extracted with.
         tasks: The tasks.
         held_out: Share of the labelled rows, the newest, that is held out.
-        folder: Where the files are created.
-        progress: Where the bar is shown.
+        folder: Folder of the files.
+        progress: Progress display.
 
     Raises:
         ExampleError: If the examples cannot be read or a task has no positive or no negative.

@@ -36,7 +36,7 @@ class Teacher:
         posterior: The SWAG posterior that weight sets are drawn from.
         samples: The M weight sets that it predicts with.
         seed: Seed that the sets were drawn with.
-        devices: Where it predicts.
+        devices: Devices for predictions.
     """
 
     net: TeacherNet
@@ -109,7 +109,7 @@ def fit_teacher(
     Initial weights and batches come from torch's generator.
 
     Args:
-        layout: Where the features lie.
+        layout: Rows of the embedding table by column.
         ids_NC: Feature ids of the labelled rows.
         targets_NT: Labels; NaN where masked or outside the task's population.
         config: Kind and sizes of the net.

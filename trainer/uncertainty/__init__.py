@@ -1,4 +1,4 @@
-"""Uncertainty of the scores: several methods behind one interface (`method.py`)."""
+"""Uncertainty methods behind one interface (`method.py`); ``METHODS`` maps their names."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -11,10 +11,10 @@ from trainer.uncertainty.method import Estimator
 
 
 class Method(Protocol):
-    """Fits an uncertainty on what a lab holds."""
+    """Fits an uncertainty method on the rows and shared models of a lab."""
 
     def __call__(self, lab: Lab) -> Estimator:
-        """The fitted method."""
+        """Fit the method and return its estimator."""
 
 
 METHODS: Mapping[str, Method] = MappingProxyType(

@@ -1,4 +1,4 @@
-"""The blend: net and boosting as one score."""
+"""The blend of two scores: the mean of the net's and the boosting's probabilities."""
 
 from collections.abc import Callable
 
@@ -12,8 +12,8 @@ class BlendEstimator:
     """Mean and standard deviation of two probabilities.
 
     Args:
-        net: Scores (N, T) of the net.
-        boosting: Has been fitted on the same rows.
+        net: Function from ids to the net's scores (N, T).
+        boosting: Boosting that was fitted on the same rows.
     """
 
     def __init__(self, net: Callable[[Ids], Float32Array], boosting: Boosting) -> None:
@@ -21,7 +21,7 @@ class BlendEstimator:
         self.boosting = boosting
 
     def predict(self, ids_NC: Ids) -> Prediction:
-        """Scores and spreads of these requests."""
+        """Predict scores and spreads."""
         both_2NT = np.stack([self.net(ids_NC), self.boosting.predict(ids_NC)])
         mean_NT: Float32Array = both_2NT.mean(axis=0)
         return Prediction.of(mean_NT, both_2NT.std(axis=0))

@@ -1,24 +1,25 @@
-"""Disagreement that held-out labels confirm: a direct estimate of the squared error.
+"""Squared error estimated from the disagreement of two models that held-out labels confirm.
 
 Let q be the true probability of a request, p the score of a net that was not fitted on it, b that
-of boosting, y the label, s = p (1 - p), and d = logit b - logit p how far the second opinion is
-from the first. The label is noise about q that knows nothing of p and b, so
+of boosting, y the label, s = p (1 - p), and d = logit b - logit p the difference of the two models.
+Given q, the label is independent of p and b, so
 
     E[ d (y - p) / s | x ] = d (q - p) / s ~ d e,    e = logit q - logit p the net's error.
 
-No square of a residual comes near this: of a binary label it is linear in y, and says nothing about
-(q - p)^2 for p near 1/2 (see ``deup.py``). The product with a second opinion does. Where b knows
-better, it is e^2; where b is the one that errs, it is 0. Its mean over requests alike,
+The square of a residual cannot replace it: for a binary label it is linear in y, and independent of
+(q - p)^2 for p near 1/2 (see ``deup.py``). The product with a second model's difference is not:
+where b is right it is e^2, and where b alone errs it is 0. Its mean over similar requests,
 
     G(x)^2 = E[ d e | x ],
 
-is learned by boosting, which stops by rows held out and is only used where it predicts those better
-than a constant does (``CONFIDENT`` standard errors): rare labels are too few to confirm anything.
+is learned by boosting with early stopping on held-out rows, and used only if it predicts those
+better than a constant (by ``CONFIDENT`` standard errors): rare labels are too few to confirm
+anything.
 
-What else is known about the error multiplies it, as relative risks do: the mean disagreement H(x)
-(``disagreement.py``) and the spread C(x) that follows from how often the request's ids were seen
-(``count.py``). The level is that of the confirmed disagreement, the share of d^2 that the labels
-confirm, so that u is a standard deviation.
+Two other indicators of the error multiply it, like relative risks: the mean disagreement H(x)
+(``disagreement.py``) and the spread C(x) that follows from the counts of the request's ids
+(``count.py``). The product is scaled to the share of d^2 that the labels confirm, so that u is a
+standard deviation.
 """
 
 from collections.abc import Callable
@@ -38,24 +39,24 @@ from trainer.uncertainty.smoothing import PARAMETERS, SMALLEST
 
 Doubles = npt.NDArray[np.float64]
 
-JUDGED: Final = 0.2
-"""Share of the rows that says when to stop, and whether labels confirm anything."""
+VALIDATION_SHARE: Final = 0.2
+"""Share of the rows held out for early stopping, and to test that G is better than a constant."""
 PATIENCE: Final = 30
 MAX_ROUNDS: Final = 500
 CONFIDENT: Final = 3.0
 """Standard errors by which G has to predict better than a constant."""
 EXTREME: Final = 0.001
-"""Share of the products on either side that is cut off: for rare labels 1 / s is large."""
+"""Share of the products clipped at either end: for rare labels 1 / s is large."""
 SHARE: Final = (0.05, 1.0)
-"""What the labels may be found to confirm of d^2, at least and at most."""
+"""Least and greatest share of d^2 that the labels are taken to confirm."""
 
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """G^2 of one task.
+    """Model of G^2 of one task.
 
     Attributes:
-        booster: Gives it.
+        booster: Booster that predicts G^2.
         least: Least prediction.
     """
 
@@ -63,12 +64,12 @@ class Confirmed:
     least: float
 
     def predict(self, ids_NC: Ids) -> Doubles:
-        """G^2 of requests, (N,), above 0."""
+        """Predict G^2 of requests, (N,), above 0."""
         return np.maximum(np.asarray(self.booster.predict(ids_NC), np.float64), self.least)
 
 
 def confirmed(lab: Lab) -> Estimator:
-    """Spread of the logit: mean disagreement, rarity of the ids and, where known, G, pooled."""
+    """Spread of the logit: product of mean disagreement, rarity of the ids and, if fitted, G."""
     ids_NC = lab.rows.ids_NC
     difference_NT = lab.held_out().difference_NT.astype(np.float64)
     products_NT, noise_NT = confirmations(lab, difference_NT)
@@ -91,14 +92,14 @@ def confirmed(lab: Lab) -> Estimator:
 
 
 def confirmations(lab: Lab, difference_NT: Doubles) -> tuple[Doubles, Doubles]:
-    """Products d (y - p) / s, NaN where the label is, and s; both (N, T)."""
+    """Products d (y - p) / s, NaN where the label is NaN, and s; both (N, T)."""
     p_NT = lab.held_out().net_NT.astype(np.float64)
     noise_NT = np.maximum(p_NT * (1 - p_NT), 1e-6)
     return difference_NT * (lab.rows.targets_NT - p_NT) / noise_NT, noise_NT
 
 
 def fit_confirmed(ids_NC: Ids, products_N: Doubles, seed: int) -> Confirmed | None:
-    """G^2 by the products of one task; None where they confirm nothing that varies.
+    """Fit G^2 to the products of one task; None if it predicts no better than a constant.
 
     Args:
         ids_NC: Feature ids.
@@ -107,22 +108,24 @@ def fit_confirmed(ids_NC: Ids, products_N: Doubles, seed: int) -> Confirmed | No
     """
     known_N = ~np.isnan(products_N)
     ids_NC, products_N = ids_NC[known_N].astype(np.float32), products_N[known_N]
-    judged_N = np.random.default_rng(seed).random(len(products_N)) < JUDGED
-    if min(judged_N.sum(), (~judged_N).sum()) < PARAMETERS["min_data_in_leaf"]:
+    validation_N = np.random.default_rng(seed).random(len(products_N)) < VALIDATION_SHARE
+    if min(validation_N.sum(), (~validation_N).sum()) < PARAMETERS["min_data_in_leaf"]:
         return None
     cut_N = np.clip(products_N, *np.quantile(products_N, [EXTREME, 1 - EXTREME]))
     parameters = PARAMETERS | {"num_leaves": 4, "seed": seed % 2**31}
-    learned, judged = (lgb.Dataset(ids_NC[rows], cut_N[rows]) for rows in (~judged_N, judged_N))
+    learned, held = (
+        lgb.Dataset(ids_NC[rows], cut_N[rows]) for rows in (~validation_N, validation_N)
+    )
     booster: lgb.Booster = lgb.train(
         parameters,
         learned,
         MAX_ROUNDS,
-        valid_sets=[judged],
+        valid_sets=[held],
         callbacks=[lgb.early_stopping(PATIENCE, verbose=False)],
     )
-    mean = float(cut_N[~judged_N].mean())
-    said_N, true_N = np.asarray(booster.predict(ids_NC[judged_N])), cut_N[judged_N]
-    better_N = (true_N - mean) ** 2 - (true_N - said_N) ** 2
+    mean = float(cut_N[~validation_N].mean())
+    predicted_N, true_N = np.asarray(booster.predict(ids_NC[validation_N])), cut_N[validation_N]
+    better_N = (true_N - mean) ** 2 - (true_N - predicted_N) ** 2
     error = float(better_N.std() / np.sqrt(len(better_N)))
     if mean <= 0 or better_N.mean() < CONFIDENT * error:
         return None
@@ -132,7 +135,7 @@ def fit_confirmed(ids_NC: Ids, products_N: Doubles, seed: int) -> Confirmed | No
 def _level(
     products_NT: Doubles, noise_NT: Doubles, difference_NT: Doubles, risk_NT: Doubles
 ) -> Doubles:
-    """Logarithm of what turns relative risks into spreads, (T,).
+    """Logarithm of the factor that turns relative risks into spreads, (T,).
 
     The mean variance is a E[d^2], with a the share of d^2 that the labels confirm: the first step
     of a logistic regression of the label on d, with the score as its offset.

@@ -1,4 +1,4 @@
-"""What needs no uncertainty model: rankings that every method has to beat."""
+"""Baseline rankings that need no uncertainty model, and that every method has to beat."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -16,7 +16,7 @@ def bernoulli(mean_NT: Float32Array, rates_T: Float32Array, seed: int) -> Float3
 
 
 def base_rate(mean_NT: Float32Array, rates_T: Float32Array, seed: int) -> Float32Array:  # noqa: ARG001
-    """1 - |p - rate|: a net that knows nothing of a request says the base rate (DAUM, eq. 26)."""
+    """1 - |p - rate|: without information, a net predicts the base rate (DAUM, eq. 26)."""
     closeness_NT: Float32Array = 1 - np.abs(mean_NT - rates_T)
     return closeness_NT
 

@@ -1,17 +1,18 @@
-"""Count-aware variance: a request is as unsure as its ids are rare among the training rows.
+"""Count-based variance: the rarer a request's ids among the training rows, the less certain it is.
 
 Every id has one weight in the logit, with a normal prior of variance 1 / C, so that a request of
-ids never seen has a logit variance of 1. The training rows that hold the id tell about its weight
+unseen ids has a logit variance of 1. The training rows with the id hold this information on its
+weight:
 
-    I(id) = sum of p (1 - p) over the rows of the task's population that hold it,
+    I(id) = sum of p (1 - p) over the rows of the task's population with the id,
 
 its pseudo-count: the diagonal of the generalised Gauss-Newton matrix of a linear model on the ids.
 The logit of a request then has the variance
 
     sum over its C ids of 1 / (C + I(id)),
 
-which the rarest ids make up, and u is the standard deviation of the sigmoid of that normal logit
-around the teacher's score.
+to which the rarest ids contribute most, and u is the standard deviation of the sigmoid of that
+normal logit around the teacher's score.
 """
 
 from collections.abc import Callable

@@ -5,10 +5,10 @@ true probability q and the score p, the squared residual of a binary label has t
 
     E[(y - p)^2] = q (1 - q) + (q - p)^2,
 
-and since y^2 = y it is linear in y: (y - p)^2 - p (1 - p) = (y - p) (1 - 2 p). Whatever is learned
-from it is thus learned about E[y - p] = q - p, and for p near 1/2 nothing is. So this module learns
-q directly: boosting that starts from the logit of the held-out score and corrects it. Error minus
-noise, both with the learned q, leaves (q - p)^2, and u = |q - p|.
+and since y^2 = y it is linear in y: (y - p)^2 - p (1 - p) = (y - p) (1 - 2 p). A model fitted
+to it thus learns E[y - p] = q - p, and nothing for p near 1/2. So this module learns q directly, by
+boosting that corrects the logit of the held-out score. Error minus noise, both with the learned q,
+is (q - p)^2, and u = |q - p|.
 """
 
 import numpy as np

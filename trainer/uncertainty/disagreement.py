@@ -1,12 +1,12 @@
-"""Models of different kinds: where they disagree.
+"""Mean disagreement of two kinds of models, net and boosting.
 
-Nets of one kind share most of their error, which no spread among them can see; boosting errs
-elsewhere. One difference says little about one request, since two models that are both wrong may
-agree by chance. Its mean over requests alike says how far apart the two kinds are there:
+Nets of one kind share most of their error, so the spread among them does not show it; the errors of
+boosting are others. A single difference is noisy, since two models that are both wrong may agree by
+chance. So its mean over similar requests is used:
 
     H(x) = E[ |logit b - logit p| | x ],    p the net's score, b boosting's,
 
-learned from the training rows, each scored by models that were fitted without it.
+learned by boosting from the training rows, each scored by models fitted without it.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ from trainer.uncertainty.shared_score import SharedScoreEstimator
 
 
 def disagreement(lab: Lab) -> Estimator:
-    """Half of H as the spread of the logit: the standard deviation of two that are H apart."""
+    """H / 2 as the spread of the logit: the standard deviation of two logits that differ by H."""
     distance = lab.distance()
 
     def spread(ids_NC: Ids, mean_NT: Float32Array) -> Float32Array:

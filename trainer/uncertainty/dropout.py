@@ -18,8 +18,8 @@ def mc_dropout(lab: Lab) -> Estimator:
     """Standard deviation of the probability over 20 masks, each held for all requests.
 
     A mask that is the same for all requests is one net drawn from the variational posterior (their
-    eq. 8), so that the spread of a request does not depend on what it is scored with. The net is
-    trained with a tenth of the units dropped.
+    eq. 8), so that the spread of a request does not depend on the batch that it is scored in. The
+    net is trained with a tenth of the units dropped.
     """
     net = lab.fit_net("dropout net", config=replace(lab.config, dropout=RATE))
     generator = torch.Generator().manual_seed(lab.seed_of("dropout masks"))

@@ -11,7 +11,7 @@ from trainer.uncertainty.sampled import SampledEstimator
 
 MEMBERS: Final = 5
 PRIOR_ROWS: Final = 2048
-"""Rows over which the random nets are brought to one scale."""
+"""Rows over which the outputs of the random nets are standardised."""
 
 
 def ensemble(lab: Lab) -> Estimator:
@@ -23,7 +23,7 @@ def ensemble(lab: Lab) -> Estimator:
 def priors(lab: Lab) -> Estimator:
     """The same over 5 nets, each added to a random net that is never trained (Osband et al. 2018).
 
-    Where the rows say nothing, the sum keeps the shape of its prior, and the members differ.
+    Where there are no rows, the sum keeps the shape of its prior, and the members differ.
     """
     ids_NC = torch.from_numpy(lab.rows.ids_NC[:PRIOR_ROWS])
     nets = [

@@ -1,4 +1,4 @@
-"""Methods in which one net says its own spread: a head with two outputs per task."""
+"""Methods in which one net predicts its own spread, by a head with two outputs per task."""
 
 import numpy as np
 import torch
@@ -12,11 +12,11 @@ BATCH = 8192
 
 
 class HeadEstimator:
-    """Moments of the probability that a head's outputs stand for.
+    """Moments of the probability that a head's outputs parametrise.
 
     Args:
-        net: Has been trained with the head.
-        head: What its outputs mean.
+        net: Net that was trained with the head.
+        head: Interpretation of its outputs.
     """
 
     def __init__(self, net: TeacherNet, head: Head) -> None:
@@ -25,7 +25,7 @@ class HeadEstimator:
 
     @torch.no_grad()
     def predict(self, ids_NC: Ids) -> Prediction:
-        """Scores and spreads of these requests."""
+        """Predict scores and spreads."""
         moments = [
             self.head.moments(self.net.outputs(ids_BC))
             for ids_BC in torch.split(torch.from_numpy(ids_NC), BATCH)

@@ -1,4 +1,4 @@
-"""What the methods share on one set of rows: everything is fitted at most once, on demand."""
+"""Models that several methods share on one set of rows, each fitted at most once, on demand."""
 
 from collections import deque
 from collections.abc import Callable
@@ -29,16 +29,16 @@ from trainer.uncertainty.smoothing import Smoother, fit_smoother
 Net = TypeVar("Net", bound=OutputNet)
 FOLDS: Final = 3
 REMEMBERED: Final = 4
-"""Arrays of requests whose scores are kept: a lab's own rows, those to choose and to judge on."""
+"""Arrays of requests for which scores are cached: training, validation, test rows and one more."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """Scores of labelled rows, each by models of two kinds that learned from the other folds.
+    """Scores of labelled rows by two kinds of models, each fitted on the other folds.
 
     Attributes:
-        net_NT: By one net with a decayed learning rate.
-        boosting_NT: By gradient boosting.
+        net_NT: Scores of one net with a decayed learning rate.
+        boosting_NT: Scores of gradient boosting.
     """
 
     net_NT: Float32Array
@@ -46,20 +46,20 @@ class HeldOut:
 
     @property
     def difference_NT(self) -> Float32Array:
-        """How far boosting's logit is above the net's."""
+        """The boosting's logit minus the net's."""
         return logits(self.boosting_NT) - logits(self.net_NT)
 
 
 class Lab:
-    """Labelled rows, and the nets fitted on them so far.
+    """Labelled rows, and the models fitted on them so far.
 
     Args:
-        layout: Where the features lie.
-        rows: What is learned from.
+        layout: Rows of the embedding table by column.
+        rows: Training rows.
         teacher: Kind and sizes of every net.
         training: Schedule of every net.
         context: Seed of everything random, and progress bars; nets are fitted on the CPU.
-        fitted: The SWAG teacher of these rows, on the processor, if there is one already.
+        fitted: The SWAG teacher of these rows, on the CPU, if it was fitted before.
     """
 
     def __init__(
@@ -82,15 +82,15 @@ class Lab:
 
     @property
     def tasks(self) -> int:
-        """T."""
+        """Number of tasks, T."""
         return int(self.rows.targets_NT.shape[1])
 
     def teacher(self) -> Teacher:
-        """The SWAG teacher, whose mean is the score of every method without one of its own."""
+        """The SWAG teacher; its mean is the score of every method without a score of its own."""
         return self._teacher
 
     def single(self) -> Estimator:
-        """One net with a decayed learning rate, no averaging; its epistemic spread is 0."""
+        """A single net with a decayed learning rate, not averaged; its epistemic spread is 0."""
         return SampledEstimator(self.single_net, [dict(self.single_net.named_parameters())])
 
     @cached_property
@@ -103,7 +103,7 @@ class Lab:
         return self._boosting
 
     def blend(self) -> Estimator:
-        """Mean of the teacher's and boosting's probabilities; their spread is the epistemic one."""
+        """Mean of teacher's and boosting's probabilities, with their spread as epistemic spread."""
         return BlendEstimator(self.scores, self.boosting())
 
     def held_out(self) -> HeldOut:
@@ -111,11 +111,11 @@ class Lab:
         return self._held_out
 
     def distance(self) -> Smoother:
-        """Mean distance of the two held-out logits, given a request: H of ``disagreement.py``."""
+        """Model of the mean distance of the two held-out logits: H of ``disagreement.py``."""
         return self._distance
 
     def scores(self, ids_NC: Ids) -> Float32Array:
-        """The teacher's mean for these requests; the same arrays are not scored again soon."""
+        """The teacher's mean for these requests, cached for the last few arrays."""
         for known_NC, mean_NT in self._scored:
             if known_NC is ids_NC:
                 return mean_NT
@@ -136,11 +136,11 @@ class Lab:
         """Train one more net of the lab's kind; see :meth:`fit`.
 
         Args:
-            label: What its bar says.
+            label: Label of its progress bar.
             member: Number within its label.
             config: Kind and sizes, if not the lab's.
-            head: What its outputs mean.
-            rows: What it learns from, if not all.
+            head: Interpretation of its outputs.
+            rows: Training rows, if not all.
         """
 
         def make() -> TeacherNet:
@@ -160,11 +160,11 @@ class Lab:
         """Train a net with a decayed learning rate, starting at the base rates.
 
         Args:
-            make: Makes the net; its initial weights come from torch's generator.
-            label: What its bar says; its seed follows from it,
-            member: and from this number.
-            head: What its outputs mean.
-            rows: What it learns from, if not all.
+            make: Constructs the net; its initial weights come from torch's generator.
+            label: Label of its progress bar; with ``member`` it determines the seed.
+            member: Number within its label.
+            head: Interpretation of its outputs.
+            rows: Training rows, if not all.
         """
         ids_NC, targets_NT = tensors(rows or self.rows)
         with deterministic(torch.get_num_threads(), self.seed_of(label, member)):
@@ -182,7 +182,7 @@ class Lab:
         return net
 
     def seed_of(self, what: str, number: int = 0) -> int:
-        """A seed for one part, independent of the others."""
+        """A seed for one part, independent of those of the other parts."""
         entropy = [self.context.seed, number, *what.encode()]
         return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 

@@ -3,7 +3,7 @@
 For the last weights w of a task, features f = (hidden units, 1) and scores p, the generalised
 Gauss-Newton matrix over the training rows is G = sum p (1 - p) f f', the posterior covariance is
 (G + delta I)^-1, and the logit of a request has the variance f' (G + delta I)^-1 f. The prior
-precision delta is the one of most evidence (MacKay 1992):
+precision delta maximises the evidence (MacKay 1992):
 
     log Z(delta) = const + (d log delta - delta |w|^2 - log det(G + delta I)) / 2.
 
@@ -62,7 +62,7 @@ def posterior_covariance(net: TeacherNet, ids_NC: Tensor, targets_NT: Tensor) ->
 
 
 def best_precision(newton_dd: Tensor, weights_d: Tensor) -> Tensor:
-    """The prior precision of most evidence among those tried, a scalar."""
+    """The prior precision with the greatest evidence among those tried, a scalar."""
     eigenvalues_d = torch.linalg.eigvalsh(newton_dd).clamp(min=0)
     evidence_P = (
         len(weights_d) * PRECISIONS.log()
@@ -73,7 +73,7 @@ def best_precision(newton_dd: Tensor, weights_d: Tensor) -> Tensor:
 
 
 def _features(net: TeacherNet, ids_NC: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Per batch the last layer's inputs with a one, (T, N, d), and the logits, float64."""
+    """Per batch the last layer's inputs with ones appended, (T, N, d), and the logits, float64."""
     for ids_BC in torch.split(ids_NC, BATCH):
         hidden_TNW = net.hidden(ids_BC)
         logits_NT = net.tower_out(hidden_TNW).squeeze(2).T

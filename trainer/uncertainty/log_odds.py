@@ -1,4 +1,4 @@
-"""Between probabilities and their log odds."""
+"""Conversions between probabilities and their log odds."""
 
 import numpy as np
 import torch
@@ -8,14 +8,14 @@ from trainer.uncertainty.method import Float32Array
 
 
 def logits(scores_NT: Float32Array) -> Float32Array:
-    """Log odds of probabilities, those next to 0 and 1 held apart from them."""
+    """Log odds of probabilities, clipped to [1e-6, 1 - 1e-6]."""
     held_NT = np.clip(scores_NT.astype(np.float64), 1e-6, 1 - 1e-6)
     logits_NT: Float32Array = np.log(held_NT / (1 - held_NT)).astype(np.float32)
     return logits_NT
 
 
 def spread_of(mean_NT: Float32Array, logit_std_NT: Float32Array) -> Float32Array:
-    """Standard deviation of the probability whose logit is normal about that of the mean."""
+    """Standard deviation of the sigmoid of a normal logit that is centred at the mean's logit."""
     _, std_NT = sigmoid_moments(
         torch.from_numpy(logits(mean_NT)), torch.from_numpy(logit_std_NT.astype(np.float32)) ** 2
     )

@@ -1,4 +1,4 @@
-"""What every uncertainty method is: fitted on labelled rows, it predicts scores and their spread.
+"""Interface of the uncertainty methods: fitted on labelled rows, they predict scores and spreads.
 
 N requests, C columns of ids, T tasks. All spreads are standard deviations of probabilities.
 """
@@ -31,11 +31,11 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Scores of N requests, each on its task's own population, and how unsure they are.
+    """Scores of N requests, each on its task's own population, and their uncertainties.
 
     Attributes:
         mean_NT: Probabilities.
-        epistemic_NT: Spread that more data would remove: what a student learns as u.
+        epistemic_NT: Spread that more data would reduce; the student learns it as u.
         aleatoric_NT: Spread of the label itself under the model, sqrt(E[p (1 - p)]).
     """
 
@@ -45,7 +45,9 @@ class Prediction:
 
     @classmethod
     def of(cls, mean_NT: Float32Array, epistemic_NT: Float32Array) -> Self:
-        """Mean and epistemic spread of p; the law of total variance gives the aleatoric one.
+        """Make a prediction of mean and epistemic spread of p.
+
+        The aleatoric spread follows from the law of total variance:
 
         E[p (1 - p)] = E[p] (1 - E[p]) - Var[p], not below 0.
         """
@@ -56,7 +58,7 @@ class Prediction:
 
     @property
     def total_NT(self) -> Float32Array:
-        """Both together (law of total variance)."""
+        """Total spread, epistemic and aleatoric (law of total variance)."""
         total_NT: Float32Array = np.sqrt(self.epistemic_NT**2 + self.aleatoric_NT**2)
         return total_NT
 
@@ -65,4 +67,4 @@ class Estimator(Protocol):
     """A fitted method."""
 
     def predict(self, ids_NC: Ids) -> Prediction:
-        """Scores and spreads of these requests."""
+        """Predict scores and spreads."""

@@ -1,4 +1,4 @@
-"""Methods whose uncertainty is the spread of M weight sets of one net."""
+"""Methods that take the spread over M weight sets of one net as uncertainty."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ class SampledEstimator:
     """Mean and spread of the probabilities over weight sets.
 
     Args:
-        net: Gives logits for ids.
+        net: Net that maps ids to logits.
         samples: The M weight sets.
     """
 
@@ -22,6 +22,6 @@ class SampledEstimator:
         self.samples = samples
 
     def predict(self, ids_NC: Ids) -> Prediction:
-        """Scores and spreads of these requests."""
+        """Predict scores and spreads."""
         mean_NT, std_NT = predict_moments(self.net, self.samples, torch.from_numpy(ids_NC))
         return Prediction.of(mean_NT.numpy(), std_NT.numpy())

@@ -1,4 +1,4 @@
-"""Methods that say how unsure the teacher's score is, and leave the score as it is."""
+"""Methods that estimate the spread of the teacher's score and do not change the score."""
 
 from collections.abc import Callable
 
@@ -10,11 +10,11 @@ Spread = Callable[[Ids, Float32Array], Float32Array]
 
 
 class SharedScoreEstimator:
-    """The teacher's mean as the score, with a spread found otherwise.
+    """The teacher's mean as score, with the spread of another method.
 
     Args:
-        lab: Whose teacher scores.
-        spread: Finds the spread.
+        lab: Lab with the teacher.
+        spread: Function that gives the spread.
     """
 
     def __init__(self, lab: Lab, spread: Spread) -> None:
@@ -22,6 +22,6 @@ class SharedScoreEstimator:
         self.spread = spread
 
     def predict(self, ids_NC: Ids) -> Prediction:
-        """Scores and spreads of these requests."""
+        """Predict scores and spreads."""
         mean_NT = self.lab.scores(ids_NC)
         return Prediction.of(mean_NT, self.spread(ids_NC, mean_NT))

@@ -1,4 +1,4 @@
-"""Conditional means of something positive, learned by boosting: what noise leaves of a spread."""
+"""Conditional means of a positive quantity, learned by boosting, to smooth a noisy spread."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,7 +11,7 @@ from trainer.uncertainty.method import Float32Array, Ids
 
 ROUNDS: Final = 150
 SMALLEST: Final = 0.01
-"""Least prediction, in means: a sum of trees may fall below what only positive values had."""
+"""Least prediction, as a share of the mean: a sum of trees may fall below 0."""
 PARAMETERS: Final[dict[str, Any]] = ENGINE | {
     "objective": "regression",
     "learning_rate": 0.1,
@@ -24,10 +24,10 @@ PARAMETERS: Final[dict[str, Any]] = ENGINE | {
 
 @dataclass(frozen=True, slots=True)
 class Smoother:
-    """A booster per task.
+    """Boosters that predict conditional means.
 
     Attributes:
-        boosters: Give the conditional mean.
+        boosters: One booster per task.
         least_T: Least prediction.
     """
 
@@ -35,14 +35,14 @@ class Smoother:
     least_T: Float32Array
 
     def predict(self, ids_NC: Ids) -> Float32Array:
-        """Conditional means (N, T), above 0."""
+        """Predict conditional means (N, T), above 0."""
         means_NT = np.stack([booster.predict(ids_NC) for booster in self.boosters], axis=1)
         held_NT: Float32Array = np.maximum(means_NT, self.least_T).astype(np.float32)
         return held_NT
 
 
 def fit_smoother(ids_NC: Ids, values_NT: Float32Array, seed: int) -> Smoother:
-    """Learn the mean of ``values_NT``, none of them negative, given the ids."""
+    """Learn the mean of the non-negative ``values_NT``, given the ids."""
     boosters = []
     for values_N in values_NT.T:
         rows = lgb.Dataset(ids_NC.astype(np.float32), np.ascontiguousarray(values_N))

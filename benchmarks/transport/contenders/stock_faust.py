@@ -1,6 +1,6 @@
-"""A stock Faust agent: `take_events` brings lists of events, `send` writes, futures are awaited.
+"""A stock Faust agent: `take_events` gives lists of events, `send` writes, futures are awaited.
 
-The agent goes on when all its outputs are acknowledged; Faust then acknowledges the events. Its
+The agent continues when all its outputs are acknowledged; Faust then acknowledges the events. Its
 buffer holds two takes, its producer batches.
 """
 

@@ -1,7 +1,7 @@
 """The work that every contender does: Weir's own decoding, extraction, scoring, policy, headers.
 
-A contender brings records in, hands them over as lists, and writes what comes out; only that way
-in and out differs. All of them get the artifact, batch sizes and garbage collector settings of a
+A contender consumes records, passes them on as lists, and writes the outputs; only consuming and
+writing differ. All of them get the artifact, batch sizes and garbage collector settings of a
 Weir worker.
 """
 

@@ -19,7 +19,7 @@ class BucketColumn:
     """A column of buckets.
 
     Attributes:
-        feature: The feature whose rows they are.
+        feature: Feature that the rows belong to.
         boundaries: Bucket k has the values with k boundaries <= value.
         column: The column.
     """

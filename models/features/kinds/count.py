@@ -53,7 +53,7 @@ class CountFeature(Feature):
         return CountReader([steps for steps, _ in columns], Buckets([c for _, c in columns]))
 
     def compile(self, plan: PlanBuilder, layout: Layout) -> bool:
-        """A counter per place, whose bucket is taken at the end of a request."""
+        """A counter per place; its bucket is computed at the end of a request."""
         for reading in layout.readings(self):
             counter = plan.element_counter(reading.steps)
             plan.add_count(reading.column, counter, *plan.boundaries(self.boundaries))

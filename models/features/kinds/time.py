@@ -17,14 +17,14 @@ from models.features.spec_reader import TableReader
 from models.features.values import FloatArray, milliseconds
 
 CalendarPart = Literal["hour-of-day", "day-of-week", "hour-of-week"]
-"""In the order in which _plan.h numbers them."""
+"""Parts of the calendar, in the order in which _plan.h numbers them."""
 PART_VALUES: Final[dict[CalendarPart, int]] = {
     "hour-of-day": 24,
     "day-of-week": 7,
     "hour-of-week": 168,
 }
 RECORD_TIME: Final = "$timestamp"
-"""In a time feature's ``path``: the timestamp of the request's record."""
+"""``path`` of a time feature that reads the timestamp of the request's record."""
 MAX_UTC_OFFSET: Final = 1440.0
 """Minutes; a larger offset is ignored. Real ones are between -720 and 840."""
 _MS_PER_MINUTE: Final = 60_000.0

@@ -1,4 +1,4 @@
-"""An aiokafka consumer that no batch can stop: it decodes within limits, whatever was written.
+"""An aiokafka consumer that no batch can stop, because it decodes within limits.
 
 aiokafka's fetcher creates the objects that decode batches by their names in its module. The methods
 that do so are copied here with other classes behind these names (`stream.kafka.rebound`), and

@@ -1,7 +1,7 @@
 """Decodes what a fetch returned for one partition, batch by batch, within limits.
 
 aiokafka unpacks a batch to any size, and raises if it cannot decode it: its consumer then raises at
-that batch for ever. Here a batch is unpacked within a limit, and one that cannot be decoded becomes
+that batch forever. Here a batch is unpacked within a limit, and one that cannot be decoded becomes
 a `RefusedBatch` in its place, after which decoding continues.
 """
 
@@ -51,7 +51,7 @@ class PartitionReader(PartitionRecords):  # type: ignore[misc]
     """Decodes the record set of one partition; aiokafka's fetch result holds one.
 
     Args:
-        limits: How to decode.
+        limits: Limits of decoding.
         rest: As of aiokafka's ``PartitionRecords``. Keys and values stay bytes.
     """
 

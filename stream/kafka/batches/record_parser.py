@@ -56,7 +56,7 @@ class BadRecord:
     Attributes:
         offset_delta: Its offset relative to the batch.
         raw: Its bytes.
-        reason: What is wrong with it.
+        reason: Description of the fault.
         ends: Whether the records after it cannot be parsed either, because its length is unknown.
     """
 

@@ -4,8 +4,8 @@ A partition's debt is the passes owed less the passes given there: what its owne
 what it added itself, exactly. Owners are ordered by the generation of their assignment. The
 inherited debt may still change while the previous owner finishes its batches in flight: updates of
 an earlier generation count whenever they arrive. An update of a later generation means that the
-partition has another owner, even before the group says so; a partition that was revoked keeps its
-debt here until then.
+partition has another owner, even before the rebalance reports it; a partition that was revoked
+keeps its debt here until then.
 """
 
 from collections.abc import Callable, Collection

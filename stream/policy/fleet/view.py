@@ -32,7 +32,7 @@ MAX_CORRECTION: Final = 0.1
 
 
 class FleetView:
-    """What this worker knows of one scenario on every partition."""
+    """The states of one scenario on every partition, as far as this worker received them."""
 
     def __init__(self) -> None:
         self._states: dict[int, PartitionState] = {}

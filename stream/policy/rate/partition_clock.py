@@ -154,7 +154,7 @@ class PartitionClock:
                 self._start_track(time)
             return
         self.distrusted += 1
-        # Rare requests look like this: one leap after the other, always forward.
+        # Infrequent requests give this pattern: one leap after the other, always forward.
         self._leaps = self._leaps + 1 if leads[0] > reach else 0
         if self._leaps >= RUN:
             self._advance(GAP_MS, now_ms)

@@ -14,7 +14,7 @@ from stream.policy.errors import PolicyError
 from stream.policy.value.expression import Expression
 
 Reward = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
-"""From t_NT, each task on its own population, to e_N; both float32."""
+"""Maps t_NT, each task on its own population, to e_N; both float32."""
 
 
 def build_reward(kind: str, weights: Mapping[str, float], tasks: TaskSet) -> Reward:
@@ -56,7 +56,7 @@ def build_reward(kind: str, weights: Mapping[str, float], tasks: TaskSet) -> Rew
 def weigh(
     values_NT: npt.NDArray[np.float32], weights_T: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
-    """sum_i w_i x_i per row, added up in task order whatever N and the memory layout are.
+    """sum_i w_i x_i per row, added in task order for any N and memory layout.
 
     (A matrix product may round differently for one row than for many; decisions would then depend
     on how the stream is split into batches.)

@@ -37,7 +37,7 @@ def build_batches(
         producer: The producer that will send them.
         topic: Topic, for error messages.
         partition: Partition number, for error messages.
-        records: What to write, with any timestamps and headers.
+        records: Records to write, with any timestamps and headers.
         batch_bytes: Maximum size of a batch, uncompressed.
         codec: Codec of the batches: one of `stream.kafka.batches.CODECS`.
 

@@ -46,7 +46,7 @@ class TransactionalSink:
         heartbeat_s: The group's heartbeat interval. A fenced lane waits three intervals to be
             released before it concludes that it still owns its partition.
         transaction_timeout_s: After this the broker aborts a transaction whose worker is gone and
-            whose partition nobody has claimed; until then consumers wait at it.
+            whose partition has no new owner; until then consumers wait at it.
         compression: Codec of the batches: one of `stream.kafka.batches.CODECS`.
         incidents: Missing topics and throttling are reported to it.
     """

@@ -45,8 +45,8 @@ class TopicLimits:
 
     Attributes:
         batch_bytes: Maximum size of a batch.
-        before_ms: How far a timestamp may be behind the broker's clock.
-        after_ms: How far a timestamp may be ahead of it.
+        before_ms: Maximum time of a timestamp behind the broker's clock.
+        after_ms: Maximum time of a timestamp ahead of it.
         append_time: Whether the broker replaces timestamps with its own time.
         in_sync: Replicas that must acknowledge a write.
     """

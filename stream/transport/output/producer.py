@@ -69,7 +69,7 @@ class ProduceHandler(sender.SendProduceReqHandler):  # type: ignore[misc]
 
     Args:
         owner: The sender.
-        batches: What to send, by partition.
+        batches: Batches to send, by partition.
     """
 
     create_request = rebound(

@@ -62,7 +62,7 @@ class Sink(Protocol):
 
         Args:
             chunk: The chunk that the outputs come from.
-            outputs: What to write.
+            outputs: Records to write.
             instead: Returns what to write instead, if a topic does not accept some of the records.
 
         Raises:

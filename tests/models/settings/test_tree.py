@@ -30,7 +30,7 @@ def test_missing_file_is_an_error(tmp_path: Path) -> None:
 
 
 def test_misspelt_section_in_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A misspelt section in a variable's name is an error, not silence."""
+    """A misspelt section in a variable's name is an error."""
     monkeypatch.setenv("WEIR_POLCY__RATE", "0.8")
     with pytest.raises(SettingsError, match=r"WEIR_POLCY__RATE.*did you mean 'policy'"):
         load_settings()

@@ -122,7 +122,7 @@ async def test_scaling_out_and_in_leaves_no_bump_and_exact_books(
     within the slack: four standing debts of 13 in 12,000 requests are 0.5 points.
 
     Windows are those of 4,000 requests in publishing order. While both work, debts may swing by 14
-    passes each way and the mix of the partitions and what is heard late by 30: 1.5 points. Across
+    passes each way and the mix of the partitions and late updates by 30: 1.5 points. Across
     the rebalances partitions wait for seconds and are then decided a chunk of one after a chunk of
     another: of 4 s of 600 requests, whose shares are up to 0.15 off the rate either way, some
     150 passes are out of their order until all have caught up: 4 points.

@@ -95,8 +95,8 @@ def test_a_store_from_elsewhere_brings_its_truth(tmp_path: Path) -> None:
     assert plain.test.poor_N.mean() == pytest.approx(0.1, abs=0.01)
 
 
-def test_groups_stay_on_one_side_and_drift_judges_the_newest() -> None:
-    """No user is learned from and judged on; by time, every test row is newer."""
+def test_groups_stay_on_one_side_and_drift_tests_the_newest() -> None:
+    """No user has both training and test rows; by time, every test row is newer."""
     rows, users = 900, np.arange(900) % 90
     marks_NC = np.arange(rows, dtype=np.int32)[:, None]
     part = Dataset(marks_NC, np.zeros((rows, 4), np.float32), None, np.zeros(rows, np.bool_))

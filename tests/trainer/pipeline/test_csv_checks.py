@@ -21,7 +21,7 @@ def test_a_column_of_decimal_commas_is_an_error(tmp_path: Path) -> None:
 
 
 def test_times_that_follow_a_label_are_an_error(tmp_path: Path) -> None:
-    """With times that sort the rows by a label nothing could be judged."""
+    """With times that sort the rows by a label, held-out metrics are impossible."""
     path = table(
         tmp_path / "sorted.csv", 1000, label_income=[1] * 200 + [0] * 800, ts=list(range(1000))
     )

@@ -1,4 +1,4 @@
-"""Simulated traffic: realistic, reproducible, and never telling the truth it is judged by."""
+"""Simulated traffic is realistic and reproducible, and does not contain its true probabilities."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -11,8 +11,8 @@ from models.tasks import DEFAULT_TASKS
 from stream.kafka.client import client_options
 from stream.messages import Outcome
 from trainer.simulation.traffic import Traffic
-from trainer.traffic.campaign import exact_ends, known_to, run_campaign
-from trainer.traffic.downstream import Downstream, Mess
+from trainer.traffic.campaign import exact_ends, registered, run_campaign
+from trainer.traffic.downstream import Downstream, FeedFaults
 from trainer.traffic.publish import evenly
 
 SCALE = 7 * 86_400.0
@@ -71,12 +71,12 @@ async def outcomes_of(settings: Settings) -> tuple[list[Outcome], dict[str, int]
 
 
 async def campaign(
-    settings: Settings, some: Traffic, passing: set[str], mess: Mess
+    settings: Settings, some: Traffic, passing: set[str], faults: FeedFaults
 ) -> dict[str, int]:
-    downstream = Downstream(settings, DEFAULT_TASKS, SCALE, mess)
+    downstream = Downstream(settings, DEFAULT_TASKS, SCALE, faults)
     worker = asyncio.create_task(relay(settings, passing))
     try:
-        source = evenly(known_to(downstream, [some[:700], some[700:]]), rate=2000)
+        source = evenly(registered(downstream, [some[:700], some[700:]]), rate=2000)
         return await run_campaign(settings, source, downstream, SCALE, len(some))
     finally:
         worker.cancel()
@@ -88,7 +88,7 @@ async def test_passed_requests_bring_just_the_outcomes_that_happen(
     """Each event of a passed request comes once, at its scaled delay (1 ms at least); no others."""
     some = traffic[:1500]
     passing = set(some.ids[::2])
-    clean = Mess(duplicate=0, held=0, unknown=0)
+    clean = FeedFaults(duplicate=0, held=0, unknown=0)
     summary = await campaign(settings, some, passing, clean)
     found, stamps = await outcomes_of(settings)
     assert set(stamps) == passing
@@ -116,8 +116,8 @@ async def test_the_mess_is_counted_and_leaves_nothing_out(
 ) -> None:
     """Duplicates, held and unknown outcomes come on top, in the numbers reported."""
     some = traffic[2000:3500]
-    mess = Mess(duplicate=0.1, held=0.1, unknown=0.1, held_s=3600, seed=5)
-    summary = await campaign(settings, some, set(some.ids), mess)
+    faults = FeedFaults(duplicate=0.1, held=0.1, unknown=0.1, held_s=3600, seed=5)
+    summary = await campaign(settings, some, set(some.ids), faults)
     found, _ = await outcomes_of(settings)
     copies = Counter((outcome.request_id, outcome.task) for outcome in found)
     strangers = [event for event in copies if event[0] not in set(some.ids)]

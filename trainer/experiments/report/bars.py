@@ -1,4 +1,4 @@
-"""The bars that the figures must reach, and whether they do."""
+"""The bars that figures must reach, and their verdicts."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -13,25 +13,25 @@ from trainer.experiments.report.stats import Estimate
 Sense = Literal["at least", "at most"]
 Verdict = Literal["held", "missed", "no bar", "not measured"]
 NOT_METHODS = ("bernoulli", "base_rate", "random", "oracle", "oracle_error")
-"""Controls, which need no method and are no contenders."""
+"""Controls, which are not compared as methods."""
 AUTO_FLOOR = -0.1
 NEAR_TRUTH = 0.7
-"""Share of the true ratio of error in data-poor segments that u's should show."""
+"""Share of the error's data-poor ratio that the ratio of u should reach."""
 
 
 class Bar(BaseModel):
-    """One figure against its bar.
+    """A figure and its bar.
 
     Attributes:
-        key: Where the figure stands in the report.
+        key: Key of the figure in the report.
         sense: Whether the figure must be at least, or at most, the bar.
-        bar: The bar; None where there is an aim alone.
-        aim: What would be good.
-        value: The figure; None where it was not measured.
-        verdict: By the mean.
+        bar: Value that the figure must reach; None if it has only an aim.
+        aim: Value that the figure should reach.
+        value: The figure; None if it was not measured.
+        verdict: Whether the mean reaches the bar.
         certain: Whether the whole 95 % interval lies on the same side of the bar, or of the aim
             where there is no bar.
-        aim_reached: By the mean.
+        aim_reached: Whether the mean reaches the aim.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,12 +47,12 @@ class Bar(BaseModel):
 
     @property
     def asked(self) -> str:
-        """The bar in words."""
+        """Sense and bar as text."""
         return "-" if self.bar is None else f"{self.sense} {self.bar:g}"
 
 
-def judge_bars(results: Results, tasks: TaskSet, plan: Plan) -> list[Bar]:
-    """All bars."""
+def evaluate_bars(results: Results, tasks: TaskSet, plan: Plan) -> list[Bar]:
+    """Compare all figures with their bars."""
     return [
         *_student(results, tasks),
         *_speed(results),
@@ -63,9 +63,9 @@ def judge_bars(results: Results, tasks: TaskSet, plan: Plan) -> list[Bar]:
 
 
 def best_method(results: Results, task: str) -> str | None:
-    """The method whose u finds the errors of ``task`` best within bins of p, by the mean.
+    """The method with the best mean error finding within bins of p for ``task``.
 
-    Chosen on the rows that it is then reported on, so its mean is slightly flattered.
+    It is chosen on the rows that it is reported on, so its mean is slightly too good.
     """
     means = {}
     for name in results.names("error_finding.base"):
@@ -97,7 +97,7 @@ def _passing(results: Results, plan: Plan) -> Iterator[Bar]:
 
 
 def _error_finding(results: Results, tasks: TaskSet) -> Iterator[Bar]:
-    """The best u on the first task; the same figures are aims for the last."""
+    """Bars of the best method on the first task; on the last task the figures have aims only."""
     first, last = tasks.names[0], tasks.names[-1]
     best = best_method(results, first)
     if best is None:
@@ -112,14 +112,16 @@ def _error_finding(results: Results, tasks: TaskSet) -> Iterator[Bar]:
             ("worst_tenth_auroc.gain", -0.03, 0.0),
         ):
             value, limit = results.figure(f"{inner}.{name}"), bar if task == first else None
-            yield _judged(f"{key}.{name}", value, "at least", limit, aim)
+            yield _evaluated(f"{key}.{name}", value, "at least", limit, aim)
 
 
 def _bar(results: Results, key: str, sense: Sense, bar: float, aim: float) -> Bar:
-    return _judged(key, results.figure(key), sense, bar, aim)
+    return _evaluated(key, results.figure(key), sense, bar, aim)
 
 
-def _judged(key: str, value: Estimate | None, sense: Sense, bar: float | None, aim: float) -> Bar:
+def _evaluated(
+    key: str, value: Estimate | None, sense: Sense, bar: float | None, aim: float
+) -> Bar:
     sign = 1.0 if sense == "at least" else -1.0
     limit = aim if bar is None else bar
     verdict: Verdict = "not measured"

@@ -1,7 +1,7 @@
-"""How a claim is decided: by the intervals of the figures that it rests on, never by hand.
+"""Decides claims by the confidence intervals of the figures that they rest on.
 
-All intervals above their bars: reproduced. One interval below its bar, or one that excludes half of
-the effect that the paper reports while it does not exclude none: not reproduced. Else undecided.
+A claim is reproduced if all intervals are above their bars; not reproduced if one is below its bar,
+or excludes half of the effect that the paper reports but not 0; otherwise undecided.
 """
 
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ Verdict = Literal["reproduced", "not reproduced", "undecided", "not measured"]
 
 
 class Check(BaseModel):
-    """One figure that a claim rests on.
+    """A figure that a claim rests on.
 
     Attributes:
-        figure: What it is.
-        value: Its estimate; None where it was not measured.
-        bar: What it must exceed.
-        paper: The paper's own figure, where it gives one.
+        figure: Description of the figure.
+        value: Estimate of the figure; None if it was not measured.
+        bar: Value that it must exceed.
+        paper: The figure in the paper, if it gives one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,7 +33,7 @@ class Check(BaseModel):
 
     @property
     def verdict(self) -> Verdict:
-        """What this check alone says."""
+        """Verdict of this check alone."""
         if self.value is None:
             return "not measured"
         if self.value.low is None or self.value.high is None:
@@ -45,13 +45,13 @@ class Check(BaseModel):
 
 
 class Claim(BaseModel):
-    """A claim and what became of it.
+    """A claim of the paper and its verdict.
 
     Attributes:
         name: Short name.
-        claim: What the paper says, in our words, and where.
-        verdict: What the evidence says.
-        evidence: The figures.
+        claim: The claim in our words, and its place in the paper.
+        verdict: Verdict that follows from the evidence.
+        evidence: Figures that the verdict rests on.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,14 +63,14 @@ class Claim(BaseModel):
 
 
 def verdict_of(checks: Sequence[Check]) -> Verdict:
-    """Of all checks together; those that were not measured decide nothing unless all were not."""
+    """Verdict of all checks together; checks that were not measured count only if none was."""
     found = {check.verdict for check in checks}
     order: tuple[Verdict, ...] = ("not reproduced", "undecided", "reproduced")
     return next((verdict for verdict in order if verdict in found), "not measured")
 
 
 def negated(value: Estimate) -> Estimate:
-    """The estimate of the opposite."""
+    """Estimate of the figure times -1."""
     return Estimate(
         mean=-value.mean,
         low=None if value.high is None else -value.high,
@@ -81,7 +81,7 @@ def negated(value: Estimate) -> Estimate:
 
 
 def shifted(value: Estimate, by: float) -> Estimate:
-    """The estimate of a figure plus a constant."""
+    """Estimate of the figure plus a constant."""
     return Estimate(
         mean=value.mean + by,
         low=None if value.low is None else value.low + by,

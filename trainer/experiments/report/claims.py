@@ -1,6 +1,6 @@
 """The paper's claims, and the figures that each of them rests on (see ``checks.py``).
 
-The first task of the funnel stands for the balanced one (click), the last for the sparse (deal).
+The first task of the funnel is the balanced one (click in the paper), the last the sparse (deal).
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from trainer.experiments.report.stats import Estimate
 
 @dataclass(frozen=True, slots=True)
 class On:
-    """What claims are judged on: figures, the balanced and the sparse task, and the plan."""
+    """Evidence for the claims: figures, names of the balanced and the sparse task, and plan."""
 
     results: Results
     first: str
@@ -23,8 +23,8 @@ class On:
     plan: Plan
 
 
-def judge_claims(results: Results, tasks: TaskSet, plan: Plan) -> list[Claim]:
-    """All claims."""
+def evaluate_claims(results: Results, tasks: TaskSet, plan: Plan) -> list[Claim]:
+    """Evaluate all claims."""
     on = On(results, tasks.names[0], tasks.names[-1], plan)
     makers: tuple[Callable[[On], Claim], ...] = (
         _averaging,
@@ -50,7 +50,7 @@ def _claim(name: str, text: str, checks: list[Check]) -> Claim:
 
 
 def _lead(on: On, model: str, other: str, paper: dict[str, float | None]) -> list[Check]:
-    """What one model of Table I is ahead of another, by area; ``paper`` says what it reports."""
+    """Checks that a model of Table I exceeds another; ``paper`` has the paper's lead by area."""
     return [
         Check(
             figure=f"average {area} over the tasks, {model} minus {other}",
@@ -217,8 +217,8 @@ def _balanced_finds_errors(on: On) -> Claim:
     ]
     return _claim(
         "accurate_uncertainty",
-        f"{on.first}'s u says where the model is wrong, beyond what the probability says (sections "
-        "III-B, IV-C).",
+        f"{on.first}'s u shows where the model is wrong, beyond what the probability shows "
+        "(sections III-B, IV-C).",
         checks,
     )
 

@@ -1,4 +1,4 @@
-"""Tables of the uncertainty methods: what each is worth in each setting."""
+"""Tables that compare the uncertainty methods in each setting."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from trainer.experiments.report.table import MISSING, Table, first_keys, shown
 
 
 def error_finding_tables(report: Report) -> Iterator[Table]:
-    """How well u finds true errors, per setting, first and last task."""
+    """Error finding of u per setting, for the first and the last task."""
     for setting, methods in report.error_finding_settings.items():
         for task in (report.about.tasks[0], report.about.tasks[-1]):
             rows = []
@@ -51,7 +51,7 @@ def _against(found: Against) -> str:
 
 
 def passing_tables(report: Report) -> Iterator[Table]:
-    """Points gained by direct passes, per setting."""
+    """Gains of direct passes per setting."""
     last = report.about.tasks[-1]
     for setting, methods in report.passing.items():
         rows = []
@@ -70,8 +70,8 @@ def passing_tables(report: Report) -> Iterator[Table]:
         yield Table(
             f"Direct passes: {setting}",
             f"Points of all {last}s gained over score alone at r = {rate:g}, {share:.0%} direct, "
-            "by the task whose u ranks; direct passes inside the budget, but for the column that "
-            "grows it. Optimistic: rank by s + 0.5 u.",
+            "by the u of each task; direct passes are inside the budget, except in the column "
+            "growing. Optimistic: ranking by s + 0.5 u.",
             ["method", f"by {report.about.tasks[0]}"]
             + [f"by {task}" for task in report.about.tasks[1:]]
             + [f"by {report.about.tasks[0]}, growing", "optimistic"],
@@ -80,7 +80,7 @@ def passing_tables(report: Report) -> Iterator[Table]:
 
 
 def scores_table(report: Report) -> Table:
-    """What the methods' own scores keep."""
+    """Deals that the methods' own scores keep."""
     settings = list(report.scores)
     names = list(dict.fromkeys(name for each in report.scores.values() for name in each))
     rows = [
@@ -107,7 +107,7 @@ def rejection_tables(report: Report) -> Iterator[Table]:
         head = [f"{task}, {risk}" for task in tasks for risk in ("log-loss", "true error")]
         yield Table(
             f"Prediction-rejection ratio: {setting}",
-            "1 rejects as the risk itself would, 0 as chance does. AURC stands in report.json.",
+            "1 for rejection by the risk itself, 0 for chance. AURC is in report.json.",
             ["method", *head],
             rows,
         )

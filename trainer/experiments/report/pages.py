@@ -1,4 +1,4 @@
-"""The report for people: report.html (one file, plots included), report.md and its plots."""
+"""Renders the report as report.html (one file with plots), report.md and its plots."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ PLOTS: tuple[tuple[str, str, str, str], ...] = (
 
 
 def html_page(report: Report) -> str:
-    """The page."""
+    """Render the report as one HTML page."""
     about = report.about
     figures = [
         f"<figure><figcaption>{escape(plot.title)}</figcaption>{plot.svg}</figure>"
@@ -58,7 +58,7 @@ def html_page(report: Report) -> str:
 
 
 def markdown_page(report: Report) -> str:
-    """The tables, and references to the plots as files of the folder ``plots``."""
+    """Render the tables as Markdown, with links to the plots in the folder ``plots``."""
     parts = [f"# Experiments: {report.about.source}, {report.about.preset}", _about(report)]
     parts += report.about.notes
     parts += [_markdown(table) for table in tables(report) if table.rows]
@@ -68,7 +68,7 @@ def markdown_page(report: Report) -> str:
 
 def _about(report: Report) -> str:
     about = report.about
-    quick = " A quick run: its figures mean nothing." if about.preset == "quick" else ""
+    quick = " A quick run: its figures are meaningless." if about.preset == "quick" else ""
     return (
         f"{about.command}, {about.created}. Seeds {', '.join(map(str, about.seeds))}; teacher of "
         f"the sweeps {about.teacher}; r = {about.rate:g}, {about.direct_share:.0%} direct. Means "
@@ -78,12 +78,12 @@ def _about(report: Report) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """One figure.
+    """A plot of the report.
 
     Attributes:
-        name: What it shows, fit for a file.
-        title: The same for people.
-        svg: The plot, legend included.
+        name: Name of its file without suffix.
+        title: Title of the plot.
+        svg: The plot with its legend.
     """
 
     name: str
@@ -92,12 +92,12 @@ class Plot:
 
     @property
     def file(self) -> str:
-        """Where it stands beside the report."""
+        """Path relative to the report."""
         return f"plots/{self.name}.svg"
 
 
 def plots(report: Report) -> list[Plot]:
-    """All figures that can be drawn."""
+    """All plots that have data."""
     drawn = [(name, title, getattr(report, name), x, y) for name, title, x, y in PLOTS]
     drawn += [
         (

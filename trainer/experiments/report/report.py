@@ -1,7 +1,7 @@
-"""The report: what stands in report.json, typed, and how it is made of raw results.
+"""The content of report.json as types, and its construction from raw results.
 
-``Report.model_json_schema()`` is its JSON schema. Estimates carry their 95 % interval and every
-seed's value. A figure that could not be computed (one class only, nobody knows the truth) is left
+``Report.model_json_schema()`` is its JSON schema. Estimates have a 95 % interval and the value of
+every seed. A figure that could not be computed (one class only, unknown true probabilities) is left
 out; a part that was not run is empty.
 """
 
@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict
 
 from models.tasks import TaskSet
 from trainer.experiments.plan import Plan
-from trainer.experiments.report.bars import Bar, judge_bars
+from trainer.experiments.report.bars import Bar, evaluate_bars
 from trainer.experiments.report.checks import Claim
-from trainer.experiments.report.claims import judge_claims
+from trainer.experiments.report.claims import evaluate_claims
 from trainer.experiments.report.results import Results
 from trainer.experiments.report.stats import Curve, Estimate
 
@@ -22,26 +22,26 @@ Figure = dict[str, Curve]
 
 
 class ReportModel(BaseModel):
-    """Base of the report's parts: immutable, and without unknown fields."""
+    """Base of the report's parts: immutable; unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class About(ReportModel):
-    """How the report came about.
+    """Origin of the report.
 
     Attributes:
-        command: What was typed.
-        created: When, ISO 8601.
-        preset: ``full`` or ``quick``; a quick run's figures mean nothing.
-        source: The data.
+        command: Command that wrote the report.
+        created: Time of the report, ISO 8601.
+        preset: ``full`` or ``quick``; figures of a quick run are meaningless.
+        source: Name of the data.
         teacher: Kind of the sweeps' teacher.
-        seeds: The seeds.
+        seeds: Seeds of the run.
         rate: Intercepted share r.
         direct_share: Direct passes, as a share of all requests.
-        tasks: The tasks; the last one is what passing is to keep.
-        plan: Everything else that shaped the figures.
-        notes: What was left out, and why.
+        tasks: Names of the tasks; passing should keep events of the last one.
+        plan: All parameters of the plan.
+        notes: Parts that were left out, with the reason.
     """
 
     command: str
@@ -58,7 +58,7 @@ class About(ReportModel):
 
 
 class Against(ReportModel):
-    """A figure of u, the same of p (1 - p), and their paired difference."""
+    """A figure of u, the same figure of p (1 - p), and their paired difference."""
 
     value: Estimate | None = None
     bernoulli: Estimate | None = None
@@ -70,7 +70,7 @@ class ErrorFinding(ReportModel):
 
     Attributes:
         spearman: Rank correlation over all requests.
-        within_bins: The same within bins of equal p, averaged.
+        within_bins: Rank correlation within bins of equal p, averaged.
         worst_tenth_auroc: AUC-ROC for the tenth with the largest errors.
         poor_ratio: Mean u in data-poor segments over the mean elsewhere.
         true_poor_ratio: The same ratio of the true error.
@@ -88,7 +88,7 @@ class SourcePassing(ReportModel):
 
     Attributes:
         fixed_points: Gain over score alone when direct passes are inside the budget.
-        growing_points: Gain when they come on top, as in the paper.
+        growing_points: Gain when they are added to the budget, as in the paper.
         passed_share: Share of requests that passed with the growing budget.
     """
 
@@ -98,14 +98,14 @@ class SourcePassing(ReportModel):
 
 
 class Passing(ReportModel):
-    """One method's direct passes.
+    """Direct passes by one method.
 
     Attributes:
         deals_vs_score_points: Gain at equal budget by the first task's u (for ``auto``: by what
             validation data picked, 0 where that was nothing), in points of all deals.
         kept_by_score: Share of deals that this method's score alone keeps.
         optimistic_points: Gain of ranking by s + 0.5 u, no direct passes.
-        by_source: By the task whose u ranks.
+        by_source: Direct passes by the u of each task.
     """
 
     deals_vs_score_points: Estimate
@@ -115,7 +115,7 @@ class Passing(ReportModel):
 
 
 class Student(ReportModel):
-    """The student of one task, against the ceiling that the teacher's own sampling sets."""
+    """The student on one task, compared with the ceiling that the teacher's sampling sets."""
 
     auc_drop: Estimate | None = None
     spearman: Estimate | None = None
@@ -147,9 +147,9 @@ class Residual(ReportModel):
 
 
 class Rejection(ReportModel):
-    """Rejecting by u: areas under risk-coverage, and the prediction-rejection ratio.
+    """Rejection by u: areas under the risk-coverage curve, and prediction-rejection ratios.
 
-    Risk is the labels' log-loss; ``true_`` the squared distance from the true probability.
+    The risk is the labels' log-loss; with ``true_`` the squared error of the probability.
     """
 
     aurc: Estimate | None = None
@@ -159,7 +159,7 @@ class Rejection(ReportModel):
 
 
 class Quality(ReportModel):
-    """One method's scores of one task, calibration included."""
+    """Quality and calibration of one method's scores of one task."""
 
     auc_roc: Estimate | None = None
     auc_pr: Estimate | None = None
@@ -169,7 +169,7 @@ class Quality(ReportModel):
 
 
 class Speed(ReportModel):
-    """Microseconds per request, and the M-sample teachers' over the student's."""
+    """Microseconds per request, and ratios of the M-sample teachers to the student."""
 
     student_us: Estimate | None = None
     ple_mlp_us: Estimate | None = None
@@ -182,14 +182,14 @@ ByTask = dict[str, ErrorFinding]
 
 
 class PaperTeacher(ReportModel):
-    """Passing and error finding of SWAG over the paper's teacher, by kind."""
+    """Passing and error finding by SWAG with the paper's teacher, by kind."""
 
     passing: dict[str, Passing] = {}
     error_finding: dict[str, ByTask] = {}
 
 
 class Report(ReportModel):
-    """Everything; see the module."""
+    """Content of report.json."""
 
     about: About
     bars: list[Bar]
@@ -236,14 +236,14 @@ TREES = (
 
 
 def make_report(results: Results, about: About, tasks: TaskSet, plan: Plan) -> Report:
-    """The report of what has been measured so far."""
+    """Make the report of the results so far."""
     scoring = results.tree("scoring")
     found = results.tree("error_finding")
     figures = {name: results.curves(name) for name in FIGURES}
     parts: dict[str, Any] = {
         "about": about,
-        "bars": judge_bars(results, tasks, plan),
-        "claims": judge_claims(results, tasks, plan),
+        "bars": evaluate_bars(results, tasks, plan),
+        "claims": evaluate_claims(results, tasks, plan),
         "error_finding": found.get("base", {}),
         "error_finding_settings": found,
         "table_1_daum_minus": _daum_minus(results),

@@ -12,7 +12,7 @@ class Results:
     """Figures by key and seed.
 
     Args:
-        done: What every unit found, by unit and seed. Units do not share keys.
+        done: Results by unit and seed. Units have no keys in common.
     """
 
     def __init__(self, done: Mapping[tuple[str, int], Measured]) -> None:
@@ -27,7 +27,7 @@ class Results:
                 self._curves.setdefault(key, {})[seed] = y
 
     def figure(self, key: str) -> Estimate | None:
-        """A figure's estimate, None where no seed has it."""
+        """Estimate of a figure; None if no seed has it."""
         return _or_none(self._values.get(key, {}))
 
     def difference(self, key: str, other: str) -> Estimate | None:
@@ -39,7 +39,7 @@ class Results:
             return None
 
     def tree(self, prefix: str) -> dict[str, Any]:
-        """All figures under ``prefix``, nested as their keys say."""
+        """All figures under ``prefix``, nested by the parts of their keys."""
         found: dict[str, Any] = {}
         for key in self._values:
             if key.startswith(f"{prefix}.") and (value := self.figure(key)) is not None:
@@ -55,14 +55,14 @@ class Results:
         }
 
     def curve_tree(self, prefix: str) -> dict[str, Any]:
-        """The same, nested."""
+        """All curves under ``prefix``, nested by the parts of their keys."""
         found: dict[str, Any] = {}
         for key, value in self.curves(prefix).items():
             put(found, key, value)
         return found
 
     def names(self, prefix: str) -> list[str]:
-        """What stands directly under ``prefix``, in the order found."""
+        """Names of the entries directly under ``prefix``, in the order found."""
         keys = [key for key in self._values if key.startswith(f"{prefix}.")]
         return list(dict.fromkeys(key.removeprefix(f"{prefix}.").split(".")[0] for key in keys))
 

@@ -1,7 +1,7 @@
 """Means over seeds, their intervals, and paired tests.
 
-A seed is a world and everything random in training, so seeds are independent; methods that are
-compared share the seed, so differences are taken within it before anything is averaged.
+A seed determines a world and everything random in training, so seeds are independent. Methods are
+compared under the same seeds: differences are taken within a seed before they are averaged.
 """
 
 import math
@@ -19,10 +19,10 @@ class Estimate(BaseModel):
 
     Attributes:
         mean: Mean over the seeds.
-        low: Lower end of the interval; None where one seed gives none.
+        low: Lower end of the interval; None if there is only one seed.
         high: Upper end.
-        p_value: Two-sided t test of a mean of 0: of a paired difference, whether it is one.
-        values: The value of every seed.
+        p_value: p-value of the two-sided t test of a mean of 0.
+        values: Value of every seed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,7 +35,7 @@ class Estimate(BaseModel):
 
     @property
     def half(self) -> float:
-        """Half the interval's width; not a number where there is none."""
+        """Half the interval's width; NaN without an interval."""
         return math.nan if self.high is None else self.high - self.mean
 
 
@@ -51,7 +51,7 @@ class Curve(BaseModel):
 
 
 def estimate(values: Mapping[int, float]) -> Estimate:
-    """Mean and interval of the seeds whose value is a number.
+    """Mean and interval over the seeds with a finite value.
 
     Raises:
         ValueError: If no value is a number.
@@ -71,7 +71,7 @@ def estimate(values: Mapping[int, float]) -> Estimate:
 
 
 def paired(a: Mapping[int, float], b: Mapping[int, float]) -> Estimate:
-    """``a`` minus ``b`` over the seeds that have both.
+    """Estimate of ``a`` minus ``b`` over the seeds that have both.
 
     Raises:
         ValueError: If no seed has both.
@@ -80,7 +80,7 @@ def paired(a: Mapping[int, float], b: Mapping[int, float]) -> Estimate:
 
 
 def curve(x: Sequence[float], values: Mapping[int, Sequence[float]]) -> Curve:
-    """Point by point over the seeds; points that no seed has are left out."""
+    """Means and intervals point by point; points without a finite value are left out."""
     found = {
         at: [row[index] for row in values.values()]
         for index, at in enumerate(x)

@@ -1,4 +1,4 @@
-"""Tables of what is swept: rounds, the funnel's shape, SWAG's own parameters."""
+"""Tables of the sweeps: rounds, the funnel's shape, and the parameters of SWAG."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from trainer.experiments.report.table import Table, shown
 
 
 def rounds_table(report: Report) -> Table:
-    """Select-and-retrain."""
+    """Rounds of selection and retraining."""
     rows = [
         [
             arm,
@@ -31,7 +31,7 @@ def rounds_table(report: Report) -> Table:
 
 
 def shape_tables(report: Report) -> Iterator[Table]:
-    """Correlation between tasks, and sparsity."""
+    """Effects of correlation between tasks, and of sparsity."""
     for title, tree in (
         ("Correlation between tasks", report.correlation),
         ("Sparsity", report.sparsity),
@@ -75,7 +75,7 @@ def _shape_row(each: Mapping[str, Any], report: Report) -> list[str]:
 
 
 def sensitivity_tables(report: Report) -> Iterator[Table]:
-    """SWAG over k, M and scale."""
+    """SWAG by number of snapshots, number of samples, and covariance scale."""
     columns: dict[str, tuple[str, Callable[[Estimate | None], str]]] = {
         "auc_pr": ("AUC-PR", lambda value: shown(value, 4)),
         "mean_u": ("mean u", lambda value: shown(value, 4)),

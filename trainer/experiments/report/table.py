@@ -1,4 +1,4 @@
-"""A table of the report, whatever it is rendered as, and how a figure is written in it."""
+"""A table of the report, independent of its rendering, and the format of its figures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Table:
 
 
 def shown(value: Estimate | None, digits: int = 3, *, signed: bool = False) -> str:
-    """Mean and half the interval: ``0.123 ± 0.004``."""
+    """Format mean and half the interval: ``0.123 ± 0.004``."""
     if value is None:
         return MISSING
     mean = f"{value.mean:+.{digits}f}" if signed else f"{value.mean:.{digits}f}"

@@ -8,7 +8,7 @@ from trainer.experiments.report.table import MISSING, Table, first_keys, shown
 
 
 def tables(report: Report) -> Iterator[Table]:
-    """All tables in the order of reading."""
+    """All tables in the order of the report."""
     yield _bars(report)
     yield from _claims(report)
     yield from method_tables.error_finding_tables(report)
@@ -48,7 +48,7 @@ def _claims(report: Report) -> Iterator[Table]:
     yield Table(
         "Claims of the paper",
         "Decided by intervals; see the evidence below.",
-        ["claim", "what the paper says", "verdict"],
+        ["claim", "statement of the paper", "verdict"],
         rows,
     )
     evidence = [
@@ -66,7 +66,7 @@ def _claims(report: Report) -> Iterator[Table]:
     yield Table(
         "Evidence for the claims",
         "Each figure must exceed its bar.",
-        ["claim", "figure", "value", "bar", "paper's", "says"],
+        ["claim", "figure", "value", "bar", "paper's", "verdict"],
         evidence,
     )
 
@@ -131,9 +131,9 @@ def _student(report: Report) -> Table:
     ]
     return Table(
         "Student",
-        "Against independent sets of teacher samples; the ceiling is what two such sets reach with "
-        "each other, pairs being the least and the most that two of them reach. Gain: overlap of "
-        "the most uncertain tenth minus p(1-p)'s.",
+        "Agreement with independent sets of teacher samples; the ceiling is the mean agreement of "
+        "two such sets, pairs are the least and the greatest. Gain: overlap of the most uncertain "
+        "tenth minus p(1-p)'s.",
         [
             *("task", "AUC drop", "Spearman", "ceiling", "of it"),
             *("tail", "ceiling", "pairs", "of it", "gain"),

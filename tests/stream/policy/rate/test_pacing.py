@@ -43,7 +43,7 @@ def test_what_was_saturated_leaves_nothing_to_unwind() -> None:
 
 
 def test_a_spent_budget_asks_for_the_most_and_a_new_one_begins_anew() -> None:
-    """Nothing left means the highest rate; a budget of another period is judged by itself."""
+    """Nothing left means the highest rate; a budget of another period starts anew."""
     pacing = Pacing(ConsumptionSettings(most=0.95), 0.4)
     pacing.update(Spending(10.0, 12.0, 0, DAY_MS, 1000))
     assert pacing.rate == pytest.approx(0.95)

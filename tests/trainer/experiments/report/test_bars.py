@@ -3,7 +3,7 @@ from collections.abc import Mapping
 from models.tasks import DEFAULT_TASKS
 from trainer.experiments.plan import Plan
 from trainer.experiments.raw import Measured
-from trainer.experiments.report.bars import Bar, judge_bars
+from trainer.experiments.report.bars import Bar, evaluate_bars
 from trainer.experiments.report.results import Results
 
 FINDING = {
@@ -18,7 +18,7 @@ FINDING = {
 def bars_of(*seeds: Mapping[str, float]) -> dict[str, Bar]:
     done = {("unit", seed): Measured(dict(figures)) for seed, figures in enumerate(seeds, 1)}
     plan = Plan.full(len(seeds), "ple-mlp")
-    return {bar.key: bar for bar in judge_bars(Results(done), DEFAULT_TASKS, plan)}
+    return {bar.key: bar for bar in evaluate_bars(Results(done), DEFAULT_TASKS, plan)}
 
 
 def finding(method: str, task: str, **changes: float) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""From predictions to figures: everything that is said about one method on one set of test rows."""
+"""Evaluates the predictions of one method on one set of test rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,15 +20,15 @@ CURVE_POINTS = 50
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What methods are judged on, and how.
+    """Test rows, and the policy under which methods are evaluated.
 
     Attributes:
-        tasks: The tasks.
-        part: The test rows.
+        tasks: Tasks that are predicted.
+        part: Test rows.
         rates_T: Base rate per task in training.
         rate: Intercepted share.
         share: Direct passes, as a share of all requests.
-        seed: Of what is random among the controls.
+        seed: Seed of the random control.
     """
 
     tasks: TaskSet
@@ -40,21 +40,21 @@ class Bench:
 
     @property
     def value_task(self) -> str:
-        """The task whose events are to be kept: the end of the funnel, as deals in the paper."""
+        """Task with the events to keep: the last of the funnel, as deals in the paper."""
         return self.tasks.names[-1]
 
     @property
     def value_N(self) -> Float64Array:
-        """What every request is worth."""
+        """Value of every request."""
         return self.part.value(self.tasks, self.value_task)
 
     def score(self, prediction: Prediction) -> Float64Array:
-        """Score on all requests of the task whose events are to be kept."""
+        """Score of the value task on all requests."""
         over_all_NT = self.tasks.on_all_requests(prediction.mean_NT)
         return over_all_NT[:, self.tasks.index(self.value_task)].astype(np.float64)
 
     def controls(self, prediction: Prediction) -> dict[str, Float64Array]:
-        """Rankings that need no method, each (N, T)."""
+        """Baseline rankings, each (N, T)."""
         rates_T = self.rates_T.astype(np.float32)
         return {
             name: control(prediction.mean_NT, rates_T, self.seed).astype(np.float64)
@@ -62,14 +62,14 @@ class Bench:
         }
 
     def true_errors(self, prediction: Prediction) -> Float64Array | None:
-        """|p - p_true| (N, T), where the truth is known."""
+        """|p - p_true| (N, T); None if the true probabilities are unknown."""
         if self.part.p_true_NT is None:
             return None
         return np.abs(prediction.mean_NT.astype(np.float64) - self.part.p_true_NT)
 
 
 def error_finding(bench: Bench, prediction: Prediction, u_NT: Float64Array) -> dict[str, float]:
-    """How well u finds this prediction's own errors, per task, each beside p (1 - p)."""
+    """How well u finds the prediction's own errors, per task, compared with p (1 - p)."""
     errors_NT = bench.true_errors(prediction)
     if errors_NT is None:
         return {}
@@ -104,7 +104,7 @@ def _finds(
 
 
 def passing(bench: Bench, prediction: Prediction, u_NT: Float64Array) -> dict[str, float]:
-    """Share of deals that direct passes by each task's u gain, in points of all deals.
+    """Gain in deals of direct passes by each task's u, in points of all deals.
 
     ``deals_vs_score_points`` is the paper's choice of source, the first task's u (click).
     """
@@ -131,7 +131,7 @@ def passing(bench: Bench, prediction: Prediction, u_NT: Float64Array) -> dict[st
 
 
 def rejection(bench: Bench, prediction: Prediction, u_NT: Float64Array) -> dict[str, float]:
-    """Rejection by u, per task: against the labels' log-loss and the true squared error."""
+    """Rejection by u, per task, with the labels' log-loss and the true squared error as risk."""
     targets_NT = bench.part.targets(bench.tasks).astype(np.float64)
     errors_NT = bench.true_errors(prediction)
     found: dict[str, float] = {}
@@ -171,7 +171,7 @@ def rejection_curves(
 
 
 def quality(bench: Bench, prediction: Prediction) -> dict[str, float]:
-    """AUC-ROC, AUC-PR, calibration and distance from the truth of the scores, per task."""
+    """AUC-ROC, AUC-PR, calibration and mean true error of the scores, per task."""
     targets_NT = bench.part.targets(bench.tasks).astype(np.float64)
     errors_NT = bench.true_errors(prediction)
     found: dict[str, float] = {}
@@ -194,13 +194,13 @@ def quality(bench: Bench, prediction: Prediction) -> dict[str, float]:
 def table_2(
     bench: Bench, prediction: Prediction, u_NT: Float64Array, ratios: Mapping[str, Sequence[float]]
 ) -> Measured:
-    """Areas on what remains after passing by uncertainty (Table II).
+    """Areas on the requests that remain after direct passes by uncertainty (Table II).
 
     Args:
-        bench: Where.
-        prediction: Whose scores.
-        u_NT: By what is passed.
-        ratios: Passing ratios for the first task, and for the one to be kept.
+        bench: Test rows and policy.
+        prediction: Scores of the test rows.
+        u_NT: Uncertainties by which requests pass directly.
+        ratios: Passing ratios, ``balanced`` for the first task and ``sparse`` for the value task.
     """
     first, last = bench.tasks.names[0], bench.value_task
     targets_NT = bench.part.targets(bench.tasks).astype(np.float64)
@@ -234,7 +234,7 @@ def figure_2(
 ) -> Measured:
     """Deals passed directly, among the rest, and together (Figures 2a to 2d), per ranking.
 
-    All in shares of all deals; 2d in the share of the remaining deals. ``figure_2c_fixed`` is 2c
+    All are shares of all deals, but 2d is a share of the remaining deals. ``figure_2c_fixed`` is 2c
     with direct passes inside the budget.
     """
     value_N = bench.value_N
