@@ -91,7 +91,7 @@ async def test_the_wait_for_outcomes_is_announced(
 ) -> None:
     """With its length, which is days unless the time is scaled, and how to shorten it."""
     caplog.set_level(logging.INFO, "trainer.traffic.campaign")
-    await campaign(settings, traffic[:10], set(), Mess())
+    await campaign(settings, traffic[:10], set(), FeedFaults())
     wait_s = 1.25 * max(task.window_s for task in settings.tasks) / SCALE
     (message,) = [each.getMessage() for each in caplog.records if each.name.endswith("campaign")]
     assert f"their outcomes follow for {timedelta(seconds=math.ceil(wait_s))};" in message
