@@ -10,6 +10,7 @@ column ``value`` (binary or text), and optionally ``key`` and ``timestamp``.
 """
 
 import gzip
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -59,8 +60,10 @@ def read_requests(path: Path) -> Iterator[FileRecord]:
     """The requests of a file, in its order.
 
     Raises:
-        RequestFileError: If there is no such file, or its type is unknown.
+        RequestFileError: If there is no such file, its type is unknown, or it is damaged.
     """
+    if path.is_dir():
+        raise RequestFileError(f"{path}: a folder; give one of its files")
     if not path.is_file():
         raise RequestFileError(f"{path}: no such file")
     if path.suffix == ".parquet":
@@ -71,13 +74,25 @@ def read_requests(path: Path) -> Iterator[FileRecord]:
 
 
 def _read_lines(path: Path) -> Iterator[FileRecord]:
-    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
-        offset = 0
-        for raw in lines:
-            line = raw.rstrip(b"\r\n")
-            if line:
-                yield _from_line(path.name, offset, line)
-                offset += 1
+    offset = 0
+    for raw in _unzipped(path) if path.suffix == ".gz" else _plain(path):
+        line = raw.rstrip(b"\r\n")
+        if line:
+            yield _from_line(path.name, offset, line)
+            offset += 1
+
+
+def _plain(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as lines:
+        yield from lines
+
+
+def _unzipped(path: Path) -> Iterator[bytes]:
+    try:
+        with gzip.open(path, "rb") as lines:
+            yield from lines
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise RequestFileError(f"{path}: not gzip, or incomplete ({error})") from error
 
 
 def _from_line(name: str, offset: int, line: bytes) -> FileRecord:
@@ -97,8 +112,12 @@ def _from_line(name: str, offset: int, line: bytes) -> FileRecord:
 def _read_parquet(path: Path) -> Iterator[FileRecord]:
     import polars as pl  # noqa: PLC0415 - a worker reads no files
 
-    frame = pl.scan_parquet(path)
-    schema = frame.collect_schema()
+    try:
+        frame = pl.scan_parquet(path)
+        schema = frame.collect_schema()
+    except pl.exceptions.ComputeError as error:
+        reason = str(error).partition("\n")[0]
+        raise RequestFileError(f"{path}: not Parquet, or incomplete ({reason})") from error
     names = schema.names()
     if "value" not in names:
         raise RequestFileError(

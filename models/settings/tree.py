@@ -157,7 +157,10 @@ def load_settings(config: Path | None = None, flags: Mapping[str, Any] | None = 
 def _put_given(tree: dict[str, Any], values: Mapping[str, Any]) -> None:
     for key, value in values.items():
         if value is not None:
-            put(tree, key, value)
+            try:
+                put(tree, key, value)
+            except ValueError as error:
+                raise SettingsError(f"{key}: {error}; leave one of them out") from error
 
 
 def _check_environment() -> None:

@@ -6,10 +6,11 @@ import are imported inside the commands, or `weir --help` and every worker would
 """
 
 import logging
+import os
 import sys
 from importlib.metadata import entry_points, version
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn, cast, get_args
 
 import typer
 from rich.console import Console
@@ -117,6 +118,8 @@ def _global_options(
     ] = False,
 ) -> None:
     """Load the settings: flags override WEIR_SECTION__KEY variables, which override the file."""
+    if (form := log_format or os.environ.get("WEIR_LOG__FORMAT")) in get_args(logs.Format):
+        logs.set_up(cast(logs.Format, form), verbose=verbose)  # for errors of the settings, too
     flags: dict[str, str | None] = {"kafka.bootstrap": bootstrap, "log.format": log_format}
     for text in setting or []:
         key, sign, value = text.partition("=")

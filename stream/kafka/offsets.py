@@ -72,7 +72,7 @@ async def show(settings: Settings, group: str) -> GroupOffsets:
         await consumer.start()
         async with Admin(options) as admin:
             partitions = await _partitions(admin, groups_of(settings)[group])
-            present = await members(admin.client, group)
+            present = await admin.request(lambda client: members(client, group))
             committed = await admin.committed_offsets(group, partitions)
         begins = await consumer.beginning_offsets(partitions)
         ends = await consumer.end_offsets(partitions)

@@ -13,11 +13,12 @@ from stream.messages import REASON_LABELS
 
 #: Decisions per Parquet part; bounds memory, whatever the size of the source.
 ROWS_PER_PART: Final = 500_000
-#: Types of the columns that are lists: they cannot be inferred from a chunk without decisions.
+#: Types of the columns that every part has; a chunk without decisions does not imply them.
 _TYPES: Final = {
     "request_id": pl.String,
     "partition": pl.Int64,
     "offset": pl.Int64,
+    "timestamp": pl.Int64,
     "verdict": pl.String,
     "reason": pl.String,
     "model": pl.String,
@@ -86,5 +87,15 @@ class DecisionWriter:
         """Write the pending decisions as another part."""
         if self._frames:
             path = self._folder / f"decisions-{self._parts:05d}.parquet"
-            pl.concat(self._frames, how="diagonal").write_parquet(path)
+            with path.open("wb") as file:  # polars takes no path that is not UTF-8
+                pl.concat(self._frames, how="diagonal").write_parquet(file)
             self._frames, self._rows, self._parts = [], 0, self._parts + 1
+
+
+def read_decisions(folder: Path) -> pl.DataFrame:
+    """All decisions in a folder of a :class:`DecisionWriter`, in their order."""
+    frames = []
+    for part in sorted(folder.glob("decisions-*.parquet")):
+        with part.open("rb") as file:
+            frames.append(pl.read_parquet(file))
+    return pl.concat(frames, how="diagonal") if frames else pl.DataFrame(schema=_TYPES)

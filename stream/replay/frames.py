@@ -50,6 +50,7 @@ async def replay(
         ArtifactError: If the artifact must not serve.
     """
     # The Kafka client takes half a second to import, which `import weir` should not pay.
+    from stream.replay.decision_writer import read_decisions  # noqa: PLC0415
     from stream.replay.replay import ReplayOptions, run_replay  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix="weir-replay-") as folder:
@@ -62,6 +63,4 @@ async def replay(
             end=end,
         )
         summary = await run_replay(settings, options)
-        parts = sorted(out.glob("decisions-*.parquet"))
-        frames = [pl.read_parquet(part) for part in parts]
-    return Replayed(pl.concat(frames, how="diagonal") if frames else pl.DataFrame(), summary)
+        return Replayed(read_decisions(out), summary)

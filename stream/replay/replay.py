@@ -8,6 +8,7 @@ clock follows it, so that a wrong timestamp does not hold back the records after
 """
 
 import heapq
+import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from stream.kafka.reader import TopicReader, read_topic
 from stream.messages import REASON_LABELS, Outcome, RecordError, sequence_number
 from stream.policy import Policy
 from stream.policy.rate.partition_clock import PartitionClock, in_milliseconds
-from stream.replay.decision_writer import DecisionWriter
+from stream.replay.decision_writer import DecisionWriter, read_decisions
 from stream.replay.evaluation import evaluate, outcome_frame, read_outcomes
 from stream.transport import FetchedRecord
 
@@ -210,9 +211,13 @@ async def run_replay(
         The summary.
 
     Raises:
-        ReplayError: If a time cannot be read.
+        ReplayError: If a time cannot be read, or is given for a file.
         ArtifactError: If the artifact cannot serve.
     """
+    if is_file(options.source) and (options.start or options.end):
+        raise ReplayError(
+            f"{options.source} is a file; --from and --to select records of a topic, leave them out"
+        )
     tasks = settings.task_set
     policy = Policy(settings.policy, tasks)
     limit = settings.worker.max_value_bytes
@@ -230,7 +235,8 @@ async def run_replay(
     replay.flush()
     writer.close()
     summary = {
-        "source": options.source,
+        # The name of a file need not be UTF-8, but JSON must be.
+        "source": os.fsencode(options.source).decode(errors="backslashreplace"),
         "model_version": model.version,
         "target_rate": settings.policy.rate,
         **replay.summary(),
@@ -238,8 +244,7 @@ async def run_replay(
     }
     if options.outcomes is not None:
         outcomes = await _outcomes(settings, options.outcomes)
-        decisions = pl.read_parquet(options.out / "decisions-*.parquet")
-        summary["tasks"] = evaluate(decisions, outcomes, tasks)
+        summary["tasks"] = evaluate(read_decisions(options.out), outcomes, tasks)
     write_summary(options.out / "summary.json", summary)
     return summary
 

@@ -47,6 +47,20 @@ def test_example_runs(script: Path, folder: Path) -> None:
     assert re.search(PROMISED[script.stem], done.stdout), done.stdout
 
 
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_an_example_without_its_file_prints_how_to_run_it(script: Path, tmp_path: Path) -> None:
+    """An example that reads a file prints its own first lines; one that does not just runs."""
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    if "sys.argv" not in script.read_text():
+        assert done.returncode == 0, done.stderr
+        return
+    assert done.returncode == 1
+    assert f"python examples/{script.name} " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_page_of_the_api_shows_every_example() -> None:
     """docs/api.md links each script."""
     page = (ROOT / "docs" / "api.md").read_text()

@@ -7,11 +7,14 @@ because transaction markers of exactly-once workers take offsets, too.
 """
 
 import asyncio
+import logging
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any, Final, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -24,6 +27,8 @@ from trainer.simulation.traffic import Traffic
 from trainer.traffic.downstream import Downstream
 from trainer.traffic.publish import Publisher, Shipment
 from trainer.traffic.sender import BatchSender
+
+logger = logging.getLogger(__name__)
 
 POLL_S: Final = 0.2
 IDLE_S: Final = 10.0
@@ -175,9 +180,14 @@ async def _settle(
     settings: Settings, workers: _Workers, downstream: Downstream, time_scale: float
 ) -> None:
     """Wait until all requests are decided and answered, or no worker makes progress."""
-    windows_s = max(task.window_s for task in settings.tasks) / time_scale
+    wait_s = WINDOWS * max(task.window_s for task in settings.tasks) / time_scale
+    logger.info(
+        "all requests are published; their outcomes follow for %s; a larger --time-scale "
+        "shortens that, Ctrl-C ends it, --no-outcomes publishes none",
+        timedelta(seconds=math.ceil(wait_s)),
+    )
     published = await workers.published()
-    end, last, moved = time.monotonic() + WINDOWS * windows_s, (-1, -1), time.monotonic()
+    end, last, moved = time.monotonic() + wait_s, (-1, -1), time.monotonic()
     while True:
         undecided = await workers.undecided(published)
         unanswered = await downstream.unread(await workers.passed())

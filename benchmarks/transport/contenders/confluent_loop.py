@@ -75,7 +75,7 @@ class Loop:
         produce = self._producer.produce
         for partition, records in fetched.items():
             for topic, outputs in self._work.decide(records):
-                for key, value, timestamp, headers in outputs:
+                for key, value, timestamp, headers, _source in outputs:
                     produce(
                         topic, value, key, partition, timestamp=timestamp, headers=list(headers)
                     )

@@ -52,7 +52,7 @@ async def intercept(stream: faust.StreamT[bytes]) -> None:
         for partition, records in fetched.items():
             for name, outputs in work.decide(records):
                 send = outputs_of[name].send
-                for key, value, timestamp, headers in outputs:
+                for key, value, timestamp, headers, _source in outputs:
                     sent.append(
                         await send(
                             key=key,

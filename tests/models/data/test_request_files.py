@@ -62,6 +62,30 @@ def test_errors_name_the_file_and_what_is_missing(tmp_path: Path) -> None:
         list(read_requests(table))
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("r.jsonl.gz", b"plain text", "not gzip, or incomplete"),
+        ("r.jsonl.gz", gzip.compress(BARE * 100)[:60], "not gzip, or incomplete"),
+        ("r.jsonl.gz", gzip.compress(BARE)[:-9] + b"\xff" * 9, "not gzip, or incomplete"),
+        ("r.parquet", b"", "not Parquet, or incomplete"),
+        ("r.parquet", b"PAR1" * 4, "not Parquet, or incomplete"),
+    ],
+)
+def test_a_damaged_file_is_named(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    """Whether it is another format, empty, or breaks off."""
+    damaged = tmp_path / name
+    damaged.write_bytes(content)
+    with pytest.raises(RequestFileError, match=rf"{name}: {message} \("):
+        list(read_requests(damaged))
+
+
+def test_a_folder_is_not_reported_as_missing(tmp_path: Path) -> None:
+    """The error asks for one of its files."""
+    with pytest.raises(RequestFileError, match="a folder; give one of its files"):
+        read_requests(tmp_path)
+
+
 def test_a_source_is_a_file_by_its_name_or_its_presence(tmp_path: Path) -> None:
     """Topic names are not taken for files."""
     assert is_file("absent.jsonl")

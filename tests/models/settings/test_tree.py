@@ -44,6 +44,12 @@ def test_override_validates_again() -> None:
         settings.override({"policy.rate": 2})
 
 
+def test_a_section_and_a_key_in_it_are_not_given_together() -> None:
+    """As ``--set policy=1 --set policy.rate=0.5`` would: an error that names the key."""
+    with pytest.raises(SettingsError, match=r"policy\.rate: policy is given a value of its own"):
+        load_settings(flags={"policy": "1", "policy.rate": "0.5"})
+
+
 def test_a_number_in_the_environment_is_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
     """Variables are texts, whatever they look like; children get them whole."""
     monkeypatch.setenv("WEIR_KAFKA__SASL_PASSWORD", "31415926")

@@ -47,6 +47,16 @@ def test_what_ends_a_process_is_logged_for_machines_too(tmp_path: Path) -> None:
     assert row["message"].startswith(f"{address}: no broker answers")
 
 
+@pytest.mark.parametrize("flag", [True, False])
+def test_an_invalid_setting_is_logged_for_machines_too(flag: bool, tmp_path: Path) -> None:
+    """Whether a flag or the environment asks for JSON: the rest of the settings is not needed."""
+    arguments = ["--log-format", "json"] if flag else []
+    environment = {} if flag else {"WEIR_LOG__FORMAT": "json"}
+    process = weir(tmp_path, *arguments, "--set", "policy.rat=1", "topics", environment=environment)
+    (row,) = map(orjson.loads, output_of(process).splitlines())
+    assert row["message"] == "policy.rat: unknown key; did you mean 'rate'?"
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_ctrl_c_while_connecting_ends_at_once(command: str, tmp_path: Path) -> None:
     """A broker that never answers is not waited for any longer."""

@@ -63,7 +63,7 @@ async def test_passed_requests_and_outcomes_are_joined_whatever_packs_them(
                 example = TrainingExample.from_bytes(record.value)
                 if example.labels["click"] == 1:
                     clicked.add(example.request_id)
-    refused = f"{topics.outcomes}[0]@0: the batch up to offset 0 is left out: gzip: unpacks to more"
+    refused = f"{topics.outcomes}[0]@0: the batch up to offset 0 is skipped: gzip: unpacks to more"
     assert refused in log.read_text()
 
 

@@ -1,5 +1,6 @@
 """Replay: the same requests give the same decisions, wherever they come from and however cut."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,41 @@ async def test_a_topic_is_read_between_two_moments(
     found = pl.read_parquet(tmp_path / "out" / "decisions-*.parquet")["request_id"].to_list()
     assert found == [f"r{i}" for i in range(10, 30)]
     assert summary["requests"] == 20
+
+
+async def test_times_do_not_select_requests_of_a_file(make_artifact: Make, tmp_path: Path) -> None:
+    """They would have no effect, so they are refused before anything is written."""
+    mine, file = tiny(Settings(), make_artifact()), tmp_path / "requests.jsonl"
+    file.write_bytes(lines(1)[0])
+    for span in ({"start": "0"}, {"end": "2026-01-31"}):
+        with pytest.raises(ReplayError, match="is a file; --from and --to select records of a top"):
+            await run_replay(mine, ReplayOptions(str(file), tmp_path / "out", **span))
+    assert not (tmp_path / "out").exists()
+
+
+async def test_names_of_files_need_not_be_utf_8(make_artifact: Make, tmp_path: Path) -> None:
+    """Neither that of the source nor that of the folder; the summary shows the odd bytes."""
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    folder.mkdir()
+    (folder / "requests.jsonl").write_bytes(b"\n".join(lines(20)))
+    source, outcomes = str(folder / "requests.jsonl"), str(folder / "outcomes.jsonl")
+    Path(outcomes).write_bytes(Outcome("r0", "click", START_MS).to_bytes())
+    options = ReplayOptions(source, folder / "out", outcomes)
+    summary = await run_replay(tiny(Settings(), make_artifact()), options)
+    assert summary["source"].endswith("/\\xff/requests.jsonl")
+    assert orjson.loads((folder / "out" / "summary.json").read_bytes()) == summary
+
+
+async def test_a_file_without_requests_can_be_evaluated(
+    make_artifact: Make, tmp_path: Path
+) -> None:
+    """No request is decided, so no outcome is found."""
+    source, outcomes = tmp_path / "requests.jsonl", tmp_path / "outcomes.jsonl"
+    source.write_bytes(b"")
+    outcomes.write_bytes(Outcome("r0", "click", START_MS).to_bytes())
+    options = ReplayOptions(str(source), tmp_path / "out", str(outcomes))
+    summary = await run_replay(tiny(Settings(), make_artifact()), options)
+    assert summary["requests"] == 0
 
 
 def test_a_time_is_iso_8601_or_milliseconds() -> None:

@@ -1,9 +1,13 @@
 """Publisher, a worker's stand-in and the world downstream, together on a real broker."""
 
 import asyncio
+import logging
+import math
 from collections import Counter
+from datetime import timedelta
 
 import numpy as np
+import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from models.settings import Settings
@@ -80,6 +84,17 @@ async def campaign(
         return await run_campaign(settings, source, downstream, SCALE, len(some))
     finally:
         worker.cancel()
+
+
+async def test_the_wait_for_outcomes_is_announced(
+    settings: Settings, traffic: Traffic, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With its length, which is days unless the time is scaled, and how to shorten it."""
+    caplog.set_level(logging.INFO, "trainer.traffic.campaign")
+    await campaign(settings, traffic[:10], set(), FeedFaults())
+    wait_s = 1.25 * max(task.window_s for task in settings.tasks) / SCALE
+    (message,) = [each.getMessage() for each in caplog.records if each.name.endswith("campaign")]
+    assert f"their outcomes follow for {timedelta(seconds=math.ceil(wait_s))};" in message
 
 
 async def test_passed_requests_bring_just_the_outcomes_that_happen(
