@@ -37,7 +37,7 @@ def experiments(
     data: Annotated[
         str,
         typer.Option(
-            help="'simulated', Parquet file or folder of examples, CSV file, or folder of JD's slices."
+            help="'simulated', a Parquet file or folder of examples, a CSV file, or JD's slices."
         ),
     ] = SIMULATED,
     spec: Annotated[
