@@ -78,7 +78,9 @@ async def show(settings: Settings, group: str) -> GroupOffsets:
         ends = await consumer.end_offsets(partitions)
     finally:
         await consumer.stop()
-    found = {tp: PartitionOffsets(committed.get(tp), begins[tp], end) for tp, end in ends.items()}
+    found = {
+        tp: PartitionOffsets(committed.get(tp), begins[tp], end) for tp, end in sorted(ends.items())
+    }
     return GroupOffsets(group, present, found)
 
 
