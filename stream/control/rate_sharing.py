@@ -158,10 +158,11 @@ class RateSharing(Service):  # type: ignore[misc]
         except (KafkaError, TopicError, TimeoutError) as error:
             if not self.member.fail():
                 return
+            reason = str(error) or "no answer in time"  # a TimeoutError has no text
             logger.error(  # noqa: TRY400 - the message has all of it
                 "%s: unavailable (%s); this worker controls the rates standalone and connects "
                 "again every %g s",
-                *(self._settings.topics.rate_state, error or type(error).__name__, RECONNECT_S),
+                *(self._settings.topics.rate_state, reason, RECONNECT_S),
             )
             self._metrics.fleet(shared=False)
             await self._connections.aclose()

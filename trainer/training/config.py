@@ -169,7 +169,8 @@ class TrainConfig:
             lines = []
             for fault in error.errors():
                 key = ".".join(["training", *map(str, fault["loc"])])
-                lines.append(f"{key}: {fault['msg']} (found {fault['input']!r})")
+                message = fault["msg"].removeprefix("Value error, ")
+                lines.append(f"{key}: {message} (found {fault['input']!r})")
             raise SettingsError("\n".join(lines)) from error
 
     def to_dict(self) -> dict[str, Any]:

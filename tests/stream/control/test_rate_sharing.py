@@ -64,6 +64,17 @@ async def test_an_assignment_while_the_first_connection_fails_does_not_end_the_w
 
 
 @pytest.mark.broker
+async def test_a_step_that_times_out_is_logged_with_a_reason(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A timeout has no text of its own."""
+    settings = Settings()
+    sharing = RateSharing(settings, Policy(settings.policy, settings.task_set), WorkerMetrics())
+    sharing.member.connect()
+    await sharing._or_standalone(asyncio.Event().wait(), 0.01)
+    assert "rate-state: unavailable (no answer in time)" in caplog.text
+
+
 async def test_a_worker_owns_what_the_group_assigns_to_it(settings: Settings) -> None:
     """Two apps of a group own all partitions between them; when one leaves, the other owns all."""
     everything = frozenset(range(settings.kafka.partitions))

@@ -48,8 +48,9 @@ def test_every_uncertainty_can_be_chosen(method: str) -> None:
 )
 def test_faults_name_their_key_and_the_fix(training: dict[str, object], expected: str) -> None:
     """A misspelt key, an unknown kind and a wrong type are one line each."""
-    with pytest.raises(SettingsError, match=expected):
+    with pytest.raises(SettingsError, match=expected) as error:
         TrainConfig.of(training)
+    assert "Value error" not in str(error.value)
 
 
 def test_a_manifest_s_configuration_is_read_back() -> None:
