@@ -16,7 +16,7 @@ demo: $(VENV)/.light ## Broker, workers, traffic, outcomes and a live table, for
 	@$(BIN)/weir demo $(ARGS)
 
 test: $(VENV)/.test ## Everything the tests need, and all tests (ARGS="tests/stream/policy -x")
-	@$(BIN)/pytest --numprocesses $(PROCESSES) --dist loadfile $(ARGS)
+	@$(BIN)/pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench: $(VENV)/.bench ## Weir against its peers on Apache Kafka; latency; memory (ARGS="--rounds 3")
 	@$(BIN)/python -m benchmarks.transport $(ARGS)

@@ -9,7 +9,6 @@ import pytest
 
 from models.settings import Settings
 from stream.brokers.children import ChildProcess, free_port
-from stream.brokers.embedded import EmbeddedBroker
 from stream.kafka.client import client_options
 from stream.transport import ChunkSink, Outgoing
 from tests.stream.cli.process import output_of, weir
@@ -30,10 +29,10 @@ def test_a_metrics_port_that_is_taken_is_named(settings: Settings, tmp_path: Pat
             assert f"127.0.0.1:{port} (Address already in use); choose another port" in last
 
 
-def test_a_topic_that_is_missing_is_named(broker: EmbeddedBroker, tmp_path: Path) -> None:
+def test_a_topic_that_is_missing_is_named(settings: Settings, tmp_path: Path) -> None:
     """One that a worker reads ends it, with what creates it."""
-    settings = Settings().override({"kafka.bootstrap": broker.bootstrap, "topics.models": "m-no"})
-    output = output_of(weir(tmp_path, "worker", environment=settings.environment()))
+    mine = settings.override({"topics.models": "m-no"})
+    output = output_of(weir(tmp_path, "worker", environment=mine.environment()))
     assert "the topic m-no does not exist; `weir topics` creates it" in output
     assert output.splitlines()[-1].startswith("weir: m-no: no such topic")
 

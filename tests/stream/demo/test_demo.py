@@ -37,7 +37,7 @@ async def test_accounts_for_every_request_and_leaves_nothing_running(tmp_path: P
     summary = tmp_path / "summary.json"
     folder = tmp_path / "demo"
     demo = await start(
-        "--requests", "6000", "--pace", "1500", "--rate", "0.7",
+        "--requests", "20000", "--pace", "2500", "--rate", "0.7",
         "--out", str(folder), "--summary", str(summary),
     )  # fmt: skip
     family: dict[int, psutil.Process] = {}
@@ -50,7 +50,7 @@ async def test_accounts_for_every_request_and_leaves_nothing_running(tmp_path: P
     assert demo.returncode == 0, stderr.decode()
     found = json.loads(summary.read_text())
     assert found == json.loads((folder / "summary.json").read_text()) == json.loads(stdout)
-    assert found["requests"] == 6000 == found["passed"] + found["blocked"] + found["rejected"]
+    assert found["requests"] == 20_000 == found["passed"] + found["blocked"] + found["rejected"]
     assert found["achieved_rate"] == pytest.approx(0.7, abs=0.005)
     assert found["missing"] == found["doubled"] == 0
     assert found["outcomes"] > 500

