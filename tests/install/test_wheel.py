@@ -57,11 +57,9 @@ def test_a_package_that_hides_weirs_is_named(installed: Installed) -> None:
 @pytest.mark.broker
 def test_the_demo_runs(installed: Installed) -> None:
     """Broker, workers, feedback and publisher are children that must find their own packages."""
-    found = json.loads(
-        installed.output("demo", "--requests", "3000", "--pace", "1500", "--workers", "1")
-    )
+    found = json.loads(installed.output("demo", "--requests", "10000", "--pace", "2500"))
     assert found["ok"], found
-    assert found["requests"] == 3000
+    assert found["requests"] == 10_000
 
 
 @pytest.mark.broker
