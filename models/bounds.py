@@ -69,6 +69,9 @@ MAX_PROGRESS_BYTES: Final = 262_144
 
 # `training-examples`
 
+#: Smallest share of the passed requests that become examples, each with the inverse as its weight;
+#: a training of a million rows then stands for ten billion requests.
+MIN_KEEP_SHARE: Final = 0.0001
 #: Characters of a feature spec's hash; it has 32.
 MAX_SPEC_HASH: Final = 128
 #: Columns of an example's feature spec; `openrtb` has 121.
