@@ -75,17 +75,6 @@ OVERRIDDEN: dict[str, dict[str, str]] = {
         "on_first_start": "(self)",
         "on_init_dependencies": "(self)",
     },
-    "faust.stores.base.Store": {
-        "on_rebalance": "(self, assigned, revoked, newly_assigned, generation_id=0)",
-    },
-    "faust.stores.memory.Store": {
-        "__post_init__": "(self)",
-        "apply_changelog_batch": "(self, batch, to_key, to_value)",
-        "on_recovery_completed": "(self, active_tps, standby_tps)",
-    },
-    "faust.tables.base.Collection": {
-        "_new_store": "(self)",
-    },
     "faust.transport.base.Transport": {
         "Conductor": "attribute",
     },
