@@ -10,7 +10,7 @@ from typing import Any, Final
 import polars as pl
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from trainer.store.event_table import StoreError
+from trainer.store.locations import StoreError
 from trainer.store.snapshot import write_snapshot
 from trainer.store.windows import AttributionWindows
 
