@@ -16,6 +16,8 @@ import numpy as np
 import polars as pl
 import pytest
 from aiokafka import AIOKafkaConsumer
+from tests.trainer.pipeline.test_example_store import small_disk
+from trainer.pipeline.example_store import ExampleStore
 
 from models.artifact import load_artifact
 from models.artifact.registry import Registry
@@ -28,10 +30,8 @@ from stream.kafka.topics import ensure_topics
 from stream.messages import Decision, ModelAnnouncement, Reason, TrainingExample
 from stream.transport import ChunkSink, Outgoing
 from tests.stream.feedback.hostile import Hostile
-from tests.trainer.pipeline.test_example_store import small_disk
 from trainer.evaluation.gates import GateLimits
 from trainer.pipeline.daemon import TrainerDaemon
-from trainer.pipeline.example_store import ExampleStore
 from trainer.pipeline.train import train
 from trainer.training.config import TrainConfig
 
