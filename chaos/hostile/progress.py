@@ -10,9 +10,6 @@ from typing import Any, Final
 import polars as pl
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from trainer.store.locations import StoreError
-from trainer.store.snapshot import write_snapshot
-from trainer.store.windows import AttributionWindows
 
 from chaos.hostile.processes import Processes, metrics
 from models.features import FeatureSpec
@@ -21,6 +18,9 @@ from stream.kafka.admin import admin_request
 from stream.kafka.client import bounded_consumer, client_options, topic_partitions
 from stream.kafka.reader import read_topic
 from stream.messages import RecordError, TrainingExample
+from trainer.store.locations import StoreError
+from trainer.store.snapshot import write_snapshot
+from trainer.store.windows import AttributionWindows
 from trainer.traffic.campaign import exact_ends
 
 MOST: Final = 1_000_000
