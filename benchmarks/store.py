@@ -29,6 +29,7 @@ from trainer.store.snapshot import write_snapshot
 from trainer.store.windows import AttributionWindows
 from trainer.training.rows import lay_out
 
+VAR = Path("var")
 BATCH = 20_000
 SPEC = FeatureSpec.load("openrtb")
 START = 1_790_000_000_000
@@ -141,7 +142,8 @@ def main() -> None:
         measure(sys.argv[2], sys.argv[3], int(sys.argv[4]))
         return
     for requests in [int(text) for text in sys.argv[1:]] or [500_000, 5_000_000]:
-        with tempfile.TemporaryDirectory(dir=".") as folder:
+        VAR.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=VAR) as folder:
             store = Path(folder) / "store"
             print(f"{requests} requests", flush=True)
             for step in ("write", "compact", "snapshot"):
