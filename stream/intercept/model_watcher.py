@@ -1,6 +1,6 @@
 """The model watcher: reads announcements, tries artifacts, and swaps the serving model.
 
-The newest announced artifact on the compacted topic ``models`` that can be used serves; until there
+The newest announced artifact on the topic ``models`` that can be used serves; until there
 is one, the artifact of the settings. An artifact that cannot be used is refused with its code and
 the coordinates of its announcement, and the serving model keeps serving. If the serving model fails
 at a chunk, the one before it decides that very chunk. Without any model the worker fails open, and
