@@ -161,7 +161,7 @@ class Rebuilder:
             serving_sha256=serving.manifest_sha256,
             tasks=self._settings.tasks,
             folder=folder / "candidate",
-            registry=self._settings.model.registry,
+            registry=self._settings.model,
             config=self._config,
             seed=self._settings.trainer.seed,
             created=created,
