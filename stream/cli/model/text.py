@@ -114,7 +114,7 @@ def _difference(one: Any, other: Any) -> float | None:
 
 def _print_tree(tree: Any) -> None:
     """The verdicts as they are in the file, one line each."""
-    branches = {"": tree}
+    branches: dict[Any, Any] = {"": tree}
     if isinstance(tree, dict):
         branches = tree
     elif isinstance(tree, list):
