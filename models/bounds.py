@@ -82,6 +82,14 @@ MAX_EXAMPLE_BYTES: Final = 262_144
 MAX_ANNOUNCEMENT_BYTES: Final = 65_536
 #: Characters of an artifact's URL.
 MAX_URL: Final = 2_048
+#: Characters of who announced a version: a user and a host, which has 253 at most.
+MAX_ANNOUNCER: Final = 320
+#: Characters of the cause of an announcement, a name such as `automatic-rollback`.
+MAX_CAUSE: Final = 64
+#: Characters of its reason, a few sentences or the figures of an automatic rollback.
+MAX_REASON: Final = 4_096
+#: Announcements that the history shows, the newest ones: hourly ones of a year.
+MAX_HISTORY: Final = 10_000
 
 # Artifacts: those that are announced on `models`, and all others that are loaded.
 

@@ -32,6 +32,7 @@ from models.artifact.manifest import (
     sha256,
 )
 from models.artifact.onnxfile import OnnxFile, OnnxFileError, read_student
+from models.artifact.signature import BadSignatureError, PublicKeys, UnsignedError
 from models.bounds import (
     MAX_CANARY_BYTES,
     MAX_FEATURES,
@@ -67,6 +68,8 @@ class ArtifactFault(StrEnum):
     TOO_SLOW = "too-slow"
     BAD_MANIFEST = "bad-manifest"
     HASH_MISMATCH = "hash-mismatch"
+    UNSIGNED = "unsigned"
+    BAD_SIGNATURE = "bad-signature"
     SPEC_MISMATCH = "spec-mismatch"
     TASK_MISMATCH = "task-mismatch"
     OPSET_MISMATCH = "opset-mismatch"
@@ -90,6 +93,8 @@ _TRANSIENT: Final = frozenset(
         ArtifactFault.UNREACHABLE,
         ArtifactFault.MISSING_FILE,
         ArtifactFault.HASH_MISMATCH,
+        ArtifactFault.UNSIGNED,  # it may be signed, and
+        ArtifactFault.BAD_SIGNATURE,  # the key may be added, at any time
         ArtifactFault.TOO_SLOW,
         ArtifactFault.UNTRIED,
     }
@@ -159,21 +164,27 @@ class Artifact:
     canary: CanaryBatch | None = None
 
 
-def load_artifact(url: str | Path, manifest_sha256: str | None = None) -> Artifact:
+def load_artifact(
+    url: str | Path, manifest_sha256: str | None = None, keys: PublicKeys | None = None
+) -> Artifact:
     """Read and verify an artifact that the settings or a command line name.
 
     Args:
         url: A folder, an fsspec URL of one, or ``pretrained:NAME`` for one that ships.
         manifest_sha256: The expected hash of its manifest; None for any.
+        keys: Keys of which one must have signed it; None if it need not be signed.
 
     Raises:
         ArtifactError: With the code of the reason; the message names the file.
     """
-    return open_artifact(fetch_artifact(url, manifest_sha256))
+    return open_artifact(fetch_artifact(url, manifest_sha256, keys=keys))
 
 
 def fetch_artifact(
-    url: str | Path, manifest_sha256: str | None = None, root: str | None = None
+    url: str | Path,
+    manifest_sha256: str | None = None,
+    root: str | None = None,
+    keys: PublicKeys | None = None,
 ) -> ArtifactFiles:
     """Read an artifact's files within limits of size and time, and verify their hashes.
 
@@ -181,14 +192,18 @@ def fetch_artifact(
         url: A folder, an fsspec URL of one, or ``pretrained:NAME`` for one that ships.
         manifest_sha256: The expected hash of its manifest; None for any.
         root: On the local filesystem, the folder that contains all files, after resolving links.
+        keys: Keys of which one must have signed it; None if it need not be signed. What ships with
+            Weir needs no signature.
 
     Raises:
         ArtifactError: With the code of the reason; the message names the file.
     """
     resolved = resolve_url(url)
+    if str(url).startswith(PRETRAINED_PREFIX):
+        keys = None
     try:
         return Deadline(MAX_READ_S).run(
-            resolved, lambda: _fetch(Folder(resolved, root), manifest_sha256)
+            resolved, lambda: _fetch(Folder(resolved, root), manifest_sha256, keys)
         )
     except FolderError as error:
         fault = _FAULTS[type(error)]
@@ -197,7 +212,7 @@ def fetch_artifact(
         raise ArtifactError(fault, f"{error}{hint}") from error
 
 
-def _fetch(folder: Folder, manifest_sha256: str | None) -> ArtifactFiles:
+def _fetch(folder: Folder, manifest_sha256: str | None, keys: PublicKeys | None) -> ArtifactFiles:
     raw = folder.read(MANIFEST_FILE, MAX_MANIFEST_BYTES)
     digest = sha256(raw)
     if manifest_sha256 not in (None, digest):
@@ -206,6 +221,8 @@ def _fetch(folder: Folder, manifest_sha256: str | None) -> ArtifactFiles:
             f"{folder.url}/{MANIFEST_FILE}: sha256 {digest} found, {manifest_sha256!r} "
             "announced; the folder changed after it was published: publish a new version",
         )
+    if keys is not None:
+        _check_signature(folder, raw, keys)
     manifest = _parse_manifest(raw, folder.url)
     contents = {MANIFEST_FILE: raw}
     for name in sorted(manifest.files):
@@ -216,6 +233,34 @@ def _fetch(folder: Folder, manifest_sha256: str | None) -> ArtifactFiles:
                 f"{folder.url}/{name}: its content is not what the manifest's hash says",
             )
     return ArtifactFiles(folder.url, manifest, digest, contents)
+
+
+def _check_signature(folder: Folder, manifest: bytes, keys: PublicKeys) -> None:
+    try:
+        keys.check(folder, manifest)
+    except UnsignedError as error:
+        raise ArtifactError(ArtifactFault.UNSIGNED, str(error)) from error
+    except BadSignatureError as error:
+        raise ArtifactError(ArtifactFault.BAD_SIGNATURE, str(error)) from error
+
+
+def read_manifest(url: str, root: str | None = None) -> Manifest:
+    """The manifest of a version, to be shown: neither its hash nor its signature is verified.
+
+    Args:
+        url: The folder of the version.
+        root: As for :func:`fetch_artifact`.
+
+    Raises:
+        ArtifactError: With the code of the reason; the message names the file.
+    """
+    try:
+        return Deadline(MAX_READ_S).run(
+            url,
+            lambda: _parse_manifest(Folder(url, root).read(MANIFEST_FILE, MAX_MANIFEST_BYTES), url),
+        )
+    except FolderError as error:
+        raise ArtifactError(_FAULTS[type(error)], str(error)) from error
 
 
 def open_artifact(files: ArtifactFiles) -> Artifact:

@@ -11,7 +11,12 @@ class ModelSettings(Section):
             ``pretrained:NAME`` for one that ships with Weir.
         registry: Folder or fsspec URL that the trainer publishes artifacts to and workers load
             announced ones from.
+        signing_key: File of the Ed25519 private key that signs published versions; empty for none.
+        public_key: File of the Ed25519 public keys of which one must have signed a version; empty
+            to load versions without a signature, too.
     """
 
     artifact: str = "pretrained:openrtb"
     registry: str = "var/registry"
+    signing_key: str = ""
+    public_key: str = ""

@@ -1,6 +1,6 @@
 """The model watcher: reads announcements, tries artifacts, and swaps the serving model.
 
-The newest announced artifact on the compacted topic ``models`` that can be used serves; until there
+The newest announced artifact on the topic ``models`` that can be used serves; until there
 is one, the artifact of the settings. An artifact that cannot be used is refused with its code and
 the coordinates of its announcement, and the serving model keeps serving. If the serving model fails
 at a chunk, the one before it decides that very chunk. Without any model the worker fails open, and
@@ -71,7 +71,8 @@ class ModelWatcher(Service):  # type: ignore[misc]
         self._install = install
         self._metrics = metrics
         self._recent = recent
-        self._registry = Registry(settings.model.registry)
+        self._registry = Registry.of(settings.model)
+        self._configured_folder = self._registry.folder_of(settings.model.artifact)
         self._candidates = Candidates(settings.model.artifact)
         self._serving: _Served | None = None
         self._previous: _Served | None = None
@@ -115,11 +116,11 @@ class ModelWatcher(Service):  # type: ignore[misc]
         coordinates = (record.topic, record.partition, record.offset)
         candidate = Candidate.announced(announcement, coordinates)
         try:
-            self._registry.below(candidate.url)
+            folder = self._registry.below(candidate.url)
         except ArtifactError as error:
             self._refuse(candidate, error)
         else:
-            self._candidates.add(candidate)
+            self._candidates.add(candidate, configured=folder == self._configured_folder)
 
     async def _try(self, candidate: Candidate) -> None:
         """Load a candidate beside the serving model and swap, or refuse it."""
