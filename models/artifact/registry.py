@@ -156,9 +156,11 @@ class Registry:
         """Remove a version: its manifest first, so that no part of it is taken for a version.
 
         Raises:
-            RegistryError: If there is no such version.
+            RegistryError: If there is no such version, or it is a link.
         """
-        self.url_of(version)
+        url = self.url_of(version)
+        if self._path is not None and Path(self._path, version).is_symlink():
+            raise RegistryError(f"{url} is a link, which is not followed; remove it by hand")
         self._fs.rm_file(f"{self._root}/{version}/{MANIFEST_FILE}")
         self._fs.rm(f"{self._root}/{version}", recursive=True)
 
@@ -290,14 +292,21 @@ class Registry:
 
     def signed(self, version: str) -> bool | None:
         """Whether one of the configured keys signed a version; None if no keys are configured."""
-        if self.keys is None:
-            return None
-        folder = Folder(f"{self.url}/{version}", self._path)
+        return None if self.keys is None else self.has(f"{self.url}/{version}")
+
+    def has(self, url: str, manifest_sha256: str | None = None) -> bool:
+        """Whether a manifest is there, with the announced hash, and signed where keys are required.
+
+        The other files are not read: a worker may still refuse the version.
+        """
         try:
-            self.keys.check(folder, folder.read(MANIFEST_FILE, MAX_MANIFEST_BYTES))
-        except (UnsignedError, BadSignatureError, FolderError):
+            folder = Folder(self.below(url), self._path)
+            raw = folder.read(MANIFEST_FILE, MAX_MANIFEST_BYTES)
+            if self.keys is not None:
+                self.keys.check(folder, raw)
+        except (ArtifactError, FolderError, UnsignedError, BadSignatureError):
             return False
-        return True
+        return manifest_sha256 in {None, sha256(raw)}
 
     @staticmethod
     def manifest_sha256(url: str) -> str:

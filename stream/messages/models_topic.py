@@ -14,12 +14,17 @@ from contextlib import suppress
 from aiokafka import AIOKafkaProducer
 
 from models.bounds import MAX_ANNOUNCER, MAX_HISTORY
+from models.errors import UserError
 from models.settings import Settings
 from stream.kafka.client import client_options
 from stream.kafka.reader import read_topic
 from stream.messages.announcement import ModelAnnouncement
 from stream.messages.model_history import Announced, ModelHistory
 from stream.messages.parsing import RecordError
+
+
+class AnnouncementError(UserError):
+    """An announcement that readers would refuse; the message names the field."""
 
 
 def announcer(name: str = "") -> str:
@@ -36,10 +41,13 @@ async def announce(settings: Settings, announcement: ModelAnnouncement) -> int:
 
     Raises:
         KafkaError: If no broker accepts it.
-        RecordError: If readers would refuse it; nothing is written then.
+        AnnouncementError: If readers would refuse it; nothing is written then.
     """
     value = announcement.to_bytes()
-    ModelAnnouncement.from_bytes(value)
+    try:
+        ModelAnnouncement.from_bytes(value)
+    except RecordError as error:
+        raise AnnouncementError(f"{error}; nothing was announced") from error
     producer = AIOKafkaProducer(**client_options(settings.kafka), acks="all")
     try:
         await producer.start()

@@ -10,8 +10,8 @@ from models.bounds import MAX_REASON
 from models.settings import Settings
 from stream.kafka.client import client_options
 from stream.kafka.reader import read_topic
-from stream.messages import Cause, ModelAnnouncement, RecordError
-from stream.messages.models_topic import announce, announcer, read_history
+from stream.messages import Cause, ModelAnnouncement
+from stream.messages.models_topic import AnnouncementError, announce, announcer, read_history
 
 ONE = ModelAnnouncement("v1", "registry/v1", "0" * 64, 5, by="a@b", cause=Cause.PROMOTE)
 
@@ -40,7 +40,7 @@ async def test_the_history_is_what_was_announced(settings: Settings) -> None:
 async def test_what_workers_would_refuse_is_not_written(settings: Settings) -> None:
     """A reason that is too long is an error here, not an announcement without effect."""
     long = ModelAnnouncement("v1", "registry/v1", "0" * 64, 5, reason="x" * (MAX_REASON + 1))
-    with pytest.raises(RecordError, match="reason"):
+    with pytest.raises(AnnouncementError, match="reason"):
         await announce(settings, long)
     assert (await read_history(settings)).announced == ()
 
