@@ -79,6 +79,7 @@ class Finding(BaseModel):
         promise: ``calibration``, ``log-loss`` or ``reward``.
         task: Name of the task; "" for the reward.
         rows: Rows that were looked at: those with a final label, up to where it was broken.
+        passed: Passed requests up to the last of them.
         kept: Whether it holds, as far as is known.
         found: Ratio found: events to scores, log-loss to that of the version before, or value to
             what was promised; 0 without rows.
@@ -87,9 +88,12 @@ class Finding(BaseModel):
         allowed: The least and the greatest ratio that keep the promise.
     """
 
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
     promise: str
     task: str
     rows: int
+    passed: int
     kept: bool
     found: float
     before: float
@@ -118,7 +122,7 @@ class Verdict(BaseModel):
     @property
     def broken(self) -> list[Finding]:
         """Promises that are not kept, the soonest found first."""
-        return sorted((f for f in self.findings if not f.kept), key=lambda finding: finding.rows)
+        return sorted((f for f in self.findings if not f.kept), key=lambda finding: finding.passed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,7 @@ class _Promise:
     Attributes:
         name: Name of the promise.
         task: Name of the task, or "".
+        at_K: Row of each among all passed requests.
         found_K: Events, log-loss, or value.
         promised_K: Scores, log-loss of the version before, or value by the scores.
         before_K: What the version before promised; None if its ratio does not matter.
@@ -137,6 +142,7 @@ class _Promise:
 
     name: str
     task: str
+    at_K: npt.NDArray[np.intp]
     found_K: Floats
     promised_K: Floats
     before_K: Floats | None
@@ -173,21 +179,23 @@ def _promises(watched: Watched, tasks: TaskSet, limits: WatchLimits) -> Iterator
         known_N = np.isfinite(labels_NT[:, column])
         if task.population in tasks.names:
             known_N &= labels_NT[:, tasks.index(task.population)] == 1
+        at_K = np.flatnonzero(known_N)
         y_K = labels_NT[known_N, column]
         s_K, p_K = watched.scores_NT[known_N, column], watched.previous_NT[known_N, column]
-        yield _Promise("calibration", task.name, y_K, s_K, p_K, 1.0, (1 - m, 1 + m))
+        yield _Promise("calibration", task.name, at_K, y_K, s_K, p_K, 1.0, (1 - m, 1 + m))
         losses = _log_loss(y_K, s_K), _log_loss(y_K, p_K)
-        yield _Promise("log-loss", task.name, *losses, None, MAX_NATS, (0.0, 1 + d))
+        yield _Promise("log-loss", task.name, at_K, *losses, None, MAX_NATS, (0.0, 1 + d))
     values_T = watched.values_T
     if values_T.any():
-        known_N = np.isfinite(labels_NT[:, values_T != 0]).all(axis=1)
-        value_K = np.nan_to_num(labels_NT[known_N]) @ values_T
+        valued_N = np.isfinite(labels_NT[:, values_T != 0]).all(axis=1)
+        value_K = np.nan_to_num(labels_NT[valued_N]) @ values_T
         promised_K, before_K = (
-            tasks.on_all_requests(scores_NT[known_N]) @ values_T
+            tasks.on_all_requests(scores_NT[valued_N].astype(np.float32)) @ values_T
             for scores_NT in (watched.scores_NT, watched.previous_NT)
         )
         most = float(np.abs(values_T).sum())
-        yield _Promise("reward", "", value_K, promised_K, before_K, most, (1 - m, math.inf))
+        at_K = np.flatnonzero(valued_N)
+        yield _Promise("reward", "", at_K, value_K, promised_K, before_K, most, (1 - m, math.inf))
 
 
 def _look(promise: _Promise, alpha: float) -> Finding:
@@ -225,6 +233,7 @@ def _look(promise: _Promise, alpha: float) -> Finding:
         promise=promise.name,
         task=promise.task,
         rows=end,
+        passed=int(promise.at_K[end - 1]) + 1 if end else 0,
         kept=kept,
         found=_ratio(found_K[:end], promised_K[:end]),
         before=1.0 if promise.before_K is None else _ratio(found_K[:end], before_K[:end]),
