@@ -6,10 +6,8 @@ from prometheus_client import CollectorRegistry
 from models.process.health import Health
 from models.process.probes import describe
 from models.settings import Settings
-from models.tasks import DEFAULT_TASKS
 from stream.faust_app.vitals import CONDITIONS, EVENT_LOOP
-from stream.feedback.join import FeedbackJoin
-from stream.feedback.join_counts import JoinCounts
+from stream.feedback.example_maker import Made
 from stream.feedback.metrics import FeedbackMetrics
 from stream.intercept.worker import MODEL
 from stream.kafka.batches import CorruptBatchError
@@ -77,11 +75,9 @@ def incidents() -> CollectorRegistry:
 def feedback() -> CollectorRegistry:
     """A feedback worker."""
     metrics = FeedbackMetrics()
-    metrics.counts(JoinCounts(), JoinCounts(requests=1))
-    metrics.state(0, FeedbackJoin(DEFAULT_TASKS, 1.0, 60.0))
-    metrics.capacity(1)
-    metrics.lag({("outcomes", 0): 1})
-    metrics.refusals.refuse("outcomes", 0, 0, "nonsense")
+    metrics.made(Made([], left_out=1, refused=1))
+    metrics.lag({("bid-requests-passed", 0): 1})
+    metrics.refusals.refuse("bid-requests-passed", 0, 0, "nonsense")
     return _whole(metrics.registry, "feedback", CONDITIONS)
 
 

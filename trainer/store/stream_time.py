@@ -1,4 +1,4 @@
-"""Stream time of the join: the newest event time, robust against wrong timestamps.
+"""Stream time: the newest event time, robust against wrong timestamps.
 
 A wrong timestamp must not close the windows of all other requests. Timestamps ahead of the wall
 clock are refused before they get here. Of the others (a replay that jumps, or a producer whose
@@ -19,7 +19,7 @@ QUORUM: Final = RECENT // 2 + 1
 
 @dataclass(slots=True)
 class StreamTime:
-    """Stream time of one partition of the join.
+    """Stream time of a store.
 
     It is at most `skew_ms` ahead of the last time that `QUORUM` of the `RECENT` latest requests
     confirmed, and goes back only in `limit_to_clock`.
