@@ -90,7 +90,12 @@ MAX_SPEC_BYTES: Final = 256 << 10
 MAX_STUDENT_BYTES: Final = 40 << 20
 #: Bytes of any other file of an artifact; the card has 31 KB.
 MAX_OTHER_FILE_BYTES: Final = 4 << 20
-#: Files besides the manifest; the trainer writes three.
+#: Bytes of a canary batch: 64 requests of the shipped spec have some 60 KB.
+MAX_CANARY_BYTES: Final = 1 << 20
+#: Requests of a canary batch, and their feature ids together.
+MAX_CANARY_ROWS: Final = 512
+MAX_CANARY_IDS: Final = 65_536
+#: Files besides the manifest; the trainer writes four.
 MAX_ARTIFACT_FILES: Final = 8
 #: Seconds to read all files of an artifact: the largest one at 2 MB/s, slow for an object store.
 MAX_READ_S: Final = 30.0
