@@ -3,9 +3,9 @@
     PYTHONPATH=. python benchmarks/store.py [REQUESTS ...]
 
 A store of the default spec: requests over half a day with random feature ids (of 32, so that they
-compress as those of simulated requests do), 2 % of them delivered twice, 0.7 outcomes per request, appended 20,000 at a time.
-Writing, compaction and the snapshot each run in a process of their own; shown are their peaks of
-resident memory, and what the libraries take of it.
+compress as those of simulated requests do), 2 % of them delivered twice, 0.7 outcomes per request,
+appended 20,000 at a time. Writing, compaction and the snapshot each run in a process of their own;
+shown are their peaks of resident memory, and what the libraries take of it.
 """
 
 import resource
