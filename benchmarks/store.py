@@ -55,7 +55,9 @@ def write(store: str, requests: int) -> None:
         numbers = np.arange(first, min(first + BATCH, requests))
         again = rng.random(len(numbers)) < 0.02
         numbers = np.where(again, np.maximum(0, numbers - 7), numbers)
-        ids = [f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}-{number}" for number in numbers.tolist()]
+        ids = [
+            f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}-{number}" for number in numbers.tolist()
+        ]
         ts = START + (numbers * (SPAN_MS / requests)).astype(np.int64)
         count = len(numbers)
         frame = with_hour(
