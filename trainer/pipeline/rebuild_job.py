@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from models.process.logs import Format
+from models.settings import ModelSettings
 from models.tasks import Task
 from trainer.evaluation.gates import GateLimits, GateResult
 from trainer.store.snapshot import Snapshot
@@ -29,7 +30,7 @@ class RebuildJob(_Message):
         serving_sha256: Hash of its manifest.
         tasks: The tasks.
         folder: Folder of the candidate, which is kept if the candidate is refused.
-        registry: URL of the registry that the candidate is published to.
+        registry: Registry that the candidate is published to, and the key that signs it.
         config: Configuration of the training.
         seed: Seed of everything random.
         created: Creation time in the manifest, ISO 8601.
@@ -46,7 +47,7 @@ class RebuildJob(_Message):
     serving_sha256: str
     tasks: tuple[Task, ...]
     folder: Path
-    registry: str
+    registry: ModelSettings
     config: TrainConfig
     seed: int
     created: datetime

@@ -9,15 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from models.features import FeatureSpec
 from models.process.isolated import module_command
 from models.process.threads import in_daemon_thread
 from models.settings import Settings
-from stream.kafka.client import client_options
-from stream.messages import ModelAnnouncement
+from stream.messages import Cause, ModelAnnouncement
+from stream.messages.models_topic import announce, announcer
 from trainer.evaluation.gates import GateLimits
 from trainer.pipeline.incumbent import Incumbent
 from trainer.pipeline.metrics import TrainerMetrics
@@ -28,7 +27,6 @@ from trainer.training.config import TrainConfig
 
 logger = logging.getLogger(__name__)
 
-ANNOUNCEMENT_KEY: Final = b"default"
 KEPT: Final = 10
 """Number of rebuild folders that are kept, with log and refused candidate."""
 TEMPORARY: Final = "rebuild-"
@@ -73,6 +71,7 @@ class Rebuilder:
         self._store = store
         self._incumbent = incumbent
         self.spec: FeatureSpec | None = None
+        self._previous: str | None = None
         self._metrics = metrics
         self._clock = clock
         self._limits = limits
@@ -135,10 +134,14 @@ class Rebuilder:
             manifest_sha256=result.manifest_sha256,
             ts=int(self._clock() * 1000),
             metrics={"auc": result.auc},
+            by=announcer("trainer"),
+            cause=Cause.REBUILD,
+            reason=f"{len(result.verdicts)} gates passed",
+            previous=self._previous,
         )
         while True:
             try:
-                await self._send(announcement.to_bytes())
+                await announce(self._settings, announcement)
             except KafkaError as error:
                 self._metrics.error("announce")
                 logger.warning("model %s is not announced yet, retrying: %r", result.version, error)
@@ -148,19 +151,10 @@ class Rebuilder:
                 logger.info("model %s announced: %s", result.version, url)
                 return
 
-    async def _send(self, value: bytes) -> None:
-        producer = AIOKafkaProducer(**client_options(self._settings.kafka), acks="all")
-        try:
-            await producer.start()
-            await producer.send_and_wait(
-                self._settings.topics.models, value, key=ANNOUNCEMENT_KEY, partition=0
-            )
-        finally:
-            await producer.stop()
-
     async def _train(self, created: datetime, watermark_ms: int | None) -> RebuildResult:
         serving = await in_daemon_thread(self._incumbent.load)
         self.spec = serving.spec
+        self._previous = serving.manifest.version
         self._prune()
         stamp = created.strftime("%Y%m%dT%H%M%S%f")
         folder, temporary = self._folders / stamp, self._scratch / f"{TEMPORARY}{stamp}"
@@ -176,7 +170,7 @@ class Rebuilder:
             serving_sha256=serving.manifest_sha256,
             tasks=self._settings.tasks,
             folder=folder / "candidate",
-            registry=self._settings.model.registry,
+            registry=self._settings.model,
             config=self._config,
             seed=self._settings.trainer.seed,
             created=created,
