@@ -26,6 +26,7 @@ from stream.feedback.rekey import Rekeyer
 from stream.intercept.interceptor import Interceptor
 from stream.intercept.metrics import NoMetrics
 from stream.messages import (
+    Cause,
     Decision,
     ModelAnnouncement,
     Outcome,
@@ -93,7 +94,10 @@ def records() -> dict[str, Target]:
     example = TrainingExample(
         "r1", 1_700_000_000_000, "0" * 16, [1, 2, 3], {"click": 1, "deal": None}, decision
     )
-    announcement = ModelAnnouncement("v1", "registry/v1", "0" * 64, 1, {"auc": {"click": 0.7}})
+    announcement = ModelAnnouncement(
+        *("v1", "registry/v1", "0" * 64, 1, {"auc": {"click": 0.7}}),
+        *("ann@host", Cause.ROLLBACK, "fewer deals", "v0"),
+    )
     samples = {
         "decision": decision,
         "outcome": Outcome("r1", "click", 1_700_000_000_000),
