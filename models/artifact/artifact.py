@@ -13,6 +13,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from models.artifact.canary import CanaryBatch, CanaryError
 from models.artifact.folder import (
     Deadline,
     DeadlineError,
@@ -22,10 +23,18 @@ from models.artifact.folder import (
     MissingFileError,
     NotAFileError,
 )
-from models.artifact.manifest import MANIFEST_FILE, SPEC_FILE, STUDENT_FILE, Manifest, sha256
+from models.artifact.manifest import (
+    CANARY_FILE,
+    MANIFEST_FILE,
+    SPEC_FILE,
+    STUDENT_FILE,
+    Manifest,
+    sha256,
+)
 from models.artifact.onnxfile import OnnxFile, OnnxFileError, read_student
 from models.artifact.signature import BadSignatureError, PublicKeys, UnsignedError
 from models.bounds import (
+    MAX_CANARY_BYTES,
     MAX_FEATURES,
     MAX_MANIFEST_BYTES,
     MAX_OTHER_FILE_BYTES,
@@ -39,7 +48,11 @@ from models.tasks import TaskSet
 
 PRETRAINED_PREFIX: Final = "pretrained:"
 PRETRAINED_FOLDER: Final = Path(__file__).parent / "pretrained"
-MAX_FILE_BYTES: Final = {SPEC_FILE: MAX_SPEC_BYTES, STUDENT_FILE: MAX_STUDENT_BYTES}
+MAX_FILE_BYTES: Final = {
+    SPEC_FILE: MAX_SPEC_BYTES,
+    STUDENT_FILE: MAX_STUDENT_BYTES,
+    CANARY_FILE: MAX_CANARY_BYTES,
+}
 MAX_MESSAGE: Final = 500
 """Characters of an error message, which may quote a text of any length from a file."""
 
@@ -61,6 +74,9 @@ class ArtifactFault(StrEnum):
     TASK_MISMATCH = "task-mismatch"
     OPSET_MISMATCH = "opset-mismatch"
     BAD_MODEL = "bad-model"
+    BAD_CANARY = "bad-canary"
+    CANARY_MISMATCH = "canary-mismatch"
+    """On this machine it does not give the answers that it gave when it was trained."""
     UNTRIED = "untried"
     """The trial could not be run on this machine."""
     FAILED = "failed"
@@ -136,6 +152,7 @@ class Artifact:
         spec: Feature spec by which ids are extracted.
         tasks: Tasks in the order of the student's output columns.
         onnx: The verified content of ``student.onnx``, rewritten for the runtime.
+        canary: Requests with recorded answers; None if it carries none.
     """
 
     url: str
@@ -144,6 +161,7 @@ class Artifact:
     spec: FeatureSpec
     tasks: TaskSet
     onnx: bytes
+    canary: CanaryBatch | None = None
 
 
 def load_artifact(
@@ -272,6 +290,7 @@ def open_artifact(files: ArtifactFiles) -> Artifact:
         spec=spec,
         tasks=manifest.task_set,
         onnx=model.content,
+        canary=_read_canary(files.contents.get(CANARY_FILE), spec, manifest, url),
     )
 
 
@@ -335,6 +354,19 @@ def _read_model(file: bytes, manifest: Manifest, url: str) -> OnnxFile:
             f"{url}/{STUDENT_FILE}: opset {model.opset} found, the manifest says {manifest.opset}",
         )
     return model
+
+
+def _read_canary(
+    raw: bytes | None, spec: FeatureSpec, manifest: Manifest, url: str
+) -> CanaryBatch | None:
+    if raw is None:
+        return None
+    try:
+        return CanaryBatch.from_bytes(
+            raw, columns=spec.columns, rows=spec.rows, tasks=len(manifest.tasks)
+        )
+    except CanaryError as error:
+        raise ArtifactError(ArtifactFault.BAD_CANARY, f"{url}/{CANARY_FILE}: {error}") from error
 
 
 def resolve_url(url: str | Path) -> str:

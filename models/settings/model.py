@@ -1,6 +1,6 @@
-"""``[model]``: where artifacts are loaded from."""
+"""``[model]``: where artifacts are loaded from, and what shadows may cost."""
 
-from models.settings.section import Section
+from models.settings.section import Section, Share
 
 
 class ModelSettings(Section):
@@ -14,9 +14,12 @@ class ModelSettings(Section):
         signing_key: File of the Ed25519 private key that signs published versions; empty for none.
         public_key: File of the Ed25519 public keys of which one must have signed a version; empty
             to load versions without a signature, too.
+        shadow_share: Largest share of its requests that a worker has a shadow score, whatever was
+            announced; 0 switches shadows off.
     """
 
     artifact: str = "pretrained:openrtb"
     registry: str = "var/registry"
     signing_key: str = ""
     public_key: str = ""
+    shadow_share: Share = 0.1

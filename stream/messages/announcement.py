@@ -15,6 +15,17 @@ VersionName = Annotated[str, Meta(max_length=bounds.MAX_VERSION, pattern=VERSION
 Sha256 = Annotated[str, Meta(pattern=SHA256_PATTERN)]
 
 
+class ModelRole(StrEnum):
+    """What workers do with an announced version."""
+
+    SERVE = "serve"
+    """It decides all requests, in place of the version before."""
+    CANARY = "canary"
+    """It decides the requests of a share of the partitions."""
+    SHADOW = "shadow"
+    """It scores a share of the requests, and decides none."""
+
+
 class Cause(StrEnum):
     """Why Weir announces a version; readers accept any other name, too."""
 
@@ -46,6 +57,9 @@ class ModelAnnouncement(Struct, frozen=True):
         cause: Name of the occasion, usually a :class:`Cause`; "" if it does not say.
         reason: The reason for people, such as the evidence of an automatic rollback.
         previous: Version that served when it was announced; None if unknown.
+        role: What workers do with it. A canary or shadow ends with the next announcement of its
+            role, or of any version that is to serve.
+        share: As a canary, its share of the partitions; as a shadow, its share of the requests.
     """
 
     version: VersionName
@@ -57,6 +71,8 @@ class ModelAnnouncement(Struct, frozen=True):
     cause: Annotated[str, Meta(max_length=bounds.MAX_CAUSE)] = ""
     reason: Annotated[str, Meta(max_length=bounds.MAX_REASON)] = ""
     previous: VersionName | None = None
+    role: ModelRole = ModelRole.SERVE
+    share: Annotated[float, Meta(gt=0, le=1)] = 0.1
 
     @property
     def key(self) -> bytes:

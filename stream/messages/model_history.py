@@ -7,7 +7,7 @@ announcement before it, or in the future, is wrong, and counts as unknown.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from stream.messages.announcement import ModelAnnouncement
+from stream.messages.announcement import ModelAnnouncement, ModelRole
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +50,16 @@ class Period:
 
 
 class ModelHistory:
-    """The announcements of the topic, oldest first.
+    """The announcements of versions that were to serve, oldest first, and of their challengers.
 
     Args:
         announced: The announcements in the order of their offsets.
     """
 
     def __init__(self, announced: Sequence[Announced]) -> None:
-        self.announced = tuple(announced)
+        serve = ModelRole.SERVE
+        self.announced = tuple(a for a in announced if a.announcement.role is serve)
+        self.challengers = tuple(a for a in announced if a.announcement.role is not serve)
 
     def newest(self, usable: Usable) -> Announced | None:
         """The announcement that workers follow: the newest one that is usable."""
@@ -114,7 +116,7 @@ class ModelHistory:
         """Versions that workers may have loaded at ``ts``, ms, or later, or may load now.
 
         These are all that were in force then, and the newest usable one before them: it serves
-        where one of them fails.
+        where one of them fails; and challengers that no version that serves has ended before.
         """
         periods = list(self.periods(now))
         first = next(
@@ -126,6 +128,8 @@ class ModelHistory:
             len(periods),
         )
         used = {announced.version for announced in self.announced[first:]}
+        began = self.announced[first].offset if first < len(self.announced) else 0
+        used |= {announced.version for announced in self.challengers if announced.offset >= began}
         for announced in reversed(self.announced[:first]):
             if announced.version not in used and usable(announced.announcement):
                 return used | {announced.version}

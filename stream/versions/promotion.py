@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from models.artifact.registry import RegistryError
-from stream.messages import Cause, ModelAnnouncement
+from stream.messages import Cause, ModelAnnouncement, ModelRole
 from stream.messages.model_history import Announced
 from stream.messages.models_topic import announce
 from stream.versions.catalog import Catalog, entry
@@ -22,6 +22,8 @@ async def promote(
     by: str,
     reason: str,
     again: bool = False,
+    role: ModelRole = ModelRole.SERVE,
+    share: float = 1.0,
     clock: Clock = time.time,
 ) -> dict[str, Any]:
     """Verify a version and announce it.
@@ -32,6 +34,9 @@ async def promote(
         by: Who announces it.
         reason: Why, for people.
         again: Whether it may be the version that serves already.
+        role: What workers do with it; other roles than that of serving end with the next
+            announcement of a version that is to serve.
+        share: Share of the partitions (canary) or of the requests (shadow).
         clock: The present.
 
     Returns:
@@ -50,7 +55,7 @@ async def promote(
             f"{catalog.settings.topics.models}; `weir model announce` announces it again"
         )
     cause = Cause.ANNOUNCE if again else Cause.PROMOTE
-    return await _announce(catalog, version, cause, by, reason, clock)
+    return await _announce(catalog, version, cause, by, reason, clock, role, share)
 
 
 async def roll_back(
@@ -105,7 +110,14 @@ async def roll_back(
 
 
 async def _announce(
-    catalog: Catalog, version: str, cause: Cause, by: str, reason: str, clock: Clock
+    catalog: Catalog,
+    version: str,
+    cause: Cause,
+    by: str,
+    reason: str,
+    clock: Clock,
+    role: ModelRole = ModelRole.SERVE,
+    share: float = 1.0,
 ) -> dict[str, Any]:
     files, _ = fit_to_serve(catalog, version)
     now_ms = int(clock() * 1000)
@@ -120,6 +132,8 @@ async def _announce(
         cause=cause,
         reason=reason,
         previous=catalog.serving_version,
+        role=role,
+        share=share,
     )
     offset = await announce(catalog.settings, announcement)
     return entry(Announced(announcement, 0, offset, now_ms))

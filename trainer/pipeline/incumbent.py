@@ -14,7 +14,7 @@ from models.artifact.registry import Registry
 from models.artifact.trial import hold_trial
 from models.bounds import MAX_ANNOUNCEMENTS
 from models.settings import Settings
-from stream.messages import ModelAnnouncement
+from stream.messages import ModelAnnouncement, ModelRole
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +36,9 @@ class Incumbent:
         self._announced: deque[ModelAnnouncement] = deque(maxlen=MAX_ANNOUNCEMENTS)
 
     def announce(self, announcement: ModelAnnouncement) -> None:
-        """Add the newest announcement."""
-        self._announced.appendleft(announcement)
+        """Add the newest announcement, if the version is to serve."""
+        if announcement.role is ModelRole.SERVE:
+            self._announced.appendleft(announcement)
 
     def load(self) -> Artifact:
         """Load the newest announced artifact that can serve, else the configured one (seconds).

@@ -18,10 +18,11 @@ from models.settings import Settings
 from stream.messages import Cause, ModelAnnouncement
 from stream.messages.models_topic import announce, announcer
 from trainer.evaluation.gates import GateLimits
-from trainer.pipeline.example_store import ExampleStore
 from trainer.pipeline.incumbent import Incumbent
 from trainer.pipeline.metrics import TrainerMetrics
 from trainer.pipeline.rebuild_job import RebuildJob, RebuildResult
+from trainer.store.example_store import ExampleStore
+from trainer.store.locations import working_folder
 from trainer.training.config import TrainConfig
 
 logger = logging.getLogger(__name__)
@@ -74,18 +75,23 @@ class Rebuilder:
         self._metrics = metrics
         self._clock = clock
         self._limits = limits
-        self._scratch = Path(settings.trainer.scratch or store.path / "scratch")
-        self._folders = store.path / "rebuilds"
+        folder = working_folder(settings.trainer.store, settings.trainer.scratch)
+        self._scratch = Path(settings.trainer.scratch or folder / "scratch")
+        self._folders = folder / "rebuilds"
         self._clear_scratch()  # left behind by a trainer that was killed
 
-    async def rebuild(self) -> bool:
-        """Rebuild and announce; False if that failed. Only cancellation is raised."""
+    async def rebuild(self, watermark_ms: int | None) -> bool:
+        """Rebuild and announce; False if that failed. Only cancellation is raised.
+
+        Args:
+            watermark_ms: Event time up to which the store has all outcomes.
+        """
         began = self._clock()
         self._metrics.rebuild_started()
         logger.info("rebuild started: %d examples in the store", self._store.rows)
         result = "failed"
         try:
-            result = await self._rebuild(began)
+            result = await self._rebuild(began, watermark_ms)
         except Exception as error:  # noqa: BLE001 - logged and retried
             logger.warning("rebuild failed: %s: %s", type(error).__name__, error)
         finally:
@@ -95,16 +101,16 @@ class Rebuilder:
             logger.info("rebuild finished after %.0f s: %s", took, result)
         return result != "failed"
 
-    async def _rebuild(self, began: float) -> str:
-        result = await self._train(datetime.fromtimestamp(began, UTC))
+    async def _rebuild(self, began: float, watermark_ms: int | None) -> str:
+        result = await self._train(datetime.fromtimestamp(began, UTC), watermark_ms)
         self._metrics.gates(result.verdicts)
         snapshot = result.snapshot
-        for part, reason in snapshot.unreadable.items():
-            self._metrics.error("part")
-            self._store.quarantine(part, f"{part}: {reason}")
+        for file, reason in snapshot.unreadable.items():
+            self._metrics.error("file")
+            logger.error("%s: skipped, rebuilds go on without its rows: %s", file, reason)
         if snapshot.too_many:
             logger.warning(
-                "learned from the newest %d requests; %d older ones are over the limit "
+                "learned from the newest %d requests; %d older examples are over the limit "
                 "trainer.max_rebuild_rows",
                 *(snapshot.rows, snapshot.too_many),
             )
@@ -145,7 +151,7 @@ class Rebuilder:
                 logger.info("model %s announced: %s", result.version, url)
                 return
 
-    async def _train(self, created: datetime) -> RebuildResult:
+    async def _train(self, created: datetime, watermark_ms: int | None) -> RebuildResult:
         serving = await in_daemon_thread(self._incumbent.load)
         self.spec = serving.spec
         self._previous = serving.manifest.version
@@ -155,7 +161,10 @@ class Rebuilder:
         folder.mkdir(parents=True)
         temporary.mkdir(parents=True)
         job = RebuildJob(
-            parts=tuple(self._store.parts),
+            store=self._store.url,
+            watermark_ms=watermark_ms,
+            time_scale=self._settings.feedback.time_scale,
+            lateness_s=self._settings.feedback.lateness_s,
             most=self._settings.trainer.max_rebuild_rows,
             serving=serving.url,
             serving_sha256=serving.manifest_sha256,

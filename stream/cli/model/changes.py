@@ -12,6 +12,7 @@ from models.settings import Settings
 from stream.cli.model.options import Json, Version, catalog_of
 from stream.cli.options import print_json
 from stream.cli.tables import print_table
+from stream.messages import ModelRole
 
 Reason = Annotated[str, typer.Option(help="Why, for the history that people read.", metavar="TEXT")]
 By = Annotated[
@@ -50,10 +51,30 @@ def model_promote(
 
 
 def model_announce(
-    ctx: typer.Context, version: Version, reason: Reason = "", by: By = "", *, json: Json = False
+    ctx: typer.Context,
+    version: Version,
+    role: Annotated[
+        ModelRole,
+        typer.Option(
+            help="serve: decides all requests. canary: decides those of a share of the partitions. "
+            "shadow: scores a share of the requests, and decides none."
+        ),
+    ] = ModelRole.SERVE,
+    share: Annotated[
+        float,
+        typer.Option(min=0.000001, max=1.0, help="The share of a canary or shadow."),
+    ] = 0.1,
+    reason: Reason = "",
+    by: By = "",
+    *,
+    json: Json = False,
 ) -> None:
-    """Announce a version even if it serves already, such as on a new topic `models`."""
-    _promote(ctx.obj, version, reason, by, again=True, json=json)
+    """Announce a version in a role, even if it serves already.
+
+    A canary or shadow ends with the next announcement of its role, or of a version that is to
+    serve: announce the serving version again to end it.
+    """
+    _promote(ctx.obj, version, reason, by, again=True, json=json, role=role, share=share)
 
 
 def model_rollback(
@@ -151,14 +172,32 @@ def model_sign(ctx: typer.Context, version: Version) -> None:
 
 
 def _promote(
-    settings: Settings, version: str, reason: str, by: str, *, again: bool, json: bool
+    settings: Settings,
+    version: str,
+    reason: str,
+    by: str,
+    *,
+    again: bool,
+    json: bool,
+    role: ModelRole = ModelRole.SERVE,
+    share: float = 1.0,
 ) -> None:
     from stream.messages.models_topic import announcer  # noqa: PLC0415
     from stream.versions.promotion import promote  # noqa: PLC0415
 
     catalog = catalog_of(settings)
-    done = asyncio.run(promote(catalog, version, by=announcer(by), reason=reason, again=again))
+    announcing = promote(
+        *(catalog, version),
+        by=announcer(by),
+        reason=reason,
+        again=again,
+        role=role,
+        share=share,
+    )
+    done = asyncio.run(announcing)
     instead = f", instead of {done['previous']}" if done["previous"] != version else ""
+    if role is not ModelRole.SERVE:
+        instead = f" as {role} with a share of {share:g}, beside {done['previous']}"
     _print_done(json, done, f"announced {version}{instead} (offset {done['offset']})")
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from models import bounds
-from stream.messages import Cause, ModelAnnouncement, RecordError
+from stream.messages import Cause, ModelAnnouncement, ModelRole, RecordError
 
 FIELDS = {"version": "v1", "url": "registry/v1", "manifest_sha256": "0" * 64, "ts": 5}
 
@@ -26,6 +26,11 @@ def test_one_without_who_and_why_is_valid() -> None:
         {"cause": 1},
         {"reason": "x" * (bounds.MAX_REASON + 1)},
         {"reason": {"deep": []}},
+        {"role": "king"},
+        {"role": None},
+        {"share": 0},
+        {"share": 1.5},
+        {"share": "all"},
         {"previous": "../v0"},
         {"previous": "v" * (bounds.MAX_VERSION + 1)},
         {"previous": ""},
@@ -49,3 +54,12 @@ def test_every_announcement_has_a_key_of_its_own() -> None:
     again = ModelAnnouncement("v1", "registry/v1", "0" * 64, 6, cause=Cause.ROLLBACK)
     assert len({one.key, again.key, ModelAnnouncement("v2", "r/v2", "0" * 64, 5).key}) == 3
     assert one.key == ModelAnnouncement("v1", "registry/v1", "0" * 64, 5, by="other").key
+
+
+def test_the_role_is_that_of_serving_unless_it_says_otherwise() -> None:
+    found = ModelAnnouncement.from_bytes(json.dumps(FIELDS).encode())
+    assert found.role is ModelRole.SERVE
+    more = {"role": "canary", "share": 0.25}
+    canary = ModelAnnouncement.from_bytes(json.dumps(FIELDS | more).encode())
+    assert (canary.role, canary.share) == (ModelRole.CANARY, 0.25)
+    assert ModelAnnouncement.from_bytes(canary.to_bytes()) == canary
