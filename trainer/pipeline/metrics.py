@@ -28,15 +28,7 @@ class TrainerMetrics:
             ["topic", "partition"],
             registry=self.registry,
         )
-        self._consumed = {
-            kind: Counter(
-                f"weir_trainer_{kind}",
-                f"Consumed {kind}, by fate.",
-                ["fate"],
-                registry=self.registry,
-            )
-            for kind in ("examples", "outcomes")
-        }
+        self._consumed = {kind: self._by_fate(kind) for kind in ("examples", "outcomes")}
         self._watermark = self._gauge(
             "weir_trainer_watermark_timestamp_seconds",
             "Event time up to which all outcomes have been read, in seconds since the epoch; 0 "
@@ -77,9 +69,6 @@ class TrainerMetrics:
             ["kind"],
             registry=self.registry,
         )
-        for counter in self._consumed.values():
-            for fate in FATES:
-                counter.labels(fate)
         for result in RESULTS:
             self._rebuilds.labels(result)
 
@@ -122,6 +111,13 @@ class TrainerMetrics:
     def error(self, kind: str) -> None:
         """Count an error: ``store``, ``lease``, ``file``, ``maintenance`` or ``announce``."""
         self._errors.labels(kind).inc()
+
+    def _by_fate(self, kind: str) -> Counter:
+        name, documentation = f"weir_trainer_{kind}", f"Consumed {kind}, by fate."
+        counter = Counter(name, documentation, ["fate"], registry=self.registry)
+        for fate in FATES:
+            counter.labels(fate)
+        return counter
 
     def _gauge(self, name: str, documentation: str) -> Gauge:
         return Gauge(name, documentation, registry=self.registry)
