@@ -138,7 +138,7 @@ async def test_a_trainer_needs_no_more_than_its_table_says(
     settings = settings.override({"trainer.store": str(tmp_path / "store")})
     grant(broker, user, rights_of(Role.TRAINER, settings))
     decision = Decision("m1", 0.5, 0.5, Reason.SCORE, 1.0, 1)
-    example = TrainingExample("r1", 1, "spec", [1], decision)
+    example = TrainingExample("r1", int(time.time() * 1000), "spec", [1], decision)
     async with ChunkSink(client_options(settings.kafka)) as sink:
         await sink.send(settings.topics.examples, 0, [Outgoing(b"r1", example.to_bytes(), 1)])
     async with process(as_user(settings, broker, user), tmp_path, "trainer") as child:
