@@ -1,6 +1,7 @@
 """Registries of every role as they are once everything has happened to them."""
 
 import numpy as np
+from aiokafka import TopicPartition
 from prometheus_client import CollectorRegistry
 
 from models.process.health import Health
@@ -84,7 +85,7 @@ def feedback() -> CollectorRegistry:
 def trainer() -> CollectorRegistry:
     """The trainer."""
     metrics = TrainerMetrics()
-    metrics.state(1, 1, {0: 1})
+    metrics.state(1, 1, 1, {TopicPartition("training-examples", 0): 1})
     metrics.progressed(1.0)
     metrics.rebuild_started()
     for result in RESULTS:
