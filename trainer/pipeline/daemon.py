@@ -34,6 +34,8 @@ from trainer.store.example_store import ExampleStore
 from trainer.store.lease import LEASE_S, Lease
 from trainer.store.windows import AttributionWindows
 from trainer.training.config import TrainConfig
+from trainer.watch.metrics import WatchMetrics
+from trainer.watch.swap_watch import SwapWatch
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +98,8 @@ class TrainerDaemon:
         )
         feedback = settings.feedback
         self._windows = AttributionWindows(self._tasks, feedback.time_scale, feedback.lateness_s)
+        watch_metrics = WatchMetrics(self.metrics.registry)
+        self._watch = SwapWatch(settings, watch_metrics, self._labels_since, clock)
         self._learned_ms: int | None = None
         self._state_at = 0.0
         self._rebuilt_at = self._logged_at = clock()
@@ -114,7 +118,8 @@ class TrainerDaemon:
         try:
             if not await self._hold_lease(stop):
                 return
-            keeping += [asyncio.create_task(each) for each in (self._renew(), self._upkeep.run())]
+            services = self._renew(), self._upkeep.run(), self._watch.run()
+            keeping += [asyncio.create_task(each) for each in services]
             self._intake.spec = await in_daemon_thread(self._configured_spec)
             if not await self._reader.start(self._store.offset, stop):
                 return
@@ -262,6 +267,14 @@ class TrainerDaemon:
         self._intake.spec = self._rebuilder.spec or self._intake.spec
         if not succeeded:
             self._retry_at = self._clock() + RETRY_S
+
+    def _labels_since(self, ts: int) -> dict[str, int]:
+        """About the number of final labels of requests from a time on, ms, by task."""
+        now_ms = self._intake.watermark.ms or 0
+        return {
+            name: self._store.rows_between(ts, self._windows.final_before(task, now_ms))
+            for task, name in enumerate(self._tasks.names)
+        }
 
     async def _heartbeat(self, *, rebuilding: bool) -> None:
         """Update metrics and health; every ``HEARTBEAT_S`` write a log line too."""
