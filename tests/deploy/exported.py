@@ -18,8 +18,8 @@ from stream.messages import REASON_LABELS, RejectCode
 from stream.metrics.worker import ServingModel, WorkerMetrics
 from stream.transport import Incidents
 from trainer.evaluation.gates import Gate, GateResult
-from trainer.pipeline.daemon import BROKER
-from trainer.pipeline.metrics import RESULTS, TrainerMetrics
+from trainer.service.daemon import BROKER
+from trainer.service.metrics import RESULTS, TrainerMetrics
 
 
 def worker() -> CollectorRegistry:

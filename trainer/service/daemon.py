@@ -27,9 +27,9 @@ from stream.messages import ModelAnnouncement, TrainingExample
 from trainer.evaluation.gates import GateLimits
 from trainer.pipeline.example_store import ExampleStore
 from trainer.pipeline.incumbent import Incumbent
-from trainer.pipeline.metrics import TrainerMetrics
+from trainer.service.metrics import TrainerMetrics
 from trainer.pipeline.reader import ExampleReader
-from trainer.pipeline.rebuilder import Rebuilder
+from trainer.service.rebuilder import Rebuilder
 from trainer.pipeline.validation import is_mature, read_example
 from trainer.training.config import TrainConfig
 

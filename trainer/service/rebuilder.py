@@ -21,7 +21,7 @@ from stream.messages import ModelAnnouncement
 from trainer.evaluation.gates import GateLimits
 from trainer.pipeline.example_store import ExampleStore
 from trainer.pipeline.incumbent import Incumbent
-from trainer.pipeline.metrics import TrainerMetrics
+from trainer.service.metrics import TrainerMetrics
 from trainer.pipeline.rebuild_job import RebuildJob, RebuildResult
 from trainer.training.config import TrainConfig
 

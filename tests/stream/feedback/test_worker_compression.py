@@ -22,7 +22,7 @@ from tests.stream.feedback.test_worker import (
     processed,
 )
 from tests.stream.kafka.batches.fetched import Row, frame, payload_of, send_raw
-from trainer.pipeline.daemon import TrainerDaemon
+from trainer.service.daemon import TrainerDaemon
 
 pytestmark = pytest.mark.broker
 EACH = 6

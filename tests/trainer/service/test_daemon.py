@@ -30,7 +30,7 @@ from stream.transport import ChunkSink, Outgoing
 from tests.stream.feedback.hostile import Hostile
 from tests.trainer.pipeline.test_example_store import small_disk
 from trainer.evaluation.gates import GateLimits
-from trainer.pipeline.daemon import TrainerDaemon
+from trainer.service.daemon import TrainerDaemon
 from trainer.pipeline.example_store import ExampleStore
 from trainer.pipeline.train import train
 from trainer.training.config import TrainConfig
@@ -265,7 +265,7 @@ async def test_a_full_disk_is_waited_out(
     settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was consumed stays in memory, and is stored once when there is room again."""
-    monkeypatch.setattr("trainer.pipeline.daemon.FLUSH_S", 0.1)
+    monkeypatch.setattr("trainer.service.daemon.FLUSH_S", 0.1)
     await ensure_topics(settings.kafka, settings.topics)
     with small_disk(1_000):
         async with running(settings, GateLimits()) as daemon:
@@ -285,7 +285,7 @@ async def test_a_rebuild_that_is_killed_is_tried_again(
     settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`kill -9` of the child: named, its temporary files are gone, and the next one publishes."""
-    monkeypatch.setattr("trainer.pipeline.daemon.RETRY_S", 0.5)
+    monkeypatch.setattr("trainer.service.daemon.RETRY_S", 0.5)
     caplog.set_level("INFO", logger="trainer")
     await ensure_topics(settings.kafka, settings.topics)
     await publish(settings, examples(0, ROWS))
@@ -340,9 +340,9 @@ async def test_a_heartbeat_says_how_far_everything_is(
     settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the log and as metrics: rows, lag, new mature examples, when the next rebuild comes."""
-    monkeypatch.setattr("trainer.pipeline.daemon.HEARTBEAT_S", 0.2)
-    monkeypatch.setattr("trainer.pipeline.daemon.STATE_S", 0.1)
-    monkeypatch.setattr("trainer.pipeline.daemon.FLUSH_S", 0.1)
+    monkeypatch.setattr("trainer.service.daemon.HEARTBEAT_S", 0.2)
+    monkeypatch.setattr("trainer.service.daemon.STATE_S", 0.1)
+    monkeypatch.setattr("trainer.service.daemon.FLUSH_S", 0.1)
     caplog.set_level("INFO", logger="trainer")
     await ensure_topics(settings.kafka, settings.topics)
     async with running(settings, GateLimits()) as daemon:
@@ -362,7 +362,7 @@ async def test_a_topic_made_anew_is_read_from_its_beginning(
     settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stored offset that is out of range is logged, and nothing of the new topic is lost."""
-    monkeypatch.setattr("trainer.pipeline.daemon.STATE_S", 0.2)
+    monkeypatch.setattr("trainer.service.daemon.STATE_S", 0.2)
     await ensure_topics(settings.kafka, settings.topics)
     ExampleStore(settings.trainer.store, TASKS).append(examples(9_000, 10), {0: 10_000, 1: 0})
     await publish(settings, examples(0, 100))
