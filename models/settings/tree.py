@@ -88,13 +88,19 @@ class Settings(BaseSettings):
         return TaskSet(self.tasks)
 
     @model_validator(mode="after")
-    def _check_weights_name_tasks(self) -> Self:
+    def _check_tasks_exist(self) -> Self:
         names = self.task_set.names
         given = {} if self.policy.weights == DEFAULT_WEIGHTS else self.policy.weights
         for task in given:
             if task not in names:
                 raise ValueError(
                     f"policy.weights: {task!r} is not a task; the tasks are {', '.join(names)}"
+                )
+        for task in self.trainer.rebuild_labels:
+            if task not in names:
+                raise ValueError(
+                    f"trainer.rebuild_labels: {task!r} is not a task; the tasks are "
+                    f"{', '.join(names)}"
                 )
         return self
 

@@ -1,11 +1,13 @@
 """Registries of every role as they are once everything has happened to them."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from prometheus_client import CollectorRegistry
 
 from models.process.health import Health
 from models.process.probes import describe
-from models.settings import Settings
+from models.settings import Settings, TrainerSettings
 from models.tasks import DEFAULT_TASKS
 from stream.faust_app.vitals import CONDITIONS, EVENT_LOOP
 from stream.feedback.join import FeedbackJoin
@@ -19,7 +21,9 @@ from stream.metrics.worker import ServingModel, WorkerMetrics
 from stream.transport import Incidents
 from trainer.evaluation.gates import Gate, GateResult
 from trainer.service.daemon import BROKER
-from trainer.service.metrics import RESULTS, TrainerMetrics
+from trainer.service.families import RESULTS
+from trainer.service.metrics import TrainerMetrics
+from trainer.service.schedule import Reason, Rules, Schedule, Trigger
 
 
 def worker() -> CollectorRegistry:
@@ -72,14 +76,27 @@ def feedback() -> CollectorRegistry:
     return _whole(metrics.registry, "feedback", CONDITIONS)
 
 
+@dataclass
+class StoreOfOne:
+    """A store with one example."""
+
+    rows: int = 1
+    bytes: int = 1
+
+
 def trainer() -> CollectorRegistry:
     """The trainer."""
     metrics = TrainerMetrics()
-    metrics.state(1, 1, {0: 1})
+    schedule = Schedule(Rules.of(TrainerSettings()), 0.0)
+    schedule.count(1, {"click": 1})
+    metrics.state(StoreOfOne(), schedule, {0: 1})
+    metrics.positive("click")
+    metrics.refused_in_row(0)
     metrics.progressed(1.0)
-    metrics.rebuild_started()
+    trigger = Trigger(Reason.EXAMPLES, "enough")
+    metrics.rebuild_started(trigger, 1.0)
     for result in RESULTS:
-        metrics.rebuild_finished(result, 1.0, 1.0)
+        metrics.rebuild_finished(trigger, result, "v1", 1.0, 1.0)
     metrics.gates([GateResult(Gate.AUC, "click", True, 0.8, 0.7, "")])
     metrics.error("store")
     metrics.refusals.refuse("training-examples", 0, 0, "nonsense")

@@ -75,6 +75,11 @@ class ExampleStore:
         return sum(self._parts.values())
 
     @property
+    def bytes(self) -> int:
+        """Size of the parts."""
+        return sum(part.stat().st_size for part in self._parts)
+
+    @property
     def offsets(self) -> dict[int, int]:
         """Next offset to consume, by partition of the examples topic."""
         return dict(self._offsets)

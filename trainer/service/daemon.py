@@ -27,10 +27,11 @@ from stream.messages import ModelAnnouncement, TrainingExample
 from trainer.evaluation.gates import GateLimits
 from trainer.pipeline.example_store import ExampleStore
 from trainer.pipeline.incumbent import Incumbent
-from trainer.service.metrics import TrainerMetrics
 from trainer.pipeline.reader import ExampleReader
-from trainer.service.rebuilder import Rebuilder
 from trainer.pipeline.validation import is_mature, read_example
+from trainer.service.metrics import TrainerMetrics
+from trainer.service.rebuilder import Rebuilder
+from trainer.service.schedule import Rules, Schedule
 from trainer.training.config import TrainConfig
 
 logger = logging.getLogger(__name__)
@@ -45,8 +46,6 @@ MOST_IDS: Final = 4_000_000
 #: Interval of the lag gauges, and the longest time without an answer of the brokers, in seconds.
 STATE_S: Final = 5.0
 UNANSWERED_S: Final = 60.0
-#: Delay before a failed rebuild is retried, unless enough new examples arrive before.
-RETRY_S: Final = 900.0
 HEARTBEAT_S: Final = 120.0
 #: Condition of readiness.
 BROKER: Final = "broker"
@@ -95,10 +94,9 @@ class TrainerDaemon:
         self._offsets: dict[int, int] = {}
         self._ids = 0
         self._disk_is_full = False
-        self._fresh = 0
+        self._schedule = Schedule(Rules.of(settings.trainer), clock())
         self._state_at = 0.0
-        self._flushed_at = self._rebuilt_at = self._logged_at = clock()
-        self._retry_at: float | None = None
+        self._flushed_at = self._logged_at = clock()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set; consumed examples are stored before it returns."""
@@ -115,9 +113,8 @@ class TrainerDaemon:
                 if rebuilding is not None and rebuilding.done():
                     self._rebuilt(succeeded=rebuilding.result())
                     rebuilding = None
-                if rebuilding is None and self._due() and not self._disk_is_full and self._flush():
-                    rebuilding = asyncio.create_task(self._rebuilder.rebuild())
-                    self._rebuilt_at, self._fresh, self._retry_at = self._clock(), 0, None
+                if rebuilding is None:
+                    rebuilding = await self._begin_if_due()
                 await self._heartbeat(rebuilding=rebuilding is not None)
             self._flush()
         finally:
@@ -139,12 +136,12 @@ class TrainerDaemon:
         )
         for _part in self._store.quarantined:
             self.metrics.error("part")
-        self.metrics.state(self._store.rows, 0, {})
+        self.metrics.state(self._store, self._schedule, {})
         logger.info(
-            "%d examples in %s; rebuilds start after %d new mature examples, or after %.0f s with "
-            "at least one; candidates are compared with the newest announced artifact, else %s",
-            *(self._store.rows, self._store.path, trainer.rebuild_examples),
-            *(trainer.rebuild_period_s, self._settings.model.artifact),
+            "%d examples in %s; %s; candidates are compared with the newest announced artifact, "
+            "else %s",
+            *(self._store.rows, self._store.path, self._schedule.outlook(self._clock())),
+            self._settings.model.artifact,
         )
 
     async def _beat(self) -> None:
@@ -189,9 +186,17 @@ class TrainerDaemon:
                 fate = "mature" if is_mature(example, self._tasks) else "immature"
                 self._buffer.append(example)
                 self._ids += len(example.features)
-                self._fresh += fate == "mature"
+                if fate == "mature":
+                    self._count(example)
             self.metrics.consumed(fate)
         self._offsets[tp.partition] = records[-1].offset + 1
+
+    def _count(self, example: TrainingExample) -> None:
+        """Count a mature example for the schedule and the metrics."""
+        positives = [task for task, label in example.labels.items() if label]
+        self._schedule.count(1, dict.fromkeys(positives, 1))
+        for task in positives:
+            self.metrics.positive(task)
 
     def _read_announcements(self, records: list[Any]) -> None:
         for record in records:
@@ -219,18 +224,19 @@ class TrainerDaemon:
         self._disk_is_full = False
         return True
 
-    def _due(self) -> bool:
-        trainer = self._settings.trainer
-        now = self._clock()
-        if self._retry_at is not None and now >= self._retry_at:
-            return True
-        late = now - self._rebuilt_at >= trainer.rebuild_period_s
-        return self._fresh >= trainer.rebuild_examples or (late and self._fresh > 0)
+    async def _begin_if_due(self) -> asyncio.Task[bool] | None:
+        """Start a rebuild if one is due, what serves is known, and the store can be written."""
+        trigger = self._rebuilder.resume() or self._schedule.due(self._clock())
+        if trigger is None or not await self._reader.announcements_read():
+            return None
+        if self._disk_is_full or not self._flush():
+            return None
+        self._schedule.begin(self._clock())
+        return asyncio.create_task(self._rebuilder.rebuild(trigger))
 
     def _rebuilt(self, *, succeeded: bool) -> None:
         self._spec = self._rebuilder.spec or self._spec
-        if not succeeded:
-            self._retry_at = self._clock() + RETRY_S
+        self._schedule.end(self._clock(), failed=not succeeded)
 
     async def _heartbeat(self, *, rebuilding: bool) -> None:
         """Update metrics and health; every ``HEARTBEAT_S`` write a log line too."""
@@ -239,7 +245,7 @@ class TrainerDaemon:
             return
         self._state_at = now
         lag = await self._reader.lag()
-        self.metrics.state(self._store.rows, self._fresh, lag)
+        self.metrics.state(self._store, self._schedule, lag)
         unanswered_s = self._reader.unanswered_s(now)
         if unanswered_s > UNANSWERED_S:
             self._health.unmet(BROKER, f"no answer for {unanswered_s:.0f} s")
@@ -252,21 +258,9 @@ class TrainerDaemon:
             await self._reader.add_partitions(self._store.offsets)
             logger.info(
                 "%d examples stored, lag %d, %d new mature examples; %s",
-                *(self._store.rows, sum(lag.values()), self._fresh, self._next(now, rebuilding)),
+                *(self._store.rows, sum(lag.values()), self._schedule.examples),
+                "a rebuild is running" if rebuilding else self._schedule.outlook(now),
             )
-
-    def _next(self, now: float, rebuilding: bool) -> str:
-        """When the next rebuild starts, for the log."""
-        trainer = self._settings.trainer
-        if rebuilding:
-            return "a rebuild is running"
-        if self._retry_at is not None:
-            return f"the failed rebuild is retried in {self._retry_at - now:.0f} s"
-        left_s = max(0.0, self._rebuilt_at + trainer.rebuild_period_s - now)
-        missing = trainer.rebuild_examples - self._fresh
-        if not self._fresh:
-            return f"the next rebuild starts after {missing} new mature examples"
-        return f"the next rebuild starts after {missing} more, or in {left_s:.0f} s"
 
 
 def run_trainer(settings: Settings) -> None:

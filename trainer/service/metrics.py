@@ -1,15 +1,33 @@
 """Prometheus metrics of the trainer."""
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry
 
 from stream.messages.refusals import Refusals
 from trainer.evaluation.gates import GateResult
+from trainer.service.families import (
+    GateFamilies,
+    RebuildFamilies,
+    ScheduleFamilies,
+    StoreFamilies,
+)
+from trainer.service.schedule import Schedule, Trigger
 
-RESULTS: Final = ("published", "refused", "failed")
-"""Results of a rebuild."""
+
+class StoreSize(Protocol):
+    """The size of an example store."""
+
+    @property
+    def rows(self) -> int:
+        """Number of stored examples."""
+        ...
+
+    @property
+    def bytes(self) -> int:
+        """Size of its files."""
+        ...
 
 
 class TrainerMetrics:
@@ -18,94 +36,68 @@ class TrainerMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.refusals = Refusals(self.registry)
-        self._rows = self._gauge("weir_trainer_store_rows", "Examples in the store.")
-        self._lag = Gauge(
-            "weir_trainer_lag",
-            "Examples that are not consumed yet, by partition.",
-            ["partition"],
-            registry=self.registry,
-        )
-        self._examples = Counter(
-            "weir_trainer_examples",
-            "Consumed examples, by fate; mature ones have labels for all tasks.",
-            ["fate"],
-            registry=self.registry,
-        )
-        self._waiting = self._gauge(
-            "weir_trainer_waiting_examples", "New mature examples since the last rebuild started."
-        )
-        self._progress = self._gauge(
-            "weir_trainer_last_progress_timestamp_seconds",
-            "Last time when brokers answered and examples could be stored, in seconds since "
-            "the epoch.",
-        )
-        self._rebuilds = Counter(
-            "weir_trainer_rebuilds", "Rebuilds by result.", ["result"], registry=self.registry
-        )
-        self._rebuilt = self._gauge(
-            "weir_trainer_last_rebuild_timestamp_seconds",
-            "End of the last rebuild, whatever its result, in seconds since the epoch; 0 before.",
-        )
-        self._duration = self._gauge(
-            "weir_trainer_last_rebuild_duration_seconds",
-            "Duration of the last rebuild, in seconds.",
-        )
-        self._rebuilding = self._gauge(
-            "weir_trainer_rebuilding", "1 while a rebuild is running, else 0."
-        )
-        self._gates = Gauge(
-            "weir_trainer_gate_passed",
-            "Result of each gate for the last candidate: 1 passed, 0 failed.",
-            ["gate", "task"],
-            registry=self.registry,
-        )
-        self._errors = Counter(
-            "weir_trainer_errors",
-            "Errors after which the trainer retries, by kind.",
-            ["kind"],
-            registry=self.registry,
-        )
-        for fate in ("mature", "immature", "refused"):
-            self._examples.labels(fate)
-        for result in RESULTS:
-            self._rebuilds.labels(result)
+        self._store = StoreFamilies(self.registry)
+        self._schedule = ScheduleFamilies(self.registry)
+        self._rebuild = RebuildFamilies(self.registry)
+        self._gates = GateFamilies(self.registry)
 
     def consumed(self, fate: str) -> None:
         """Count an example: ``mature``, ``immature`` or ``refused``."""
-        self._examples.labels(fate).inc()
+        self._store.examples.labels(fate).inc()
 
-    def state(self, rows: int, waiting: int, lag: Mapping[int, int]) -> None:
-        """Set the gauges of stored examples, examples for the next rebuild, and consumer lag."""
-        self._rows.set(rows)
-        self._waiting.set(waiting)
-        self._lag.clear()
+    def positive(self, task: str) -> None:
+        """Count a positive label."""
+        self._store.positives.labels(task).inc()
+
+    def state(self, store: StoreSize, schedule: Schedule, lag: Mapping[int, int]) -> None:
+        """Set the gauges of the store, of what waits for the next rebuild, and of the lag."""
+        self._store.rows.set(store.rows)
+        self._store.bytes.set(store.bytes)
+        self._schedule.examples.set(schedule.examples)
+        for task, positives in schedule.positives.items():
+            self._schedule.labels.labels(task).set(positives)
+        self._schedule.next.set(schedule.next_s or 0)
+        self._store.lag.clear()
         for partition, records in lag.items():
-            self._lag.labels(str(partition)).set(records)
+            self._store.lag.labels(str(partition)).set(records)
 
     def progressed(self, now_s: float) -> None:
         """Record that brokers answer and that consumed examples can be stored."""
-        self._progress.set(now_s)
+        self._store.progress.set(now_s)
 
-    def rebuild_started(self) -> None:
+    def rebuild_started(self, trigger: Trigger, now_s: float) -> None:
         """Record the start of a rebuild."""
-        self._rebuilding.set(1)
+        self._rebuild.running.set(1)
+        self._rebuild.began.set(now_s)
+        self._schedule.reasons.labels(trigger.reason).inc()
 
-    def rebuild_finished(self, result: str, now_s: float, duration_s: float) -> None:
-        """Record the end of a rebuild."""
-        self._rebuilding.set(0)
-        self._rebuilds.labels(result).inc()
-        self._rebuilt.set(now_s)
-        self._duration.set(duration_s)
+    def rebuild_finished(
+        self, trigger: Trigger, result: str, version: str, now_s: float, duration_s: float
+    ) -> None:
+        """Record the end of a rebuild; without a candidate, `version` is empty."""
+        self._rebuild.running.set(0)
+        self._rebuild.results.labels(result).inc()
+        self._rebuild.ended.set(now_s)
+        self._rebuild.duration.set(duration_s)
+        self._rebuild.last.clear()
+        self._rebuild.last.labels(trigger.reason, result, version).set(1)
+
+    def refused_in_row(self, number: int) -> None:
+        """Set the number of candidates that were refused since the last one was published."""
+        self._rebuild.refused.set(number)
 
     def gates(self, verdicts: Iterable[GateResult]) -> None:
         """Set the gauges of the gates."""
-        self._gates.clear()
+        gates = self._gates
+        for family in (gates.passed, gates.figure, gates.limit):
+            family.clear()
         for gate in verdicts:
-            self._gates.labels(gate.gate, gate.task or "").set(gate.passed)
+            labels = (gate.gate, gate.task or "")
+            gates.passed.labels(*labels).set(gate.passed)
+            for family, figure in ((gates.figure, gate.candidate), (gates.limit, gate.limit)):
+                if figure is not None:
+                    family.labels(*labels).set(figure)
 
     def error(self, kind: str) -> None:
-        """Count an error of a kind: ``store``, ``announce`` or ``part``."""
-        self._errors.labels(kind).inc()
-
-    def _gauge(self, name: str, documentation: str) -> Gauge:
-        return Gauge(name, documentation, registry=self.registry)
+        """Count an error of a kind: ``store``, ``announce``, ``part`` or ``killed``."""
+        self._store.errors.labels(kind).inc()

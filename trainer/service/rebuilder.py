@@ -1,10 +1,15 @@
-"""Rebuilds in a child process, one at a time, and announces candidates that pass."""
+"""Rebuilds in a child process, one at a time, and announces candidates that pass.
+
+A rebuild that is interrupted goes on: if the process is killed, it is started again with the same
+job, up to :data:`MAX_ATTEMPTS` times in all; if the trainer is, the next one goes on from the same
+checkpoint (:mod:`trainer.service.workspace`).
+"""
 
 import asyncio
 import logging
 import os
-import shutil
 from collections.abc import Callable
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -12,28 +17,33 @@ from typing import Final
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from models.artifact import Artifact
 from models.features import FeatureSpec
 from models.process.isolated import module_command
+from models.process.parent import PARENT_VARIABLE
 from models.process.threads import in_daemon_thread
 from models.settings import Settings
 from stream.kafka.client import client_options
-from stream.messages import ModelAnnouncement
+from stream.kafka.reader import read_topic
+from stream.messages import ModelAnnouncement, RecordError
 from trainer.evaluation.gates import GateLimits
 from trainer.pipeline.example_store import ExampleStore
 from trainer.pipeline.incumbent import Incumbent
-from trainer.service.metrics import TrainerMetrics
 from trainer.pipeline.rebuild_job import RebuildJob, RebuildResult
+from trainer.service.metrics import TrainerMetrics
+from trainer.service.schedule import Reason, Trigger
+from trainer.service.workspace import Workspace, Workspaces
 from trainer.training.config import TrainConfig
 
 logger = logging.getLogger(__name__)
 
 ANNOUNCEMENT_KEY: Final = b"default"
-KEPT: Final = 10
-"""Number of rebuild folders that are kept, with log and refused candidate."""
-TEMPORARY: Final = "rebuild-"
-"""Prefix of the rebuilds' temporary folders, all of which are removed at the start."""
 ANNOUNCE_S: Final = 5.0
 """Delay before an announcement is retried."""
+MAX_ATTEMPTS: Final = 5
+"""Number of times that the process of one rebuild is started, restarts of the trainer included."""
+DECISIVE: Final = ("tasks", "config", "seed", "most", "registry")
+"""Parts of a job that its candidate depends on."""
 Clock = Callable[[], float]
 
 
@@ -42,7 +52,7 @@ class RebuildError(RuntimeError):
 
 
 class Rebuilder:
-    """Rebuilds from an example store; temporary files lie in the scratch folder and are removed.
+    """Rebuilds from an example store.
 
     Args:
         settings: All settings.
@@ -55,6 +65,7 @@ class Rebuilder:
 
     Attributes:
         spec: Feature spec of the last rebuild; None before the first.
+        interrupted: The rebuild that the last trainer did not end; it is gone on with first.
     """
 
     def __init__(
@@ -75,29 +86,117 @@ class Rebuilder:
         self._metrics = metrics
         self._clock = clock
         self._limits = limits
-        self._scratch = Path(settings.trainer.scratch or store.path / "scratch")
-        self._folders = store.path / "rebuilds"
-        self._clear_scratch()  # left behind by a trainer that was killed
+        scratch = Path(settings.trainer.scratch or store.path / "scratch")
+        self._workspaces = Workspaces(store.path / "rebuilds", scratch)
+        self.interrupted = self._workspaces.interrupted()
+        metrics.refused_in_row(self._workspaces.refused_in_row())
 
-    async def rebuild(self) -> bool:
+    def resume(self) -> Trigger | None:
+        """The reason to go on with an interrupted rebuild, None if there is none."""
+        if self.interrupted is None:
+            return None
+        return Trigger(Reason.RESUMED, f"{self.interrupted.folder.name} was interrupted")
+
+    async def rebuild(self, trigger: Trigger) -> bool:
         """Rebuild and announce; False if that failed. Only cancellation is raised."""
         began = self._clock()
-        self._metrics.rebuild_started()
-        logger.info("rebuild started: %d examples in the store", self._store.rows)
-        result = "failed"
+        self._metrics.rebuild_started(trigger, began)
+        logger.info("rebuild started, %s: %s", trigger.reason, trigger.text)
+        result, version = "interrupted", ""
+        workspace, self.interrupted = self.interrupted, None
         try:
-            result = await self._rebuild(began)
+            result, version = await self._run(workspace, trigger)
         except Exception as error:  # noqa: BLE001 - logged and retried
+            result = "failed"
             logger.warning("rebuild failed: %s: %s", type(error).__name__, error)
         finally:
-            self._clear_scratch()
             took = self._clock() - began
-            self._metrics.rebuild_finished(result, self._clock(), took)
+            self._metrics.rebuild_finished(trigger, result, version, self._clock(), took)
+            self._metrics.refused_in_row(self._workspaces.refused_in_row())
             logger.info("rebuild finished after %.0f s: %s", took, result)
         return result != "failed"
 
-    async def _rebuild(self, began: float) -> str:
-        result = await self._train(datetime.fromtimestamp(began, UTC))
+    async def _run(self, interrupted: Workspace | None, trigger: Trigger) -> tuple[str, str]:
+        """Run a rebuild to its end: how it ended, and its candidate.
+
+        The scratch folder stays only if this is cancelled.
+        """
+        serving = await in_daemon_thread(self._incumbent.load)
+        self.spec = serving.spec
+        resumed = interrupted is not None and self._update(interrupted, serving)
+        if interrupted is not None and resumed:
+            workspace = interrupted
+        else:
+            workspace = self._workspaces.create(datetime.fromtimestamp(self._clock(), UTC))
+            workspace.write_job(self._job(workspace, serving, trigger))
+        try:
+            result = workspace.result() or await self._train(workspace)
+            outcome = await self._conclude(result, again=resumed)
+        except Exception:
+            workspace.end()
+            raise
+        workspace.end()
+        return outcome, result.version
+
+    def _update(self, workspace: Workspace, serving: Artifact) -> bool:
+        """Compare an interrupted rebuild's candidate with what serves now; False if it is stale."""
+        try:
+            old = workspace.job()
+        except (OSError, ValueError) as error:
+            logger.warning("%s: %s; it is started over", workspace.job_file, error)
+            workspace.end()
+            return False
+        new = self._job(workspace, serving, Trigger(Reason.RESUMED, old.reason))
+        changed = [name for name in DECISIVE if getattr(old, name) != getattr(new, name)]
+        if changed:
+            logger.warning(
+                "%s: %s changed since it was interrupted; it is started over",
+                *(workspace.folder, ", ".join(changed)),
+            )
+            workspace.end()
+            return False
+        workspace.write_job(new.model_copy(update={"created": old.created}))
+        return True
+
+    def _job(self, workspace: Workspace, serving: Artifact, trigger: Trigger) -> RebuildJob:
+        trainer = self._settings.trainer
+        return RebuildJob(
+            parts=tuple(self._store.parts),
+            most=trainer.max_rebuild_rows,
+            serving=serving.url,
+            serving_sha256=serving.manifest_sha256,
+            tasks=self._settings.tasks,
+            folder=workspace.candidate,
+            work=workspace.work,
+            registry=self._settings.model.registry,
+            config=self._config,
+            seed=trainer.seed,
+            created=datetime.fromtimestamp(self._clock(), UTC),
+            reason=trigger.text,
+            limits=self._limits,
+            log_format=self._settings.log.format,
+        )
+
+    async def _train(self, workspace: Workspace) -> RebuildResult:
+        """Run the process until it has a result, and again if it is killed."""
+        while True:
+            attempt = workspace.count_attempt()
+            status = await _run_child(workspace)
+            result = workspace.result()
+            if status == 0 and result is not None:
+                return result
+            last = workspace.log.read_text(errors="replace").strip().rpartition("\n")[2][-500:]
+            ended = f"the process ended with status {status}: {last}; see {workspace.log}"
+            if status >= 0 or attempt >= MAX_ATTEMPTS:
+                raise RebuildError(ended)
+            self._metrics.error("killed")
+            logger.warning(
+                "%s; it goes on from its checkpoint (attempt %d of %d)",
+                *(ended, attempt + 1, MAX_ATTEMPTS),
+            )
+
+    async def _conclude(self, result: RebuildResult, *, again: bool) -> str:
+        """Report the result, and announce a candidate that passed; how the rebuild ended."""
         self._metrics.gates(result.verdicts)
         snapshot = result.snapshot
         for part, reason in snapshot.unreadable.items():
@@ -118,11 +217,17 @@ class Rebuilder:
             why = "; ".join(result.refusals)
             logger.warning("candidate %s refused, its files are kept: %s", result.version, why)
             return "refused"
-        await self._announce(result, result.url)
+        await self._announce(result, result.url, again=again)
         return "published"
 
-    async def _announce(self, result: RebuildResult, url: str) -> None:
-        """Publish the announcement; retry until a broker accepts it."""
+    async def _announce(self, result: RebuildResult, url: str, *, again: bool) -> None:
+        """Publish the announcement, retrying until a broker accepts it.
+
+        Args:
+            result: The result of the rebuild.
+            url: URL of the published candidate.
+            again: Whether the trainer was killed since, perhaps after this announcement.
+        """
         announcement = ModelAnnouncement(
             version=result.version,
             url=url,
@@ -132,8 +237,11 @@ class Rebuilder:
         )
         while True:
             try:
+                if again and await self._is_announced(result.version):
+                    logger.info("model %s had been announced", result.version)
+                    return
                 await self._send(announcement.to_bytes())
-            except KafkaError as error:
+            except (KafkaError, OSError) as error:
                 self._metrics.error("announce")
                 logger.warning("model %s is not announced yet, retrying: %r", result.version, error)
                 await asyncio.sleep(ANNOUNCE_S)
@@ -141,6 +249,15 @@ class Rebuilder:
                 self._incumbent.announce(announcement)
                 logger.info("model %s announced: %s", result.version, url)
                 return
+
+    async def _is_announced(self, version: str) -> bool:
+        topic = read_topic(self._settings.kafka, self._settings.topics.models)
+        async with aclosing(topic) as records:
+            async for record in records:
+                with suppress(RecordError):
+                    if ModelAnnouncement.from_bytes(record.value).version == version:
+                        return True
+        return False
 
     async def _send(self, value: bytes) -> None:
         producer = AIOKafkaProducer(**client_options(self._settings.kafka), acks="all")
@@ -152,59 +269,25 @@ class Rebuilder:
         finally:
             await producer.stop()
 
-    async def _train(self, created: datetime) -> RebuildResult:
-        serving = await in_daemon_thread(self._incumbent.load)
-        self.spec = serving.spec
-        self._prune()
-        stamp = created.strftime("%Y%m%dT%H%M%S%f")
-        folder, temporary = self._folders / stamp, self._scratch / f"{TEMPORARY}{stamp}"
-        folder.mkdir(parents=True)
-        temporary.mkdir(parents=True)
-        job = RebuildJob(
-            parts=tuple(self._store.parts),
-            most=self._settings.trainer.max_rebuild_rows,
-            serving=serving.url,
-            serving_sha256=serving.manifest_sha256,
-            tasks=self._settings.tasks,
-            folder=folder / "candidate",
-            registry=self._settings.model.registry,
-            config=self._config,
-            seed=self._settings.trainer.seed,
-            created=created,
-            limits=self._limits,
-            log_format=self._settings.log.format,
-        )
-        (folder / "job.json").write_text(job.model_dump_json())
-        await _run_child(folder, temporary.resolve())
-        return RebuildResult.model_validate_json((folder / "result.json").read_bytes())
 
-    def _prune(self) -> None:
-        """Remove the oldest rebuild folders: frequent rebuilds must not fill the disk."""
-        for folder in sorted(self._folders.glob("*"))[: -(KEPT - 1)]:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def _clear_scratch(self) -> None:
-        for folder in self._scratch.glob(f"{TEMPORARY}*"):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-async def _run_child(folder: Path, temporary: Path) -> None:
-    log = folder / "log.txt"
-    with log.open("wb") as out:
+async def _run_child(workspace: Workspace) -> int:
+    """Run the process to its end; its exit status, negative if a signal ended it."""
+    with workspace.log.open("ab") as out:
         child = await asyncio.create_subprocess_exec(
             *module_command(
-                "trainer.pipeline.rebuild", str(folder / "job.json"), str(folder / "result.json")
+                "trainer.pipeline.rebuild", str(workspace.job_file), str(workspace.result_file)
             ),
             stdout=out,
             stderr=out,
-            env=os.environ | {"TMPDIR": str(temporary)},
+            env={
+                **os.environ,
+                "TMPDIR": str(workspace.fresh_temporary()),
+                PARENT_VARIABLE: str(os.getpid()),
+            },
         )
         try:
-            status = await child.wait()
+            return await child.wait()
         except asyncio.CancelledError:
             child.kill()
             await child.wait()
             raise
-    if status != 0:
-        last = log.read_text(errors="replace").strip().rpartition("\n")[2][-500:]
-        raise RebuildError(f"the process ended with status {status}: {last}; see {log}")

@@ -2,9 +2,7 @@
 
 import asyncio
 import itertools
-import os
 import resource
-import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -30,9 +28,9 @@ from stream.transport import ChunkSink, Outgoing
 from tests.stream.feedback.hostile import Hostile
 from tests.trainer.pipeline.test_example_store import small_disk
 from trainer.evaluation.gates import GateLimits
-from trainer.service.daemon import TrainerDaemon
 from trainer.pipeline.example_store import ExampleStore
 from trainer.pipeline.train import train
+from trainer.service.daemon import TrainerDaemon
 from trainer.training.config import TrainConfig
 
 SPEC = FeatureSpec.parse(
@@ -280,39 +278,6 @@ async def test_a_full_disk_is_waited_out(
 
 
 @pytest.mark.broker
-@pytest.mark.slow
-async def test_a_rebuild_that_is_killed_is_tried_again(
-    settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`kill -9` of the child: named, its temporary files are gone, and the next one publishes."""
-    monkeypatch.setattr("trainer.service.daemon.RETRY_S", 0.5)
-    caplog.set_level("INFO", logger="trainer")
-    await ensure_topics(settings.kafka, settings.topics)
-    await publish(settings, examples(0, ROWS))
-    lenient = GateLimits(auc_drop=0.5, log_loss_growth=5, ece_growth=1)
-    scratch = Path(settings.trainer.store) / "scratch"
-    async with running(settings, lenient) as daemon:
-        await until(lambda: bool(list(scratch.glob("rebuild-*/*"))))
-        for child in children():
-            os.kill(child, signal.SIGKILL)
-        await until(lambda: "rebuild failed" in caplog.text)
-        assert not list(scratch.glob("rebuild-*"))
-        await until(lambda: " announced: " in caplog.text)
-        result = partial(sample, daemon, "weir_trainer_rebuilds_total")
-        assert (result(result="failed"), result(result="published")) == (1, 1)
-        assert sample(daemon, "weir_trainer_gate_passed", gate="auc", task="click") == 1
-        assert sample(daemon, "weir_trainer_last_rebuild_timestamp_seconds") > time.time() - 600
-    assert "status -9" in caplog.text
-
-
-def children() -> list[int]:
-    """The rebuilds that this process started."""
-    started = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in started}
-    return [pid for pid, command in commands.items() if b"trainer.pipeline.rebuild" in command]
-
-
-@pytest.mark.broker
 async def test_brokers_that_are_away_are_waited_for(
     settings: Settings,
     caplog: pytest.LogCaptureFixture,
@@ -346,10 +311,12 @@ async def test_a_heartbeat_says_how_far_everything_is(
     caplog.set_level("INFO", logger="trainer")
     await ensure_topics(settings.kafka, settings.topics)
     async with running(settings, GateLimits()) as daemon:
-        await until(lambda: "the next rebuild starts after 2000 new mature examples" in caplog.text)
+        await until(
+            lambda: "the next rebuild starts after 2000 more examples, or at" in caplog.text
+        )
         await publish(settings, examples(0, 200))
         await until(lambda: "200 examples stored, lag 0, 200 new mature examples" in caplog.text)
-        assert "the next rebuild starts after 1800 more, or in 8" in caplog.text
+        assert "the next rebuild starts after 1800 more examples, or at" in caplog.text
         assert sample(daemon, "weir_trainer_store_rows") == 200
         assert sample(daemon, "weir_trainer_waiting_examples") == 200
         assert sample(daemon, "weir_trainer_lag", partition="1") == 0
