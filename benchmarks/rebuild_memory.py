@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from rich.progress import Progress
+from trainer.pipeline.snapshot import write_snapshot
 
 from models.data.examples import WEIGHT, example_schema
 from models.features import FeatureSpec
 from models.tasks import DEFAULT_TASKS
-from trainer.pipeline.snapshot import write_snapshot
 from trainer.training.rows import lay_out
 
 PART = 10_000

@@ -27,7 +27,7 @@ MAX_BAD_RECORDS: Final = 1_000
 
 # Names: any topic.
 
-#: Characters of a bid request's id in the feedback join; exchanges send up to 128.
+#: Characters of a passed bid request's id in training examples; exchanges send up to 128.
 MAX_REQUEST_ID: Final = 1_024
 #: Characters of a task's name, which is a label of metrics and part of column names.
 MAX_TASK_NAME: Final = 64
@@ -50,25 +50,14 @@ MAX_DECISION_BYTES: Final = 1_024
 #: Bytes of an outcome: an id, a task and a time, in any JSON style.
 MAX_OUTCOME_BYTES: Final = 16_384
 
-# `feedback-joins`, and the changelog of its table
-
-#: Bytes of a key: a request's id in UTF-8.
-MAX_JOIN_KEY_BYTES: Final = 4 * MAX_REQUEST_ID
-#: Outcomes that are stored for a request that has not arrived yet; more are taken for duplicates.
-MAX_HELD_PER_REQUEST: Final = 64
-#: How far a request's time may be ahead of the wall clock, and how far one request may advance the
-#: join's time. Clocks of producers differ by seconds; unsynchronised ones by minutes.
-MAX_SKEW_MS: Final = 600_000
-#: How often the join may halve the share of requests that it keeps: down to one in 1,024, which
-#: then has a weight of 1,024.
-MAX_HALVINGS: Final = 10
-#: Partitions of the pass topic whose progress a join stores; each adds 60 bytes to every write.
-MAX_JOIN_SOURCES: Final = 4_096
-#: Bytes of the progress of that many partitions.
-MAX_PROGRESS_BYTES: Final = 262_144
-
 # `training-examples`
 
+#: Smallest share of the passed requests that become examples, each with the inverse as its weight;
+#: a training of a million rows then stands for ten billion requests.
+MIN_KEEP_SHARE: Final = 0.0001
+#: How far a request's time may be ahead of the wall clock, and how far one request may advance the
+#: trainer's time. Clocks of producers differ by seconds; unsynchronised ones by minutes.
+MAX_SKEW_MS: Final = 600_000
 #: Characters of a feature spec's hash; it has 32.
 MAX_SPEC_HASH: Final = 128
 #: Columns of an example's feature spec; `openrtb` has 121.

@@ -3,15 +3,16 @@
 from dataclasses import dataclass
 
 import numpy as np
+from aiokafka import TopicPartition
 from prometheus_client import CollectorRegistry
+from stream.feedback.join import FeedbackJoin
+from stream.feedback.join_counts import JoinCounts
 
 from models.process.health import Health
 from models.process.probes import describe
 from models.settings import Settings, TrainerSettings
 from models.tasks import DEFAULT_TASKS
 from stream.faust_app.vitals import CONDITIONS, EVENT_LOOP
-from stream.feedback.join import FeedbackJoin
-from stream.feedback.join_counts import JoinCounts
 from stream.feedback.metrics import FeedbackMetrics
 from stream.intercept.worker import MODEL
 from stream.kafka.batches import CorruptBatchError
@@ -88,8 +89,8 @@ def trainer() -> CollectorRegistry:
     """The trainer."""
     metrics = TrainerMetrics()
     schedule = Schedule(Rules.of(TrainerSettings()), 0.0)
-    schedule.count(1, {"click": 1})
-    metrics.state(StoreOfOne(), schedule, {0: 1})
+    schedule.observe(1, {"click": 1})
+    metrics.state(StoreOfOne(), schedule, 1, {TopicPartition("outcomes", 0): 1})
     metrics.positive("click")
     metrics.refused_in_row(0)
     metrics.progressed(1.0)

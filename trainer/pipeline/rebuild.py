@@ -31,8 +31,9 @@ from models.tasks import TaskSet
 from trainer.evaluation.gates import check_gates
 from trainer.evaluation.metrics import Evaluation, evaluate_artifact
 from trainer.pipeline.rebuild_job import RebuildJob, RebuildResult
-from trainer.pipeline.snapshot import Snapshot, write_snapshot
 from trainer.pipeline.train import train
+from trainer.store.snapshot import Snapshot, write_snapshot
+from trainer.store.windows import AttributionWindows
 from trainer.training.rows import lay_out
 
 logger = logging.getLogger(__name__)
@@ -75,11 +76,12 @@ def _snapshot(job: RebuildJob, spec: FeatureSpec) -> tuple[Path, Snapshot]:
         logger.info("going on with the snapshot of %d requests", snapshot.rows)
         return examples, snapshot
     shutil.rmtree(examples, ignore_errors=True)
-    snapshot = write_snapshot(job.parts, examples, spec, TaskSet(job.tasks), job.most)
+    job.work.mkdir(parents=True, exist_ok=True)
+    windows = AttributionWindows(TaskSet(job.tasks), job.time_scale, job.lateness_s)
+    snapshot = write_snapshot(job.store, examples, spec, windows, job.most, job.watermark_ms)
     if not snapshot.rows:
         raise ExampleError(
-            f"no example of the {len(job.parts)} parts has labels for all tasks and features "
-            f"of the serving spec ({spec.hash}): {snapshot}"
+            f"{job.store}: no example has features of the serving spec ({spec.hash}): {snapshot}"
         )
     write_atomically(summary, kind.dump_json(snapshot))
     logger.info("learning from %d requests: %s", snapshot.rows, snapshot)

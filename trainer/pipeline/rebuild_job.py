@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from models.process.logs import Format
 from models.tasks import Task
 from trainer.evaluation.gates import GateLimits, GateResult
-from trainer.pipeline.snapshot import Snapshot
+from trainer.store.snapshot import Snapshot
 from trainer.training.config import TrainConfig
 
 
@@ -20,7 +20,10 @@ class RebuildJob(_Message):
     """Job of a rebuild process.
 
     Attributes:
-        parts: Files of the example store, oldest first.
+        store: Folder or URL of the example store.
+        watermark_ms: Event time up to which it has all outcomes; None before the first request.
+        time_scale: Divisor of the attribution windows.
+        lateness_s: Lateness of the windows.
         most: Largest number of requests to learn from; the newest are used.
         serving: URL of the serving artifact; the candidate keeps its feature spec.
         serving_sha256: Hash of its manifest.
@@ -36,7 +39,10 @@ class RebuildJob(_Message):
         log_format: Log format of the process.
     """
 
-    parts: tuple[Path, ...]
+    store: str
+    watermark_ms: int | None
+    time_scale: float
+    lateness_s: float
     most: int
     serving: str
     serving_sha256: str

@@ -9,6 +9,8 @@ from trainer.service.schedule import Reason
 
 RESULTS: Final = ("published", "refused", "failed", "interrupted")
 """How a rebuild ends; an interrupted one goes on when the trainer is started again."""
+FATES: Final = ("accepted", "refused")
+"""Fates of a consumed record."""
 _GATE: Final = ("gate", "task")
 
 
@@ -33,15 +35,21 @@ class StoreFamilies(_Families):
         self.rows = self._gauge("weir_trainer_store_rows", "Examples in the store.")
         self.bytes = self._gauge("weir_trainer_store_bytes", "Size of the store, in bytes.")
         self.lag = self._gauge(
-            "weir_trainer_lag", "Examples that are not consumed yet, by partition.", ["partition"]
+            "weir_trainer_lag",
+            "Records that are not consumed yet, by topic and partition.",
+            ["topic", "partition"],
         )
-        self.examples = self._counter(
-            "weir_trainer_examples",
-            "Consumed examples, by fate; mature ones have labels for all tasks.",
-            ["fate"],
-        )
+        self.consumed = {
+            kind: self._counter(f"weir_trainer_{kind}", f"Consumed {kind}, by fate.", ["fate"])
+            for kind in ("examples", "outcomes")
+        }
         self.positives = self._counter(
-            "weir_trainer_positives", "Consumed examples with a positive label, by task.", ["task"]
+            "weir_trainer_positives", "Accepted outcomes, by task.", ["task"]
+        )
+        self.watermark = self._gauge(
+            "weir_trainer_watermark_timestamp_seconds",
+            "Event time up to which all outcomes have been read, in seconds since the epoch; 0 "
+            "before the first request.",
         )
         self.progress = self._gauge(
             "weir_trainer_last_progress_timestamp_seconds",
@@ -51,8 +59,9 @@ class StoreFamilies(_Families):
         self.errors = self._counter(
             "weir_trainer_errors", "Errors after which the trainer retries, by kind.", ["kind"]
         )
-        for fate in ("mature", "immature", "refused"):
-            self.examples.labels(fate)
+        for counter in self.consumed.values():
+            for fate in FATES:
+                counter.labels(fate)
 
 
 class ScheduleFamilies(_Families):
@@ -61,11 +70,12 @@ class ScheduleFamilies(_Families):
     def __init__(self, registry: CollectorRegistry) -> None:
         super().__init__(registry)
         self.examples = self._gauge(
-            "weir_trainer_waiting_examples", "New mature examples since the last rebuild started."
+            "weir_trainer_waiting_examples",
+            "Examples whose labels have all become final since the last rebuild started.",
         )
         self.labels = self._gauge(
             "weir_trainer_waiting_labels",
-            "New positives since the last rebuild started, by task.",
+            "Labels that have become final since the last rebuild started, by task.",
             ["task"],
         )
         self.next = self._gauge(

@@ -3,17 +3,21 @@
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from aiokafka import TopicPartition
 from prometheus_client import CollectorRegistry
 
 from stream.messages.refusals import Refusals
 from trainer.evaluation.gates import GateResult
 from trainer.service.families import (
+    FATES,
     GateFamilies,
     RebuildFamilies,
     ScheduleFamilies,
     StoreFamilies,
 )
 from trainer.service.schedule import Schedule, Trigger
+
+Lag = Mapping[TopicPartition, int]
 
 
 class StoreSize(Protocol):
@@ -41,25 +45,28 @@ class TrainerMetrics:
         self._rebuild = RebuildFamilies(self.registry)
         self._gates = GateFamilies(self.registry)
 
-    def consumed(self, fate: str) -> None:
-        """Count an example: ``mature``, ``immature`` or ``refused``."""
-        self._store.examples.labels(fate).inc()
+    def consumed(self, kind: str, *, accepted: bool) -> None:
+        """Count a record of a kind, ``examples`` or ``outcomes``."""
+        self._store.consumed[kind].labels(FATES[0] if accepted else FATES[1]).inc()
 
     def positive(self, task: str) -> None:
-        """Count a positive label."""
+        """Count an accepted outcome of a task."""
         self._store.positives.labels(task).inc()
 
-    def state(self, store: StoreSize, schedule: Schedule, lag: Mapping[int, int]) -> None:
+    def state(
+        self, store: StoreSize, schedule: Schedule, watermark_ms: int | None, lag: Lag
+    ) -> None:
         """Set the gauges of the store, of what waits for the next rebuild, and of the lag."""
+        self._store.watermark.set((watermark_ms or 0) / 1000)
         self._store.rows.set(store.rows)
         self._store.bytes.set(store.bytes)
         self._schedule.examples.set(schedule.examples)
-        for task, positives in schedule.positives.items():
-            self._schedule.labels.labels(task).set(positives)
+        for task, labels in schedule.labels.items():
+            self._schedule.labels.labels(task).set(labels)
         self._schedule.next.set(schedule.next_s or 0)
         self._store.lag.clear()
-        for partition, records in lag.items():
-            self._store.lag.labels(str(partition)).set(records)
+        for tp, records in lag.items():
+            self._store.lag.labels(tp.topic, str(tp.partition)).set(records)
 
     def progressed(self, now_s: float) -> None:
         """Record that brokers answer and that consumed examples can be stored."""
@@ -99,5 +106,5 @@ class TrainerMetrics:
                     family.labels(*labels).set(figure)
 
     def error(self, kind: str) -> None:
-        """Count an error of a kind: ``store``, ``announce``, ``part`` or ``killed``."""
+        """Count an error: store, lease, file, maintenance, announce or killed."""
         self._store.errors.labels(kind).inc()

@@ -27,12 +27,13 @@ from stream.kafka.client import client_options
 from stream.kafka.reader import read_topic
 from stream.messages import ModelAnnouncement, RecordError
 from trainer.evaluation.gates import GateLimits
-from trainer.pipeline.example_store import ExampleStore
 from trainer.pipeline.incumbent import Incumbent
 from trainer.pipeline.rebuild_job import RebuildJob, RebuildResult
 from trainer.service.metrics import TrainerMetrics
 from trainer.service.schedule import Reason, Trigger
 from trainer.service.workspace import Workspace, Workspaces
+from trainer.store.example_store import ExampleStore
+from trainer.store.locations import working_folder
 from trainer.training.config import TrainConfig
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,16 @@ ANNOUNCE_S: Final = 5.0
 """Delay before an announcement is retried."""
 MAX_ATTEMPTS: Final = 5
 """Number of times that the process of one rebuild is started, restarts of the trainer included."""
-DECISIVE: Final = ("tasks", "config", "seed", "most", "registry")
+DECISIVE: Final = (
+    "store",
+    "tasks",
+    "time_scale",
+    "lateness_s",
+    "config",
+    "seed",
+    "most",
+    "registry",
+)
 """Parts of a job that its candidate depends on."""
 Clock = Callable[[], float]
 
@@ -86,10 +96,16 @@ class Rebuilder:
         self._metrics = metrics
         self._clock = clock
         self._limits = limits
-        scratch = Path(settings.trainer.scratch or store.path / "scratch")
-        self._workspaces = Workspaces(store.path / "rebuilds", scratch)
+        folder = working_folder(settings.trainer.store, settings.trainer.scratch)
+        scratch = Path(settings.trainer.scratch or folder / "scratch")
+        self._workspaces = Workspaces(folder / "rebuilds", scratch)
         self.interrupted = self._workspaces.interrupted()
         metrics.refused_in_row(self._workspaces.refused_in_row())
+
+    @property
+    def last(self) -> RebuildJob | None:
+        """The job of the last rebuild that began, of this trainer or one before; None without."""
+        return self._workspaces.last_job()
 
     def resume(self) -> Trigger | None:
         """The reason to go on with an interrupted rebuild, None if there is none."""
@@ -97,15 +113,20 @@ class Rebuilder:
             return None
         return Trigger(Reason.RESUMED, f"{self.interrupted.folder.name} was interrupted")
 
-    async def rebuild(self, trigger: Trigger) -> bool:
-        """Rebuild and announce; False if that failed. Only cancellation is raised."""
+    async def rebuild(self, trigger: Trigger, watermark_ms: int | None) -> bool:
+        """Rebuild and announce; False if that failed. Only cancellation is raised.
+
+        Args:
+            trigger: Why it starts.
+            watermark_ms: Event time up to which the store has all outcomes.
+        """
         began = self._clock()
         self._metrics.rebuild_started(trigger, began)
         logger.info("rebuild started, %s: %s", trigger.reason, trigger.text)
         result, version = "interrupted", ""
         workspace, self.interrupted = self.interrupted, None
         try:
-            result, version = await self._run(workspace, trigger)
+            result, version = await self._run(workspace, trigger, watermark_ms)
         except Exception as error:  # noqa: BLE001 - logged and retried
             result = "failed"
             logger.warning("rebuild failed: %s: %s", type(error).__name__, error)
@@ -116,7 +137,9 @@ class Rebuilder:
             logger.info("rebuild finished after %.0f s: %s", took, result)
         return result != "failed"
 
-    async def _run(self, interrupted: Workspace | None, trigger: Trigger) -> tuple[str, str]:
+    async def _run(
+        self, interrupted: Workspace | None, trigger: Trigger, watermark_ms: int | None
+    ) -> tuple[str, str]:
         """Run a rebuild to its end: how it ended, and its candidate.
 
         The scratch folder stays only if this is cancelled.
@@ -128,7 +151,7 @@ class Rebuilder:
             workspace = interrupted
         else:
             workspace = self._workspaces.create(datetime.fromtimestamp(self._clock(), UTC))
-            workspace.write_job(self._job(workspace, serving, trigger))
+            workspace.write_job(self._job(workspace, serving, trigger, watermark_ms))
         try:
             result = workspace.result() or await self._train(workspace)
             outcome = await self._conclude(result, again=resumed)
@@ -146,7 +169,8 @@ class Rebuilder:
             logger.warning("%s: %s; it is started over", workspace.job_file, error)
             workspace.end()
             return False
-        new = self._job(workspace, serving, Trigger(Reason.RESUMED, old.reason))
+        reason = Trigger(Reason.RESUMED, old.reason)
+        new = self._job(workspace, serving, reason, old.watermark_ms)
         changed = [name for name in DECISIVE if getattr(old, name) != getattr(new, name)]
         if changed:
             logger.warning(
@@ -158,10 +182,15 @@ class Rebuilder:
         workspace.write_job(new.model_copy(update={"created": old.created}))
         return True
 
-    def _job(self, workspace: Workspace, serving: Artifact, trigger: Trigger) -> RebuildJob:
+    def _job(
+        self, workspace: Workspace, serving: Artifact, trigger: Trigger, watermark_ms: int | None
+    ) -> RebuildJob:
         trainer = self._settings.trainer
         return RebuildJob(
-            parts=tuple(self._store.parts),
+            store=self._store.url,
+            watermark_ms=watermark_ms,
+            time_scale=self._settings.feedback.time_scale,
+            lateness_s=self._settings.feedback.lateness_s,
             most=trainer.max_rebuild_rows,
             serving=serving.url,
             serving_sha256=serving.manifest_sha256,
@@ -199,12 +228,12 @@ class Rebuilder:
         """Report the result, and announce a candidate that passed; how the rebuild ended."""
         self._metrics.gates(result.verdicts)
         snapshot = result.snapshot
-        for part, reason in snapshot.unreadable.items():
-            self._metrics.error("part")
-            self._store.quarantine(part, f"{part}: {reason}")
+        for file, reason in snapshot.unreadable.items():
+            self._metrics.error("file")
+            logger.error("%s: skipped, rebuilds go on without its rows: %s", file, reason)
         if snapshot.too_many:
             logger.warning(
-                "learned from the newest %d requests; %d older ones are over the limit "
+                "learned from the newest %d requests; %d older examples are over the limit "
                 "trainer.max_rebuild_rows",
                 *(snapshot.rows, snapshot.too_many),
             )

@@ -1,9 +1,10 @@
 """When the next rebuild starts, and why.
 
-A rebuild starts at the times of a cron expression if anything new was stored since the last one,
-after so many new examples, after so many new positives of a task (a task that is rare or slow has a
-number of its own), on a drift alarm, and some time after a failed one. Pure: the caller passes the
-time in, reports what was stored and how rebuilds end, and starts what is due.
+A rebuild starts at the times of a cron expression if any label has become final since the last
+one, after so many examples all of whose labels have, after so many final labels of one task (which
+a task with a short window has long before), on a drift alarm, and some time after a failed one.
+Pure: the caller passes the time in, reports what is new and how rebuilds end, and starts what is
+due.
 """
 
 from collections.abc import Mapping
@@ -50,8 +51,8 @@ class Rules:
 
     Attributes:
         cron: Times in UTC at which a rebuild starts; empty for none.
-        examples: Number of new examples that starts one.
-        labels: Number of new positives of a task that starts one.
+        examples: Number of new examples, with all labels final, that starts one.
+        labels: Number of new final labels of a task that starts one.
         retry_s: Delay before a failed rebuild is retried, in seconds.
     """
 
@@ -67,21 +68,21 @@ class Rules:
 
 
 class Schedule:
-    """Counts what is new since the last rebuild began, and says whether the next one is due.
+    """Says whether the next rebuild is due, by what is new since the last one began.
 
     Args:
         rules: What starts a rebuild.
         began_s: When the last rebuild began, in seconds since the epoch; without one, now.
 
     Attributes:
-        examples: New examples since the last rebuild began.
-        positives: New positives since then, by task.
+        examples: Examples whose labels have all become final since the last rebuild began.
+        labels: Labels that have become final since then, by task.
     """
 
     def __init__(self, rules: Rules, began_s: float) -> None:
         self._rules = rules
         self.examples = 0
-        self.positives: dict[str, int] = {}
+        self.labels: Mapping[str, int] = {}
         self._next_s = _following(rules.cron, began_s)
         self._retry_s: float | None = None
         self._drift: str | None = None
@@ -92,11 +93,10 @@ class Schedule:
         """Next time of the cron expression, seconds since the epoch; None without one."""
         return self._next_s
 
-    def count(self, examples: int = 0, positives: Mapping[str, int] | None = None) -> None:
-        """Add newly stored examples and positives."""
-        self.examples += examples
-        for task, number in (positives or {}).items():
-            self.positives[task] = self.positives.get(task, 0) + number
+    def observe(self, examples: int, labels: Mapping[str, int]) -> None:
+        """Set what is new since the last rebuild began."""
+        self.examples = examples
+        self.labels = labels
 
     def alarm(self, version: str, drift: str | None) -> None:
         """Report whether a model's requests have drifted away from those that it learned.
@@ -122,20 +122,20 @@ class Schedule:
         if self._drift is not None:
             return Trigger(Reason.DRIFT, f"{self._drift} (trainer.drift_alarm)")
         for task, wanted in rules.labels.items():
-            if self.positives.get(task, 0) >= wanted:
-                text = f"{self.positives[task]} new {task} labels (trainer.rebuild_labels.{task})"
+            if self.labels.get(task, 0) >= wanted:
+                text = f"{self.labels[task]} new {task} labels (trainer.rebuild_labels.{task})"
                 return Trigger(Reason.LABELS, text)
         if self.examples >= rules.examples:
-            text = f"{self.examples} new examples (trainer.rebuild_examples)"
+            text = f"{self.examples} new mature examples (trainer.rebuild_examples)"
             return Trigger(Reason.EXAMPLES, text)
         if self._next_s is not None and now_s >= self._next_s and self._anything:
             return Trigger(Reason.SCHEDULE, f"at {_moment(self._next_s)} (trainer.schedule)")
         return None
 
     def begin(self, now_s: float) -> None:
-        """Record that a rebuild begins: what was stored until now counts for it."""
+        """Record that a rebuild begins: what is final now counts for it."""
         self.examples = 0
-        self.positives = dict.fromkeys(self.positives, 0)
+        self.labels = dict.fromkeys(self.labels, 0)
         self._retry_s = self._drift = None
         self._next_s = _following(self._rules.cron, now_s)
 
@@ -149,9 +149,9 @@ class Schedule:
         rules = self._rules
         if self._retry_s is not None:
             return f"the failed rebuild is retried in {max(0.0, self._retry_s - now_s):.0f} s"
-        ways = [f"after {max(0, rules.examples - self.examples)} more examples"]
+        ways = [f"after {max(0, rules.examples - self.examples)} more mature examples"]
         ways += [
-            f"after {max(0, wanted - self.positives.get(task, 0))} more {task} labels"
+            f"after {max(0, wanted - self.labels.get(task, 0))} more {task} labels"
             for task, wanted in rules.labels.items()
         ]
         if self._next_s is not None:
@@ -160,7 +160,7 @@ class Schedule:
 
     @property
     def _anything(self) -> bool:
-        return self.examples > 0 or any(self.positives.values())
+        return self.examples > 0 or any(self.labels.values())
 
 
 def _following(cron: str, now_s: float) -> float | None:

@@ -124,6 +124,15 @@ class Workspaces:
         made.scratch.mkdir(parents=True)
         return made
 
+    def last_job(self) -> RebuildJob | None:
+        """The newest job that can be read."""
+        for folder in sorted(self._folders.glob("*"), reverse=True):
+            try:
+                return Workspace(folder, self._scratch).job()
+            except (OSError, ValueError):  # of another version of Weir, or damaged
+                continue
+        return None
+
     def refused_in_row(self) -> int:
         """Number of candidates that were refused since the last one passed, of those kept."""
         refused = 0

@@ -4,13 +4,13 @@ import itertools
 
 import pytest
 from prometheus_client import CollectorRegistry
+from tests.trainer.pipeline.test_snapshot import SPEC, TASKS
+from trainer.pipeline.example_store import ExampleStore
 
 from models.tasks import Task, TaskSet
 from stream.messages import RecordError, TrainingExample
 from stream.messages.refusals import Refusals
 from tests.stream.feedback.hostile import DECISION, Hostile
-from tests.trainer.pipeline.test_snapshot import SPEC, TASKS
-from trainer.pipeline.example_store import ExampleStore
 from trainer.pipeline.validation import is_mature, read_example
 
 GOOD = TrainingExample("r", 5, SPEC.hash, [11], {"click": 1, "deal": None}, DECISION, 2.0)

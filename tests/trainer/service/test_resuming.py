@@ -18,10 +18,10 @@ from stream.kafka.topics import ensure_topics
 from tests.trainer.service.test_daemon import (
     ROWS,
     announcements,
-    examples,
     publish,
     running,
     sample,
+    traffic,
     until,
 )
 from trainer.evaluation.gates import GateLimits
@@ -74,7 +74,7 @@ async def test_a_killed_process_goes_on_and_makes_the_same_model(
     """Named with its log; the second attempt has the snapshot; the student is that of no kill."""
     caplog.set_level("INFO", logger="trainer")
     await ensure_topics(settings.kafka, settings.topics)
-    await publish(settings, examples(0, ROWS))
+    await publish(settings, traffic(0, ROWS))
     async with running(settings, LENIENT) as daemon:
         await until(lambda: bool(scratch(settings, "work/snapshot.json")))
         (pid,) = mine(settings)
@@ -116,7 +116,7 @@ async def test_a_killed_trainer_goes_on(
     lenient = settings.override({"trainer.rebuild_examples": ROWS})
     lenient = lenient.model_copy(update={"topics": settings.topics})
     await ensure_topics(lenient.kafka, lenient.topics)
-    await publish(lenient, examples(0, ROWS))
+    await publish(lenient, traffic(0, ROWS))
     store = Path(lenient.trainer.store)
     async with trainer(lenient, tmp_path / "first.log") as first:
         await until(lambda: bool(list(store.glob(stage))))
@@ -146,7 +146,7 @@ async def test_a_rebuild_of_other_settings_is_started_over(
     """Stopped in the middle; with another seed, the interrupted job's model would be another."""
     caplog.set_level("INFO", logger="trainer")
     await ensure_topics(settings.kafka, settings.topics)
-    await publish(settings, examples(0, ROWS))
+    await publish(settings, traffic(0, ROWS))
     async with running(settings, LENIENT):
         await until(lambda: bool(scratch(settings, "work/snapshot.json")))
     assert ": interrupted" in caplog.text

@@ -23,21 +23,21 @@ def test_nothing_is_due_without_anything_new() -> None:
     """The time of the cron expression passes, and nothing came: no rebuild."""
     schedule = Schedule(RULES, NOON_S)
     assert due(schedule, NOON_S + 40 * HOUR_S) is None
-    schedule.count(1)
+    schedule.observe(1, {})
     assert due(schedule, NOON_S + 40 * HOUR_S) is Reason.SCHEDULE
 
 
 def test_cron_times_are_utc_and_one_missed_one_counts_once() -> None:
     """04:00 UTC, 16 hours after noon; after three missed days one rebuild starts, then the next."""
     schedule = Schedule(RULES, NOON_S)
-    schedule.count(5)
+    schedule.observe(5, {})
     assert schedule.next_s == NOON_S + 16 * HOUR_S
     assert due(schedule, NOON_S + 16 * HOUR_S - 1) is None
     trigger = schedule.due(NOON_S + 88 * HOUR_S + 1)
     assert trigger is not None
     assert trigger.text == "at 2026-05-02 04:00 UTC (trainer.schedule)"
     schedule.begin(NOON_S + 88 * HOUR_S + 1)
-    schedule.count(5)
+    schedule.observe(5, {})
     assert schedule.next_s == NOON_S + (88 + 24) * HOUR_S
     assert due(schedule, NOON_S + 89 * HOUR_S) is None
 
@@ -45,15 +45,15 @@ def test_cron_times_are_utc_and_one_missed_one_counts_once() -> None:
 def test_enough_examples_or_labels_of_one_task() -> None:
     """The reason names the number and its setting."""
     schedule = Schedule(RULES, NOON_S)
-    schedule.count(999, {"deal": 49, "click": 700})
+    schedule.observe(999, {"deal": 49, "click": 700})
     assert due(schedule, NOON_S) is None
-    schedule.count(0, {"deal": 1})
+    schedule.observe(999, {"deal": 50, "click": 700})
     trigger = schedule.due(NOON_S)
     assert trigger is not None
     assert trigger.text == "50 new deal labels (trainer.rebuild_labels.deal)"
     schedule.begin(NOON_S)
-    assert schedule.positives == {"deal": 0, "click": 0}
-    schedule.count(1000)
+    assert schedule.labels == {"deal": 0, "click": 0}
+    schedule.observe(1000, {})
     assert due(schedule, NOON_S) is Reason.EXAMPLES
 
 
@@ -95,10 +95,10 @@ def test_the_outlook_names_every_way() -> None:
     """What is missing by examples and labels, and the next time."""
     schedule = Schedule(RULES, NOON_S)
     assert schedule.outlook(NOON_S) == (
-        "the next rebuild starts after 1000 more examples, or after 50 more deal labels, or at "
+        "the next rebuild starts after 1000 more mature examples, or after 50 more deal labels, or at "
         "2026-05-02 04:00 UTC if any come"
     )
-    schedule.count(1, {"deal": 3})
+    schedule.observe(1, {"deal": 3})
     assert "after 47 more deal labels, or at 2026-05-02 04:00 UTC" in schedule.outlook(NOON_S)
     assert "if any come" not in schedule.outlook(NOON_S)
 
@@ -114,8 +114,8 @@ def test_every_rebuild_has_a_reason_that_holds(steps: list[tuple[float, int, int
     examples = deals = 0
     for passed_s, new, positive in steps:
         now_s += passed_s
-        schedule.count(new, {"deal": positive})
         examples, deals = examples + new, deals + positive
+        schedule.observe(examples, {"deal": deals})
         four = (began_s // 86_400) * 86_400 + 4 * HOUR_S
         four += 86_400 if four <= began_s else 0
         expected = (

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from trainer.pipeline.rebuild_job import RebuildResult
-from trainer.pipeline.snapshot import Snapshot
 from trainer.service.workspace import KEPT, Workspace, Workspaces
+from trainer.store.snapshot import Snapshot
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -77,7 +77,7 @@ def test_refused_candidates_are_counted_since_the_last_published_one(tmp_path: P
     for number, url in enumerate((None, "registry/v1", None, "", None)):
         workspace = made(tmp_path, number)
         if url != "":
-            snapshot = Snapshot(rows=1, too_many=0, unfit=0, unreadable={})
+            snapshot = Snapshot(rows=1, watermark=1, too_many=0, unfit=0, unreadable={})
             result = RebuildResult(
                 version=f"v{number}",
                 url=url,
