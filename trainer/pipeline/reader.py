@@ -112,8 +112,16 @@ class TopicReader:
     async def stop(self) -> None:
         """Disconnect."""
         consumer, self._consumer = self._consumer, None
-        if consumer is not None:
+        if consumer is None:
+            return
+        try:
             await consumer.stop()
+        except asyncio.CancelledError:
+            # A fetch that waits before its retry, because its broker is away, ends like this.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            await consumer._client.close()  # noqa: SLF001 - what stop() did not get to
 
     async def poll(self, timeout_ms: int) -> Mapping[TopicPartition, list[Any]]:
         """New records by partition, in order of offset; empty after a failure."""

@@ -17,7 +17,7 @@ from typing import Final
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from trainer.store.locations import StoreError, place
 from trainer.store.schemas import HOUR, delta_schema
@@ -33,6 +33,8 @@ WRITER: Final = WriterProperties(
 KEPT_HOURS: Final = 24
 #: Columns of which Delta's log has the extremes, so that files are chosen without being opened.
 _STATISTICS: Final = ("ts", "thinned")
+#: How often an append is tried that conflicts with other commits.
+ATTEMPTS: Final = 3
 _CONFIGURATION: Final = {
     "delta.checkpointInterval": "100",
     "delta.logRetentionDuration": f"interval {KEPT_HOURS} hours",
@@ -191,22 +193,28 @@ class EventTable:
         if self._attempt is not None and self._is_committed(wanted):
             return
         self._attempt = {name: self._transaction(name) or 0 for name in wanted}
-        properties = CommitProperties(
-            app_transactions=[Transaction(name, version) for name, version in wanted.items()]
-        )
-        try:
-            write_deltalake(
-                self.delta,
-                frame,
-                mode="append",
-                writer_properties=WRITER,
-                commit_properties=properties,
-            )
-        except (DeltaError, OSError) as error:
-            if not self._is_committed(wanted):
-                raise OSError(f"{self.url}: {error}") from error
+        for attempt in range(ATTEMPTS):
+            try:
+                self._write(frame, wanted)
+                break
+            except (DeltaError, OSError) as error:
+                if self._is_committed(wanted):
+                    break
+                # Maintenance that removes rows conflicts with every append since; once.
+                if attempt == ATTEMPTS - 1 or not isinstance(error, CommitFailedError):
+                    raise OSError(f"{self.url}: {error}") from error
         self._known.update(wanted)
         self._attempt = None
+
+    def _write(self, frame: pl.DataFrame, transactions: Mapping[str, int]) -> None:
+        applications = [Transaction(name, version) for name, version in transactions.items()]
+        write_deltalake(
+            self.delta,
+            frame,
+            mode="append",
+            writer_properties=WRITER,
+            commit_properties=CommitProperties(app_transactions=applications),
+        )
 
     def _is_committed(self, wanted: Mapping[str, int]) -> bool:
         """Whether the newest version has the commit whose outcome was unknown."""

@@ -89,7 +89,10 @@ def vacuum(table: EventTable) -> int:
     """
     try:
         removed = table.delta.vacuum(
-            retention_hours=KEPT_HOURS, enforce_retention_duration=False, dry_run=False
+            retention_hours=KEPT_HOURS,
+            enforce_retention_duration=False,
+            dry_run=False,
+            full=True,  # also files of writers that were killed before they committed
         )
     except (DeltaError, OSError) as error:
         raise MaintenanceError(f"{table.url}: vacuum: {error}") from error

@@ -50,7 +50,7 @@ class Hostile:
 
     def examples(self) -> Iterator[Outgoing]:
         """For `training-examples`."""
-        example = TrainingExample("h", 5, "spec", [1, 2], DECISION, 2.0)
+        example = TrainingExample("h", self._now_ms, "spec", [1, 2], DECISION, 2.0)
         fields = json.loads(example.to_bytes())
         while True:
             yield Outgoing(self._bytes(), self._document(fields), self._time())

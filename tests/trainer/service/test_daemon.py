@@ -14,7 +14,6 @@ import numpy as np
 import polars as pl
 import pytest
 from aiokafka import AIOKafkaConsumer
-from tests.trainer.store.test_event_table import small_disk
 
 from models.artifact import load_artifact
 from models.artifact.registry import Registry
@@ -27,6 +26,7 @@ from stream.messages import Decision, ModelAnnouncement, Outcome, Reason, Traini
 from stream.transport import ChunkSink, Outgoing
 from tests.stream.feedback.hostile import Hostile
 from tests.trainer.store.rows import SPEC, START, append, store_at
+from tests.trainer.store.test_event_table import small_disk
 from trainer.evaluation.gates import GateLimits
 from trainer.pipeline.train import train
 from trainer.service.daemon import TrainerDaemon

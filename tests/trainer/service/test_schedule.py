@@ -95,8 +95,8 @@ def test_the_outlook_names_every_way() -> None:
     """What is missing by examples and labels, and the next time."""
     schedule = Schedule(RULES, NOON_S)
     assert schedule.outlook(NOON_S) == (
-        "the next rebuild starts after 1000 more mature examples, or after 50 more deal labels, or at "
-        "2026-05-02 04:00 UTC if any come"
+        "the next rebuild starts after 1000 more mature examples, or after 50 more deal labels, "
+        "or at 2026-05-02 04:00 UTC if any come"
     )
     schedule.observe(1, {"deal": 3})
     assert "after 47 more deal labels, or at 2026-05-02 04:00 UTC" in schedule.outlook(NOON_S)

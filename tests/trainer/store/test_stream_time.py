@@ -1,11 +1,11 @@
-"""The join's time."""
+"""Stream time."""
 
 import random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.feedback.stream_time import QUORUM, RECENT, StreamTime
+from trainer.store.stream_time import QUORUM, RECENT, StreamTime
 
 START = 1_700_000_000_000
 DAY_MS = 86_400_000
