@@ -5,14 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from aiokafka import TopicPartition
 from prometheus_client import CollectorRegistry
-from stream.feedback.join import FeedbackJoin
-from stream.feedback.join_counts import JoinCounts
 
 from models.process.health import Health
 from models.process.probes import describe
 from models.settings import Settings, TrainerSettings
-from models.tasks import DEFAULT_TASKS
 from stream.faust_app.vitals import CONDITIONS, EVENT_LOOP
+from stream.feedback.example_maker import Made
 from stream.feedback.metrics import FeedbackMetrics
 from stream.intercept.worker import MODEL
 from stream.kafka.batches import CorruptBatchError
@@ -21,7 +19,7 @@ from stream.messages import REASON_LABELS, RejectCode
 from stream.metrics.worker import ServingModel, WorkerMetrics
 from stream.transport import Incidents
 from trainer.evaluation.gates import Gate, GateResult
-from trainer.service.daemon import BROKER
+from trainer.service.daemon import BROKER, LEASE
 from trainer.service.families import RESULTS
 from trainer.service.metrics import TrainerMetrics
 from trainer.service.schedule import Reason, Rules, Schedule, Trigger
@@ -69,11 +67,9 @@ def incidents() -> CollectorRegistry:
 def feedback() -> CollectorRegistry:
     """A feedback worker."""
     metrics = FeedbackMetrics()
-    metrics.counts(JoinCounts(), JoinCounts(requests=1))
-    metrics.state(0, FeedbackJoin(DEFAULT_TASKS, 1.0, 60.0))
-    metrics.capacity(1)
-    metrics.lag({("outcomes", 0): 1})
-    metrics.refusals.refuse("outcomes", 0, 0, "nonsense")
+    metrics.made(Made([], left_out=1, refused=1))
+    metrics.lag({("bid-requests-passed", 0): 1})
+    metrics.refusals.refuse("bid-requests-passed", 0, 0, "nonsense")
     return _whole(metrics.registry, "feedback", CONDITIONS)
 
 
@@ -92,6 +88,8 @@ def trainer() -> CollectorRegistry:
     schedule.observe(1, {"click": 1})
     metrics.state(StoreOfOne(), schedule, 1, {TopicPartition("outcomes", 0): 1})
     metrics.positive("click")
+    for kind in ("examples", "outcomes"):
+        metrics.consumed(kind, accepted=True)
     metrics.refused_in_row(0)
     metrics.progressed(1.0)
     trigger = Trigger(Reason.EXAMPLES, "enough")
@@ -101,7 +99,7 @@ def trainer() -> CollectorRegistry:
     metrics.gates([GateResult(Gate.AUC, "click", True, 0.8, 0.7, "")])
     metrics.error("store")
     metrics.refusals.refuse("training-examples", 0, 0, "nonsense")
-    health = Health("trainer", [BROKER])
+    health = Health("trainer", [LEASE, BROKER])
     health.beat(EVENT_LOOP, 30.0)
     describe(metrics.registry, health)
     return metrics.registry
