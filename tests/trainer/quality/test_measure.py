@@ -1,15 +1,13 @@
 """Live quality from arrays."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from models.tasks import Task, TaskSet
-from trainer.quality.measure import (
-    MIN_POSITIVES,
-    LiveRows,
-    measure_reasons,
-    measure_tasks,
-)
+from trainer.quality.figures import MIN_POSITIVES
+from trainer.quality.measure import LiveRows, measure_reasons, measure_tasks
 
 TASKS = TaskSet(
     [
@@ -24,24 +22,24 @@ N = 20_000
 def world(seed: int = 0, *, too_high: float = 1.0) -> tuple[LiveRows, np.ndarray]:
     """Requests of 2,000 s, and scores that are right, or `too_high` by a factor.
 
-    All windows of click are closed; those of deal only for the first half.
+    All windows of click and online have closed; those of deal only for the first half.
     """
     rng = np.random.default_rng(seed)
     p_NT = rng.beta(2, 8, (N, 3))
     happened_NT = rng.random((N, 3)) < p_NT
     ts_N = np.arange(N, dtype=np.int64) * 100
     labels_NT = happened_NT.astype(np.float32)
-    open_N = (ts_N > N * 50) & ~happened_NT[:, 2]
-    labels_NT[open_N, 2] = np.nan
+    final_NT = np.ones((N, 3), np.bool_)
+    final_NT[:, 2] = ts_N < N * 50
+    labels_NT[~final_NT & ~happened_NT] = np.nan
     delay_NT = np.where(happened_NT, rng.exponential(10_000.0, (N, 3)), np.nan)
     rows = LiveRows(
         ts_N=ts_N,
-        features_NC=np.zeros((N, 1), np.int32),
         labels_NT=labels_NT,
+        final_NT=final_NT,
         delay_NT=delay_NT,
         weight_N=np.ones(N),
         reason_N=np.where(np.arange(N) % 10 == 0, "explore", "score"),
-        watermark_ms=N * 100,
     )
     return rows, np.clip(p_NT * too_high, 0, 1)
 
@@ -59,7 +57,7 @@ def test_right_scores_are_calibrated() -> None:
     assert click.ece < 0.02
     assert click.auc is not None
     assert 0.6 < click.auc < 0.8
-    assert (click.known, click.rows, click.learned_from) == (1.0, N, False)
+    assert (click.rows, click.learned_from) == (N, False)
 
 
 def test_scores_that_are_too_high_are_seen() -> None:
@@ -81,12 +79,17 @@ def test_a_task_is_measured_on_its_population() -> None:
     assert found.positives == rows.labels_NT[clicked_N, 1].sum()
 
 
-def test_young_labels_are_counted_as_known_share() -> None:
-    """Half of the deals are open, apart from those that happened already."""
+def test_positives_of_open_windows_do_not_flatter() -> None:
+    """Half of the deals are open, and only their positives known: the rate is that of the rest."""
     rows, scores_NT = world()
     deal = measure_tasks(rows, scores_NT, TASKS, -1)["deal"]
-    assert deal.known == pytest.approx(1 - np.isnan(rows.labels_NT[:, 2]).mean())
-    assert 0.5 < deal.known < 0.7
+    assert deal.rows == N // 2
+    assert deal.calibration is not None
+    assert deal.error is not None
+    assert abs(deal.calibration - 1) < 3 * deal.error
+    known_N = ~np.isnan(rows.labels_NT[:, 2])
+    biased = rows.labels_NT[known_N, 2].mean() / scores_NT[known_N, 2].mean()
+    assert (biased - 1) / deal.error > 5
 
 
 def test_requests_that_the_model_learned_from_count_only_for_want_of_newer_ones() -> None:
@@ -104,9 +107,7 @@ def test_few_positives_give_no_figure() -> None:
     labels_NT = rows.labels_NT.copy()
     happened = np.flatnonzero(labels_NT[:, 0] == 1)[MIN_POSITIVES - 1 :]
     labels_NT[happened, 0] = 0
-    few = LiveRows(
-        rows.ts_N, rows.features_NC, labels_NT, rows.delay_NT, rows.weight_N, rows.reason_N, 0
-    )
+    few = replace(rows, labels_NT=labels_NT)
     click = measure_tasks(few, scores_NT, TASKS, -1)["click"]
     assert click.positives == MIN_POSITIVES - 1
     assert click.label_rate == pytest.approx(click.positives / N)
@@ -117,17 +118,14 @@ def test_nothing_yet() -> None:
     """Without requests: no figure, no error."""
     empty = LiveRows(
         np.empty(0, np.int64),
-        np.empty((0, 1), np.int32),
         np.empty((0, 3), np.float32),
+        np.empty((0, 3), np.bool_),
         np.empty((0, 3)),
         np.empty(0),
         np.empty(0, "U8"),
-        0,
     )
     found = measure_tasks(empty, np.empty((0, 3)), TASKS, -1)
-    assert [(each.known, each.rows, each.label_rate) for each in found.values()] == [
-        (0.0, 0, None)
-    ] * 3
+    assert [(each.rows, each.label_rate) for each in found.values()] == [(0, None)] * 3
     assert measure_reasons(empty, TASKS, {"click": 1.0}) == {}
 
 
@@ -146,7 +144,8 @@ def test_value_by_reason() -> None:
     found = measure_reasons(rows, TASKS, {"click": 1.0, "deal": 20.0})
     assert found["explore"].share == pytest.approx(0.1)
     explored_N = rows.reason_N == "explore"
-    click, deal = (np.nanmean(rows.labels_NT[explored_N, at]) for at in (0, 2))
+    click = rows.labels_NT[explored_N, 0].mean()
+    deal = rows.labels_NT[explored_N & rows.final_NT[:, 2], 2].mean()
     assert found["explore"].value == pytest.approx(click + 20 * deal)
 
 
@@ -155,12 +154,11 @@ def test_weights_stand_for_requests() -> None:
     rows, scores_NT = world()
     half = LiveRows(
         rows.ts_N[::2],
-        rows.features_NC[::2],
         rows.labels_NT[::2],
+        rows.final_NT[::2],
         rows.delay_NT[::2],
         np.full(N // 2, 2.0),
         rows.reason_N[::2],
-        0,
     )
     found = measure_tasks(half, scores_NT[::2], TASKS, -1)["click"]
     assert found.label_rate == pytest.approx(rows.labels_NT[::2, 0].mean())
