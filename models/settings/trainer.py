@@ -20,6 +20,10 @@ class TrainerSettings(Section):
             there is anything new; empty for none.
         rebuild_examples: Number of examples that starts a rebuild once all their labels are final.
         rebuild_labels: Number of new final labels of a task that starts a rebuild, by task.
+        drift_alarm: Population stability index of a feature or a task's scores above which the
+            requests have drifted away from those that the serving model learned; starts a rebuild.
+        quality_period_s: Seconds from one measurement of live quality to the next.
+        quality_rows: Maximum number of requests of each slice of time that it is measured on.
         poll_s: Seconds that one poll of the examples topic waits.
         quick: Whether to train with the small effort of a trial run, for demonstrations.
         seed: Seed of everything random in training.
@@ -39,6 +43,9 @@ class TrainerSettings(Section):
     schedule: str = "0 4 * * *"
     rebuild_examples: int = Field(default=100_000, ge=100)
     rebuild_labels: dict[str, Annotated[int, Field(ge=1)]] = Field(default={})
+    drift_alarm: float = Field(default=0.25, gt=0)
+    quality_period_s: float = Field(default=900.0, gt=0)
+    quality_rows: int = Field(default=50_000, ge=1_000)
     poll_s: float = Field(default=1.0, gt=0)
     quick: bool = False
     seed: int = 0

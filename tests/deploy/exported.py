@@ -19,8 +19,10 @@ from stream.messages import REASON_LABELS, RejectCode
 from stream.metrics.worker import ServingModel, WorkerMetrics
 from stream.transport import Incidents
 from trainer.evaluation.gates import Gate, GateResult
+from trainer.quality.figures import Quality, ReasonQuality, TaskQuality
 from trainer.service.daemon import BROKER, LEASE
 from trainer.service.families import RESULTS
+from trainer.service.maturity import Maturity
 from trainer.service.metrics import TrainerMetrics
 from trainer.service.schedule import Reason, Rules, Schedule, Trigger
 
@@ -98,6 +100,11 @@ def trainer() -> CollectorRegistry:
         metrics.rebuild_finished(trigger, result, "v1", 1.0, 1.0)
     metrics.gates([GateResult(Gate.AUC, "click", True, 0.8, 0.7, "")])
     metrics.error("store")
+    metrics.quality.matured({"click": Maturity(0.5, 10, 5)})
+    figures = TaskQuality(100, 50, 0.5, 0.5, 1.0, 0.1, 0.01, 0.8, False, (1.0, 2.0, 3.0))
+    reasons = {"score": ReasonQuality(1.0, 0.5)}
+    quality = Quality("v1", 100, {"click": figures}, reasons, {"site": 0.1}, {"click": 0.1})
+    metrics.quality.measured(quality, 1.0, alarm=False)
     metrics.refusals.refuse("training-examples", 0, 0, "nonsense")
     health = Health("trainer", [LEASE, BROKER])
     health.beat(EVENT_LOOP, 30.0)

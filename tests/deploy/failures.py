@@ -201,6 +201,11 @@ FIRING: Mapping[str, tuple[Callable[[Series], None], int, set[str]]] = {
         always("refused_in_row", until_then(flat(2), f"3x{LENGTH}")), 26,
         {"WeirCandidatesRefused"},
     ),
+    "drift": (always("drift_alarm", until_then(flat(0), f"1x{LENGTH}")), 36, {"WeirDrift"}),
+    "scores too high": (
+        always("quality_error", until_then(flat(0.1), f"0.01+0x{LENGTH}")), 52,
+        {"WeirMiscalibrated"},
+    ),
     "no examples": (
         always("trainer_examples", stopped), 100, {"WeirTrainerStarved"},
     ),

@@ -27,6 +27,8 @@ from trainer.evaluation.gates import GateLimits
 from trainer.pipeline.incumbent import Incumbent
 from trainer.pipeline.reader import TopicReader
 from trainer.service.intake import Intake
+from trainer.service.live_quality import LiveQuality
+from trainer.service.maturity import maturity
 from trainer.service.metrics import TrainerMetrics
 from trainer.service.rebuilder import Rebuilder
 from trainer.service.schedule import Reason, Rules, Schedule
@@ -99,6 +101,14 @@ class TrainerDaemon:
         began_s = clock() if last is None else last.created.timestamp()
         self._schedule = Schedule(Rules.of(settings.trainer), began_s)
         self._learned_ms = None if last is None else last.watermark_ms
+        self._quality = LiveQuality(
+            settings,
+            self._incumbent,
+            self.metrics,
+            clock,
+            lambda: self._intake.watermark.ms,
+            self._schedule.alarm,
+        )
         self._state_at = 0.0
         self._logged_at = clock()
 
@@ -120,6 +130,7 @@ class TrainerDaemon:
             if not await self._reader.start(self._store.offset, stop):
                 return
             self._health.met(BROKER)
+            keeping.append(asyncio.create_task(self._quality.run()))
             while not stop.is_set():
                 _raise_failures(keeping)
                 await self._consume()
@@ -273,7 +284,10 @@ class TrainerDaemon:
             return
         self._state_at = now
         lag = await self._reader.lag()
-        self.metrics.state(self._store, self._schedule, self._intake.watermark.ms, lag)
+        watermark_ms = self._intake.watermark.ms
+        self.metrics.state(self._store, self._schedule, watermark_ms, lag)
+        if watermark_ms is not None:
+            self.metrics.quality.matured(maturity(self._store, self._windows, watermark_ms))
         unanswered_s = self._reader.unanswered_s(now)
         if unanswered_s > UNANSWERED_S:
             self._health.unmet(BROKER, f"no answer for {unanswered_s:.0f} s")

@@ -15,6 +15,7 @@ from trainer.service.families import (
     ScheduleFamilies,
     StoreFamilies,
 )
+from trainer.service.quality_metrics import QualityMetrics
 from trainer.service.schedule import Schedule, Trigger
 
 Lag = Mapping[TopicPartition, int]
@@ -35,7 +36,13 @@ class StoreSize(Protocol):
 
 
 class TrainerMetrics:
-    """The trainer's metrics, in a registry of their own."""
+    """The trainer's metrics, in a registry of their own.
+
+    Attributes:
+        registry: The registry.
+        refusals: Counts and logs refused messages.
+        quality: Label maturity, live quality and drift.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -44,6 +51,7 @@ class TrainerMetrics:
         self._schedule = ScheduleFamilies(self.registry)
         self._rebuild = RebuildFamilies(self.registry)
         self._gates = GateFamilies(self.registry)
+        self.quality = QualityMetrics(self.registry)
 
     def consumed(self, kind: str, *, accepted: bool) -> None:
         """Count a record of a kind, ``examples`` or ``outcomes``."""
@@ -106,5 +114,5 @@ class TrainerMetrics:
                     family.labels(*labels).set(figure)
 
     def error(self, kind: str) -> None:
-        """Count an error: store, lease, file, maintenance, announce or killed."""
+        """Count an error: store, lease, file, maintenance, announce, killed, quality."""
         self._store.errors.labels(kind).inc()
