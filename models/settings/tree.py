@@ -30,6 +30,7 @@ from models.settings.kafka import KafkaSettings
 from models.settings.model import ModelSettings
 from models.settings.policy import DEFAULT_WEIGHTS, PolicySettings
 from models.settings.section import REVEAL
+from models.settings.status import StatusSettings
 from models.settings.topics import TopicSettings
 from models.settings.trainer import TrainerSettings
 from models.settings.worker import LogSettings, WorkerSettings
@@ -63,6 +64,7 @@ class Settings(BaseSettings):
     model: ModelSettings = ModelSettings()
     feedback: FeedbackSettings = FeedbackSettings()
     trainer: TrainerSettings = TrainerSettings()
+    status: StatusSettings = StatusSettings()
     training: dict[str, Any] = Field(default={})
     tasks: tuple[Task, ...] = tuple(DEFAULT_TASKS)
 

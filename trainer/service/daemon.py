@@ -299,7 +299,7 @@ class TrainerDaemon:
             self._logged_at = now
             await self._reader.add_partitions(self._store.offset)
             logger.info(
-                "%d examples stored, lag %d, %d new examples; %s",
+                "%d examples stored, lag %d, %d new mature examples; %s",
                 *(self._store.rows, sum(lag.values()), self._schedule.examples),
                 "a rebuild is running" if rebuilding else self._schedule.outlook(now),
             )
