@@ -126,6 +126,11 @@ class BucketJoin:
         delays_NT[first["row"].to_numpy(), first["task"].to_numpy()] = first["delay"].to_numpy()
         return delays_NT
 
+    def remove(self, bucket: int) -> None:
+        """Free the disk that a bucket takes."""
+        self._requests.remove(bucket)
+        self._outcomes.remove(bucket)
+
     def with_outcome(self, bucket: int, requests_N: Records) -> npt.NDArray[np.bool_]:
         """Whether the id of each request has an outcome at any time."""
         return np.isin(requests_N["id"], self._outcomes.read(bucket)["id"])

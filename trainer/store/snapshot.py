@@ -112,6 +112,7 @@ def _join(
         rows_N["row"], rows_N["ts"] = requests_N["row"], requests_N["ts"]
         rows_N["delays"] = newest.join.delays(bucket, requests_N, windows.windows_ms)
         selected.add(rows_N, requests_N["file"].astype(np.int64))
+        newest.join.remove(bucket)
     return selected
 
 
