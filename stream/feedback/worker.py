@@ -12,7 +12,7 @@ from typing import Any, Final
 import faust
 from mode import Service, ServiceT
 
-from models.artifact import load_artifact
+from models.artifact.registry import load_configured
 from models.features import FeatureSpec
 from models.process.health import Health
 from models.process.probes import serve
@@ -170,5 +170,5 @@ def run_feedback(settings: Settings) -> None:
         UserError: If something that it needs is missing, at the start or later.
     """
     asyncio.run(preflight(settings, Role.FEEDBACK))
-    spec = load_artifact(settings.model.artifact).spec
+    spec = load_configured(settings.model).spec
     run_app(FeedbackApp(settings, spec))
