@@ -27,7 +27,7 @@ class TrainerSettings(Section):
         poll_s: Seconds that one poll of the examples topic waits.
         quick: Whether to train with the small effort of a trial run, for demonstrations.
         seed: Seed of everything random in training.
-        scratch: Folder on a disk for the rows of a rebuild, some 800 bytes each; empty for
+        scratch: Folder on a disk for the rows of a rebuild, some 600 bytes each; empty for
             ``scratch`` in the store, which then must be a folder. It must not be shared: its
             folders ``rebuild-*`` are removed.
         max_rebuild_rows: Maximum number of requests in a rebuild, the newest ones.
