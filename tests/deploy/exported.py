@@ -19,6 +19,20 @@ from stream.transport import Incidents
 from trainer.evaluation.gates import Gate, GateResult
 from trainer.pipeline.daemon import BROKER
 from trainer.pipeline.metrics import RESULTS, TrainerMetrics
+from trainer.watch.metrics import PROMISES, WatchMetrics
+from trainer.watch.verdict import Finding, Verdict
+
+KEPT = Finding(
+    promise="calibration",
+    task="click",
+    rows=1,
+    passed=1,
+    kept=True,
+    found=1.0,
+    before=1.0,
+    bounds=(0.9, 1.1),
+    allowed=(0.85, 1.15),
+)
 
 
 def worker() -> CollectorRegistry:
@@ -92,6 +106,10 @@ def trainer() -> CollectorRegistry:
         metrics.rebuild_finished(result, 1.0, 1.0)
     metrics.gates([GateResult(Gate.AUC, "click", True, 0.8, 0.7, "")])
     metrics.error("store")
+    watch = WatchMetrics(metrics.registry)
+    watch.verdict(Verdict(rows=1, final=1, findings=[KEPT]), stuck=False)
+    watch.rolled_back(PROMISES[0])
+    watch.failed()
     metrics.refusals.refuse("training-examples", 0, 0, "nonsense")
     health = Health("trainer", [BROKER])
     health.beat(EVENT_LOOP, 30.0)
