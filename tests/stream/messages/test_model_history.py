@@ -132,21 +132,6 @@ def test_what_served_within_a_time_is_in_use(
         assert found.announced[-1].version in used
 
 
-def test_challengers_serve_nobody_but_are_in_use() -> None:
-    """Neither the newest nor a target of a rollback; those in force then, or later, are in use."""
-    rows = [announced(n, v, 100 * n) for n, v in enumerate(["a", "old", "b", "canary", "shadow"])]
-    for at, role in ((1, ModelRole.CANARY), (3, ModelRole.CANARY), (4, ModelRole.SHADOW)):
-        made = msgspec.structs.replace(rows[at].announcement, role=role)
-        rows[at] = replace(rows[at], announcement=made)
-    found = ModelHistory(rows)
-    newest = found.newest(every)
-    assert newest is not None
-    assert newest.version == "b"
-    assert target(found) == "a"
-    assert found.in_use_since(250, NOW, every) == {"a", "b", "canary", "shadow"}
-    assert found.in_use_since(50, NOW, every) == {"a", "b", "old", "canary", "shadow"}
-
-
 @given(st.lists(versions, min_size=1, max_size=12), st.sets(versions))
 def test_rollbacks_go_further_back_and_end(made: list[str], unusable: set[str]) -> None:
     """None of them returns to a version that was rolled back from, or that cannot be loaded."""
@@ -170,3 +155,18 @@ def test_rollbacks_go_further_back_and_end(made: list[str], unusable: set[str]) 
     assert (reached is None) == (not set(made) - unusable)
     if reached is not None:
         assert left | {reached.version} == set(made) - unusable
+
+
+def test_challengers_serve_nobody_but_are_in_use() -> None:
+    """Neither the newest nor a target of a rollback; those in force then, or later, are in use."""
+    rows = [announced(n, v, 100 * n) for n, v in enumerate(["a", "old", "b", "canary", "shadow"])]
+    for at, role in ((1, ModelRole.CANARY), (3, ModelRole.CANARY), (4, ModelRole.SHADOW)):
+        made = msgspec.structs.replace(rows[at].announcement, role=role)
+        rows[at] = replace(rows[at], announcement=made)
+    found = ModelHistory(rows)
+    newest = found.newest(every)
+    assert newest is not None
+    assert newest.version == "b"
+    assert target(found) == "a"
+    assert found.in_use_since(250, NOW, every) == {"a", "b", "canary", "shadow"}
+    assert found.in_use_since(50, NOW, every) == {"a", "b", "old", "canary", "shadow"}
