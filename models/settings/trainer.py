@@ -62,7 +62,7 @@ class TrainerSettings(Section):
     watch_rows: int = Field(default=100_000, ge=0, le=1_000_000)
     watch_alpha: float = Field(default=0.01, gt=0, lt=1)
     watch_calibration: float = Field(default=0.15, gt=0, lt=1)
-    watch_log_loss: float = Field(default=0.05, gt=0)
+    watch_log_loss: float = Field(default=0.02, gt=0)
     metrics_host: str = "127.0.0.1"
     metrics_port: Port = 0
 
