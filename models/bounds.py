@@ -71,6 +71,14 @@ MAX_EXAMPLE_BYTES: Final = 262_144
 MAX_ANNOUNCEMENT_BYTES: Final = 65_536
 #: Characters of an artifact's URL.
 MAX_URL: Final = 2_048
+#: Characters of who announced a version: a user and a host, which has 253 at most.
+MAX_ANNOUNCER: Final = 320
+#: Characters of the cause of an announcement, a name such as `automatic-rollback`.
+MAX_CAUSE: Final = 64
+#: Characters of its reason, a few sentences or the figures of an automatic rollback.
+MAX_REASON: Final = 4_096
+#: Announcements that the history shows, the newest ones: hourly ones of a year.
+MAX_HISTORY: Final = 10_000
 
 # Artifacts: those that are announced on `models`, and all others that are loaded.
 
@@ -82,7 +90,12 @@ MAX_SPEC_BYTES: Final = 256 << 10
 MAX_STUDENT_BYTES: Final = 40 << 20
 #: Bytes of any other file of an artifact; the card has 31 KB.
 MAX_OTHER_FILE_BYTES: Final = 4 << 20
-#: Files besides the manifest; the trainer writes three.
+#: Bytes of a canary batch: 64 requests of the shipped spec have some 60 KB.
+MAX_CANARY_BYTES: Final = 1 << 20
+#: Requests of a canary batch, and their feature ids together.
+MAX_CANARY_ROWS: Final = 512
+MAX_CANARY_IDS: Final = 65_536
+#: Files besides the manifest; the trainer writes four.
 MAX_ARTIFACT_FILES: Final = 8
 #: Seconds to read all files of an artifact: the largest one at 2 MB/s, slow for an object store.
 MAX_READ_S: Final = 30.0

@@ -196,6 +196,10 @@ def announcements() -> st.SearchStrategy[Record]:
             "manifest_sha256": st.just("0" * 64) | texts,
             "ts": st.just(NOW_MS),
             "metrics": st.just({}) | json_values,
+            "by": st.just("a@b") | json_values,
+            "cause": st.just("rollback") | json_values,
+            "reason": st.just("r" * 5_000) | json_values,
+            "previous": st.just("evil") | json_values,
         }
     )
     return with_envelopes(st.one_of(form, formless), st.just(b"default") | keys)

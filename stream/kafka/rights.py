@@ -31,6 +31,7 @@ class Role(StrEnum):
     TRAINER = "trainer"
     TOPICS = "topics"
     STEER = "steer"
+    MODELS = "models"
     READ = "read"
 
 
@@ -108,8 +109,20 @@ def rights_of(role: Role, settings: Settings) -> list[Right]:
             *_topics(needed, *names),
             *(Right("topic", name, growth, without="`--add-partitions` fails") for name in names),
         ]
+    return _tool_rights(role, settings)
+
+
+def _tool_rights(role: Role, settings: Settings) -> list[Right]:
+    """Rights of the commands that people run."""
+    topics = settings.topics
     if role is Role.STEER:
         return _topics(_BOTH, topics.control)
+    if role is Role.MODELS:
+        lost = "`weir model history --decided` fails"
+        return [
+            *_topics(_BOTH, topics.models),
+            Right("topic", topics.passed, _READ, without=lost),
+        ]
     return [
         *_topics(_READ, topics.requests, topics.passed, topics.blocked, topics.rejected),
         *_topics(_READ, topics.outcomes),

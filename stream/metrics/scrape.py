@@ -134,7 +134,7 @@ def _add_metric(sample: WorkerSample, metric: Sample) -> None:
             sample.blocked += metric.value
         case "weir_consumer_lag":
             sample.lag += metric.value
-        case "weir_model_info":
+        case "weir_model_info" if metric.labels["role"] == "serve":
             sample.model = metric.labels["version"]
         case "weir_chunk_seconds_bucket":
             bound = float(metric.labels["le"])

@@ -15,7 +15,7 @@ from stream.feedback.metrics import FeedbackMetrics
 from stream.intercept.worker import MODEL
 from stream.kafka.batches import CorruptBatchError
 from stream.kafka.group_watch import GroupMetrics, GroupState, groups_of
-from stream.messages import REASON_LABELS, RejectCode
+from stream.messages import REASON_LABELS, ModelRole, RejectCode
 from stream.metrics.worker import ServingModel, WorkerMetrics
 from stream.transport import Incidents
 from trainer.evaluation.gates import Gate, GateResult
@@ -40,6 +40,19 @@ def worker() -> CollectorRegistry:
     metrics.rate(due=0.6, requests=1, achieved=0.6, threshold=0.1, capacity=0.0)
     metrics.lag({("bid-requests", 0): 1})
     metrics.model(ServingModel("v1", 0.0))
+    metrics.in_role(ModelRole.CANARY, "v2")
+    metrics.versions({"v1": 3, "v2": 1})
+    metrics.canary(np.ones(1, np.bool_))
+    metrics.shadow_skipped(1)
+    half_KT = np.full((1, 1), 0.5, np.float32)
+    one_K = np.ones(1, np.bool_)
+    metrics.shadowed(
+        ["click"],
+        would_K=one_K,
+        passed_K=one_K,
+        scores_2KT=(half_KT, half_KT),
+        uncertainties_2KT=(half_KT, half_KT),
+    )
     metrics.refused("hash-mismatch")
     metrics.refusals.refuse("control", 0, 0, "wrong")
     metrics.refusals.refuse("control", 0, 0, "nonsense")

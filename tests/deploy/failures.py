@@ -186,7 +186,7 @@ FIRING: Mapping[str, tuple[Callable[[Series], None], int, set[str]]] = {
     ),
     "two versions": (
         lambda series: series.update({
-            'weir_model_info{instance="b",version="v2"}': f"_x{HEALTHY} 1x{LENGTH}",
+            'weir_model_info{instance="b",version="v2",role="serve"}': f"_x{HEALTHY} 1x{LENGTH}",
         }),
         36, {"WeirVersionsDiffer"},
     ),

@@ -81,7 +81,7 @@ def worker(name: str) -> Series:
         f"weir_fail_open{{{at}}}": flat(0),
         f"weir_fleet_shared{{{at}}}": flat(1),
         f"weir_model_age_seconds{{{at}}}": rising(1, 40 * 86_400),  # what ships is weeks old
-        f'weir_model_info{{{at},version="v1"}}': flat(1),
+        f'weir_model_info{{{at},version="v1",role="serve"}}': flat(1),
         f'weir_chunk_seconds_bucket{{{at},le="0.1"}}': rising(10),
         f'weir_chunk_seconds_bucket{{{at},le="2"}}': rising(10),
         f'weir_chunk_seconds_bucket{{{at},le="+Inf"}}': rising(10),

@@ -110,7 +110,8 @@ def compare_and_publish(
     verdicts = check_gates(new, old, job.limits)
     passed = all(gate.passed for gate in verdicts)
     version = candidate.manifest.version
-    published = Registry(job.registry).publish(job.folder, version) if passed else None
+    registry = Registry.of(job.registry, signing=True)
+    published = registry.publish(job.folder, version) if passed else None
     return RebuildResult(
         version=version,
         url=published,

@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from models.process.logs import Format
+from models.settings import ModelSettings
 from models.tasks import Task
 from trainer.evaluation.gates import GateLimits, GateResult
 from trainer.store.snapshot import Snapshot
@@ -30,7 +31,7 @@ class RebuildJob(_Message):
         tasks: The tasks.
         folder: Folder of the candidate, which is kept if the candidate is refused.
         work: Folder of the snapshot and the checkpoint, from which an interrupted rebuild goes on.
-        registry: URL of the registry that the candidate is published to.
+        registry: Registry that the candidate is published to, and the key that signs it.
         config: Configuration of the training.
         seed: Seed of everything random.
         created: Creation time in the manifest, ISO 8601.
@@ -49,7 +50,7 @@ class RebuildJob(_Message):
     tasks: tuple[Task, ...]
     folder: Path
     work: Path
-    registry: str
+    registry: ModelSettings
     config: TrainConfig
     seed: int
     created: datetime

@@ -13,7 +13,9 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from models.artifact import write_artifact
+from models.artifact.canary import CanaryBatch
 from models.artifact.manifest import (
+    CANARY_FILE,
     CARD_FILE,
     SPEC_FILE,
     STUDENT_FILE,
@@ -229,15 +231,15 @@ def _labels_file(folder: Path, context: FitContext) -> Path:
 def _write(
     out: Path, manifest: Manifest, trained: TrainedStudent, rows: TrainingRows, spec: FeatureSpec
 ) -> Manifest:
-    """Write the artifact; return its manifest, which lists card and reference too."""
-    held_out_NT = rows.held_out_rows.targets_KT.numpy()
-    tasks = manifest.task_set
-    further = {
-        CARD_FILE: card_html(manifest, *trained.student, held_out_NT).encode(),
+    """Write the artifact; return its manifest, which lists card, canary batch and reference too."""
+    held_out, tasks = rows.held_out_rows, manifest.task_set
+    added = {
+        CARD_FILE: card_html(manifest, *trained.student, held_out.targets_KT.numpy()).encode(),
+        CANARY_FILE: CanaryBatch.of(held_out.ids_KC.numpy(), *trained.student).to_bytes(),
         REFERENCE_FILE: build_reference(rows, trained.student[0], spec, tasks).to_bytes(),
     }
-    hashes = {name: sha256(content) for name, content in further.items()}
-    manifest = manifest.model_copy(update={"files": manifest.files | hashes})
-    contents = {STUDENT_FILE: trained.model, SPEC_FILE: spec.text.encode(), **further}
+    files = manifest.files | {name: sha256(content) for name, content in added.items()}
+    manifest = manifest.model_copy(update={"files": files})
+    contents = {STUDENT_FILE: trained.model, SPEC_FILE: spec.text.encode(), **added}
     write_artifact(out, manifest, contents)
     return manifest

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from models.artifact import load_artifact
+from models.artifact.registry import load_configured
 from models.errors import UserError
 from models.features import FeatureSpec
 from models.process.health import Health
@@ -212,9 +212,8 @@ class TrainerDaemon:
             await asyncio.sleep(1.0)
 
     def _configured_spec(self) -> FeatureSpec | None:
-        artifact = self._settings.model.artifact
         try:
-            return load_artifact(artifact).spec
+            return load_configured(self._settings.model).spec
         except UserError as error:
             logger.warning(
                 "model.artifact: %s; examples are stored, but rebuilds fail until it names an "

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from models.artifact import Artifact
@@ -23,9 +22,9 @@ from models.process.isolated import module_command
 from models.process.parent import PARENT_VARIABLE
 from models.process.threads import in_daemon_thread
 from models.settings import Settings
-from stream.kafka.client import client_options
 from stream.kafka.reader import read_topic
-from stream.messages import ModelAnnouncement, RecordError
+from stream.messages import Cause, ModelAnnouncement, RecordError
+from stream.messages.models_topic import announce, announcer
 from trainer.evaluation.gates import GateLimits
 from trainer.pipeline.incumbent import Incumbent
 from trainer.pipeline.rebuild_job import RebuildJob, RebuildResult
@@ -38,7 +37,6 @@ from trainer.training.config import TrainConfig
 
 logger = logging.getLogger(__name__)
 
-ANNOUNCEMENT_KEY: Final = b"default"
 ANNOUNCE_S: Final = 5.0
 """Delay before an announcement is retried."""
 MAX_ATTEMPTS: Final = 5
@@ -154,7 +152,7 @@ class Rebuilder:
             workspace.write_job(self._job(workspace, serving, trigger, watermark_ms))
         try:
             result = workspace.result() or await self._train(workspace)
-            outcome = await self._conclude(result, again=resumed)
+            outcome = await self._conclude(result, serving, workspace.job().reason, again=resumed)
         except Exception:
             workspace.end()
             raise
@@ -197,7 +195,7 @@ class Rebuilder:
             tasks=self._settings.tasks,
             folder=workspace.candidate,
             work=workspace.work,
-            registry=self._settings.model.registry,
+            registry=self._settings.model,
             config=self._config,
             seed=trainer.seed,
             created=datetime.fromtimestamp(self._clock(), UTC),
@@ -224,13 +222,15 @@ class Rebuilder:
                 *(ended, attempt + 1, MAX_ATTEMPTS),
             )
 
-    async def _conclude(self, result: RebuildResult, *, again: bool) -> str:
+    async def _conclude(
+        self, result: RebuildResult, serving: Artifact, reason: str, *, again: bool
+    ) -> str:
         """Report the result, and announce a candidate that passed; how the rebuild ended."""
         self._metrics.gates(result.verdicts)
         snapshot = result.snapshot
-        for file, reason in snapshot.unreadable.items():
+        for file, fault in snapshot.unreadable.items():
             self._metrics.error("file")
-            logger.error("%s: skipped, rebuilds go on without its rows: %s", file, reason)
+            logger.error("%s: skipped, rebuilds go on without its rows: %s", file, fault)
         if snapshot.too_many:
             logger.warning(
                 "learned from the newest %d requests; %d older examples are over the limit "
@@ -246,37 +246,41 @@ class Rebuilder:
             why = "; ".join(result.refusals)
             logger.warning("candidate %s refused, its files are kept: %s", result.version, why)
             return "refused"
-        await self._announce(result, result.url, again=again)
-        return "published"
-
-    async def _announce(self, result: RebuildResult, url: str, *, again: bool) -> None:
-        """Publish the announcement, retrying until a broker accepts it.
-
-        Args:
-            result: The result of the rebuild.
-            url: URL of the published candidate.
-            again: Whether the trainer was killed since, perhaps after this announcement.
-        """
         announcement = ModelAnnouncement(
             version=result.version,
-            url=url,
+            url=result.url,
             manifest_sha256=result.manifest_sha256,
             ts=int(self._clock() * 1000),
             metrics={"auc": result.auc},
+            by=announcer("trainer"),
+            cause=Cause.REBUILD,
+            reason=f"{len(result.verdicts)} gates passed; rebuilt for {reason}",
+            previous=serving.manifest.version,
         )
+        await self._announce(announcement, again=again)
+        return "published"
+
+    async def _announce(self, announcement: ModelAnnouncement, *, again: bool) -> None:
+        """Publish an announcement, retrying until a broker accepts it.
+
+        Args:
+            announcement: The announcement.
+            again: Whether the trainer was killed since, perhaps after this announcement.
+        """
+        version = announcement.version
         while True:
             try:
-                if again and await self._is_announced(result.version):
-                    logger.info("model %s had been announced", result.version)
+                if again and await self._is_announced(version):
+                    logger.info("model %s had been announced", version)
                     return
-                await self._send(announcement.to_bytes())
+                await announce(self._settings, announcement)
             except (KafkaError, OSError) as error:
                 self._metrics.error("announce")
-                logger.warning("model %s is not announced yet, retrying: %r", result.version, error)
+                logger.warning("model %s is not announced yet, retrying: %r", version, error)
                 await asyncio.sleep(ANNOUNCE_S)
             else:
                 self._incumbent.announce(announcement)
-                logger.info("model %s announced: %s", result.version, url)
+                logger.info("model %s announced: %s", version, announcement.url)
                 return
 
     async def _is_announced(self, version: str) -> bool:
@@ -287,16 +291,6 @@ class Rebuilder:
                     if ModelAnnouncement.from_bytes(record.value).version == version:
                         return True
         return False
-
-    async def _send(self, value: bytes) -> None:
-        producer = AIOKafkaProducer(**client_options(self._settings.kafka), acks="all")
-        try:
-            await producer.start()
-            await producer.send_and_wait(
-                self._settings.topics.models, value, key=ANNOUNCEMENT_KEY, partition=0
-            )
-        finally:
-            await producer.stop()
 
 
 async def _run_child(workspace: Workspace) -> int:

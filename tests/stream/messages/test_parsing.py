@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from models import bounds
 from models.artifact.manifest import VERSION_PATTERN
 from stream.messages import (
+    Cause,
     Decision,
     ModelAnnouncement,
     Outcome,
@@ -47,6 +48,10 @@ announcements = st.builds(
     manifest_sha256=st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
     ts=millis,
     metrics=st.dictionaries(texts, floats, max_size=3),
+    by=texts,
+    cause=st.sampled_from(Cause).map(str) | texts,
+    reason=texts,
+    previous=st.none() | st.just("v0"),
 )
 
 

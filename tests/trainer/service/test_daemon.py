@@ -163,8 +163,9 @@ async def announcements(settings: Settings) -> list[ModelAnnouncement]:
     try:
         fetched = await consumer.getmany(timeout_ms=1000)
         records = [record for records in fetched.values() for record in records]
-        assert {record.key for record in records} <= {b"default"}
-        return [ModelAnnouncement.from_bytes(record.value) for record in records]
+        made = [ModelAnnouncement.from_bytes(record.value) for record in records]
+        assert [record.key for record in records] == [one.key for one in made]
+        return made
     finally:
         await consumer.stop()
 
@@ -188,6 +189,8 @@ async def test_enough_new_examples_make_a_model_that_is_announced(
         await until(lambda: " announced: " in caplog.text)
     made = await announcements(settings)
     assert [announcement.version for announcement in made] == registry.versions()
+    assert made[0].previous == load_artifact(settings.model.artifact).manifest.version
+    assert (made[0].by.partition("@")[0], made[0].cause) == ("trainer", "rebuild")
     artifact = load_artifact(made[0].url, made[0].manifest_sha256)
     assert artifact.spec.hash == SPEC.hash
     training = artifact.manifest.training
