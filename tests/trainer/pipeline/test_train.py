@@ -75,6 +75,7 @@ def test_the_manifest_says_what_was_done(world: Path) -> None:
         "student.onnx",
         "features.toml",
         "card.html",
+        "canary.json",
         "reference.json",
         "canary.json",
     }
