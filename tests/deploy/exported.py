@@ -17,7 +17,7 @@ from stream.kafka.group_watch import GroupMetrics, GroupState, groups_of
 from stream.messages import REASON_LABELS, RejectCode
 from stream.metrics.worker import ServingModel, WorkerMetrics
 from stream.transport import Incidents
-from trainer.evaluation.gates import Gate, GateResult
+from trainer.gates.report import Gate, GateResult, Verdict
 from trainer.pipeline.daemon import BROKER
 from trainer.pipeline.metrics import RESULTS, TrainerMetrics
 
@@ -80,7 +80,7 @@ def trainer() -> CollectorRegistry:
     metrics.rebuild_started()
     for result in RESULTS:
         metrics.rebuild_finished(result, 1.0, 1.0)
-    metrics.gates([GateResult(Gate.AUC, "click", True, 0.8, 0.7, "")])
+    metrics.gates([GateResult(gate=Gate.LOG_LOSS, task="click", verdict=Verdict.PASS, reason="")])
     metrics.error("store")
     metrics.refusals.refuse("training-examples", 0, 0, "nonsense")
     health = Health("trainer", [BROKER])

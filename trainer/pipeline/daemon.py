@@ -24,7 +24,7 @@ from models.process.threads import in_daemon_thread
 from models.settings import Settings
 from stream.kafka.connection import ConnectionFaultError, reach
 from stream.messages import ModelAnnouncement, TrainingExample
-from trainer.evaluation.gates import GateLimits
+from trainer.gates.report import GateLimits
 from trainer.pipeline.example_store import ExampleStore
 from trainer.pipeline.incumbent import Incumbent
 from trainer.pipeline.metrics import TrainerMetrics

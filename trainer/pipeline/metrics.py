@@ -6,7 +6,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from stream.messages.refusals import Refusals
-from trainer.evaluation.gates import GateResult
+from trainer.gates.report import GateResult
 
 RESULTS: Final = ("published", "refused", "failed")
 """Results of a rebuild."""

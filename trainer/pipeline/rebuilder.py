@@ -15,10 +15,10 @@ from aiokafka.errors import KafkaError
 from models.features import FeatureSpec
 from models.process.isolated import module_command
 from models.process.threads import in_daemon_thread
-from models.settings import Settings
+from models.settings import ScenarioSettings, Settings
 from stream.kafka.client import client_options
 from stream.messages import ModelAnnouncement
-from trainer.evaluation.gates import GateLimits
+from trainer.gates.report import GateLimits, Verdict
 from trainer.pipeline.example_store import ExampleStore
 from trainer.pipeline.incumbent import Incumbent
 from trainer.pipeline.metrics import TrainerMetrics
@@ -98,7 +98,7 @@ class Rebuilder:
 
     async def _rebuild(self, began: float) -> str:
         result = await self._train(datetime.fromtimestamp(began, UTC))
-        self._metrics.gates(result.verdicts)
+        self._metrics.gates(result.gates.gates)
         snapshot = result.snapshot
         for part, reason in snapshot.unreadable.items():
             self._metrics.error("part")
@@ -115,9 +115,11 @@ class Rebuilder:
                 snapshot.unfit,
             )
         if result.url is None:
-            why = "; ".join(result.refusals)
-            logger.warning("candidate %s refused, its files are kept: %s", result.version, why)
-            return "refused"
+            held = result.gates.verdict is Verdict.HOLD
+            verdict = "held" if held else "refused"
+            why = "; ".join(result.gates.refusals)
+            logger.warning("candidate %s %s, its files are kept: %s", result.version, verdict, why)
+            return verdict
         await self._announce(result, result.url)
         return "published"
 
@@ -172,11 +174,17 @@ class Rebuilder:
             seed=self._settings.trainer.seed,
             created=created,
             limits=self._limits,
+            policy=self._policy(),
             log_format=self._settings.log.format,
         )
         (folder / "job.json").write_text(job.model_dump_json())
         await _run_child(folder, temporary.resolve())
         return RebuildResult.model_validate_json((folder / "result.json").read_bytes())
+
+    def _policy(self) -> ScenarioSettings:
+        """What the workers' settings say for all scenarios, without what differs between these."""
+        shared = self._settings.policy.model_dump(include=set(ScenarioSettings.model_fields))
+        return ScenarioSettings.model_validate(shared)
 
     def _prune(self) -> None:
         """Remove the oldest rebuild folders: frequent rebuilds must not fill the disk."""

@@ -29,7 +29,7 @@ from stream.messages import Decision, ModelAnnouncement, Reason, TrainingExample
 from stream.transport import ChunkSink, Outgoing
 from tests.stream.feedback.hostile import Hostile
 from tests.trainer.pipeline.test_example_store import small_disk
-from trainer.evaluation.gates import GateLimits
+from trainer.gates.report import GateLimits, GateReport
 from trainer.pipeline.daemon import TrainerDaemon
 from trainer.pipeline.example_store import ExampleStore
 from trainer.pipeline.train import train
@@ -49,6 +49,19 @@ size = 12
 )
 TASKS = TaskSet([Task(name="click", window_s=60), Task(name="deal", window_s=120)])
 ROWS = 2000
+LENIENT = GateLimits(
+    better=-9,
+    log_loss=9,
+    auc_pr=9,
+    calibration=9,
+    reward=9,
+    teacher_score=-1,
+    teacher_uncertainty=-1,
+    slowdown=99,
+    min_positives=1,
+    patience=0,
+)
+"""Nothing but a missing class or a wrong export is refused."""
 
 
 def examples(first: int, count: int) -> list[TrainingExample]:
@@ -178,12 +191,16 @@ async def test_enough_new_examples_make_a_model_that_is_announced(
     assert ExampleStore(stored, TASKS).offsets == {0: 250, 1: 250}
     await publish(settings, examples(500, ROWS))
     registry = Registry(settings.model.registry)
-    async with running(settings, GateLimits(auc_drop=0.2, log_loss_growth=0.5, ece_growth=0.2)):
+    async with running(settings, LENIENT):
         await until(lambda: " announced: " in caplog.text)
     made = await announcements(settings)
     assert [announcement.version for announcement in made] == registry.versions()
     artifact = load_artifact(made[0].url, made[0].manifest_sha256)
     assert artifact.spec.hash == SPEC.hash
+    gates = GateReport.model_validate_json((Path(made[0].url) / "gates.json").read_bytes())
+    assert (gates.candidate, gates.trial, gates.verdict) == (made[0].version, 1, "pass")
+    assert artifact.manifest.files.keys() >= {"gates.json"}
+    assert "Gates: pass" in (Path(made[0].url) / "card.html").read_text()
     training = artifact.manifest.training
     assert training.rows + training.held_out_rows >= ROWS
     assert sorted(ids(stored)) == sorted(f"r{number}" for number in range(500 + ROWS))
@@ -197,8 +214,10 @@ async def test_a_candidate_that_fails_a_gate_is_not_announced(
     """A refused candidate is logged with the reason and kept aside; nothing is published."""
     await ensure_topics(settings.kafka, settings.topics)
     await publish(settings, examples(0, ROWS))
-    async with running(settings, GateLimits(auc_drop=-1.0)):
-        await until(lambda: "refused, its files are kept: auc click" in caplog.text)
+    async with running(settings, GateLimits(better=9.0)):
+        await until(
+            lambda: "refused, its files are kept: better: shown not to be better" in caplog.text
+        )
     assert await announcements(settings) == []
     assert Registry(settings.model.registry).versions() == []
     assert len(kept_aside(settings)) == 1
@@ -289,9 +308,8 @@ async def test_a_rebuild_that_is_killed_is_tried_again(
     caplog.set_level("INFO", logger="trainer")
     await ensure_topics(settings.kafka, settings.topics)
     await publish(settings, examples(0, ROWS))
-    lenient = GateLimits(auc_drop=0.5, log_loss_growth=5, ece_growth=1)
     scratch = Path(settings.trainer.store) / "scratch"
-    async with running(settings, lenient) as daemon:
+    async with running(settings, LENIENT) as daemon:
         await until(lambda: bool(list(scratch.glob("rebuild-*/*"))))
         for child in children():
             os.kill(child, signal.SIGKILL)
@@ -300,7 +318,7 @@ async def test_a_rebuild_that_is_killed_is_tried_again(
         await until(lambda: " announced: " in caplog.text)
         result = partial(sample, daemon, "weir_trainer_rebuilds_total")
         assert (result(result="failed"), result(result="published")) == (1, 1)
-        assert sample(daemon, "weir_trainer_gate_passed", gate="auc", task="click") == 1
+        assert sample(daemon, "weir_trainer_gate_passed", gate="log-loss", task="click") == 1
         assert sample(daemon, "weir_trainer_last_rebuild_timestamp_seconds") > time.time() - 600
     assert "status -9" in caplog.text
 
