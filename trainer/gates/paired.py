@@ -36,9 +36,9 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-GRID: Final = np.geomspace(1 / 16, 4, 49)
+GRID: Final = np.geomspace(1 / 16, 4, 25)
 """Multiples of the Gaussian optimum among which lambda is chosen."""
-PLANNED: Final = 50_000
+PLANNED: Final = 5_000
 """Rows, evenly spread, that lambda is chosen on."""
 
 
