@@ -81,7 +81,7 @@ class GateLimits(_Record):
     calibration: float = 0.15
     reward: float = 0.03
     agreement: float = 1e-5
-    teacher_score: float = 0.9
+    teacher_score: float = 0.8
     teacher_uncertainty: float = 0.5
     slowdown: Positive = 1.5
     request_us: Positive = 100.0

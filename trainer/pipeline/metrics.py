@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from stream.messages.refusals import Refusals
 from trainer.gates.report import GateResult
 
-RESULTS: Final = ("published", "refused", "failed")
+RESULTS: Final = ("published", "held", "refused", "failed")
 """Results of a rebuild."""
 
 
@@ -55,7 +55,7 @@ class TrainerMetrics:
         )
         self._gates = Gauge(
             "weir_trainer_gate_passed",
-            "Result of each gate for the last candidate: 1 passed, 0 failed.",
+            "Result of each gate for the last candidate: 1 passed or waived, 0 failed or held.",
             ["gate", "task"],
             registry=self.registry,
         )

@@ -37,7 +37,7 @@ def test_the_student_must_order_as_its_teacher_does() -> None:
         teacher={},
         student={},
         uncertainty_spearman={"click": 0.6, "deal": 0.2},
-        score_spearman={"click": 0.95, "deal": 0.89},
+        score_spearman={"click": 0.95, "deal": 0.79},
         uncertainty_tail={"click": 0.41},
     )
     found = {result.name: result for result in teacher_gates(metrics, LIMITS)}

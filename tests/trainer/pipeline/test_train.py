@@ -159,7 +159,7 @@ def test_a_trained_model_passes_the_gates_and_an_untrained_one_fails(
             (new, old if comparable else None),
             rows,
             Policy(lambda scores_NT, _: TASKS.on_all_requests(scores_NT).sum(axis=1), 0.6),
-            GateLimits(slowdown=99.0, teacher_uncertainty=0.0),
+            GateLimits(slowdown=99.0, teacher_score=-1.0, teacher_uncertainty=-1.0),
             Ledger(str(tmp_path / "registry"), serving.manifest_sha256),
             time.perf_counter,
         )
