@@ -5,8 +5,8 @@ after every batch, it excludes the true mean sooner or later. A confidence seque
 sample sizes simultaneously with probability 1 - alpha, so that it can be watched continuously and
 acted on at any moment.
 
-The values X_1, X_2, ... lie in a known range and may depend on each other and drift. What is
-covered is the average of their conditional means, mu_t = (1/t) sum_i E[X_i | X_1 .. X_{i-1}]; for
+The values X_1, X_2, ... lie in a known range and may depend on each other and drift. Covered is the
+average of their conditional means, mu_t = (1/t) sum_i E[X_i | X_1 .. X_{i-1}]; for
 independent values of one distribution this is its mean. The bound is the empirical Bernstein
 confidence sequence of Howard, Ramdas, McAuliffe and Sekhon (2021), "Time-uniform, nonparametric,
 nonasymptotic confidence sequences", Annals of Statistics 49(2), Theorem 4:

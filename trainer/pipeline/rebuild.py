@@ -20,9 +20,10 @@ from models.process import logs
 from models.tasks import TaskSet
 from trainer.gates.report import Verdict
 from trainer.pipeline.rebuild_job import RebuildJob, RebuildResult
-from trainer.pipeline.snapshot import Snapshot, write_snapshot
 from trainer.pipeline.train import train
 from trainer.pipeline.trial import policy_of, try_candidate
+from trainer.store.snapshot import Snapshot, write_snapshot
+from trainer.store.windows import AttributionWindows
 from trainer.training.rows import lay_out
 
 logger = logging.getLogger(__name__)
@@ -43,11 +44,14 @@ def rebuild(job: RebuildJob) -> RebuildResult:
     policy_of(job)  # rather now than after the training
     with tempfile.TemporaryDirectory() as temporary:
         examples = Path(temporary) / "snapshot"
-        snapshot = write_snapshot(job.parts, examples, serving.spec, tasks, job.most)
+        windows = AttributionWindows(tasks, job.time_scale, job.lateness_s)
+        snapshot = write_snapshot(
+            job.store, examples, serving.spec, windows, job.most, job.watermark_ms
+        )
         if not snapshot.rows:
             raise ExampleError(
-                f"no example of the {len(job.parts)} parts has labels for all tasks and features "
-                f"of the serving spec ({serving.spec.hash}): {snapshot}"
+                f"{job.store}: no example has features of the serving spec ({serving.spec.hash}): "
+                f"{snapshot}"
             )
         logger.info("learning from %d requests: %s", snapshot.rows, snapshot)
         train(
@@ -81,7 +85,7 @@ def compare_and_publish(
     version = candidate.manifest.version
     published = None
     if report.verdict is Verdict.PASS:
-        published = Registry(job.registry).publish(job.folder, version)
+        published = Registry.of(job.registry, signing=True).publish(job.folder, version)
     return RebuildResult(
         version=version,
         url=published,

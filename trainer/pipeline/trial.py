@@ -45,7 +45,7 @@ def try_candidate(
         held_out,
         policy_of(job),
         job.limits,
-        Ledger(job.registry, serving.manifest_sha256),
+        Ledger(job.registry.registry, serving.manifest_sha256),
         time.perf_counter,
     )
     for gate in report.gates:

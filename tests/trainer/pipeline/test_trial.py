@@ -13,7 +13,7 @@ from rich.progress import Progress
 from models.artifact import Artifact, load_artifact
 from models.artifact.registry import Registry
 from models.data.examples import example_schema
-from models.settings import ScenarioSettings
+from models.settings import ModelSettings, ScenarioSettings
 from models.tasks import Task, TaskSet
 from tests.tiny_artifact import Make, tiny_student
 from tests.trainer.small_world import CREATED
@@ -98,13 +98,16 @@ def test_the_verdict_is_part_of_the_candidate(
     candidate = load_artifact(make_artifact("candidate", version="v2", metrics=like_a_teacher))
     rows = laid_out(tmp_path / "rows", serving, 1)
     job = RebuildJob(
-        parts=(),
+        store=str(tmp_path / "store"),
+        watermark_ms=None,
+        time_scale=1.0,
+        lateness_s=0.0,
         most=1,
         serving=serving.url,
         serving_sha256=serving.manifest_sha256,
         tasks=tuple(serving.tasks),
         folder=tmp_path / "candidate",
-        registry=str(tmp_path / "registry"),
+        registry=ModelSettings(registry=str(tmp_path / "registry")),
         config=TrainConfig(),
         seed=0,
         created=CREATED,
@@ -115,12 +118,13 @@ def test_the_verdict_is_part_of_the_candidate(
     assert (report.candidate, report.serving, report.trial) == ("v2", "v1", 1)
     assert report.refusals == []
     assert "gate better: pass: better: +0." in caplog.text
-    url = Registry(job.registry).publish(job.folder, "v2")
+    registry = Registry(job.registry.registry)
+    url = registry.publish(job.folder, "v2")
     published = Path(url)
     assert GateReport.model_validate_json((published / "gates.json").read_bytes()) == report
     assert "Gates: pass" in (published / "card.html").read_text()
     assert load_artifact(url).manifest.files.keys() >= {"gates.json", "card.html"}
-    assert Registry(job.registry).versions() == ["v2"]  # the ledger is no version
+    assert registry.versions() == ["v2"]  # the ledger is no version
     assert report.promised["click"].passed_label_rate > report.promised["click"].label_rate
     # the other way round on fresh rows, and then once more
     back = job.model_copy(update={"folder": tmp_path / "serving", "serving_sha256": "unused"})
