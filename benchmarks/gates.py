@@ -25,12 +25,13 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from models.settings.gates import GateLimits
 from models.tasks import Task, TaskSet
 from trainer.gates.captured import Policy, passes
 from trainer.gates.check import statistical_gates
 from trainer.gates.log_loss import Scored, joint_differences
 from trainer.gates.paired import lower_path
-from trainer.gates.report import GateLimits, Verdict, overall
+from trainer.gates.report import Verdict, overall
 from trainer.gates.spending import spent_by
 from trainer.gates.statistical import Trying
 

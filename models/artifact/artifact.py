@@ -310,7 +310,9 @@ def write_artifact(folder: Path, manifest: Manifest, contents: Mapping[str, byte
     (folder / MANIFEST_FILE).unlink(missing_ok=True)
     for name, content in contents.items():
         (folder / name).write_bytes(content)
-    (folder / MANIFEST_FILE).write_bytes(manifest.to_bytes())
+    part = folder / f"{MANIFEST_FILE}.part"
+    part.write_bytes(manifest.to_bytes())
+    part.replace(folder / MANIFEST_FILE)  # at once: a folder with a manifest is complete
 
 
 def _parse_manifest(raw: bytes, url: str) -> Manifest:

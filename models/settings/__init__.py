@@ -4,6 +4,7 @@ One module per section; :mod:`models.settings.tree` puts them together.
 """
 
 from models.settings.feedback import FeedbackSettings
+from models.settings.gates import GateLimits
 from models.settings.kafka import KafkaSettings
 from models.settings.model import ModelSettings
 from models.settings.policy import (
@@ -14,6 +15,7 @@ from models.settings.policy import (
     WindowSettings,
 )
 from models.settings.section import NAME_PATTERN, Section
+from models.settings.status import StatusSettings
 from models.settings.topics import TopicSettings
 from models.settings.trainer import TrainerSettings
 from models.settings.tree import Settings, SettingsError, load_settings
@@ -24,6 +26,7 @@ __all__ = [
     "NAME_PATTERN",
     "ConsumptionSettings",
     "FeedbackSettings",
+    "GateLimits",
     "KafkaSettings",
     "LogSettings",
     "ModelSettings",
@@ -32,6 +35,7 @@ __all__ = [
     "Section",
     "Settings",
     "SettingsError",
+    "StatusSettings",
     "TopicSettings",
     "TrainerSettings",
     "WindowSettings",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.trainer.pipeline.test_daemon import (  # noqa: F401
+from tests.trainer.service.test_daemon import (  # noqa: F401
     serving,
     settings,
     test_a_topic_made_anew_is_read_from_its_beginning,

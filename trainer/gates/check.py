@@ -13,6 +13,7 @@ from xxhash import xxh3_128
 from models.artifact import Artifact
 from models.artifact.manifest import STUDENT_FILE
 from models.artifact.scorer import Scorer
+from models.settings.gates import GateLimits
 from models.tasks import TaskSet
 from trainer.gates.captured import Floats32, Passes, Policy, passes
 from trainer.gates.fidelity import (
@@ -26,7 +27,7 @@ from trainer.gates.fidelity import (
 from trainer.gates.ledger import Ledger
 from trainer.gates.log_loss import Scored
 from trainer.gates.paired import Floats
-from trainer.gates.report import GateLimits, GateReport, GateResult, Promise, Verdict, overall
+from trainer.gates.report import GateReport, GateResult, Promise, Verdict, overall
 from trainer.gates.statistical import Trying, better_gate, reward_gate, task_gates
 
 CHUNK: Final = 8192

@@ -14,7 +14,8 @@ from models.artifact import Artifact
 from models.artifact.manifest import Metrics
 from models.artifact.scorer import Scorer
 from models.features import FeatureSpec
-from trainer.gates.report import Gate, GateLimits, GateResult, Verdict
+from models.settings.gates import GateLimits
+from trainer.gates.report import Gate, GateResult, Verdict
 
 Timer = Callable[[], float]
 Ids = npt.NDArray[np.integer[Any]]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
+from models.settings.gates import GateLimits
 from trainer.gates.captured import Passes
 from trainer.gates.curves import Figure, average_precision, calibration_error
 from trainer.gates.log_loss import (
@@ -23,7 +24,7 @@ from trainer.gates.log_loss import (
     task_differences,
 )
 from trainer.gates.paired import Differences, Interval, interval
-from trainer.gates.report import Gate, GateLimits, GateResult, Verdict
+from trainer.gates.report import Gate, GateResult, Verdict
 
 SEED = 0
 """Of the bootstrap: the same rows give the same verdict."""

@@ -7,8 +7,9 @@ from pydantic import BaseModel, ConfigDict
 
 from models.process.logs import Format
 from models.settings import ModelSettings, ScenarioSettings
+from models.settings.gates import GateLimits
 from models.tasks import Task
-from trainer.gates.report import GateLimits, GateReport
+from trainer.gates.report import GateReport
 from trainer.store.snapshot import Snapshot
 from trainer.training.config import TrainConfig
 
@@ -30,10 +31,12 @@ class RebuildJob(_Message):
         serving_sha256: Hash of its manifest.
         tasks: The tasks.
         folder: Folder of the candidate, which is kept if the candidate is refused.
+        work: Folder of the snapshot and the checkpoint, from which an interrupted rebuild goes on.
         registry: Registry that the candidate is published to, and the key that signs it.
         config: Configuration of the training.
         seed: Seed of everything random.
         created: Creation time in the manifest, ISO 8601.
+        reason: Why the rebuild started, as a sentence.
         limits: Limits of the gates.
         policy: Rate and reward of the workers, at which the captured value is compared.
         log_format: Log format of the process.
@@ -48,10 +51,12 @@ class RebuildJob(_Message):
     serving_sha256: str
     tasks: tuple[Task, ...]
     folder: Path
+    work: Path
     registry: ModelSettings
     config: TrainConfig
     seed: int
     created: datetime
+    reason: str = ""
     limits: GateLimits = GateLimits()
     policy: ScenarioSettings = ScenarioSettings()
     log_format: Format = "text"

@@ -36,6 +36,9 @@ def try_candidate(
         LedgerError: If the ledger of trials is damaged.
         PolicyError: If the settings' reward does not fit the tasks.
     """
+    decided = _decided(candidate, serving, job.folder)
+    if decided is not None:
+        return decided
     held_out = _held_out(rows, candidate)
     new = Predictions.of(candidate, held_out.ids_NC)
     report = check(
@@ -52,6 +55,14 @@ def try_candidate(
         logger.info("gate %s: %s: %s", gate.name, gate.verdict, gate.reason)
     _add_verdict(job.folder, report, new, rows.held_out_rows.targets_KT.numpy())
     return report
+
+
+def _decided(candidate: Artifact, serving: Artifact, folder: Path) -> GateReport | None:
+    """The verdict of a rebuild that was killed after it, perhaps after it published; or None."""
+    if GATES_FILE not in candidate.manifest.files:
+        return None
+    report = GateReport.model_validate_json(fetch_artifact(folder).contents[GATES_FILE])
+    return report if report.serving_sha256 == serving.manifest_sha256 else None
 
 
 def policy_of(job: RebuildJob) -> Policy:

@@ -93,6 +93,11 @@ class ExampleStore:
         return self.examples.rows
 
     @property
+    def bytes(self) -> int:
+        """Size of the files of both tables."""
+        return sum(file.size for table in (self.examples, self.outcomes) for file in table.files)
+
+    @property
     def watermark(self) -> int | None:
         """The stored watermark, in ms; None before the first request."""
         return stored_watermark(self.examples, self.outcomes)

@@ -15,7 +15,7 @@ from stream.messages import Decision, TrainingExample
 from stream.transport import ChunkSink, Outgoing
 from tests.stream.feedback.test_worker import Reader, feedback_worker, names, passed
 from tests.stream.kafka.batches.fetched import Row, frame, payload_of, send_raw
-from trainer.pipeline.daemon import TrainerDaemon
+from trainer.service.daemon import TrainerDaemon
 
 pytestmark = pytest.mark.broker
 EACH = 6

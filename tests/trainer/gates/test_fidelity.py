@@ -7,6 +7,7 @@ import pytest
 
 from models.artifact import load_artifact
 from models.artifact.manifest import Metrics
+from models.settings.gates import GateLimits
 from tests.tiny_artifact import Make
 from trainer.gates.fidelity import (
     agreement_gate,
@@ -15,7 +16,7 @@ from trainer.gates.fidelity import (
     teacher_gates,
     time_gate,
 )
-from trainer.gates.report import Gate, GateLimits, Verdict
+from trainer.gates.report import Gate, Verdict
 
 LIMITS = GateLimits()
 

@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from trainer.gates.report import Gate, GateLimits, GateReport, GateResult, Verdict, overall
+from models.settings.gates import GateLimits
+from trainer.gates.report import Gate, GateReport, GateResult, Verdict, overall
 
 
 def result(gate: Gate, verdict: Verdict, *, starved: bool = False) -> GateResult:

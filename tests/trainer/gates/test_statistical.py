@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models.settings.gates import GateLimits
 from tests.trainer.gates.markets import FUNNEL, ONE, market
 from tests.trainer.gates.test_captured import policy, uncertainties
 from trainer.gates.captured import passes
 from trainer.gates.check import statistical_gates
 from trainer.gates.log_loss import Scored
-from trainer.gates.report import GateLimits, GateResult, Verdict, overall
+from trainer.gates.report import GateResult, Verdict, overall
 from trainer.gates.statistical import Trying, better_gate, task_gates
 
 NEVER: Callable[[str], int] = lambda _: 0  # noqa: E731

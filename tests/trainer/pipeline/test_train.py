@@ -11,11 +11,12 @@ from models.artifact import Artifact, load_artifact
 from models.artifact.manifest import Manifest
 from models.artifact.scorer import Scorer
 from models.data.examples import ExampleError, Examples, read_examples
+from models.settings.gates import GateLimits
 from tests.trainer.small_world import CONFIG, CREATED, SPEC, TASKS, frame
 from trainer.gates.captured import Policy
 from trainer.gates.check import HeldOut, Predictions, check
 from trainer.gates.ledger import Ledger
-from trainer.gates.report import GateLimits, GateReport, Verdict
+from trainer.gates.report import GateReport, Verdict
 from trainer.pipeline.train import train
 
 ROWS = 6000
@@ -74,7 +75,13 @@ def test_the_manifest_says_what_was_done(world: Path) -> None:
     assert (manifest.training.ts_min, manifest.training.ts_max) == (0, 1000 * 5099)
     assert manifest.created == "2024-05-01T00:00:00+00:00"
     assert manifest.label_rates["click"] == pytest.approx(0.5, abs=0.03)
-    assert set(manifest.files) == {"student.onnx", "features.toml", "card.html", "canary.json"}
+    assert set(manifest.files) == {
+        "student.onnx",
+        "features.toml",
+        "card.html",
+        "reference.json",
+        "canary.json",
+    }
     assert manifest.agreement < 1e-5
     for task in TASKS.names:
         teacher, student = manifest.metrics.teacher[task], manifest.metrics.student[task]

@@ -14,13 +14,14 @@ from models.artifact import Artifact, load_artifact
 from models.artifact.registry import Registry
 from models.data.examples import example_schema
 from models.settings import ModelSettings, ScenarioSettings
+from models.settings.gates import GateLimits
 from models.tasks import Task, TaskSet
 from tests.tiny_artifact import Make, tiny_student
 from tests.trainer.small_world import CREATED
 from trainer.gates.captured import Policy
 from trainer.gates.check import HeldOut, Predictions, check
 from trainer.gates.ledger import Ledger
-from trainer.gates.report import Gate, GateLimits, GateReport, Verdict
+from trainer.gates.report import Gate, GateReport, Verdict
 from trainer.pipeline.rebuild_job import RebuildJob
 from trainer.pipeline.trial import serving_predictions, try_candidate
 from trainer.training.config import TrainConfig
@@ -107,6 +108,8 @@ def test_the_verdict_is_part_of_the_candidate(
         serving_sha256=serving.manifest_sha256,
         tasks=tuple(serving.tasks),
         folder=tmp_path / "candidate",
+        work=tmp_path / "work",
+        reason="a test",
         registry=ModelSettings(registry=str(tmp_path / "registry")),
         config=TrainConfig(),
         seed=0,
@@ -118,6 +121,8 @@ def test_the_verdict_is_part_of_the_candidate(
     assert (report.candidate, report.serving, report.trial) == ("v2", "v1", 1)
     assert report.refusals == []
     assert "gate better: pass: better: +0." in caplog.text
+    # a rebuild that is killed now finds its verdict, and publishes the same bytes
+    assert try_candidate(job, rows, serving, load_artifact(job.folder)) == report
     registry = Registry(job.registry.registry)
     url = registry.publish(job.folder, "v2")
     published = Path(url)

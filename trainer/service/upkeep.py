@@ -10,7 +10,7 @@ from typing import Final
 
 from models.process.threads import in_daemon_thread
 from models.settings import Settings
-from trainer.pipeline.metrics import TrainerMetrics
+from trainer.service.metrics import TrainerMetrics
 from trainer.store.event_table import EventTable
 from trainer.store.example_store import EXAMPLES, OUTCOMES
 from trainer.store.lease import Lease

@@ -2,9 +2,7 @@
 
 import asyncio
 import itertools
-import os
 import resource
-import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -20,6 +18,7 @@ from aiokafka import AIOKafkaConsumer
 from models.artifact import load_artifact
 from models.artifact.registry import Registry
 from models.settings import Settings, TopicSettings, load_settings
+from models.settings.gates import GateLimits
 from models.tasks import Task, TaskSet
 from stream.brokers.children import free_port
 from stream.brokers.embedded import EmbeddedBroker
@@ -29,9 +28,9 @@ from stream.transport import ChunkSink, Outgoing
 from tests.stream.feedback.hostile import Hostile
 from tests.trainer.store.rows import SPEC, START, append, store_at
 from tests.trainer.store.test_event_table import small_disk
-from trainer.gates.report import GateLimits, GateReport
-from trainer.pipeline.daemon import TrainerDaemon
+from trainer.gates.report import GateReport
 from trainer.pipeline.train import train
+from trainer.service.daemon import TrainerDaemon
 from trainer.store.example_store import ExampleStore, batch_of, example_rows
 from trainer.store.snapshot import write_snapshot
 from trainer.store.windows import AttributionWindows
@@ -139,7 +138,8 @@ def kept_aside(settings: Settings) -> list[Path]:
 async def running(settings: Settings, limits: GateLimits) -> AsyncIterator[TrainerDaemon]:
     """A daemon, stopped and awaited at the end of the block."""
     stop = asyncio.Event()
-    daemon = TrainerDaemon(settings, limits=limits)
+    trainer = settings.trainer.model_copy(update={"gates": limits})
+    daemon = TrainerDaemon(settings.model_copy(update={"trainer": trainer}))
     task = asyncio.create_task(daemon.run(stop))
     try:
         yield daemon
@@ -300,7 +300,7 @@ async def test_a_full_disk_is_waited_out(
     settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was consumed stays in memory, and is stored once when there is room again."""
-    monkeypatch.setattr("trainer.pipeline.intake.FLUSH_S", 0.1)
+    monkeypatch.setattr("trainer.service.intake.FLUSH_S", 0.1)
     await ensure_topics(settings.kafka, settings.topics)
     async with running(settings, GateLimits()) as daemon:
         await until(lambda: daemon._health.unready() == {})
@@ -313,38 +313,6 @@ async def test_a_full_disk_is_waited_out(
             assert daemon._intake.buffered == 0
     assert "free space on the disk of trainer.store" in caplog.text
     assert ids(settings) == sorted(f"r{number}" for number in range(300))
-
-
-@pytest.mark.broker
-@pytest.mark.slow
-async def test_a_rebuild_that_is_killed_is_tried_again(
-    settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`kill -9` of the child: named, its temporary files are gone, and the next one publishes."""
-    monkeypatch.setattr("trainer.pipeline.daemon.RETRY_S", 0.5)
-    caplog.set_level("INFO", logger="trainer")
-    await ensure_topics(settings.kafka, settings.topics)
-    await publish(settings, traffic(0, ROWS))
-    scratch = Path(settings.trainer.store) / "scratch"
-    async with running(settings, LENIENT) as daemon:
-        await until(lambda: bool(list(scratch.glob("rebuild-*/*"))))
-        for child in children():
-            os.kill(child, signal.SIGKILL)
-        await until(lambda: "rebuild failed" in caplog.text)
-        assert not list(scratch.glob("rebuild-*"))
-        await until(lambda: " announced: " in caplog.text)
-        result = partial(sample, daemon, "weir_trainer_rebuilds_total")
-        assert (result(result="failed"), result(result="published")) == (1, 1)
-        assert sample(daemon, "weir_trainer_gate_passed", gate="log-loss", task="click") == 1
-        assert sample(daemon, "weir_trainer_last_rebuild_timestamp_seconds") > time.time() - 600
-    assert "status -9" in caplog.text
-
-
-def children() -> list[int]:
-    """The rebuilds that this process started."""
-    started = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in started}
-    return [pid for pid, command in commands.items() if b"trainer.pipeline.rebuild" in command]
 
 
 @pytest.mark.broker
@@ -375,16 +343,18 @@ async def test_a_heartbeat_says_how_far_everything_is(
     settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the log and as metrics: rows, lag, new mature examples, when the next rebuild comes."""
-    monkeypatch.setattr("trainer.pipeline.daemon.HEARTBEAT_S", 0.2)
-    monkeypatch.setattr("trainer.pipeline.daemon.STATE_S", 0.1)
-    monkeypatch.setattr("trainer.pipeline.intake.FLUSH_S", 0.1)
+    monkeypatch.setattr("trainer.service.daemon.HEARTBEAT_S", 0.2)
+    monkeypatch.setattr("trainer.service.daemon.STATE_S", 0.1)
+    monkeypatch.setattr("trainer.service.intake.FLUSH_S", 0.1)
     caplog.set_level("INFO", logger="trainer")
     await ensure_topics(settings.kafka, settings.topics)
     async with running(settings, GateLimits()) as daemon:
-        await until(lambda: "the next rebuild starts after 2000 new mature examples" in caplog.text)
+        await until(
+            lambda: "the next rebuild starts after 2000 more mature examples, or at" in caplog.text
+        )
         await publish(settings, traffic(0, 200))
         await until(lambda: "200 examples stored, lag 0, 200 new mature examples" in caplog.text)
-        assert "the next rebuild starts after 1800 more, or in 8" in caplog.text
+        assert "the next rebuild starts after 1800 more mature examples, or at" in caplog.text
         assert sample(daemon, "weir_trainer_store_rows") == 200
         assert sample(daemon, "weir_trainer_waiting_examples") == 200
         assert (
@@ -399,7 +369,7 @@ async def test_a_topic_made_anew_is_read_from_its_beginning(
     settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stored offset that is out of range is logged, and nothing of the new topic is lost."""
-    monkeypatch.setattr("trainer.pipeline.daemon.STATE_S", 0.2)
+    monkeypatch.setattr("trainer.service.daemon.STATE_S", 0.2)
     await ensure_topics(settings.kafka, settings.topics)
     topics = settings.topics
     store = ExampleStore(settings.trainer.store, topics.examples, topics.outcomes)
