@@ -62,11 +62,15 @@ class Metrics(_Record):
         student: Metrics of the student, which serves.
         uncertainty_spearman: Rank correlation of the student's u with the teacher's, alternating
             between sets of samples. It is limited by the correlation of two such sets.
+        score_spearman: Rank correlation of the student's score with the teacher's.
+        uncertainty_tail: Share of the teacher's most uncertain tenth that is in the student's.
     """
 
     teacher: dict[str, TaskMetrics]
     student: dict[str, TaskMetrics]
     uncertainty_spearman: dict[str, float]
+    score_spearman: dict[str, float] = {}
+    uncertainty_tail: dict[str, float] = {}
 
 
 class TrainingRange(_Record):

@@ -20,7 +20,7 @@ from models.features import FeatureSpec
 from models.nets.scale import MeanScale, UncertaintyScale
 from models.tasks import TaskSet
 from trainer.evaluation.direct_passes import evaluate_direct_passes
-from trainer.evaluation.metrics import evaluate, spearman
+from trainer.evaluation.metrics import evaluate, spearman, tail_overlap
 from trainer.training.config import AUTO, SWAG, TrainConfig
 from trainer.training.rows import TrainingRows, counts
 
@@ -121,11 +121,18 @@ def _rescaling(scale: UncertaintyScale, tasks: TaskSet) -> dict[str, float]:
 
 
 def _metrics(trained: TrainedStudent, targets_NT: Scores, tasks: TaskSet) -> Metrics:
+    (teacher_NT, spread_NT), (student_NT, u_NT) = trained.teacher, trained.student
+    columns = {name: (slice(None), column) for column, name in enumerate(tasks.names)}
     return Metrics(
-        teacher=evaluate(trained.teacher[0], targets_NT, tasks),
-        student=evaluate(trained.student[0], targets_NT, tasks),
+        teacher=evaluate(teacher_NT, targets_NT, tasks),
+        student=evaluate(student_NT, targets_NT, tasks),
         uncertainty_spearman={
-            name: spearman(trained.student[1][:, column], trained.teacher[1][:, column])
-            for column, name in enumerate(tasks.names)
+            name: spearman(u_NT[at], spread_NT[at]) for name, at in columns.items()
+        },
+        score_spearman={
+            name: spearman(student_NT[at], teacher_NT[at]) for name, at in columns.items()
+        },
+        uncertainty_tail={
+            name: tail_overlap(spread_NT[at], u_NT[at]) for name, at in columns.items()
         },
     )
