@@ -22,7 +22,8 @@ from models.data.examples import ExampleError
 from models.process import logs
 from models.tasks import TaskSet
 from trainer.evaluation.gates import check_gates
-from trainer.evaluation.metrics import Evaluation, evaluate_artifact
+from trainer.evaluation.metrics import Evaluation, Selection, evaluate_artifact
+from trainer.pipeline.manifest import selection_of
 from trainer.pipeline.rebuild_job import RebuildJob, RebuildResult
 from trainer.pipeline.snapshot import Snapshot, write_snapshot
 from trainer.pipeline.train import train
@@ -78,9 +79,10 @@ def compare_and_publish(
             progress=bars,
         )
         held_out = (rows.held_out_rows.ids_KC.numpy(), rows.held_out_rows.labels_KT.numpy())
-        new = evaluate_artifact(candidate, *held_out)
+        selection = selection_of(rows, job.config)
+        new = evaluate_artifact(candidate, *held_out, selection)
         comparable = serving.tasks.names == tasks.names
-        old = _evaluate_serving(serving, *held_out) if comparable else None
+        old = _evaluate_serving(serving, *held_out, selection) if comparable else None
     verdicts = check_gates(new, old, job.limits)
     passed = all(gate.passed for gate in verdicts)
     version = candidate.manifest.version
@@ -96,11 +98,14 @@ def compare_and_publish(
 
 
 def _evaluate_serving(
-    serving: Artifact, ids_NC: npt.NDArray[np.int32], targets_NT: npt.NDArray[np.float32]
+    serving: Artifact,
+    ids_NC: npt.NDArray[np.int32],
+    targets_NT: npt.NDArray[np.float32],
+    selection: Selection,
 ) -> Evaluation | None:
     """Evaluate the serving artifact; None if it cannot score these rows: then it is replaceable."""
     try:
-        return evaluate_artifact(serving, ids_NC, targets_NT)
+        return evaluate_artifact(serving, ids_NC, targets_NT, selection)
     except ScoringError as error:
         logger.warning("the serving artifact cannot score the held-out rows: %s", error)
         return None
