@@ -131,14 +131,23 @@ def count_spread(information_RT: Float32Array, ids_NC: Ids, mean_NT: Float32Arra
     return spread_of(mean_NT, np.sqrt(variance_NT).astype(np.float32))
 
 
-def source_spread(information_RT: Float32Array, ids_NC: Ids, mean_NT: Float32Array) -> Float32Array:
-    """U from the ids of the source alone, each with a random effect on the logit.
+def source_spread(
+    information_RT: Float32Array, new_R: npt.NDArray[np.bool_], ids_NC: Ids, mean_NT: Float32Array
+) -> Float32Array:
+    """U of new sources alone: each of their ids has a random effect on the logit.
 
-    An effect has a normal prior of variance 1 and a posterior variance of 1 / (1 + I(id)), I as in
-    ``trainer/uncertainty/count.py``; an id that nobody has seen leaves the logit a standard
-    deviation of 1, whatever the other features say.
+    The effect has a normal prior of variance 1 and a posterior variance of 1 / (1 + I(id)), I as in
+    ``trainer/uncertainty/count.py``: an id without any label leaves the logit a standard deviation
+    of 1, whatever the other features say. Ids that are not new add nothing.
+
+    Args:
+        information_RT: I(id) per id and task.
+        new_R: Whether an id is new.
+        ids_NC: Feature ids.
+        mean_NT: Scores.
     """
-    variance_NT = sum(1 / (1 + information_RT[ids_NC[:, column]]) for column in SOURCES)
+    variance_RT = new_R[:, None] / (1 + information_RT)
+    variance_NT = sum(variance_RT[ids_NC[:, column]] for column in SOURCES)
     return spread_of(mean_NT, np.sqrt(variance_NT).astype(np.float32))
 
 

@@ -45,14 +45,14 @@ class UnseenPlan:
     snapshots: int = 6
     gap: int = 2
     sets: int = 6
-    confirmed_every: int = 5
+    confirmed_every: int = 10
     chunk: int = 256
     net: TeacherConfig = field(
         default_factory=lambda: TeacherConfig(kind="mlp", embedding=4, expert=32, tower=8)
     )
     training: TeacherTraining = field(
         default_factory=lambda: TeacherTraining(
-            batch=512, learning_rate=8e-3, swag_learning_rate=2e-3, steps=60
+            batch=1024, learning_rate=8e-3, swag_learning_rate=2e-3, steps=60
         )
     )
 

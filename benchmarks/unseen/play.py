@@ -37,7 +37,7 @@ def play(market: Market, rule: Rule, plan: UnseenPlan, seed: int) -> Played:
         seed: Seed of models and policy; the same for all rules of a market.
     """
     policy = Policy(rule.settings(plan, seed), market.tasks)
-    chooser = Chooser(rule, plan)
+    chooser = Chooser(rule, plan, market.ids_NC[: plan.warm_rows])
     used_N = np.zeros(plan.requests, np.bool_)
     used_N[: plan.warm_rows] = True
     passed_N, propensity_N = used_N.copy(), np.ones(plan.requests)

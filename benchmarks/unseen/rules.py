@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from benchmarks.unseen.learner import Fitted, count_spread, source_spread
+from benchmarks.unseen.learner import LAYOUT, Fitted, count_spread, source_spread
 from benchmarks.unseen.plan import UnseenPlan
 from models.settings import PolicySettings
 from trainer.uncertainty import METHODS
@@ -26,8 +26,8 @@ class Rule:
     """A rule of exploration.
 
     Attributes:
-        scores: The mean over the weight sets (a mixture of their probabilities), or, as in Thompson
-            sampling, those of one set that is drawn per request or per chunk.
+        scores: Those at the mean of SWAG's snapshots, or, as in Thompson sampling, those of one
+            weight set that is drawn per request or per chunk.
         spread: Method of u; t = s + kappa u.
         kappa: Weight of u.
         explore: Share eps of the requests that would be blocked which passes at random.
@@ -56,17 +56,17 @@ class Rule:
 
 RULES: Final = {
     "greedy": Rule(),
+    "oracle": Rule(sees_all=True),
+    "sources-1": Rule(spread="sources", kappa=1.0),
     "explore-0.01": Rule(explore=0.01),
     "explore-0.01-weighted": Rule(explore=0.01, clip=10.0),
-    "explore-0.05-weighted": Rule(explore=0.05, clip=10.0),
-    "optimistic": Rule(spread="swag", kappa=1.0),
     "thompson": Rule("per-request"),
-    "thompson-chunk": Rule("per-chunk"),
-    "count": Rule(spread="count", kappa=1.0),
-    "confirmed": Rule(spread="confirmed", kappa=1.0),
-    "oracle": Rule(sees_all=True),
+    "optimistic-4": Rule(spread="swag", kappa=4.0),
+    "count-4": Rule(spread="count", kappa=4.0),
+    "confirmed-1": Rule(spread="confirmed", kappa=1.0),
 }
-"""``oracle`` passes by score alone, as ``greedy`` does, but learns from every request's outcome."""
+"""A number at the end is eps or kappa. ``oracle`` passes by score alone, as ``greedy`` does, but
+learns from every request's outcome."""
 
 
 class Chooser:
@@ -75,9 +75,12 @@ class Chooser:
     Args:
         rule: The rule.
         plan: Sizes.
+        warm_NC: Feature ids of the requests before the first round; no other ids are known.
     """
 
-    def __init__(self, rule: Rule, plan: UnseenPlan) -> None:
+    def __init__(self, rule: Rule, plan: UnseenPlan, warm_NC: Ids) -> None:
+        self._new_R = np.ones(LAYOUT.rows, np.bool_)
+        self._new_R[np.unique(warm_NC)] = False
         self._rule, self._plan = rule, plan
         self._fits = 0
         self._confirmed: Estimator | None = None
@@ -102,22 +105,23 @@ class Chooser:
         """
         if self._fitted is None:
             raise RuntimeError("no model is in use; call use() first")
-        by_set_MNT = self._fitted.probabilities(ids_NC)
-        mean_NT = by_set_MNT.mean(axis=0)
         if self._rule.scores != "mean":
+            by_set_MNT = self._fitted.by_set(ids_NC)
             set_N = draw_sets(self._rule, len(ids_NC), len(by_set_MNT), self._plan.chunk, seed)
-            return by_set_MNT[set_N, np.arange(len(ids_NC))], np.zeros_like(mean_NT)
-        return mean_NT, self._spread(by_set_MNT, ids_NC, mean_NT)
+            drawn_NT = by_set_MNT[set_N, np.arange(len(ids_NC))]
+            return drawn_NT, np.zeros_like(drawn_NT)
+        mean_NT = self._fitted.scores(ids_NC)
+        return mean_NT, self._spread(self._fitted, ids_NC, mean_NT)
 
-    def _spread(self, by_set_MNT: Float32Array, ids_NC: Ids, mean_NT: Float32Array) -> Float32Array:
+    def _spread(self, fitted: Fitted, ids_NC: Ids, mean_NT: Float32Array) -> Float32Array:
         match self._rule.spread:
             case "swag":
-                std_NT: Float32Array = by_set_MNT.std(axis=0)
+                std_NT: Float32Array = fitted.by_set(ids_NC).std(axis=0)
                 return std_NT
             case "count":
                 return count_spread(self._information_RT, ids_NC, mean_NT)
             case "sources":
-                return source_spread(self._information_RT, ids_NC, mean_NT)
+                return source_spread(self._information_RT, self._new_R, ids_NC, mean_NT)
             case "confirmed" if self._confirmed is not None:
                 return self._confirmed.predict(ids_NC).epistemic_NT
             case _:
