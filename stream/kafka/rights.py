@@ -116,7 +116,11 @@ def rights_of(role: Role, settings: Settings) -> list[Right]:
             *(Right("topic", name, growth, without="`--add-partitions` fails") for name in names),
         ]
     if role is Role.STEER:
-        return _topics(_BOTH, topics.control)
+        price = "`weir rate get` does not show what exploring costs"
+        return [
+            *_topics(_BOTH, topics.control),
+            Right("topic", topics.rate_state, _READ, without=price),
+        ]
     return [
         *_topics(_READ, topics.requests, topics.passed, topics.blocked, topics.rejected),
         *_topics(_READ, topics.outcomes),
