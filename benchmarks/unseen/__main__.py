@@ -24,6 +24,9 @@ from trainer.experiments.raw import RawStore
 def main(
     out: Annotated[Path, typer.Option(help="Folder of the raw results.")] = Path("var/unseen"),
     seeds: Annotated[int, typer.Option(min=1, help="Use seeds 1 to N.")] = 5,
+    part: Annotated[
+        str, typer.Option(help="Family of arrivals to run, for processes that share a folder.")
+    ] = "",
     *,
     quick: Annotated[bool, typer.Option("--quick", help="Few rows, for a trial.")] = False,
     report_only: Annotated[bool, typer.Option("--report", help="Print the tables only.")] = False,
@@ -31,9 +34,10 @@ def main(
     """Run what is missing, and print the tables."""
     torch.set_num_threads(1)
     plan = UnseenPlan.quick() if quick else UnseenPlan()
-    store = RawStore(out, plan.fingerprint())
+    families = [name for name in plan.families() if part in ("", name)]
+    store = RawStore(out, plan.fingerprint(), f"raw-{part}" if part else "raw")
     for seed in range(1, seeds + 1):
-        for family in plan.families():
+        for family in families:
             left = [rule for rule in RULES if (f"{family}/{rule}", seed) not in store.done]
             if report_only or not left:
                 continue
@@ -42,7 +46,7 @@ def main(
                 measured = measure(market, play(market, RULES[rule], plan, seed), plan)
                 store.put(f"{family}/{rule}", seed, measured)
                 typer.echo(f"{family} {rule} seed {seed}: {measured.figures['run.value']:.2f} %")
-    typer.echo(tables(store.done, list(plan.families())))
+    typer.echo(tables(store.done, families))
 
 
 if __name__ == "__main__":

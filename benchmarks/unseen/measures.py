@@ -15,7 +15,7 @@ GOOD: Final = 0.5
 """A source is good if the truth passes this share of its requests, and by far not of all."""
 ENOUGH: Final = 60
 """Requests that a source has at least, to be counted as good."""
-SHARE: Final = 0.8
+SHARE: Final = 0.5
 """A source has its share once so much of what the truth passes of it has passed,"""
 LATELY: Final = 3
 """counted over this number of rounds."""

@@ -12,7 +12,7 @@ from trainer.training.config import TeacherTraining
 
 SPEC: Final = FeatureSpec.load(str(Path(__file__).with_name("spec.toml")))
 """Features of the experiment."""
-PER_DAY: Final = 12_000
+PER_DAY: Final = 8_000
 """Requests of a simulated day: four rounds of the full plan."""
 
 
@@ -36,23 +36,23 @@ class UnseenPlan:
         training: Batch and learning rates.
     """
 
-    warm_rows: int = 15_000
+    warm_rows: int = 9_000
     rounds: int = 20
-    round_rows: int = 3_000
+    round_rows: int = 2_000
     rate: float = 0.8
-    first_epochs: int = 5
+    first_epochs: int = 8
     epochs: int = 1
-    snapshots: int = 6
+    snapshots: int = 4
     gap: int = 2
-    sets: int = 6
+    sets: int = 4
     confirmed_every: int = 10
     chunk: int = 256
     net: TeacherConfig = field(
-        default_factory=lambda: TeacherConfig(kind="mlp", embedding=4, expert=32, tower=8)
+        default_factory=lambda: TeacherConfig(kind="mlp", embedding=4, expert=24, tower=8)
     )
     training: TeacherTraining = field(
         default_factory=lambda: TeacherTraining(
-            batch=1024, learning_rate=8e-3, swag_learning_rate=2e-3, steps=60
+            batch=1024, learning_rate=1e-2, swag_learning_rate=3e-3, steps=40
         )
     )
 

@@ -57,11 +57,11 @@ class Rule:
 RULES: Final = {
     "greedy": Rule(),
     "oracle": Rule(sees_all=True),
-    "sources-1": Rule(spread="sources", kappa=1.0),
+    "sources-0.25": Rule(spread="sources", kappa=0.25),
     "explore-0.01": Rule(explore=0.01),
     "explore-0.01-weighted": Rule(explore=0.01, clip=10.0),
     "thompson": Rule("per-request"),
-    "optimistic-4": Rule(spread="swag", kappa=4.0),
+    "optimistic-1": Rule(spread="swag", kappa=1.0),
     "count-4": Rule(spread="count", kappa=4.0),
     "confirmed-1": Rule(spread="confirmed", kappa=1.0),
 }
