@@ -27,6 +27,9 @@ def main(
     part: Annotated[
         str, typer.Option(help="Family of arrivals to run, for processes that share a folder.")
     ] = "",
+    rules: Annotated[
+        str, typer.Option(help="Names of rules, with commas between them; all if empty.")
+    ] = "",
     *,
     quick: Annotated[bool, typer.Option("--quick", help="Few rows, for a trial.")] = False,
     report_only: Annotated[bool, typer.Option("--report", help="Print the tables only.")] = False,
@@ -38,7 +41,8 @@ def main(
     store = RawStore(out, plan.fingerprint(), f"raw-{part}" if part else "raw")
     for seed in range(1, seeds + 1):
         for family in families:
-            left = [rule for rule in RULES if (f"{family}/{rule}", seed) not in store.done]
+            wanted = [rule for rule in RULES if not rules or rule in rules.split(",")]
+            left = [rule for rule in wanted if (f"{family}/{rule}", seed) not in store.done]
             if report_only or not left:
                 continue
             market = make_market(plan, family, seed)

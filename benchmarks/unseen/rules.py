@@ -11,13 +11,20 @@ from typing import Final, Literal
 
 import numpy as np
 
-from benchmarks.unseen.learner import LAYOUT, Fitted, count_spread, source_spread
+from benchmarks.unseen.learner import (
+    LAYOUT,
+    Fitted,
+    count_spread,
+    source_draws,
+    source_spread,
+    source_variance,
+)
 from benchmarks.unseen.plan import UnseenPlan
 from models.settings import PolicySettings
 from trainer.uncertainty import METHODS
 from trainer.uncertainty.method import Estimator, Float32Array, Ids
 
-Scores = Literal["mean", "per-request", "per-chunk"]
+Scores = Literal["mean", "per-request", "per-chunk", "per-source"]
 Spread = Literal["none", "swag", "confirmed", "count", "sources"]
 
 
@@ -27,7 +34,8 @@ class Rule:
 
     Attributes:
         scores: Those at the mean of SWAG's snapshots, or, as in Thompson sampling, those of one
-            weight set that is drawn per request or per chunk.
+            weight set that is drawn per request or per chunk; ``per-source`` draws the effect of
+            every new source per chunk instead (``source_draws``).
         spread: Method of u; t = s + kappa u.
         kappa: Weight of u.
         explore: Share eps of the requests that would be blocked which passes at random.
@@ -58,6 +66,7 @@ RULES: Final = {
     "greedy": Rule(),
     "oracle": Rule(sees_all=True),
     "sources-0.25": Rule(spread="sources", kappa=0.25),
+    "sources-thompson": Rule("per-source"),
     "explore-0.01": Rule(explore=0.01),
     "explore-0.01-weighted": Rule(explore=0.01, clip=10.0),
     "thompson": Rule("per-request"),
@@ -90,7 +99,7 @@ class Chooser:
     def use(self, fitted: Fitted) -> None:
         """Use the model of the newest rebuild."""
         self._fitted = fitted
-        if self._rule.spread in ("count", "sources"):
+        if self._rule.spread in ("count", "sources") or self._rule.scores == "per-source":
             self._information_RT = fitted.information()
         if self._rule.spread == "confirmed" and self._fits % self._plan.confirmed_every == 0:
             self._confirmed = METHODS["confirmed"](fitted.lab(self._plan))
@@ -105,6 +114,11 @@ class Chooser:
         """
         if self._fitted is None:
             raise RuntimeError("no model is in use; call use() first")
+        if self._rule.scores == "per-source":
+            variance_RT = source_variance(self._information_RT, self._new_R)
+            mean_NT = self._fitted.scores(ids_NC)
+            drawn_NT = source_draws(variance_RT, ids_NC, mean_NT, self._plan.chunk, seed)
+            return drawn_NT, np.zeros_like(drawn_NT)
         if self._rule.scores != "mean":
             by_set_MNT = self._fitted.by_set(ids_NC)
             set_N = draw_sets(self._rule, len(ids_NC), len(by_set_MNT), self._plan.chunk, seed)

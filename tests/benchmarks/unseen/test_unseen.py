@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.unseen.learner import LAYOUT, SOURCES, Fitted, count_spread, rebuild, source_spread
+from benchmarks.unseen.learner import (
+    LAYOUT,
+    SOURCES,
+    Fitted,
+    count_spread,
+    rebuild,
+    source_draws,
+    source_spread,
+    source_variance,
+)
 from benchmarks.unseen.market import Market, make_market
 from benchmarks.unseen.measures import best_by_round, measure, waiting_times
 from benchmarks.unseen.plan import UnseenPlan
@@ -117,6 +126,27 @@ def test_only_new_ids_of_sources_make_a_request_uncertain() -> None:
     assert found_NT == pytest.approx(wanted_NT, abs=1e-6)
     assert found_NT[0, 0] == pytest.approx(0.0, abs=1e-4)
     assert logits(mean_NT)[0, 0] < 0
+
+
+def test_source_draws_are_of_their_posterior_and_shared_within_a_chunk() -> None:
+    """The logit of a new source moves by a normal draw of its variance, alike within a chunk."""
+    ids_NC = np.zeros((400, LAYOUT.columns), np.int32)
+    ids_NC[:200, SOURCES[1]] = 5
+    variance_RT = source_variance(
+        np.full((LAYOUT.rows, 2), 3.0, np.float32), np.arange(LAYOUT.rows) == 5
+    )
+    assert variance_RT[5] == pytest.approx(0.25)
+    assert variance_RT[np.arange(LAYOUT.rows) != 5].max() == 0
+    mean_NT = np.full((400, 2), 0.3, np.float32)
+    moved = []
+    for seed in range(300):
+        drawn_NT = source_draws(variance_RT, ids_NC, mean_NT, 100, seed)
+        shift_NT = logits(drawn_NT) - logits(mean_NT)
+        assert np.allclose(shift_NT[200:], 0, atol=1e-5)
+        assert np.allclose(shift_NT[:100], shift_NT[0, 0], atol=1e-5)
+        moved += [shift_NT[0, 0], shift_NT[100, 0]]
+    assert np.mean(moved) == pytest.approx(0, abs=0.08)
+    assert np.std(moved) == pytest.approx(0.5, rel=0.1)
 
 
 def test_the_oracle_learns_from_all_and_the_others_from_what_passed(
