@@ -152,12 +152,8 @@ def lay_out(
     for name, paths in (("examples", files), ("unlabelled", pool)):
         digest = xxh3_128()
         for chunk in _stream(paths, spec, tasks):
-            for content in (
-                *(chunk.ts_N, chunk.features_NC, chunk.labels_NT),
-                *(chunk.propensity_N, chunk.weight_N),
-            ):
-                if content is not None:
-                    digest.update(np.ascontiguousarray(content).data)
+            for content in _contents(chunk):
+                digest.update(np.ascontiguousarray(content).data)
             stop = start + len(chunk)
             if name == "unlabelled":
                 unknown_NT = np.full_like(chunk.labels_NT, np.nan)
@@ -178,6 +174,12 @@ def lay_out(
     )
     _check_learnable(laid_out.labelled_rows.targets_KT, tasks)
     return laid_out
+
+
+def _contents(chunk: Examples) -> list[npt.NDArray[Any]]:
+    """Everything of a chunk that the training depends on."""
+    always = [chunk.ts_N, chunk.features_NC, chunk.labels_NT, chunk.propensity_N]
+    return always if chunk.weight_N is None else [*always, chunk.weight_N]
 
 
 def _stream(paths: Sequence[Path], spec: FeatureSpec, tasks: TaskSet) -> Iterator[Examples]:
