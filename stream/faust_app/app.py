@@ -77,7 +77,7 @@ class ClientWatch(Service):  # type: ignore[misc]
 
 
 class DisklessApp(faust.App):  # type: ignore[misc]
-    """A Faust app that writes no files: its tables are in memory and in their changelog topics.
+    """A Faust app that writes no files.
 
     Args:
         settings: All settings.
@@ -111,8 +111,6 @@ def faust_options(settings: Settings) -> dict[str, Any]:
         max_chunk_records=worker.max_chunk_records,
         max_chunk_bytes=worker.max_chunk_bytes,
         credentials=_credentials(kafka),
-        partitions=kafka.partitions,
-        replication=kafka.replication,
     )
 
 

@@ -4,10 +4,14 @@ import asyncio
 import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from typing import Final
 
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
+
+MAX_BYTES: Final = 16 << 20
+"""Bytes of an answer that are read."""
 
 
 @dataclass
@@ -47,9 +51,7 @@ class WorkerSample:
 class FeedbackSample:
     """Metrics of a feedback worker at one moment."""
 
-    outcomes: float = 0.0
     examples: float = 0.0
-    pending: float = 0.0
     lag: float = 0.0
 
 
@@ -74,12 +76,8 @@ async def scrape_feedback(port: int) -> FeedbackSample | None:
     sample = FeedbackSample()
     for metric in metrics:
         match metric.name:
-            case "weir_feedback_events_total" if metric.labels["fate"] == "joined":
-                sample.outcomes = metric.value
-            case "weir_feedback_events_total" if metric.labels["fate"] == "examples":
+            case "weir_feedback_requests_total" if metric.labels["fate"] == "example":
                 sample.examples = metric.value
-            case "weir_feedback_pending":
-                sample.pending += metric.value
             case "weir_feedback_lag_records":
                 sample.lag += metric.value
             case _:
@@ -87,15 +85,16 @@ async def scrape_feedback(port: int) -> FeedbackSample | None:
     return sample
 
 
-def read_metrics(port: int, timeout_s: float = 2.0) -> list[Sample] | None:
-    """All samples of a metrics endpoint on this machine; None if it does not answer in time."""
-    url = f"http://127.0.0.1:{port}/metrics"
+def read_metrics(port: int, timeout_s: float = 2.0, host: str = "127.0.0.1") -> list[Sample] | None:
+    """All samples of a metrics endpoint; None if it does not answer with metrics in time."""
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/metrics"
     try:
         with urllib.request.urlopen(url, timeout=timeout_s) as answer:
-            text = answer.read().decode()
-    except OSError:
+            text = answer.read(MAX_BYTES).decode()
+        families = list(text_string_to_metric_families(text))
+    except (OSError, ValueError, HTTPException):
         return None
-    return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return [sample for family in families for sample in family.samples]
 
 
 def merge(samples: Iterable[WorkerSample]) -> WorkerSample:
@@ -135,7 +134,7 @@ def _add_metric(sample: WorkerSample, metric: Sample) -> None:
             sample.blocked += metric.value
         case "weir_consumer_lag":
             sample.lag += metric.value
-        case "weir_model_info":
+        case "weir_model_info" if metric.labels["role"] == "serve":
             sample.model = metric.labels["version"]
         case "weir_chunk_seconds_bucket":
             bound = float(metric.labels["le"])

@@ -23,8 +23,8 @@ def killed(name: str) -> Callable[[Series], None]:
 def fresh_install(series: Series) -> None:
     """The shipped artifact serves, nothing was ever rebuilt, no outcome has ever come."""
     change(series, "rebuilds_total", flat(0))
-    change(series, 'fate="(joined|held)"', flat(0))
-    change(series, "trainer_store_rows", flat(0))
+    change(series, "trainer_outcomes", flat(0))
+    change(series, "trainer_store_rows|trainer_positives", flat(0))
 
 
 def under_capacity(series: Series) -> None:
@@ -137,7 +137,7 @@ FIRING: Mapping[str, tuple[Callable[[Series], None], int, set[str]]] = {
     "broker frozen": (broker_frozen, 23, {"WeirBrokerAway"}),
     "broker frozen for long": (broker_frozen, 27, {"WeirBrokerAway", "WeirNothingRead"}),
     "outcomes stopped": (
-        always('fate="(joined|held)"', stops(200)), 45, {"WeirOutcomesStopped"},
+        always("trainer_outcomes", stops(200)), 45, {"WeirOutcomesStopped"},
     ),
     "artifact missing": (artifact_missing, 25, {"WeirFailOpen", "WeirModelRefused"}),
     "garbage": (garbage, 30, {"WeirRejectsSpike"}),
@@ -156,9 +156,6 @@ FIRING: Mapping[str, tuple[Callable[[Series], None], int, set[str]]] = {
     "a clock that is wrong": (
         always("distrusted", until_then(rising(1), f"1200+3000x{LENGTH}")), 40,
         {"WeirClocksDistrusted"},
-    ),
-    "too much for the join": (
-        always("keep_share", until_then(flat(1), f"0.5+0x{LENGTH}")), 32, {"WeirJoinShort"},
     ),
     "a full disk": (
         always('kind="fetch"', until_then(flat(1), f"1+3x{LENGTH}")), 30, {"WeirTrainerErrors"},
@@ -189,7 +186,7 @@ FIRING: Mapping[str, tuple[Callable[[Series], None], int, set[str]]] = {
     ),
     "two versions": (
         lambda series: series.update({
-            'weir_model_info{instance="b",version="v2"}': f"_x{HEALTHY} 1x{LENGTH}",
+            'weir_model_info{instance="b",version="v2",role="serve"}': f"_x{HEALTHY} 1x{LENGTH}",
         }),
         36, {"WeirVersionsDiffer"},
     ),
@@ -199,6 +196,18 @@ FIRING: Mapping[str, tuple[Callable[[Series], None], int, set[str]]] = {
     "trainer behind": (
         always("trainer_lag", until_then(flat(100), f"100+9000x{LENGTH}")),
         55, {"WeirTrainerLagGrowing"},
+    ),
+    "candidates refused": (
+        always("refused_in_row", until_then(flat(2), f"3x{LENGTH}")), 26,
+        {"WeirCandidatesRefused"},
+    ),
+    "drift": (always("drift_alarm", until_then(flat(0), f"1x{LENGTH}")), 36, {"WeirDrift"}),
+    "scores too high": (
+        always("quality_error", until_then(flat(0.1), f"0.01+0x{LENGTH}")), 52,
+        {"WeirMiscalibrated"},
+    ),
+    "no examples": (
+        always("trainer_examples", stopped), 100, {"WeirTrainerStarved"},
     ),
     "rebuilds fail": (
         always('result="failed"', until_then(flat(0), "0x2 1x2 2x2 3x200")), 30,

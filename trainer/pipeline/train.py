@@ -14,7 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from models.artifact import write_artifact
+from models.artifact.canary import CanaryBatch
 from models.artifact.manifest import (
+    CANARY_FILE,
     CARD_FILE,
     SPEC_FILE,
     STUDENT_FILE,
@@ -22,6 +24,7 @@ from models.artifact.manifest import (
     Manifest,
     sha256,
 )
+from models.artifact.reference import REFERENCE_FILE
 from models.data.examples import Paths
 from models.features import FeatureSpec
 from models.nets.embedding import FeatureLayout
@@ -30,6 +33,7 @@ from models.tasks import DEFAULT_TASKS, TaskSet
 from trainer.evaluation.card import card_html
 from trainer.pipeline.labeller import choose_labeller
 from trainer.pipeline.manifest import TrainedStudent, TrainingJob, build_manifest
+from trainer.pipeline.reference import build_reference
 from trainer.training.checkpoint import Checkpoint
 from trainer.training.config import TrainConfig
 from trainer.training.context import FitContext
@@ -238,10 +242,16 @@ def _labels_file(folder: Path, context: FitContext) -> Path:
 def _write(
     out: Path, manifest: Manifest, trained: TrainedStudent, rows: TrainingRows, spec: FeatureSpec
 ) -> Manifest:
-    """Write the artifact; return its manifest, which lists the card too."""
-    held_out_NT = rows.held_out_rows.targets_KT.numpy()
-    card = card_html(manifest, *trained.student, held_out_NT).encode()
-    manifest = manifest.model_copy(update={"files": manifest.files | {CARD_FILE: sha256(card)}})
-    contents = {STUDENT_FILE: trained.model, SPEC_FILE: spec.text.encode(), CARD_FILE: card}
+    """Write the artifact; return its manifest, which lists card, reference and canary batch too."""
+    held_out = rows.held_out_rows
+    tasks = manifest.task_set
+    added = {
+        CARD_FILE: card_html(manifest, *trained.student, held_out.targets_KT.numpy()).encode(),
+        REFERENCE_FILE: build_reference(rows, trained.student[0], spec, tasks).to_bytes(),
+        CANARY_FILE: CanaryBatch.of(held_out.ids_KC.numpy(), *trained.student).to_bytes(),
+    }
+    hashes = {name: sha256(content) for name, content in added.items()}
+    manifest = manifest.model_copy(update={"files": manifest.files | hashes})
+    contents = {STUDENT_FILE: trained.model, SPEC_FILE: spec.text.encode(), **added}
     write_artifact(out, manifest, contents)
     return manifest
