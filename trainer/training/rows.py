@@ -178,8 +178,11 @@ def lay_out(
 
 def _contents(chunk: Examples) -> list[npt.NDArray[Any]]:
     """Everything of a chunk that the training depends on."""
-    always = [chunk.ts_N, chunk.features_NC, chunk.labels_NT, chunk.propensity_N]
-    return always if chunk.weight_N is None else [*always, chunk.weight_N]
+    found: list[npt.NDArray[Any]] = [chunk.ts_N, chunk.features_NC, chunk.labels_NT]
+    found.append(chunk.propensity_N)
+    if chunk.weight_N is not None:
+        found.append(chunk.weight_N)
+    return found
 
 
 def _stream(paths: Sequence[Path], spec: FeatureSpec, tasks: TaskSet) -> Iterator[Examples]:
