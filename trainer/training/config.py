@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from models.choices import chosen_from
 from models.nets.config import StudentConfig, Target, TeacherConfig
@@ -107,6 +107,10 @@ class TrainConfig:
 
     Attributes:
         held_out: Share of the labelled rows, the newest, that is held out for the metrics.
+        propensity_clip: Greatest weight that a row has for its propensity p, the probability of the
+            decision by which it passed: it counts min(1 / p, propensity_clip) in the losses of
+            teacher and student and in the weighted metrics, so that rows which passed by
+            exploration stand for those that were blocked. 1 weighs all rows alike.
         threads: Threads of torch. The last digits of sums depend on it; 1 gives the same result on
             machines with any number of cores.
         device: Device of teacher and student; "auto" selects CUDA when it is available.
@@ -121,6 +125,7 @@ class TrainConfig:
     """
 
     held_out: float = 0.15
+    propensity_clip: Annotated[float, Field(ge=1)] = 10.0
     threads: int = 1
     device: Choice = "auto"
     net: TeacherConfig = field(default_factory=TeacherConfig)

@@ -53,6 +53,7 @@ def choose_steps(
     config: TeacherConfig,
     training: TeacherTraining,
     context: FitContext,
+    weights_N: Tensor | None = None,
 ) -> int:
     """Choose the number of steps for a teacher of these rows by early stopping.
 
@@ -65,13 +66,15 @@ def choose_steps(
         config: Kind and sizes of the net.
         training: Learning rate, batch, and ``min_steps``, the most steps of the pilot net.
         context: Devices and progress bars.
+        weights_N: Weight of each row; None if all are equal.
 
     Returns:
         A number of steps from 1 to ``STRETCH`` times ``min_steps``.
     """
     cut = max(round((1.0 - VALIDATION) * len(ids_NC)), 1)
     devices = context.devices
-    lowest = _LowestLoss(ids_NC[cut:], targets_NT[cut:], devices)
+    older_N, newer_N = (None, None) if weights_N is None else (weights_N[:cut], weights_N[cut:])
+    lowest = _LowestLoss(ids_NC[cut:], targets_NT[cut:], newer_N, devices)
     cuda = [devices.device] if devices.device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         net = build_teacher(layout, targets_NT.shape[1], config)
@@ -87,6 +90,7 @@ def choose_steps(
             after_step=lambda taken: lowest.check(net, taken),
             should_stop=lowest.should_stop,
             context=context.without_checkpoint(),
+            weights_N=older_N,
         )
     return max(round(STRETCH * lowest.step), 1)
 
@@ -98,9 +102,12 @@ class _LowestLoss:
         step: Number of steps after which the loss was lowest.
     """
 
-    def __init__(self, ids_KC: Tensor, targets_KT: Tensor, devices: Devices) -> None:
+    def __init__(
+        self, ids_KC: Tensor, targets_KT: Tensor, weights_K: Tensor | None, devices: Devices
+    ) -> None:
         self._ids_KC = ids_KC
         self._targets_KT = targets_KT
+        self._weights_K = weights_K
         self._devices = devices
         self._lowest = float("inf")
         self.step = EVERY
@@ -125,4 +132,4 @@ class _LowestLoss:
             ]
         )
         net.train()
-        return float(LOGIT.losses(outputs_KTO, self._targets_KT, 0.0).mean())
+        return float(LOGIT.losses(outputs_KTO, self._targets_KT, 0.0, self._weights_K).mean())

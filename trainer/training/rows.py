@@ -76,6 +76,8 @@ class TrainingRows:
         ts_min: Time of the first labelled row that is not held out, ms.
         ts_max: Time of the last one, ms.
         digests: Hashes of the contents of examples and unlabelled rows.
+        propensities_N: Probability of the decision by which each row was observed, float64, in the
+            order of ``all_rows``; NaN where unknown.
     """
 
     all_rows: RowRange
@@ -84,6 +86,7 @@ class TrainingRows:
     ts_min: int
     ts_max: int
     digests: dict[str, str]
+    propensities_N: Tensor
 
     @property
     def held_out_rows(self) -> RowRange:
@@ -149,9 +152,8 @@ def lay_out(
     for name, paths in (("examples", files), ("unlabelled", pool)):
         digest = xxh3_128()
         for chunk in _stream(paths, spec, tasks):
-            for content in (chunk.ts_N, chunk.features_NC, chunk.labels_NT, chunk.weight_N):
-                if content is not None:
-                    digest.update(np.ascontiguousarray(content).data)
+            for content in _contents(chunk):
+                digest.update(np.ascontiguousarray(content).data)
             stop = start + len(chunk)
             if name == "unlabelled":
                 unknown_NT = np.full_like(chunk.labels_NT, np.nan)
@@ -162,10 +164,25 @@ def lay_out(
             start = stop
         digests[name] = digest.hexdigest()
     laid_out = TrainingRows(
-        rows.as_range(), layout.held_out, layout.labelled, layout.ts_min, layout.ts_max, digests
+        all_rows=rows.as_range(),
+        held_out=layout.held_out,
+        labelled=layout.labelled,
+        ts_min=layout.ts_min,
+        ts_max=layout.ts_max,
+        digests=digests,
+        propensities_N=torch.from_numpy(rows.propensities_N),
     )
     _check_learnable(laid_out.labelled_rows.targets_KT, tasks)
     return laid_out
+
+
+def _contents(chunk: Examples) -> list[npt.NDArray[Any]]:
+    """Everything of a chunk that the training depends on."""
+    found: list[npt.NDArray[Any]] = [chunk.ts_N, chunk.features_NC, chunk.labels_NT]
+    found.append(chunk.propensity_N)
+    if chunk.weight_N is not None:
+        found.append(chunk.weight_N)
+    return found
 
 
 def _stream(paths: Sequence[Path], spec: FeatureSpec, tasks: TaskSet) -> Iterator[Examples]:
@@ -201,6 +218,7 @@ class _Files:
     labels_NT: npt.NDArray[np.float32]
     targets_NT: npt.NDArray[np.float32]
     weights_N: npt.NDArray[np.float32]
+    propensities_N: npt.NDArray[np.float64]
 
     @classmethod
     def create(cls, folder: Path, rows: int, spec: FeatureSpec, tasks: TaskSet) -> "_Files":
@@ -210,6 +228,7 @@ class _Files:
             labels_NT=mapped(folder / "labels", np.float32, (rows, len(tasks))),
             targets_NT=mapped(folder / "targets", np.float32, (rows, len(tasks))),
             weights_N=mapped(folder / "weights", np.float32, (rows,)),
+            propensities_N=mapped(folder / "propensities", np.float64, (rows,)),
         )
 
     @property
@@ -221,6 +240,7 @@ class _Files:
         self.labels_NT[positions_K] = chunk.labels_NT
         self.targets_NT[positions_K] = chunk.targets(tasks)
         self.weights_N[positions_K] = chunk.weights
+        self.propensities_N[positions_K] = chunk.propensity_N
 
     def as_range(self) -> RowRange:
         arrays = (self.ids_NC, self.labels_NT, self.targets_NT, self.weights_N)

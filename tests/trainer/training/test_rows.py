@@ -142,6 +142,27 @@ def test_weights_are_laid_out_with_their_rows(stored: Path) -> None:
     assert all_rows.uneven_weights is not None
 
 
+def test_propensities_are_laid_out_with_their_rows(stored: Path) -> None:
+    """Each goes where its row goes; rows of the pool have those that are stored."""
+    first = stored / "store" / "part-0.parquet"
+    read = pl.read_parquet(first)
+    drawn = np.random.default_rng(0).uniform(0.01, 1.0, len(read))
+    read.with_columns(propensity=pl.Series(drawn)).write_parquet(first)
+    digests = laid_out(stored, "before").digests
+    laid = laid_out(stored, "one")
+    examples = read_examples(stored / "store", SPEC, TASKS)
+    assert len(laid.propensities_N) == len(laid.all_rows)
+    own = dict(zip(map(tuple, examples.features_NC.tolist()), examples.propensity_N, strict=True))
+    ids = [tuple(each) for each in laid.all_rows.ids_KC.tolist()]
+    unique = {each for each in ids if ids.count(each) == 1} & own.keys()
+    assert len(unique) > 5
+    for each, propensity in zip(ids, laid.propensities_N.tolist(), strict=True):
+        if each in unique:
+            assert propensity == own[each]
+    read.with_columns(propensity=pl.Series(drawn / 2)).write_parquet(first)
+    assert laid_out(stored, "two").digests["examples"] != digests["examples"]
+
+
 def test_equal_weights_are_none(stored: Path) -> None:
     """Where every row stands for as many requests, nothing has to be weighed."""
     assert laid_out(stored).labelled_rows.uneven_weights is None
