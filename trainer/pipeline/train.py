@@ -32,6 +32,7 @@ from trainer.pipeline.manifest import TrainedStudent, TrainingJob, build_manifes
 from trainer.training.checkpoint import Checkpoint
 from trainer.training.config import TrainConfig
 from trainer.training.context import FitContext
+from trainer.training.delay.method import FitPlan, delay_method
 from trainer.training.devices import open_devices
 from trainer.training.distillation import fit_student, sets_per_row
 from trainer.training.early_stopping import choose_steps, needs_pilot
@@ -123,6 +124,7 @@ def _lay_out(
         held_out=held_out,
         folder=folder,
         progress=progress,
+        uses=delay_method(job.config.delay.method).uses,
     )
 
 
@@ -183,6 +185,8 @@ def _fit_labeller(
     On small tables, early stopping chooses the teacher's number of steps first.
     """
     config, labelled = job.config, rows.labelled_rows
+    plan = FitPlan(job.tasks.names, layout.rows, job.seed)
+    correction = delay_method(config.delay.method).correction(labelled, plan)
     if needs_pilot(len(labelled), config.teacher):
         steps = choose_steps(
             layout,
@@ -191,6 +195,7 @@ def _fit_labeller(
             config=config.net,
             training=config.teacher,
             context=context,
+            correction=correction,
         )
         config = replace(config, teacher=replace(config.teacher, steps=steps))
     teacher = fit_teacher(
@@ -201,6 +206,7 @@ def _fit_labeller(
         training=config.teacher,
         context=context,
         weights_N=labelled.uneven_weights,
+        correction=correction,
     )
     return choose_labeller(
         teacher,
