@@ -2,11 +2,14 @@
 
     python -m benchmarks.delays [--seeds 1 2 3] [--laws exponential lognormal bimodal]
         [--methods wait censoring oracle] [--per-day N] [--out F]
+    python -m benchmarks.delays --jd FOLDER
 
 Every finished combination of seed, law and method is a line of the file, and is not run again. The
 table has, per law and task, the share of the log-loss gap between ``wait`` and ``oracle`` that a
 method closes: the ratio of the mean differences over the seeds, and what the method gains over
-``wait`` with its 95 % interval (Student's t over the seeds), in thousandths of a nat.
+``wait`` with its 95 % interval (Student's t over the seeds), in thousandths of a nat. With ``--jd``
+the methods estimate the rates of JD.com's requests instead: mean over the snapshots of estimated
+over true rate, and the root mean square of its logarithm.
 """
 
 import argparse
@@ -15,13 +18,17 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from models.features import FeatureSpec
 from models.tasks import DEFAULT_TASKS
 from trainer.experiments.delay_laws import LAWS
 from trainer.experiments.delays import METHODS, ORACLE, WAIT, DelayPlan, make_market, measure_delays
+from trainer.experiments.delays_jd import jd_tasks, measure_jd
 from trainer.experiments.report.stats import Estimate, paired
+from trainer.traffic.jd import JdRequests
+from trainer.training.config import DELAYS
 from trainer.training.context import FitContext
 
 Key = tuple[str, str]
@@ -40,8 +47,12 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--per-day", type=int, default=DelayPlan().per_day)
     parser.add_argument("--out", type=Path, default=Path("var/delays.jsonl"))
+    parser.add_argument("--jd", type=Path, help="folder of JD.com's requests")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.jd is not None:
+        print(*jd_table(options.jd), sep="\n")
+        return
     plan = replace(DelayPlan(), per_day=options.per_day)
     found = read(options.out, plan)
     for seed in options.seeds:
@@ -56,6 +67,18 @@ def main() -> None:
     found = read(options.out, plan)
     for part in ("passed", "all"):
         print(*table(found, options.laws, options.methods, part), sep="\n")
+
+
+def jd_table(folder: Path, window_s: float = 7 * 86_400) -> Iterable[str]:
+    """Rows of a Markdown table."""
+    jd = JdRequests.load(folder, jd_tasks(window_s))
+    found = measure_jd(jd, tuple(DELAYS))
+    yield "| JD.com, 7 days | " + " | ".join(jd.tasks.names) + " |"
+    yield "| --- " * (1 + len(jd.tasks)) + "|"
+    for name, ratios_ST in found.items():
+        mean_T, error_T = ratios_ST.mean(axis=0), np.sqrt((np.log(ratios_ST) ** 2).mean(axis=0))
+        cells = (f"{mean:.3f} ({error:.3f})" for mean, error in zip(mean_T, error_T, strict=True))
+        yield f"| {name} | " + " | ".join(cells) + " |"
 
 
 def run(seed: int, todo: list[Key], plan: DelayPlan, out: Path) -> None:
