@@ -27,7 +27,7 @@ MAX_BAD_RECORDS: Final = 1_000
 
 # Names: any topic.
 
-#: Characters of a bid request's id in the feedback join; exchanges send up to 128.
+#: Characters of a passed bid request's id in training examples; exchanges send up to 128.
 MAX_REQUEST_ID: Final = 1_024
 #: Characters of a task's name, which is a label of metrics and part of column names.
 MAX_TASK_NAME: Final = 64
@@ -50,25 +50,14 @@ MAX_DECISION_BYTES: Final = 1_024
 #: Bytes of an outcome: an id, a task and a time, in any JSON style.
 MAX_OUTCOME_BYTES: Final = 16_384
 
-# `feedback-joins`, and the changelog of its table
-
-#: Bytes of a key: a request's id in UTF-8.
-MAX_JOIN_KEY_BYTES: Final = 4 * MAX_REQUEST_ID
-#: Outcomes that are stored for a request that has not arrived yet; more are taken for duplicates.
-MAX_HELD_PER_REQUEST: Final = 64
-#: How far a request's time may be ahead of the wall clock, and how far one request may advance the
-#: join's time. Clocks of producers differ by seconds; unsynchronised ones by minutes.
-MAX_SKEW_MS: Final = 600_000
-#: How often the join may halve the share of requests that it keeps: down to one in 1,024, which
-#: then has a weight of 1,024.
-MAX_HALVINGS: Final = 10
-#: Partitions of the pass topic whose progress a join stores; each adds 60 bytes to every write.
-MAX_JOIN_SOURCES: Final = 4_096
-#: Bytes of the progress of that many partitions.
-MAX_PROGRESS_BYTES: Final = 262_144
-
 # `training-examples`
 
+#: Smallest share of the passed requests that become examples, each with the inverse as its weight;
+#: a training of a million rows then stands for ten billion requests.
+MIN_KEEP_SHARE: Final = 0.0001
+#: How far a request's time may be ahead of the wall clock, and how far one request may advance the
+#: trainer's time. Clocks of producers differ by seconds; unsynchronised ones by minutes.
+MAX_SKEW_MS: Final = 600_000
 #: Characters of a feature spec's hash; it has 32.
 MAX_SPEC_HASH: Final = 128
 #: Columns of an example's feature spec; `openrtb` has 121.
@@ -82,6 +71,14 @@ MAX_EXAMPLE_BYTES: Final = 262_144
 MAX_ANNOUNCEMENT_BYTES: Final = 65_536
 #: Characters of an artifact's URL.
 MAX_URL: Final = 2_048
+#: Characters of who announced a version: a user and a host, which has 253 at most.
+MAX_ANNOUNCER: Final = 320
+#: Characters of the cause of an announcement, a name such as `automatic-rollback`.
+MAX_CAUSE: Final = 64
+#: Characters of its reason, a few sentences or the figures of an automatic rollback.
+MAX_REASON: Final = 4_096
+#: Announcements that the history shows, the newest ones: hourly ones of a year.
+MAX_HISTORY: Final = 10_000
 
 # Artifacts: those that are announced on `models`, and all others that are loaded.
 
@@ -93,7 +90,12 @@ MAX_SPEC_BYTES: Final = 256 << 10
 MAX_STUDENT_BYTES: Final = 40 << 20
 #: Bytes of any other file of an artifact; the card has 31 KB.
 MAX_OTHER_FILE_BYTES: Final = 4 << 20
-#: Files besides the manifest; the trainer writes three.
+#: Bytes of a canary batch: 64 requests of the shipped spec have some 60 KB.
+MAX_CANARY_BYTES: Final = 1 << 20
+#: Requests of a canary batch, and their feature ids together.
+MAX_CANARY_ROWS: Final = 512
+MAX_CANARY_IDS: Final = 65_536
+#: Files besides the manifest; the trainer writes four.
 MAX_ARTIFACT_FILES: Final = 8
 #: Seconds to read all files of an artifact: the largest one at 2 MB/s, slow for an object store.
 MAX_READ_S: Final = 30.0

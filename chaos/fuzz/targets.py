@@ -21,8 +21,7 @@ from models.bounds import MAX_MANIFEST_BYTES
 from models.features import FeatureSpec, SpecError
 from models.settings import PolicySettings, SettingsError, load_settings
 from models.tasks import DEFAULT_TASKS
-from stream.feedback.pending import HeldOutcomes, PendingRequest, Progress, check_entry
-from stream.feedback.rekey import Rekeyer
+from stream.feedback.example_maker import ExampleMaker
 from stream.intercept.interceptor import Interceptor
 from stream.intercept.metrics import NoMetrics
 from stream.messages import (
@@ -45,7 +44,6 @@ from stream.messages.parsing import RecordError
 from stream.metrics.worker import WorkerMetrics
 from stream.policy import Policy
 from stream.policy.errors import PolicyError
-from stream.transport import Chunk
 from tests.tiny_artifact import SPEC_TEXT, tiny_manifest, tiny_student
 
 Run = Callable[[bytes], str]
@@ -90,9 +88,7 @@ def decoder(read: Callable[[bytes], Any], write: Callable[[Any], bytes]) -> Run:
 def records() -> dict[str, Target]:
     """Decoders of decisions, outcomes, examples and announcements."""
     decision = Decision("v1", 0.5, None, Reason.SCORE, 0.25, 7)
-    example = TrainingExample(
-        "r1", 1_700_000_000_000, "0" * 16, [1, 2, 3], {"click": 1, "deal": None}, decision
-    )
+    example = TrainingExample("r1", 1_700_000_000_000, "0" * 16, [1, 2, 3], decision, 2.0)
     announcement = ModelAnnouncement("v1", "registry/v1", "0" * 64, 1, {"auc": {"click": 0.7}})
     samples = {
         "decision": decision,
@@ -106,53 +102,25 @@ def records() -> dict[str, Target]:
     }
 
 
-def joins() -> dict[str, Target]:
-    """Inputs of the feedback join: entries of its state, and requests with their headers."""
-    decision = Decision("v1", 0.5, None, Reason.SCORE, 0.25, 7)
-    pending = PendingRequest(1_700_000_000_000, 1, 2, "0" * 32, decision, np.arange(5, dtype="<u2"))
-    wide = PendingRequest(1_700_000_000_000, 1, 2, "", decision, np.arange(5, dtype="<i4"), 3, 4, 1)
-    held = HeldOutcomes(7, ((0, 1_700_000_000_000), (1, 5)))
-    progress = Progress(1_700_000_000_000, {0: (5, 1_700_000_000_000), 3: (9, 1)})
-    entries = [pending.to_bytes(), wide.to_bytes(), held.to_bytes()]
-    header = decision.to_bytes()
+def feedback() -> dict[str, Target]:
+    """Passed requests with their headers, as the feedback worker reads them."""
+    header = Decision("v1", 0.5, None, Reason.SCORE, 0.25, 7).to_bytes()
     request = b'k\x1e{"id":"1","imp":[{}],"site":{"id":"s"}}\x1eweir\x1e' + header
-    return {
-        "pending": Target(entries[:2], decoder(PendingRequest.from_bytes, PendingRequest.to_bytes)),
-        "held": Target(entries[2:], decoder(HeldOutcomes.from_bytes, HeldOutcomes.to_bytes)),
-        "progress": Target([progress.to_bytes()], decoder(Progress.from_bytes, Progress.to_bytes)),
-        "entry": Target([b"r1\x1e" + entry for entry in entries], _entry),
-        "rekey": Target([request, b"k\x1e" + Outcome("r1", "click", 1).to_bytes()], _rekey),
-    }
+    return {"passed": Target([request, b'k\x1e{"id":"1","imp":[{}]}\x1ex\x1e'], _passed)}
 
 
-def _entry(data: bytes) -> str:
-    key, _, value = data.partition(b"\x1e")
-    try:
-        check_entry(key, value)
-    except RecordError as error:
-        return refused(error)
-    return "read"
+_MAKER = ExampleMaker(FeatureSpec.parse(SPEC_TEXT, "fuzz"), 1.0, 2000, WorkerMetrics().refusals)
 
 
-_REKEYER = Rekeyer(FeatureSpec.parse(SPEC_TEXT, "fuzz"), 4, 2000, WorkerMetrics().refusals)
-
-
-def _rekey(data: bytes) -> str:
-    """Repartition a record: it becomes one record of the joins topic, or is refused."""
+def _passed(data: bytes) -> str:
+    """A record of the pass topic becomes one example that can be read, or is refused."""
     record: Any = _Record(1_700_000_000_000, (data.split(b"\x1e", 3) + [b""] * 4)[:4])
-    chunk = Chunk("in", 0, [record], record.offset, record.offset + 1, 0, 0.0)
-    outcomes: list[str] = []
-    for made, read in (
-        (_REKEYER.requests(chunk, 1), PendingRequest.from_bytes),
-        (_REKEYER.outcomes(chunk, 1), Outcome.from_bytes),
-    ):
-        outgoing = [out for records in made.values() for out in records]
-        assert len(outgoing) <= 1
-        for out in outgoing:
-            assert out.key
-            read(out.value)
-        outcomes.append("joined" if outgoing else "refused")
-    return " ".join(outcomes)
+    made = _MAKER.make([record], 1)
+    assert len(made.examples) + made.refused == 1
+    for out in made.examples:
+        example = TrainingExample.from_bytes(out.value)
+        assert out.key == example.request_id.encode()
+    return "example" if made.examples else "refused"
 
 
 def control() -> dict[str, Target]:
@@ -342,4 +310,4 @@ def _request(data: bytes) -> str:
 
 def all_targets() -> dict[str, Target]:
     """All targets by name, except the scanner (:mod:`chaos.fuzz.scanner`)."""
-    return {**records(), **joins(), **control(), **artifacts(), **settings(), **requests()}
+    return {**records(), **feedback(), **control(), **artifacts(), **settings(), **requests()}

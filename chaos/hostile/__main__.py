@@ -56,8 +56,6 @@ def attack_settings(broker: EmbeddedBroker | KafkaCluster, folder: Path, **more:
             "kafka.partitions": PARTITIONS,
             "kafka.session_timeout_s": 6.0,
             "policy.rate": 0.5,
-            "feedback.time_scale": 600.0,  # a click's half hour lasts three seconds
-            "feedback.lateness_s": 1.0,
             "model.registry": str(folder / "registry"),
             "trainer.store": str(folder / "store"),
             "trainer.rebuild_examples": 10_000_000,

@@ -1,5 +1,6 @@
 """Conditions after an attack; each one that fails is a fault in the report."""
 
+import asyncio
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -8,7 +9,7 @@ from typing import Final
 
 import orjson
 
-from chaos.hostile.progress import newest_examples, stored_clicks
+from chaos.hostile.progress import made_examples, stored_clicks
 from chaos.hostile.report import Report
 from models.settings import Settings
 from stream.kafka.reader import read_topic
@@ -91,29 +92,30 @@ class Checks:
         return passed
 
     async def _check_labels(self, passed: set[str]) -> None:
-        """Every good request that passed and was clicked has an example with that label."""
-        good = {orjson.loads(value)["id"] for value in self._sound}
-        found = await newest_examples(self._settings, good)
-        wanted = self._clicked & passed
-        wrong = [name for name in wanted if name not in found or found[name].labels["click"] != 1]
-        if wrong or not wanted:
-            self._report.faults.append(
-                f"{len(wrong)} of {len(wanted)} clicks have no label: {wrong[:3]}"
-            )
+        """A good request that passed has one example; in the store, those clicked are positive."""
+        good = {orjson.loads(value)["id"] for value in self._sound} & passed
+        lost = good - await made_examples(self._settings, good)
+        if lost or not good:
+            self._report.faults.append(f"{len(lost)} of {len(good)} passed have no example")
         if "trainer" in self._roles:
-            stored = stored_clicks(self._settings)
-            lost = [name for name in wanted if stored.get(name) != 1]
-            if lost:
-                self._report.faults.append(f"{len(lost)} labels are not in the store: {lost[:3]}")
+            stored = await asyncio.to_thread(stored_clicks, self._settings)
+            wrong = [
+                name
+                for name in good
+                if name not in stored or (stored[name] == 1) != (name in self._clicked)
+            ]
+            if wrong or not good & self._clicked:
+                self._report.faults.append(
+                    f"{len(wrong)} of {len(good)} labels of click in the store are wrong, such as "
+                    f"{wrong[:3]}; {len(good & self._clicked)} passed requests were clicked"
+                )
 
     def _check_refusals(self) -> None:
         """Something was refused of every topic that the processes read."""
         report, topics = self._report, self._settings.topics
         read = {topics.control, topics.models, topics.rate_state, topics.consumption}
-        if "feedback" in self._roles:
-            read.add(topics.outcomes)
         if "trainer" in self._roles:
-            read.add(topics.examples)
+            read |= {topics.examples, topics.outcomes}
         report.faults += [
             f"{topic}: nothing was refused of {report.written[topic]} records"
             for topic in sorted(read)

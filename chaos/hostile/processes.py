@@ -85,12 +85,15 @@ def count_refusals(processes: Processes, report: Report) -> None:
 
 
 def metrics(port: int) -> dict[tuple[str, str], float]:
-    """Read metrics by name and value of the first label ("" without labels).
+    """Read metrics by name and version, or value of the first label ("" without labels).
 
     Returns:
         Nothing while the process does not answer.
     """
     return {
-        (sample.name, next(iter(sample.labels.values()), "")): sample.value
+        (
+            sample.name,
+            sample.labels.get("version") or next(iter(sample.labels.values()), ""),
+        ): sample.value
         for sample in read_metrics(port, timeout_s=10.0) or ()
     }

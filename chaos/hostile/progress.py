@@ -4,23 +4,36 @@ import asyncio
 import contextlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, Final
 
 import polars as pl
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from chaos.hostile.processes import Processes, metrics
+from models.features import FeatureSpec
 from models.settings import Settings
 from stream.kafka.admin import admin_request
 from stream.kafka.client import bounded_consumer, client_options, topic_partitions
 from stream.kafka.reader import read_topic
 from stream.messages import RecordError, TrainingExample
+from trainer.store.locations import StoreError
+from trainer.store.snapshot import write_snapshot
+from trainer.store.windows import AttributionWindows
 from trainer.traffic.campaign import exact_ends
+
+MOST: Final = 1_000_000
+"""More requests than any attack has."""
 
 
 async def pending_work(
-    settings: Settings, processes: Processes, version: str, revision: int, good_ids: set[str]
+    settings: Settings,
+    processes: Processes,
+    version: str,
+    revision: int,
+    good_ids: set[str],
+    clicked: set[str],
 ) -> list[str]:
     """List what the processes have not reached yet, one sentence each.
 
@@ -30,6 +43,7 @@ async def pending_work(
         version: Model version that workers must serve.
         revision: Offset on the control topic that workers must apply.
         good_ids: Ids of good requests, whose examples the trainer must store.
+        clicked: Ids of those whose clicks were written, which the trainer must store, too.
     """
     topics, group = settings.topics, settings.kafka.group
     missing = []
@@ -43,12 +57,15 @@ async def pending_work(
             missing.append(f"{name} has not applied revision {revision} of control")
     missing += await _uncommitted(settings, group, [topics.requests])
     if "feedback" in processes:
-        read = [topics.passed, topics.outcomes, topics.joins]
-        missing += await _uncommitted(settings, f"{group}-feedback", read)
+        missing += await _uncommitted(settings, f"{group}-feedback", [topics.passed])
     if "trainer" in processes and not missing:
-        stored = stored_clicks(settings)
-        absent = [each for each in await newest_examples(settings, good_ids) if each not in stored]
+        made = await made_examples(settings, good_ids)
+        stored = await asyncio.to_thread(stored_clicks, settings)
+        absent = [each for each in made if each not in stored]
         missing += [f"{len(absent)} examples not stored, such as {absent[0]}"] if absent else []
+        unlabelled = [each for each in made & clicked if stored.get(each) != 1]
+        if unlabelled:
+            missing.append(f"{len(unlabelled)} clicks not stored, such as {unlabelled[0]}")
     return missing
 
 
@@ -75,21 +92,24 @@ async def _uncommitted(settings: Settings, group: str, topics: Iterable[str]) ->
     ]
 
 
-async def newest_examples(settings: Settings, ids: set[str]) -> dict[str, TrainingExample]:
-    """The newest example on the topic of each of these requests."""
-    newest: dict[str, TrainingExample] = {}
+async def made_examples(settings: Settings, ids: set[str]) -> set[str]:
+    """Which of these requests have an example on the topic."""
+    made = set()
     async for record in read_topic(settings.kafka, settings.topics.examples):
         with contextlib.suppress(RecordError):
-            example = TrainingExample.from_bytes(record.value)
-            if example.request_id in ids:
-                newest[example.request_id] = example
-    return newest
+            made.add(TrainingExample.from_bytes(record.value).request_id)
+    return made & ids
 
 
 def stored_clicks(settings: Settings) -> dict[str, int | None]:
-    """Label of click by request id, of the newest example of each request in the store."""
-    stored: dict[str, int | None] = {}
-    for part in sorted(Path(settings.trainer.store).glob("part-*.parquet")):
-        frame = pl.read_parquet(part, columns=["request_id", "label_click"])
-        stored.update(frame.iter_rows())
-    return stored
+    """Label of click by request id, as a rebuild would read it from the store now."""
+    feedback, spec = settings.feedback, FeatureSpec.load("openrtb")
+    windows = AttributionWindows(settings.task_set, feedback.time_scale, feedback.lateness_s)
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "snapshot"
+        try:
+            write_snapshot(settings.trainer.store, folder, spec, windows, MOST)
+        except StoreError:  # nothing was stored yet
+            return {}
+        frame = pl.read_parquet(folder / "*.parquet", columns=["request_id", "label_click"])
+        return dict(frame.iter_rows())

@@ -167,7 +167,12 @@ class Attack:
         deadline = time.monotonic() + DEADLINE_S
         while True:
             missing = await pending_work(
-                self._settings, processes, version, self._revision, self._good_ids
+                self._settings,
+                processes,
+                version,
+                self._revision,
+                self._good_ids,
+                self._clicked,
             )
             (self._folder / "waits-for.txt").write_text("\n".join(missing))
             if not missing or self.report.ended:

@@ -107,8 +107,8 @@ def examples(columns: int) -> st.SearchStrategy[Record]:
             "ts": st.just(NOW_MS),
             "spec": st.text("0123456789abcdef", min_size=32, max_size=32),
             "features": st.just([1] * columns) | st.lists(numbers, max_size=5),
-            "labels": st.dictionaries(st.sampled_from(TASKS), st.sampled_from([None, 0, 1, 2])),
             "decision": decision,
+            "weight": st.just(1.0) | numbers,
         }
     )
     return with_envelopes(st.one_of(form, damaged(form), formless))
@@ -196,6 +196,10 @@ def announcements() -> st.SearchStrategy[Record]:
             "manifest_sha256": st.just("0" * 64) | texts,
             "ts": st.just(NOW_MS),
             "metrics": st.just({}) | json_values,
+            "by": st.just("a@b") | json_values,
+            "cause": st.just("rollback") | json_values,
+            "reason": st.just("r" * 5_000) | json_values,
+            "previous": st.just("evil") | json_values,
         }
     )
     return with_envelopes(st.one_of(form, formless), st.just(b"default") | keys)

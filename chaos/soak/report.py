@@ -19,10 +19,8 @@ STOP_S: Final = 10.0
 GROWTH: Final = 1.05
 SLACK: Final = 24 * MIB
 """Memory of the last third may be GROWTH times that of the second third, plus SLACK."""
-JOIN_BYTES: Final = 620
-"""Maximum memory of a pending request in the join."""
 SHORT_S: Final = 600.0
-"""Shortest run for this check: before, memory grows because caches and the join fill."""
+"""Shortest run for this check: before, memory grows because caches fill."""
 
 
 def record(plan: Plan, found: Found, now: datetime) -> dict[str, Any]:
@@ -42,7 +40,6 @@ def record(plan: Plan, found: Found, now: datetime) -> dict[str, Any]:
         "achieved": round(sample.achieved, 4),
         "p99_ms_per_chunk": round(sample.p99_ms(), 1),
         "examples": found.examples,
-        "pending_most": max((pending for _, pending in found.pending), default=0),
         "alerts": None if found.alerts is None else sorted(found.alerts),
         "longest_stop_s": round(found.stop_s, 1),
         "roles": {role.name: _figures(role, found) for role in found.roles},
@@ -85,18 +82,14 @@ def _faults(role: Role, found: Found) -> list[str]:
 
 
 def flat(role: Role, found: Found) -> bool:
-    """Whether memory does not grow from the second to the last third, except by pending requests.
+    """Whether memory does not grow from the second to the last third.
 
     Brokers cache, and a trainer's memory depends on its rebuilds: for them only limits apply.
     """
     if role.service in {"kafka", "trainer"} or found.seconds < SHORT_S or not role.memory:
         return True
     before, after = _thirds([own for _, own in role.memory])
-    held = 0.0
-    if role.service == "feedback" and found.pending:
-        before_pending, after_pending = _thirds([pending for _, pending in found.pending])
-        held = max(0.0, after_pending - before_pending) * JOIN_BYTES
-    return after - held <= GROWTH * before + SLACK
+    return after <= GROWTH * before + SLACK
 
 
 def _thirds(values: Sequence[float]) -> tuple[float, float]:

@@ -24,7 +24,7 @@ SAMPLE_S: Final = 5.0
 READY_S: Final = 120.0
 PARTITIONS: Final = 8
 WINDOW_S: Final = 300.0
-"""Longest attribution window, scaled so that the join is full after five minutes."""
+"""Longest attribution window, scaled so that all labels are final after five minutes."""
 DRAIN_S: Final = 120.0
 """Time for the rest once the last request is published, in addition to a tenth of the run."""
 
@@ -64,8 +64,7 @@ class Found:
         decided: Requests that workers decided or rejected.
         roles: All processes.
         merged: Metrics of all workers, summed, once all requests were decided.
-        pending: Pending requests in the join, by second.
-        examples: Examples emitted.
+        examples: Examples made of passed requests.
         alerts: Alerts that fired; None without a Prometheus.
         stop_s: Longest time from SIGTERM to exit of a role.
         late: Whether requests were undecided at the deadline.
@@ -76,7 +75,6 @@ class Found:
     seconds: float = 0.0
     decided: int = 0
     merged: WorkerSample = field(default_factory=WorkerSample)
-    pending: list[tuple[float, float]] = field(default_factory=list)
     examples: float = 0.0
     alerts: set[str] | None = None
     stop_s: float = 0.0
@@ -214,7 +212,6 @@ class Soak:
             found.decided = round(sum(sample.requests for sample in samples))
             feedback = await scrape_feedback(self._ports(found, "feedback")[0])
             if feedback is not None:
-                found.pending.append((second, feedback.pending))
                 found.examples = feedback.examples
             if second >= next_report_s:
                 next_report_s += 60.0

@@ -9,6 +9,7 @@ from models.artifact.artifact import (
     fetch_artifact,
     load_artifact,
     open_artifact,
+    read_manifest,
     write_artifact,
 )
 
@@ -21,5 +22,6 @@ __all__ = [
     "fetch_artifact",
     "load_artifact",
     "open_artifact",
+    "read_manifest",
     "write_artifact",
 ]

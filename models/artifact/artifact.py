@@ -13,6 +13,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from models.artifact.canary import CanaryBatch, CanaryError
 from models.artifact.folder import (
     Deadline,
     DeadlineError,
@@ -22,9 +23,18 @@ from models.artifact.folder import (
     MissingFileError,
     NotAFileError,
 )
-from models.artifact.manifest import MANIFEST_FILE, SPEC_FILE, STUDENT_FILE, Manifest, sha256
+from models.artifact.manifest import (
+    CANARY_FILE,
+    MANIFEST_FILE,
+    SPEC_FILE,
+    STUDENT_FILE,
+    Manifest,
+    sha256,
+)
 from models.artifact.onnxfile import OnnxFile, OnnxFileError, read_student
+from models.artifact.signature import BadSignatureError, PublicKeys, UnsignedError
 from models.bounds import (
+    MAX_CANARY_BYTES,
     MAX_FEATURES,
     MAX_MANIFEST_BYTES,
     MAX_OTHER_FILE_BYTES,
@@ -38,7 +48,11 @@ from models.tasks import TaskSet
 
 PRETRAINED_PREFIX: Final = "pretrained:"
 PRETRAINED_FOLDER: Final = Path(__file__).parent / "pretrained"
-MAX_FILE_BYTES: Final = {SPEC_FILE: MAX_SPEC_BYTES, STUDENT_FILE: MAX_STUDENT_BYTES}
+MAX_FILE_BYTES: Final = {
+    SPEC_FILE: MAX_SPEC_BYTES,
+    STUDENT_FILE: MAX_STUDENT_BYTES,
+    CANARY_FILE: MAX_CANARY_BYTES,
+}
 MAX_MESSAGE: Final = 500
 """Characters of an error message, which may quote a text of any length from a file."""
 
@@ -54,10 +68,15 @@ class ArtifactFault(StrEnum):
     TOO_SLOW = "too-slow"
     BAD_MANIFEST = "bad-manifest"
     HASH_MISMATCH = "hash-mismatch"
+    UNSIGNED = "unsigned"
+    BAD_SIGNATURE = "bad-signature"
     SPEC_MISMATCH = "spec-mismatch"
     TASK_MISMATCH = "task-mismatch"
     OPSET_MISMATCH = "opset-mismatch"
     BAD_MODEL = "bad-model"
+    BAD_CANARY = "bad-canary"
+    CANARY_MISMATCH = "canary-mismatch"
+    """On this machine it does not give the answers that it gave when it was trained."""
     UNTRIED = "untried"
     """The trial could not be run on this machine."""
     FAILED = "failed"
@@ -74,6 +93,8 @@ _TRANSIENT: Final = frozenset(
         ArtifactFault.UNREACHABLE,
         ArtifactFault.MISSING_FILE,
         ArtifactFault.HASH_MISMATCH,
+        ArtifactFault.UNSIGNED,  # it may be signed, and
+        ArtifactFault.BAD_SIGNATURE,  # the key may be added, at any time
         ArtifactFault.TOO_SLOW,
         ArtifactFault.UNTRIED,
     }
@@ -131,6 +152,7 @@ class Artifact:
         spec: Feature spec by which ids are extracted.
         tasks: Tasks in the order of the student's output columns.
         onnx: The verified content of ``student.onnx``, rewritten for the runtime.
+        canary: Requests with recorded answers; None if it carries none.
     """
 
     url: str
@@ -139,23 +161,30 @@ class Artifact:
     spec: FeatureSpec
     tasks: TaskSet
     onnx: bytes
+    canary: CanaryBatch | None = None
 
 
-def load_artifact(url: str | Path, manifest_sha256: str | None = None) -> Artifact:
+def load_artifact(
+    url: str | Path, manifest_sha256: str | None = None, keys: PublicKeys | None = None
+) -> Artifact:
     """Read and verify an artifact that the settings or a command line name.
 
     Args:
         url: A folder, an fsspec URL of one, or ``pretrained:NAME`` for one that ships.
         manifest_sha256: The expected hash of its manifest; None for any.
+        keys: Keys of which one must have signed it; None if it need not be signed.
 
     Raises:
         ArtifactError: With the code of the reason; the message names the file.
     """
-    return open_artifact(fetch_artifact(url, manifest_sha256))
+    return open_artifact(fetch_artifact(url, manifest_sha256, keys=keys))
 
 
 def fetch_artifact(
-    url: str | Path, manifest_sha256: str | None = None, root: str | None = None
+    url: str | Path,
+    manifest_sha256: str | None = None,
+    root: str | None = None,
+    keys: PublicKeys | None = None,
 ) -> ArtifactFiles:
     """Read an artifact's files within limits of size and time, and verify their hashes.
 
@@ -163,14 +192,18 @@ def fetch_artifact(
         url: A folder, an fsspec URL of one, or ``pretrained:NAME`` for one that ships.
         manifest_sha256: The expected hash of its manifest; None for any.
         root: On the local filesystem, the folder that contains all files, after resolving links.
+        keys: Keys of which one must have signed it; None if it need not be signed. What ships with
+            Weir needs no signature.
 
     Raises:
         ArtifactError: With the code of the reason; the message names the file.
     """
     resolved = resolve_url(url)
+    if str(url).startswith(PRETRAINED_PREFIX):
+        keys = None
     try:
         return Deadline(MAX_READ_S).run(
-            resolved, lambda: _fetch(Folder(resolved, root), manifest_sha256)
+            resolved, lambda: _fetch(Folder(resolved, root), manifest_sha256, keys)
         )
     except FolderError as error:
         fault = _FAULTS[type(error)]
@@ -179,7 +212,7 @@ def fetch_artifact(
         raise ArtifactError(fault, f"{error}{hint}") from error
 
 
-def _fetch(folder: Folder, manifest_sha256: str | None) -> ArtifactFiles:
+def _fetch(folder: Folder, manifest_sha256: str | None, keys: PublicKeys | None) -> ArtifactFiles:
     raw = folder.read(MANIFEST_FILE, MAX_MANIFEST_BYTES)
     digest = sha256(raw)
     if manifest_sha256 not in (None, digest):
@@ -188,6 +221,8 @@ def _fetch(folder: Folder, manifest_sha256: str | None) -> ArtifactFiles:
             f"{folder.url}/{MANIFEST_FILE}: sha256 {digest} found, {manifest_sha256!r} "
             "announced; the folder changed after it was published: publish a new version",
         )
+    if keys is not None:
+        _check_signature(folder, raw, keys)
     manifest = _parse_manifest(raw, folder.url)
     contents = {MANIFEST_FILE: raw}
     for name in sorted(manifest.files):
@@ -198,6 +233,34 @@ def _fetch(folder: Folder, manifest_sha256: str | None) -> ArtifactFiles:
                 f"{folder.url}/{name}: its content is not what the manifest's hash says",
             )
     return ArtifactFiles(folder.url, manifest, digest, contents)
+
+
+def _check_signature(folder: Folder, manifest: bytes, keys: PublicKeys) -> None:
+    try:
+        keys.check(folder, manifest)
+    except UnsignedError as error:
+        raise ArtifactError(ArtifactFault.UNSIGNED, str(error)) from error
+    except BadSignatureError as error:
+        raise ArtifactError(ArtifactFault.BAD_SIGNATURE, str(error)) from error
+
+
+def read_manifest(url: str, root: str | None = None) -> Manifest:
+    """The manifest of a version, to be shown: neither its hash nor its signature is verified.
+
+    Args:
+        url: The folder of the version.
+        root: As for :func:`fetch_artifact`.
+
+    Raises:
+        ArtifactError: With the code of the reason; the message names the file.
+    """
+    try:
+        return Deadline(MAX_READ_S).run(
+            url,
+            lambda: _parse_manifest(Folder(url, root).read(MANIFEST_FILE, MAX_MANIFEST_BYTES), url),
+        )
+    except FolderError as error:
+        raise ArtifactError(_FAULTS[type(error)], str(error)) from error
 
 
 def open_artifact(files: ArtifactFiles) -> Artifact:
@@ -227,6 +290,7 @@ def open_artifact(files: ArtifactFiles) -> Artifact:
         spec=spec,
         tasks=manifest.task_set,
         onnx=model.content,
+        canary=_read_canary(files.contents.get(CANARY_FILE), spec, manifest, url),
     )
 
 
@@ -290,6 +354,19 @@ def _read_model(file: bytes, manifest: Manifest, url: str) -> OnnxFile:
             f"{url}/{STUDENT_FILE}: opset {model.opset} found, the manifest says {manifest.opset}",
         )
     return model
+
+
+def _read_canary(
+    raw: bytes | None, spec: FeatureSpec, manifest: Manifest, url: str
+) -> CanaryBatch | None:
+    if raw is None:
+        return None
+    try:
+        return CanaryBatch.from_bytes(
+            raw, columns=spec.columns, rows=spec.rows, tasks=len(manifest.tasks)
+        )
+    except CanaryError as error:
+        raise ArtifactError(ArtifactFault.BAD_CANARY, f"{url}/{CANARY_FILE}: {error}") from error
 
 
 def resolve_url(url: str | Path) -> str:

@@ -18,6 +18,8 @@ MANIFEST_FILE: Final = "manifest.json"
 STUDENT_FILE: Final = "student.onnx"
 SPEC_FILE: Final = "features.toml"
 CARD_FILE: Final = "card.html"
+CANARY_FILE: Final = "canary.json"
+SIGNATURE_FILE: Final = "manifest.sig"
 OWN: Final = "own"
 """As the source of uncertainty: each task uses its own."""
 VERSION_PATTERN: Final = r"\A[A-Za-z0-9][A-Za-z0-9_.-]*\Z"
@@ -211,7 +213,7 @@ class Manifest(_Record):
         if len(files) > MAX_ARTIFACT_FILES:
             raise ValueError(f"{len(files)} files, more than {MAX_ARTIFACT_FILES}")
         for name, digest in files.items():
-            if not is_name(name) or name == MANIFEST_FILE:
+            if not is_name(name) or name in {MANIFEST_FILE, SIGNATURE_FILE}:
                 raise ValueError(f"{name!r} is not the name of a file of the artifact's own folder")
             if not re.match(SHA256_PATTERN, digest):
                 raise ValueError(f"the hash of {name} is not a sha256 in hex")

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from models.artifact import Artifact, ArtifactError, ArtifactFault
+from models.artifact.canary import CanaryError
 from models.artifact.onnxfile import INPUT, OUTPUTS
 from models.errors import UserError
 
@@ -98,12 +99,29 @@ class Scorer:
             )
         return scores_NT, uncertainties_NT
 
-    def warm_up(self) -> None:
-        """Run a full and a short batch, so that the first real chunk is not slower than others.
+    def answer_canary(self) -> None:
+        """Score the canary batch of the artifact, if it carries one, and compare the answers.
 
         Raises:
+            ArtifactError: With code ``canary-mismatch`` if an answer is not the recorded one.
             ScoringError: If scoring fails.
         """
+        canary = self.artifact.canary
+        if canary is None:
+            return
+        try:
+            canary.check(*self.score(canary.ids_NC))
+        except CanaryError as error:
+            raise ArtifactError(ArtifactFault.CANARY_MISMATCH, f"{self._where}: {error}") from error
+
+    def warm_up(self) -> None:
+        """Answer the canary batch; run a full and a short batch, so that no real chunk is slower.
+
+        Raises:
+            ArtifactError: With code ``canary-mismatch``; see :meth:`answer_canary`.
+            ScoringError: If scoring fails.
+        """
+        self.answer_canary()
         missing_C = [
             feature.offset for feature in self.artifact.spec.features for _ in range(feature.slots)
         ]

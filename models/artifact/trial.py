@@ -1,10 +1,11 @@
 """The trial of a candidate artifact: a child process scores requests with it, within limits.
 
 The cost and the results of an announced artifact are unknown until its spec is parsed and its model
-optimised and executed. So a child process does this first, with limited time and memory, on ids at
-the edges of their ranges, on random ids, and on those of recent requests if the candidate has the
-serving spec. A worker loads an artifact only if its trial succeeds. The child gets no secrets: its
-environment is empty.
+optimised and executed. So a child process does this first, with limited time and memory, on its
+canary batch, whose answers are known (:mod:`models.artifact.canary`), on ids at the edges of their
+ranges, on random ids, and on those of recent requests if the candidate has the serving spec. A
+worker loads an artifact only if its trial succeeds. The child gets no secrets: its environment is
+empty.
 
 This module is also the child: ``python -m models.artifact.trial`` reads a :class:`TrialJob` from
 standard input and writes a :class:`TrialResult` to standard output, both in MessagePack.
@@ -33,7 +34,13 @@ from models.artifact import (
     ArtifactFiles,
     open_artifact,
 )
-from models.artifact.manifest import MANIFEST_FILE, SPEC_FILE, STUDENT_FILE, Manifest
+from models.artifact.manifest import (
+    CANARY_FILE,
+    MANIFEST_FILE,
+    SPEC_FILE,
+    STUDENT_FILE,
+    Manifest,
+)
 from models.artifact.scorer import DEFAULT_BATCH, Scorer, ScoringError
 from models.bounds import MAX_REQUEST_US, MAX_TRIAL_BYTES, MAX_TRIAL_CPU_S, MAX_TRIAL_S
 from models.features import Extractor
@@ -104,8 +111,8 @@ def hold_trial(
         ArtifactError: With the code of the reason; ``untried`` if no child could be started.
     """
     spec_hash, ids_NC = recent or ("", np.empty((0, 0), np.int32))
-    names = (MANIFEST_FILE, SPEC_FILE, STUDENT_FILE)
-    contents = {name: files.contents[name] for name in names}
+    names = (MANIFEST_FILE, SPEC_FILE, STUDENT_FILE, CANARY_FILE)
+    contents = {name: files.contents[name] for name in names if name in files.contents}
     job = TrialJob(
         files.url, files.manifest_sha256, contents, spec_hash, ids_NC.tobytes(), len(ids_NC)
     )
@@ -165,7 +172,7 @@ def try_artifact(artifact: Artifact, recent_NC: Ids | None = None, seed: int = 0
         CPU time per request, microseconds.
 
     Raises:
-        ArtifactError: With code ``bad-model`` or ``spec-mismatch``.
+        ArtifactError: With code ``bad-model``, ``canary-mismatch`` or ``spec-mismatch``.
     """
     where = f"{artifact.url} ({artifact.manifest.version})"
     _try_extractor(artifact, where)
@@ -174,6 +181,7 @@ def try_artifact(artifact: Artifact, recent_NC: Ids | None = None, seed: int = 0
     if recent_NC is not None and recent_NC.shape[1:] == (artifact.spec.columns,):
         blocks.append(recent_NC)
     try:
+        scorer.answer_canary()
         for ids_NC in blocks:
             _compare_singles(scorer, ids_NC, where)
         us = min(_time(scorer, blocks[0]) for _ in range(TIMED)) / len(blocks[0]) * 1e6

@@ -18,7 +18,7 @@ from models.features import FeatureSpec
 from models.tasks import ALL_REQUESTS, TaskSet
 
 DEFAULT_STREAM_ROWS: Final = 65_536
-#: Optional column: number of requests that a row represents, if the feedback join sampled them.
+#: Optional column: number of requests that a row represents, if only a sample is kept.
 WEIGHT: Final = "weight"
 #: Optional column: ms from the request to the moment as of which its labels are known.
 ELAPSED: Final = "elapsed"

@@ -11,7 +11,6 @@ class TopicSettings(Section):
     blocked: TopicName = "bid-requests-blocked"
     rejected: TopicName = "bid-requests-rejected"
     outcomes: TopicName = "outcomes"
-    joins: TopicName = "feedback-joins"
     examples: TopicName = "training-examples"
     models: TopicName = "models"
     control: TopicName = "control"

@@ -9,15 +9,20 @@ class TrainerSettings(Section):
     """The trainer daemon.
 
     Attributes:
-        store: Folder of the example store.
+        store: Folder of the example store, or a URL that Delta Lake takes (``s3://bucket/path``).
         rebuild_examples: Number of new examples without a masked label that starts a rebuild.
         rebuild_period_s: Seconds after which a rebuild starts with any number of new examples.
         poll_s: Seconds that one poll of the examples topic waits.
         quick: Whether to train with the small effort of a trial run, for demonstrations.
         seed: Seed of everything random in training.
-        scratch: Folder on a disk for the rows of a rebuild, some 700 bytes each; empty for
-            ``scratch`` in the store. It must not be shared: its folders ``rebuild-*`` are removed.
+        scratch: Folder on a disk for the rows of a rebuild, some 800 bytes each; empty for
+            ``scratch`` in the store, which then must be a folder. It must not be shared: its
+            folders ``rebuild-*`` are removed.
         max_rebuild_rows: Maximum number of requests in a rebuild, the newest ones.
+        retention_days: Days of event time that the store keeps. Older records are refused; it must
+            be longer than the longest attribution window.
+        keep_negatives: Share of the examples without any event that is kept once all their labels
+            are final; their weight grows by its inverse.
         metrics_host: Address on which metrics and probes are served.
         metrics_port: Port on which metrics and probes are served; 0 picks a free one.
     """
@@ -30,5 +35,7 @@ class TrainerSettings(Section):
     seed: int = 0
     scratch: str = ""
     max_rebuild_rows: int = Field(default=5_000_000, ge=100)
+    retention_days: float = Field(default=30.0, gt=0, le=3_660)
+    keep_negatives: float = Field(default=1.0, gt=0, le=1)
     metrics_host: str = "127.0.0.1"
     metrics_port: Port = 0

@@ -98,6 +98,17 @@ class Settings(BaseSettings):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _check_retention_covers_windows(self) -> Self:
+        window_s = max(task.window_s for task in self.tasks) / self.feedback.time_scale
+        needed = (window_s + self.feedback.lateness_s) / 86_400
+        if self.trainer.retention_days <= needed:
+            raise ValueError(
+                f"trainer.retention_days: {self.trainer.retention_days:g} is not longer than the "
+                f"longest attribution window with feedback.lateness_s, {needed:g} days"
+            )
+        return self
+
     def override(self, values: Mapping[str, Any]) -> "Settings":
         """These settings with some keys replaced, validated again.
 

@@ -5,6 +5,7 @@ import typer
 from stream.cli.broker import broker
 from stream.cli.demo import demo
 from stream.cli.doctor import doctor
+from stream.cli.model.queries import model
 from stream.cli.offsets import offsets
 from stream.cli.replay import replay
 from stream.cli.steering import policy, rate
@@ -17,5 +18,5 @@ def register(app: typer.Typer) -> None:
     """Add the subcommands to ``app``."""
     for command in (broker, topics, worker, verify, replay, demo, doctor):
         app.command()(command)
-    for group in (rate, policy, offsets):
+    for group in (rate, policy, model, offsets):
         app.add_typer(group)

@@ -13,8 +13,8 @@ def worker(
     role: Annotated[
         WorkerRole,
         typer.Option(
-            help="'intercept' decides which requests pass; 'feedback' joins passed requests with "
-            "their outcomes into training examples."
+            help="'intercept' decides which requests pass; 'feedback' makes training examples of "
+            "those that passed."
         ),
     ] = WorkerRole.INTERCEPT,
     rate: Rate = None,

@@ -6,10 +6,12 @@ An assignment may come at any time: it is kept, and passed on as soon as the pol
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from enum import Enum
 from typing import Final
 
+from models.settings import EVERYTHING
 from stream.messages import PartitionState, RecordError
 from stream.policy import Policy
 
@@ -59,6 +61,7 @@ class FleetMember:
         self._partition_count = 0
         self._published_s = clock()
         self._updated_s: dict[tuple[str, int], float] = {}
+        self._models: dict[int, str] = {}
         self.assignment: frozenset[int] = frozenset()
         self.state = MemberState.STANDALONE
 
@@ -108,6 +111,7 @@ class FleetMember:
         if not self._to(MemberState.STANDALONE):
             return False
         self._updated_s.clear()
+        self._models.clear()
         self._policy.reset_fleet()
         return True
 
@@ -139,6 +143,12 @@ class FleetMember:
         now_s = self._clock()
         for state in self._policy.merge(states):
             self._updated_s[state.scenario, state.partition] = now_s
+            if state.scenario == EVERYTHING:
+                self._models[state.partition] = state.model
+
+    def versions(self) -> Counter[str]:
+        """How many partitions each version decides, of those with a recent update."""
+        return Counter(version for version in self._models.values() if version)
 
     def update_due(self) -> bool:
         """Whether it is time for the next update."""
@@ -157,6 +167,8 @@ class FleetMember:
         stale = [at for at, updated_s in self._updated_s.items() if updated_s < oldest_s]
         for scenario, partition in stale:
             del self._updated_s[scenario, partition]
+            if scenario == EVERYTHING:
+                self._models.pop(partition, None)
             self._policy.expire(scenario, partition)
         if stale:
             # takes back partitions that another worker claimed but does not update

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from typing import Final
 
 from aiokafka import AIOKafkaProducer, ConsumerRecord
@@ -47,13 +48,21 @@ class RateSharing(Service):  # type: ignore[misc]
     Args:
         settings: Brokers and topics.
         policy: Controls the rates.
-        metrics: Exports whether the state is shared.
+        metrics: Exports whether the state is shared, and the versions of the fleet.
+        version_of: The version that decides a partition of this worker; "" if none does.
     """
 
-    def __init__(self, settings: Settings, policy: Policy, metrics: WorkerMetrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        policy: Policy,
+        metrics: WorkerMetrics,
+        version_of: Callable[[int], str] = lambda _: "",
+    ) -> None:
         super().__init__()
         self._settings = settings
         self._metrics = metrics
+        self._version_of = version_of
         self._connections = AsyncExitStack()
         self._received: list[PartitionState] = []
         self.member = FleetMember(policy, STALE_S + settings.kafka.session_timeout_s)
@@ -131,6 +140,7 @@ class RateSharing(Service):  # type: ignore[misc]
         if self.member.update_due():
             await self._publish()
             self.member.expire()
+            self._metrics.versions(self.member.versions())
 
     def _collect(self, record: ConsumerRecord) -> None:
         self._received.append(self.member.check(read_state(record.key, record.value)))
@@ -147,7 +157,8 @@ class RateSharing(Service):  # type: ignore[misc]
     async def _publish(self) -> None:
         topic, sent = self._settings.topics.rate_state, []
         for state in self.member.updates():
-            key, value = write_state(state)
+            version = self._version_of(state.partition)
+            key, value = write_state(replace(state, model=version))
             sent.append(await self._producer.send(topic, value, key=key, partition=0))
         await asyncio.gather(*sent)
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from stream.metrics.scrape import FeedbackSample, WorkerSample, merge
+from stream.metrics.scrape import WorkerSample, merge
 
 #: Without a terminal, one line is printed at this interval.
 LINE_EVERY_S: Final = 5.0
@@ -53,7 +53,7 @@ class Dashboard:
         if self._console.is_terminal:
             self._live.stop()
 
-    def show(self, samples: dict[int, WorkerSample], feedback: FeedbackSample) -> None:
+    def show(self, samples: dict[int, WorkerSample], examples: float, outcomes: int) -> None:
         """Show ``samples`` by metrics port, with throughput since the last call."""
         now = time.monotonic()
         if not samples:
@@ -72,14 +72,14 @@ class Dashboard:
         )
         rows.append(everything)
         if self._console.is_terminal:
-            self._live.update(self._table(rows, feedback))
+            self._live.update(self._table(rows, examples, outcomes))
         elif now - self._printed >= LINE_EVERY_S:
             self._printed = now
             self._console.print(
                 f"{everything.arriving:,.0f} requests/s in, {everything.passed:,.0f} passed, "
                 f"{everything.blocked:,.0f} blocked; rate {total.achieved:.3f} of "
                 f"{total.target:g}; lag {total.lag:,.0f}; p99 {total.p99_ms():.1f} ms; "
-                f"outcomes {feedback.outcomes:,.0f}; examples {feedback.examples:,.0f}; "
+                f"examples {examples:,.0f}; outcomes {outcomes:,}; "
                 f"model {total.model}",
                 highlight=False,
                 soft_wrap=True,
@@ -99,11 +99,8 @@ class Dashboard:
         )
 
     @staticmethod
-    def _table(rows: list[Row], feedback: FeedbackSample) -> Table:
-        table = Table(
-            caption=f"outcomes joined {feedback.outcomes:,.0f}   "
-            f"training examples {feedback.examples:,.0f}"
-        )
+    def _table(rows: list[Row], examples: float, outcomes: int) -> Table:
+        table = Table(caption=f"training examples {examples:,.0f}   outcomes {outcomes:,}")
         for heading in (
             "", "in/s", "passed/s", "blocked/s", "rate", "target", "threshold", "lag",
             "p99 ms/chunk", "model",

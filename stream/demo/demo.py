@@ -22,6 +22,7 @@ from models.settings import Settings
 from stream.brokers.children import ChildProcess, free_port
 from stream.brokers.embedded import EmbeddedBroker
 from stream.demo.dashboard import Dashboard
+from stream.demo.outcome_count import OutcomeCount
 from stream.kafka.topics import ensure_topics
 from stream.metrics.scrape import FeedbackSample, WorkerSample, merge, scrape, scrape_feedback
 from stream.replay.replay import write_summary
@@ -80,10 +81,11 @@ class DemoOptions:
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of all processes, from their own metrics."""
+    """Progress of all processes, from their own metrics, and the outcomes that have come."""
 
     workers: WorkerSample
     feedback: FeedbackSample
+    outcomes: int
 
 
 @dataclass
@@ -143,7 +145,10 @@ class Demo:
         port = int(self._settings.kafka.bootstrap.rpartition(":")[2])
         with EmbeddedBroker(options.folder / "broker.log", port=port):
             await ensure_topics(self._settings.kafka, self._settings.topics)
-            async with AsyncExitStack() as processes:
+            async with (
+                OutcomeCount(self._settings) as self._outcomes,
+                AsyncExitStack() as processes,
+            ):
                 if options.backlog:
                     self._console.print(f"publishing a backlog of {options.requests:,} requests")
                     await (await self._start_publisher(processes)).wait()
@@ -197,7 +202,8 @@ class Demo:
             child.check()
         self._samples = await scrape(self._worker_ports)
         feedback = await scrape_feedback(self._feedback_port)
-        progress = Progress(merge(self._samples.values()), feedback or FeedbackSample())
+        outcomes = await self._outcomes.seen()
+        progress = Progress(merge(self._samples.values()), feedback or FeedbackSample(), outcomes)
         self._stopwatch.observe(progress.workers.requests)
         return progress
 
@@ -210,10 +216,10 @@ class Demo:
 
     async def _watch(self, dashboard: Dashboard) -> Progress:
         """Update the table until everything has been processed."""
-        last, moved = Progress(WorkerSample(), FeedbackSample()), time.monotonic()
+        last, moved = Progress(WorkerSample(), FeedbackSample(), 0), time.monotonic()
         while True:
             progress = await self._progress()
-            dashboard.show(self._samples, progress.feedback)
+            dashboard.show(self._samples, progress.feedback.examples, progress.outcomes)
             if self._options.rebuild:
                 await self._stop_after_swap()
             if progress != last:
@@ -224,7 +230,7 @@ class Demo:
             if quiet_s > STALLED_S:
                 raise DemoError(
                     f"no progress for {STALLED_S:g} s, with {progress.workers.lag:,.0f} requests "
-                    f"and {progress.feedback.pending:,.0f} examples left; "
+                    f"and {progress.feedback.lag:,.0f} examples left; "
                     f"see the logs in {self._options.folder}"
                 )
             await asyncio.sleep(POLL_S)
@@ -241,13 +247,12 @@ class Demo:
         await self._publisher.stop()
 
     def _complete(self, progress: Progress) -> bool:
-        """Whether all requests are decided, all outcomes joined, and all windows closed."""
+        """Whether all requests are decided, all outcomes written, and all examples made."""
         return (
             self._publisher.returncode is not None
             and progress.workers.requests > 0
             and progress.workers.lag == 0
             and progress.feedback.lag == 0
-            and progress.feedback.pending == 0
         )
 
     def _summary(self, found: Account, observed: Observed, end: Progress) -> dict[str, Any]:
@@ -270,7 +275,7 @@ class Demo:
             "model_version": end.workers.model,
             "models": dict(observed.models),
             "reasons": dict(observed.reasons),
-            "outcomes": int(end.feedback.outcomes),
+            "outcomes": end.outcomes,
             "examples": int(end.feedback.examples),
             "on_target": on_target,
             "ok": found.exact

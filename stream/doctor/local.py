@@ -5,7 +5,9 @@ from typing import Final
 
 import fsspec
 
-from models.artifact import ArtifactError, load_artifact
+from models.artifact import ArtifactError, open_artifact
+from models.artifact.registry import Registry
+from models.artifact.signature import KeyFileError
 from models.features.scanner import NATIVE
 from models.settings import Settings
 from stream.doctor.facts import Facts
@@ -19,7 +21,10 @@ def artifact(settings: Settings) -> Iterator[Finding]:
     """Whether the configured artifact can be loaded and fits the tasks."""
     url = settings.model.artifact
     try:
-        found = load_artifact(url)
+        found = open_artifact(Registry.of(settings.model).fetch_configured(url))
+    except KeyFileError as error:
+        yield fail("artifact", str(error), "correct model.public_key; workers do not start")
+        return
     except ArtifactError as error:
         yield fail(
             "artifact",

@@ -6,18 +6,18 @@ from typing import Final
 from models.settings import Settings
 from stream.doctor.facts import Facts, TopicFacts
 from stream.doctor.finding import Finding, fail, ok, warn
-from stream.kafka.rights import Operation, changelog
+from stream.kafka.rights import Operation
 
 _HOUR_MS: Final = 3_600_000
 #: Values of cleanup.policy.
 _DELETE, _COMPACT = "delete", "compact"
 
 
-def existence(settings: Settings, facts: Facts) -> Iterator[Finding]:
+def existence(_settings: Settings, facts: Facts) -> Iterator[Finding]:
     """Whether the topics exist, with a leader for each partition."""
     found = 0
     for name, topic in facts.topics.items():
-        if topic.missing and name != changelog(settings):  # which is created when it is needed
+        if topic.missing:
             yield fail("topics", f"the topic {name} does not exist", "`weir topics` creates it")
         elif topic.leaderless:
             yield fail(
@@ -35,7 +35,7 @@ def partitions(settings: Settings, facts: Facts) -> Iterator[Finding]:
     topics, found = settings.topics, facts.topics
     requests = found.get(topics.requests)
     if requests is not None and requests.exists:
-        for name in (topics.passed, topics.blocked, topics.rejected):
+        for name in (topics.passed, topics.blocked, topics.rejected, topics.examples):
             output = found.get(name)
             if output is None or not output.exists or output.partitions >= requests.partitions:
                 continue
@@ -59,19 +59,8 @@ def partitions(settings: Settings, facts: Facts) -> Iterator[Finding]:
 
 def retention(settings: Settings, facts: Facts) -> Iterator[Finding]:
     """Whether records are kept for as long as a reader may still need them."""
-    topics, feedback = settings.topics, settings.feedback
-    longest = max(task.window_s for task in settings.tasks) / feedback.time_scale
-    window_ms = (longest + feedback.lateness_s) * 1000
-    for name in (topics.passed, topics.outcomes, topics.joins):
-        kept = _number(facts.topics.get(name), "retention.ms")
-        if kept is not None and 0 <= kept < window_ms:
-            yield warn(
-                "retention",
-                f"{name} keeps {_hours(kept)}, the longest attribution window with its lateness is "
-                f"{_hours(window_ms)}: a feedback worker that was down loses older records",
-                f"set retention.ms of {name} to at least {window_ms:.0f}",
-            )
-    for name in (topics.requests, topics.examples):
+    topics = settings.topics
+    for name in (topics.requests, topics.passed, topics.examples, topics.outcomes):
         kept = _number(facts.topics.get(name), "retention.ms")
         if kept is not None and 0 <= kept < _HOUR_MS:
             yield warn(
@@ -84,7 +73,7 @@ def retention(settings: Settings, facts: Facts) -> Iterator[Finding]:
 def compaction(settings: Settings, facts: Facts) -> Iterator[Finding]:
     """Whether state topics are compacted, and the others are not."""
     topics = settings.topics
-    by_key = (topics.models, topics.control, topics.rate_state, changelog(settings))
+    by_key = (topics.models, topics.control, topics.rate_state)
     by_age = (topics.requests, topics.passed, topics.blocked, topics.rejected, topics.outcomes)
     for name in (*by_key, *by_age):
         policy = _config(facts.topics.get(name), "cleanup.policy")

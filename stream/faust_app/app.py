@@ -77,7 +77,7 @@ class ClientWatch(Service):  # type: ignore[misc]
 
 
 class DisklessApp(faust.App):  # type: ignore[misc]
-    """A Faust app that writes no files: its tables are in memory and in their changelog topics.
+    """A Faust app that writes no files.
 
     Args:
         settings: All settings.

@@ -26,6 +26,8 @@ class Candidate:
         version: Announced version; "" for the configured artifact, which may be any.
         manifest_sha256: Announced hash of the manifest; None for the configured artifact.
         coordinates: Those of the announcement; None for the configured artifact.
+        announced_sha256: For the configured artifact, the hashes with which its very folder was
+            announced; if there are any, its manifest must have one of them.
         fault: Fault for which it was refused last; None if it was not.
         retry_s: Time of the next attempt on the caller's clock; infinite for never.
     """
@@ -36,6 +38,7 @@ class Candidate:
     coordinates: Coordinates | None = None
     fault: ArtifactFault | None = None
     retry_s: float = -math.inf
+    announced_sha256: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_ANNOUNCEMENTS))
     _pause_s: float = field(default=RETRY_S[0])
 
     @classmethod
@@ -68,9 +71,16 @@ class Candidates:
         self._configured: Final = Candidate(configured)
         self._announced: deque[Candidate] = deque(maxlen=MAX_ANNOUNCEMENTS)
 
-    def add(self, candidate: Candidate) -> None:
-        """Add the newest announced candidate; only the newest few are kept."""
+    def add(self, candidate: Candidate, *, configured: bool = False) -> None:
+        """Add the newest announced candidate; only the newest few are kept.
+
+        Args:
+            candidate: The candidate.
+            configured: Whether its folder is that of the configured artifact.
+        """
         self._announced.appendleft(candidate)
+        if configured and candidate.manifest_sha256 is not None:
+            self._configured.announced_sha256.append(candidate.manifest_sha256)
 
     def next(self, serving: Candidate | None, now_s: float) -> Candidate | None:
         """The best candidate that may be tried and is better than the serving one, if any."""

@@ -15,9 +15,11 @@ import numpy.typing as npt
 from models.features import Extractor
 from models.features.bid_request import Reject, RejectCode
 from models.features.intake import Intake, ingest
+from stream.intercept.challengers import Challenger
 from stream.intercept.dead_letters import dead_letter, too_large_for_topic, with_timestamp
 from stream.intercept.loaded_model import LoadedModel, Recent
 from stream.intercept.metrics import InterceptMetrics
+from stream.intercept.shadow import Decided, Shadow
 from stream.kafka.batches import RefusedBatch
 from stream.messages import DECISION_HEADER, Reason, own_headers
 from stream.messages.decision import encode_decisions, encode_fail_open
@@ -83,7 +85,7 @@ def _raise(_model: LoadedModel, error: Exception) -> LoadedModel | None:
 
 
 class Interceptor:
-    """Decides chunks; the serving model may be replaced between two of them.
+    """Decides chunks; the serving model and its challengers may be replaced between two of them.
 
     Args:
         policy: Holds the controller's state; decisions depend on the order of requests only.
@@ -94,6 +96,8 @@ class Interceptor:
 
     Attributes:
         recent: Feature ids of the newest requests that were scored.
+        canary: Decides chunks in place of the serving model where the caller says so.
+        shadow: Is offered what was decided.
     """
 
     def __init__(
@@ -111,6 +115,8 @@ class Interceptor:
         self._no_features = Extractor(())
         self._model: LoadedModel | None = None
         self.recent: Recent | None = None
+        self.canary: Challenger | None = None
+        self.shadow: Shadow | None = None
 
     @property
     def model(self) -> LoadedModel | None:
@@ -128,18 +134,42 @@ class Interceptor:
             self._policy.use_evidence(model.auto)
         self._model = model
 
-    def intercept(self, records: Sequence[FetchedRecord], now_ms: int | None = None) -> Intercepted:
-        """Decide a chunk of at least one record, in offset order or in that of a merged history."""
+    def version_of(self, partition: int) -> str:
+        """The version that decides a partition; "" if none does."""
+        canary, model = self.canary, self._model
+        if canary is not None and canary.decides(partition):
+            return canary.candidate.version
+        return "" if model is None else model.version
+
+    def intercept(
+        self,
+        records: Sequence[FetchedRecord],
+        now_ms: int | None = None,
+        *,
+        by_canary: bool = False,
+    ) -> Intercepted:
+        """Decide a chunk of at least one record, in offset order or in that of a merged history.
+
+        Args:
+            records: The records.
+            now_ms: Wall-clock time of live requests; None for a history.
+            by_canary: Whether they are of partitions that the canary decides, if there is one.
+        """
         values, times_N = [record.value for record in records], timestamps(records)
         while True:
-            model = self._model
+            canary = self.canary if by_canary else None
+            model = self._model if canary is None else canary.model
             try:
                 intake, prediction = self._predict(model, values, times_N)
                 break
             except Exception as error:
                 if model is None:
                     raise
-                self.model = self._on_failure(model, error)
+                replacement = self._on_failure(model, error)
+                if canary is None:
+                    self.model = replacement
+                else:
+                    by_canary = False
         rejects = [_reject_of(records[index], reject) for index, reject in intake.rejects]
         rejected_at = [index for index, _ in intake.rejects]
         rejected = [
@@ -147,7 +177,14 @@ class Interceptor:
             for index, reject in zip(rejected_at, rejects, strict=True)
         ]
         decided = [records[index] for index in intake.kept]
-        scored = self._decide(model, prediction, intake, decided, times_N[intake.kept], now_ms)
+        decided_at_N = times_N[intake.kept]
+        scored = self._decide(model, prediction, intake, decided, decided_at_N, now_ms)
+        if canary is not None and scored is not None:
+            self._metrics.canary(scored.decisions.passed_N)
+        if self.shadow is not None and model is not None and prediction is not None and scored:
+            self.shadow.offer(
+                Decided(model, decided, decided_at_N, intake, *prediction, scored.decisions)
+            )
         with self._metrics.stage("route"):
             passed_N, passed, blocked = self._route(model, decided, scored)
         at_N = np.array(intake.kept, np.intp)

@@ -10,7 +10,6 @@ from models.artifact import (
     ArtifactError,
     ArtifactFault,
     ArtifactFiles,
-    fetch_artifact,
     open_artifact,
 )
 from models.artifact.registry import Registry
@@ -72,13 +71,15 @@ def load_model(url: str, tasks: TaskSet, settings: Settings) -> LoadedModel:
     Raises:
         ArtifactError: With its code, if anything is wrong.
     """
-    return _load(fetch_artifact(url), tasks, settings)
+    return _load(Registry.of(settings.model).fetch_configured(url), tasks, settings)
 
 
 def load_candidate(
     candidate: Candidate, settings: Settings, recent: Recent | None = None
 ) -> LoadedModel:
     """Verify, try and load a candidate; an announced one must lie below the registry.
+
+    The keys are read each time, so that a change of them needs no restart.
 
     Args:
         candidate: The candidate.
@@ -89,9 +90,11 @@ def load_candidate(
         ArtifactError: With its code, if anything is wrong.
     """
     tasks = settings.task_set
+    registry = Registry.of(settings.model)
     if candidate.manifest_sha256 is None:
-        return _load(fetch_artifact(candidate.url), tasks, settings, recent)
-    files = Registry(settings.model.registry).fetch(candidate.url, candidate.manifest_sha256)
+        files = registry.fetch_configured(candidate.url, candidate.announced_sha256)
+        return _load(files, tasks, settings, recent)
+    files = registry.fetch(candidate.url, candidate.manifest_sha256)
     if files.manifest.version != candidate.version:
         raise ArtifactError(
             ArtifactFault.BAD_MANIFEST,

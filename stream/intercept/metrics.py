@@ -22,6 +22,9 @@ class InterceptMetrics(Protocol):
     def verdicts(self, passed_N: npt.NDArray[np.bool_], reason_N: npt.NDArray[np.uint8]) -> None:
         """Count N decisions by verdict and reason."""
 
+    def canary(self, passed_N: npt.NDArray[np.bool_]) -> None:
+        """Count N decisions of a canary."""
+
     def scored(
         self,
         tasks: Sequence[str],
@@ -51,6 +54,9 @@ class NoMetrics:
         """Count nothing."""
 
     def verdicts(self, passed_N: npt.NDArray[np.bool_], reason_N: npt.NDArray[np.uint8]) -> None:
+        """Count nothing."""
+
+    def canary(self, passed_N: npt.NDArray[np.bool_]) -> None:
         """Count nothing."""
 
     def scored(

@@ -27,13 +27,16 @@ from stream.control.watcher import ControlWatcher
 from stream.doctor import preflight
 from stream.faust_app.app import DisklessApp, run_app
 from stream.faust_app.vitals import CONDITIONS, starting, update_health
+from stream.intercept.challengers import Challenger
 from stream.intercept.dead_letters import size_of, with_timestamp
 from stream.intercept.interceptor import Interceptor
 from stream.intercept.loaded_model import LoadedModel
 from stream.intercept.model_watcher import ModelWatcher
+from stream.intercept.shadow import Shadow
 from stream.kafka.client import client_options
 from stream.kafka.group_watch import GroupMetrics, GroupWatch
 from stream.kafka.rights import Role
+from stream.messages import ModelRole
 from stream.messages.dead_letter import MAX_TRUNCATED_BYTES
 from stream.metrics.worker import WorkerMetrics
 from stream.policy import Policy
@@ -64,6 +67,7 @@ LOOP_TURNS: Final = 5  # of the event loop between two batches
 MODEL: Final = "model"
 _TIMESTAMP: Final = attrgetter("timestamp")
 _SOURCE: Final = attrgetter("source")
+_Made = dict[str, list[Outgoing]]
 
 
 class InterceptWorker(Service):  # type: ignore[misc]
@@ -84,7 +88,14 @@ class InterceptWorker(Service):  # type: ignore[misc]
         self._groups = GroupWatch(settings, groups, self._health)
         policy = Policy(settings.policy, settings.task_set, worker=uuid.uuid4().hex)
         self._watcher = ModelWatcher(
-            settings, self._install, self.metrics, lambda: self._interceptor.recent
+            settings, self._install, self._challenge, self.metrics, lambda: self._interceptor.recent
+        )
+        self._shadow = Shadow(
+            policy,
+            self.metrics,
+            self._watcher.failed,
+            most=settings.model.shadow_share,
+            max_value_bytes=settings.worker.max_value_bytes,
         )
         self._interceptor = Interceptor(
             policy,
@@ -95,7 +106,7 @@ class InterceptWorker(Service):  # type: ignore[misc]
         self._incidents = Incidents(self.metrics.registry)
         self.sink = MeteredSink(_sink(settings, self._incidents), self.metrics)
         self._control = ControlWatcher(settings, policy, self.metrics)
-        self._sharing = RateSharing(settings, policy, self.metrics)
+        self._sharing = RateSharing(settings, policy, self.metrics, self._interceptor.version_of)
 
     async def on_start(self) -> None:
         """Serve probes, connect, load model and policy, in that order, before any request."""
@@ -118,6 +129,7 @@ class InterceptWorker(Service):  # type: ignore[misc]
 
     async def on_stop(self) -> None:
         """Disconnect."""
+        self._shadow.stop()
         await self.sink.inner.stop()
 
     @Service.task  # type: ignore[untyped-decorator]
@@ -136,6 +148,13 @@ class InterceptWorker(Service):  # type: ignore[misc]
     def _install(self, model: LoadedModel) -> None:
         self._interceptor.model = model
 
+    def _challenge(self, role: ModelRole, challenger: Challenger | None) -> None:
+        if role is ModelRole.CANARY:
+            self._interceptor.canary = challenger
+        else:
+            self._shadow.challenger = challenger
+            self._interceptor.shadow = self._shadow if challenger else None
+
     async def intercept(self, chunks: Sequence[Chunk]) -> Sequence[Outputs]:
         """Decide the chunks of a fetch; returns the outputs of each chunk by topic.
 
@@ -144,14 +163,36 @@ class InterceptWorker(Service):  # type: ignore[misc]
         the event loop runs heartbeats, fetches and writes: one turn of the loop advances a write
         by one of its stages only.
         """
-        records = [record for chunk in chunks for record in chunk.records]
-        ends = list(accumulate(len(chunk) for chunk in chunks))
         topics = self._settings.topics
         names: tuple[str, str, str] = (topics.passed, topics.blocked, topics.rejected)
-        made: list[dict[str, list[Outgoing]]] = [{name: [] for name in names} for _ in chunks]
+        made: list[_Made] = [{name: [] for name in names} for _ in chunks]
+        canary = self._interceptor.canary
+        if canary is None:
+            await self._decide(chunks, made, by_canary=False)
+            return made
+        for by_canary in (False, True):
+            at = [n for n, one in enumerate(chunks) if canary.decides(one.partition) is by_canary]
+            mine = [chunks[n] for n in at]
+            await self._decide(mine, [made[n] for n in at], by_canary=by_canary)
+        return made
+
+    async def _decide(
+        self, chunks: Sequence[Chunk], made: Sequence[_Made], *, by_canary: bool
+    ) -> None:
+        """Decide chunks, all of them by the canary or all by the serving model.
+
+        Args:
+            chunks: The chunks.
+            made: Receives the outputs of each chunk by topic.
+            by_canary: Whether the canary decides.
+        """
+        topics = self._settings.topics
+        records = [record for chunk in chunks for record in chunk.records]
+        ends = list(accumulate(len(chunk) for chunk in chunks))
         for start in range(0, len(records), BATCH):
             now_ms = time.time_ns() // 1_000_000
-            result = self._interceptor.intercept(records[start : start + BATCH], now_ms)
+            batch = records[start : start + BATCH]
+            result = self._interceptor.intercept(batch, now_ms, by_canary=by_canary)
             for topic, outputs, at in (
                 (topics.passed, result.passed, result.passed_at),
                 (topics.blocked, result.blocked, result.blocked_at),
@@ -162,7 +203,6 @@ class InterceptWorker(Service):  # type: ignore[misc]
                     outputs_of_chunk[topic] += outputs[first:last]
             for _ in range(LOOP_TURNS):
                 await asyncio.sleep(0)
-        return made
 
     def replace(self, chunk: Chunk, outputs: Outputs, error: RecordsRefusedError) -> Outputs:
         """Replace outputs that a topic refuses by dead letters.

@@ -38,6 +38,7 @@ ROLES: Final = {
     "topics": (Role.TOPICS,),
     "rate": (Role.STEER,),
     "policy": (Role.STEER,),
+    "model": (Role.MODELS,),
     "verify": (Role.READ,),
     "replay": (Role.READ,),
 }

@@ -76,7 +76,7 @@ def groups_of(settings: Settings) -> dict[str, tuple[str, ...]]:
     topics = settings.topics
     return {
         settings.kafka.group: (topics.requests,),
-        feedback_group(settings): (topics.passed, topics.outcomes, topics.joins),
+        feedback_group(settings): (topics.passed,),
     }
 
 

@@ -1,9 +1,8 @@
 """Adds partitions to the request topic and its output topics while everything runs.
 
-A request's output goes to the partition of the same number, so the output topics grow first and the
-request topic last: at no moment is there a request whose output partition is missing. The joins
-topic keeps its count, or the requests that wait in it would not meet their outcomes; it may differ
-from that of the requests.
+A request's output goes to the partition of the same number, and so does the example of a passed
+one. So the topics grow against the stream, and the request topic last: at no moment is there a
+request whose output partition is missing.
 """
 
 from aiokafka.admin import NewPartitions
@@ -31,7 +30,7 @@ async def add_partitions(kafka: KafkaSettings, topics: TopicSettings, more: int)
     Raises:
         TopicError: If a topic does not exist, or the brokers refuse.
     """
-    names = (topics.passed, topics.blocked, topics.rejected, topics.requests)
+    names = (topics.examples, topics.passed, topics.blocked, topics.rejected, topics.requests)
     async with Admin(client_options(kafka)) as admin:
         counts = await partition_counts(admin)
         missing = [name for name in names if name not in counts]

@@ -31,6 +31,7 @@ class Role(StrEnum):
     TRAINER = "trainer"
     TOPICS = "topics"
     STEER = "steer"
+    MODELS = "models"
     READ = "read"
 
 
@@ -79,11 +80,6 @@ _LAG: Final = "this process does not export its lag and members"
 _LIMITS: Final = "a max.message.bytes below Kafka's default is not noticed"
 
 
-def changelog(settings: Settings) -> str:
-    """The changelog topic of the feedback workers' state."""
-    return f"{feedback_group(settings)}-joins-changelog"
-
-
 def feedback_group(settings: Settings) -> str:
     """The consumer group of the feedback workers."""
     return f"{settings.kafka.group}-feedback"
@@ -97,16 +93,14 @@ def rights_of(role: Role, settings: Settings) -> list[Right]:
     if role is Role.FEEDBACK:
         return [
             Right("group", feedback_group(settings), _READ),
-            *_topics(_READ, topics.passed, topics.outcomes),
-            *_topics(_BOTH, topics.joins),
+            *_topics(_READ, topics.passed),
             *_topics(_WRITE, topics.examples),
-            *_topics((*_BOTH, Operation.CREATE), changelog(settings)),
             Right("topic", topics.examples, (Operation.ALTER,), without=_GROWTH),
             Right("group", settings.kafka.group, _DESCRIBE, without=_LAG),
             Right("topic", topics.requests, _DESCRIBE, without=_LAG),
         ]
     if role is Role.TRAINER:
-        return [*_topics(_READ, topics.examples), *_topics(_BOTH, topics.models)]
+        return [*_topics(_READ, topics.examples, topics.outcomes), *_topics(_BOTH, topics.models)]
     if role is Role.TOPICS:
         needed = (Operation.CREATE, Operation.DESCRIBE)
         names = topics.model_dump().values()
@@ -115,8 +109,20 @@ def rights_of(role: Role, settings: Settings) -> list[Right]:
             *_topics(needed, *names),
             *(Right("topic", name, growth, without="`--add-partitions` fails") for name in names),
         ]
+    return _tool_rights(role, settings)
+
+
+def _tool_rights(role: Role, settings: Settings) -> list[Right]:
+    """Rights of the commands that people run."""
+    topics = settings.topics
     if role is Role.STEER:
         return _topics(_BOTH, topics.control)
+    if role is Role.MODELS:
+        lost = "`weir model history --decided` fails"
+        return [
+            *_topics(_BOTH, topics.models),
+            Right("topic", topics.passed, _READ, without=lost),
+        ]
     return [
         *_topics(_READ, topics.requests, topics.passed, topics.blocked, topics.rejected),
         *_topics(_READ, topics.outcomes),
@@ -136,10 +142,6 @@ def _intercept_rights(settings: Settings) -> list[Right]:
         *(Right("topic", name, limits, without=_LIMITS) for name in outputs),
         *(Right("topic", name, growth, without=_GROWTH) for name in outputs),
         Right("group", feedback_group(settings), _DESCRIBE, without=_LAG),
-        *(
-            Right("topic", name, _DESCRIBE, without=_LAG)
-            for name in (topics.outcomes, topics.joins)
-        ),
     ]
     if settings.worker.guarantee == "exactly-once":
         name = transactional_ids(settings)

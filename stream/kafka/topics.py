@@ -30,9 +30,6 @@ async def ensure_topics(kafka: KafkaSettings, topics: TopicSettings) -> list[str
     worker reads as a whole have one partition: ``models``, ``control`` and ``rate-state``, which
     are compacted, and ``consumption``. From three replicas on, a write needs all of them but one.
 
-    Partitions are never added to the joins topic, or the requests that wait in it would not meet
-    their outcomes; its partition count may differ from that of the requests.
-
     Returns:
         The names of the topics that were created.
 
@@ -63,7 +60,7 @@ async def _grow_outputs(
     admin: Admin, existing: dict[str, int], count: int, topics: TopicSettings
 ) -> None:
     """Give each output topic as many partitions as the requests have; more of them do no harm."""
-    for name in (topics.passed, topics.blocked, topics.rejected):
+    for name in (topics.examples, topics.passed, topics.blocked, topics.rejected):
         found = existing.get(name, count)
         if found < count:
             try:
@@ -83,7 +80,6 @@ def _new_topics(count: int, replication: int, topics: TopicSettings) -> list[New
         topics.blocked,
         topics.rejected,
         topics.outcomes,
-        topics.joins,
         topics.examples,
     )
     durable: dict[str, str] = {}

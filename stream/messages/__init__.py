@@ -7,7 +7,7 @@ that a fault in this room cannot hide itself.
 """
 
 from models.features.bid_request import RejectCode
-from stream.messages.announcement import ModelAnnouncement
+from stream.messages.announcement import Cause, ModelAnnouncement, ModelRole
 from stream.messages.consumption import Spending, read_spending, write_spending
 from stream.messages.control import Change, read_change, read_scenario, write_change
 from stream.messages.dead_letter import DeadLetter
@@ -27,11 +27,13 @@ from stream.messages.rate_state import PartitionState, read_state, write_state
 __all__ = [
     "DECISION_HEADER",
     "REASON_LABELS",
+    "Cause",
     "Change",
     "DeadLetter",
     "Decision",
     "Headers",
     "ModelAnnouncement",
+    "ModelRole",
     "Outcome",
     "PartitionState",
     "Reason",

@@ -1,4 +1,4 @@
-"""Training examples: passed requests joined with their outcomes, on ``training-examples``."""
+"""Training examples: passed requests as the trainer reads them, on ``training-examples``."""
 
 from typing import Annotated, Final, Self
 
@@ -7,42 +7,35 @@ from msgspec import Meta, Struct
 
 from models import bounds
 from stream.messages.decision import Decision, DecisionOnTheWire
-from stream.messages.fields import Millis, RequestId, TaskName
+from stream.messages.fields import Millis, RequestId
 from stream.messages.parsing import decode
 
-Label = Annotated[int, Meta(ge=0, le=1)]
 FeatureId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
 class TrainingExample(Struct, frozen=True):
-    """A passed request joined with its outcomes, on the ``training-examples`` topic.
+    """A passed request with its features, on the ``training-examples`` topic.
 
-    A request is emitted again whenever another of its labels is final; the newest example counts.
+    Labels are not part of it: the trainer joins examples with ``outcomes`` when it reads them. The
+    same example may be written more than once, and an id may be used again; the newest request of
+    an id counts.
 
     Attributes:
         request_id: The ``id`` of the bid request.
         ts: Time of the request, milliseconds since the epoch.
         spec: Hash of the feature spec that ``features`` were extracted by.
         features: Feature ids of shape (C,), as the spec's extractor returns them.
-        labels: Per task 1 (the event happened within its window), 0 (the window closed without
-            it) or None (the window is still open: the label is masked, never guessed).
         decision: The decision by which the request passed.
-        weight: Number of requests that the example represents: more than 1 where the join had
-            memory for only a part of them (`stream/feedback/sampling.py`).
+        weight: Number of passed requests that the example represents: the inverse of
+            ``feedback.keep_share``.
     """
 
     request_id: str
     ts: int
     spec: str
     features: list[int]
-    labels: dict[str, int | None]
     decision: Decision
     weight: float = 1.0
-
-    @property
-    def mature(self) -> bool:
-        """Whether no label is masked."""
-        return None not in self.labels.values()
 
     def to_bytes(self) -> bytes:
         """Value of a record on the ``training-examples`` topic."""
@@ -52,7 +45,6 @@ class TrainingExample(Struct, frozen=True):
                 self.ts,
                 self.spec,
                 self.features,
-                self.labels,
                 DecisionOnTheWire.of(self.decision),
                 self.weight,
             )
@@ -71,7 +63,6 @@ class TrainingExample(Struct, frozen=True):
             read.ts,
             read.spec,
             read.features,
-            read.labels,
             read.decision.decision(),
             read.weight,
         )
@@ -84,9 +75,8 @@ class _ExampleOnTheWire(Struct):
     ts: Millis
     spec: Annotated[str, Meta(max_length=bounds.MAX_SPEC_HASH)]
     features: Annotated[list[FeatureId], Meta(max_length=bounds.MAX_FEATURES)]
-    labels: Annotated[dict[TaskName, Label | None], Meta(max_length=bounds.MAX_TASKS)]
     decision: DecisionOnTheWire
-    weight: Annotated[float, Meta(ge=1, le=2**bounds.MAX_HALVINGS)] = 1.0
+    weight: Annotated[float, Meta(ge=1, le=1 / bounds.MIN_KEEP_SHARE)] = 1.0
 
 
 _EXAMPLE: Final = msgspec.json.Decoder(_ExampleOnTheWire)

@@ -35,6 +35,7 @@ class PartitionState:
         worker: Name of the worker that published it.
         generation: Generation of that worker's assignment of the partition; each owner's is one
             more than that of the owner before.
+        model: Version that decides the partition; "" if none does.
     """
 
     scenario: str
@@ -44,6 +45,7 @@ class PartitionState:
     rewards_Q: npt.NDArray[np.float32]
     worker: str
     generation: int
+    model: str = ""
 
 
 class _State(Struct):
@@ -54,6 +56,7 @@ class _State(Struct):
     per_second: Annotated[float, Meta(ge=0, le=bounds.MAX_PER_SECOND)]
     worker: Annotated[str, Meta(max_length=bounds.MAX_WORKER_NAME)]
     generation: Annotated[int, Meta(ge=0, le=bounds.MAX_GENERATION)]
+    model: Annotated[str, Meta(max_length=bounds.MAX_VERSION)] = ""
 
 
 _STATE: Final = msgspec.json.Decoder(_State)
@@ -62,7 +65,9 @@ _STATE: Final = msgspec.json.Decoder(_State)
 def write_state(state: PartitionState) -> tuple[bytes, bytes]:
     """Key and value of a record on ``rate-state``."""
     rewards = base64.b64encode(state.rewards_Q.astype("<f4").tobytes()).decode()
-    value = _State(rewards, state.debt, state.per_second, state.worker, state.generation)
+    value = _State(
+        rewards, state.debt, state.per_second, state.worker, state.generation, state.model
+    )
     return f"{state.partition}:{state.scenario}".encode(), msgspec.json.encode(value)
 
 
@@ -93,4 +98,5 @@ def read_state(key: bytes | None, value: bytes | None) -> PartitionState:
         rewards_Q,
         state.worker,
         state.generation,
+        state.model,
     )

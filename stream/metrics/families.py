@@ -154,7 +154,13 @@ class ModelFamilies:
         )
         self.info = Gauge(
             "weir_model_info",
-            "The serving model: 1 for its version.",
+            "The models in use: 1 for each, by version and role (serve, canary, shadow).",
+            ["version", "role"],
+            registry=registry,
+        )
+        self.versions = Gauge(
+            "weir_model_versions",
+            "Partitions that a version decides, over the whole fleet.",
             ["version"],
             registry=registry,
         )
@@ -162,6 +168,51 @@ class ModelFamilies:
         self.swaps = Counter("weir_model_swaps", "Models put in service.", registry=registry)
         self.refusals = Counter(
             "weir_model_refusals", "Artifacts refused, by code.", ["code"], registry=registry
+        )
+
+
+class ChallengerFamilies:
+    """What a canary decided, and what a shadow would have decided."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        canary = Counter(
+            "weir_canary_verdicts",
+            "Requests decided by a canary, by verdict.",
+            ["verdict"],
+            registry=registry,
+        )
+        self.canary = {True: canary.labels("pass"), False: canary.labels("block")}
+        """Counters by verdict, True for pass."""
+        shadow = Counter(
+            "weir_shadow_verdicts",
+            "Requests scored by a shadow, by what was decided and what it would have decided.",
+            ["actual", "would"],
+            registry=registry,
+        )
+        self.shadow = {
+            (passed, would): shadow.labels(
+                "pass" if passed else "block", "pass" if would else "block"
+            )
+            for passed in (True, False)
+            for would in (True, False)
+        }
+        """Counters by what was decided and what would have been, True for pass."""
+        self.skipped = Counter(
+            "weir_shadow_skipped",
+            "Requests that a shadow did not score because it was busy.",
+            registry=registry,
+        )
+        self.scores = Counter(
+            "weir_shadow_scores",
+            "Sum of the scores of the requests that a shadow scored, its own and those in force.",
+            ["task", "role"],
+            registry=registry,
+        )
+        self.uncertainties = Counter(
+            "weir_shadow_uncertainties",
+            "Sum of the uncertainties of these requests, the shadow's own and those in force.",
+            ["task", "role"],
+            registry=registry,
         )
 
 

@@ -47,9 +47,7 @@ class WorkerSample:
 class FeedbackSample:
     """Metrics of a feedback worker at one moment."""
 
-    outcomes: float = 0.0
     examples: float = 0.0
-    pending: float = 0.0
     lag: float = 0.0
 
 
@@ -74,12 +72,8 @@ async def scrape_feedback(port: int) -> FeedbackSample | None:
     sample = FeedbackSample()
     for metric in metrics:
         match metric.name:
-            case "weir_feedback_events_total" if metric.labels["fate"] == "joined":
-                sample.outcomes = metric.value
-            case "weir_feedback_events_total" if metric.labels["fate"] == "examples":
+            case "weir_feedback_requests_total" if metric.labels["fate"] == "example":
                 sample.examples = metric.value
-            case "weir_feedback_pending":
-                sample.pending += metric.value
             case "weir_feedback_lag_records":
                 sample.lag += metric.value
             case _:
@@ -135,7 +129,7 @@ def _add_metric(sample: WorkerSample, metric: Sample) -> None:
             sample.blocked += metric.value
         case "weir_consumer_lag":
             sample.lag += metric.value
-        case "weir_model_info":
+        case "weir_model_info" if metric.labels["role"] == "serve":
             sample.model = metric.labels["version"]
         case "weir_chunk_seconds_bucket":
             bound = float(metric.labels["le"])

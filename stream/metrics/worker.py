@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from prometheus_client import CollectorRegistry
 
-from stream.messages import REASON_LABELS, RejectCode
+from stream.messages import REASON_LABELS, ModelRole, RejectCode
 from stream.messages.refusals import Refusals
 from stream.metrics.families import (
+    ChallengerFamilies,
     ControlFamilies,
     ModelFamilies,
     RateFamilies,
@@ -65,6 +66,8 @@ class WorkerMetrics:
         )
         self._model = ModelFamilies(registry)
         self._control = ControlFamilies(registry)
+        self._challengers = ChallengerFamilies(registry)
+        self._versions: dict[ModelRole, str] = {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -170,14 +173,68 @@ class WorkerMetrics:
     def model(self, serving: ServingModel | None) -> None:
         """Publish the serving model, or fail-open for None."""
         self._model.fail_open.set(serving is None)
-        self._model.info.clear()
+        self.in_role(ModelRole.SERVE, None if serving is None else serving.version)
         if serving is None:
             self._model.age.set_function(lambda: 0.0)
             return
         created_s = serving.created_s
-        self._model.info.labels(serving.version).set(1)
         self._model.age.set_function(lambda: time.time() - created_s)
         self._model.swaps.inc()
+
+    def in_role(self, role: ModelRole, version: str | None) -> None:
+        """Publish the version that has a role; None for no version."""
+        self._versions.pop(role, None)
+        if version is not None:
+            self._versions[role] = version
+        self._model.info.clear()
+        for known, name in self._versions.items():
+            self._model.info.labels(name, known).set(1)
+
+    def versions(self, partitions: Mapping[str, int]) -> None:
+        """Publish how many partitions each version decides, over the fleet."""
+        self._model.versions.clear()
+        for version, count in partitions.items():
+            self._model.versions.labels(version).set(count)
+
+    def canary(self, passed_N: npt.NDArray[np.bool_]) -> None:
+        """Count decisions of a canary."""
+        passed = int(np.count_nonzero(passed_N))
+        self._challengers.canary[True].inc(passed)
+        self._challengers.canary[False].inc(len(passed_N) - passed)
+
+    def shadow_skipped(self, requests: int) -> None:
+        """Count requests that a shadow did not score because it was busy."""
+        self._challengers.skipped.inc(requests)
+
+    def shadowed(
+        self,
+        tasks: Sequence[str],
+        *,
+        would_K: npt.NDArray[np.bool_],
+        passed_K: npt.NDArray[np.bool_],
+        scores_2KT: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
+        uncertainties_2KT: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
+    ) -> None:
+        """Count K requests that a shadow scored.
+
+        Args:
+            tasks: Names of the T tasks.
+            would_K: Whether the shadow's reward reaches the threshold in force.
+            passed_K: Whether the request passed.
+            scores_2KT: Scores in force, and those of the shadow.
+            uncertainties_2KT: The same for uncertainties.
+        """
+        for (passed, would), counter in self._challengers.shadow.items():
+            counter.inc(int(np.count_nonzero((passed_K == passed) & (would_K == would))))
+        for family, values_2KT in (
+            (self._challengers.scores, scores_2KT),
+            (self._challengers.uncertainties, uncertainties_2KT),
+        ):
+            for role, values_KT in zip(
+                (ModelRole.SERVE, ModelRole.SHADOW), values_2KT, strict=True
+            ):
+                for task, total in zip(tasks, values_KT.sum(axis=0).tolist(), strict=True):
+                    family.labels(task, role).inc(total)
 
     def refused(self, code: str) -> None:
         """Count a refused artifact."""

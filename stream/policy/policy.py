@@ -185,6 +185,23 @@ class Policy:
             made.target_rate_N[at] = verdicts.target_rate_N
         return made
 
+    def rewards(
+        self,
+        scores_NT: Floats32,
+        uncertainties_NT: Floats32,
+        scenarios_N: npt.NDArray[np.int32] | None = None,
+    ) -> Floats32:
+        """Rewards of at least one request under the settings in force, which decide nothing.
+
+        Args:
+            scores_NT: Probabilities, each on its task's own population.
+            uncertainties_NT: Standard deviations of those probabilities.
+            scenarios_N: Rows of the scenario feature; None if there is none.
+        """
+        self._apply_stale()
+        rows = self._scenarios_by_row.split(scenarios_N)
+        return compute_rewards(rows, scores_NT, uncertainties_NT)[0]
+
     def use_evidence(self, evidence: AutoEvidence | None) -> None:
         """Resolve settings that are ``auto`` by this evidence, from the next request on.
 

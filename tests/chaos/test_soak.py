@@ -22,7 +22,7 @@ def test_a_minute_of_everything(tmp_path: Path, kafka_jars: Path) -> None:  # no
     run = play(Plan(minutes=1.0, rate=200.0), tmp_path, kafka_jars, Console())
     assert run["failures"] == []
     assert run["decided"] == run["account"]["requests"] == 12_000
-    assert run["examples"] > 0
+    assert 0 < run["examples"] <= run["account"]["passed"]
     assert set(run["roles"]) == {"kafka", "worker-1", "worker-2", "feedback", "trainer"}
     assert table(run).row_count == 5
 
@@ -30,22 +30,15 @@ def test_a_minute_of_everything(tmp_path: Path, kafka_jars: Path) -> None:  # no
 def test_limits_are_those_of_the_compose_file() -> None:
     """In bytes, by service."""
     assert limits()["worker"] == 512 * MIB
-    assert limits()["feedback"] == 1024 * MIB
+    assert limits()["feedback"] == 512 * MIB
 
 
 @pytest.mark.parametrize(
-    ("service", "growth", "pending", "ok"),
-    [
-        ("worker", 0, 0, True),
-        ("worker", 60, 0, False),
-        ("feedback", 60, 0, False),
-        ("feedback", 60, 100_000, True),
-        ("trainer", 1000, 0, True),
-    ],
+    ("service", "growth", "ok"),
+    [("worker", 0, True), ("worker", 60, False), ("feedback", 60, False), ("trainer", 1000, True)],
 )
-def test_growth_is_seen(service: str, growth: int, pending: int, *, ok: bool) -> None:
-    """Memory that grows in the last third is a fault, unless pending requests explain it."""
+def test_growth_is_seen(service: str, growth: int, *, ok: bool) -> None:
+    """Memory that grows in the last third is a fault."""
     memory = [(float(i), (300 + (growth if i >= 60 else 0)) * MIB) for i in range(90)]
     found = Found(seconds=3600.0)
-    found.pending = [(float(i), float(pending if i >= 60 else 0)) for i in range(90)]
     assert flat(Role(service, service, 1, memory=memory), found) is ok

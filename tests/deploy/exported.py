@@ -1,20 +1,19 @@
 """Registries of every role as they are once everything has happened to them."""
 
 import numpy as np
+from aiokafka import TopicPartition
 from prometheus_client import CollectorRegistry
 
 from models.process.health import Health
 from models.process.probes import describe
 from models.settings import Settings
-from models.tasks import DEFAULT_TASKS
 from stream.faust_app.vitals import CONDITIONS, EVENT_LOOP
-from stream.feedback.join import FeedbackJoin
-from stream.feedback.join_counts import JoinCounts
+from stream.feedback.example_maker import Made
 from stream.feedback.metrics import FeedbackMetrics
 from stream.intercept.worker import MODEL
 from stream.kafka.batches import CorruptBatchError
 from stream.kafka.group_watch import GroupMetrics, GroupState, groups_of
-from stream.messages import REASON_LABELS, RejectCode
+from stream.messages import REASON_LABELS, ModelRole, RejectCode
 from stream.metrics.worker import ServingModel, WorkerMetrics
 from stream.transport import Incidents
 from trainer.evaluation.gates import Gate, GateResult
@@ -35,6 +34,19 @@ def worker() -> CollectorRegistry:
     metrics.rate(due=0.6, requests=1, achieved=0.6, threshold=0.1, capacity=0.0)
     metrics.lag({("bid-requests", 0): 1})
     metrics.model(ServingModel("v1", 0.0))
+    metrics.in_role(ModelRole.CANARY, "v2")
+    metrics.versions({"v1": 3, "v2": 1})
+    metrics.canary(np.ones(1, np.bool_))
+    metrics.shadow_skipped(1)
+    half_KT = np.full((1, 1), 0.5, np.float32)
+    one_K = np.ones(1, np.bool_)
+    metrics.shadowed(
+        ["click"],
+        would_K=one_K,
+        passed_K=one_K,
+        scores_2KT=(half_KT, half_KT),
+        uncertainties_2KT=(half_KT, half_KT),
+    )
     metrics.refused("hash-mismatch")
     metrics.refusals.refuse("control", 0, 0, "wrong")
     metrics.refusals.refuse("control", 0, 0, "nonsense")
@@ -64,18 +76,16 @@ def incidents() -> CollectorRegistry:
 def feedback() -> CollectorRegistry:
     """A feedback worker."""
     metrics = FeedbackMetrics()
-    metrics.counts(JoinCounts(), JoinCounts(requests=1))
-    metrics.state(0, FeedbackJoin(DEFAULT_TASKS, 1.0, 60.0))
-    metrics.capacity(1)
-    metrics.lag({("outcomes", 0): 1})
-    metrics.refusals.refuse("outcomes", 0, 0, "nonsense")
+    metrics.made(Made([], left_out=1, refused=1))
+    metrics.lag({("bid-requests-passed", 0): 1})
+    metrics.refusals.refuse("bid-requests-passed", 0, 0, "nonsense")
     return _whole(metrics.registry, "feedback", CONDITIONS)
 
 
 def trainer() -> CollectorRegistry:
     """The trainer."""
     metrics = TrainerMetrics()
-    metrics.state(1, 1, {0: 1})
+    metrics.state(1, 1, 1, {TopicPartition("training-examples", 0): 1})
     metrics.progressed(1.0)
     metrics.rebuild_started()
     for result in RESULTS:

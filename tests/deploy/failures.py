@@ -23,7 +23,7 @@ def killed(name: str) -> Callable[[Series], None]:
 def fresh_install(series: Series) -> None:
     """The shipped artifact serves, nothing was ever rebuilt, no outcome has ever come."""
     change(series, "rebuilds_total", flat(0))
-    change(series, 'fate="(joined|held)"', flat(0))
+    change(series, "trainer_outcomes", flat(0))
     change(series, "trainer_store_rows", flat(0))
 
 
@@ -137,7 +137,7 @@ FIRING: Mapping[str, tuple[Callable[[Series], None], int, set[str]]] = {
     "broker frozen": (broker_frozen, 23, {"WeirBrokerAway"}),
     "broker frozen for long": (broker_frozen, 27, {"WeirBrokerAway", "WeirNothingRead"}),
     "outcomes stopped": (
-        always('fate="(joined|held)"', stops(200)), 45, {"WeirOutcomesStopped"},
+        always("trainer_outcomes", stops(200)), 45, {"WeirOutcomesStopped"},
     ),
     "artifact missing": (artifact_missing, 25, {"WeirFailOpen", "WeirModelRefused"}),
     "garbage": (garbage, 30, {"WeirRejectsSpike"}),
@@ -156,9 +156,6 @@ FIRING: Mapping[str, tuple[Callable[[Series], None], int, set[str]]] = {
     "a clock that is wrong": (
         always("distrusted", until_then(rising(1), f"1200+3000x{LENGTH}")), 40,
         {"WeirClocksDistrusted"},
-    ),
-    "too much for the join": (
-        always("keep_share", until_then(flat(1), f"0.5+0x{LENGTH}")), 32, {"WeirJoinShort"},
     ),
     "a full disk": (
         always('kind="fetch"', until_then(flat(1), f"1+3x{LENGTH}")), 30, {"WeirTrainerErrors"},
@@ -189,7 +186,7 @@ FIRING: Mapping[str, tuple[Callable[[Series], None], int, set[str]]] = {
     ),
     "two versions": (
         lambda series: series.update({
-            'weir_model_info{instance="b",version="v2"}': f"_x{HEALTHY} 1x{LENGTH}",
+            'weir_model_info{instance="b",version="v2",role="serve"}': f"_x{HEALTHY} 1x{LENGTH}",
         }),
         36, {"WeirVersionsDiffer"},
     ),

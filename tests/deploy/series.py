@@ -53,7 +53,7 @@ def process(name: str, role: str, conditions: tuple[str, ...]) -> Series:
 
 def groups(name: str) -> Series:
     """Lag of two partitions of each group, which every process exports."""
-    topics = {"weir": ["bid-requests"], "weir-feedback": ["outcomes", "feedback-joins"]}
+    topics = {"weir": ["bid-requests"], "weir-feedback": ["bid-requests-passed"]}
     at = f'instance="{name}"'
     lags = {
         f'weir_group_lag{{{at},group="{group}",topic="{topic}",partition="{number}"}}': flat(100)
@@ -81,7 +81,7 @@ def worker(name: str) -> Series:
         f"weir_fail_open{{{at}}}": flat(0),
         f"weir_fleet_shared{{{at}}}": flat(1),
         f"weir_model_age_seconds{{{at}}}": rising(1, 40 * 86_400),  # what ships is weeks old
-        f'weir_model_info{{{at},version="v1"}}': flat(1),
+        f'weir_model_info{{{at},version="v1",role="serve"}}': flat(1),
         f'weir_chunk_seconds_bucket{{{at},le="0.1"}}': rising(10),
         f'weir_chunk_seconds_bucket{{{at},le="2"}}': rising(10),
         f'weir_chunk_seconds_bucket{{{at},le="+Inf"}}': rising(10),
@@ -89,15 +89,11 @@ def worker(name: str) -> Series:
 
 
 def feedback(name: str = "f") -> Series:
-    """A feedback worker that receives outcomes."""
-    event = f'weir_feedback_events_total{{instance="{name}",fate='
+    """A feedback worker that makes an example of every passed request."""
     return {
         **process(name, "feedback", ("partitions", "broker", "progress")),
         **groups(name),
-        f'{event}"requests"}}': rising(400),
-        f'{event}"joined"}}': rising(200),
-        f'{event}"held"}}': rising(1),
-        f'weir_feedback_keep_share{{instance="{name}",partition="0"}}': flat(1),
+        f'weir_feedback_requests_total{{instance="{name}",fate="example"}}': rising(400),
     }
 
 
@@ -108,6 +104,8 @@ def trainer(name: str = "t") -> Series:
         **process(name, "trainer", ("broker",)),
         f"weir_trainer_last_progress_timestamp_seconds{{{at}}}": rising(1),
         f"weir_trainer_store_rows{{{at}}}": rising(400),
+        f'weir_trainer_examples_total{{{at},fate="accepted"}}': rising(400),
+        f'weir_trainer_outcomes_total{{{at},fate="accepted"}}': rising(200),
         f"weir_trainer_lag{{{at}}}": flat(100),
         f'weir_trainer_rebuilds_total{{{at},result="published"}}': flat(1),
         f'weir_trainer_rebuilds_total{{{at},result="failed"}}': flat(0),

@@ -1,20 +1,11 @@
 """The commands of deploy/README.md work."""
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
+import shlex
 
-import pytest
-from aiokafka import AIOKafkaConsumer
 from pydantic import BaseModel
 
-from models.artifact.manifest import sha256
-from models.settings import KafkaSettings, Settings, TopicSettings
-from stream.brokers.embedded import EmbeddedBroker
-from stream.kafka.topics import ensure_topics
-from stream.messages import ModelAnnouncement
+from models.settings import Settings
 from tests.deploy.deployment import ALERTS, DEPLOY, parse
 
 README = (DEPLOY / "README.md").read_text()
@@ -49,30 +40,13 @@ def test_every_alert_is_explained() -> None:
     assert explained == {rule["alert"]: rule["labels"]["severity"] for rule in rules}
 
 
-@pytest.mark.broker
-async def test_an_older_version_can_be_announced(broker: EmbeddedBroker, tmp_path: Path) -> None:
-    """The script for going back announces the version that it is given, with its hash."""
-    (script,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    manifest = b'{"version": "v1"}'
-    (tmp_path / "v1").mkdir()
-    (tmp_path / "v1" / "manifest.json").write_bytes(manifest)
-    topics = TopicSettings(models="models-of-readme")
-    await ensure_topics(KafkaSettings(bootstrap=broker.bootstrap), topics)
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        "WEIR_KAFKA__BOOTSTRAP": broker.bootstrap,
-        "WEIR_TOPICS__MODELS": topics.models,
-        "WEIR_MODEL__REGISTRY": str(tmp_path),
+def test_rollback_commands_are_accepted() -> None:
+    """The commands that the README runs in containers are commands of `weir`."""
+    typed = re.findall(r"compose run --rm \w+ (model [^`\n]*)", README)
+    typed += re.findall(r"kubectl exec deploy/weir-worker -- weir (model [^`\n]*)", README)
+    parsed = {
+        " ".join(str(context.info_name) for context in parse(tuple(shlex.split(words))))
+        for words in typed
     }
-    command = [sys.executable, "-", "v1"]
-    subprocess.run(command, input=script.encode(), env=environment, cwd=tmp_path, check=True)
-    consumer = AIOKafkaConsumer(
-        topics.models, bootstrap_servers=broker.bootstrap, auto_offset_reset="earliest"
-    )
-    async with consumer:
-        record = await consumer.getone()
-    found = ModelAnnouncement.from_bytes(record.value)
-    assert (record.key, record.partition) == (b"default", 0)
-    assert (found.version, found.url) == ("v1", f"{tmp_path}/v1")
-    assert found.manifest_sha256 == sha256(manifest)
+    assert len(typed) == 3
+    assert parsed == {"weir model rollback", "weir model gc"}

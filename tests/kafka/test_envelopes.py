@@ -89,9 +89,9 @@ async def test_topics_that_compress_by_themselves_are_read_and_written(
 
 @pytest.mark.parametrize("codec", CODECS)
 async def test_every_other_topic_is_read_whatever_packs_it(settings: Settings, codec: str) -> None:
-    """Outcomes, examples, joins: one reader reads them all."""
+    """Outcomes and examples: one reader reads both."""
     topics, sent = settings.topics, numbered(50)
-    for topic in (topics.outcomes, topics.examples, topics.joins):
+    for topic in (topics.outcomes, topics.examples):
         async with ChunkSink(client_options(settings.kafka), compression=codec) as sink:
             await sink.send(topic, 0, sent)
         found = [record async for record in read_topic(settings.kafka, topic)]

@@ -2,7 +2,6 @@
 
 import pytest
 
-from tests.stream.feedback.test_worker import hasty_settings  # noqa: F401
 from tests.stream.feedback.test_worker_hostile import (  # noqa: F401
     test_hostile_records_end_nothing_and_hide_nothing,
 )

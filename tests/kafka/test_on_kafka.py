@@ -6,8 +6,7 @@ from models.settings import Settings
 from stream.kafka.reader import read_topic
 from stream.kafka.topics import TopicError, ensure_topics
 from tests.stream.feedback.test_worker import (  # noqa: F401
-    hasty_settings,
-    test_labels_are_right_across_a_kill,
+    test_no_example_is_lost_by_a_kill,
 )
 from tests.stream.intercept.test_worker import (  # noqa: F401
     test_fails_open_recovers_and_refuses_bad_artifacts,

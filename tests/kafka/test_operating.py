@@ -36,11 +36,11 @@ async def test_reset_to_a_time(filled: Settings, to: str, at: int) -> None:  # n
 
 
 async def test_partitions_are_added_to_all_topics_of_requests(settings: Settings) -> None:
-    """Requests and outputs have the same count afterwards, joins keep theirs."""
+    """Requests, outputs and examples have the same count afterwards, outcomes keep theirs."""
     topics = settings.topics
-    names = {topics.requests, topics.passed, topics.blocked, topics.rejected}
+    names = {topics.requests, topics.passed, topics.blocked, topics.rejected, topics.examples}
     assert await add_partitions(settings.kafka, topics, 2) == dict.fromkeys(names, 6)
-    await until_counts(settings, dict.fromkeys(names, 6) | {topics.joins: 4, topics.outcomes: 4})
+    await until_counts(settings, dict.fromkeys(names, 6) | {topics.outcomes: 4})
 
 
 async def until_counts(settings: Settings, wanted: dict[str, int]) -> None:

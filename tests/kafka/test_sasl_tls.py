@@ -15,8 +15,7 @@ from aiokafka.errors import KafkaError
 from models.settings import KafkaSettings, Settings, SettingsError
 from stream.kafka.topics import ensure_topics
 from tests.stream.feedback.test_worker import (  # noqa: F401
-    hasty_settings,
-    test_labels_are_right_across_a_kill,
+    test_no_example_is_lost_by_a_kill,
 )
 from tests.stream.intercept.test_worker import (  # noqa: F401
     test_filters_without_torch_and_stops_when_asked,

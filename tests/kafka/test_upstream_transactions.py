@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
 
@@ -11,9 +12,7 @@ from stream.brokers.children import ChildProcess
 from stream.kafka.client import client_options
 from stream.kafka.reader import read_topic
 from stream.messages import Decision, Reason, TrainingExample
-from stream.transport import (
-    ChunkSink,
-)
+from stream.transport import ChunkSink
 from stream.verify.account import FaultKind
 from stream.verify.verifier import account
 from tests.kafka.topics import (
@@ -55,33 +54,29 @@ async def test_aborted_records_at_the_end_are_no_lag(
     assert found.requests == 40
 
 
-async def test_aborted_records_do_not_stop_the_clock_of_the_join(
+async def test_aborted_records_give_no_examples(
     settings: Settings, make_artifact: Make, tmp_path: Path
 ) -> None:
-    """Windows close by the clock once all is read: what a transaction aborted counts as read."""
-    mine = settings.override(
-        {
-            "feedback.time_scale": 1e6,
-            "feedback.lateness_s": 1.0,
-            "model.artifact": str(make_artifact()),
-        }
-    )
+    """What a transaction aborted on the pass topic is skipped, and what comes after it is read."""
+    mine = settings.override({"model.artifact": str(make_artifact())})
     decision = ("weir", Decision("m1", 0.5, 0.4, Reason.SCORE, 1.0, 0).to_bytes())
-    passed = [row._replace(headers=[decision]) for row in rows(0, 20)]
+    passed = [row._replace(headers=[decision]) for row in rows(0, 50)]
+    topic = mine.topics.passed
     async with ChunkSink(client_options(mine.kafka)) as sink:
-        await sink.send(mine.topics.passed, 0, passed)
-    await transact(mine, rows(20, 50), commit=False, topic=mine.topics.passed)
+        await sink.send(topic, 0, passed[:10])
+        await transact(mine, passed[20:], commit=False, topic=topic)
+        await sink.send(topic, 0, passed[10:20])
     command, log = ["worker", "--role", "feedback"], tmp_path / "feedback.log"
+    seen: set[str] = set()
     async with ChildProcess("feedback", command, log, mine.environment()) as child:
 
-        async def labelled() -> bool:
-            examples = [
-                TrainingExample.from_bytes(record.value)
-                async for record in read_topic(mine.kafka, mine.topics.examples)
-            ]
-            return len({e.request_id for e in examples if e.mature}) == 20
+        async def all_read() -> bool:
+            async for record in read_topic(mine.kafka, mine.topics.examples):
+                seen.add(TrainingExample.from_bytes(record.value).request_id)
+            return len(seen) >= 20
 
-        await until(labelled, child)
+        await until(all_read, child)
+    assert seen == {orjson.loads(row.value or b"")["id"] for row in passed[:20]}
 
 
 async def test_an_open_upstream_transaction_is_no_exact_account(worker_settings: Settings) -> None:

@@ -131,6 +131,11 @@ async def transact(
         await producer.begin_transaction()
         for record in records:
             await producer.send_and_wait(
-                topic or settings.topics.requests, record.value, record.key, 0, record.timestamp
+                topic or settings.topics.requests,
+                record.value,
+                record.key,
+                0,
+                record.timestamp,
+                list(record.headers),
             )
         await (producer.commit_transaction if commit else producer.abort_transaction)()

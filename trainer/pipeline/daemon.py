@@ -1,19 +1,18 @@
 """The trainer daemon: consumes examples, rebuilds artifacts, announces those that pass the gates.
 
-It consumes `training-examples` from the offsets in its example store, stores the examples, and
+It consumes `training-examples` and `outcomes` from the offsets in its store, stores them, and
 rebuilds in a child process while consumption continues. Failures (no broker, a full disk, a failed
-rebuild) are logged, counted and retried; none of them ends the daemon.
+rebuild) are logged, counted and retried; none of them ends the daemon. Only a trainer that takes
+over its store does.
 """
 
 import asyncio
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
-
-from aiokafka import TopicPartition
 
 from models.artifact import load_artifact
 from models.errors import UserError
@@ -23,33 +22,32 @@ from models.process.probes import serve
 from models.process.threads import in_daemon_thread
 from models.settings import Settings
 from stream.kafka.connection import ConnectionFaultError, reach
-from stream.messages import ModelAnnouncement, TrainingExample
+from stream.messages import ModelAnnouncement
 from trainer.evaluation.gates import GateLimits
-from trainer.pipeline.example_store import ExampleStore
 from trainer.pipeline.incumbent import Incumbent
+from trainer.pipeline.intake import Intake
 from trainer.pipeline.metrics import TrainerMetrics
-from trainer.pipeline.reader import ExampleReader
+from trainer.pipeline.reader import TopicReader
 from trainer.pipeline.rebuilder import Rebuilder
-from trainer.pipeline.validation import is_mature, read_example
+from trainer.pipeline.upkeep import Upkeep
+from trainer.store.example_store import ExampleStore
+from trainer.store.lease import LEASE_S, Lease
+from trainer.store.windows import AttributionWindows
 from trainer.training.config import TrainConfig
 
 logger = logging.getLogger(__name__)
 
-#: Buffered examples are stored when one of these is reached: rows, feature ids (40 bytes each in
-#: memory), seconds.
-FLUSH_ROWS: Final = 10_000
-FLUSH_IDS: Final = 2_000_000
-FLUSH_S: Final = 10.0
-#: Largest number of buffered feature ids while the disk is full; consumption pauses then.
-MOST_IDS: Final = 4_000_000
 #: Interval of the lag gauges, and the longest time without an answer of the brokers, in seconds.
 STATE_S: Final = 5.0
 UNANSWERED_S: Final = 60.0
 #: Delay before a failed rebuild is retried, unless enough new examples arrive before.
 RETRY_S: Final = 900.0
 HEARTBEAT_S: Final = 120.0
-#: Condition of readiness.
+#: Interval in which a trainer that waits looks at the lease, in seconds.
+ACQUIRE_S: Final = 5.0
+#: Conditions of readiness.
 BROKER: Final = "broker"
+LEASE: Final = "lease"
 #: Conditions of liveness, each with the longest time between two beats, in seconds.
 EVENT_LOOP: Final = "event loop"
 LOOP_S: Final = 60.0
@@ -69,7 +67,7 @@ class TrainerDaemon:
 
     Raises:
         SettingsError: If ``settings.training`` is not a valid training configuration.
-        StoreError: If the example store was written for other tasks, or cannot be read.
+        StoreError: If the store cannot be read.
     """
 
     def __init__(
@@ -80,52 +78,105 @@ class TrainerDaemon:
         self._clock = clock
         config = TrainConfig.of(settings.training, quick=settings.trainer.quick)
         self.metrics = TrainerMetrics()
-        self._store = ExampleStore(settings.trainer.store, self._tasks)
+        topics = settings.topics
+        self._store = ExampleStore(settings.trainer.store, topics.examples, topics.outcomes)
+        self._lease = Lease(settings.trainer.store, "weir trainer")
+        self._intake = Intake(settings, self._store, self._lease, self.metrics, clock)
+        self._upkeep = Upkeep(settings, self._lease, self.metrics, clock)
         self._incumbent = Incumbent(settings)
         self._rebuilder = Rebuilder(
             settings, config, self._store, self._incumbent, self.metrics, clock, limits
         )
-        self._spec: FeatureSpec | None = None
-        self._health = Health("trainer", [BROKER])
-        topics = settings.topics
-        self._reader = ExampleReader(
-            settings.kafka, topics.examples, topics.models, self.metrics.refusals.refuse_batch
+        self._health = Health("trainer", [LEASE, BROKER])
+        self._reader = TopicReader(
+            settings.kafka,
+            (topics.examples, topics.outcomes),
+            topics.models,
+            self.metrics.refusals.refuse_batch,
         )
-        self._buffer: list[TrainingExample] = []
-        self._offsets: dict[int, int] = {}
-        self._ids = 0
-        self._disk_is_full = False
-        self._fresh = 0
+        feedback = settings.feedback
+        self._windows = AttributionWindows(self._tasks, feedback.time_scale, feedback.lateness_s)
+        self._learned_ms: int | None = None
         self._state_at = 0.0
-        self._flushed_at = self._rebuilt_at = self._logged_at = clock()
+        self._rebuilt_at = self._logged_at = clock()
         self._retry_at: float | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run until `stop` is set; consumed examples are stored before it returns."""
+        """Run until `stop` is set; consumed records are stored before it returns.
+
+        Raises:
+            LostLeaseError: If another trainer took over the store.
+            AnotherWriterError: If another process has written to it.
+        """
         self._start()
-        beating = asyncio.create_task(self._beat())
+        keeping: list[asyncio.Task[None]] = [asyncio.create_task(self._beat())]
         rebuilding: asyncio.Task[bool] | None = None
         try:
-            self._spec = await in_daemon_thread(self._configured_spec)
-            if not await self._reader.start(self._store.offsets, stop):
+            if not await self._hold_lease(stop):
+                return
+            keeping += [asyncio.create_task(each) for each in (self._renew(), self._upkeep.run())]
+            self._intake.spec = await in_daemon_thread(self._configured_spec)
+            if not await self._reader.start(self._store.offset, stop):
                 return
             self._health.met(BROKER)
             while not stop.is_set():
+                _raise_failures(keeping)
                 await self._consume()
                 if rebuilding is not None and rebuilding.done():
                     self._rebuilt(succeeded=rebuilding.result())
                     rebuilding = None
-                if rebuilding is None and self._due() and not self._disk_is_full and self._flush():
-                    rebuilding = asyncio.create_task(self._rebuilder.rebuild())
-                    self._rebuilt_at, self._fresh, self._retry_at = self._clock(), 0, None
+                if rebuilding is None and self._due() and await self._intake.store():
+                    watermark_ms = self._intake.watermark.ms
+                    rebuilding = asyncio.create_task(self._rebuilder.rebuild(watermark_ms))
+                    self._rebuilt_at, self._retry_at = self._clock(), None
+                    self._learned_ms = watermark_ms
                 await self._heartbeat(rebuilding=rebuilding is not None)
-            self._flush()
+            await self._intake.store()
         finally:
-            beating.cancel()
-            if rebuilding is not None:
-                rebuilding.cancel()
-                await asyncio.gather(rebuilding, return_exceptions=True)
+            for task in [*keeping, *([rebuilding] if rebuilding else [])]:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
             await self._reader.stop()
+            with suppress(OSError):
+                await in_daemon_thread(self._lease.release)
+
+    async def _hold_lease(self, stop: asyncio.Event) -> bool:
+        """Wait until this trainer is the writer of the store; False if `stop` was set before."""
+        reported = None
+        while not stop.is_set():
+            try:
+                holder = await in_daemon_thread(self._lease.acquire)
+            except OSError as error:
+                self.metrics.error("lease")
+                reason = f"the lease of the store cannot be written: {error}"
+            else:
+                if holder is None:
+                    await in_daemon_thread(self._store.reopen)
+                    self._intake.start()
+                    self._learned_ms = self._intake.watermark.ms
+                    self._health.met(LEASE)
+                    return True
+                reason = f"the store is written by {holder}"
+            if reason != reported:
+                logger.error(
+                    "%s: %s; this trainer waits, and takes over once that one has stopped",
+                    *(self._store.url, reason),
+                )
+            reported = reason
+            self._health.unmet(LEASE, reason)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), ACQUIRE_S)
+        return False
+
+    async def _renew(self) -> None:
+        """Renew the lease until it is lost."""
+        while True:
+            await asyncio.sleep(LEASE_S / 3)
+            try:
+                await in_daemon_thread(self._lease.renew)
+            except OSError as error:
+                self.metrics.error("lease")
+                logger.warning("the lease cannot be renewed, retrying: %s", error)
 
     def _start(self) -> None:
         trainer = self._settings.trainer
@@ -137,13 +188,11 @@ class TrainerDaemon:
             trainer.metrics_port,
             section="trainer",
         )
-        for _part in self._store.quarantined:
-            self.metrics.error("part")
-        self.metrics.state(self._store.rows, 0, {})
+        self.metrics.state(self._store.rows, 0, self._store.watermark, {})
         logger.info(
             "%d examples in %s; rebuilds start after %d new mature examples, or after %.0f s with "
             "at least one; candidates are compared with the newest announced artifact, else %s",
-            *(self._store.rows, self._store.path, trainer.rebuild_examples),
+            *(self._store.rows, self._store.url, trainer.rebuild_examples),
             *(trainer.rebuild_period_s, self._settings.model.artifact),
         )
 
@@ -167,68 +216,51 @@ class TrainerDaemon:
 
     async def _consume(self) -> None:
         self._health.beat(CONSUMING, STALL_S)
-        if self._ids < MOST_IDS:
-            poll_ms = int(self._settings.trainer.poll_s * 1000)
-            for tp, records in (await self._reader.poll(poll_ms)).items():
-                if tp.topic == self._settings.topics.models:
+        topics, poll_s = self._settings.topics, self._settings.trainer.poll_s
+        if self._intake.is_stuck:
+            await asyncio.sleep(poll_s)
+        else:
+            for tp, records in (await self._reader.poll(int(poll_s * 1000))).items():
+                if tp.topic == topics.models:
                     self._read_announcements(records)
                 else:
-                    self._read_examples(tp, records)
-        else:
-            await asyncio.sleep(self._settings.trainer.poll_s)
-        waited = self._clock() - self._flushed_at
-        much = len(self._buffer) >= FLUSH_ROWS or self._ids >= FLUSH_IDS
-        if waited >= FLUSH_S or (much and not self._disk_is_full):
-            self._flush()
-
-    def _read_examples(self, tp: TopicPartition, records: list[Any]) -> None:
-        for record in records:
-            fate = "refused"
-            with self.metrics.refusals.guard(record, "not learned"):
-                example = read_example(record.value, self._tasks, self._spec)
-                fate = "mature" if is_mature(example, self._tasks) else "immature"
-                self._buffer.append(example)
-                self._ids += len(example.features)
-                self._fresh += fate == "mature"
-            self.metrics.consumed(fate)
-        self._offsets[tp.partition] = records[-1].offset + 1
+                    self._intake.consume(tp, records)
+            now = self._clock()
+            self._intake.tick(
+                outcomes_read=await self._reader.has_read(topics.outcomes, now),
+                examples_read=await self._reader.has_read(topics.examples, now),
+            )
+        if self._intake.is_due:
+            await self._intake.store()
 
     def _read_announcements(self, records: list[Any]) -> None:
         for record in records:
             with self.metrics.refusals.guard(record, "not what a candidate is compared with"):
                 self._incumbent.announce(ModelAnnouncement.from_bytes(record.value))
 
-    def _flush(self) -> bool:
-        """Store the buffered examples; False if that failed, and they stay in the buffer."""
-        self._flushed_at = self._clock()
-        if self._offsets:
-            try:
-                self._store.append(self._buffer, self._offsets)
-            except OSError as error:
-                self._disk_is_full = True
-                self.metrics.error("store")
-                logger.warning(
-                    "%d examples cannot be stored: %s; they are kept in memory and retried in "
-                    "%.0f s; free space on the disk of trainer.store",
-                    *(len(self._buffer), error, FLUSH_S),
-                )
-                return False
-        self._buffer = []
-        self._offsets = {}
-        self._ids = 0
-        self._disk_is_full = False
-        return True
+    @property
+    def _fresh(self) -> int:
+        """Examples whose labels have all become final since the last rebuild started."""
+        now_ms, then_ms = self._intake.watermark.ms, self._learned_ms
+        if now_ms is None:
+            return 0
+        return self._store.rows_between(
+            0 if then_ms is None else then_ms - self._windows.hold_ms,
+            now_ms - self._windows.hold_ms,
+        )
 
     def _due(self) -> bool:
+        if self._intake.is_stuck:
+            return False
         trainer = self._settings.trainer
         now = self._clock()
         if self._retry_at is not None and now >= self._retry_at:
             return True
         late = now - self._rebuilt_at >= trainer.rebuild_period_s
-        return self._fresh >= trainer.rebuild_examples or (late and self._fresh > 0)
+        return self._fresh >= (1 if late else trainer.rebuild_examples)
 
     def _rebuilt(self, *, succeeded: bool) -> None:
-        self._spec = self._rebuilder.spec or self._spec
+        self._intake.spec = self._rebuilder.spec or self._intake.spec
         if not succeeded:
             self._retry_at = self._clock() + RETRY_S
 
@@ -239,23 +271,25 @@ class TrainerDaemon:
             return
         self._state_at = now
         lag = await self._reader.lag()
-        self.metrics.state(self._store.rows, self._fresh, lag)
+        fresh = self._fresh
+        self.metrics.state(self._store.rows, fresh, self._intake.watermark.ms, lag)
         unanswered_s = self._reader.unanswered_s(now)
         if unanswered_s > UNANSWERED_S:
             self._health.unmet(BROKER, f"no answer for {unanswered_s:.0f} s")
         else:
             self._health.met(BROKER)
-            if not self._disk_is_full:
+            if not self._intake.is_stuck:
                 self.metrics.progressed(now)
         if now - self._logged_at >= HEARTBEAT_S:
             self._logged_at = now
-            await self._reader.add_partitions(self._store.offsets)
+            await self._reader.add_partitions(self._store.offset)
             logger.info(
                 "%d examples stored, lag %d, %d new mature examples; %s",
-                *(self._store.rows, sum(lag.values()), self._fresh, self._next(now, rebuilding)),
+                *(self._store.rows, sum(lag.values()), fresh),
+                self._next(now, fresh, rebuilding=rebuilding),
             )
 
-    def _next(self, now: float, rebuilding: bool) -> str:
+    def _next(self, now: float, fresh: int, *, rebuilding: bool) -> str:
         """When the next rebuild starts, for the log."""
         trainer = self._settings.trainer
         if rebuilding:
@@ -263,10 +297,17 @@ class TrainerDaemon:
         if self._retry_at is not None:
             return f"the failed rebuild is retried in {self._retry_at - now:.0f} s"
         left_s = max(0.0, self._rebuilt_at + trainer.rebuild_period_s - now)
-        missing = trainer.rebuild_examples - self._fresh
-        if not self._fresh:
+        missing = trainer.rebuild_examples - fresh
+        if not fresh:
             return f"the next rebuild starts after {missing} new mature examples"
         return f"the next rebuild starts after {missing} more, or in {left_s:.0f} s"
+
+
+def _raise_failures(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Raise the exception of a task that has ended."""
+    for task in tasks:
+        if task.done():
+            task.result()
 
 
 def run_trainer(settings: Settings) -> None:

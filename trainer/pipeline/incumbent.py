@@ -9,12 +9,12 @@ incumbent.
 import logging
 from collections import deque
 
-from models.artifact import Artifact, ArtifactError, ArtifactFault, load_artifact, open_artifact
+from models.artifact import Artifact, ArtifactError, ArtifactFault, open_artifact
 from models.artifact.registry import Registry
 from models.artifact.trial import hold_trial
 from models.bounds import MAX_ANNOUNCEMENTS
 from models.settings import Settings
-from stream.messages import ModelAnnouncement
+from stream.messages import ModelAnnouncement, ModelRole
 
 logger = logging.getLogger(__name__)
 
@@ -24,16 +24,21 @@ class Incumbent:
 
     Args:
         settings: Registry, tasks, and the artifact that serves if none is announced.
+
+    Raises:
+        KeyFileError: If a file of keys cannot be used.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._registry = Registry(settings.model.registry)
+        # with the private key, so that a wrong one ends the trainer at its start, not a rebuild
+        self._registry = Registry.of(settings.model, signing=True)
         self._announced: deque[ModelAnnouncement] = deque(maxlen=MAX_ANNOUNCEMENTS)
 
     def announce(self, announcement: ModelAnnouncement) -> None:
-        """Add the newest announcement."""
-        self._announced.appendleft(announcement)
+        """Add the newest announcement, if the version is to serve."""
+        if announcement.role is ModelRole.SERVE:
+            self._announced.appendleft(announcement)
 
     def load(self) -> Artifact:
         """Load the newest announced artifact that can serve, else the configured one (seconds).
@@ -41,12 +46,20 @@ class Incumbent:
         Raises:
             ArtifactError: If the configured artifact cannot be loaded either.
         """
-        for announcement in tuple(self._announced):
+        announced = tuple(self._announced)
+        for announcement in announced:
             try:
                 return self._load(announcement)
             except ArtifactError as error:
                 logger.warning("announced model %s skipped: %s", announcement.version, error)
-        return load_artifact(self._settings.model.artifact)
+        configured = self._settings.model.artifact
+        folder = self._registry.folder_of(configured)
+        own = {
+            one.manifest_sha256
+            for one in announced
+            if folder and self._registry.folder_of(one.url) == folder
+        }
+        return open_artifact(self._registry.fetch_configured(configured, own))
 
     def _load(self, announcement: ModelAnnouncement) -> Artifact:
         files = self._registry.fetch(announcement.url, announcement.manifest_sha256)

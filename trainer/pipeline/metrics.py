@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from aiokafka import TopicPartition
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from stream.messages.refusals import Refusals
@@ -10,6 +11,8 @@ from trainer.evaluation.gates import GateResult
 
 RESULTS: Final = ("published", "refused", "failed")
 """Results of a rebuild."""
+FATES: Final = ("accepted", "refused")
+"""Fates of a consumed record."""
 
 
 class TrainerMetrics:
@@ -21,18 +24,27 @@ class TrainerMetrics:
         self._rows = self._gauge("weir_trainer_store_rows", "Examples in the store.")
         self._lag = Gauge(
             "weir_trainer_lag",
-            "Examples that are not consumed yet, by partition.",
-            ["partition"],
+            "Records that are not consumed yet, by topic and partition.",
+            ["topic", "partition"],
             registry=self.registry,
         )
-        self._examples = Counter(
-            "weir_trainer_examples",
-            "Consumed examples, by fate; mature ones have labels for all tasks.",
-            ["fate"],
-            registry=self.registry,
+        self._consumed = {
+            kind: Counter(
+                f"weir_trainer_{kind}",
+                f"Consumed {kind}, by fate.",
+                ["fate"],
+                registry=self.registry,
+            )
+            for kind in ("examples", "outcomes")
+        }
+        self._watermark = self._gauge(
+            "weir_trainer_watermark_timestamp_seconds",
+            "Event time up to which all outcomes have been read, in seconds since the epoch; 0 "
+            "before the first request.",
         )
         self._waiting = self._gauge(
-            "weir_trainer_waiting_examples", "New mature examples since the last rebuild started."
+            "weir_trainer_waiting_examples",
+            "Examples whose labels have become final since the last rebuild started.",
         )
         self._progress = self._gauge(
             "weir_trainer_last_progress_timestamp_seconds",
@@ -65,22 +77,26 @@ class TrainerMetrics:
             ["kind"],
             registry=self.registry,
         )
-        for fate in ("mature", "immature", "refused"):
-            self._examples.labels(fate)
+        for counter in self._consumed.values():
+            for fate in FATES:
+                counter.labels(fate)
         for result in RESULTS:
             self._rebuilds.labels(result)
 
-    def consumed(self, fate: str) -> None:
-        """Count an example: ``mature``, ``immature`` or ``refused``."""
-        self._examples.labels(fate).inc()
+    def consumed(self, kind: str, *, accepted: bool) -> None:
+        """Count a record of a kind, ``examples`` or ``outcomes``."""
+        self._consumed[kind].labels(FATES[0] if accepted else FATES[1]).inc()
 
-    def state(self, rows: int, waiting: int, lag: Mapping[int, int]) -> None:
-        """Set the gauges of stored examples, examples for the next rebuild, and consumer lag."""
+    def state(
+        self, rows: int, waiting: int, watermark_ms: int | None, lag: Mapping[TopicPartition, int]
+    ) -> None:
+        """Set the gauges of the store, of examples for the next rebuild, and of consumer lag."""
         self._rows.set(rows)
         self._waiting.set(waiting)
+        self._watermark.set((watermark_ms or 0) / 1000)
         self._lag.clear()
-        for partition, records in lag.items():
-            self._lag.labels(str(partition)).set(records)
+        for tp, records in lag.items():
+            self._lag.labels(tp.topic, str(tp.partition)).set(records)
 
     def progressed(self, now_s: float) -> None:
         """Record that brokers answer and that consumed examples can be stored."""
@@ -104,7 +120,7 @@ class TrainerMetrics:
             self._gates.labels(gate.gate, gate.task or "").set(gate.passed)
 
     def error(self, kind: str) -> None:
-        """Count an error of a kind: ``store``, ``announce`` or ``part``."""
+        """Count an error: ``store``, ``lease``, ``file``, ``maintenance`` or ``announce``."""
         self._errors.labels(kind).inc()
 
     def _gauge(self, name: str, documentation: str) -> Gauge:

@@ -24,8 +24,9 @@ from models.tasks import TaskSet
 from trainer.evaluation.gates import check_gates
 from trainer.evaluation.metrics import Evaluation, evaluate_artifact
 from trainer.pipeline.rebuild_job import RebuildJob, RebuildResult
-from trainer.pipeline.snapshot import Snapshot, write_snapshot
 from trainer.pipeline.train import train
+from trainer.store.snapshot import Snapshot, write_snapshot
+from trainer.store.windows import AttributionWindows
 from trainer.training.rows import lay_out
 
 logger = logging.getLogger(__name__)
@@ -43,11 +44,14 @@ def rebuild(job: RebuildJob) -> RebuildResult:
     tasks = TaskSet(job.tasks)
     with tempfile.TemporaryDirectory() as temporary:
         examples = Path(temporary) / "snapshot"
-        snapshot = write_snapshot(job.parts, examples, serving.spec, tasks, job.most)
+        windows = AttributionWindows(tasks, job.time_scale, job.lateness_s)
+        snapshot = write_snapshot(
+            job.store, examples, serving.spec, windows, job.most, job.watermark_ms
+        )
         if not snapshot.rows:
             raise ExampleError(
-                f"no example of the {len(job.parts)} parts has labels for all tasks and features "
-                f"of the serving spec ({serving.spec.hash}): {snapshot}"
+                f"{job.store}: no example has features of the serving spec ({serving.spec.hash}): "
+                f"{snapshot}"
             )
         logger.info("learning from %d requests: %s", snapshot.rows, snapshot)
         train(
@@ -84,7 +88,8 @@ def compare_and_publish(
     verdicts = check_gates(new, old, job.limits)
     passed = all(gate.passed for gate in verdicts)
     version = candidate.manifest.version
-    published = Registry(job.registry).publish(job.folder, version) if passed else None
+    registry = Registry.of(job.registry, signing=True)
+    published = registry.publish(job.folder, version) if passed else None
     return RebuildResult(
         version=version,
         url=published,

@@ -6,9 +6,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from models.process.logs import Format
+from models.settings import ModelSettings
 from models.tasks import Task
 from trainer.evaluation.gates import GateLimits, GateResult
-from trainer.pipeline.snapshot import Snapshot
+from trainer.store.snapshot import Snapshot
 from trainer.training.config import TrainConfig
 
 
@@ -20,13 +21,16 @@ class RebuildJob(_Message):
     """Job of a rebuild process.
 
     Attributes:
-        parts: Files of the example store, oldest first.
+        store: Folder or URL of the example store.
+        watermark_ms: Event time up to which it has all outcomes; None before the first request.
+        time_scale: Divisor of the attribution windows.
+        lateness_s: Lateness of the windows.
         most: Largest number of requests to learn from; the newest are used.
         serving: URL of the serving artifact; the candidate keeps its feature spec.
         serving_sha256: Hash of its manifest.
         tasks: The tasks.
         folder: Folder of the candidate, which is kept if the candidate is refused.
-        registry: URL of the registry that the candidate is published to.
+        registry: Registry that the candidate is published to, and the key that signs it.
         config: Configuration of the training.
         seed: Seed of everything random.
         created: Creation time in the manifest, ISO 8601.
@@ -34,13 +38,16 @@ class RebuildJob(_Message):
         log_format: Log format of the process.
     """
 
-    parts: tuple[Path, ...]
+    store: str
+    watermark_ms: int | None
+    time_scale: float
+    lateness_s: float
     most: int
     serving: str
     serving_sha256: str
     tasks: tuple[Task, ...]
     folder: Path
-    registry: str
+    registry: ModelSettings
     config: TrainConfig
     seed: int
     created: datetime

@@ -9,25 +9,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from models.features import FeatureSpec
 from models.process.isolated import module_command
 from models.process.threads import in_daemon_thread
 from models.settings import Settings
-from stream.kafka.client import client_options
-from stream.messages import ModelAnnouncement
+from stream.messages import Cause, ModelAnnouncement
+from stream.messages.models_topic import announce, announcer
 from trainer.evaluation.gates import GateLimits
-from trainer.pipeline.example_store import ExampleStore
 from trainer.pipeline.incumbent import Incumbent
 from trainer.pipeline.metrics import TrainerMetrics
 from trainer.pipeline.rebuild_job import RebuildJob, RebuildResult
+from trainer.store.example_store import ExampleStore
+from trainer.store.locations import working_folder
 from trainer.training.config import TrainConfig
 
 logger = logging.getLogger(__name__)
 
-ANNOUNCEMENT_KEY: Final = b"default"
 KEPT: Final = 10
 """Number of rebuild folders that are kept, with log and refused candidate."""
 TEMPORARY: Final = "rebuild-"
@@ -72,21 +71,27 @@ class Rebuilder:
         self._store = store
         self._incumbent = incumbent
         self.spec: FeatureSpec | None = None
+        self._previous: str | None = None
         self._metrics = metrics
         self._clock = clock
         self._limits = limits
-        self._scratch = Path(settings.trainer.scratch or store.path / "scratch")
-        self._folders = store.path / "rebuilds"
+        folder = working_folder(settings.trainer.store, settings.trainer.scratch)
+        self._scratch = Path(settings.trainer.scratch or folder / "scratch")
+        self._folders = folder / "rebuilds"
         self._clear_scratch()  # left behind by a trainer that was killed
 
-    async def rebuild(self) -> bool:
-        """Rebuild and announce; False if that failed. Only cancellation is raised."""
+    async def rebuild(self, watermark_ms: int | None) -> bool:
+        """Rebuild and announce; False if that failed. Only cancellation is raised.
+
+        Args:
+            watermark_ms: Event time up to which the store has all outcomes.
+        """
         began = self._clock()
         self._metrics.rebuild_started()
         logger.info("rebuild started: %d examples in the store", self._store.rows)
         result = "failed"
         try:
-            result = await self._rebuild(began)
+            result = await self._rebuild(began, watermark_ms)
         except Exception as error:  # noqa: BLE001 - logged and retried
             logger.warning("rebuild failed: %s: %s", type(error).__name__, error)
         finally:
@@ -96,16 +101,16 @@ class Rebuilder:
             logger.info("rebuild finished after %.0f s: %s", took, result)
         return result != "failed"
 
-    async def _rebuild(self, began: float) -> str:
-        result = await self._train(datetime.fromtimestamp(began, UTC))
+    async def _rebuild(self, began: float, watermark_ms: int | None) -> str:
+        result = await self._train(datetime.fromtimestamp(began, UTC), watermark_ms)
         self._metrics.gates(result.verdicts)
         snapshot = result.snapshot
-        for part, reason in snapshot.unreadable.items():
-            self._metrics.error("part")
-            self._store.quarantine(part, f"{part}: {reason}")
+        for file, reason in snapshot.unreadable.items():
+            self._metrics.error("file")
+            logger.error("%s: skipped, rebuilds go on without its rows: %s", file, reason)
         if snapshot.too_many:
             logger.warning(
-                "learned from the newest %d requests; %d older ones are over the limit "
+                "learned from the newest %d requests; %d older examples are over the limit "
                 "trainer.max_rebuild_rows",
                 *(snapshot.rows, snapshot.too_many),
             )
@@ -129,10 +134,14 @@ class Rebuilder:
             manifest_sha256=result.manifest_sha256,
             ts=int(self._clock() * 1000),
             metrics={"auc": result.auc},
+            by=announcer("trainer"),
+            cause=Cause.REBUILD,
+            reason=f"{len(result.verdicts)} gates passed",
+            previous=self._previous,
         )
         while True:
             try:
-                await self._send(announcement.to_bytes())
+                await announce(self._settings, announcement)
             except KafkaError as error:
                 self._metrics.error("announce")
                 logger.warning("model %s is not announced yet, retrying: %r", result.version, error)
@@ -142,32 +151,26 @@ class Rebuilder:
                 logger.info("model %s announced: %s", result.version, url)
                 return
 
-    async def _send(self, value: bytes) -> None:
-        producer = AIOKafkaProducer(**client_options(self._settings.kafka), acks="all")
-        try:
-            await producer.start()
-            await producer.send_and_wait(
-                self._settings.topics.models, value, key=ANNOUNCEMENT_KEY, partition=0
-            )
-        finally:
-            await producer.stop()
-
-    async def _train(self, created: datetime) -> RebuildResult:
+    async def _train(self, created: datetime, watermark_ms: int | None) -> RebuildResult:
         serving = await in_daemon_thread(self._incumbent.load)
         self.spec = serving.spec
+        self._previous = serving.manifest.version
         self._prune()
         stamp = created.strftime("%Y%m%dT%H%M%S%f")
         folder, temporary = self._folders / stamp, self._scratch / f"{TEMPORARY}{stamp}"
         folder.mkdir(parents=True)
         temporary.mkdir(parents=True)
         job = RebuildJob(
-            parts=tuple(self._store.parts),
+            store=self._store.url,
+            watermark_ms=watermark_ms,
+            time_scale=self._settings.feedback.time_scale,
+            lateness_s=self._settings.feedback.lateness_s,
             most=self._settings.trainer.max_rebuild_rows,
             serving=serving.url,
             serving_sha256=serving.manifest_sha256,
             tasks=self._settings.tasks,
             folder=folder / "candidate",
-            registry=self._settings.model.registry,
+            registry=self._settings.model,
             config=self._config,
             seed=self._settings.trainer.seed,
             created=created,

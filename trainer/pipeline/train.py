@@ -13,7 +13,9 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from models.artifact import write_artifact
+from models.artifact.canary import CanaryBatch
 from models.artifact.manifest import (
+    CANARY_FILE,
     CARD_FILE,
     SPEC_FILE,
     STUDENT_FILE,
@@ -233,10 +235,13 @@ def _labels_file(folder: Path, context: FitContext) -> Path:
 def _write(
     out: Path, manifest: Manifest, trained: TrainedStudent, rows: TrainingRows, spec: FeatureSpec
 ) -> Manifest:
-    """Write the artifact; return its manifest, which lists the card too."""
-    held_out_NT = rows.held_out_rows.targets_KT.numpy()
-    card = card_html(manifest, *trained.student, held_out_NT).encode()
-    manifest = manifest.model_copy(update={"files": manifest.files | {CARD_FILE: sha256(card)}})
-    contents = {STUDENT_FILE: trained.model, SPEC_FILE: spec.text.encode(), CARD_FILE: card}
+    """Write the artifact; return its manifest, which lists card and canary batch too."""
+    held_out = rows.held_out_rows
+    card = card_html(manifest, *trained.student, held_out.targets_KT.numpy()).encode()
+    canary = CanaryBatch.of(held_out.ids_KC.numpy(), *trained.student).to_bytes()
+    added = {CARD_FILE: card, CANARY_FILE: canary}
+    files = manifest.files | {name: sha256(content) for name, content in added.items()}
+    manifest = manifest.model_copy(update={"files": files})
+    contents = {STUDENT_FILE: trained.model, SPEC_FILE: spec.text.encode(), **added}
     write_artifact(out, manifest, contents)
     return manifest

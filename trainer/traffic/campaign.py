@@ -1,8 +1,8 @@
 """A run of traffic: publishes requests and the outcomes of those that pass.
 
 With outcomes it continues after the last request until the workers have decided all requests and
-the longest attribution window has closed, so that feedback has received all outcomes. Progress of
-the workers is read from the group's committed offsets, not from the ends of the output topics,
+the longest attribution window has closed, so that all outcomes are written. Progress of the workers
+is read from the committed offsets of the group, not from the ends of the output topics,
 because transaction markers of exactly-once workers take offsets, too.
 """
 

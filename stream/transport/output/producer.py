@@ -7,6 +7,10 @@
 - A broker says for how long a quota delayed its response. aiokafka drops that, too.
 - While a topic is missing or has no leader, aiokafka requests metadata as fast as brokers answer,
   and repeats AddPartitionsToTxn every `retry_backoff_ms`. Here both happen a few times a second.
+- aiokafka's client refreshes the metadata of the topics that it tracks, and forgets all others. It
+  tracks a topic that was missing when it was first needed, but none that the first metadata already
+  had: that topic's leader is unknown from the next refresh on, and batches wait for it until they
+  expire. Here every topic that is written to is tracked.
 - An idempotent producer never expires a batch: it is written once its topic is available again.
 - A transaction that follows another one closely waits 2 ms for it, not 20.
 
@@ -163,6 +167,12 @@ class Producer(AIOKafkaProducer):  # type: ignore[misc]
         if self._txn_manager is not None:  # a retry writes nothing twice
             self._message_accumulator._batch_ttl = inf
         self.client.force_metadata_update = paced(self.client.force_metadata_update)
+
+    async def send_batch(self, batch: Any, topic: str, *, partition: int) -> asyncio.Future[Any]:
+        """As aiokafka's; the topic's metadata is refreshed from now on."""
+        self.client._topics.add(topic)
+        sent: asyncio.Future[Any] = await super().send_batch(batch, topic, partition=partition)
+        return sent
 
     async def disconnect(self) -> None:
         """Stop; if that takes longer than `CLOSE_S`, close the connections without a flush."""

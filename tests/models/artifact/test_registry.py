@@ -171,3 +171,36 @@ def test_garbage_in_the_registry_is_not_published_over(make_artifact: Make, tmp_
     for name in registry.versions():
         with pytest.raises((RegistryError, FolderError), match=name):
             registry.publish(make_artifact(name, version=name), name)
+
+
+def test_a_version_is_removed_as_a_whole(make_artifact: Make, tmp_path: Path) -> None:
+    """Others stay, and a name that is none of a version removes nothing."""
+    registry = Registry(tmp_path / "registry")
+    for version in ("v1", "v2"):
+        registry.publish(make_artifact(version, version=version), version)
+    size = registry.size("v1")
+    assert size == sum(file.stat().st_size for file in (tmp_path / "registry" / "v1").iterdir())
+    registry.remove("v1")
+    assert registry.versions() == ["v2"]
+    assert not (tmp_path / "registry" / "v1").exists()
+    (tmp_path / "registry" / "notes").mkdir()
+    for name in ("v1", "notes", "..", "../registry", "", "v2/..", "."):
+        with pytest.raises(RegistryError, match="is published"):
+            registry.remove(name)
+    assert (tmp_path / "registry" / "notes").is_dir()
+    assert registry.versions() == ["v2"]
+
+
+def test_a_link_in_the_registry_is_not_followed_by_removal(
+    make_artifact: Make, tmp_path: Path
+) -> None:
+    """What it leads to stays."""
+    registry = Registry(tmp_path / "registry")
+    (tmp_path / "registry").mkdir()
+    outside = make_artifact("outside", version="v1")
+    (tmp_path / "registry" / "v1").symlink_to(outside)
+    with pytest.raises(RegistryError, match="is a link"):
+        registry.remove("v1")
+    assert sorted(file.name for file in outside.iterdir()) == sorted(
+        ["card.html", "features.toml", "manifest.json", "student.onnx"]
+    )

@@ -15,6 +15,7 @@ COMMANDS = {
     "publish": ["publish", "simulated", "--requests", "10"],
     "rate": ["rate", "get"],
     "policy": ["policy", "get"],
+    "model": ["model", "list"],
 }
 ENDS_S = 60.0
 

@@ -33,8 +33,6 @@ def test_every_right_of_a_role_is_checked(role: Role) -> None:
     """A missing right is named with its resource and the command that grants it."""
     settings = SETTINGS.override({"worker.guarantee": "exactly-once"})
     for right in rights_of(role, settings):
-        if "changelog" in right.name:
-            continue
         cluster = facts()
         if right.resource == "topic":
             lacking = replace(topic(right.name), operations=ALL - set(right.operations))

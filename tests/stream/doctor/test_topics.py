@@ -7,7 +7,7 @@ import pytest
 from stream.doctor.facts import TopicFacts
 from stream.doctor.topics import all_topics
 from stream.kafka.rights import Operation
-from tests.stream.doctor.cluster import ALL, DAY_MS, SETTINGS, TOPICS, bad, changed, facts, topic
+from tests.stream.doctor.cluster import ALL, SETTINGS, TOPICS, bad, changed, facts, topic
 
 
 def test_topics_without_faults() -> None:
@@ -43,10 +43,11 @@ def test_topics_without_faults() -> None:
             "fail",
             "models has 4 partitions and must have one",
         ),
+        (changed(TOPICS.outcomes, "retention.ms", "60000"), "warn", "outcomes keeps 0.0167 h"),
         (
-            changed(TOPICS.joins, "retention.ms", str(DAY_MS)),
+            {TOPICS.examples: replace(topic(TOPICS.examples), partitions=2)},
             "warn",
-            "feedback-joins keeps 24 h, the longest attribution window with its lateness is 7 days",
+            "training-examples has 2 partitions, bid-requests has 4",
         ),
         (changed(TOPICS.requests, "retention.ms", "60000"), "warn", "bid-requests keeps 0.0167 h"),
         (

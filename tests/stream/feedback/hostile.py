@@ -5,12 +5,8 @@ Each generator is endless and seeded. They know the formats: most records are ne
 
 import json
 import random
-import struct
 from collections.abc import Iterator
 
-import numpy as np
-
-from stream.feedback.pending import PROGRESS_KEY, HeldOutcomes, PendingRequest, Progress
 from stream.messages import Decision, Outcome, Reason, TrainingExample
 from stream.transport import Outgoing
 
@@ -52,32 +48,9 @@ class Hostile:
             fields = json.loads(Outcome("h", "click", self._now_ms).to_bytes())
             yield Outgoing(self._bytes(), self._document(fields), self._time())
 
-    def joins(self) -> Iterator[Outgoing]:
-        """For `feedback-joins`; none that is a well-formed request of a real partition."""
-        rng = self._rng
-        while True:
-            key = rng.choice(
-                [None, b"", PROGRESS_KEY, b"\xff", b"k" * 9_000, b"h%d" % rng.getrandbits(30)]
-            )
-            kind = rng.randrange(3)
-            value = self._pending() if kind == 0 else next(self.outcomes()).value
-            yield Outgoing(key, self._bytes() if kind == 1 else value, self._time())
-
-    def changelog(self) -> Iterator[Outgoing]:
-        """For the changelog of the join's table."""
-        rng = self._rng
-        progress = json.loads(Progress(self._now_ms, {3: (1, 2)}).to_bytes())
-        while True:
-            key = rng.choice([b"", b"\xff", b"k" * 9_000, b"h%d" % rng.getrandbits(20)])
-            held = HeldOutcomes(rng.getrandbits(32), ((rng.randrange(256), 5),) * rng.randrange(90))
-            value = rng.choice([self._pending(), held.to_bytes(), self._bytes(), b"H", b"P"])
-            if rng.random() < 0.2:
-                key, value = PROGRESS_KEY, self._document(progress, refuse=True)
-            yield Outgoing(key, value, self._time())
-
     def examples(self) -> Iterator[Outgoing]:
         """For `training-examples`."""
-        example = TrainingExample("h", 5, "spec", [1, 2], {"click": 1, "deal": None}, DECISION)
+        example = TrainingExample("h", self._now_ms, "spec", [1, 2], DECISION, 2.0)
         fields = json.loads(example.to_bytes())
         while True:
             yield Outgoing(self._bytes(), self._document(fields), self._time())
@@ -91,21 +64,7 @@ class Hostile:
         texts = [b"", b"{", b"[" * 3_000, b"\xff\xfe", rng.randbytes(rng.randrange(60))]
         return rng.choice([None, *texts])
 
-    def _pending(self) -> bytes:
-        """A pending request with a few bytes changed, and perhaps cut."""
-        rng = self._rng
-        features = np.asarray([1, 2, 3], np.uint16)
-        raw = PendingRequest(self._now_ms, 900_000, 7, "spec", DECISION, features).to_bytes()
-        changed = bytearray(raw)
-        for _ in range(rng.randrange(1, 5)):
-            changed[rng.randrange(len(raw))] = rng.randrange(256)
-        if rng.random() < 0.2:
-            struct.pack_into("<q", changed, 10, rng.choice(TIMES))
-        return bytes(changed[: rng.choice([len(raw), rng.randrange(len(raw))])])
-
-    def _document(
-        self, fields: dict[str, object], *whole: bytes, refuse: bool = False
-    ) -> bytes | None:
+    def _document(self, fields: dict[str, object], *whole: bytes) -> bytes | None:
         """A JSON object with fields replaced, or something else entirely."""
         rng = self._rng
         if rng.random() < 0.3:
@@ -113,8 +72,6 @@ class Hostile:
         changed = dict(fields)
         for name in rng.sample(sorted(fields), rng.randrange(1, len(fields) + 1)):
             changed[name] = self._value()
-        if refuse:
-            changed["watermark"] = "x"
         if rng.random() < 0.1:
             changed["extra"] = "x" * rng.choice([10, 20_000, 300_000])
         return json.dumps(changed).encode()

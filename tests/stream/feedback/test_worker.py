@@ -1,8 +1,7 @@
-"""The feedback worker on the embedded broker, in its own process, which is killed."""
+"""The feedback worker in its own process, which is killed, and what its topic refuses."""
 
 import asyncio
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -10,28 +9,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import orjson
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.structs import ConsumerRecord
 
 from models.features import FeatureSpec
-from models.settings import Settings, TopicSettings, load_settings
+from models.settings import Settings
 from stream.brokers.children import ChildProcess
-from stream.brokers.embedded import EmbeddedBroker
-from stream.feedback.partitions import joins_partitions
+from stream.feedback.worker import FeedbackApp, FeedbackWorker
 from stream.kafka.client import client_options
-from stream.kafka.rights import changelog
-from stream.kafka.topics import TopicError, ensure_topics
-from stream.messages import Decision, Outcome, Reason, TrainingExample
-from stream.transport import ChunkSink, Outgoing
-from tests.conftest import connection
+from stream.messages import Decision, Reason, TrainingExample
+from stream.transport import Chunk, ChunkSink, Outgoing, RecordsRefusedError
 from tests.tiny_artifact import Make
 
-REQUESTS = 60
-PARTITIONS = 2
+PARTITIONS = 4
 WORKER = """
 from models.features import FeatureSpec
 from models.settings import load_settings
@@ -45,7 +40,8 @@ run_app(FeedbackApp(load_settings(), FeatureSpec.load("openrtb")))
 def feedback_worker(settings: Settings, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A feedback worker in its own process, which is killed at the end of the block."""
     environment = settings.environment()
-    flat = {name: environment[name] for name in ("WEIR_KAFKA", "WEIR_FEEDBACK", "WEIR_TOPICS")}
+    sections = ("WEIR_KAFKA", "WEIR_FEEDBACK", "WEIR_TOPICS", "WEIR_WORKER")
+    flat = {name: environment[name] for name in sections}
     with log.open("ab") as out:
         process = subprocess.Popen(
             [sys.executable, "-c", WORKER],
@@ -61,23 +57,6 @@ def feedback_worker(settings: Settings, log: Path) -> Iterator[subprocess.Popen[
             process.wait()
 
 
-@pytest.fixture
-def hasty_settings(broker: EmbeddedBroker, unique: Callable[[str], str]) -> Settings:
-    """Settings with windows of seconds; named differently from the shared fixture."""
-    names = {name: unique(name) for name in TopicSettings.model_fields}
-    base = load_settings(
-        flags={
-            **connection(broker),
-            "kafka.group": unique("group"),
-            "kafka.session_timeout_s": 6,
-            "kafka.partitions": PARTITIONS,
-            "feedback.time_scale": 3600,
-            "feedback.lateness_s": 1,
-        }
-    )
-    return base.model_copy(update={"topics": TopicSettings(**names)})
-
-
 def passed(number: int, ts: int) -> Outgoing:
     value = orjson.dumps({"id": f"r{number}", "imp": [{"id": "1"}], "site": {"id": f"s{number}"}})
     decision = Decision("m1", number / 100, 0.5, Reason.SCORE, 1.0, number)
@@ -85,146 +64,84 @@ def passed(number: int, ts: int) -> Outgoing:
 
 
 class Reader:
-    """The examples that were read so far."""
+    """Reads the examples' topic; an async context manager.
 
-    def __init__(self, consumer: AIOKafkaConsumer) -> None:
-        self._consumer = consumer
+    Attributes:
+        records: The records that were read so far.
+        examples: What they contain.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        client = client_options(settings.kafka)
+        topic = settings.topics.examples
+        self._consumer = AIOKafkaConsumer(topic, **client, auto_offset_reset="earliest")
+        self.records: list[ConsumerRecord] = []
         self.examples: list[TrainingExample] = []
 
-    async def until(
-        self, done: Callable[[list[TrainingExample]], bool], seconds: float = 60
-    ) -> None:
+    async def __aenter__(self) -> Self:
+        await self._consumer.start()
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self._consumer.stop()
+
+    async def until(self, done: Callable[[], bool], seconds: float = 60) -> None:
         """Read until `done`, for this time at most."""
         deadline = time.monotonic() + seconds
-        while not done(self.examples):
+        while not done():
             assert time.monotonic() < deadline, f"{len(self.examples)} examples came"
             for records in (await self._consumer.getmany(timeout_ms=200)).values():
+                self.records += records
                 self.examples += [TrainingExample.from_bytes(record.value) for record in records]
 
+    def ids(self) -> set[str]:
+        """Ids of all examples that were read."""
+        return {example.request_id for example in self.examples}
 
-async def publish_outcomes(sink: ChunkSink, topic: str, outcomes: list[Outcome]) -> None:
-    for number, outcome in enumerate(outcomes):
-        record = Outgoing(None, outcome.to_bytes(), outcome.ts)
-        await sink.send(topic, number % PARTITIONS, [record])
+
+def names(end: int) -> set[str]:
+    return {f"r{number}" for number in range(end)}
+
+
+async def publish(sink: ChunkSink, settings: Settings, numbers: range, start: int) -> None:
+    """Passed requests onto the partitions in turn."""
+    for partition in range(PARTITIONS):
+        mine = [n for n in numbers if n % PARTITIONS == partition]
+        await sink.send(settings.topics.passed, partition, [passed(n, start + n) for n in mine])
 
 
 @pytest.mark.broker
 @pytest.mark.slow
-async def test_labels_are_right_across_a_kill(hasty_settings: Settings, tmp_path: Path) -> None:
-    """Labels are right after reordering, duplicates, unknown ids, garbage and a SIGKILL."""
-    settings = hasty_settings
-    rng = random.Random(7)
-    topics = settings.topics
-    await ensure_topics(settings.kafka, topics)
-    start = int(time.time() * 1000)
-    early, late, expected = plan(start, rng)
-    consumer = AIOKafkaConsumer(
-        topics.examples,
-        **client_options(settings.kafka),
-        auto_offset_reset="earliest",
-    )
-    log = tmp_path / "worker.log"
-    try:
-        reader = Reader(consumer)
-        async with ChunkSink(client_options(settings.kafka)) as sink:
-            await sink.send(topics.outcomes, 0, [Outgoing(None, b"{garbage", start)])
-            await publish_outcomes(sink, topics.outcomes, early)
-            for number in range(REQUESTS):
-                record = passed(number, start + number)
-                await sink.send(topics.passed, number % PARTITIONS, [record])
-            await consumer.start()
-            with feedback_worker(settings, log):
-                await reader.until(lambda seen: len({e.request_id for e in seen}) == REQUESTS)
-            assert not any(e.labels["deal"] == 0 for e in reader.examples)
-            await publish_outcomes(sink, topics.outcomes, late)
+async def test_no_example_is_lost_by_a_kill(settings: Settings, tmp_path: Path) -> None:
+    """Workers are killed at work, three times: every request has its one example, the same again.
+
+    An example is written to the partition number of its request.
+    """
+    start, total, log = int(time.time() * 1000), 12_000, tmp_path / "worker.log"
+    async with ChunkSink(client_options(settings.kafka)) as sink, Reader(settings) as reader:
+        for kill in range(3):
+            await publish(sink, settings, range(kill * total // 3, (kill + 1) * total // 3), start)
+            before = len(reader.ids())
             with feedback_worker(settings, log) as worker:
-                await processed(settings, topics.outcomes)
-                await processed(settings, topics.joins)
-                await close_windows(sink, topics.passed, reader, start)
-                worker.send_signal(signal.SIGTERM)
-                assert await asyncio.to_thread(worker.wait, 20) == 0
-    finally:
-        await consumer.stop()
-    newest = {e.request_id: e for e in reader.examples}
-    assert {rid: newest[rid].labels for rid in expected} == expected
-    assert "0]@0: not joined: outcome" in log.read_text()
-    check_content(newest["r5"], start)
+                await reader.until(lambda least=before: len(reader.ids()) > least + 500)
+                assert worker.poll() is None
+        with feedback_worker(settings, log) as worker:
+            await reader.until(lambda: len(reader.ids()) == total)
+            await processed(settings, settings.topics.passed)
+            worker.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(worker.wait, 20) == 0
+    assert reader.ids() == names(total)
+    assert len({example.to_bytes() for example in reader.examples}) == total
+    assert all(int(r.key[1:]) % PARTITIONS == r.partition for r in reader.records)
+    check_content(next(e for e in reader.examples if e.request_id == "r5"), start)
 
 
-async def create(settings: Settings, counts: dict[str, int]) -> None:
-    admin = AIOKafkaAdminClient(**client_options(settings.kafka))
-    await admin.start()
-    try:
-        await admin.create_topics([NewTopic(name, count, 1) for name, count in counts.items()])
-    finally:
-        await admin.close()
-
-
-@pytest.mark.broker
-async def test_partition_counts_are_those_of_the_topics(
-    hasty_settings: Settings, make_artifact: Make, tmp_path: Path
-) -> None:
-    """A joins topic of one partition (created by a broker, for example) works as well."""
-    settings, topics = hasty_settings, hasty_settings.topics
-    settings = settings.override({"kafka.partitions": 5, "model.artifact": str(make_artifact())})
-    await create(
-        settings, {topics.passed: 2, topics.outcomes: 2, topics.joins: 1, topics.examples: 1}
-    )
-    start = int(time.time() * 1000)
-    command = ["worker", "--role", "feedback"]
-    async with (
-        ChunkSink(client_options(settings.kafka)) as sink,
-        AIOKafkaConsumer(
-            topics.examples, **client_options(settings.kafka), auto_offset_reset="earliest"
-        ) as consumer,
-        ChildProcess("feedback", command, tmp_path / "log", settings.environment()) as child,
-    ):
-        for number in range(REQUESTS):
-            await sink.send(topics.passed, number % PARTITIONS, [passed(number, start + number)])
-        clicks = [Outcome(f"r{i}", "click", start + i + 100) for i in range(REQUESTS)]
-        await publish_outcomes(sink, topics.outcomes, clicks)
-        await Reader(consumer).until(
-            lambda seen: sum(e.labels["click"] == 1 for e in seen) == REQUESTS
-        )
-        child.check()
-    assert await joins_partitions(settings) == 1
-
-
-@pytest.mark.broker
-async def test_joins_of_another_count_than_their_state_are_refused(
-    hasty_settings: Settings,
-) -> None:
-    """The error has the reason and the remedy; a missing joins topic is named, too."""
-    settings, topics = hasty_settings, hasty_settings.topics
-    with pytest.raises(TopicError, match=f"{topics.joins}: no such topic"):
-        await joins_partitions(settings)
-    await create(settings, {topics.joins: 2, changelog(settings): 3, topics.examples: 2})
-    with pytest.raises(TopicError, match=rf"{topics.joins} has 2 .* has 3: pending"):
-        await joins_partitions(settings)
-
-
-def plan(
-    start: int, rng: random.Random
-) -> tuple[list[Outcome], list[Outcome], dict[str, dict[str, int | None]]]:
-    """Outcomes before and after the kill, shuffled and doubled, and the labels that must follow."""
-    early, late, expected = [], [], {}
-    for number in range(REQUESTS):
-        rid, ts = f"r{number}", start + number
-        labels: dict[str, int | None] = {"click": 0, "online": 0, "cart": 0, "deal": 0}
-        if number % 2:
-            early.append(Outcome(rid, "click", ts + 100))
-            labels["click"] = 1
-        if number % 3 == 0:
-            late.append(Outcome(rid, "deal", ts + 5_000))
-            labels["deal"] = 1
-        if number % 5 == 0:
-            late.append(Outcome(rid, "cart", ts + 24_001))
-        expected[rid] = labels
-    early += [Outcome("stranger", "click", start), Outcome("r1", "bid", start + 5)]
-    early, late = early * 2, late * 2
-    rng.shuffle(early)
-    rng.shuffle(late)
-    return early, late, expected
+def check_content(example: TrainingExample, start: int) -> None:
+    spec = FeatureSpec.load("openrtb")
+    request = orjson.loads(passed(5, 0).value or b"")
+    features = spec.extractor().extract([request], np.array([start + 5]))[0].tolist()
+    decision = Decision("m1", 0.05, 0.5, Reason.SCORE, 1.0, 5)
+    assert example == TrainingExample("r5", start + 5, spec.hash, features, decision, 1.0)
 
 
 async def processed(settings: Settings, topic: str) -> None:
@@ -250,65 +167,44 @@ async def processed(settings: Settings, topic: str) -> None:
         await eye.stop()
 
 
-async def close_windows(sink: ChunkSink, topic: str, reader: Reader, start: int) -> None:
-    """Close all windows with requests of a later time, and wait for what follows."""
-    for number in range(1000, 1080):
-        await sink.send(topic, number % PARTITIONS, [passed(number, start + 400_000)])
-    own = {f"r{number}" for number in range(REQUESTS)}
-    await reader.until(lambda seen: len({e.request_id for e in seen if e.mature} & own) == REQUESTS)
-
-
-def check_content(example: TrainingExample, start: int) -> None:
-    spec = FeatureSpec.load("openrtb")
-    request = orjson.loads(passed(5, 0).value or b"")
-    times_N = np.array([start + 5])
-    assert example.features == spec.extractor().extract([request], times_N)[0].tolist()
-    assert (example.ts, example.spec) == (start + 5, spec.hash)
-    assert example.decision == Decision("m1", 0.05, 0.5, Reason.SCORE, 1.0, 5)
-
-
 @pytest.mark.broker
-@pytest.mark.slow
-async def test_a_worker_whose_memory_fills_keeps_a_share_that_stands_for_all(
-    hasty_settings: Settings, tmp_path: Path
+async def test_the_command_samples_with_weights(
+    settings: Settings, make_artifact: Make, tmp_path: Path
 ) -> None:
-    """Of three times what fits, a sample by id is kept, logged, weighted, and labelled."""
-    feedback = hasty_settings.feedback.model_copy(update={"max_memory_bytes": 4_194_304})
-    settings = hasty_settings.model_copy(update={"feedback": feedback})
-    topics, requests = settings.topics, 9_000
-    await ensure_topics(settings.kafka, topics)
-    start = int(time.time() * 1000) - 60_000
-    consumer = AIOKafkaConsumer(
-        topics.examples, **client_options(settings.kafka), auto_offset_reset="earliest"
+    """`weir worker --role feedback` with a keep-share; an unreadable request is logged."""
+    settings = settings.override(
+        {"feedback.keep_share": 0.25, "model.artifact": str(make_artifact())}
     )
-    await consumer.start()
-    log = tmp_path / "worker.log"
-    try:
-        reader = Reader(consumer)
-        async with ChunkSink(client_options(settings.kafka)) as sink:
-            for partition in range(PARTITIONS):
-                numbers = range(partition, requests, PARTITIONS)
-                records = [passed(number, start + 5 * number) for number in numbers]
-                await sink.send(topics.passed, partition, records)
-            with feedback_worker(settings, log) as worker:
-                await processed(settings, topics.passed)
-                await processed(settings, topics.joins)
-                for number in range(requests, requests + 80):
-                    record = passed(number, start + 400_000)
-                    await sink.send(topics.passed, number % PARTITIONS, [record])
-                await reader.until(lambda seen: stood_for(seen, requests) > 0.8 * requests, 120)
-                worker.send_signal(signal.SIGTERM)
-                assert await asyncio.to_thread(worker.wait, 60) == 0
-    finally:
-        await consumer.stop()
-    newest = {e.request_id: e for e in reader.examples}
-    assert len(newest) < 0.7 * requests
-    assert stood_for(reader.examples, requests) == pytest.approx(requests, rel=0.2)
-    assert {e.weight for e in newest.values()} > {1.0}
-    assert "of new requests, by id" in log.read_text()
+    start, total = int(time.time() * 1000), 2_000
+    command = ["worker", "--role", "feedback"]
+    async with (
+        ChunkSink(client_options(settings.kafka)) as sink,
+        Reader(settings) as reader,
+        ChildProcess("feedback", command, tmp_path / "log", settings.environment()) as child,
+    ):
+        await sink.send(settings.topics.passed, 0, [Outgoing(b"k", b"{garbage", start)])
+        await publish(sink, settings, range(total), start)
+        await processed(settings, settings.topics.passed)
+        await reader.until(lambda: len(reader.ids()) > 0.2 * total)
+        child.check()
+    assert {example.weight for example in reader.examples} == {4.0}
+    assert len(reader.ids()) < 0.3 * total
+    assert f"{settings.topics.passed}[0]@0: no example: " in (tmp_path / "log").read_text()
 
 
-def stood_for(examples: list[TrainingExample], requests: int) -> float:
-    """For how many of the first requests the finished examples stand."""
-    final = {e.request_id: e.weight for e in examples if e.mature}
-    return sum(weight for rid, weight in final.items() if int(rid.removeprefix("r")) < requests)
+def test_examples_that_their_topic_refuses_are_left_out(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The others are written; each refused one is counted and logged with its request's place."""
+    app = FeedbackApp(settings, FeatureSpec.load("openrtb"))
+    (worker,) = [each for each in app.on_init_dependencies() if isinstance(each, FeedbackWorker)]
+    topics = settings.topics
+    rows = [Outgoing(b"%d" % n, b"v", 0, source=70 + n) for n in range(4)]
+    error = RecordsRefusedError(topics.examples, 3, [0, 2], "too large")
+    chunk = Chunk(topics.passed, 3, [], 70, 74, 0, 0.0)
+    left = worker.without_refused(chunk, {topics.examples: rows}, error)
+    assert left == {topics.examples: [rows[1], rows[3]]}
+    labels = {"topic": topics.passed}
+    refused = worker.metrics.registry.get_sample_value("weir_refused_messages_total", labels)
+    assert refused == 2
+    assert f"{topics.passed}[3]@72: no example: too large" in caplog.text

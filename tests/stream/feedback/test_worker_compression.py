@@ -11,16 +11,9 @@ from aiokafka import AIOKafkaConsumer
 from models.settings import Settings
 from stream.kafka.batches import CODECS
 from stream.kafka.client import client_options
-from stream.kafka.reader import read_topic
-from stream.kafka.topics import ensure_topics
-from stream.messages import Decision, Outcome, TrainingExample
+from stream.messages import Decision, TrainingExample
 from stream.transport import ChunkSink, Outgoing
-from tests.stream.feedback.test_worker import (
-    feedback_worker,
-    hasty_settings,  # noqa: F401
-    passed,
-    processed,
-)
+from tests.stream.feedback.test_worker import Reader, feedback_worker, names, passed
 from tests.stream.kafka.batches.fetched import Row, frame, payload_of, send_raw
 from trainer.pipeline.daemon import TrainerDaemon
 
@@ -33,58 +26,40 @@ def bomb() -> bytes:
     return frame(gzip.compress(payload_of(zeros)), base=0, count=1, attributes=1)
 
 
-async def test_passed_requests_and_outcomes_are_joined_whatever_packs_them(
-    hasty_settings: Settings,  # noqa: F811
-    tmp_path: Path,
+async def test_passed_requests_are_read_whatever_packs_them(
+    settings: Settings, tmp_path: Path
 ) -> None:
-    """All codecs on both topics, a bomb before each: every label is there; feedback packs too."""
-    settings = hasty_settings.override({"worker.compression": "zstd"})
-    topics, client = settings.topics, client_options(settings.kafka)
-    await ensure_topics(settings.kafka, topics)
-    start = int(time.time() * 1000)
-    log = tmp_path / "feedback.log"
+    """All codecs, a bomb before each: every example is there; feedback packs too."""
+    settings = settings.override({"worker.compression": "zstd"})
+    topic, client = settings.topics.passed, client_options(settings.kafka)
+    start, log = int(time.time() * 1000), tmp_path / "feedback.log"
     for at, codec in enumerate(CODECS):
-        numbers = range(at * EACH, (at + 1) * EACH)
-        for topic in (topics.passed, topics.outcomes):
-            await send_raw(client, topic, 0, [(bomb(), 1)])
+        await send_raw(client, topic, 0, [(bomb(), 1)])
+        rows = [passed(number, start + number) for number in range(at * EACH, (at + 1) * EACH)]
         async with ChunkSink(client, compression=codec) as sink:
-            rows = [passed(number, start + number) for number in numbers]
-            await sink.send(topics.passed, 0, rows)
-            outcomes = [Outcome(f"r{number}", "click", start + number + 9) for number in numbers]
-            records = [Outgoing(None, outcome.to_bytes(), outcome.ts) for outcome in outcomes]
-            await sink.send(topics.outcomes, 0, records)
-    with feedback_worker(settings, log):
-        await processed(settings, topics.outcomes)
-        clicked: set[str] = set()
-        deadline = time.monotonic() + 60
-        while len(clicked) < EACH * len(CODECS):
-            assert time.monotonic() < deadline, log.read_text()
-            async for record in read_topic(settings.kafka, topics.examples):
-                example = TrainingExample.from_bytes(record.value)
-                if example.labels["click"] == 1:
-                    clicked.add(example.request_id)
-    refused = f"{topics.outcomes}[0]@0: the batch up to offset 0 is skipped: gzip: unpacks to more"
+            await sink.send(topic, 0, rows)
+    async with Reader(settings) as reader:
+        with feedback_worker(settings, log):
+            await reader.until(lambda: reader.ids() == names(EACH * len(CODECS)))
+    refused = f"{topic}[0]@0: the batch up to offset 0 is skipped: gzip: unpacks to more"
     assert refused in log.read_text()
 
 
 @pytest.mark.parametrize("codec", CODECS)
 async def test_the_trainer_stores_examples_whatever_packs_them(
-    hasty_settings: Settings,  # noqa: F811
+    settings: Settings,
     tmp_path: Path,
     codec: str,
 ) -> None:
     """A bomb before them, and one on the announcements, keep no example out of the store."""
-    settings = hasty_settings.override({"trainer.store": str(tmp_path / "store")})
+    settings = settings.override({"trainer.store": str(tmp_path / "store")})
     topics, client = settings.topics, client_options(settings.kafka)
-    await ensure_topics(settings.kafka, topics)
     for topic in (topics.examples, topics.models):
         await send_raw(client, topic, 0, [(bomb(), 1)])
-    labels: dict[str, int | None] = {"click": 1, "online": 0, "cart": 0, "deal": 0}
     decision = passed(1, 1).headers[0][1]
     assert decision is not None
     rows = [
-        TrainingExample(f"r{n}", n, "spec", [1], labels, Decision.from_bytes(decision))
-        for n in range(20)
+        TrainingExample(f"r{n}", n, "spec", [1], Decision.from_bytes(decision)) for n in range(20)
     ]
     async with ChunkSink(client, compression=codec) as sink:
         await sink.send(topics.examples, 0, [Outgoing(b"k", r.to_bytes(), r.ts) for r in rows])
@@ -101,11 +76,9 @@ async def test_the_trainer_stores_examples_whatever_packs_them(
 
 
 async def test_a_plain_consumer_reads_what_feedback_packs(
-    hasty_settings: Settings,  # noqa: F811
+    settings: Settings,
 ) -> None:
     """The codecs are those of any client."""
-    settings = hasty_settings
-    await ensure_topics(settings.kafka, settings.topics)
     client, topic = client_options(settings.kafka), settings.topics.examples
     sent = [Outgoing(b"k", b"%d" % n * 50, n) for n in range(50)]
     for codec in CODECS:

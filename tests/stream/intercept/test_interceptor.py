@@ -17,10 +17,12 @@ from models.artifact.scorer import ScoringError
 from models.features import FeatureSpec
 from models.settings import PolicySettings
 from models.tasks import TaskSet
+from stream.intercept.candidates import Candidate
+from stream.intercept.challengers import Challenger
 from stream.intercept.interceptor import Intercepted, Interceptor
 from stream.intercept.loaded_model import LoadedModel
 from stream.intercept.metrics import NoMetrics
-from stream.messages import DeadLetter, Decision, Headers, Reason, RejectCode
+from stream.messages import DeadLetter, Decision, Headers, ModelRole, Reason, RejectCode
 from stream.messages.dead_letter import MAX_TRUNCATED_BYTES
 from stream.policy import Policy
 from stream.transport import FetchedRecord
@@ -289,3 +291,51 @@ def test_a_cut_dead_letter_is_short_and_says_so(
     assert size <= MAX_TRUNCATED_BYTES
     assert stated.truncated_from == (-1 if value is None else len(value))
     assert (letter.value is None) == (value is None)
+
+
+def test_a_canary_decides_where_the_caller_says_so(make_artifact: Make, model: LoadedModel) -> None:
+    """Its version is in the headers of these; without one the serving model decides."""
+    interceptor = fresh(model, model)
+    records = [Input(n, request(n, f"s{n % 7}")) for n in range(50)]
+    assert versions(interceptor.intercept(records, by_canary=True)) == {"v1"}
+    other = LoadedModel(load_artifact(make_artifact("two", version="v2")), threads=1, batch=64)
+    candidate = Candidate("registry/v2", "v2", "0" * 64)
+    interceptor.canary = Challenger(candidate, ModelRole.CANARY, 0.5, other)
+    assert versions(interceptor.intercept(records, by_canary=True)) == {"v2"}
+    assert versions(interceptor.intercept(records)) == {"v1"}
+    assert [interceptor.version_of(n) for n in range(4)] == ["v2", "v1", "v2", "v1"]
+
+
+def test_a_canary_that_fails_is_replaced_for_the_same_records(
+    make_artifact: Make, model: LoadedModel
+) -> None:
+    """The serving model decides them, each once, and stays in service."""
+    bad = tiny_student(poison=5).SerializeToString()
+    artifact = load_artifact(make_artifact("two", version="v2", onnx_bytes=bad))
+    other = LoadedModel(artifact, threads=1, batch=64)
+    failed: list[LoadedModel] = []
+    records = [Input(n, request(n, f"s{n}")) for n in range(200)]
+
+    def fail(broken: LoadedModel, _error: Exception) -> LoadedModel | None:
+        failed.append(broken)
+        interceptor.canary = None
+        return model
+
+    interceptor = Interceptor(
+        Policy(POLICY.model_copy(update={"uncertainty_source": "own"}), model.tasks),
+        NoMetrics(),
+        max_value_bytes=LIMIT,
+        on_failure=fail,
+    )
+    interceptor.model = model
+    candidate = Candidate("registry/v2", "v2", "0" * 64)
+    interceptor.canary = Challenger(candidate, ModelRole.CANARY, 0.5, other)
+    result = interceptor.intercept(records, by_canary=True)
+    assert failed == [other]
+    assert interceptor.model is model
+    assert versions(result) == {"v1"}
+    assert len(result.passed) + len(result.blocked) == 200
+
+
+def versions(result: Intercepted) -> set[str]:
+    return {Decision.from_headers(out.headers).model for out in (*result.passed, *result.blocked)}

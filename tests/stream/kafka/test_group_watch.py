@@ -63,7 +63,7 @@ async def test_lag_of_partitions_that_nobody_owns(settings: Settings) -> None:
         for number in range(4)
     ]
     assert waiting == [0, 40, 50, 50]
-    feedback = {"group": f"{group}-feedback", "topic": settings.topics.outcomes, "partition": "0"}
+    feedback = {"group": f"{group}-feedback", "topic": settings.topics.passed, "partition": "0"}
     assert registry.get_sample_value("weir_group_lag", feedback) == 0
     assert registry.get_sample_value("weir_workers_expected") == 3
     assert health.unready() == {}

@@ -28,6 +28,7 @@ PROCESSES = {
     Role.TRAINER: "`weir trainer`",
     Role.TOPICS: "`weir topics`",
     Role.STEER: "`weir rate`, `weir policy`",
+    Role.MODELS: "`weir model`",
     Role.READ: "`weir verify`, `weir replay`",
 }
 ROW = re.compile(r"^\| (`weir [^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)

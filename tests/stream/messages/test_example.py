@@ -1,4 +1,4 @@
-"""Training examples: labels mature, and each field is typed and bounded."""
+"""Training examples: each field is typed and bounded."""
 
 import re
 
@@ -8,21 +8,14 @@ import pytest
 from stream.messages import Decision, Reason, RecordError, TrainingExample
 
 
-def test_an_example_is_mature_when_no_label_is_masked() -> None:
-    """One open window keeps an example immature."""
-    decision = Decision("m", 0.1, 0.2, Reason.SCORE, 1.0, 7)
-    open_window = TrainingExample("a", 1, "s", [1], {"click": 1, "deal": None}, decision)
-    closed = TrainingExample("a", 1, "s", [1], {"click": 1, "deal": 0}, decision)
-    assert (open_window.mature, closed.mature) == (False, True)
-
-
 @pytest.mark.parametrize(
     ("change", "field"),
     [
         ({"features": [2**31]}, "features[0]"),
         ({"features": [-1]}, "features[0]"),
         ({"features": [1.5]}, "features[0]"),
-        ({"labels": {"click": 2}}, "labels[...]"),
+        ({"weight": 0.5}, "weight"),
+        ({"weight": 10_001}, "weight"),
         ({"ts": 2**62}, "ts"),
         ({"decision": {"e": "x"}}, "decision"),
     ],
@@ -30,6 +23,6 @@ def test_an_example_is_mature_when_no_label_is_masked() -> None:
 def test_an_example_is_typed_and_bounded(change: dict[str, object], field: str) -> None:
     """An example with one wrong value is refused for that field."""
     decision = Decision("m", 0.1, 0.2, Reason.SCORE, 1.0, 7)
-    sound = TrainingExample("a", 1, "s", [1], {"click": 1}, decision)
+    sound = TrainingExample("a", 1, "s", [1], decision)
     with pytest.raises(RecordError, match=re.escape(f"training example.{field}")):
         TrainingExample.from_bytes(orjson.dumps({**orjson.loads(sound.to_bytes()), **change}))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from models import bounds
 from models.artifact.manifest import VERSION_PATTERN
 from stream.messages import (
+    Cause,
     Decision,
     ModelAnnouncement,
     Outcome,
@@ -35,8 +36,8 @@ examples = st.builds(
     ts=millis,
     spec=texts,
     features=st.lists(st.integers(0, 2**31 - 1), max_size=20),
-    labels=st.dictionaries(texts, st.none() | st.integers(0, 1), max_size=5),
     decision=decisions,
+    weight=st.floats(1, 1 / bounds.MIN_KEEP_SHARE),
 )
 announcements = st.builds(
     ModelAnnouncement,
@@ -47,6 +48,10 @@ announcements = st.builds(
     manifest_sha256=st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
     ts=millis,
     metrics=st.dictionaries(texts, floats, max_size=3),
+    by=texts,
+    cause=st.sampled_from(Cause).map(str) | texts,
+    reason=texts,
+    previous=st.none() | st.just("v0"),
 )
 
 
@@ -61,7 +66,7 @@ def test_records_survive_the_wire(
 @given(st.binary(max_size=60) | st.recursive(
     st.none() | st.booleans() | floats | texts,
     lambda children: st.lists(children, max_size=3) | st.dictionaries(
-        st.sampled_from(["request_id", "task", "ts", "version", "url", "labels", "x"]), children
+        st.sampled_from(["request_id", "task", "ts", "version", "url", "weight", "x"]), children
     ),
 ).map(orjson.dumps))  # fmt: skip
 @pytest.mark.parametrize("kind", [Decision, Outcome, TrainingExample, ModelAnnouncement])

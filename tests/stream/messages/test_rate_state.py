@@ -23,13 +23,13 @@ def test_a_state_comes_back_as_it_was(
 ) -> None:
     """Any scenario name, colons included, and any finite rewards survive."""
     state = PartitionState(
-        scenario, partition, debt, per_second, np.array(rewards, np.float32), "w", 3
+        scenario, partition, debt, per_second, np.array(rewards, np.float32), "w", 3, "v7"
     )
     found = read_state(*write_state(state))
     assert (found.scenario, found.partition) == (scenario, partition)
     assert (found.debt, found.per_second) == (debt, per_second)
     assert np.array_equal(found.rewards_Q, state.rewards_Q)
-    assert (found.worker, found.generation) == ("w", 3)
+    assert (found.worker, found.generation, found.model) == ("w", 3, "v7")
 
 
 @pytest.mark.parametrize(

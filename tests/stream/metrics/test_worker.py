@@ -12,8 +12,8 @@ def test_only_the_serving_version_is_shown() -> None:
     read = metrics.registry.get_sample_value
     metrics.model(ServingModel("old", 0.0))
     metrics.model(ServingModel("new", 0.0))
-    assert read("weir_model_info", {"version": "old"}) is None
-    assert read("weir_model_info", {"version": "new"}) == 1
+    assert read("weir_model_info", {"version": "old", "role": "serve"}) is None
+    assert read("weir_model_info", {"version": "new", "role": "serve"}) == 1
     assert read("weir_fail_open") == 0
     assert read("weir_model_swaps_total") == 2
     metrics.model(None)

@@ -54,6 +54,9 @@ OVERRIDDEN: dict[str, dict[str, str]] = {
         "_set_producer_state": "(self, producer_id, producer_epoch, base_sequence)",
         "append": "(self, *, timestamp, key, value, headers=[])",
     },
+    "aiokafka.producer.producer.AIOKafkaProducer": {
+        "send_batch": "(self, batch, topic, *, partition)",
+    },
     "aiokafka.producer.sender.AddPartitionsToTxnHandler": {
         "handle_response": "(self, resp)",
     },
@@ -74,17 +77,6 @@ OVERRIDDEN: dict[str, dict[str, str]] = {
     "faust.app.base.App": {
         "on_first_start": "(self)",
         "on_init_dependencies": "(self)",
-    },
-    "faust.stores.base.Store": {
-        "on_rebalance": "(self, assigned, revoked, newly_assigned, generation_id=0)",
-    },
-    "faust.stores.memory.Store": {
-        "__post_init__": "(self)",
-        "apply_changelog_batch": "(self, batch, to_key, to_value)",
-        "on_recovery_completed": "(self, active_tps, standby_tps)",
-    },
-    "faust.tables.base.Collection": {
-        "_new_store": "(self)",
     },
     "faust.transport.base.Transport": {
         "Conductor": "attribute",
@@ -218,6 +210,7 @@ REBOUND: dict[str, set[str]] = {
 #: Private attributes that are read or set, by class.
 PRIVATE: dict[str, set[str]] = {
     "aiokafka.admin.client.AIOKafkaAdminClient": {"_send_request"},
+    "aiokafka.client.AIOKafkaClient": {"_topics"},
     "aiokafka.conn.AIOKafkaConnection": {"_sasl_oauth_token_provider", "_versions"},
     "aiokafka.conn.OAuthAuthenticator": {"_token_sent"},
     "aiokafka.consumer.consumer.AIOKafkaConsumer": {

@@ -19,62 +19,57 @@ from aiokafka import AIOKafkaConsumer
 
 from models.artifact import load_artifact
 from models.artifact.registry import Registry
-from models.features import FeatureSpec
 from models.settings import Settings, TopicSettings, load_settings
 from models.tasks import Task, TaskSet
 from stream.brokers.children import free_port
 from stream.brokers.embedded import EmbeddedBroker
 from stream.kafka.topics import ensure_topics
-from stream.messages import Decision, ModelAnnouncement, Reason, TrainingExample
+from stream.messages import Decision, ModelAnnouncement, Outcome, Reason, TrainingExample
 from stream.transport import ChunkSink, Outgoing
 from tests.stream.feedback.hostile import Hostile
-from tests.trainer.pipeline.test_example_store import small_disk
+from tests.trainer.store.rows import SPEC, START, append, store_at
+from tests.trainer.store.test_event_table import small_disk
 from trainer.evaluation.gates import GateLimits
 from trainer.pipeline.daemon import TrainerDaemon
-from trainer.pipeline.example_store import ExampleStore
 from trainer.pipeline.train import train
+from trainer.store.example_store import ExampleStore, batch_of, example_rows
+from trainer.store.snapshot import write_snapshot
+from trainer.store.windows import AttributionWindows
 from trainer.training.config import TrainConfig
 
-SPEC = FeatureSpec.parse(
-    """
-schema = "openrtb-2"
-
-[[feature]]
-name = "site"
-kind = "categorical"
-path = "site.id"
-size = 12
-""",
-    "test",
-)
 TASKS = TaskSet([Task(name="click", window_s=60), Task(name="deal", window_s=120)])
 ROWS = 2000
 
 
-def examples(first: int, count: int) -> list[TrainingExample]:
-    """Requests whose click and deal rates grow with the site."""
+Traffic = tuple[list[TrainingExample], list[Outcome]]
+
+
+def traffic(first: int, count: int, ts: int | None = None) -> Traffic:
+    """Requests of the last half second whose click and deal rates grow with the site."""
     rng = np.random.default_rng(first)
-    made = []
+    start = int(time.time() * 1000) - 500 if ts is None else ts
+    made, outcomes = [], []
     for number in range(first, first + count):
-        site = int(rng.integers(1, 12))
-        labels: dict[str, int | None] = {
-            "click": int(rng.random() < site / 13),
-            "deal": int(rng.random() < site / 40),
-        }
-        decision = Decision("m0", 0.5, 0.4, Reason.SCORE, 1.0, number)
-        made.append(TrainingExample(f"r{number}", number, SPEC.hash, [site], labels, decision))
-    return made
+        site, at = int(rng.integers(1, 12)), start + number % 400
+        rid, decision = f"r{number}", Decision("m0", 0.5, 0.4, Reason.SCORE, 1.0, number)
+        made.append(TrainingExample(rid, at, SPEC.hash, [site], decision))
+        if rng.random() < site / 13:
+            outcomes.append(Outcome(rid, "click", at + 10))
+        if rng.random() < site / 40:
+            outcomes.append(Outcome(rid, "deal", at + 20))
+    return made, outcomes
 
 
 @pytest.fixture(scope="module")
 def serving(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What serves before the first rebuild."""
     folder = tmp_path_factory.mktemp("serving")
-    store = ExampleStore(folder / "store", TASKS)
-    store.append(examples(100_000, 1000), {})
+    append(store_at(folder / "store"), *traffic(100_000, 1000, START), START + 200_000)
+    windows = AttributionWindows(TASKS, 1.0, 0.0)
+    write_snapshot(str(folder / "store"), folder / "snapshot", SPEC, windows, 10**6)
     created = datetime(2024, 5, 1, tzinfo=UTC)
     train(
-        folder / "store",
+        folder / "snapshot",
         SPEC,
         folder / "v0",
         TrainConfig().quick(),
@@ -99,6 +94,8 @@ def settings(
             "trainer.rebuild_examples": ROWS,
             "trainer.poll_s": 0.1,
             "trainer.quick": True,
+            "feedback.time_scale": 1_000.0,
+            "feedback.lateness_s": 0.5,
             "policy.weights": {"click": 1.0, "deal": 20.0},
             "tasks": [task.model_dump() for task in TASKS],
         }
@@ -107,10 +104,18 @@ def settings(
     return base.model_copy(update={"topics": TopicSettings(**names)})
 
 
-def ids(store: str) -> list[str]:
-    """The ids of all stored examples."""
-    parts = [pl.read_parquet(part) for part in ExampleStore(store, TASKS).parts]
-    return [rid for part in parts for rid in part["request_id"]]
+def ids(settings: Settings) -> list[str]:
+    """The ids of all stored examples, in order."""
+    store = ExampleStore(settings.trainer.store, settings.topics.examples, settings.topics.outcomes)
+    files = [pl.read_parquet(file.url) for file in store.examples.files]
+    return sorted(rid for file in files for rid in file["request_id"])
+
+
+def offsets(settings: Settings) -> list[int]:
+    """Next offsets of both partitions of the examples."""
+    topics = settings.topics
+    store = ExampleStore(settings.trainer.store, topics.examples, topics.outcomes)
+    return [store.offset(topics.examples, partition) for partition in (0, 1)]
 
 
 def kept_aside(settings: Settings) -> list[Path]:
@@ -130,14 +135,17 @@ async def running(settings: Settings, limits: GateLimits) -> AsyncIterator[Train
         await task
 
 
-async def publish(settings: Settings, made: list[TrainingExample]) -> None:
+async def publish(settings: Settings, made: Traffic) -> None:
+    """Outcomes first: a rebuild that starts at once has all of them."""
+    topics = settings.topics
     async with ChunkSink({"bootstrap_servers": settings.kafka.bootstrap}) as sink:
-        for partition in range(2):
-            records = [
-                Outgoing(example.request_id.encode(), example.to_bytes(), 0)
-                for example in made[partition::2]
-            ]
-            await sink.send(settings.topics.examples, partition, records)
+        for topic, messages in zip((topics.outcomes, topics.examples), made[::-1], strict=True):
+            for partition in range(2):
+                records = [
+                    Outgoing(message.request_id.encode(), message.to_bytes(), 0)
+                    for message in messages[partition::2]
+                ]
+                await sink.send(topic, partition, records)
 
 
 async def until(done: Callable[[], bool]) -> None:
@@ -171,12 +179,12 @@ async def test_enough_new_examples_make_a_model_that_is_announced(
     """Examples are stored once across a restart; the rebuild is published, verified, announced."""
     await ensure_topics(settings.kafka, settings.topics)
     caplog.set_level("INFO", logger="trainer")
-    stored = settings.trainer.store
-    await publish(settings, examples(0, 500))
+    await publish(settings, traffic(0, 500))
     async with running(settings, GateLimits()) as daemon:
-        await until(lambda: len(daemon._buffer) == 500)
-    assert ExampleStore(stored, TASKS).offsets == {0: 250, 1: 250}
-    await publish(settings, examples(500, ROWS))
+        await until(lambda: daemon._intake.buffered > 500)
+        await until(accepted(daemon, 500))
+    assert offsets(settings) == [250, 250]
+    await publish(settings, traffic(500, ROWS))
     registry = Registry(settings.model.registry)
     async with running(settings, GateLimits(auc_drop=0.2, log_loss_growth=0.5, ece_growth=0.2)):
         await until(lambda: " announced: " in caplog.text)
@@ -186,7 +194,7 @@ async def test_enough_new_examples_make_a_model_that_is_announced(
     assert artifact.spec.hash == SPEC.hash
     training = artifact.manifest.training
     assert training.rows + training.held_out_rows >= ROWS
-    assert sorted(ids(stored)) == sorted(f"r{number}" for number in range(500 + ROWS))
+    assert ids(settings) == sorted(f"r{number}" for number in range(500 + ROWS))
 
 
 @pytest.mark.broker
@@ -196,7 +204,7 @@ async def test_a_candidate_that_fails_a_gate_is_not_announced(
 ) -> None:
     """A refused candidate is logged with the reason and kept aside; nothing is published."""
     await ensure_topics(settings.kafka, settings.topics)
-    await publish(settings, examples(0, ROWS))
+    await publish(settings, traffic(0, ROWS))
     async with running(settings, GateLimits(auc_drop=-1.0)):
         await until(lambda: "refused, its files are kept: auc click" in caplog.text)
     assert await announcements(settings) == []
@@ -213,17 +221,22 @@ async def test_a_rebuild_that_fails_does_not_end_the_daemon(
     broken = settings.override({"model.artifact": "/nowhere"})
     broken = broken.model_copy(update={"topics": settings.topics})
     await ensure_topics(broken.kafka, broken.topics)
-    await publish(broken, examples(0, ROWS))
+    await publish(broken, traffic(0, ROWS))
     async with running(broken, GateLimits()):
         await until(lambda: "rebuild failed" in caplog.text)
-        await publish(broken, examples(ROWS, ROWS))
+        await publish(broken, traffic(ROWS, ROWS))
         await until(lambda: caplog.text.count("rebuild failed") == 2)
-    assert len(ids(broken.trainer.store)) == 2 * ROWS
+    assert len(ids(broken)) == 2 * ROWS
     assert not list(Path(broken.trainer.store).glob("scratch/*"))
 
 
 def sample(daemon: TrainerDaemon, name: str, **labels: str) -> float:
     return daemon.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+def accepted(daemon: TrainerDaemon, count: int) -> Callable[[], bool]:
+    """Whether the trainer has consumed so many examples."""
+    return lambda: sample(daemon, "weir_trainer_examples_total", fate="accepted") == count
 
 
 async def publish_raw(settings: Settings, topic: str, records: list[Outgoing]) -> None:
@@ -243,17 +256,17 @@ async def test_hostile_examples_and_announcements_end_nothing(
     announced = ModelAnnouncement("v9", "/etc", "0" * 64, 5).to_bytes()
     bad = [Outgoing(b"default", value, 5) for value in (None, b"{", b"[" * 3_000, announced)]
     await publish_raw(settings, models, bad)
-    await publish(settings, examples(0, 500))
+    await publish(settings, traffic(0, 500))
     async with running(settings, GateLimits()) as daemon:
         examined = partial(sample, daemon, "weir_trainer_examples_total")
-        fates = ("mature", "immature", "refused")
+        fates = ("accepted", "refused")
         await until(lambda: sum(examined(fate=fate) for fate in fates) == 3_500)
         loaded = await asyncio.to_thread(daemon._incumbent.load)
         assert loaded.url == settings.model.artifact
     async with running(settings, GateLimits()) as again:
         await until(lambda: again._health.unready() == {})
         assert again._store.rows == daemon._store.rows
-    assert sorted(rid for rid in ids(settings.trainer.store) if rid.startswith("r")) == sorted(
+    assert sorted(rid for rid in ids(settings) if rid.startswith("r")) == sorted(
         f"r{number}" for number in range(500)
     )
     assert f"{topic}[0]@" in caplog.text
@@ -265,18 +278,19 @@ async def test_a_full_disk_is_waited_out(
     settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was consumed stays in memory, and is stored once when there is room again."""
-    monkeypatch.setattr("trainer.pipeline.daemon.FLUSH_S", 0.1)
+    monkeypatch.setattr("trainer.pipeline.intake.FLUSH_S", 0.1)
     await ensure_topics(settings.kafka, settings.topics)
-    with small_disk(1_000):
-        async with running(settings, GateLimits()) as daemon:
-            await publish(settings, examples(0, 300))
+    async with running(settings, GateLimits()) as daemon:
+        await until(lambda: daemon._health.unready() == {})
+        with small_disk(1):
+            await publish(settings, traffic(0, 300))
             errors = partial(sample, daemon, "weir_trainer_errors_total", kind="store")
-            await until(lambda: errors() >= 2 and len(daemon._buffer) == 300)
+            await until(lambda: errors() >= 2 and daemon._intake.is_stuck)
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
             await until(lambda: daemon._store.rows == 300)
-            assert not daemon._buffer
+            assert daemon._intake.buffered == 0
     assert "free space on the disk of trainer.store" in caplog.text
-    assert sorted(ids(settings.trainer.store)) == sorted(f"r{number}" for number in range(300))
+    assert ids(settings) == sorted(f"r{number}" for number in range(300))
 
 
 @pytest.mark.broker
@@ -288,7 +302,7 @@ async def test_a_rebuild_that_is_killed_is_tried_again(
     monkeypatch.setattr("trainer.pipeline.daemon.RETRY_S", 0.5)
     caplog.set_level("INFO", logger="trainer")
     await ensure_topics(settings.kafka, settings.topics)
-    await publish(settings, examples(0, ROWS))
+    await publish(settings, traffic(0, ROWS))
     lenient = GateLimits(auc_drop=0.5, log_loss_growth=5, ece_growth=1)
     scratch = Path(settings.trainer.store) / "scratch"
     async with running(settings, lenient) as daemon:
@@ -330,9 +344,9 @@ async def test_brokers_that_are_away_are_waited_for(
         with late:
             await until(lambda: daemon._reader._failures > 0 and late.pid is not None)
             await ensure_topics(mine.kafka, mine.topics)
-            await publish(mine, examples(0, 100))
-            await until(lambda: len(daemon._buffer) == 100)
-    assert len(ids(mine.trainer.store)) == 100
+            await publish(mine, traffic(0, 100))
+            await until(accepted(daemon, 100))
+    assert len(ids(mine)) == 100
 
 
 @pytest.mark.broker
@@ -342,17 +356,19 @@ async def test_a_heartbeat_says_how_far_everything_is(
     """In the log and as metrics: rows, lag, new mature examples, when the next rebuild comes."""
     monkeypatch.setattr("trainer.pipeline.daemon.HEARTBEAT_S", 0.2)
     monkeypatch.setattr("trainer.pipeline.daemon.STATE_S", 0.1)
-    monkeypatch.setattr("trainer.pipeline.daemon.FLUSH_S", 0.1)
+    monkeypatch.setattr("trainer.pipeline.intake.FLUSH_S", 0.1)
     caplog.set_level("INFO", logger="trainer")
     await ensure_topics(settings.kafka, settings.topics)
     async with running(settings, GateLimits()) as daemon:
         await until(lambda: "the next rebuild starts after 2000 new mature examples" in caplog.text)
-        await publish(settings, examples(0, 200))
+        await publish(settings, traffic(0, 200))
         await until(lambda: "200 examples stored, lag 0, 200 new mature examples" in caplog.text)
         assert "the next rebuild starts after 1800 more, or in 8" in caplog.text
         assert sample(daemon, "weir_trainer_store_rows") == 200
         assert sample(daemon, "weir_trainer_waiting_examples") == 200
-        assert sample(daemon, "weir_trainer_lag", partition="1") == 0
+        assert (
+            sample(daemon, "weir_trainer_lag", topic=settings.topics.examples, partition="1") == 0
+        )
         now = sample(daemon, "weir_trainer_last_progress_timestamp_seconds")
         assert time.time() - 120 < now <= time.time()
 
@@ -364,12 +380,15 @@ async def test_a_topic_made_anew_is_read_from_its_beginning(
     """A stored offset that is out of range is logged, and nothing of the new topic is lost."""
     monkeypatch.setattr("trainer.pipeline.daemon.STATE_S", 0.2)
     await ensure_topics(settings.kafka, settings.topics)
-    ExampleStore(settings.trainer.store, TASKS).append(examples(9_000, 10), {0: 10_000, 1: 0})
-    await publish(settings, examples(0, 100))
+    topics = settings.topics
+    store = ExampleStore(settings.trainer.store, topics.examples, topics.outcomes)
+    made, _ = traffic(9_000, 10)
+    store.append(batch_of(example_rows(made), [], {0: 10_000, 1: 0}, {}), None)
+    await publish(settings, traffic(0, 100))
     async with running(settings, GateLimits()) as daemon:
-        await until(lambda: len(daemon._buffer) == 100)
+        await until(accepted(daemon, 100))
     assert (
         f"{settings.topics.examples}[0]@10000 is out of range: the topic was created again"
         in caplog.text
     )
-    assert ExampleStore(settings.trainer.store, TASKS).offsets == {0: 50, 1: 50}
+    assert offsets(settings) == [50, 50]

@@ -8,7 +8,7 @@ from models.settings import Settings
 from stream.kafka.batches import RefusedBatch
 from stream.kafka.client import client_options
 from tests.stream.kafka.batches.fetched import Row, batch, send_raw
-from trainer.pipeline.reader import ExampleReader
+from trainer.pipeline.reader import TopicReader
 
 pytestmark = pytest.mark.broker
 ROWS: list[Row] = [(5, b"k", b"%d" % n, []) for n in range(10)]
@@ -21,8 +21,10 @@ async def test_a_corrupt_batch_is_left_out_and_what_follows_is_read(settings: Se
     corrupt = batch(ROWS[:5], attributes=0x08)
     await send_raw(client, topics.examples, 1, [(batch(ROWS), 10), (corrupt, 5), (batch(ROWS), 10)])
     refused: list[RefusedBatch] = []
-    reader = ExampleReader(settings.kafka, topics.examples, topics.models, refused.append)
-    assert await reader.start({}, asyncio.Event())
+    reader = TopicReader(
+        settings.kafka, (topics.examples, topics.outcomes), topics.models, refused.append
+    )
+    assert await reader.start(lambda _topic, _partition: 0, asyncio.Event())
     try:
         offsets: list[int] = []
         async with asyncio.timeout(60):

@@ -134,3 +134,16 @@ async def test_a_broker_that_goes_away_raises(tmp_path: Any) -> None:
             broker.stop()
             with pytest.raises(KafkaError):
                 await sink.send("t", 0, [Outgoing(b"k", b"v", 2)])
+
+
+async def test_metadata_of_every_topic_written_to_is_refreshed(
+    topic: str, sink: ChunkSink, unique: Unique
+) -> None:
+    """A topic that is created late does not push one that existed first out of the metadata."""
+    late = unique("late")
+    await sink.send(topic, 0, [Outgoing(b"k", b"v", 1)])
+    await sink.send(late, 0, [Outgoing(b"k", b"v", 1)])
+    assert sink._producer is not None
+    client = sink._producer.client
+    await client.force_metadata_update()
+    assert {topic, late} <= client.cluster.topics()

@@ -1,0 +1,156 @@
+"""What the trainer's store costs in memory, disk and time, by number of requests.
+
+    PYTHONPATH=. python benchmarks/store.py [REQUESTS ...]
+
+A store of the default spec: requests over half a day with random feature ids (which compress worse
+than real ones), 2 % of them delivered twice, 0.7 outcomes per request, appended 20,000 at a time.
+Writing, compaction and the snapshot each run in a process of their own; shown are their peaks of
+resident memory, and what the libraries take of it.
+"""
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from rich.progress import Progress
+
+from models.features import FeatureSpec
+from models.tasks import DEFAULT_TASKS
+from trainer.store.event_table import EventTable
+from trainer.store.example_store import EXAMPLES, OUTCOMES
+from trainer.store.maintenance import compact
+from trainer.store.schemas import EXAMPLE_COLUMNS, HOUR, HOUR_MS, OUTCOME_COLUMNS
+from trainer.store.snapshot import write_snapshot
+from trainer.store.windows import AttributionWindows
+from trainer.training.rows import lay_out
+
+BATCH = 20_000
+SPEC = FeatureSpec.load("openrtb")
+START = 1_790_000_000_000
+SPAN_MS = 12 * HOUR_MS
+
+
+def peak_mib() -> float:
+    """Largest resident memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def with_hour(columns: dict[str, object], schema: dict[str, pl.DataType]) -> pl.DataFrame:
+    hour = pl.from_epoch("ts", "ms").dt.strftime("%Y-%m-%dT%H").alias(HOUR)
+    names = {name: kind for name, kind in schema.items() if name != HOUR}
+    return pl.DataFrame(columns, schema=names).with_columns(hour)
+
+
+def write(store: str, requests: int) -> None:
+    """Append all batches as the daemon does."""
+    rng = np.random.default_rng(1)
+    examples = EventTable(store, EXAMPLES, EXAMPLE_COLUMNS)
+    outcomes = EventTable(store, OUTCOMES, OUTCOME_COLUMNS)
+    for first in range(0, requests, BATCH):
+        numbers = np.arange(first, min(first + BATCH, requests))
+        again = rng.random(len(numbers)) < 0.02
+        numbers = np.where(again, np.maximum(0, numbers - 7), numbers)
+        ids = [
+            f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}-{number}" for number in numbers.tolist()
+        ]
+        ts = START + (numbers * (SPAN_MS / requests)).astype(np.int64)
+        count = len(numbers)
+        frame = with_hour(
+            {
+                "request_id": ids,
+                "ts": ts,
+                "spec": [SPEC.hash] * count,
+                "features": pl.Series(
+                    rng.integers(0, SPEC.rows, (count, SPEC.columns), dtype=np.int32)
+                ).arr.to_list(),
+                "model": ["20260101T000000-0123abcd"] * count,
+                "reason": ["score"] * count,
+                "e": rng.random(count),
+                "threshold": rng.random(count),
+                "propensity": np.ones(count),
+                "weight": np.ones(count),
+                "partition": numbers % 8,
+                "offset": numbers,
+                "thinned": np.zeros(count, np.int8),
+            },
+            EXAMPLE_COLUMNS,
+        )
+        hits = np.flatnonzero(rng.random(count) < 0.7)
+        reported = with_hour(
+            {
+                "request_id": [ids[hit] for hit in hits],
+                "task": [DEFAULT_TASKS.names[hit % len(DEFAULT_TASKS.names)] for hit in hits],
+                "ts": ts[hits] + rng.integers(1, HOUR_MS, len(hits)),
+                "partition": hits % 8,
+                "offset": hits,
+            },
+            OUTCOME_COLUMNS,
+        )
+        outcomes.append(reported, OUTCOMES, {0: first + BATCH}, int(ts[-1]))
+        examples.append(frame, EXAMPLES, {0: first + BATCH}, int(ts[-1]))
+
+
+def measure(step: str, store: str, requests: int) -> None:
+    """One step; run in a process of its own."""
+    base, began = peak_mib(), time.monotonic()
+    note = ""
+    if step == "write":
+        write(store, requests)
+    elif step == "compact":
+        files = {}
+        for name in (EXAMPLES, OUTCOMES):
+            before = len(EventTable(store, name).files)
+            compact(EventTable(store, name), START + 9 * SPAN_MS, 10_000)
+            files[name] = f"{before} to {len(EventTable(store, name).files)}"
+        note = f"; files: {files}"
+    else:
+        note = snapshot(store)
+    took = time.monotonic() - began
+    print(
+        f"  {step}: {took:.0f} s, peak {peak_mib():.0f} MiB, libraries {base:.0f}{note}", flush=True
+    )
+
+
+def snapshot(store: str) -> str:
+    """Write a snapshot, lay out its rows for training."""
+    windows = AttributionWindows(DEFAULT_TASKS, 1.0, 60.0)
+    with tempfile.TemporaryDirectory(dir=Path(store).parent) as temporary:
+        folder = Path(temporary)
+        done = write_snapshot(store, folder / "s", SPEC, windows, 10**9, START + 30 * 24 * HOUR_MS)
+        note = f"; {done.rows} requests, snapshot alone {peak_mib():.0f} MiB"
+        (folder / "rows").mkdir()
+        bars = Progress(disable=True)
+        lay_out(
+            *(folder / "s", None, SPEC, DEFAULT_TASKS),
+            held_out=0.15,
+            folder=folder / "rows",
+            progress=bars,
+        )
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        return f"{note}, {size / done.rows:.0f} bytes of scratch per request"
+
+
+def main() -> None:
+    """Make and measure one store after the other."""
+    if sys.argv[1:2] == ["--step"]:
+        measure(sys.argv[2], sys.argv[3], int(sys.argv[4]))
+        return
+    for requests in [int(text) for text in sys.argv[1:]] or [500_000, 5_000_000]:
+        with tempfile.TemporaryDirectory(dir=".") as folder:
+            store = Path(folder) / "store"
+            print(f"{requests} requests", flush=True)
+            for step in ("write", "compact", "snapshot"):
+                command = [sys.executable, __file__, "--step", step, str(store), str(requests)]
+                subprocess.run(command, check=True)
+            for name in (EXAMPLES, OUTCOMES):
+                size = sum(file.size for file in EventTable(str(store), name).files)
+                print(f"  {name}: {size / requests:.0f} bytes on disk per request", flush=True)
+
+
+if __name__ == "__main__":
+    main()

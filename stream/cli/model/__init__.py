@@ -1,0 +1,1 @@
+"""`weir model`: the versions of the registry, which of them serves, and what served when."""

@@ -1,0 +1,33 @@
+"""Tables of text for people; texts from topics and files are escaped."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import typer
+
+from models.process import logs
+
+LIMIT: Final = 200
+"""Bytes of a cell: the rest of a longer text is in the JSON."""
+
+
+def as_text(value: Any) -> str:
+    """One line for a value: figures with four digits, nothing for None."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return logs.one_line(str(value), LIMIT)
+
+
+def print_table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print rows under titles; columns without any value are left out."""
+    cells = [[as_text(value) for value in row] for row in rows]
+    used = [i for i in range(len(titles)) if any(row[i] for row in cells)]
+    table = [[titles[i] for i in used], *([row[i] for i in used] for row in cells)]
+    widths = [max(len(row[i]) for row in table) for i in range(len(used))]
+    for row in table:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        typer.echo(line.rstrip())

@@ -1,0 +1,1 @@
+"""The versions of the registry: listed, compared, verified, announced, removed; their history."""

@@ -1,0 +1,128 @@
+"""What a worker loads once keys are configured, and from a folder that was announced."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from models.artifact.registry import Registry
+from models.artifact.signature import KeyFileError, make_keys
+from models.settings import Settings
+from stream.intercept.loaded_model import LoadedModel
+from stream.intercept.model_watcher import ModelWatcher
+from stream.messages import ModelAnnouncement
+from stream.messages.models_topic import announce
+from stream.metrics.worker import WorkerMetrics
+from tests.tiny_artifact import TASKS, Make
+
+DEADLINE_S = 60.0
+
+
+@pytest.fixture
+def tiny_settings(settings: Settings, make_artifact: Make) -> Settings:
+    """Settings for the tiny artifact's two tasks; v0 is configured."""
+    tasks = [task.model_dump() for task in TASKS]
+    policy = {"rate": 0.5, "weights": {"click": 1.0}, "uncertainty_source": "own"}
+    mine = Settings(**{**settings.model_dump(), "tasks": tasks, "policy": policy})
+    return mine.override({"model.artifact": str(make_artifact("zero", version="v0"))})
+
+
+class Watched:
+    """A watcher, and the versions that it installed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.metrics = WorkerMetrics()
+        self.installed: list[LoadedModel] = []
+        self.watcher = ModelWatcher(settings, self.installed.append, self.metrics)
+
+    async def __aenter__(self) -> Self:
+        await self.watcher.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.watcher.stop()
+
+    @property
+    def versions(self) -> list[str]:
+        return [model.version for model in self.installed]
+
+    def refused(self, code: str) -> float:
+        labels = {"code": code}
+        return self.metrics.registry.get_sample_value("weir_model_refusals_total", labels) or 0.0
+
+
+async def until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not done():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        await asyncio.sleep(0.02)
+
+
+async def announced(settings: Settings, version: str, digest: str = "") -> None:
+    registry = Registry(settings.model.registry)
+    url = registry.url_of(version)
+    await announce(
+        settings, ModelAnnouncement(version, url, digest or registry.manifest_sha256(url), 1)
+    )
+
+
+@pytest.mark.broker
+async def test_only_signed_versions_serve(
+    tiny_settings: Settings, make_artifact: Make, tmp_path: Path
+) -> None:
+    """One without a signature, and one by another key, until it is signed or the key is added."""
+    for name in ("ours", "theirs"):
+        make_keys(tmp_path / name)
+    keys = tmp_path / "keys"
+    keys.write_bytes((tmp_path / "ours.pub").read_bytes())
+    settings = tiny_settings.override({"model.public_key": str(keys)})
+    for version, signer in (("v1", ""), ("v2", "theirs"), ("v3", "ours")):
+        key = str(tmp_path / signer) if signer else ""
+        model = settings.model.model_copy(update={"signing_key": key, "public_key": ""})
+        folder = make_artifact(version, version=version)
+        Registry.of(model, signing=True).publish(folder, version)
+    async with Watched(settings) as watched:
+        assert watched.versions == []  # v0 is not signed either
+        assert watched.refused("unsigned") == 1
+        await announced(settings, "v1")
+        await until(lambda: watched.refused("unsigned") == 2)
+        await announced(settings, "v2")
+        await until(lambda: watched.refused("bad-signature") == 1)
+        await announced(settings, "v3")
+        await until(lambda: watched.versions == ["v3"])
+        await announced(settings, "v2")
+        await until(lambda: watched.refused("bad-signature") == 2)
+        keys.write_bytes(keys.read_bytes() + (tmp_path / "theirs.pub").read_bytes())
+        await until(lambda: watched.versions == ["v3", "v2"])
+
+
+@pytest.mark.broker
+async def test_a_configured_folder_that_was_announced_must_have_that_hash(
+    tiny_settings: Settings, make_artifact: Make
+) -> None:
+    """A folder of the registry that changed after its announcement does not come in by the start.
+
+    An announcement with a hash that it never had does not keep it out, beside the true one.
+    """
+    registry = Registry(tiny_settings.model.registry)
+    url = registry.publish(make_artifact("one", version="v1"), "v1")
+    settings = tiny_settings.override({"model.artifact": url})
+    await announced(settings, "v1")
+    await announced(settings, "v1", "0" * 64)
+    async with Watched(settings) as watched:
+        assert watched.versions == ["v1"]
+    registry.remove("v1")
+    registry.publish(make_artifact("two", version="v1", seed=5), "v1")
+    async with Watched(settings) as watched:
+        assert watched.versions == []
+        assert watched.refused("hash-mismatch") == 3
+
+
+def test_a_key_that_cannot_be_read_ends_the_worker_at_its_start(tmp_path: Path) -> None:
+    """It would refuse every version, and the mistake is one of the settings."""
+    settings = Settings().override({"model.public_key": str(tmp_path / "absent")})
+    with pytest.raises(KeyFileError, match=r"model\.public_key: .*absent"):
+        Watched(settings)

@@ -1,0 +1,1 @@
+"""Whether a candidate may serve, with stated errors however often somebody looks or tries."""
