@@ -291,8 +291,8 @@ def _check_learnable(targets_KT: Tensor, tasks: TaskSet) -> None:
     ):
         if not 0 < positives < known:
             raise ExampleError(
-                f"label_{name}: {positives} positives in {known} rows of its "
-                "population; both classes are needed"
+                f"label_{name}: {positives} positives in {known} rows of its population whose "
+                "labels are final; both classes are needed"
             )
 
 

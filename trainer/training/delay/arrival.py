@@ -4,7 +4,8 @@ The delays are divided into bins at quantiles of the product-limit estimate. A l
 on the features models the reversed hazard of every bin: P(delay in bin j | delay within bin j or
 before). A row of age a informs the bins that end before a, so truncation is accounted for as in
 :mod:`trainer.training.delay.survival`. The ridge penalty is chosen on a fifth of the events; where
-no model predicts these better than the law without features, that law is used.
+no model predicts these better than the law without features, beyond two standard errors, that law
+is used.
 
 E events, N rows, C columns of ids, J bins, times in ms.
 """
@@ -24,8 +25,10 @@ Ids = npt.NDArray[np.int32] | npt.NDArray[np.int16]
 Integers = npt.NDArray[np.int64]
 
 BINS: Final = 10
-PENALTIES: Final = (0.002, 0.01, 0.05)
+PENALTIES: Final = (0.002, 0.02)
 """Inverse strengths of the ridge penalty that are tried (``C`` of scikit-learn)."""
+MARGIN: Final = 2.0
+"""Standard errors by which a law with features must be better than the one without."""
 LEAST_EVENTS: Final = 200
 """Fewest events from which a law with features is estimated."""
 MOST_EVENTS: Final = 10_000
@@ -125,13 +128,21 @@ def fit_arrival(events: Events, rows: int, seed: int) -> Arrival:
     edges_J = np.append(edges_J, np.inf)
     apart_E = np.random.default_rng(seed).permutation(len(events)) % 5 == 0
     fitted, judged = (events.take(np.flatnonzero(mask)) for mask in (~apart_E, apart_E))
-    best = (_surprise(judged, edges_J, _plain_bias(fitted, edges_J), np.zeros(rows)), 0.0)
-    for penalty in PENALTIES:
-        bias_J, effect_R = _fit(fitted, edges_J, rows, penalty)
-        best = min(best, (_surprise(judged, edges_J, bias_J, effect_R), penalty))
-    if not best[1]:
+    plain_E = _surprise(judged, edges_J, _plain_bias(fitted, edges_J), np.zeros(rows))
+    gains = {
+        penalty: plain_E - _surprise(judged, edges_J, *_fit(fitted, edges_J, rows, penalty))
+        for penalty in PENALTIES
+    }
+    penalty = max(gains, key=lambda each: float(gains[each].sum()))
+    if not _beyond_noise(gains[penalty]):
         return plain
-    return Arrival(law, edges_J, *_fit(events, edges_J, rows, best[1]), best[1])
+    return Arrival(law, edges_J, *_fit(events, edges_J, rows, penalty), penalty)
+
+
+def _beyond_noise(gain_E: Floats) -> bool:
+    """Whether the mean is above ``MARGIN`` of its standard errors."""
+    error = float(gain_E.std()) / max(len(gain_E), 1) ** 0.5
+    return bool(gain_E.mean() > MARGIN * error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,21 +189,20 @@ def _fit(events: Events, edges_J: Floats, rows: int, penalty: float) -> tuple[Fl
         ],
         format="csr",
     )
-    model = LogisticRegression(C=penalty, fit_intercept=False, max_iter=40, tol=1e-3)
+    model = LogisticRegression(C=penalty, fit_intercept=False, max_iter=300, tol=3e-3)
     model.fit(design, trials.hit_M, sample_weight=events.weights_E[trials.event_M])
     weights = np.asarray(model.coef_[0], np.float64)
     return weights[rows:] * BIN_SCALE, weights[:rows]
 
 
-def _surprise(events: Events, edges_J: Floats, bias_J: Floats, effect_R: Floats) -> float:
-    """Mean negative log-likelihood of the events' bins."""
+def _surprise(events: Events, edges_J: Floats, bias_J: Floats, effect_R: Floats) -> Floats:
+    """Negative log-likelihood of every event's bin, times its weight, (E,)."""
     trials = _trials(events, edges_J)
-    if not len(trials.event_M):
-        return 0.0
     shift_E = effect_R[events.ids_EC].sum(axis=1)
     logit_M = bias_J[trials.bin_M] + shift_E[trials.event_M]
     loss_M = np.logaddexp(0.0, np.where(trials.hit_M, -logit_M, logit_M))
-    return float(np.average(loss_M, weights=events.weights_E[trials.event_M]))
+    loss_M *= events.weights_E[trials.event_M]
+    return np.asarray(np.bincount(trials.event_M, loss_M, len(events)), np.float64)
 
 
 def one_hot(ids_NC: Ids | Integers, rows: int) -> csr_array:

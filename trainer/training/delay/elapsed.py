@@ -31,7 +31,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from trainer.training.delay.arrival import BIN_SCALE, Ids, one_hot
-from trainer.training.delay.censoring import is_open
+from trainer.training.delay.censoring import LEAST_OPEN, is_open
 from trainer.training.delay.fnw import weighted_losses
 from trainer.training.delay.maturity import OPEN, Integers, Uses
 from trainer.training.delay.method import FitPlan
@@ -80,8 +80,8 @@ def _design(ids_NC: Ids, ages_N: Floats, outcomes: Outcomes) -> Any:
 
 def fit_outcomes(
     ids_NC: Ids, delays_N: Floats, ages_N: Floats, weights_N: Floats, table_rows: int
-) -> Outcomes:
-    """Learn the outcomes from rows with final labels.
+) -> Outcomes | None:
+    """Learn the outcomes from rows with final labels; None if one of the three does not occur.
 
     Args:
         ids_NC: Feature ids.
@@ -95,9 +95,8 @@ def fit_outcomes(
     found = Outcomes(edges_J, np.zeros((3, table_rows + len(edges_J) + 1)))
     classes = np.unique(outcome_N)
     if len(classes) < 3:
-        # Without one of the outcomes there is nothing to correct: every row weighs 1.
-        return found
-    model = LogisticRegression(C=PENALTY, fit_intercept=False, max_iter=40, tol=1e-3)
+        return None
+    model = LogisticRegression(C=PENALTY, fit_intercept=False, max_iter=300, tol=3e-3)
     model.fit(_design(ids_NC, ages_N, found), outcome_N, sample_weight=weights_N)
     return Outcomes(edges_J, np.asarray(model.coef_, np.float64))
 
@@ -195,11 +194,15 @@ class ElapsedSampling:
         opened = rows.opened
         assert opened is not None
         open_N = is_open(opened, task)
-        seen_N, ids_NC = opened.seen_KT[:, task].numpy(), rows.ids_KC.numpy()
+        seen_N, ids_NC, table_rows = opened.seen_KT[:, task].numpy(), rows.ids_KC.numpy(), 0
         final_K = np.flatnonzero(~open_N & ~np.isnan(seen_N))
         open_K = np.flatnonzero(open_N)
         if not len(open_K) or not len(final_K):
             return
+        if len(open_K) >= LEAST_OPEN * len(rows):
+            table_rows = fit.table_rows
+        else:
+            ids_NC = ids_NC[:, :0]
         rng = np.random.default_rng([fit.seed, task])
         ages_K = _ages(opened.elapsed_K, open_K)
         drawn_K = rng.choice(ages_K, len(final_K))
@@ -213,8 +216,14 @@ class ElapsedSampling:
             delays_K[learn],
             drawn_K[learn],
             weights_K[learn],
-            fit.table_rows,
+            table_rows,
         )
+        twice.open_NT[open_K, task] = True
+        if outcomes is None:
+            # Nothing is known of these ages: the open rows do not count.
+            twice.single.positive_NT[open_K, task] = 0.0
+            twice.single.negative_NT[open_K, task] = 0.0
+            return
         self._weigh(outcomes.predict(ids_NC[open_K], ages_K), open_K, task, twice)
         later_K = outcomes.predict(ids_NC[final_K], drawn_K)[:, LATER]
         twice.watched_NT[final_K, task] = _float32(delays_K <= drawn_K)
@@ -225,7 +234,6 @@ class ElapsedSampling:
         positive_K = ((seen_K + later_K) / seen_K.clip(1e-9)).clip(1.0, MOST_WEIGHT)
         twice.single.positive_NT[open_K, task] = _float32(positive_K)
         twice.single.negative_NT[open_K, task] = _float32(none_K / (none_K + later_K))
-        twice.open_NT[open_K, task] = True
 
 
 ES_DFM = ElapsedSampling(duplicates=False)
