@@ -10,7 +10,7 @@ RUN python -m venv /opt/weir
 ARG PIP_EXTRA_INDEX_URL
 # Without sources the package is empty: this layer holds the dependencies, and survives code changes.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
-RUN /opt/weir/bin/pip install --no-cache-dir --constraint constraints.txt '.[train]'
+RUN /opt/weir/bin/pip install --no-cache-dir --constraint constraints.txt '.[train,sign]'
 COPY weir weir
 COPY models models
 COPY stream stream

@@ -8,7 +8,7 @@ WORKDIR /src
 RUN python -m venv /opt/weir
 # Without sources the package is empty: this layer holds the dependencies, and survives code changes.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
-RUN /opt/weir/bin/pip install --no-cache-dir --constraint constraints.txt .
+RUN /opt/weir/bin/pip install --no-cache-dir --constraint constraints.txt '.[sign]'
 COPY weir weir
 COPY models models
 COPY stream stream

@@ -25,6 +25,7 @@ from stream.feedback.example_maker import ExampleMaker
 from stream.intercept.interceptor import Interceptor
 from stream.intercept.metrics import NoMetrics
 from stream.messages import (
+    Cause,
     Decision,
     ModelAnnouncement,
     Outcome,
@@ -89,7 +90,10 @@ def records() -> dict[str, Target]:
     """Decoders of decisions, outcomes, examples and announcements."""
     decision = Decision("v1", 0.5, None, Reason.SCORE, 0.25, 7)
     example = TrainingExample("r1", 1_700_000_000_000, "0" * 16, [1, 2, 3], decision, 2.0)
-    announcement = ModelAnnouncement("v1", "registry/v1", "0" * 64, 1, {"auc": {"click": 0.7}})
+    announcement = ModelAnnouncement(
+        *("v1", "registry/v1", "0" * 64, 1, {"auc": {"click": 0.7}}),
+        *("ann@host", Cause.ROLLBACK, "fewer deals", "v0"),
+    )
     samples = {
         "decision": decision,
         "outcome": Outcome("r1", "click", 1_700_000_000_000),

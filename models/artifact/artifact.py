@@ -164,20 +164,17 @@ class Artifact:
     canary: CanaryBatch | None = None
 
 
-def load_artifact(
-    url: str | Path, manifest_sha256: str | None = None, keys: PublicKeys | None = None
-) -> Artifact:
+def load_artifact(url: str | Path, manifest_sha256: str | None = None) -> Artifact:
     """Read and verify an artifact that the settings or a command line name.
 
     Args:
         url: A folder, an fsspec URL of one, or ``pretrained:NAME`` for one that ships.
         manifest_sha256: The expected hash of its manifest; None for any.
-        keys: Keys of which one must have signed it; None if it need not be signed.
 
     Raises:
         ArtifactError: With the code of the reason; the message names the file.
     """
-    return open_artifact(fetch_artifact(url, manifest_sha256, keys=keys))
+    return open_artifact(fetch_artifact(url, manifest_sha256))
 
 
 def fetch_artifact(
@@ -313,7 +310,9 @@ def write_artifact(folder: Path, manifest: Manifest, contents: Mapping[str, byte
     (folder / MANIFEST_FILE).unlink(missing_ok=True)
     for name, content in contents.items():
         (folder / name).write_bytes(content)
-    (folder / MANIFEST_FILE).write_bytes(manifest.to_bytes())
+    part = folder / f"{MANIFEST_FILE}.part"
+    part.write_bytes(manifest.to_bytes())
+    part.replace(folder / MANIFEST_FILE)  # at once: a folder with a manifest is complete
 
 
 def _parse_manifest(raw: bytes, url: str) -> Manifest:

@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 import fsspec
 
 from models.artifact import (
+    Artifact,
     ArtifactError,
     ArtifactFault,
     ArtifactFiles,
@@ -319,3 +320,13 @@ class Registry:
             return sha256(Folder(url).read(MANIFEST_FILE, MAX_MANIFEST_BYTES))
         except MissingFileError as error:
             raise RegistryError(f"{url}/{MANIFEST_FILE}: no version is published here") from error
+
+
+def load_configured(settings: ModelSettings) -> Artifact:
+    """The verified artifact that the settings name, signed where they require it.
+
+    Raises:
+        KeyFileError: If ``model.public_key`` cannot be used.
+        ArtifactError: With the code of the reason; the message names the file.
+    """
+    return open_artifact(Registry.of(settings).fetch_configured(settings.artifact))

@@ -14,6 +14,7 @@ from models.settings.policy import (
     WindowSettings,
 )
 from models.settings.section import NAME_PATTERN, Section
+from models.settings.status import StatusSettings
 from models.settings.topics import TopicSettings
 from models.settings.trainer import TrainerSettings
 from models.settings.tree import Settings, SettingsError, load_settings
@@ -32,6 +33,7 @@ __all__ = [
     "Section",
     "Settings",
     "SettingsError",
+    "StatusSettings",
     "TopicSettings",
     "TrainerSettings",
     "WindowSettings",

@@ -1,8 +1,14 @@
 """``[trainer]``: the trainer's example store, and when it retrains."""
 
-from pydantic import Field
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+from cronsim import CronSim, CronSimError
+from pydantic import Field, field_validator
 
 from models.settings.section import Port, Section
+
+CRON_FIELDS: Final = ("minute", "hour", "day of the month", "month", "day of the week")
 
 
 class TrainerSettings(Section):
@@ -10,8 +16,14 @@ class TrainerSettings(Section):
 
     Attributes:
         store: Folder of the example store, or a URL that Delta Lake takes (``s3://bucket/path``).
-        rebuild_examples: Number of new examples without a masked label that starts a rebuild.
-        rebuild_period_s: Seconds after which a rebuild starts with any number of new examples.
+        schedule: Cron expression of times in UTC, such as "0 4 * * *", at which a rebuild starts if
+            there is anything new; empty for none.
+        rebuild_examples: Number of examples that starts a rebuild once all their labels are final.
+        rebuild_labels: Number of new final labels of a task that starts a rebuild, by task.
+        drift_alarm: Population stability index of a feature or a task's scores above which the
+            requests have drifted away from those that the serving model learned; starts a rebuild.
+        quality_period_s: Seconds from one measurement of live quality to the next.
+        quality_rows: Maximum number of requests of each slice of time that it is measured on.
         poll_s: Seconds that one poll of the examples topic waits.
         quick: Whether to train with the small effort of a trial run, for demonstrations.
         seed: Seed of everything random in training.
@@ -23,13 +35,23 @@ class TrainerSettings(Section):
             be longer than the longest attribution window.
         keep_negatives: Share of the examples without any event that is kept once all their labels
             are final; their weight grows by its inverse.
+        watch_rows: Number of passed requests after a swap over which the new version is watched; 0
+            switches it off. What it breaks within them takes it back.
+        watch_alpha: Probability that a version that keeps its promises is taken back.
+        watch_calibration: Share by which events, and the value of the outcomes, may differ from
+            what its scores say of the requests that it passed.
+        watch_log_loss: Share by which its log-loss may be above that of the version before.
         metrics_host: Address on which metrics and probes are served.
         metrics_port: Port on which metrics and probes are served; 0 picks a free one.
     """
 
     store: str = "var/examples"
+    schedule: str = "0 4 * * *"
     rebuild_examples: int = Field(default=100_000, ge=100)
-    rebuild_period_s: float = Field(default=86_400.0, gt=0)
+    rebuild_labels: dict[str, Annotated[int, Field(ge=1)]] = Field(default={})
+    drift_alarm: float = Field(default=0.25, gt=0)
+    quality_period_s: float = Field(default=900.0, gt=0)
+    quality_rows: int = Field(default=50_000, ge=1_000)
     poll_s: float = Field(default=1.0, gt=0)
     quick: bool = False
     seed: int = 0
@@ -37,5 +59,41 @@ class TrainerSettings(Section):
     max_rebuild_rows: int = Field(default=5_000_000, ge=100)
     retention_days: float = Field(default=30.0, gt=0, le=3_660)
     keep_negatives: float = Field(default=1.0, gt=0, le=1)
+    watch_rows: int = Field(default=100_000, ge=0, le=1_000_000)
+    watch_alpha: float = Field(default=0.01, gt=0, lt=1)
+    watch_calibration: float = Field(default=0.15, gt=0, lt=1)
+    watch_log_loss: float = Field(default=0.05, gt=0)
     metrics_host: str = "127.0.0.1"
     metrics_port: Port = 0
+
+    @field_validator("schedule")
+    @classmethod
+    def _is_cron(cls, schedule: str) -> str:
+        return check_cron(schedule)
+
+
+def check_cron(schedule: str) -> str:
+    """A cron expression of five fields, or nothing.
+
+    Raises:
+        ValueError: Saying what is wrong with it.
+    """
+    if not schedule:
+        return schedule
+    fault = None
+    if len(schedule.split()) != len(CRON_FIELDS):
+        fault = f"{len(schedule.split())} fields"
+    else:
+        try:
+            next(CronSim(schedule, datetime(2024, 1, 1, tzinfo=UTC)))
+        except CronSimError as error:
+            fault = str(error)
+        except StopIteration:
+            fault = "no such day exists"
+    if fault is not None:
+        raise ValueError(
+            f"trainer.schedule: {schedule[:100]!r} is no cron expression ({fault}); its five "
+            f"fields are {', '.join(CRON_FIELDS)}, as in '0 4 * * *' for daily at 04:00 UTC; "
+            "'' is none"
+        )
+    return schedule

@@ -30,6 +30,7 @@ from models.settings.kafka import KafkaSettings
 from models.settings.model import ModelSettings
 from models.settings.policy import DEFAULT_WEIGHTS, PolicySettings
 from models.settings.section import REVEAL
+from models.settings.status import StatusSettings
 from models.settings.topics import TopicSettings
 from models.settings.trainer import TrainerSettings
 from models.settings.worker import LogSettings, WorkerSettings
@@ -63,6 +64,7 @@ class Settings(BaseSettings):
     model: ModelSettings = ModelSettings()
     feedback: FeedbackSettings = FeedbackSettings()
     trainer: TrainerSettings = TrainerSettings()
+    status: StatusSettings = StatusSettings()
     training: dict[str, Any] = Field(default={})
     tasks: tuple[Task, ...] = tuple(DEFAULT_TASKS)
 
@@ -88,13 +90,19 @@ class Settings(BaseSettings):
         return TaskSet(self.tasks)
 
     @model_validator(mode="after")
-    def _check_weights_name_tasks(self) -> Self:
+    def _check_tasks_exist(self) -> Self:
         names = self.task_set.names
         given = {} if self.policy.weights == DEFAULT_WEIGHTS else self.policy.weights
         for task in given:
             if task not in names:
                 raise ValueError(
                     f"policy.weights: {task!r} is not a task; the tasks are {', '.join(names)}"
+                )
+        for task in self.trainer.rebuild_labels:
+            if task not in names:
+                raise ValueError(
+                    f"trainer.rebuild_labels: {task!r} is not a task; the tasks are "
+                    f"{', '.join(names)}"
                 )
         return self
 

@@ -7,16 +7,11 @@ even if the working directory has packages of these names.
 
 import asyncio
 import contextlib
-import ctypes
 import logging
 import os
 import secrets
-import signal
 import socket
 import subprocess
-import sys
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -24,11 +19,10 @@ from typing import Final, Self
 
 from models.errors import UserError
 from models.process.isolated import module_command
+from models.process.parent import PARENT_VARIABLE
 
 logger = logging.getLogger(__name__)
 
-PARENT_VARIABLE: Final = "WEIR_PARENT_PID"
-_PR_SET_PDEATHSIG: Final = 1
 #: Below those that Linux gives to outgoing connections (net.ipv4.ip_local_port_range).
 _FREE_PORTS: Final = range(20_000, 32_768)
 #: Limit for the end of a child after SIGTERM; a worker drains within 5 s.
@@ -127,25 +121,6 @@ class ChildProcess:
             if self.returncode is None:
                 self._process.kill()
                 await self._process.wait()
-
-
-def end_with_parent() -> None:
-    """End this process with its parent, if a :class:`ChildProcess` started it."""
-    parent = os.environ.get(PARENT_VARIABLE)
-    if parent is None:
-        return
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    else:
-        threading.Thread(target=_watch_parent, args=(int(parent),), daemon=True).start()
-    if os.getppid() != int(parent):
-        sys.exit("the parent process is gone")
-
-
-def _watch_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def free_port() -> int:

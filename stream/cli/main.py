@@ -18,8 +18,8 @@ from typer.core import TyperGroup
 
 from models.errors import UserError
 from models.process import logs
+from models.process.parent import end_with_parent
 from models.settings import SettingsError, load_settings
-from stream.brokers.children import end_with_parent
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from typing import Final
 
 import fsspec
 
-from models.artifact import ArtifactError, open_artifact
-from models.artifact.registry import Registry
+from models.artifact import ArtifactError
+from models.artifact.registry import load_configured
 from models.artifact.signature import KeyFileError
 from models.features.scanner import NATIVE
 from models.settings import Settings
@@ -21,7 +21,7 @@ def artifact(settings: Settings) -> Iterator[Finding]:
     """Whether the configured artifact can be loaded and fits the tasks."""
     url = settings.model.artifact
     try:
-        found = open_artifact(Registry.of(settings.model).fetch_configured(url))
+        found = load_configured(settings.model)
     except KeyFileError as error:
         yield fail("artifact", str(error), "correct model.public_key; workers do not start")
         return

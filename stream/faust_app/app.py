@@ -111,8 +111,6 @@ def faust_options(settings: Settings) -> dict[str, Any]:
         max_chunk_records=worker.max_chunk_records,
         max_chunk_bytes=worker.max_chunk_bytes,
         credentials=_credentials(kafka),
-        partitions=kafka.partitions,
-        replication=kafka.replication,
     )
 
 

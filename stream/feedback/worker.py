@@ -7,12 +7,12 @@ At least once: a crash may repeat examples, of which the trainer's store keeps o
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import faust
 from mode import Service, ServiceT
 
-from models.artifact import load_artifact
+from models.artifact.registry import load_configured
 from models.features import FeatureSpec
 from models.process.health import Health
 from models.process.probes import serve
@@ -128,13 +128,14 @@ class FeedbackWorker(Service):  # type: ignore[misc]
         self, chunk: Chunk, outputs: Outputs, error: RecordsRefusedError
     ) -> Outputs:
         """Leave out the examples that their topic does not accept; each is counted and logged."""
-        examples: list[Outgoing] = list(outputs[error.topic])
-        for index in reversed(error.indices):
-            source = examples.pop(index).source
+        rows: Sequence[Any] = outputs[error.topic]
+        for index in error.indices:
+            offset = rows[index].source
             self.metrics.refusals.refuse(
-                chunk.topic, chunk.partition, source, error.why, NO_EXAMPLE
+                chunk.topic, chunk.partition, offset, error.why, NO_EXAMPLE
             )
-        return {error.topic: examples}
+        gone = set(error.indices)
+        return {error.topic: [row for at, row in enumerate(rows) if at not in gone]}
 
 
 class FeedbackApp(DisklessApp):
@@ -169,5 +170,5 @@ def run_feedback(settings: Settings) -> None:
         UserError: If something that it needs is missing, at the start or later.
     """
     asyncio.run(preflight(settings, Role.FEEDBACK))
-    spec = load_artifact(settings.model.artifact).spec
+    spec = load_configured(settings.model).spec
     run_app(FeedbackApp(settings, spec))

@@ -10,7 +10,7 @@ record (`keep`) gets an error instead.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Self
 
 from aiokafka import ConsumerRecord, TopicPartition
@@ -155,7 +155,7 @@ class TopicReader:
         return {tp: (stable, end) for tp, (stable, end) in offsets.items() if stable < end}
 
 
-async def read_topic(kafka: KafkaSettings, topic: str) -> AsyncIterator[ConsumerRecord]:
+async def read_topic(kafka: KafkaSettings, topic: str) -> AsyncGenerator[ConsumerRecord, None]:
     """All committed records of ``topic``, in the order of each partition.
 
     Raises:

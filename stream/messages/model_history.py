@@ -85,6 +85,18 @@ class ModelHistory:
         if self.announced:
             yield Period(self.announced[-1], None)
 
+    @property
+    def faulty(self) -> frozenset[str]:
+        """Versions that were rolled back from, and not announced again for another cause since."""
+        faulty: set[str] = set()
+        for announced in self.announced:
+            one = announced.announcement
+            if one.goes_back and one.previous is not None:
+                faulty.add(one.previous)
+            else:
+                faulty.discard(one.version)
+        return frozenset(faulty)
+
     def rollback_target(self, usable: Usable) -> Announced | None:
         """The announcement that a rollback repeats: the newest usable one of another version.
 
@@ -94,13 +106,7 @@ class ModelHistory:
         serving = self.newest(usable)
         if serving is None:
             return None
-        faulty: set[str] = set()
-        for announced in self.announced:
-            one = announced.announcement
-            if one.goes_back and one.previous is not None:
-                faulty.add(one.previous)
-            else:
-                faulty.discard(one.version)
+        faulty = self.faulty
         before = self.announced[: self.announced.index(serving)]
         return next(
             (

@@ -4,10 +4,14 @@ import asyncio
 import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from typing import Final
 
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
+
+MAX_BYTES: Final = 16 << 20
+"""Bytes of an answer that are read."""
 
 
 @dataclass
@@ -81,15 +85,16 @@ async def scrape_feedback(port: int) -> FeedbackSample | None:
     return sample
 
 
-def read_metrics(port: int, timeout_s: float = 2.0) -> list[Sample] | None:
-    """All samples of a metrics endpoint on this machine; None if it does not answer in time."""
-    url = f"http://127.0.0.1:{port}/metrics"
+def read_metrics(port: int, timeout_s: float = 2.0, host: str = "127.0.0.1") -> list[Sample] | None:
+    """All samples of a metrics endpoint; None if it does not answer with metrics in time."""
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/metrics"
     try:
         with urllib.request.urlopen(url, timeout=timeout_s) as answer:
-            text = answer.read().decode()
-    except OSError:
+            text = answer.read(MAX_BYTES).decode()
+        families = list(text_string_to_metric_families(text))
+    except (OSError, ValueError, HTTPException):
         return None
-    return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return [sample for family in families for sample in family.samples]
 
 
 def merge(samples: Iterable[WorkerSample]) -> WorkerSample:

@@ -34,8 +34,6 @@ def app_options(
     max_chunk_bytes: int,
     credentials: CredentialsT | None = None,
     commit_interval_s: float = 1.0,
-    partitions: int = 1,
-    replication: int = 1,
 ) -> dict[str, Any]:
     """Keyword arguments for ``faust.App(group, **app_options(...))``.
 
@@ -48,8 +46,6 @@ def app_options(
             records grow); a larger record is fetched alone.
         credentials: Faust credentials (SASL, SSL), or None for plain text.
         commit_interval_s: Seconds between commits of acknowledged chunks.
-        partitions: Partitions of the changelog topics that Faust creates for tables.
-        replication: Replication factor of those topics.
     """
     return {
         "broker": broker_url(bootstrap),
@@ -65,8 +61,6 @@ def app_options(
         "agent_supervisor": mode.CrashingSupervisor,  # an agent that raises stops the process
         "stream_wait_empty": True,  # a rebalance drains what agents work on, then commits
         "stream_recovery_delay": 0.0,
-        "topic_partitions": partitions,
-        "topic_replication_factor": replication,
         "topic_disable_leader": True,  # no leader topic, so no second assignment
         "store": "memory://",
         "web_enabled": False,

@@ -107,18 +107,14 @@ class Consumer(base.Consumer):  # type: ignore[misc]
     # -- fetching
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109
-        """Fetch once, and yield a message per topic, or per record of a changelog topic."""
+        """Fetch once, and yield a message per topic."""
         fetches, _ = await self._wait_next_records(timeout)
         if fetches is None or self.should_stop:
             return
         by_topic: defaultdict[str, list[Delivery]] = defaultdict(list)
         for tp, fetch in fetches.items():
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
-            if self._is_changelog_tp(tp):
-                for record in fetch.records:
-                    if self._may_deliver(tp):
-                        yield tp, self._to_message(tp, record)
-            elif fetch.epoch == self._epoch and self._may_deliver(tp):
+            if fetch.epoch == self._epoch and self._may_deliver(tp):
                 by_topic[tp.topic].append(self._open(tp, fetch))
             # else: fetched before a seek, or while paused for a rebalance, which a seek follows
         for deliveries in by_topic.values():
@@ -171,9 +167,8 @@ class Consumer(base.Consumer):  # type: ignore[misc]
         The sink is claimed first, so that the previous owner of a partition cannot commit any more.
         """
         if self._sink is not None:
-            owned = [tp for tp in self.assignment() if not self._is_changelog_tp(tp)]
             try:
-                await self._claim(self._sink, owned)
+                await self._claim(self._sink, self.assignment())
             except ReleasedError:  # revoked meanwhile; the next assignment seeks again
                 return
         seek: Seek = await self.seek_to_committed()

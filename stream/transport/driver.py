@@ -1,9 +1,9 @@
 """The Faust transport ``weir://``: an agent receives one event per fetched chunk.
 
 Faust finds it through the entry point group ``faust.transports``; ``broker="weir://a:1;weir://b:2"``
-selects it. It is Faust's aiokafka driver with another consumer (`consumer`), another producer for
-changelogs (`changelog_producer`), and a conductor that subscribes to topics added later after a
-second instead of 45.
+selects it. It is Faust's aiokafka driver with another consumer (`consumer`), and a conductor that
+subscribes to topics added later after a second instead of 45. It is for agents without tables: what
+they write goes through a sink.
 """
 
 from typing import Any, ClassVar
@@ -14,7 +14,6 @@ from faust.transport.drivers import aiokafka as base
 from faust.types import AppT
 
 from stream.transport.consumer import Consumer
-from stream.transport.output.changelog_producer import ChangelogProducer
 
 
 class Conductor(FaustConductor):  # type: ignore[misc]
@@ -27,7 +26,6 @@ class Transport(base.Transport):  # type: ignore[misc]
     """The driver behind the URL scheme ``weir``."""
 
     Consumer: ClassVar[type[Consumer]] = Consumer
-    Producer: ClassVar[type[ChangelogProducer]] = ChangelogProducer
     Conductor: ClassVar[type[Conductor]] = Conductor
 
     def __init__(self, url: Any, app: AppT, **kwargs: Any) -> None:

@@ -147,7 +147,7 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
         return committed_end(self._ensure_consumer(), ensure_aiokafka_TP(tp))
 
     async def seek_to_committed(self) -> Seek:
-        """Seek to the committed offsets of all partitions but changelogs, in one step.
+        """Seek to the committed offsets of all partitions, in one step.
 
         Partitions without one start where `offset_reset.initial_offsets` says.
         """
@@ -155,7 +155,7 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
         return seek
 
     async def _seek_to_committed(self, consumer: AIOKafkaConsumer) -> Seek:
-        partitions = [tp for tp in self.assignment() if not self.consumer._is_changelog_tp(tp)]
+        partitions = list(self.assignment())
         committed = dict(
             zip(
                 partitions,
@@ -258,10 +258,7 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
     async def _out_of_range(
         self, consumer: AIOKafkaConsumer, offsets: Mapping[TopicPartition, int]
     ) -> None:
-        for tp, at in offsets.items():
-            changelog = self.consumer._is_changelog_tp(TP(tp.topic, tp.partition))
-            incidents = None if changelog else self.consumer.incidents
-            await reset_out_of_range(consumer, {tp: at}, self.app.conf.id, incidents)
+        await reset_out_of_range(consumer, offsets, self.app.conf.id, self.consumer.incidents)
 
     def _advance(
         self, consumer: AIOKafkaConsumer, drained: Mapping[Any, list[Any]]

@@ -30,7 +30,7 @@ async def reset_out_of_range(
     consumer: AIOKafkaConsumer,
     offsets: Mapping[TopicPartition, int],
     group: str,
-    incidents: Incidents | None,
+    incidents: Incidents,
 ) -> None:
     """Seek to where a partition still has records, after the broker refused a fetch.
 
@@ -38,8 +38,7 @@ async def reset_out_of_range(
         consumer: The consumer that seeks.
         offsets: The positions that the broker does not have.
         group: The consumer group, for messages.
-        incidents: Missed records are reported to it; None for changelog topics, where skipping
-            deleted records loses nothing.
+        incidents: Missed records are reported to it.
 
     Raises:
         TopicChangedError: If a topic ends before the position.
@@ -48,10 +47,9 @@ async def reset_out_of_range(
     ends = await consumer.end_offsets(list(offsets))
     for tp, at in offsets.items():
         if at < first[tp]:
-            if incidents is not None:
-                incidents.missed(tp.topic, tp.partition, at, first[tp])
+            incidents.missed(tp.topic, tp.partition, at, first[tp])
             consumer.seek(tp, first[tp])
-        elif at > ends[tp] and incidents is not None:
+        elif at > ends[tp]:
             raise TopicChangedError(
                 f"{tp.topic}[{tp.partition}]: group {group} has committed offset {at}, and the "
                 f"topic ends at {ends[tp]}: it was deleted and recreated, or lost records in an "
@@ -59,8 +57,6 @@ async def reset_out_of_range(
                 "offsets reset --to earliest` (or latest; --role feedback for the feedback "
                 "worker's)"
             )
-        elif at > ends[tp]:
-            consumer.seek(tp, first[tp])
         else:  # the log has changed meanwhile, and the position is valid
             await asyncio.sleep(_RECHECK_S)
 

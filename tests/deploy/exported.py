@@ -1,12 +1,14 @@
 """Registries of every role as they are once everything has happened to them."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from aiokafka import TopicPartition
 from prometheus_client import CollectorRegistry
 
 from models.process.health import Health
 from models.process.probes import describe
-from models.settings import Settings
+from models.settings import Settings, TrainerSettings
 from stream.faust_app.vitals import CONDITIONS, EVENT_LOOP
 from stream.feedback.example_maker import Made
 from stream.feedback.metrics import FeedbackMetrics
@@ -17,8 +19,12 @@ from stream.messages import REASON_LABELS, ModelRole, RejectCode
 from stream.metrics.worker import ServingModel, WorkerMetrics
 from stream.transport import Incidents
 from trainer.evaluation.gates import Gate, GateResult
-from trainer.pipeline.daemon import BROKER
-from trainer.pipeline.metrics import RESULTS, TrainerMetrics
+from trainer.quality.figures import Quality, ReasonQuality, TaskQuality
+from trainer.service.daemon import BROKER, LEASE
+from trainer.service.families import RESULTS
+from trainer.service.maturity import Maturity
+from trainer.service.metrics import TrainerMetrics
+from trainer.service.schedule import Reason, Rules, Schedule, Trigger
 
 
 def worker() -> CollectorRegistry:
@@ -82,18 +88,38 @@ def feedback() -> CollectorRegistry:
     return _whole(metrics.registry, "feedback", CONDITIONS)
 
 
+@dataclass
+class StoreOfOne:
+    """A store with one example."""
+
+    rows: int = 1
+    bytes: int = 1
+
+
 def trainer() -> CollectorRegistry:
     """The trainer."""
     metrics = TrainerMetrics()
-    metrics.state(1, 1, 1, {TopicPartition("training-examples", 0): 1})
+    schedule = Schedule(Rules.of(TrainerSettings()), 0.0)
+    schedule.observe(1, {"click": 1})
+    metrics.state(StoreOfOne(), schedule, 1, {TopicPartition("outcomes", 0): 1})
+    metrics.positive("click")
+    for kind in ("examples", "outcomes"):
+        metrics.consumed(kind, accepted=True)
+    metrics.refused_in_row(0)
     metrics.progressed(1.0)
-    metrics.rebuild_started()
+    trigger = Trigger(Reason.EXAMPLES, "enough")
+    metrics.rebuild_started(trigger, 1.0)
     for result in RESULTS:
-        metrics.rebuild_finished(result, 1.0, 1.0)
+        metrics.rebuild_finished(trigger, result, "v1", 1.0, 1.0)
     metrics.gates([GateResult(Gate.AUC, "click", True, 0.8, 0.7, "")])
     metrics.error("store")
+    metrics.quality.matured({"click": Maturity(0.5, 10, 5)})
+    figures = TaskQuality(100, 50, 0.5, 0.5, 1.0, 0.1, 0.01, 0.8, False, (1.0, 2.0, 3.0))
+    reasons = {"score": ReasonQuality(1.0, 0.5)}
+    quality = Quality("v1", 100, {"click": figures}, reasons, {"site": 0.1}, {"click": 0.1})
+    metrics.quality.measured(quality, 1.0, alarm=False)
     metrics.refusals.refuse("training-examples", 0, 0, "nonsense")
-    health = Health("trainer", [BROKER])
+    health = Health("trainer", [LEASE, BROKER])
     health.beat(EVENT_LOOP, 30.0)
     describe(metrics.registry, health)
     return metrics.registry

@@ -24,7 +24,7 @@ def fresh_install(series: Series) -> None:
     """The shipped artifact serves, nothing was ever rebuilt, no outcome has ever come."""
     change(series, "rebuilds_total", flat(0))
     change(series, "trainer_outcomes", flat(0))
-    change(series, "trainer_store_rows", flat(0))
+    change(series, "trainer_store_rows|trainer_positives", flat(0))
 
 
 def under_capacity(series: Series) -> None:
@@ -196,6 +196,18 @@ FIRING: Mapping[str, tuple[Callable[[Series], None], int, set[str]]] = {
     "trainer behind": (
         always("trainer_lag", until_then(flat(100), f"100+9000x{LENGTH}")),
         55, {"WeirTrainerLagGrowing"},
+    ),
+    "candidates refused": (
+        always("refused_in_row", until_then(flat(2), f"3x{LENGTH}")), 26,
+        {"WeirCandidatesRefused"},
+    ),
+    "drift": (always("drift_alarm", until_then(flat(0), f"1x{LENGTH}")), 36, {"WeirDrift"}),
+    "scores too high": (
+        always("quality_error", until_then(flat(0.1), f"0.01+0x{LENGTH}")), 52,
+        {"WeirMiscalibrated"},
+    ),
+    "no examples": (
+        always("trainer_examples", stopped), 100, {"WeirTrainerStarved"},
     ),
     "rebuilds fail": (
         always('result="failed"', until_then(flat(0), "0x2 1x2 2x2 3x200")), 30,

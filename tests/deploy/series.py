@@ -110,6 +110,15 @@ def trainer(name: str = "t") -> Series:
         f'weir_trainer_rebuilds_total{{{at},result="published"}}': flat(1),
         f'weir_trainer_rebuilds_total{{{at},result="failed"}}': flat(0),
         f'weir_trainer_errors_total{{{at},kind="fetch"}}': flat(1),
+        f'weir_trainer_positives_total{{{at},task="click"}}': rising(20),
+        f'weir_trainer_positives_total{{{at},task="deal"}}': rising(1),
+        f"weir_trainer_rebuilding{{{at}}}": flat(0),
+        f"weir_trainer_rebuild_started_timestamp_seconds{{{at}}}": flat(0),
+        f"weir_trainer_refused_in_row{{{at}}}": flat(2),
+        f"weir_drift_alarm{{{at}}}": flat(0),
+        f'weir_quality_calibration{{{at},task="click"}}': flat(0.7),
+        f'weir_quality_error{{{at},task="click"}}': flat(0.1),
+        f'weir_quality_learned_from{{{at},task="click"}}': flat(0),
     }
 
 

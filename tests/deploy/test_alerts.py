@@ -5,7 +5,9 @@ alerts that fire at a given minute; no others may.
 """
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,8 +57,42 @@ def test_model_that_grows_old(tmp_path: Path) -> None:
     assert run_checks(trained, checks, "10m", tmp_path) == ""
 
 
+def test_a_rebuild_that_does_not_end(tmp_path: Path) -> None:
+    """After six hours of running, and not before."""
+    running = {
+        'weir_trainer_rebuilding{instance="t"}': "1x600",
+        'weir_trainer_rebuild_started_timestamp_seconds{instance="t"}': "0x600",
+    }
+    assert run_checks(running, firing("WeirRebuildStuck", {5: 0, 7: 1}), "2m", tmp_path) == ""
+
+
+def test_labels_of_one_task_that_stop(tmp_path: Path) -> None:
+    """After six hours without; a task that never had any, and one that goes on, are no failure."""
+    series = {
+        'weir_trainer_examples_total{instance="t",fate="immature"}': "0+1000x2000",
+        'weir_trainer_positives_total{instance="t",task="click"}': "0+100x2000",
+        'weir_trainer_positives_total{instance="t",task="cart"}': "0x2000",
+        'weir_trainer_positives_total{instance="t",task="deal"}': "0+5x600 3000x1400",
+    }
+    checks = firing("WeirLabelsStopped", {9: 0, 14: 0, 17: 1})
+    assert run_checks(series, checks, "1m", tmp_path) == ""
+
+
+def firing(alert: str, expected: Mapping[int, int]) -> list[dict[str, Any]]:
+    """Checks that so many alerts of a name fire, by hour."""
+    return [
+        {
+            "expr": f'count(ALERTS{{alertstate="firing",alertname="{alert}"}})',
+            "eval_time": f"{hours}h",
+            "exp_samples": [{"labels": "{}", "value": number}] if number else [],
+        }
+        for hours, number in expected.items()
+    ]
+
+
 def test_every_alert_has_a_case() -> None:
     """No alert is untested."""
-    tested = set().union(*(alerts for _, _, alerts in FIRING.values()), {"WeirModelOld"})
+    apart = {"WeirModelOld", "WeirRebuildStuck", "WeirLabelsStopped"}
+    tested = set().union(*(alerts for _, _, alerts in FIRING.values()), apart)
     rules = {rule["alert"] for group in ALERTS["groups"] for rule in group["rules"]}
     assert rules - tested == set()

@@ -75,7 +75,9 @@ def test_copies_only_what_exists_and_is_not_ignored(dockerfile: Path) -> None:
     assert [source for source in sources if source not in kept] == []
 
 
-@pytest.mark.parametrize(("image", "extra"), [("weir-worker", "."), ("weir-trainer", "'.[train]'")])
+@pytest.mark.parametrize(
+    ("image", "extra"), [("weir-worker", "'.[sign]'"), ("weir-trainer", "'.[train,sign]'")]
+)
 def test_installs_the_constrained_versions(image: str, extra: str) -> None:
     """Dependencies are installed once, under constraints; the sources bring none of their own."""
     runs = [each.value for each in instructions(DOCKERFILES[image]) if "pip install" in each.value]

@@ -1,11 +1,8 @@
-"""Hostile records for feedback and trainer, and a topic that is created again, on Apache Kafka."""
+"""Hostile records for the trainer, and a topic that is created again, on Apache Kafka."""
 
 import pytest
 
-from tests.stream.feedback.test_worker_hostile import (  # noqa: F401
-    test_hostile_records_end_nothing_and_hide_nothing,
-)
-from tests.trainer.pipeline.test_daemon import (  # noqa: F401
+from tests.trainer.service.test_daemon import (  # noqa: F401
     serving,
     settings,
     test_a_topic_made_anew_is_read_from_its_beginning,

@@ -8,6 +8,9 @@ from stream.kafka.topics import TopicError, ensure_topics
 from tests.stream.feedback.test_worker import (  # noqa: F401
     test_no_example_is_lost_by_a_kill,
 )
+from tests.stream.feedback.test_worker_hostile import (  # noqa: F401
+    test_hostile_records_end_nothing_and_hide_nothing,
+)
 from tests.stream.intercept.test_worker import (  # noqa: F401
     test_fails_open_recovers_and_refuses_bad_artifacts,
     test_filters_without_torch_and_stops_when_asked,

@@ -160,6 +160,7 @@ async def test_a_trainer_needs_no_more_than_its_table_says(
     [
         (Role.STEER, ["rate", "set", "0.5"]),
         (Role.STEER, ["policy", "get"]),
+        (Role.MODELS, ["model", "history"]),
         (Role.READ, ["verify"]),
         (Role.READ, ["replay", "{requests}"]),
     ],

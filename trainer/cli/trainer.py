@@ -26,7 +26,7 @@ def trainer(
 
     Runs until SIGTERM or Ctrl-C.
     """
-    from trainer.pipeline.daemon import run_trainer  # noqa: PLC0415
+    from trainer.service.daemon import run_trainer  # noqa: PLC0415
 
     settings: Settings = ctx.obj.override(
         {"trainer.rebuild_examples": rebuild_examples, "trainer.quick": quick}

@@ -1,1 +1,1 @@
-"""From examples to announced artifacts: store, training, rebuilds, the trainer's daemon."""
+"""From examples to published artifacts: store, training, rebuilds."""

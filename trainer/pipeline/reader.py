@@ -157,6 +157,12 @@ class TopicReader:
         consumer.seek(tp, batch.last_offset + 1)
         self._refused(batch)
 
+    async def announcements_read(self) -> bool:
+        """Whether all announcements that were there have been returned by :meth:`poll`."""
+        consumer = self._started()
+        end = consumer.highwater(self._models)
+        return end is not None and await consumer.position(self._models) >= end
+
     def unanswered_s(self, now_s: float) -> float:
         """Seconds since the last answer for the partition that has waited longest."""
         consumer = self._started()

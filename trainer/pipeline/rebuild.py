@@ -1,8 +1,10 @@
 """One rebuild: train a candidate, compare it with the serving artifact, publish it if it passes.
 
 It runs in a child process (``python -m trainer.pipeline.rebuild JOB RESULT``), so that the daemon
-neither keeps its memory nor shares its crash; job and result are JSON files. Temporary files lie in
-its ``TMPDIR``, which the daemon clears when the process has ended.
+neither keeps its memory nor shares its crash; job and result are JSON files. If it is killed and
+started again with the same job, it goes on with the snapshot and the checkpoint in the job's folder
+``work``, or with the finished candidate. Temporary files lie in its ``TMPDIR``. The daemon clears
+both folders.
 """
 
 import logging
@@ -13,13 +15,18 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter
 from rich.progress import Progress
 
 from models.artifact import Artifact, load_artifact
+from models.artifact.manifest import MANIFEST_FILE
 from models.artifact.registry import Registry
 from models.artifact.scorer import ScoringError
 from models.data.examples import ExampleError
+from models.features import FeatureSpec
 from models.process import logs
+from models.process.atomic import write_atomically
+from models.process.parent import end_with_parent
 from models.tasks import TaskSet
 from trainer.evaluation.gates import check_gates
 from trainer.evaluation.metrics import Evaluation, evaluate_artifact
@@ -41,19 +48,8 @@ def rebuild(job: RebuildJob) -> RebuildResult:
         RegistryError: If the candidate cannot be published.
     """
     serving = load_artifact(job.serving, job.serving_sha256)
-    tasks = TaskSet(job.tasks)
-    with tempfile.TemporaryDirectory() as temporary:
-        examples = Path(temporary) / "snapshot"
-        windows = AttributionWindows(tasks, job.time_scale, job.lateness_s)
-        snapshot = write_snapshot(
-            job.store, examples, serving.spec, windows, job.most, job.watermark_ms
-        )
-        if not snapshot.rows:
-            raise ExampleError(
-                f"{job.store}: no example has features of the serving spec ({serving.spec.hash}): "
-                f"{snapshot}"
-            )
-        logger.info("learning from %d requests: %s", snapshot.rows, snapshot)
+    examples, snapshot = _snapshot(job, serving.spec)
+    if not (job.folder / MANIFEST_FILE).exists():
         train(
             examples,
             serving.spec,
@@ -61,9 +57,35 @@ def rebuild(job: RebuildJob) -> RebuildResult:
             job.config,
             job.seed,
             created=job.created,
-            tasks=tasks,
+            tasks=TaskSet(job.tasks),
+            checkpoint=job.work / "checkpoint",
         )
-        return compare_and_publish(job, snapshot, examples, serving, load_artifact(job.folder))
+    return compare_and_publish(job, snapshot, examples, serving, load_artifact(job.folder))
+
+
+def _snapshot(job: RebuildJob, spec: FeatureSpec) -> tuple[Path, Snapshot]:
+    """The folder of the snapshot and its summary; written unless an interrupted rebuild has it.
+
+    Raises:
+        ExampleError: If there is no example to learn from.
+    """
+    examples, summary = job.work / "snapshot", job.work / "snapshot.json"
+    kind = TypeAdapter(Snapshot)
+    if summary.exists():
+        snapshot = kind.validate_json(summary.read_bytes())
+        logger.info("going on with the snapshot of %d requests", snapshot.rows)
+        return examples, snapshot
+    shutil.rmtree(examples, ignore_errors=True)
+    job.work.mkdir(parents=True, exist_ok=True)
+    windows = AttributionWindows(TaskSet(job.tasks), job.time_scale, job.lateness_s)
+    snapshot = write_snapshot(job.store, examples, spec, windows, job.most, job.watermark_ms)
+    if not snapshot.rows:
+        raise ExampleError(
+            f"{job.store}: no example has features of the serving spec ({spec.hash}): {snapshot}"
+        )
+    write_atomically(summary, kind.dump_json(snapshot))
+    logger.info("learning from %d requests: %s", snapshot.rows, snapshot)
+    return examples, snapshot
 
 
 def compare_and_publish(
@@ -113,10 +135,11 @@ def _evaluate_serving(
 
 def main() -> None:
     """Run the job of the file that the first argument names; write the result to the second."""
+    end_with_parent()
     job = RebuildJob.model_validate_json(Path(sys.argv[1]).read_bytes())
     logs.set_up(job.log_format)
     result = rebuild(job)
-    Path(sys.argv[2]).write_text(result.model_dump_json())
+    write_atomically(Path(sys.argv[2]), result.model_dump_json().encode())
     if result.url is not None:
         shutil.rmtree(job.folder)
 

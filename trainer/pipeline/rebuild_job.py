@@ -30,10 +30,12 @@ class RebuildJob(_Message):
         serving_sha256: Hash of its manifest.
         tasks: The tasks.
         folder: Folder of the candidate, which is kept if the candidate is refused.
+        work: Folder of the snapshot and the checkpoint, from which an interrupted rebuild goes on.
         registry: Registry that the candidate is published to, and the key that signs it.
         config: Configuration of the training.
         seed: Seed of everything random.
         created: Creation time in the manifest, ISO 8601.
+        reason: Why the rebuild started, as a sentence.
         limits: Limits of the gates.
         log_format: Log format of the process.
     """
@@ -47,10 +49,12 @@ class RebuildJob(_Message):
     serving_sha256: str
     tasks: tuple[Task, ...]
     folder: Path
+    work: Path
     registry: ModelSettings
     config: TrainConfig
     seed: int
     created: datetime
+    reason: str = ""
     limits: GateLimits = GateLimits()
     log_format: Format = "text"
 

@@ -23,6 +23,7 @@ from models.artifact.manifest import (
     Manifest,
     sha256,
 )
+from models.artifact.reference import REFERENCE_FILE
 from models.data.examples import Paths
 from models.features import FeatureSpec
 from models.nets.embedding import FeatureLayout
@@ -31,6 +32,7 @@ from models.tasks import DEFAULT_TASKS, TaskSet
 from trainer.evaluation.card import card_html
 from trainer.pipeline.labeller import choose_labeller
 from trainer.pipeline.manifest import TrainedStudent, TrainingJob, build_manifest
+from trainer.pipeline.reference import build_reference
 from trainer.training.checkpoint import Checkpoint
 from trainer.training.config import TrainConfig
 from trainer.training.context import FitContext
@@ -235,13 +237,16 @@ def _labels_file(folder: Path, context: FitContext) -> Path:
 def _write(
     out: Path, manifest: Manifest, trained: TrainedStudent, rows: TrainingRows, spec: FeatureSpec
 ) -> Manifest:
-    """Write the artifact; return its manifest, which lists card and canary batch too."""
+    """Write the artifact; return its manifest, which lists card, reference and canary batch too."""
     held_out = rows.held_out_rows
-    card = card_html(manifest, *trained.student, held_out.targets_KT.numpy()).encode()
-    canary = CanaryBatch.of(held_out.ids_KC.numpy(), *trained.student).to_bytes()
-    added = {CARD_FILE: card, CANARY_FILE: canary}
-    files = manifest.files | {name: sha256(content) for name, content in added.items()}
-    manifest = manifest.model_copy(update={"files": files})
+    tasks = manifest.task_set
+    added = {
+        CARD_FILE: card_html(manifest, *trained.student, held_out.targets_KT.numpy()).encode(),
+        REFERENCE_FILE: build_reference(rows, trained.student[0], spec, tasks).to_bytes(),
+        CANARY_FILE: CanaryBatch.of(held_out.ids_KC.numpy(), *trained.student).to_bytes(),
+    }
+    hashes = {name: sha256(content) for name, content in added.items()}
+    manifest = manifest.model_copy(update={"files": manifest.files | hashes})
     contents = {STUDENT_FILE: trained.model, SPEC_FILE: spec.text.encode(), **added}
     write_artifact(out, manifest, contents)
     return manifest

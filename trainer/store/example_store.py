@@ -13,6 +13,7 @@ from typing import Final
 
 from stream.messages import Outcome, TrainingExample
 from trainer.store.event_table import EventTable
+from trainer.store.locations import create_folder
 from trainer.store.schemas import (
     EXAMPLE_COLUMNS,
     OUTCOME_COLUMNS,
@@ -76,9 +77,11 @@ class ExampleStore:
 
     Raises:
         StoreError: If a table has other columns, or cannot be read.
+        OSError: If its folder cannot be created.
     """
 
     def __init__(self, url: str, examples_topic: str, outcomes_topic: str) -> None:
+        create_folder(url)
         self.url = url
         self._topics = examples_topic, outcomes_topic
         self.examples = EventTable(url, EXAMPLES, EXAMPLE_COLUMNS)
@@ -88,6 +91,11 @@ class ExampleStore:
     def rows(self) -> int:
         """Number of stored examples, counting every delivery of a request."""
         return self.examples.rows
+
+    @property
+    def bytes(self) -> int:
+        """Size of the files of both tables."""
+        return sum(file.size for table in (self.examples, self.outcomes) for file in table.files)
 
     @property
     def watermark(self) -> int | None:

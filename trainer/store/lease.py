@@ -165,7 +165,7 @@ class Lease:
     def _write(self, now_s: float) -> None:
         renewed = msgspec.structs.replace(self._mine, renewals=self._mine.renewals + 1)
         system, path = self._file()
-        system.makedirs(system._parent(path), exist_ok=True)  # noqa: SLF001 - fsspec's name for it
+        system.makedirs(path.rpartition("/")[0], exist_ok=True)
         with system.transaction, system.open(path, "wb") as file:  # visible when it is complete
             file.write(msgspec.json.encode(renewed))
         self._mine = renewed

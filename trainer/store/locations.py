@@ -22,6 +22,16 @@ def local_folder(store: str) -> Path:
     return Path(store.removeprefix(_FILE)).absolute()
 
 
+def create_folder(store: str) -> None:
+    """Create the folder of a local store; object stores have none.
+
+    Raises:
+        OSError: If that is not possible; it names the folder as it was given.
+    """
+    if is_local(store):
+        Path(store.removeprefix(_FILE)).mkdir(parents=True, exist_ok=True)
+
+
 def place(store: str, name: str) -> str:
     """URL of a part of the store; an absolute path if the store is local."""
     if is_local(store):

@@ -58,6 +58,7 @@ def write_snapshot(
     windows: AttributionWindows,
     most: int,
     watermark_ms: int | None = None,
+    last_hour: str | None = None,
 ) -> Snapshot:
     """Write every request once, with a label, a delay and the elapsed time for each task.
 
@@ -73,6 +74,8 @@ def write_snapshot(
         windows: Windows of the tasks that get labels.
         most: Largest number of requests; the newest are kept.
         watermark_ms: The watermark; None for the one that was stored last.
+        last_hour: Requests of later hours are left out, so that the newest of an earlier time are
+            taken; None for no such limit.
 
     Raises:
         StoreError: If there is no such store, or its log cannot be read.
@@ -85,7 +88,8 @@ def write_snapshot(
     folder.mkdir(parents=True)
     reader = FileReader()
     with TemporaryDirectory() as temporary:
-        newest = NewestRequests(examples.files, most, spec.hash, reader, Path(temporary))
+        files = [file for file in examples.files if last_hour is None or file.hour <= last_hour]
+        newest = NewestRequests(files, most, spec.hash, reader, Path(temporary))
         rows = _join(newest, outcomes.files, windows, Path(temporary))
         copy = _Copy(folder, spec, windows, watermark_ms)
         for number, file in newest.files:

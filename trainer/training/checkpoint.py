@@ -5,7 +5,6 @@ everything that its next step depends on. A new file replaces the previous one a
 """
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from models.errors import UserError
+from models.process.atomic import write_atomically
 
 JOB_FILE: Final = "job.json"
 SAVE_EVERY_S: Final = 30.0
@@ -129,21 +129,6 @@ class Checkpoint:
             path.unlink(missing_ok=True)
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that after a crash it holds the new content or the old, never a part."""
-    unfinished = path.with_name(f"{path.name}.tmp")
-    with unfinished.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def without_prefix(prefix: str, state: Mapping[str, Tensor]) -> State:

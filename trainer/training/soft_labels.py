@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.training.checkpoint import SAVE_EVERY_S, Clock, write_atomically
+from models.process.atomic import write_atomically
+from trainer.training.checkpoint import SAVE_EVERY_S, Clock
 from trainer.training.context import FitContext
 from trainer.training.rows import mapped
 

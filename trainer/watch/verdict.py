@@ -19,7 +19,7 @@ before is less than half as far off on the same rows, as a logarithm of the rati
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -64,12 +64,14 @@ class Watched:
         previous_NT: Scores of the version before, of the same requests.
         labels_NT: 1, 0, or NaN where the label is not final yet.
         values_T: Value of one event of each task.
+        weights_N: How many requests each row stands for; None if for one each.
     """
 
     scores_NT: Floats
     previous_NT: Floats
     labels_NT: Floats
     values_T: Floats
+    weights_N: Floats | None = None
 
 
 class Finding(BaseModel):
@@ -114,9 +116,16 @@ class Finding(BaseModel):
 
 
 class Verdict(BaseModel):
-    """All findings; ``broken`` are those of promises that were not kept."""
+    """All findings.
+
+    Attributes:
+        rows: Passed requests.
+        final: Of these, the ones whose labels are final for all tasks.
+        findings: One per promise.
+    """
 
     rows: int
+    final: int
     findings: list[Finding]
 
     @property
@@ -166,10 +175,11 @@ def judge(watched: Watched, tasks: TaskSet, limits: WatchLimits) -> Verdict:
         tasks: The tasks, in the order of the columns.
         limits: What is promised.
     """
-    promises = list(_promises(watched, tasks, limits))
+    promises = [_weighted(promise, watched) for promise in _promises(watched, tasks, limits)]
     alpha = limits.alpha / max(sum(len(list(promise.sides())) for promise in promises), 1)
     findings = [_look(promise, alpha) for promise in promises]
-    return Verdict(rows=len(watched.labels_NT), findings=findings)
+    final = int(np.count_nonzero(np.isfinite(watched.labels_NT).all(axis=1)))
+    return Verdict(rows=len(watched.labels_NT), final=final, findings=findings)
 
 
 def _promises(watched: Watched, tasks: TaskSet, limits: WatchLimits) -> Iterator[_Promise]:
@@ -196,6 +206,20 @@ def _promises(watched: Watched, tasks: TaskSet, limits: WatchLimits) -> Iterator
         most = float(np.abs(values_T).sum())
         at_K = np.flatnonzero(valued_N)
         yield _Promise("reward", "", at_K, value_K, promised_K, before_K, most, (1 - m, math.inf))
+
+
+def _weighted(promise: _Promise, watched: Watched) -> _Promise:
+    """The promise with rows that stand for many; the greatest weight is one unit."""
+    if watched.weights_N is None:
+        return promise
+    weight_K = watched.weights_N[promise.at_K] / watched.weights_N.max(initial=1.0)
+    before_K = promise.before_K
+    return replace(
+        promise,
+        found_K=promise.found_K * weight_K,
+        promised_K=promise.promised_K * weight_K,
+        before_K=None if before_K is None else before_K * weight_K,
+    )
 
 
 def _look(promise: _Promise, alpha: float) -> Finding:

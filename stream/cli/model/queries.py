@@ -30,6 +30,8 @@ def model_list(ctx: typer.Context, *, json: Json = False) -> None:
     if json:
         print_json(rows)
         return
+    if not rows:
+        typer.echo(f"no versions in {ctx.obj.model.registry}")
     print_table(
         ["", "version", "created", "rows", "AUC", "KiB", "signed", "announced", "fault"],
         [

@@ -12,6 +12,8 @@ from stream.cli.tables import as_text, print_table
 from stream.versions.catalog import moment
 from stream.versions.decided import Decided
 
+#: Rows of a table that a file of the registry gives.
+MAX_ROWS = 200
 #: Figures of a task, in the order of the columns.
 FIGURES = ("rows", "positives", "auc_roc", "auc_pr", "log_loss", "ece")
 
@@ -52,8 +54,7 @@ def print_version(found: dict[str, Any]) -> None:
     )
     if found["gates"] is not None:
         typer.echo()
-        typer.echo("gates")
-        _print_tree(found["gates"])
+        _print_gates(found["gates"])
     typer.echo()
     print_history(found["announced"])
 
@@ -112,13 +113,17 @@ def _difference(one: Any, other: Any) -> float | None:
     return other - one if numbers else None
 
 
-def _print_tree(tree: Any) -> None:
-    """The verdicts as they are in the file, one line each."""
-    branches: dict[Any, Any] = {"": tree}
-    if isinstance(tree, dict):
-        branches = tree
-    elif isinstance(tree, list):
-        branches = dict(enumerate(tree))
-    print_table(
-        ["", ""], [[name, orjson.dumps(value).decode()] for name, value in branches.items()]
-    )
+def _print_gates(gates: Any) -> None:
+    """The verdicts as they are in the file: single values, then lists of objects as tables."""
+    if not isinstance(gates, dict):
+        gates = {"gates": orjson.dumps(gates).decode()}
+    print_table(["gates", ""], [[name, value] for name, value in gates.items() if _single(value)])
+    for value in gates.values():
+        if isinstance(value, list) and all(isinstance(row, dict) for row in value):
+            rows = value[:MAX_ROWS]
+            names = dict.fromkeys(name for row in rows for name in row if _single(row[name]))
+            print_table(list(names), [[row.get(name) for name in names] for row in rows])
+
+
+def _single(value: Any) -> bool:
+    return not isinstance(value, dict | list)

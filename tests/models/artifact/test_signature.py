@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.artifact import ArtifactError, ArtifactFault, load_artifact
-from models.artifact.registry import Registry, RegistryError
+from models.artifact.registry import Registry, RegistryError, load_configured
 from models.artifact.signature import (
     MAX_KEYS,
     SIGNATURE_BYTES,
@@ -160,6 +160,10 @@ def test_the_configured_artifact_needs_a_signature_unless_it_ships(
     assert registry.fetch_configured("pretrained:openrtb").manifest.version
     with pytest.raises(ArtifactError, match="unsigned"):
         registry.fetch_configured(str(make_artifact()))
+    model = ModelSettings(artifact="pretrained:openrtb", public_key=str(public(key)))
+    assert load_configured(model).tasks
+    with pytest.raises(ArtifactError, match="unsigned"):
+        load_configured(model.model_copy(update={"artifact": str(make_artifact())}))
 
 
 def test_a_key_that_workers_do_not_accept_publishes_nothing(tmp_path: Path, key: Path) -> None:

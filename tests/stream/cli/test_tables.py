@@ -9,8 +9,10 @@ def test_columns_are_aligned_and_empty_ones_left_out(capsys: pytest.CaptureFixtu
     """Values are figures, words, or nothing."""
     print_table(["a", "empty", "long"], [[1, None, 0.123456], ["three", "", True]])
     assert capsys.readouterr().out == "a      long\n1      0.1235\nthree  yes\n"
+    print_table(["", ""], [["x", 86_400.0]])
+    assert capsys.readouterr().out == "x  86400\n"
     print_table(["a"], [])
-    assert capsys.readouterr().out == "\n"
+    assert capsys.readouterr().out == ""
 
 
 def test_a_hostile_text_is_one_line() -> None:

@@ -34,6 +34,9 @@ def test_artifact_and_registry_are_checked(tmp_path: Path) -> None:
     absent = SETTINGS.override({"model.artifact": str(tmp_path / "absent")})
     (found,) = local.artifact(absent)
     assert (found.level, "fail open" in found.fix) == (Level.FAIL, True)
+    unkeyed = SETTINGS.override({"model.public_key": str(tmp_path / "absent.pub")})
+    (found,) = local.artifact(unkeyed)
+    assert (found.level, "model.public_key" in found.message) == (Level.FAIL, True)
     (found,) = local.artifact(SETTINGS.override({"model.artifact": "pretrained:openrtb"}))
     assert found.level is Level.OK
     (found,) = local.registry(SETTINGS.override({"model.registry": str(tmp_path / "none")}))

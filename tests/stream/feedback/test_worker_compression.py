@@ -15,7 +15,7 @@ from stream.messages import Decision, TrainingExample
 from stream.transport import ChunkSink, Outgoing
 from tests.stream.feedback.test_worker import Reader, feedback_worker, names, passed
 from tests.stream.kafka.batches.fetched import Row, frame, payload_of, send_raw
-from trainer.pipeline.daemon import TrainerDaemon
+from trainer.service.daemon import TrainerDaemon
 
 pytestmark = pytest.mark.broker
 EACH = 6
@@ -58,8 +58,9 @@ async def test_the_trainer_stores_examples_whatever_packs_them(
         await send_raw(client, topic, 0, [(bomb(), 1)])
     decision = passed(1, 1).headers[0][1]
     assert decision is not None
+    now = int(time.time() * 1000)
     rows = [
-        TrainingExample(f"r{n}", n, "spec", [1], Decision.from_bytes(decision)) for n in range(20)
+        TrainingExample(f"r{n}", now, "spec", [1], Decision.from_bytes(decision)) for n in range(20)
     ]
     async with ChunkSink(client, compression=codec) as sink:
         await sink.send(topics.examples, 0, [Outgoing(b"k", r.to_bytes(), r.ts) for r in rows])
@@ -67,7 +68,7 @@ async def test_the_trainer_stores_examples_whatever_packs_them(
     daemon = TrainerDaemon(settings)
     task = asyncio.create_task(daemon.run(stop))
     deadline = time.monotonic() + 60
-    while len(daemon._buffer) < len(rows):
+    while daemon._intake.buffered < len(rows):
         assert time.monotonic() < deadline
         assert not task.done(), task
         await asyncio.sleep(0.05)

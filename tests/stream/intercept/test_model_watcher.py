@@ -324,7 +324,9 @@ URLS = st.text(max_size=60) | st.builds(
             "manifest_sha256": st.sampled_from([SHA, "", "x"]) | JSON,
             "ts": st.integers() | JSON,
         },
-        optional={"metrics": JSON, "surprise": JSON},
+        optional=dict.fromkeys(
+            ("metrics", "by", "cause", "reason", "previous", "surprise"), JSON | st.just("v1")
+        ),
     ).map(lambda doc: json.dumps(doc).encode())
 )
 def test_any_message_is_an_announcement_or_a_refusal(tmp_path: Path, value: bytes) -> None:

@@ -132,6 +132,31 @@ def test_what_served_within_a_time_is_in_use(
         assert found.announced[-1].version in used
 
 
+@given(st.lists(versions, min_size=1, max_size=12), st.sets(versions))
+def test_rollbacks_go_further_back_and_end(made: list[str], unusable: set[str]) -> None:
+    """None of them returns to a version that was rolled back from, or that cannot be loaded."""
+    found = history(*made)
+
+    def usable(announcement: ModelAnnouncement) -> bool:
+        return announcement.version not in unusable
+
+    left: set[str] = set()
+    while True:
+        serving, goal = found.newest(usable), found.rollback_target(usable)
+        if goal is None:
+            break
+        assert serving is not None
+        left.add(serving.version)
+        assert goal.version not in left | unusable
+        offset = len(found.announced)
+        back = announced(offset, goal.version, 100 * offset, Cause.ROLLBACK, serving.version)
+        found = ModelHistory([*found.announced, back])
+    reached = found.newest(usable)
+    assert (reached is None) == (not set(made) - unusable)
+    if reached is not None:
+        assert left | {reached.version} == set(made) - unusable
+
+
 def test_challengers_serve_nobody_but_are_in_use() -> None:
     """Neither the newest nor a target of a rollback; those in force then, or later, are in use."""
     rows = [announced(n, v, 100 * n) for n, v in enumerate(["a", "old", "b", "canary", "shadow"])]

@@ -15,7 +15,7 @@ from stream.transport import Chunk, ChunkSink, Outgoing, app_options, chunk_topi
 Body = Callable[[Chunk], Awaitable[None]]
 
 
-def new_app(bootstrap: str, group: str, *, records: int = 100, partitions: int = 2) -> faust.App:
+def new_app(bootstrap: str, group: str, *, records: int = 100) -> faust.App:
     return faust.App(
         group,
         **app_options(
@@ -24,7 +24,6 @@ def new_app(bootstrap: str, group: str, *, records: int = 100, partitions: int =
             max_chunk_records=records,
             max_chunk_bytes=1_000_000,
             commit_interval_s=0.2,
-            partitions=partitions,
         ),
     )
 

@@ -122,7 +122,7 @@ async def test_bytes_in_flight_are_bounded_over_all_partitions(
     big = [Outgoing(None, bytes([i]) * 20_000, 1000 + i) for i in range(20)]
     for partition in range(4):
         await write(broker.bootstrap, topic, partition, big)
-    sink, app = RecordingSink(), new_app(broker.bootstrap, unique("g"), records=1, partitions=4)
+    sink, app = RecordingSink(), new_app(broker.bootstrap, unique("g"), records=1)
     attach(app, sink, max_bytes=50_000)
     sink.gate.clear()
     add_relay(app, topic, sink, copy)

@@ -8,7 +8,6 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import faust
 import pytest
@@ -211,7 +210,7 @@ async def test_a_rebalance_loses_nothing(broker: EmbeddedBroker, unique: Unique)
             await asyncio.sleep(0.01)
             seen[name] += [(chunk.partition, record.offset) for record in chunk]
 
-        app = new_app(broker.bootstrap, group, records=20, partitions=4)
+        app = new_app(broker.bootstrap, group, records=20)
         add_agent(app, topic, body)
         return app
 
@@ -242,37 +241,3 @@ async def test_a_rebalance_loses_nothing(broker: EmbeddedBroker, unique: Unique)
         for partition in range(4):
             order = [offset for p, offset in mine if p == partition]
             assert sorted(set(order)) == sorted(order), "a consumer saw a record twice"
-
-
-async def test_a_table_is_recovered_from_its_changelog(
-    broker: EmbeddedBroker, unique: Unique
-) -> None:
-    """Counts kept in a Faust table survive a restart: its changelog is read record by record."""
-    topic = await create(broker.bootstrap, unique("in"))
-    group = unique("g")[:40]
-
-    def counting() -> tuple[faust.App, Any, list[int]]:
-        app = new_app(broker.bootstrap, group)
-        table = app.Table("counts", default=int, partitions=2)
-        done: list[int] = []
-
-        async def body(chunk: Chunk) -> None:
-            for record in chunk:
-                table[record.value.decode()] += 1
-            done.append(len(chunk))
-
-        add_agent(app, topic, body)
-        return app, table, done
-
-    for partition in (0, 1):
-        await write(broker.bootstrap, topic, partition, numbered(150, f"p{partition}-"))
-    app, table, done = counting()
-    async with running(app):
-        await until(lambda: sum(done) == 300)
-    for partition in (0, 1):
-        await write(broker.bootstrap, topic, partition, numbered(100, f"p{partition}-"))
-    app, table, done = counting()
-    async with running(app):
-        await until(lambda: sum(done) == 200)
-        expected = {f"p{p}-{i}": 2 if i < 100 else 1 for p in (0, 1) for i in range(150)}
-        assert dict(table.items()) == expected

@@ -7,19 +7,17 @@ from faust.exceptions import ImproperlyConfigured
 from stream.transport import app_options
 from stream.transport.consumer import Consumer
 from stream.transport.driver import Transport
-from stream.transport.output.changelog_producer import ChangelogProducer
 
 OPTIONS = app_options(
     bootstrap="127.0.0.1:1", session_timeout_s=6, max_chunk_records=10, max_chunk_bytes=1000
 )
 
 
-async def test_an_app_has_the_consumer_and_the_producer_of_the_transport() -> None:
-    """Faust finds them by the entry point."""
+async def test_an_app_has_the_consumer_of_the_transport() -> None:
+    """Faust finds it by the entry point."""
     app = faust.App("group", **OPTIONS)
     assert isinstance(app.transport, Transport)
     assert isinstance(app.consumer, Consumer)
-    assert isinstance(app.producer, ChangelogProducer)
 
 
 async def test_a_reset_to_latest_is_refused() -> None:

@@ -116,20 +116,8 @@ OVERRIDDEN: dict[str, dict[str, str]] = {
     "faust.transport.drivers.aiokafka.Consumer": {
         "_new_consumer_thread": "(self)",
     },
-    "faust.transport.drivers.aiokafka.Producer": {
-        "flush": "(self)",
-        "send": (
-            "(self, topic, key, value, partition, timestamp, headers, *, transactional_id=None)"
-        ),
-    },
     "faust.transport.drivers.aiokafka.Transport": {
         "Consumer": "attribute",
-        "Producer": "attribute",
-    },
-    "faust.transport.producer.ProducerBuffer": {
-        "_send_pending": "(self, fut)",
-        "flush": "(self)",
-        "size": "attribute",
     },
     "faust.types.tuples.Message": {
         "ack": "(self, consumer, n=1)",
@@ -245,12 +233,10 @@ PRIVATE: dict[str, set[str]] = {
     },
     "aiokafka.protocol.produce.ProduceRequest": {"_CLASSES"},
     "faust.transport.consumer.Consumer": {
-        "_buffered_partitions", "_get_active_partitions", "_is_changelog_tp", "_read_offset",
-        "_to_message", "_wait_next_records",
+        "_buffered_partitions", "_get_active_partitions", "_read_offset", "_wait_next_records",
     },
     "faust.transport.consumer.ThreadDelegateConsumer": {"_thread"},
     "faust.transport.drivers.aiokafka.AIOKafkaConsumerThread": {"_consumer", "_ensure_consumer"},
-    "faust.transport.producer.ProducerBuffer": {"app", "message_sent", "state"},
     "mode.services.Service": {
         "_stop_children", "_stop_exit_stacks", "_stop_futures", "_stopped_set",
     },

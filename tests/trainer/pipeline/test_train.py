@@ -71,7 +71,13 @@ def test_the_manifest_says_what_was_done(world: Path) -> None:
     assert (manifest.training.ts_min, manifest.training.ts_max) == (0, 1000 * 5099)
     assert manifest.created == "2024-05-01T00:00:00+00:00"
     assert manifest.label_rates["click"] == pytest.approx(0.5, abs=0.03)
-    assert set(manifest.files) == {"student.onnx", "features.toml", "card.html", "canary.json"}
+    assert set(manifest.files) == {
+        "student.onnx",
+        "features.toml",
+        "card.html",
+        "reference.json",
+        "canary.json",
+    }
     assert manifest.agreement < 1e-5
     for task in TASKS.names:
         teacher, student = manifest.metrics.teacher[task], manifest.metrics.student[task]

@@ -158,6 +158,16 @@ async def test_look_and_verify(
     assert (shown["manifest"]["seed"], len(shown["announced"])) == (1, 1)
     text = await operator.types("show", "v1")
     assert shown["manifest_sha256"] in text
+    gates = [
+        {"gate": "log-loss", "verdict": "pass", "low": 0.01, "deep": {"x": 1}},
+        {"gate": "\x1b[2J"},
+    ]
+    file = Path(tiny_settings.model.registry) / "v1" / "gates.json"
+    for document in ({"verdict": "pass", "gates": gates}, [gates], 5):
+        file.write_bytes(orjson.dumps(document))
+        text = await operator.types("show", "v1")
+        assert "pass" in text or document == 5
+        assert "\x1b" not in text
     found = await operator.asks("diff", "v1", "v2")
     assert found["versions"] == ["v1", "v2"]
     assert found["manifest"]["seed"] == [1, 2]

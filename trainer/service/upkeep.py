@@ -2,16 +2,22 @@
 
 import asyncio
 import logging
+import shutil
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 from models.process.threads import in_daemon_thread
 from models.settings import Settings
-from trainer.pipeline.metrics import TrainerMetrics
+from trainer.service.metrics import TrainerMetrics
 from trainer.store.event_table import EventTable
 from trainer.store.example_store import EXAMPLES, OUTCOMES
 from trainer.store.lease import Lease
+from trainer.store.locations import working_folder
 from trainer.store.maintenance import compact, drop_expired, vacuum
+from trainer.store.thinning import FOLDER, thin
+from trainer.store.windows import AttributionWindows
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +26,8 @@ ROUND_S: Final = 300.0
 HOURS: Final = 6
 #: Rounds from one vacuum to the next: it lists the whole table.
 VACUUM_ROUNDS: Final = 12
+#: Hours that are thinned at once: the outcomes of a whole window are read for each batch.
+THINNED_HOURS: Final = 24
 Clock = Callable[[], float]
 
 
@@ -59,12 +67,45 @@ class Upkeep:
         now_ms = int(self._clock() * 1000)
         steps: list[Callable[[], object]] = []
         for name in (EXAMPLES, OUTCOMES):
-            steps += [
-                lambda name=name: drop_expired(  # type: ignore[misc]
-                    EventTable(trainer.store, name), now_ms, trainer.retention_days
-                ),
-                lambda name=name: compact(EventTable(trainer.store, name), now_ms, HOURS),  # type: ignore[misc]
-            ]
+            steps.append(partial(self._drop_expired, name, now_ms))
+            if name == EXAMPLES and trainer.keep_negatives < 1:
+                steps.append(self._thin)
+            steps.append(partial(self._compact, name, now_ms))
             if vacuuming:
-                steps.append(lambda name=name: vacuum(EventTable(trainer.store, name)))  # type: ignore[misc]
+                steps.append(partial(self._vacuum, name))
         return steps
+
+    def _table(self, name: str) -> EventTable:
+        """The newest version, as an object of its own: the daemon appends meanwhile."""
+        return EventTable(self._settings.trainer.store, name)
+
+    def _drop_expired(self, name: str, now_ms: int) -> None:
+        drop_expired(self._table(name), now_ms, self._settings.trainer.retention_days)
+
+    def _compact(self, name: str, now_ms: int) -> None:
+        compact(self._table(name), now_ms, HOURS)
+
+    def _vacuum(self, name: str) -> None:
+        vacuum(self._table(name))
+
+    def _thin(self) -> None:
+        trainer, feedback = self._settings.trainer, self._settings.feedback
+        folder = Path(trainer.scratch or working_folder(trainer.store, "") / "scratch")
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(f"{FOLDER}*"):  # behind by a trainer that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        windows = AttributionWindows(
+            self._settings.task_set, feedback.time_scale, feedback.lateness_s
+        )
+        done = thin(
+            self._table(EXAMPLES),
+            self._table(OUTCOMES),
+            windows,
+            trainer.keep_negatives,
+            folder,
+            THINNED_HOURS,
+        )
+        if done.hours:
+            logger.info(
+                "thinned %d hours: dropped %d of %d rows", *(done.hours, done.dropped, done.rows)
+            )

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from models.artifact import load_artifact
+from models.artifact.registry import load_configured
 from models.errors import UserError
 from models.features import FeatureSpec
 from models.process.health import Health
@@ -25,23 +25,26 @@ from stream.kafka.connection import ConnectionFaultError, reach
 from stream.messages import ModelAnnouncement
 from trainer.evaluation.gates import GateLimits
 from trainer.pipeline.incumbent import Incumbent
-from trainer.pipeline.intake import Intake
-from trainer.pipeline.metrics import TrainerMetrics
 from trainer.pipeline.reader import TopicReader
-from trainer.pipeline.rebuilder import Rebuilder
-from trainer.pipeline.upkeep import Upkeep
+from trainer.service.intake import Intake
+from trainer.service.live_quality import LiveQuality
+from trainer.service.maturity import maturity
+from trainer.service.metrics import TrainerMetrics
+from trainer.service.rebuilder import Rebuilder
+from trainer.service.schedule import Reason, Rules, Schedule
+from trainer.service.upkeep import Upkeep
 from trainer.store.example_store import ExampleStore
 from trainer.store.lease import LEASE_S, Lease
 from trainer.store.windows import AttributionWindows
 from trainer.training.config import TrainConfig
+from trainer.watch.metrics import WatchMetrics
+from trainer.watch.swap_watch import SwapWatch
 
 logger = logging.getLogger(__name__)
 
 #: Interval of the lag gauges, and the longest time without an answer of the brokers, in seconds.
 STATE_S: Final = 5.0
 UNANSWERED_S: Final = 60.0
-#: Delay before a failed rebuild is retried, unless enough new examples arrive before.
-RETRY_S: Final = 900.0
 HEARTBEAT_S: Final = 120.0
 #: Interval in which a trainer that waits looks at the lease, in seconds.
 ACQUIRE_S: Final = 5.0
@@ -96,10 +99,22 @@ class TrainerDaemon:
         )
         feedback = settings.feedback
         self._windows = AttributionWindows(self._tasks, feedback.time_scale, feedback.lateness_s)
-        self._learned_ms: int | None = None
+        watch_metrics = WatchMetrics(self.metrics.registry)
+        self._watch = SwapWatch(settings, watch_metrics, self._labels_since, clock)
+        last = self._rebuilder.last
+        began_s = clock() if last is None else last.created.timestamp()
+        self._schedule = Schedule(Rules.of(settings.trainer), began_s)
+        self._learned_ms = None if last is None else last.watermark_ms
+        self._quality = LiveQuality(
+            settings,
+            self._incumbent,
+            self.metrics,
+            clock,
+            lambda: self._intake.watermark.ms,
+            self._schedule.alarm,
+        )
         self._state_at = 0.0
-        self._rebuilt_at = self._logged_at = clock()
-        self._retry_at: float | None = None
+        self._logged_at = clock()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set; consumed records are stored before it returns.
@@ -114,22 +129,21 @@ class TrainerDaemon:
         try:
             if not await self._hold_lease(stop):
                 return
-            keeping += [asyncio.create_task(each) for each in (self._renew(), self._upkeep.run())]
+            services = self._renew(), self._upkeep.run(), self._watch.run()
+            keeping += [asyncio.create_task(each) for each in services]
             self._intake.spec = await in_daemon_thread(self._configured_spec)
             if not await self._reader.start(self._store.offset, stop):
                 return
             self._health.met(BROKER)
+            keeping.append(asyncio.create_task(self._quality.run()))
             while not stop.is_set():
                 _raise_failures(keeping)
                 await self._consume()
                 if rebuilding is not None and rebuilding.done():
                     self._rebuilt(succeeded=rebuilding.result())
                     rebuilding = None
-                if rebuilding is None and self._due() and await self._intake.store():
-                    watermark_ms = self._intake.watermark.ms
-                    rebuilding = asyncio.create_task(self._rebuilder.rebuild(watermark_ms))
-                    self._rebuilt_at, self._retry_at = self._clock(), None
-                    self._learned_ms = watermark_ms
+                if rebuilding is None:
+                    rebuilding = await self._begin_if_due()
                 await self._heartbeat(rebuilding=rebuilding is not None)
             await self._intake.store()
         finally:
@@ -153,7 +167,6 @@ class TrainerDaemon:
                 if holder is None:
                     await in_daemon_thread(self._store.reopen)
                     self._intake.start()
-                    self._learned_ms = self._intake.watermark.ms
                     self._health.met(LEASE)
                     return True
                 reason = f"the store is written by {holder}"
@@ -188,12 +201,13 @@ class TrainerDaemon:
             trainer.metrics_port,
             section="trainer",
         )
-        self.metrics.state(self._store.rows, 0, self._store.watermark, {})
+        self._observe()
+        self.metrics.state(self._store, self._schedule, self._store.watermark, {})
         logger.info(
-            "%d examples in %s; rebuilds start after %d new mature examples, or after %.0f s with "
-            "at least one; candidates are compared with the newest announced artifact, else %s",
-            *(self._store.rows, self._store.url, trainer.rebuild_examples),
-            *(trainer.rebuild_period_s, self._settings.model.artifact),
+            "%d examples in %s; %s; candidates are compared with the newest announced artifact, "
+            "else %s",
+            *(self._store.rows, self._store.url, self._schedule.outlook(self._clock())),
+            self._settings.model.artifact,
         )
 
     async def _beat(self) -> None:
@@ -203,9 +217,8 @@ class TrainerDaemon:
             await asyncio.sleep(1.0)
 
     def _configured_spec(self) -> FeatureSpec | None:
-        artifact = self._settings.model.artifact
         try:
-            return load_artifact(artifact).spec
+            return load_configured(self._settings.model).spec
         except UserError as error:
             logger.warning(
                 "model.artifact: %s; examples are stored, but rebuilds fail until it names an "
@@ -238,31 +251,43 @@ class TrainerDaemon:
             with self.metrics.refusals.guard(record, "not what a candidate is compared with"):
                 self._incumbent.announce(ModelAnnouncement.from_bytes(record.value))
 
-    @property
-    def _fresh(self) -> int:
-        """Examples whose labels have all become final since the last rebuild started."""
+    def _observe(self) -> None:
+        """Tell the schedule which labels have become final since the last rebuild began."""
         now_ms, then_ms = self._intake.watermark.ms, self._learned_ms
         if now_ms is None:
-            return 0
-        return self._store.rows_between(
-            0 if then_ms is None else then_ms - self._windows.hold_ms,
-            now_ms - self._windows.hold_ms,
-        )
+            return
+        labels = {}
+        for at, task in enumerate(self._tasks.names):
+            first_ms = 0 if then_ms is None else self._windows.final_before(at, then_ms)
+            end_ms = self._windows.final_before(at, now_ms)
+            labels[task] = self._store.rows_between(first_ms, end_ms)
+        self._schedule.observe(min(labels.values()), labels)
 
-    def _due(self) -> bool:
-        if self._intake.is_stuck:
-            return False
-        trainer = self._settings.trainer
-        now = self._clock()
-        if self._retry_at is not None and now >= self._retry_at:
-            return True
-        late = now - self._rebuilt_at >= trainer.rebuild_period_s
-        return self._fresh >= (1 if late else trainer.rebuild_examples)
+    async def _begin_if_due(self) -> asyncio.Task[bool] | None:
+        """Start a rebuild if one is due, what serves is known, and all that is consumed stored."""
+        self._observe()
+        trigger = self._rebuilder.resume() or self._schedule.due(self._clock())
+        if trigger is None or not await self._reader.announcements_read():
+            return None
+        if self._intake.is_stuck or not await self._intake.store():
+            return None
+        watermark_ms = self._intake.watermark.ms
+        self._schedule.begin(self._clock())
+        if trigger.reason is not Reason.RESUMED:
+            self._learned_ms = watermark_ms
+        return asyncio.create_task(self._rebuilder.rebuild(trigger, watermark_ms))
 
     def _rebuilt(self, *, succeeded: bool) -> None:
         self._intake.spec = self._rebuilder.spec or self._intake.spec
-        if not succeeded:
-            self._retry_at = self._clock() + RETRY_S
+        self._schedule.end(self._clock(), failed=not succeeded)
+
+    def _labels_since(self, ts: int) -> dict[str, int]:
+        """About the number of final labels of requests from a time on, ms, by task."""
+        now_ms = self._intake.watermark.ms or 0
+        return {
+            name: self._store.rows_between(ts, self._windows.final_before(task, now_ms))
+            for task, name in enumerate(self._tasks.names)
+        }
 
     async def _heartbeat(self, *, rebuilding: bool) -> None:
         """Update metrics and health; every ``HEARTBEAT_S`` write a log line too."""
@@ -271,8 +296,10 @@ class TrainerDaemon:
             return
         self._state_at = now
         lag = await self._reader.lag()
-        fresh = self._fresh
-        self.metrics.state(self._store.rows, fresh, self._intake.watermark.ms, lag)
+        watermark_ms = self._intake.watermark.ms
+        self.metrics.state(self._store, self._schedule, watermark_ms, lag)
+        if watermark_ms is not None:
+            self.metrics.quality.matured(maturity(self._store, self._windows, watermark_ms))
         unanswered_s = self._reader.unanswered_s(now)
         if unanswered_s > UNANSWERED_S:
             self._health.unmet(BROKER, f"no answer for {unanswered_s:.0f} s")
@@ -285,22 +312,9 @@ class TrainerDaemon:
             await self._reader.add_partitions(self._store.offset)
             logger.info(
                 "%d examples stored, lag %d, %d new mature examples; %s",
-                *(self._store.rows, sum(lag.values()), fresh),
-                self._next(now, fresh, rebuilding=rebuilding),
+                *(self._store.rows, sum(lag.values()), self._schedule.examples),
+                "a rebuild is running" if rebuilding else self._schedule.outlook(now),
             )
-
-    def _next(self, now: float, fresh: int, *, rebuilding: bool) -> str:
-        """When the next rebuild starts, for the log."""
-        trainer = self._settings.trainer
-        if rebuilding:
-            return "a rebuild is running"
-        if self._retry_at is not None:
-            return f"the failed rebuild is retried in {self._retry_at - now:.0f} s"
-        left_s = max(0.0, self._rebuilt_at + trainer.rebuild_period_s - now)
-        missing = trainer.rebuild_examples - fresh
-        if not fresh:
-            return f"the next rebuild starts after {missing} new mature examples"
-        return f"the next rebuild starts after {missing} more, or in {left_s:.0f} s"
 
 
 def _raise_failures(tasks: Sequence[asyncio.Task[None]]) -> None:

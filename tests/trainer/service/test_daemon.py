@@ -2,9 +2,7 @@
 
 import asyncio
 import itertools
-import os
 import resource
-import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -30,8 +28,8 @@ from tests.stream.feedback.hostile import Hostile
 from tests.trainer.store.rows import SPEC, START, append, store_at
 from tests.trainer.store.test_event_table import small_disk
 from trainer.evaluation.gates import GateLimits
-from trainer.pipeline.daemon import TrainerDaemon
 from trainer.pipeline.train import train
+from trainer.service.daemon import TrainerDaemon
 from trainer.store.example_store import ExampleStore, batch_of, example_rows
 from trainer.store.snapshot import write_snapshot
 from trainer.store.windows import AttributionWindows
@@ -165,8 +163,9 @@ async def announcements(settings: Settings) -> list[ModelAnnouncement]:
     try:
         fetched = await consumer.getmany(timeout_ms=1000)
         records = [record for records in fetched.values() for record in records]
-        assert {record.key for record in records} <= {b"default"}
-        return [ModelAnnouncement.from_bytes(record.value) for record in records]
+        made = [ModelAnnouncement.from_bytes(record.value) for record in records]
+        assert [record.key for record in records] == [one.key for one in made]
+        return made
     finally:
         await consumer.stop()
 
@@ -190,6 +189,8 @@ async def test_enough_new_examples_make_a_model_that_is_announced(
         await until(lambda: " announced: " in caplog.text)
     made = await announcements(settings)
     assert [announcement.version for announcement in made] == registry.versions()
+    assert made[0].previous == load_artifact(settings.model.artifact).manifest.version
+    assert (made[0].by.partition("@")[0], made[0].cause) == ("trainer", "rebuild")
     artifact = load_artifact(made[0].url, made[0].manifest_sha256)
     assert artifact.spec.hash == SPEC.hash
     training = artifact.manifest.training
@@ -278,7 +279,7 @@ async def test_a_full_disk_is_waited_out(
     settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was consumed stays in memory, and is stored once when there is room again."""
-    monkeypatch.setattr("trainer.pipeline.intake.FLUSH_S", 0.1)
+    monkeypatch.setattr("trainer.service.intake.FLUSH_S", 0.1)
     await ensure_topics(settings.kafka, settings.topics)
     async with running(settings, GateLimits()) as daemon:
         await until(lambda: daemon._health.unready() == {})
@@ -291,39 +292,6 @@ async def test_a_full_disk_is_waited_out(
             assert daemon._intake.buffered == 0
     assert "free space on the disk of trainer.store" in caplog.text
     assert ids(settings) == sorted(f"r{number}" for number in range(300))
-
-
-@pytest.mark.broker
-@pytest.mark.slow
-async def test_a_rebuild_that_is_killed_is_tried_again(
-    settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`kill -9` of the child: named, its temporary files are gone, and the next one publishes."""
-    monkeypatch.setattr("trainer.pipeline.daemon.RETRY_S", 0.5)
-    caplog.set_level("INFO", logger="trainer")
-    await ensure_topics(settings.kafka, settings.topics)
-    await publish(settings, traffic(0, ROWS))
-    lenient = GateLimits(auc_drop=0.5, log_loss_growth=5, ece_growth=1)
-    scratch = Path(settings.trainer.store) / "scratch"
-    async with running(settings, lenient) as daemon:
-        await until(lambda: bool(list(scratch.glob("rebuild-*/*"))))
-        for child in children():
-            os.kill(child, signal.SIGKILL)
-        await until(lambda: "rebuild failed" in caplog.text)
-        assert not list(scratch.glob("rebuild-*"))
-        await until(lambda: " announced: " in caplog.text)
-        result = partial(sample, daemon, "weir_trainer_rebuilds_total")
-        assert (result(result="failed"), result(result="published")) == (1, 1)
-        assert sample(daemon, "weir_trainer_gate_passed", gate="auc", task="click") == 1
-        assert sample(daemon, "weir_trainer_last_rebuild_timestamp_seconds") > time.time() - 600
-    assert "status -9" in caplog.text
-
-
-def children() -> list[int]:
-    """The rebuilds that this process started."""
-    started = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in started}
-    return [pid for pid, command in commands.items() if b"trainer.pipeline.rebuild" in command]
 
 
 @pytest.mark.broker
@@ -354,16 +322,18 @@ async def test_a_heartbeat_says_how_far_everything_is(
     settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the log and as metrics: rows, lag, new mature examples, when the next rebuild comes."""
-    monkeypatch.setattr("trainer.pipeline.daemon.HEARTBEAT_S", 0.2)
-    monkeypatch.setattr("trainer.pipeline.daemon.STATE_S", 0.1)
-    monkeypatch.setattr("trainer.pipeline.intake.FLUSH_S", 0.1)
+    monkeypatch.setattr("trainer.service.daemon.HEARTBEAT_S", 0.2)
+    monkeypatch.setattr("trainer.service.daemon.STATE_S", 0.1)
+    monkeypatch.setattr("trainer.service.intake.FLUSH_S", 0.1)
     caplog.set_level("INFO", logger="trainer")
     await ensure_topics(settings.kafka, settings.topics)
     async with running(settings, GateLimits()) as daemon:
-        await until(lambda: "the next rebuild starts after 2000 new mature examples" in caplog.text)
+        await until(
+            lambda: "the next rebuild starts after 2000 more mature examples, or at" in caplog.text
+        )
         await publish(settings, traffic(0, 200))
         await until(lambda: "200 examples stored, lag 0, 200 new mature examples" in caplog.text)
-        assert "the next rebuild starts after 1800 more, or in 8" in caplog.text
+        assert "the next rebuild starts after 1800 more mature examples, or at" in caplog.text
         assert sample(daemon, "weir_trainer_store_rows") == 200
         assert sample(daemon, "weir_trainer_waiting_examples") == 200
         assert (
@@ -378,7 +348,7 @@ async def test_a_topic_made_anew_is_read_from_its_beginning(
     settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stored offset that is out of range is logged, and nothing of the new topic is lost."""
-    monkeypatch.setattr("trainer.pipeline.daemon.STATE_S", 0.2)
+    monkeypatch.setattr("trainer.service.daemon.STATE_S", 0.2)
     await ensure_topics(settings.kafka, settings.topics)
     topics = settings.topics
     store = ExampleStore(settings.trainer.store, topics.examples, topics.outcomes)

@@ -14,8 +14,8 @@ from aiokafka import TopicPartition
 from models.features import FeatureSpec
 from models.process.threads import in_daemon_thread
 from models.settings import Settings
-from trainer.pipeline.metrics import TrainerMetrics
 from trainer.pipeline.validation import read_example, read_outcome
+from trainer.service.metrics import TrainerMetrics
 from trainer.store.example_store import Batch, ExampleStore
 from trainer.store.lease import Lease
 from trainer.store.schemas import StoredExample, StoredOutcome
@@ -164,5 +164,6 @@ class Intake:
             with self._metrics.refusals.guard(record, "not learned"):
                 outcome = read_outcome(record.value, self._tasks, now_ms, days)
                 self._batch.add_outcome(StoredOutcome(outcome, record.partition, record.offset))
+                self._metrics.positive(outcome.task)
                 accepted = True
             self._metrics.consumed("outcomes", accepted=accepted)

@@ -1,0 +1,1 @@
+"""Live quality: how good the serving model is on the requests of the last days, and their drift."""

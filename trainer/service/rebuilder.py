@@ -1,0 +1,310 @@
+"""Rebuilds in a child process, one at a time, and announces candidates that pass.
+
+A rebuild that is interrupted goes on: if the process is killed, it is started again with the same
+job, up to :data:`MAX_ATTEMPTS` times in all; if the trainer is, the next one goes on from the same
+checkpoint (:mod:`trainer.service.workspace`).
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from aiokafka.errors import KafkaError
+
+from models.artifact import Artifact
+from models.features import FeatureSpec
+from models.process.isolated import module_command
+from models.process.parent import PARENT_VARIABLE
+from models.process.threads import in_daemon_thread
+from models.settings import Settings
+from stream.messages import Cause, ModelAnnouncement
+from stream.messages.models_topic import announce, announcer, read_history
+from trainer.evaluation.gates import GateLimits
+from trainer.pipeline.incumbent import Incumbent
+from trainer.pipeline.rebuild_job import RebuildJob, RebuildResult
+from trainer.service.metrics import TrainerMetrics
+from trainer.service.schedule import Reason, Trigger
+from trainer.service.workspace import Workspace, Workspaces
+from trainer.store.example_store import ExampleStore
+from trainer.store.locations import working_folder
+from trainer.training.config import TrainConfig
+
+logger = logging.getLogger(__name__)
+
+ANNOUNCE_S: Final = 5.0
+"""Delay before an announcement is retried."""
+MAX_ATTEMPTS: Final = 5
+"""Number of times that the process of one rebuild is started, restarts of the trainer included."""
+DECISIVE: Final = (
+    "store",
+    "tasks",
+    "time_scale",
+    "lateness_s",
+    "config",
+    "seed",
+    "most",
+    "registry",
+)
+"""Parts of a job that its candidate depends on."""
+Clock = Callable[[], float]
+
+
+class RebuildError(RuntimeError):
+    """A rebuild process that failed; the message names its log."""
+
+
+class Rebuilder:
+    """Rebuilds from an example store.
+
+    Args:
+        settings: All settings.
+        config: Configuration of the training.
+        store: The examples to learn from.
+        incumbent: Artifact that the candidate is compared with, and whose spec it keeps.
+        metrics: Metrics of the trainer.
+        clock: Seconds since the epoch.
+        limits: Limits of the gates.
+
+    Attributes:
+        spec: Feature spec of the last rebuild; None before the first.
+        interrupted: The rebuild that the last trainer did not end; it is gone on with first.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        config: TrainConfig,
+        store: ExampleStore,
+        incumbent: Incumbent,
+        metrics: TrainerMetrics,
+        clock: Clock,
+        limits: GateLimits,
+    ) -> None:
+        self._settings = settings
+        self._config = config
+        self._store = store
+        self._incumbent = incumbent
+        self.spec: FeatureSpec | None = None
+        self._previous: str | None = None
+        self._metrics = metrics
+        self._clock = clock
+        self._limits = limits
+        folder = working_folder(settings.trainer.store, settings.trainer.scratch)
+        scratch = Path(settings.trainer.scratch or folder / "scratch")
+        self._workspaces = Workspaces(folder / "rebuilds", scratch)
+        self.interrupted = self._workspaces.interrupted()
+        metrics.refused_in_row(self._workspaces.refused_in_row())
+
+    @property
+    def last(self) -> RebuildJob | None:
+        """The job of the last rebuild that began, of this trainer or one before; None without."""
+        return self._workspaces.last_job()
+
+    def resume(self) -> Trigger | None:
+        """The reason to go on with an interrupted rebuild, None if there is none."""
+        if self.interrupted is None:
+            return None
+        return Trigger(Reason.RESUMED, f"{self.interrupted.folder.name} was interrupted")
+
+    async def rebuild(self, trigger: Trigger, watermark_ms: int | None) -> bool:
+        """Rebuild and announce; False if that failed. Only cancellation is raised.
+
+        Args:
+            trigger: Why it starts.
+            watermark_ms: Event time up to which the store has all outcomes.
+        """
+        began = self._clock()
+        self._metrics.rebuild_started(trigger, began)
+        logger.info("rebuild started, %s: %s", trigger.reason, trigger.text)
+        result, version = "interrupted", ""
+        workspace, self.interrupted = self.interrupted, None
+        try:
+            result, version = await self._run(workspace, trigger, watermark_ms)
+        except Exception as error:  # noqa: BLE001 - logged and retried
+            result = "failed"
+            logger.warning("rebuild failed: %s: %s", type(error).__name__, error)
+        finally:
+            took = self._clock() - began
+            self._metrics.rebuild_finished(trigger, result, version, self._clock(), took)
+            self._metrics.refused_in_row(self._workspaces.refused_in_row())
+            logger.info("rebuild finished after %.0f s: %s", took, result)
+        return result != "failed"
+
+    async def _run(
+        self, interrupted: Workspace | None, trigger: Trigger, watermark_ms: int | None
+    ) -> tuple[str, str]:
+        """Run a rebuild to its end: how it ended, and its candidate.
+
+        The scratch folder stays only if this is cancelled.
+        """
+        serving = await in_daemon_thread(self._incumbent.load)
+        self.spec = serving.spec
+        self._previous = serving.manifest.version
+        resumed = interrupted is not None and self._update(interrupted, serving)
+        if interrupted is not None and resumed:
+            workspace = interrupted
+        else:
+            workspace = self._workspaces.create(datetime.fromtimestamp(self._clock(), UTC))
+            workspace.write_job(self._job(workspace, serving, trigger, watermark_ms))
+        try:
+            result = workspace.result() or await self._train(workspace)
+            outcome = await self._conclude(result, trigger.text, again=resumed)
+        except Exception:
+            workspace.end()
+            raise
+        workspace.end()
+        return outcome, result.version
+
+    def _update(self, workspace: Workspace, serving: Artifact) -> bool:
+        """Compare an interrupted rebuild's candidate with what serves now; False if it is stale."""
+        try:
+            old = workspace.job()
+        except (OSError, ValueError) as error:
+            logger.warning("%s: %s; it is started over", workspace.job_file, error)
+            workspace.end()
+            return False
+        reason = Trigger(Reason.RESUMED, old.reason)
+        new = self._job(workspace, serving, reason, old.watermark_ms)
+        changed = [name for name in DECISIVE if getattr(old, name) != getattr(new, name)]
+        if changed:
+            logger.warning(
+                "%s: %s changed since it was interrupted; it is started over",
+                *(workspace.folder, ", ".join(changed)),
+            )
+            workspace.end()
+            return False
+        workspace.write_job(new.model_copy(update={"created": old.created}))
+        return True
+
+    def _job(
+        self, workspace: Workspace, serving: Artifact, trigger: Trigger, watermark_ms: int | None
+    ) -> RebuildJob:
+        trainer = self._settings.trainer
+        return RebuildJob(
+            store=self._store.url,
+            watermark_ms=watermark_ms,
+            time_scale=self._settings.feedback.time_scale,
+            lateness_s=self._settings.feedback.lateness_s,
+            most=trainer.max_rebuild_rows,
+            serving=serving.url,
+            serving_sha256=serving.manifest_sha256,
+            tasks=self._settings.tasks,
+            folder=workspace.candidate,
+            work=workspace.work,
+            registry=self._settings.model,
+            config=self._config,
+            seed=trainer.seed,
+            created=datetime.fromtimestamp(self._clock(), UTC),
+            reason=trigger.text,
+            limits=self._limits,
+            log_format=self._settings.log.format,
+        )
+
+    async def _train(self, workspace: Workspace) -> RebuildResult:
+        """Run the process until it has a result, and again if it is killed."""
+        while True:
+            attempt = workspace.count_attempt()
+            status = await _run_child(workspace)
+            result = workspace.result()
+            if status == 0 and result is not None:
+                return result
+            last = workspace.log.read_text(errors="replace").strip().rpartition("\n")[2][-500:]
+            ended = f"the process ended with status {status}: {last}; see {workspace.log}"
+            if status >= 0 or attempt >= MAX_ATTEMPTS:
+                raise RebuildError(ended)
+            self._metrics.error("killed")
+            logger.warning(
+                "%s; it goes on from its checkpoint (attempt %d of %d)",
+                *(ended, attempt + 1, MAX_ATTEMPTS),
+            )
+
+    async def _conclude(self, result: RebuildResult, why: str, *, again: bool) -> str:
+        """Report the result, and announce a candidate that passed; how the rebuild ended."""
+        self._metrics.gates(result.verdicts)
+        snapshot = result.snapshot
+        for file, reason in snapshot.unreadable.items():
+            self._metrics.error("file")
+            logger.error("%s: skipped, rebuilds go on without its rows: %s", file, reason)
+        if snapshot.too_many:
+            logger.warning(
+                "learned from the newest %d requests; %d older examples are over the limit "
+                "trainer.max_rebuild_rows",
+                *(snapshot.rows, snapshot.too_many),
+            )
+        if snapshot.unfit:
+            logger.warning(
+                "skipped %d stored examples: their features do not fit the serving spec",
+                snapshot.unfit,
+            )
+        if result.url is None:
+            refusals = "; ".join(result.refusals)
+            logger.warning("candidate %s refused, its files are kept: %s", result.version, refusals)
+            return "refused"
+        await self._announce(result, result.url, why, again=again)
+        return "published"
+
+    async def _announce(self, result: RebuildResult, url: str, why: str, *, again: bool) -> None:
+        """Publish the announcement, retrying until a broker accepts it.
+
+        Args:
+            result: The result of the rebuild.
+            url: URL of the published candidate.
+            why: Why the rebuild started.
+            again: Whether the trainer was killed since, perhaps after this announcement.
+        """
+        announcement = ModelAnnouncement(
+            version=result.version,
+            url=url,
+            manifest_sha256=result.manifest_sha256,
+            ts=int(self._clock() * 1000),
+            metrics={"auc": result.auc},
+            by=announcer("trainer"),
+            cause=Cause.REBUILD,
+            reason=f"{why}; {len(result.verdicts)} gates passed",
+            previous=self._previous,
+        )
+        while True:
+            try:
+                if again and await self._is_announced(result.version):
+                    logger.info("model %s had been announced", result.version)
+                    return
+                await announce(self._settings, announcement)
+            except (KafkaError, OSError) as error:
+                self._metrics.error("announce")
+                logger.warning("model %s is not announced yet, retrying: %r", result.version, error)
+                await asyncio.sleep(ANNOUNCE_S)
+            else:
+                self._incumbent.announce(announcement)
+                logger.info("model %s announced: %s", result.version, url)
+                return
+
+    async def _is_announced(self, version: str) -> bool:
+        history = await read_history(self._settings)
+        return any(row.announcement.version == version for row in history.announced)
+
+
+async def _run_child(workspace: Workspace) -> int:
+    """Run the process to its end; its exit status, negative if a signal ended it."""
+    with workspace.log.open("ab") as out:
+        child = await asyncio.create_subprocess_exec(
+            *module_command(
+                "trainer.pipeline.rebuild", str(workspace.job_file), str(workspace.result_file)
+            ),
+            stdout=out,
+            stderr=out,
+            env={
+                **os.environ,
+                "TMPDIR": str(workspace.fresh_temporary()),
+                PARENT_VARIABLE: str(os.getpid()),
+            },
+        )
+        try:
+            return await child.wait()
+        except asyncio.CancelledError:
+            child.kill()
+            await child.wait()
+            raise

@@ -1,0 +1,159 @@
+"""The folders of rebuilds: what is kept of each, and what is needed to go on with one.
+
+A rebuild has two folders of the same name, the time of its start. The kept one has its job, log and
+result, and its candidate if that was refused; the last ten are kept. The scratch folder has the
+snapshot of the examples, the checkpoint of the training and temporary files; it is there exactly
+until the rebuild has ended, announcement included. So a scratch folder at the start of the trainer
+is a rebuild that was interrupted.
+"""
+
+import shutil
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from models.process.atomic import write_atomically
+from trainer.pipeline.rebuild_job import RebuildJob, RebuildResult
+
+KEPT: Final = 10
+"""Number of rebuild folders that are kept, with log and refused candidate."""
+SCRATCH: Final = "rebuild-"
+"""Prefix of the rebuilds' scratch folders."""
+ENDED: Final = ".ended"
+"""Suffix of scratch folders that are being removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The folders of one rebuild.
+
+    Attributes:
+        folder: The kept folder.
+        scratch: The scratch folder.
+    """
+
+    folder: Path
+    scratch: Path
+
+    @property
+    def candidate(self) -> Path:
+        """Folder of the candidate."""
+        return self.folder / "candidate"
+
+    @property
+    def work(self) -> Path:
+        """Snapshot and checkpoint, which an interrupted rebuild goes on from."""
+        return self.scratch / "work"
+
+    @property
+    def log(self) -> Path:
+        """Output of the process."""
+        return self.folder / "log.txt"
+
+    @property
+    def job_file(self) -> Path:
+        """The job of the process."""
+        return self.folder / "job.json"
+
+    @property
+    def result_file(self) -> Path:
+        """The result of the process, once it has one."""
+        return self.folder / "result.json"
+
+    def job(self) -> RebuildJob:
+        """The job.
+
+        Raises:
+            ValueError: If the file is not a job of this version.
+            OSError: If it cannot be read.
+        """
+        return RebuildJob.model_validate_json(self.job_file.read_bytes())
+
+    def write_job(self, job: RebuildJob) -> None:
+        """Write or replace the job."""
+        write_atomically(self.job_file, job.model_dump_json().encode())
+
+    def result(self) -> RebuildResult | None:
+        """The result, None while there is none."""
+        if not self.result_file.exists():
+            return None
+        return RebuildResult.model_validate_json(self.result_file.read_bytes())
+
+    def count_attempt(self) -> int:
+        """Record that the process is started, and return how many times it was."""
+        attempts = self.folder / "attempts.txt"
+        with attempts.open("a") as file:
+            file.write("started\n")
+        return len(attempts.read_text().splitlines())
+
+    def fresh_temporary(self) -> Path:
+        """An empty folder for temporary files (``TMPDIR``)."""
+        temporary = self.scratch / "tmp"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        return temporary.resolve()
+
+    def end(self) -> None:
+        """Remove the scratch folder: the rebuild has ended."""
+        if self.scratch.exists():
+            ended = self.scratch.with_name(f"{self.scratch.name}{ENDED}")
+            self.scratch.rename(ended)  # at once: half a folder is not gone on with
+            shutil.rmtree(ended, ignore_errors=True)
+
+
+class Workspaces:
+    """The workspaces of one trainer.
+
+    Args:
+        folders: Folder of the kept folders.
+        scratch: Folder of the scratch folders, on a disk.
+    """
+
+    def __init__(self, folders: Path, scratch: Path) -> None:
+        self._folders = folders
+        self._scratch = scratch
+
+    def create(self, began: datetime) -> Workspace:
+        """New folders for a rebuild; the oldest kept ones are removed."""
+        for folder in sorted(self._folders.glob("*"))[: -(KEPT - 1)]:
+            shutil.rmtree(folder, ignore_errors=True)
+        stamp = began.strftime("%Y%m%dT%H%M%S%f")
+        made = Workspace(self._folders / stamp, self._scratch / f"{SCRATCH}{stamp}")
+        made.folder.mkdir(parents=True)
+        made.scratch.mkdir(parents=True)
+        return made
+
+    def last_job(self) -> RebuildJob | None:
+        """The newest job that can be read."""
+        for folder in sorted(self._folders.glob("*"), reverse=True):
+            try:
+                return Workspace(folder, self._scratch).job()
+            except (OSError, ValueError):  # of another version of Weir, or damaged
+                continue
+        return None
+
+    def refused_in_row(self) -> int:
+        """Number of candidates that were refused since the last one passed, of those kept."""
+        refused = 0
+        for folder in sorted(self._folders.glob("*"), reverse=True):
+            try:
+                result = Workspace(folder, self._scratch).result()
+            except (OSError, ValueError):  # of another version of Weir, or damaged
+                continue
+            if result is not None and result.url is not None:
+                break
+            refused += result is not None
+        return refused
+
+    def interrupted(self) -> Workspace | None:
+        """The newest rebuild that was interrupted; scratch folders of others are removed."""
+        newest: Workspace | None = None
+        for scratch in sorted(self._scratch.glob(f"{SCRATCH}*"), reverse=True):
+            folder = self._folders / scratch.name.removeprefix(SCRATCH)
+            found = Workspace(folder, scratch)
+            if newest is None and not scratch.name.endswith(ENDED) and found.job_file.exists():
+                newest = found
+            else:
+                shutil.rmtree(scratch, ignore_errors=True)
+        return newest
