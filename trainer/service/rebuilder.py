@@ -87,7 +87,6 @@ class Rebuilder:
         self._store = store
         self._incumbent = incumbent
         self.spec: FeatureSpec | None = None
-        self._previous: str | None = None
         self._metrics = metrics
         self._clock = clock
         folder = working_folder(settings.trainer.store, settings.trainer.scratch)
@@ -140,7 +139,6 @@ class Rebuilder:
         """
         serving = await in_daemon_thread(self._incumbent.load)
         self.spec = serving.spec
-        self._previous = serving.manifest.version
         resumed = interrupted is not None and self._update(interrupted, serving)
         if interrupted is not None and resumed:
             workspace = interrupted
@@ -149,7 +147,7 @@ class Rebuilder:
             workspace.write_job(self._job(workspace, serving, trigger, watermark_ms))
         try:
             result = workspace.result() or await self._train(workspace)
-            outcome = await self._conclude(result, trigger.text, again=resumed)
+            outcome = await self._conclude(result, serving, workspace.job().reason, again=resumed)
         except Exception:
             workspace.end()
             raise
@@ -225,13 +223,15 @@ class Rebuilder:
                 *(ended, attempt + 1, MAX_ATTEMPTS),
             )
 
-    async def _conclude(self, result: RebuildResult, why: str, *, again: bool) -> str:
+    async def _conclude(
+        self, result: RebuildResult, serving: Artifact, reason: str, *, again: bool
+    ) -> str:
         """Report the result, and announce a candidate that passed; how the rebuild ended."""
         self._metrics.gates(result.gates.gates)
         snapshot = result.snapshot
-        for file, reason in snapshot.unreadable.items():
+        for file, fault in snapshot.unreadable.items():
             self._metrics.error("file")
-            logger.error("%s: skipped, rebuilds go on without its rows: %s", file, reason)
+            logger.error("%s: skipped, rebuilds go on without its rows: %s", file, fault)
         if snapshot.too_many:
             logger.warning(
                 "learned from the newest %d requests; %d older examples are over the limit "
@@ -248,42 +248,41 @@ class Rebuilder:
             why = "; ".join(result.gates.refusals)
             logger.warning("candidate %s %s, its files are kept: %s", result.version, verdict, why)
             return verdict
-        await self._announce(result, result.url, why, again=again)
-        return "published"
-
-    async def _announce(self, result: RebuildResult, url: str, why: str, *, again: bool) -> None:
-        """Publish the announcement, retrying until a broker accepts it.
-
-        Args:
-            result: The result of the rebuild.
-            url: URL of the published candidate.
-            why: Why the rebuild started.
-            again: Whether the trainer was killed since, perhaps after this announcement.
-        """
         announcement = ModelAnnouncement(
             version=result.version,
-            url=url,
+            url=result.url,
             manifest_sha256=result.manifest_sha256,
             ts=int(self._clock() * 1000),
             metrics={"auc": result.auc},
             by=announcer("trainer"),
             cause=Cause.REBUILD,
-            reason=f"{why}; {len(result.gates.gates)} gates passed",
-            previous=self._previous,
+            reason=f"{len(result.gates.gates)} gates passed; rebuilt for {reason}",
+            previous=serving.manifest.version,
         )
+        await self._announce(announcement, again=again)
+        return "published"
+
+    async def _announce(self, announcement: ModelAnnouncement, *, again: bool) -> None:
+        """Publish an announcement, retrying until a broker accepts it.
+
+        Args:
+            announcement: The announcement.
+            again: Whether the trainer was killed since, perhaps after this announcement.
+        """
+        version = announcement.version
         while True:
             try:
-                if again and await self._is_announced(result.version):
-                    logger.info("model %s had been announced", result.version)
+                if again and await self._is_announced(version):
+                    logger.info("model %s had been announced", version)
                     return
                 await announce(self._settings, announcement)
             except (KafkaError, OSError) as error:
                 self._metrics.error("announce")
-                logger.warning("model %s is not announced yet, retrying: %r", result.version, error)
+                logger.warning("model %s is not announced yet, retrying: %r", version, error)
                 await asyncio.sleep(ANNOUNCE_S)
             else:
                 self._incumbent.announce(announcement)
-                logger.info("model %s announced: %s", result.version, url)
+                logger.info("model %s announced: %s", version, announcement.url)
                 return
 
     async def _is_announced(self, version: str) -> bool:
