@@ -135,7 +135,7 @@ class Workspaces:
         return None
 
     def refused_in_row(self) -> int:
-        """Number of kept candidates that were refused since the last one passed; held ones aside."""
+        """Number of candidates that were refused since the last one passed, without those held."""
         refused = 0
         for folder in sorted(self._folders.glob("*"), reverse=True):
             try:
