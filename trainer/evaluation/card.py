@@ -51,6 +51,7 @@ def card_html(
             f"difference between torch and onnxruntime: {manifest.agreement:.1e}.</p>"
         ),
         _metrics_table(manifest),
+        _selection_table(manifest),
         "" if gates is None else _gates_table(gates),
         _auto_table(manifest),
     ]
@@ -77,6 +78,30 @@ def _metrics_table(manifest: Manifest) -> str:
         ):
             rows.append([name, f"{rate:.4f}", model, *_figures(metrics), u])
     return _table(head, rows)
+
+
+def _selection_table(manifest: Manifest) -> str:
+    """The student's metrics by estimate: of passed, of all, and of would-be-blocked requests."""
+    found = manifest.metrics
+    head = ["task", "estimate", "rows", "effective", "positives"]
+    rows = []
+    for name, naive in found.student.items():
+        for title, metrics in (
+            ("naive: passed requests", naive),
+            ("weighted: all requests", found.weighted.get(name)),
+            ("explored: would be blocked", found.explored.get(name)),
+        ):
+            if metrics is None:
+                continue
+            effective = metrics.rows if metrics.effective_rows is None else metrics.effective_rows
+            numbers = [f"{metrics.rows:,}", f"{effective:,.0f}", f"{metrics.positives:,}"]
+            rows.append([name, title, *numbers, *_figures(metrics)])
+    return (
+        "<h2>Selection</h2><p>Held-out rows are requests that the policy passed. Weighted by their "
+        "clipped inverse propensity they stand for all requests, as far as the effective number of "
+        "rows allows; those that passed by exploration alone stand for the blocked ones.</p>"
+        + _table([*head, "AUC-ROC", "AUC-PR", "log-loss", "ECE"], rows)
+    )
 
 
 def _figures(metrics: TaskMetrics) -> list[str]:
