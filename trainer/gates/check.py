@@ -115,25 +115,15 @@ def check(
         ledger: The trials against the serving artifact.
         timer: A clock in seconds.
     """
-    comparable = predictions[1] is not None
+    new, old = predictions
+    comparable = None if old is None else serving
     results = [
         agreement_gate(candidate.manifest.agreement, limits),
         *teacher_gates(candidate.manifest.metrics, limits),
-        time_gate(candidate, serving if comparable else None, held_out.ids_NC, limits, timer),
+        time_gate(candidate, comparable, held_out.ids_NC, limits, timer),
         features_gate(held_out.seen_R, held_out.ids_NC, candidate.spec, limits),
     ]
-    old = predictions[1] or Predictions.constant(
-        candidate.manifest.label_rates, candidate.tasks, len(held_out.ids_NC)
-    )
-    new = predictions[0]
-    scored = Scored(
-        candidate_NT=new.scores_NT.astype(np.float64),
-        serving_NT=old.scores_NT.astype(np.float64),
-        labels_NT=held_out.labels_NT.astype(np.float64),
-        tasks=candidate.tasks,
-        weights_N=held_out.weights_N,
-    )
-    passing = passes(scored, policy, (new.uncertainties_NT, old.uncertainties_NT))
+    scored, passing = _scored(candidate, new, old, held_out, policy)
     k, alpha_k = len(ledger.trials) + 1, 0.0
     if overall(tuple(results)) is Verdict.PASS:
         student = candidate.manifest.files[STUDENT_FILE]
@@ -144,7 +134,7 @@ def check(
         ledger.close(k, [result.name for result in results if result.starved])
     return GateReport(
         candidate=candidate.manifest.version,
-        serving=serving.manifest.version if comparable else None,
+        serving=None if comparable is None else serving.manifest.version,
         serving_sha256=serving.manifest_sha256,
         trial=k,
         alpha=limits.alpha,
@@ -156,6 +146,27 @@ def check(
         promised=_promised(scored, policy, new),
         reward_per_pass=_per_pass(passing),
     )
+
+
+def _scored(
+    candidate: Artifact,
+    new: Predictions,
+    old: Predictions | None,
+    held_out: HeldOut,
+    policy: Policy,
+) -> tuple[Scored, Passes]:
+    """The rows with both models' scores, and which of them pass."""
+    if old is None:
+        rates = candidate.manifest.label_rates
+        old = Predictions.constant(rates, candidate.tasks, len(held_out.ids_NC))
+    scored = Scored(
+        candidate_NT=new.scores_NT.astype(np.float64),
+        serving_NT=old.scores_NT.astype(np.float64),
+        labels_NT=held_out.labels_NT.astype(np.float64),
+        tasks=candidate.tasks,
+        weights_N=held_out.weights_N,
+    )
+    return scored, passes(scored, policy, (new.uncertainties_NT, old.uncertainties_NT))
 
 
 def statistical_gates(scored: Scored, passing: Passes, trying: Trying) -> list[GateResult]:

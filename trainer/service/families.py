@@ -117,7 +117,8 @@ class RebuildFamilies(_Families):
         )
         self.refused = self._gauge(
             "weir_trainer_refused_in_row",
-            "Candidates that were refused since the last one was published.",
+            "Candidates that were refused since the last one was published; those held for want of "
+            "evidence do not count.",
         )
         for result in RESULTS:
             self.results.labels(result)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from models.process.atomic import write_atomically
+from trainer.gates.report import Verdict
 from trainer.pipeline.rebuild_job import RebuildJob, RebuildResult
 
 KEPT: Final = 10
@@ -134,7 +135,7 @@ class Workspaces:
         return None
 
     def refused_in_row(self) -> int:
-        """Number of candidates that were refused since the last one passed, of those kept."""
+        """Number of candidates that were refused since the last one passed, without those held."""
         refused = 0
         for folder in sorted(self._folders.glob("*"), reverse=True):
             try:
@@ -143,7 +144,7 @@ class Workspaces:
                 continue
             if result is not None and result.url is not None:
                 break
-            refused += result is not None
+            refused += result is not None and result.gates.verdict is Verdict.FAIL
         return refused
 
     def interrupted(self) -> Workspace | None:

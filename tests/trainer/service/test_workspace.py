@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tests.trainer.gates.test_report import report
+from tests.trainer.gates.test_report import result as result_of
+from trainer.gates.report import Gate, Verdict
 from trainer.pipeline.rebuild_job import RebuildResult
 from trainer.service.workspace import KEPT, Workspace, Workspaces
 from trainer.store.snapshot import Snapshot
@@ -72,10 +74,18 @@ def test_the_last_ten_are_kept(tmp_path: Path) -> None:
 
 
 def test_refused_candidates_are_counted_since_the_last_published_one(tmp_path: Path) -> None:
-    """Refused, published, refused, failed without a result, refused: two in a row."""
+    """Refused, published, refused, failed without a result, held, refused: two in a row."""
     workspaces = Workspaces(tmp_path / "rebuilds", tmp_path / "scratch")
     assert workspaces.refused_in_row() == 0
-    for number, url in enumerate((None, "registry/v1", None, "", None)):
+    ends = (
+        (None, Verdict.FAIL),
+        ("registry/v1", Verdict.PASS),
+        (None, Verdict.FAIL),
+        ("", Verdict.PASS),
+        (None, Verdict.HOLD),
+        (None, Verdict.FAIL),
+    )
+    for number, (url, verdict) in enumerate(ends):
         workspace = made(tmp_path, number)
         if url != "":
             snapshot = Snapshot(rows=1, watermark=1, too_many=0, unfit=0, unreadable={})
@@ -83,7 +93,7 @@ def test_refused_candidates_are_counted_since_the_last_published_one(tmp_path: P
                 version=f"v{number}",
                 url=url,
                 manifest_sha256="",
-                gates=report(),
+                gates=report(result_of(Gate.REWARD, verdict)),
                 auc={},
                 snapshot=snapshot,
             )
