@@ -1,8 +1,9 @@
 """Metrics of scores and uncertainties on held-out rows, per task on its own population.
 
 Held-out rows are those that the policy passed, so their plain metrics are about passed requests
-only. There are three estimates: the naive one, in which every row counts once; the weighted one,
-self-normalised with the weights of ``trainer/training/selection.py``, which is about all requests;
+only. There are three estimates: the naive one, in which every row counts for the requests that it
+represents; the weighted one, self-normalised with the inverse propensities of
+``trainer/training/selection.py`` as well, which is about all requests;
 and that of the rows which passed by exploration alone, about requests that would be blocked. The
 weighted one needs exploration, and its effective number of rows says how far to trust it.
 """
@@ -34,7 +35,7 @@ class Evaluation:
 
     Attributes:
         version: The artifact's version.
-        tasks: Metrics per task; every row counts once.
+        tasks: Metrics per task, for requests that passed.
         agreement: Largest difference between torch and onnxruntime at its export.
         weighted: Metrics per task for all requests; empty without a selection.
         explored: Metrics per task for requests that would be blocked; empty without a selection.
@@ -52,10 +53,12 @@ class Selection:
     """How the policy selected held-out rows.
 
     Attributes:
-        weights_N: Weight of each row, for how many requests it stands.
+        counts_N: Number of requests that each row represents; None if one each.
+        weights_N: The same times its clipped inverse propensity.
         explored_N: Whether it passed by exploration alone.
     """
 
+    counts_N: npt.NDArray[np.float64] | None
     weights_N: npt.NDArray[np.float64]
     explored_N: npt.NDArray[np.bool_]
 
@@ -74,7 +77,9 @@ class Selection:
             clip: Greatest weight by inverse propensity.
         """
         weights_N = counts_N.astype(np.float64) * selection_weights(propensities_N, clip)
-        return cls(weights_N, explored(propensities_N))
+        even = bool((counts_N == 1).all())
+        own_N = None if even else counts_N.astype(np.float64)
+        return cls(own_N, weights_N, explored(propensities_N))
 
 
 def evaluate_artifact(
@@ -89,7 +94,7 @@ def evaluate_artifact(
         artifact: The artifact.
         ids_NC: Feature ids.
         labels_NT: Whether the events happened; NaN where masked.
-        selection: How the rows were selected; None gives the naive metrics only.
+        selection: How the rows were selected; None gives the naive metrics only, of equal rows.
     """
     scorer, tasks = Scorer(artifact), artifact.tasks
     chunks = (ids_NC[start : start + CHUNK] for start in range(0, len(ids_NC), CHUNK))
@@ -97,7 +102,9 @@ def evaluate_artifact(
     targets_NT = population_targets(labels_NT, tasks)
     return Evaluation(
         version=artifact.manifest.version,
-        tasks=evaluate(scores_NT, targets_NT, tasks),
+        tasks=evaluate(
+            scores_NT, targets_NT, tasks, None if selection is None else selection.counts_N
+        ),
         agreement=artifact.manifest.agreement,
         weighted=evaluate_weighted(scores_NT, targets_NT, tasks, selection),
         explored=evaluate_explored(scores_NT, targets_NT, tasks, selection),
