@@ -90,7 +90,7 @@ def test_rows_that_stand_for_more_requests_count_so_in_every_estimate() -> None:
     weighted = evaluate(*thinned, selection.counts_N)["click"]
     assert weighted.log_loss == pytest.approx(whole.log_loss, rel=0.02)
     assert weighted.ece == pytest.approx(whole.ece, abs=0.02)
-    assert evaluate(*thinned)["click"].log_loss != pytest.approx(whole.log_loss, rel=0.1)
+    assert evaluate(*thinned)["click"].ece > 0.1
     even = Selection.of(np.ones(5, np.float32), np.full(5, 0.5), clip=10.0)
     assert even.counts_N is None
 
