@@ -64,6 +64,8 @@ class Metrics(_Record):
         student: Metrics of the student, which serves.
         uncertainty_spearman: Rank correlation of the student's u with the teacher's, alternating
             between sets of samples. It is limited by the correlation of two such sets.
+        score_spearman: Rank correlation of the student's score with the teacher's.
+        uncertainty_tail: Share of the teacher's most uncertain tenth that is in the student's.
         weighted: The student's again, every row weighted by its clipped inverse propensity and the
             requests that it represents (self-normalised): an estimate for all requests, the blocked
             ones included, where ``student`` is one for those that passed.
@@ -74,6 +76,8 @@ class Metrics(_Record):
     teacher: dict[str, TaskMetrics]
     student: dict[str, TaskMetrics]
     uncertainty_spearman: dict[str, float]
+    score_spearman: dict[str, float] = {}
+    uncertainty_tail: dict[str, float] = {}
     weighted: dict[str, TaskMetrics] = Field(default={})
     explored: dict[str, TaskMetrics] = Field(default={})
 

@@ -8,44 +8,20 @@ and that of the rows which passed by exploration alone, about requests that woul
 weighted one needs exploration, and its effective number of rows says how far to trust it.
 """
 
-from dataclasses import dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
-from models.artifact import Artifact
 from models.artifact.manifest import TaskMetrics
-from models.artifact.scorer import Scorer
-from models.data.examples import population_targets
 from models.tasks import TaskSet
 from trainer.training.selection import effective_rows, explored, selection_weights
 
 FloatArray = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 CALIBRATION_BINS = 15
-CHUNK = 8192
-"""Rows that are scored at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Metrics of one artifact on one set of rows.
-
-    Attributes:
-        version: The artifact's version.
-        tasks: Metrics per task, for requests that passed.
-        agreement: Largest difference between torch and onnxruntime at its export.
-        weighted: Metrics per task for all requests; empty without a selection.
-        explored: Metrics per task for requests that would be blocked; empty without a selection.
-    """
-
-    version: str
-    tasks: dict[str, TaskMetrics]
-    agreement: float
-    weighted: dict[str, TaskMetrics] = field(default_factory=dict)
-    explored: dict[str, TaskMetrics] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,35 +56,6 @@ class Selection:
         even = bool((counts_N == 1).all())
         own_N = None if even else counts_N.astype(np.float64)
         return cls(own_N, weights_N, explored(propensities_N))
-
-
-def evaluate_artifact(
-    artifact: Artifact,
-    ids_NC: npt.NDArray[np.integer[Any]],
-    labels_NT: npt.NDArray[np.float32],
-    selection: Selection | None = None,
-) -> Evaluation:
-    """Score rows with an artifact's student, chunk by chunk, and compare with their labels.
-
-    Args:
-        artifact: The artifact.
-        ids_NC: Feature ids.
-        labels_NT: Whether the events happened; NaN where masked.
-        selection: How the rows were selected; None gives the naive metrics only, of equal rows.
-    """
-    scorer, tasks = Scorer(artifact), artifact.tasks
-    chunks = (ids_NC[start : start + CHUNK] for start in range(0, len(ids_NC), CHUNK))
-    scores_NT = np.concatenate([scorer.score(ids_KC.astype(np.int32))[0] for ids_KC in chunks])
-    targets_NT = population_targets(labels_NT, tasks)
-    return Evaluation(
-        version=artifact.manifest.version,
-        tasks=evaluate(
-            scores_NT, targets_NT, tasks, None if selection is None else selection.counts_N
-        ),
-        agreement=artifact.manifest.agreement,
-        weighted=evaluate_weighted(scores_NT, targets_NT, tasks, selection),
-        explored=evaluate_explored(scores_NT, targets_NT, tasks, selection),
-    )
 
 
 def evaluate(
@@ -205,3 +152,10 @@ def spearman(a_N: FloatArray, b_N: FloatArray) -> float:
     if (ranks_2N.std(axis=1) == 0).any():
         return 0.0
     return float(np.corrcoef(ranks_2N)[0, 1])
+
+
+def tail_overlap(a_N: FloatArray, b_N: FloatArray, share: float = 0.1) -> float:
+    """Share of the largest ``share`` of ``a_N`` that is also among that of ``b_N``."""
+    count = max(round(share * len(a_N)), 1)
+    tails = [set(np.argsort(-values_N, kind="stable")[:count].tolist()) for values_N in (a_N, b_N)]
+    return len(tails[0] & tails[1]) / count

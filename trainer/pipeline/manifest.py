@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -22,17 +23,19 @@ from models.nets.scale import MeanScale, UncertaintyScale
 from models.tasks import TaskSet
 from trainer.evaluation.direct_passes import evaluate_direct_passes
 from trainer.evaluation.metrics import (
-    CHUNK,
     Selection,
     evaluate,
     evaluate_explored,
     evaluate_weighted,
     spearman,
+    tail_overlap,
 )
 from trainer.training.config import AUTO, SWAG, TrainConfig
 from trainer.training.rows import RowRange, TrainingRows
 
 Scores = npt.NDArray[np.float32]
+ROWS: Final = 65_536
+"""Rows that are counted at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +133,8 @@ def _rescaling(scale: UncertaintyScale, tasks: TaskSet) -> dict[str, float]:
 def _label_rates(rows: RowRange) -> list[float]:
     """Share of positives per task in its population, among the requests that the rows represent."""
     totals_2T = torch.zeros(2, rows.targets_KT.shape[1], dtype=torch.float64)
-    for start in range(0, len(rows), CHUNK):
-        part = rows.slice(start, start + CHUNK)
+    for start in range(0, len(rows), ROWS):
+        part = rows.slice(start, start + ROWS)
         weights_B1 = part.weights_K.double().unsqueeze(1)
         totals_2T[0] += (weights_B1 * (part.targets_KT == 1)).sum(0)
         totals_2T[1] += (weights_B1 * ~part.targets_KT.isnan()).sum(0)
@@ -147,15 +150,22 @@ def selection_of(rows: TrainingRows, config: TrainConfig) -> Selection:
 
 
 def _metrics(trained: TrainedStudent, rows: TrainingRows, job: TrainingJob) -> Metrics:
+    (teacher_NT, spread_NT), (student_NT, u_NT) = trained.teacher, trained.student
     targets_NT, tasks = rows.held_out_rows.targets_KT.numpy(), job.tasks
     selection = selection_of(rows, job.config)
+    columns = {name: (slice(None), column) for column, name in enumerate(tasks.names)}
     return Metrics(
-        teacher=evaluate(trained.teacher[0], targets_NT, tasks, selection.counts_N),
-        student=evaluate(trained.student[0], targets_NT, tasks, selection.counts_N),
+        teacher=evaluate(teacher_NT, targets_NT, tasks, selection.counts_N),
+        student=evaluate(student_NT, targets_NT, tasks, selection.counts_N),
         uncertainty_spearman={
-            name: spearman(trained.student[1][:, column], trained.teacher[1][:, column])
-            for column, name in enumerate(tasks.names)
+            name: spearman(u_NT[at], spread_NT[at]) for name, at in columns.items()
         },
-        weighted=evaluate_weighted(trained.student[0], targets_NT, tasks, selection),
-        explored=evaluate_explored(trained.student[0], targets_NT, tasks, selection),
+        score_spearman={
+            name: spearman(student_NT[at], teacher_NT[at]) for name, at in columns.items()
+        },
+        uncertainty_tail={
+            name: tail_overlap(spread_NT[at], u_NT[at]) for name, at in columns.items()
+        },
+        weighted=evaluate_weighted(student_NT, targets_NT, tasks, selection),
+        explored=evaluate_explored(student_NT, targets_NT, tasks, selection),
     )

@@ -1,3 +1,4 @@
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,13 +7,16 @@ import polars as pl
 import pytest
 from rich.progress import Progress
 
-from models.artifact import load_artifact
+from models.artifact import Artifact, load_artifact
 from models.artifact.manifest import Manifest
 from models.artifact.scorer import Scorer
 from models.data.examples import ExampleError, Examples, read_examples
+from models.settings.gates import GateLimits
 from tests.trainer.small_world import CONFIG, CREATED, SPEC, TASKS, frame
-from trainer.evaluation.gates import check_gates
-from trainer.evaluation.metrics import evaluate_artifact
+from trainer.gates.captured import Policy
+from trainer.gates.check import HeldOut, Predictions, check
+from trainer.gates.ledger import Ledger
+from trainer.gates.report import GateReport, Verdict
 from trainer.pipeline.train import train
 
 ROWS = 6000
@@ -75,8 +79,8 @@ def test_the_manifest_says_what_was_done(world: Path) -> None:
         "student.onnx",
         "features.toml",
         "card.html",
-        "reference.json",
         "canary.json",
+        "reference.json",
     }
     assert manifest.agreement < 1e-5
     for task in TASKS.names:
@@ -142,19 +146,34 @@ def test_a_task_that_cannot_be_learned_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_retrained_model_passes_the_gates_and_an_untrained_one_fails(
+def test_a_trained_model_passes_the_gates_and_an_untrained_one_fails(
     world: Path, tmp_path: Path
 ) -> None:
-    """On the same fresh rows a second seed is as good as the first; shuffled labels are not."""
-    rows = (fresh(world).features_NC, fresh(world).labels_NT)
-    serving = evaluate_artifact(load_artifact(world / "artifact"), *rows)
-    run(world / "examples.parquet", tmp_path / "good", seed=4, unlabelled=world / "pool.parquet")
-    good = evaluate_artifact(load_artifact(tmp_path / "good"), *rows)
-    assert all(result.passed for result in check_gates(good, serving))
+    """One that learned replaces one of shuffled features, not the other way; so for a first one."""
     shuffled = pl.read_parquet(world / "examples.parquet").with_columns(
         pl.col("features").shuffle(seed=0)
     )
     shuffled.write_parquet(tmp_path / "shuffled.parquet")
     run(tmp_path / "shuffled.parquet", tmp_path / "bad")
-    bad = evaluate_artifact(load_artifact(tmp_path / "bad"), *rows)
-    assert not all(result.passed for result in check_gates(bad, serving))
+    good, bad = load_artifact(world / "artifact"), load_artifact(tmp_path / "bad")
+    rows = HeldOut(fresh(world).features_NC, fresh(world).labels_NT, np.ones(SPEC.rows, np.bool_))
+
+    def tried(candidate: Artifact, serving: Artifact, comparable: bool = True) -> GateReport:
+        new, old = (Predictions.of(artifact, rows.ids_NC) for artifact in (candidate, serving))
+        return check(
+            candidate,
+            serving,
+            (new, old if comparable else None),
+            rows,
+            Policy(lambda scores_NT, _: TASKS.on_all_requests(scores_NT).sum(axis=1), 0.6),
+            GateLimits(slowdown=99.0, teacher_score=-1.0, teacher_uncertainty=-1.0),
+            Ledger(str(tmp_path / "registry"), serving.manifest_sha256),
+            time.perf_counter,
+        )
+
+    assert tried(good, bad).refusals == []
+    assert tried(good, bad, comparable=False).refusals == []
+    failed = {gate.name for gate in tried(bad, good).gates if gate.verdict is Verdict.FAIL}
+    assert failed >= {"better", "log-loss click", "reward"}
+    assert tried(bad, bad, comparable=False).verdict is not Verdict.PASS
+    assert tried(good, good).verdict is Verdict.HOLD
