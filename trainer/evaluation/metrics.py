@@ -1,8 +1,9 @@
 """Metrics of scores and uncertainties on held-out rows, per task on its own population.
 
 Held-out rows are those that the policy passed, so their plain metrics are about passed requests
-only. There are three estimates: the naive one, in which every row counts once; the weighted one,
-self-normalised with the weights of ``trainer/training/selection.py``, which is about all requests;
+only. There are three estimates: the naive one, in which every row counts for the requests that it
+represents; the weighted one, self-normalised with the inverse propensities of
+``trainer/training/selection.py`` as well, which is about all requests;
 and that of the rows which passed by exploration alone, about requests that would be blocked. The
 weighted one needs exploration, and its effective number of rows says how far to trust it.
 """
@@ -28,10 +29,12 @@ class Selection:
     """How the policy selected held-out rows.
 
     Attributes:
-        weights_N: Weight of each row, for how many requests it stands.
+        counts_N: Number of requests that each row represents; None if one each.
+        weights_N: The same times its clipped inverse propensity.
         explored_N: Whether it passed by exploration alone.
     """
 
+    counts_N: npt.NDArray[np.float64] | None
     weights_N: npt.NDArray[np.float64]
     explored_N: npt.NDArray[np.bool_]
 
@@ -50,7 +53,9 @@ class Selection:
             clip: Greatest weight by inverse propensity.
         """
         weights_N = counts_N.astype(np.float64) * selection_weights(propensities_N, clip)
-        return cls(weights_N, explored(propensities_N))
+        even = bool((counts_N == 1).all())
+        own_N = None if even else counts_N.astype(np.float64)
+        return cls(own_N, weights_N, explored(propensities_N))
 
 
 def evaluate(

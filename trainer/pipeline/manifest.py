@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from models.artifact.manifest import (
     SPEC_FILE,
@@ -29,9 +31,11 @@ from trainer.evaluation.metrics import (
     tail_overlap,
 )
 from trainer.training.config import AUTO, SWAG, TrainConfig
-from trainer.training.rows import TrainingRows, counts
+from trainer.training.rows import RowRange, TrainingRows
 
 Scores = npt.NDArray[np.float32]
+ROWS: Final = 65_536
+"""Rows that are counted at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +83,7 @@ def build_manifest(
     names, config = job.tasks.names, job.config
     newest = datetime.fromtimestamp(rows.ts_max / 1000, UTC).strftime("%Y%m%dT%H%M%S")
     model_hash = sha256(trained.model)
-    known_T, positives_T = counts(rows.labelled_rows.targets_KT)
-    rates_T: list[float] = (positives_T.double() / known_T).tolist()
+    rates_T = _label_rates(rows.labelled_rows)
     return Manifest(
         version=f"{newest}-{model_hash[:8]}",
         created=created.astimezone(UTC).isoformat(timespec="seconds"),
@@ -127,6 +130,18 @@ def _rescaling(scale: UncertaintyScale, tasks: TaskSet) -> dict[str, float]:
     return dict(zip(tasks.names, scale.factor_T.tolist(), strict=True))
 
 
+def _label_rates(rows: RowRange) -> list[float]:
+    """Share of positives per task in its population, among the requests that the rows represent."""
+    totals_2T = torch.zeros(2, rows.targets_KT.shape[1], dtype=torch.float64)
+    for start in range(0, len(rows), ROWS):
+        part = rows.slice(start, start + ROWS)
+        weights_B1 = part.weights_K.double().unsqueeze(1)
+        totals_2T[0] += (weights_B1 * (part.targets_KT == 1)).sum(0)
+        totals_2T[1] += (weights_B1 * ~part.targets_KT.isnan()).sum(0)
+    rates_T: list[float] = (totals_2T[0] / totals_2T[1]).tolist()
+    return rates_T
+
+
 def selection_of(rows: TrainingRows, config: TrainConfig) -> Selection:
     """How the policy selected the held-out rows."""
     held_out = rows.held_out_rows
@@ -140,8 +155,8 @@ def _metrics(trained: TrainedStudent, rows: TrainingRows, job: TrainingJob) -> M
     columns = {name: (slice(None), column) for column, name in enumerate(tasks.names)}
     selection = selection_of(rows, job.config)
     return Metrics(
-        teacher=evaluate(teacher_NT, targets_NT, tasks),
-        student=evaluate(student_NT, targets_NT, tasks),
+        teacher=evaluate(teacher_NT, targets_NT, tasks, selection.counts_N),
+        student=evaluate(student_NT, targets_NT, tasks, selection.counts_N),
         uncertainty_spearman={
             name: spearman(u_NT[at], spread_NT[at]) for name, at in columns.items()
         },

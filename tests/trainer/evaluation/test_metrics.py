@@ -75,6 +75,26 @@ def test_a_weighted_row_counts_as_so_many_rows() -> None:
     assert even.effective_rows == pytest.approx(400)
 
 
+def test_rows_that_stand_for_more_requests_count_so_in_every_estimate() -> None:
+    """Negatives thinned to a tenth, ten times the weight: the naive log-loss is that of all."""
+    rng = np.random.default_rng(3)
+    scores_N = rng.uniform(0.05, 0.95, 200_000)
+    labels_N = (rng.random(200_000) < scores_N).astype(np.float32)
+    kept_N = (labels_N == 1) | (rng.random(200_000) < 0.1)
+    counts_N = np.where(labels_N == 1, 1.0, 10.0)[kept_N].astype(np.float32)
+    selection = Selection.of(counts_N, np.ones(len(counts_N)), clip=10.0)
+    assert selection.counts_N is not None
+    tasks = TaskSet([Task(name="click", window_s=1)])
+    whole = evaluate(scores_N[:, None], labels_N[:, None], tasks)["click"]
+    thinned = (scores_N[kept_N, None], labels_N[kept_N, None], tasks)
+    weighted = evaluate(*thinned, selection.counts_N)["click"]
+    assert weighted.log_loss == pytest.approx(whole.log_loss, rel=0.02)
+    assert weighted.ece == pytest.approx(whole.ece, abs=0.02)
+    assert evaluate(*thinned)["click"].ece > 0.1
+    even = Selection.of(np.ones(5, np.float32), np.full(5, 0.5), clip=10.0)
+    assert even.counts_N is None
+
+
 def test_the_weighted_estimate_is_that_of_all_requests() -> None:
     """Of rows that a policy passed, the naive log-loss is off, and the weighted one is not.
 
