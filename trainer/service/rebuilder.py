@@ -272,8 +272,8 @@ class Rebuilder:
         version = announcement.version
         while True:
             try:
-                if again and await self._is_announced(version):
-                    logger.info("model %s had been announced", version)
+                if why_not := await self._why_not(version, again=again):
+                    logger.warning("model %s is not announced: %s", version, why_not)
                     return
                 await announce(self._settings, announcement)
             except (KafkaError, OSError) as error:
@@ -285,9 +285,14 @@ class Rebuilder:
                 logger.info("model %s announced: %s", version, announcement.url)
                 return
 
-    async def _is_announced(self, version: str) -> bool:
+    async def _why_not(self, version: str, *, again: bool) -> str:
+        """Why a version must not be announced by the trainer; "" if it may."""
         history = await read_history(self._settings)
-        return any(row.announcement.version == version for row in history.announced)
+        if version in history.faulty:
+            return "it was taken back; `weir model promote` makes it serve all the same"
+        if again and history.of(version) is not None:
+            return "it had been"
+        return ""
 
 
 async def _run_child(workspace: Workspace) -> int:
