@@ -30,7 +30,7 @@ from models.process.parent import end_with_parent
 from models.tasks import TaskSet
 from trainer.evaluation.gates import check_gates
 from trainer.evaluation.metrics import Evaluation, evaluate_artifact
-from trainer.pipeline.rebuild_job import RebuildJob, RebuildResult
+from trainer.pipeline.rebuild_job import KEPT_TEACHER, RebuildJob, RebuildResult
 from trainer.pipeline.train import train
 from trainer.store.snapshot import Snapshot, write_snapshot
 from trainer.store.windows import AttributionWindows
@@ -59,6 +59,8 @@ def rebuild(job: RebuildJob) -> RebuildResult:
             created=job.created,
             tasks=TaskSet(job.tasks),
             checkpoint=job.work / "checkpoint",
+            start=job.start,
+            keep=job.work / KEPT_TEACHER,
         )
     return compare_and_publish(job, snapshot, examples, serving, load_artifact(job.folder))
 

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
@@ -35,6 +36,7 @@ class RebuildJob(_Message):
         config: Configuration of the training.
         seed: Seed of everything random.
         created: Creation time in the manifest, ISO 8601.
+        start: File of the last teacher's weights to start from; None to start from scratch.
         reason: Why the rebuild started, as a sentence.
         limits: Limits of the gates.
         log_format: Log format of the process.
@@ -54,9 +56,14 @@ class RebuildJob(_Message):
     config: TrainConfig
     seed: int
     created: datetime
+    start: Path | None = None
     reason: str = ""
     limits: GateLimits = GateLimits()
     log_format: Format = "text"
+
+
+KEPT_TEACHER: Final = "teacher.safetensors"
+"""File of a candidate's teacher in the job's folder ``work``."""
 
 
 class RebuildResult(_Message):

@@ -43,6 +43,7 @@ from trainer.training.loop import deterministic
 from trainer.training.rows import TrainingRows, lay_out
 from trainer.training.soft_labels import Labeller, label_rows, unfinished_files
 from trainer.training.teacher import fit_teacher
+from trainer.training.warm_start import keep_weights, start_from
 
 
 def train(
@@ -57,6 +58,8 @@ def train(
     unlabelled: Paths | None = None,
     progress: Progress | None = None,
     checkpoint: Path | None = None,
+    start: Path | None = None,
+    keep: Path | None = None,
 ) -> Manifest:
     """Train teacher and student on examples and write the artifact.
 
@@ -77,6 +80,8 @@ def train(
         progress: Progress display; the terminal by default.
         checkpoint: Folder where the state is saved every half a minute, and from which an
             interrupted run of the same job resumes. Deleted at the end.
+        start: File of a teacher's weights to start from, where they fit.
+        keep: File that the teacher's weights are kept in, as such a start.
 
     Raises:
         CheckpointError: If the checkpoint belongs to another job or is damaged.
@@ -84,7 +89,7 @@ def train(
         ExampleError: If the examples cannot be read or a task has no positive or no negative.
         ExportError: If the exported student does not compute what the trained one does.
     """
-    job = TrainingJob(spec, tasks, config, seed)
+    job = TrainingJob(spec, tasks, config, seed, start, keep)
     with (
         open_devices(config.device) as devices,
         deterministic(config.threads, seed, devices),
@@ -138,6 +143,7 @@ def _checkpoint(job: TrainingJob, rows: TrainingRows, folder: Path, writes: bool
         "tasks": [task.model_dump() for task in job.tasks],
         "config": job.config.to_dict(),
         "seed": job.seed,
+        "start": None if job.start is None else str(job.start),
     }
     return Checkpoint(folder, identity, writes=writes)
 
@@ -205,7 +211,10 @@ def _fit_labeller(
         training=config.teacher,
         context=context,
         weights_N=labelled.uneven_weights,
+        prepare=lambda net: None if job.start is None else start_from(job.start, net, job.fits),
     )
+    if job.keep is not None and context.devices.first:
+        keep_weights(job.keep, teacher.net, job.fits)
     return choose_labeller(
         teacher,
         layout,

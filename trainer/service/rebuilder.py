@@ -8,6 +8,7 @@ checkpoint (:mod:`trainer.service.workspace`).
 import asyncio
 import logging
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
@@ -27,7 +28,7 @@ from stream.messages import Cause, ModelAnnouncement, RecordError
 from stream.messages.models_topic import announce, announcer
 from trainer.evaluation.gates import GateLimits
 from trainer.pipeline.incumbent import Incumbent
-from trainer.pipeline.rebuild_job import RebuildJob, RebuildResult
+from trainer.pipeline.rebuild_job import KEPT_TEACHER, RebuildJob, RebuildResult
 from trainer.service.metrics import TrainerMetrics
 from trainer.service.schedule import Reason, Trigger
 from trainer.service.workspace import Workspace, Workspaces
@@ -50,6 +51,7 @@ DECISIVE: Final = (
     "seed",
     "most",
     "registry",
+    "start",
 )
 """Parts of a job that its candidate depends on."""
 Clock = Callable[[], float]
@@ -95,6 +97,7 @@ class Rebuilder:
         self._clock = clock
         self._limits = limits
         folder = working_folder(settings.trainer.store, settings.trainer.scratch)
+        self._teacher = folder / KEPT_TEACHER
         scratch = Path(settings.trainer.scratch or folder / "scratch")
         self._workspaces = Workspaces(folder / "rebuilds", scratch)
         self.interrupted = self._workspaces.interrupted()
@@ -153,6 +156,8 @@ class Rebuilder:
         try:
             result = workspace.result() or await self._train(workspace)
             outcome = await self._conclude(result, serving, workspace.job().reason, again=resumed)
+            if outcome == "published" and workspace.teacher.exists():
+                shutil.move(workspace.teacher, self._teacher)
         except Exception:
             workspace.end()
             raise
@@ -199,6 +204,7 @@ class Rebuilder:
             config=self._config,
             seed=trainer.seed,
             created=datetime.fromtimestamp(self._clock(), UTC),
+            start=self._teacher if trainer.start == "warm" else None,
             reason=trigger.text,
             limits=self._limits,
             log_format=self._settings.log.format,

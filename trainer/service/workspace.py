@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from models.process.atomic import write_atomically
-from trainer.pipeline.rebuild_job import RebuildJob, RebuildResult
+from trainer.pipeline.rebuild_job import KEPT_TEACHER, RebuildJob, RebuildResult
 
 KEPT: Final = 10
 """Number of rebuild folders that are kept, with log and refused candidate."""
@@ -45,6 +45,11 @@ class Workspace:
     def work(self) -> Path:
         """Snapshot and checkpoint, which an interrupted rebuild goes on from."""
         return self.scratch / "work"
+
+    @property
+    def teacher(self) -> Path:
+        """The weights of the candidate's teacher."""
+        return self.work / KEPT_TEACHER
 
     @property
     def log(self) -> Path:

@@ -103,6 +103,7 @@ def fit_teacher(
     training: TeacherTraining,
     context: FitContext,
     weights_N: Tensor | None = None,
+    prepare: Callable[[OutputNet], object] = lambda _: None,
 ) -> Teacher:
     """Train the teacher and draw its weight sets, with the seed of the context.
 
@@ -116,9 +117,11 @@ def fit_teacher(
         training: Schedule.
         context: Seed of the weight sets; devices, progress bars and checkpoint.
         weights_N: Number of requests that each row represents; None for one each.
+        prepare: Called with the net before its first step; may give it other initial weights.
     """
     net = build_teacher(layout, targets_NT.shape[1], config)
     net.start_at(LOGIT.start(base_rates(targets_NT)))
+    prepare(net)
     refuse_statistics(net)
     posterior = SwagPosterior(
         training.rank,
