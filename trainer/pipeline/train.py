@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
 from models.artifact import write_artifact
 from models.artifact.canary import CanaryBatch
@@ -36,11 +37,13 @@ from trainer.pipeline.reference import build_reference
 from trainer.training.checkpoint import Checkpoint
 from trainer.training.config import TrainConfig
 from trainer.training.context import FitContext
+from trainer.training.delay.method import FitPlan, delay_method
 from trainer.training.devices import open_devices
 from trainer.training.distillation import fit_student, sets_per_row
 from trainer.training.early_stopping import choose_steps, needs_pilot
 from trainer.training.loop import deterministic
 from trainer.training.rows import TrainingRows, lay_out
+from trainer.training.selection import loss_weights
 from trainer.training.soft_labels import Labeller, label_rows, unfinished_files
 from trainer.training.teacher import fit_teacher
 from trainer.training.warm_start import keep_weights, start_from
@@ -64,8 +67,8 @@ def train(
     """Train teacher and student on examples and write the artifact.
 
     The same examples, configuration and seed give the same student on the same kind of machine.
-    Under `torchrun` all processes train together, and the first one writes. The rows lie in files
-    of a temporary folder (``TMPDIR``), not in RAM: see :mod:`trainer.training.rows`.
+    Under `torchrun` all processes train together, and the first one writes. The rows lie in
+    ``TMPDIR``, not in RAM (:mod:`trainer.training.rows`).
 
     Args:
         examples: Parquet files or folders of them (see :mod:`models.data.examples`).
@@ -78,8 +81,7 @@ def train(
         unlabelled: Further examples, whose labels are ignored: the teacher labels them for the
             student. Rows of ``examples`` without any label are used in the same way.
         progress: Progress display; the terminal by default.
-        checkpoint: Folder where the state is saved every half a minute, and from which an
-            interrupted run of the same job resumes. Deleted at the end.
+        checkpoint: Folder of the state of an interrupted run, which resumes; deleted at the end.
         start: File of a teacher's weights to start from, where they fit.
         keep: File that the teacher's weights are kept in, as such a start.
 
@@ -132,6 +134,7 @@ def _lay_out(
         held_out=held_out,
         folder=folder,
         progress=progress,
+        uses=delay_method(job.config.delay.method).uses,
     )
 
 
@@ -170,6 +173,7 @@ def _fit(job: TrainingJob, rows: TrainingRows, folder: Path, context: FitContext
         training=config.distillation,
         context=context,
         hard_NT=rows.all_rows.targets_KT[held_out:],
+        weights_N=_loss_weights(rows, slice(held_out, None), config),
     )
     model = export_student(student)
     agreement, scores_NT, uncertainties_NT = check_agreement(
@@ -193,6 +197,9 @@ def _fit_labeller(
     On small tables, early stopping chooses the teacher's number of steps first.
     """
     config, labelled = job.config, rows.labelled_rows
+    weights_N = _loss_weights(rows, slice(rows.held_out, rows.held_out + rows.labelled), config)
+    plan = FitPlan(job.tasks.names, layout.rows, job.seed)
+    correction = delay_method(config.delay.method).correction(labelled, plan)
     if needs_pilot(len(labelled), config.teacher):
         steps = choose_steps(
             layout,
@@ -201,6 +208,8 @@ def _fit_labeller(
             config=config.net,
             training=config.teacher,
             context=context,
+            weights_N=weights_N,
+            correction=correction,
         )
         config = replace(config, teacher=replace(config.teacher, steps=steps))
     teacher = fit_teacher(
@@ -210,7 +219,8 @@ def _fit_labeller(
         config=config.net,
         training=config.teacher,
         context=context,
-        weights_N=labelled.uneven_weights,
+        weights_N=weights_N,
+        correction=correction,
         prepare=lambda net: None if job.start is None else start_from(job.start, net, job.fits),
     )
     if job.keep is not None and context.devices.first:
@@ -224,6 +234,12 @@ def _fit_labeller(
         config=config,
         context=context,
     )
+
+
+def _loss_weights(rows: TrainingRows, part: slice, config: TrainConfig) -> Tensor | None:
+    """Weights of a part of the rows in the losses of teacher and student."""
+    counts_K, propensities_K = rows.all_rows.weights_K[part], rows.propensities_N[part]
+    return loss_weights(counts_K, propensities_K, config.propensity_clip)
 
 
 def _labels_file(folder: Path, context: FitContext) -> Path:
@@ -240,15 +256,16 @@ def _labels_file(folder: Path, context: FitContext) -> Path:
 def _write(
     out: Path, manifest: Manifest, trained: TrainedStudent, rows: TrainingRows, spec: FeatureSpec
 ) -> Manifest:
-    """Write the artifact; return its manifest, which lists card, canary batch and reference too."""
-    held_out, tasks = rows.held_out_rows, manifest.task_set
+    """Write the artifact; return its manifest, which lists card, reference and canary batch too."""
+    held_out = rows.held_out_rows
+    tasks = manifest.task_set
     added = {
         CARD_FILE: card_html(manifest, *trained.student, held_out.targets_KT.numpy()).encode(),
-        CANARY_FILE: CanaryBatch.of(held_out.ids_KC.numpy(), *trained.student).to_bytes(),
         REFERENCE_FILE: build_reference(rows, trained.student[0], spec, tasks).to_bytes(),
+        CANARY_FILE: CanaryBatch.of(held_out.ids_KC.numpy(), *trained.student).to_bytes(),
     }
-    files = manifest.files | {name: sha256(content) for name, content in added.items()}
-    manifest = manifest.model_copy(update={"files": files})
+    hashes = {name: sha256(content) for name, content in added.items()}
+    manifest = manifest.model_copy(update={"files": manifest.files | hashes})
     contents = {STUDENT_FILE: trained.model, SPEC_FILE: spec.text.encode(), **added}
     write_artifact(out, manifest, contents)
     return manifest

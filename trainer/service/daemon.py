@@ -23,7 +23,6 @@ from models.process.threads import in_daemon_thread
 from models.settings import Settings
 from stream.kafka.connection import ConnectionFaultError, reach
 from stream.messages import ModelAnnouncement
-from trainer.evaluation.gates import GateLimits
 from trainer.pipeline.incumbent import Incumbent
 from trainer.pipeline.reader import TopicReader
 from trainer.service.intake import Intake
@@ -37,6 +36,8 @@ from trainer.store.example_store import ExampleStore
 from trainer.store.lease import LEASE_S, Lease
 from trainer.store.windows import AttributionWindows
 from trainer.training.config import TrainConfig
+from trainer.watch.metrics import WatchMetrics
+from trainer.watch.swap_watch import SwapWatch
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,6 @@ EVENT_LOOP: Final = "event loop"
 LOOP_S: Final = 60.0
 CONSUMING: Final = "consuming"
 STALL_S: Final = 600.0
-DEFAULT_LIMITS: Final = GateLimits()
 Clock = Callable[[], float]
 
 
@@ -64,16 +64,13 @@ class TrainerDaemon:
     Args:
         settings: All settings.
         clock: Seconds since the epoch.
-        limits: Limits of the gates.
 
     Raises:
         SettingsError: If ``settings.training`` is not a valid training configuration.
         StoreError: If the store cannot be read.
     """
 
-    def __init__(
-        self, settings: Settings, clock: Clock = time.time, limits: GateLimits = DEFAULT_LIMITS
-    ) -> None:
+    def __init__(self, settings: Settings, clock: Clock = time.time) -> None:
         self._settings = settings
         self._tasks = settings.task_set
         self._clock = clock
@@ -86,7 +83,7 @@ class TrainerDaemon:
         self._upkeep = Upkeep(settings, self._lease, self.metrics, clock)
         self._incumbent = Incumbent(settings)
         self._rebuilder = Rebuilder(
-            settings, config, self._store, self._incumbent, self.metrics, clock, limits
+            settings, config, self._store, self._incumbent, self.metrics, clock
         )
         self._health = Health("trainer", [LEASE, BROKER])
         self._reader = TopicReader(
@@ -97,6 +94,8 @@ class TrainerDaemon:
         )
         feedback = settings.feedback
         self._windows = AttributionWindows(self._tasks, feedback.time_scale, feedback.lateness_s)
+        watch_metrics = WatchMetrics(self.metrics.registry)
+        self._watch = SwapWatch(settings, watch_metrics, self._labels_since, clock)
         last = self._rebuilder.last
         began_s = clock() if last is None else last.created.timestamp()
         self._schedule = Schedule(Rules.of(settings.trainer), began_s)
@@ -125,7 +124,8 @@ class TrainerDaemon:
         try:
             if not await self._hold_lease(stop):
                 return
-            keeping += [asyncio.create_task(each) for each in (self._renew(), self._upkeep.run())]
+            services = self._renew(), self._upkeep.run(), self._watch.run()
+            keeping += [asyncio.create_task(each) for each in services]
             self._intake.spec = await in_daemon_thread(self._configured_spec)
             if not await self._reader.start(self._store.offset, stop):
                 return
@@ -275,6 +275,14 @@ class TrainerDaemon:
     def _rebuilt(self, *, succeeded: bool) -> None:
         self._intake.spec = self._rebuilder.spec or self._intake.spec
         self._schedule.end(self._clock(), failed=not succeeded)
+
+    def _labels_since(self, ts: int) -> dict[str, int]:
+        """About the number of final labels of requests from a time on, ms, by task."""
+        now_ms = self._intake.watermark.ms or 0
+        return {
+            name: self._store.rows_between(ts, self._windows.final_before(task, now_ms))
+            for task, name in enumerate(self._tasks.names)
+        }
 
     async def _heartbeat(self, *, rebuilding: bool) -> None:
         """Update metrics and health; every ``HEARTBEAT_S`` write a log line too."""

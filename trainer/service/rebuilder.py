@@ -10,7 +10,6 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -22,11 +21,10 @@ from models.features import FeatureSpec
 from models.process.isolated import module_command
 from models.process.parent import PARENT_VARIABLE
 from models.process.threads import in_daemon_thread
-from models.settings import Settings
-from stream.kafka.reader import read_topic
-from stream.messages import Cause, ModelAnnouncement, RecordError
-from stream.messages.models_topic import announce, announcer
-from trainer.evaluation.gates import GateLimits
+from models.settings import ScenarioSettings, Settings
+from stream.messages import Cause, ModelAnnouncement
+from stream.messages.models_topic import announce, announcer, read_history
+from trainer.gates.report import Verdict
 from trainer.pipeline.incumbent import Incumbent
 from trainer.pipeline.rebuild_job import KEPT_TEACHER, RebuildJob, RebuildResult
 from trainer.service.metrics import TrainerMetrics
@@ -71,7 +69,6 @@ class Rebuilder:
         incumbent: Artifact that the candidate is compared with, and whose spec it keeps.
         metrics: Metrics of the trainer.
         clock: Seconds since the epoch.
-        limits: Limits of the gates.
 
     Attributes:
         spec: Feature spec of the last rebuild; None before the first.
@@ -86,7 +83,6 @@ class Rebuilder:
         incumbent: Incumbent,
         metrics: TrainerMetrics,
         clock: Clock,
-        limits: GateLimits,
     ) -> None:
         self._settings = settings
         self._config = config
@@ -95,7 +91,6 @@ class Rebuilder:
         self.spec: FeatureSpec | None = None
         self._metrics = metrics
         self._clock = clock
-        self._limits = limits
         folder = working_folder(settings.trainer.store, settings.trainer.scratch)
         self._teacher = folder / KEPT_TEACHER
         scratch = Path(settings.trainer.scratch or folder / "scratch")
@@ -206,9 +201,15 @@ class Rebuilder:
             created=datetime.fromtimestamp(self._clock(), UTC),
             start=self._teacher if trainer.start == "warm" else None,
             reason=trigger.text,
-            limits=self._limits,
+            limits=trainer.gates,
+            policy=self._policy(),
             log_format=self._settings.log.format,
         )
+
+    def _policy(self) -> ScenarioSettings:
+        """What the workers' settings say for all scenarios, without what differs between these."""
+        shared = self._settings.policy.model_dump(include=set(ScenarioSettings.model_fields))
+        return ScenarioSettings.model_validate(shared)
 
     async def _train(self, workspace: Workspace) -> RebuildResult:
         """Run the process until it has a result, and again if it is killed."""
@@ -232,7 +233,7 @@ class Rebuilder:
         self, result: RebuildResult, serving: Artifact, reason: str, *, again: bool
     ) -> str:
         """Report the result, and announce a candidate that passed; how the rebuild ended."""
-        self._metrics.gates(result.verdicts)
+        self._metrics.gates(result.gates.gates)
         snapshot = result.snapshot
         for file, fault in snapshot.unreadable.items():
             self._metrics.error("file")
@@ -249,9 +250,10 @@ class Rebuilder:
                 snapshot.unfit,
             )
         if result.url is None:
-            why = "; ".join(result.refusals)
-            logger.warning("candidate %s refused, its files are kept: %s", result.version, why)
-            return "refused"
+            verdict = "held" if result.gates.verdict is Verdict.HOLD else "refused"
+            why = "; ".join(result.gates.refusals)
+            logger.warning("candidate %s %s, its files are kept: %s", result.version, verdict, why)
+            return verdict
         announcement = ModelAnnouncement(
             version=result.version,
             url=result.url,
@@ -260,7 +262,7 @@ class Rebuilder:
             metrics={"auc": result.auc},
             by=announcer("trainer"),
             cause=Cause.REBUILD,
-            reason=f"{len(result.verdicts)} gates passed; rebuilt for {reason}",
+            reason=f"{len(result.gates.gates)} gates passed; rebuilt for {reason}",
             previous=serving.manifest.version,
         )
         await self._announce(announcement, again=again)
@@ -290,13 +292,8 @@ class Rebuilder:
                 return
 
     async def _is_announced(self, version: str) -> bool:
-        topic = read_topic(self._settings.kafka, self._settings.topics.models)
-        async with aclosing(topic) as records:
-            async for record in records:
-                with suppress(RecordError):
-                    if ModelAnnouncement.from_bytes(record.value).version == version:
-                        return True
-        return False
+        history = await read_history(self._settings)
+        return any(row.announcement.version == version for row in history.announced)
 
 
 async def _run_child(workspace: Workspace) -> int:

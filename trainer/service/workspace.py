@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from models.process.atomic import write_atomically
+from trainer.gates.report import Verdict
 from trainer.pipeline.rebuild_job import KEPT_TEACHER, RebuildJob, RebuildResult
 
 KEPT: Final = 10
@@ -139,7 +140,10 @@ class Workspaces:
         return None
 
     def refused_in_row(self) -> int:
-        """Number of candidates that were refused since the last one passed, of those kept."""
+        """Number of candidates that were refused since the last one passed, of those kept.
+
+        One that was held, for lack of evidence, is neither.
+        """
         refused = 0
         for folder in sorted(self._folders.glob("*"), reverse=True):
             try:
@@ -148,7 +152,7 @@ class Workspaces:
                 continue
             if result is not None and result.url is not None:
                 break
-            refused += result is not None
+            refused += result is not None and result.gates.verdict is not Verdict.HOLD
         return refused
 
     def interrupted(self) -> Workspace | None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from models.settings import Settings
+from models.settings.gates import GateLimits
 from stream.kafka.topics import ensure_topics
-from tests.trainer.pipeline import test_daemon
+from tests.trainer.service import test_daemon
 from tests.trainer.service.test_daemon import (
     TASKS,
     accepted,
@@ -19,7 +20,6 @@ from tests.trainer.service.test_daemon import (
     until,
 )
 from tests.trainer.store.rows import SPEC, brute_force, contents, read
-from trainer.evaluation.gates import GateLimits
 from trainer.service.daemon import TrainerDaemon
 from trainer.store.lease import LostLeaseError
 from trainer.store.snapshot import write_snapshot
@@ -40,7 +40,7 @@ async def test_a_second_trainer_waits_and_takes_over(
     async with running(settings, GateLimits()) as first:
         await until(accepted(first, 100))
         monkeypatch.setattr("trainer.store.lease.socket.gethostname", lambda: "elsewhere")
-        second = TrainerDaemon(settings, limits=GateLimits())
+        second = TrainerDaemon(settings)
         stop = asyncio.Event()
         waiting = asyncio.create_task(second.run(stop))
         await until(lambda: "the store is written by weir trainer (process" in caplog.text)
@@ -60,7 +60,7 @@ async def test_a_trainer_that_lost_its_store_ends(
 ) -> None:
     monkeypatch.setattr("trainer.service.daemon.LEASE_S", 0.3)
     await ensure_topics(settings.kafka, settings.topics)
-    daemon = TrainerDaemon(settings, limits=GateLimits())
+    daemon = TrainerDaemon(settings)
     task = asyncio.create_task(daemon.run(asyncio.Event()))
     await until(lambda: daemon._health.unready() == {})
     lease = Path(settings.trainer.store) / "lease.json"

@@ -16,6 +16,7 @@ from models.settings import Settings
 from stream.brokers.children import ChildProcess
 from stream.kafka.topics import ensure_topics
 from tests.trainer.service.test_daemon import (
+    LENIENT,
     ROWS,
     announcements,
     publish,
@@ -24,11 +25,8 @@ from tests.trainer.service.test_daemon import (
     traffic,
     until,
 )
-from trainer.evaluation.gates import GateLimits
 from trainer.pipeline.rebuild import rebuild
 from trainer.pipeline.rebuild_job import RebuildJob
-
-LENIENT = GateLimits(auc_drop=0.5, log_loss_growth=5, ece_growth=1)
 
 
 def rebuilds() -> list[int]:
