@@ -151,13 +151,20 @@ class Rebuilder:
         try:
             result = workspace.result() or await self._train(workspace)
             outcome = await self._conclude(result, serving, workspace.job().reason, again=resumed)
-            if outcome == "published" and workspace.teacher.exists():
-                shutil.move(workspace.teacher, self._teacher)
+            if outcome == "published":
+                self._keep_teacher(workspace)
         except Exception:
             workspace.end()
             raise
         workspace.end()
         return outcome, result.version
+
+    def _keep_teacher(self, workspace: Workspace) -> None:
+        """Keep the teacher of a published candidate, as the next one's warm start."""
+        try:
+            shutil.move(workspace.teacher, self._teacher)
+        except OSError as error:
+            logger.warning("%s: the teacher's weights are not kept: %s", self._teacher, error)
 
     def _update(self, workspace: Workspace, serving: Artifact) -> bool:
         """Compare an interrupted rebuild's candidate with what serves now; False if it is stale."""
