@@ -1,7 +1,7 @@
 """``[trainer]``: the trainer's example store, and when it retrains."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from cronsim import CronSim, CronSimError
 from pydantic import Field, field_validator
@@ -21,6 +21,8 @@ class TrainerSettings(Section):
             there is anything new; empty for none.
         rebuild_examples: Number of examples that starts a rebuild once all their labels are final.
         rebuild_labels: Number of new final labels of a task that starts a rebuild, by task.
+        start: ``scratch``, or ``warm`` to start the teacher from the weights of the last published
+            one, where spec, tasks and net are the same.
         drift_alarm: Population stability index of a feature or a task's scores above which the
             requests have drifted away from those that the serving model learned; starts a rebuild.
         quality_period_s: Seconds from one measurement of live quality to the next.
@@ -51,6 +53,7 @@ class TrainerSettings(Section):
     schedule: str = "0 4 * * *"
     rebuild_examples: int = Field(default=100_000, ge=100)
     rebuild_labels: dict[str, Annotated[int, Field(ge=1)]] = Field(default={})
+    start: Literal["scratch", "warm"] = "scratch"
     drift_alarm: float = Field(default=0.25, gt=0)
     quality_period_s: float = Field(default=900.0, gt=0)
     quality_rows: int = Field(default=50_000, ge=1_000)

@@ -1,8 +1,10 @@
 """The manifest of a training: its configuration, its results, and their metrics."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Final
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -47,12 +49,22 @@ class TrainingJob:
         tasks: The tasks.
         config: Configuration of the training.
         seed: Seed of everything random.
+        start: File of a teacher's weights to start from; None to start from scratch.
+        keep: File that the teacher's weights are kept in; None to keep them nowhere.
     """
 
     spec: FeatureSpec
     tasks: TaskSet
     config: TrainConfig
     seed: int
+    start: Path | None = None
+    keep: Path | None = None
+
+    @property
+    def fits(self) -> dict[str, str]:
+        """What a teacher's weights must have been kept with, to be a start of this training."""
+        net = json.dumps(asdict(self.config.net), sort_keys=True)
+        return {"spec": self.spec.hash, "tasks": ",".join(self.tasks.names), "net": net}
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from models.process.atomic import write_atomically
 from models.process.parent import end_with_parent
 from models.tasks import TaskSet
 from trainer.gates.report import Verdict
-from trainer.pipeline.rebuild_job import RebuildJob, RebuildResult
+from trainer.pipeline.rebuild_job import KEPT_TEACHER, RebuildJob, RebuildResult
 from trainer.pipeline.train import train
 from trainer.pipeline.trial import policy_of, try_candidate
 from trainer.store.snapshot import Snapshot, write_snapshot
@@ -59,6 +59,8 @@ def rebuild(job: RebuildJob) -> RebuildResult:
             created=job.created,
             tasks=TaskSet(job.tasks),
             checkpoint=job.work / "checkpoint",
+            start=job.start,
+            keep=job.work / KEPT_TEACHER,
         )
     return compare_and_publish(job, snapshot, examples, serving, load_artifact(job.folder))
 

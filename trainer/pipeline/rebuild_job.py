@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
@@ -36,6 +37,7 @@ class RebuildJob(_Message):
         config: Configuration of the training.
         seed: Seed of everything random.
         created: Creation time in the manifest, ISO 8601.
+        start: File of the last teacher's weights to start from; None to start from scratch.
         reason: Why the rebuild started, as a sentence.
         limits: Limits of the gates.
         policy: Rate and reward of the workers, at which the captured value is compared.
@@ -56,10 +58,15 @@ class RebuildJob(_Message):
     config: TrainConfig
     seed: int
     created: datetime
+    start: Path | None = None
     reason: str = ""
     limits: GateLimits = GateLimits()
     policy: ScenarioSettings = ScenarioSettings()
     log_format: Format = "text"
+
+
+KEPT_TEACHER: Final = "teacher.safetensors"
+"""File of a candidate's teacher in the job's folder ``work``."""
 
 
 class RebuildResult(_Message):

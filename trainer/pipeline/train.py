@@ -46,6 +46,7 @@ from trainer.training.rows import TrainingRows, lay_out
 from trainer.training.selection import loss_weights
 from trainer.training.soft_labels import Labeller, label_rows, unfinished_files
 from trainer.training.teacher import fit_teacher
+from trainer.training.warm_start import keep_weights, start_from
 
 
 def train(
@@ -60,12 +61,14 @@ def train(
     unlabelled: Paths | None = None,
     progress: Progress | None = None,
     checkpoint: Path | None = None,
+    start: Path | None = None,
+    keep: Path | None = None,
 ) -> Manifest:
     """Train teacher and student on examples and write the artifact.
 
     The same examples, configuration and seed give the same student on the same kind of machine.
-    Under `torchrun` all processes train together, and the first one writes. The rows lie in files
-    of a temporary folder (``TMPDIR``), not in RAM: see :mod:`trainer.training.rows`.
+    Under `torchrun` all processes train together, and the first one writes. The rows lie in
+    ``TMPDIR``, not in RAM (:mod:`trainer.training.rows`).
 
     Args:
         examples: Parquet files or folders of them (see :mod:`models.data.examples`).
@@ -78,8 +81,9 @@ def train(
         unlabelled: Further examples, whose labels are ignored: the teacher labels them for the
             student. Rows of ``examples`` without any label are used in the same way.
         progress: Progress display; the terminal by default.
-        checkpoint: Folder where the state is saved every half a minute, and from which an
-            interrupted run of the same job resumes. Deleted at the end.
+        checkpoint: Folder of the state of an interrupted run, which resumes; deleted at the end.
+        start: File of a teacher's weights to start from, where they fit.
+        keep: File that the teacher's weights are kept in, as such a start.
 
     Raises:
         CheckpointError: If the checkpoint belongs to another job or is damaged.
@@ -87,7 +91,7 @@ def train(
         ExampleError: If the examples cannot be read or a task has no positive or no negative.
         ExportError: If the exported student does not compute what the trained one does.
     """
-    job = TrainingJob(spec, tasks, config, seed)
+    job = TrainingJob(spec, tasks, config, seed, start, keep)
     with (
         open_devices(config.device) as devices,
         deterministic(config.threads, seed, devices),
@@ -142,6 +146,7 @@ def _checkpoint(job: TrainingJob, rows: TrainingRows, folder: Path, writes: bool
         "tasks": [task.model_dump() for task in job.tasks],
         "config": job.config.to_dict(),
         "seed": job.seed,
+        "start": None if job.start is None else str(job.start),
     }
     return Checkpoint(folder, identity, writes=writes)
 
@@ -216,7 +221,10 @@ def _fit_labeller(
         context=context,
         weights_N=weights_N,
         correction=correction,
+        prepare=lambda net: None if job.start is None else start_from(job.start, net, job.fits),
     )
+    if job.keep is not None and context.devices.first:
+        keep_weights(job.keep, teacher.net, job.fits)
     return choose_labeller(
         teacher,
         layout,

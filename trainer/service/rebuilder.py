@@ -8,6 +8,7 @@ checkpoint (:mod:`trainer.service.workspace`).
 import asyncio
 import logging
 import os
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ from stream.messages import Cause, ModelAnnouncement
 from stream.messages.models_topic import announce, announcer, read_history
 from trainer.gates.report import Verdict
 from trainer.pipeline.incumbent import Incumbent
-from trainer.pipeline.rebuild_job import RebuildJob, RebuildResult
+from trainer.pipeline.rebuild_job import KEPT_TEACHER, RebuildJob, RebuildResult
 from trainer.service.metrics import TrainerMetrics
 from trainer.service.schedule import Reason, Trigger
 from trainer.service.workspace import Workspace, Workspaces
@@ -48,6 +49,7 @@ DECISIVE: Final = (
     "seed",
     "most",
     "registry",
+    "start",
 )
 """Parts of a job that its candidate depends on."""
 Clock = Callable[[], float]
@@ -90,6 +92,7 @@ class Rebuilder:
         self._metrics = metrics
         self._clock = clock
         folder = working_folder(settings.trainer.store, settings.trainer.scratch)
+        self._teacher = folder / KEPT_TEACHER
         scratch = Path(settings.trainer.scratch or folder / "scratch")
         self._workspaces = Workspaces(folder / "rebuilds", scratch)
         self.interrupted = self._workspaces.interrupted()
@@ -148,11 +151,20 @@ class Rebuilder:
         try:
             result = workspace.result() or await self._train(workspace)
             outcome = await self._conclude(result, serving, workspace.job().reason, again=resumed)
+            if outcome == "published":
+                self._keep_teacher(workspace)
         except Exception:
             workspace.end()
             raise
         workspace.end()
         return outcome, result.version
+
+    def _keep_teacher(self, workspace: Workspace) -> None:
+        """Keep the teacher of a published candidate, as the next one's warm start."""
+        try:
+            shutil.move(workspace.teacher, self._teacher)
+        except OSError as error:
+            logger.warning("%s: the teacher's weights are not kept: %s", self._teacher, error)
 
     def _update(self, workspace: Workspace, serving: Artifact) -> bool:
         """Compare an interrupted rebuild's candidate with what serves now; False if it is stale."""
@@ -194,6 +206,7 @@ class Rebuilder:
             config=self._config,
             seed=trainer.seed,
             created=datetime.fromtimestamp(self._clock(), UTC),
+            start=self._teacher if trainer.start == "warm" else None,
             reason=trigger.text,
             limits=trainer.gates,
             policy=self._policy(),

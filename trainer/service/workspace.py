@@ -15,7 +15,7 @@ from typing import Final
 
 from models.process.atomic import write_atomically
 from trainer.gates.report import Verdict
-from trainer.pipeline.rebuild_job import RebuildJob, RebuildResult
+from trainer.pipeline.rebuild_job import KEPT_TEACHER, RebuildJob, RebuildResult
 
 KEPT: Final = 10
 """Number of rebuild folders that are kept, with log and refused candidate."""
@@ -46,6 +46,11 @@ class Workspace:
     def work(self) -> Path:
         """Snapshot and checkpoint, which an interrupted rebuild goes on from."""
         return self.scratch / "work"
+
+    @property
+    def teacher(self) -> Path:
+        """The weights of the candidate's teacher."""
+        return self.work / KEPT_TEACHER
 
     @property
     def log(self) -> Path:
@@ -135,7 +140,10 @@ class Workspaces:
         return None
 
     def refused_in_row(self) -> int:
-        """Number of candidates that were refused since the last one passed, without those held."""
+        """Number of candidates that were refused since the last one passed, of those kept.
+
+        One that was held, for lack of evidence, is neither.
+        """
         refused = 0
         for folder in sorted(self._folders.glob("*"), reverse=True):
             try:

@@ -104,11 +104,10 @@ def fit_teacher(
     training: TeacherTraining,
     context: FitContext,
     weights_N: Tensor | None = None,
+    prepare: Callable[[OutputNet], object] = lambda _: None,
     correction: Correction | None = None,
 ) -> Teacher:
-    """Train the teacher and draw its weight sets, with the seed of the context.
-
-    Initial weights and batches come from torch's generator.
+    """Train the teacher with torch's generator; draw its weight sets with the context's seed.
 
     Args:
         layout: Rows of the embedding table by column.
@@ -118,11 +117,13 @@ def fit_teacher(
         training: Schedule.
         context: Seed of the weight sets; devices, progress bars and checkpoint.
         weights_N: Number of requests that each row represents; None for one each.
+        prepare: Called with the net before its first step; may give it other initial weights.
         correction: Loss of rows with open labels, in place of that of the targets, which then only
             determine the base rates.
     """
     net = build_teacher(layout, targets_NT.shape[1], config)
     net.start_at(LOGIT.start(base_rates(targets_NT)))
+    prepare(net)
     refuse_statistics(net)
     posterior = SwagPosterior(
         training.rank,

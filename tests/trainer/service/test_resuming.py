@@ -12,7 +12,7 @@ import pytest
 
 from models.artifact import load_artifact
 from models.artifact.registry import Registry
-from models.settings import ModelSettings, Settings
+from models.settings import Settings
 from stream.brokers.children import ChildProcess
 from stream.kafka.topics import ensure_topics
 from tests.trainer.service.test_daemon import (
@@ -88,14 +88,16 @@ async def test_a_killed_process_goes_on_and_makes_the_same_model(
     assert (folder / "log.txt").read_text().count("going on with the snapshot") == 1
     assert not scratch(settings, "")
     job = RebuildJob.model_validate_json((folder / "job.json").read_bytes())
-    places = {"folder": tmp_path / "again", "work": tmp_path / "work"}
-    registry = ModelSettings(registry=str(tmp_path / "other"))
-    undisturbed = await asyncio.to_thread(
-        rebuild, job.model_copy(update={**places, "registry": registry})
-    )
+    other = {
+        "folder": tmp_path / "again",
+        "work": tmp_path / "work",
+        "registry": job.registry.model_copy(update={"registry": str(tmp_path / "other")}),
+    }
+    undisturbed = await asyncio.to_thread(rebuild, job.model_copy(update=other))
     (made,) = await announcements(settings)
     assert undisturbed.version == made.version
     assert undisturbed.manifest_sha256 == made.manifest_sha256
+    assert made.reason.endswith("new mature examples (trainer.rebuild_examples)")
 
 
 @pytest.mark.broker
@@ -157,3 +159,26 @@ async def test_a_rebuild_of_other_settings_is_started_over(
     assert "seed changed since it was interrupted; it is started over" in caplog.text
     (made,) = await announcements(changed)
     assert load_artifact(made.url).manifest.seed == 3
+
+
+@pytest.mark.broker
+@pytest.mark.slow
+async def test_a_warm_start_takes_the_weights_of_the_last_published_teacher(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first has none; the second starts from those that the first has kept."""
+    caplog.set_level("INFO", logger="trainer")
+    warm = settings.override({"trainer.start": "warm", "trainer.rebuild_examples": ROWS // 2})
+    warm = warm.model_copy(update={"topics": settings.topics})
+    await ensure_topics(warm.kafka, warm.topics)
+    store = Path(warm.trainer.store)
+    async with running(warm, LENIENT):
+        await publish(warm, traffic(0, ROWS // 2))
+        await until(lambda: caplog.text.count("rebuild finished") == 1)
+        await publish(warm, traffic(ROWS, ROWS // 2))
+        await until(lambda: caplog.text.count("rebuild finished") == 2)
+    assert caplog.text.count(" announced: ") == 2
+    logs = [(folder / "log.txt").read_text() for folder in sorted(store.glob("rebuilds/*"))]
+    assert "not there yet; the teacher starts from scratch" in logs[0]
+    assert "the teacher starts from the weights of the last one" in logs[1]
+    assert (store / "teacher.safetensors").exists()
