@@ -3,8 +3,8 @@
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Final
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,8 @@ from trainer.evaluation.metrics import (
     tail_overlap,
 )
 from trainer.training.config import AUTO, SWAG, TrainConfig
-from trainer.training.rows import RowRange, TrainingRows
+from trainer.training.row_range import RowRange
+from trainer.training.rows import TrainingRows
 
 Scores = npt.NDArray[np.float32]
 ROWS: Final = 65_536
