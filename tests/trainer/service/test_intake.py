@@ -9,7 +9,6 @@ import pytest
 from models.settings import Settings
 from models.settings.gates import GateLimits
 from stream.kafka.topics import ensure_topics
-from tests.trainer.service import test_daemon
 from tests.trainer.service.test_daemon import (
     TASKS,
     accepted,
@@ -24,9 +23,6 @@ from trainer.service.daemon import TrainerDaemon
 from trainer.store.lease import LostLeaseError
 from trainer.store.snapshot import write_snapshot
 from trainer.store.windows import AttributionWindows
-
-#: Fixtures.
-serving, settings = test_daemon.serving, test_daemon.settings
 
 
 @pytest.mark.broker

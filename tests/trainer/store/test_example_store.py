@@ -50,6 +50,19 @@ def test_the_watermark_of_an_idle_trainer_is_stored(tmp_path: Path) -> None:
     assert store_at(tmp_path).watermark == START + 9
 
 
+def test_a_watermark_never_claims_outcomes_that_are_not_stored(tmp_path: Path) -> None:
+    """A writer that ends between the commits has stored the outcomes, and not the examples."""
+    store = store_at(tmp_path)
+    made, hits = [example("a", START)], [Outcome("a", "click", START + 1)]
+    with pytest.MonkeyPatch.context() as patch:
+        _die(patch, "between")
+        with pytest.raises(KilledError):
+            append(store, made, hits, START + HOUR)
+    left = store_at(tmp_path)
+    assert (left.rows, left.outcomes.rows) == (0, 1)
+    assert left.examples.watermark is None
+
+
 def test_rows_are_counted_by_event_time_from_the_metadata(tmp_path: Path) -> None:
     """Exact at the limits of files, spread evenly within them."""
     store = store_at(tmp_path)
