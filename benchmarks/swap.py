@@ -113,7 +113,7 @@ async def in_roles(port: int, versions: dict[str, str]) -> dict[str, float]:
         }
         if shown == versions:
             return {s.name: s.value for s in samples if not s.labels}
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.5)  # each answer takes some milliseconds of the worker
     raise TimeoutError(f"the worker does not show {versions}; it shows {shown}")
 
 
@@ -144,7 +144,8 @@ async def run(count: int, folder: Path) -> None:
         )
         try:
             await in_roles(port, {"serve": "v1"})
-            await asyncio.sleep(2 * SETTLE_S)
+            while (await in_roles(port, {"serve": "v1"}))["weir_requests_total"] < 20_000:
+                await asyncio.sleep(0.5)
             spans = []
             for name, version, role, shown in CHANGES:
                 began = time.monotonic()

@@ -190,6 +190,20 @@ FIRING: Mapping[str, tuple[Callable[[Series], None], int, set[str]]] = {
         }),
         36, {"WeirVersionsDiffer"},
     ),
+    "a version taken back": (
+        lambda series: series.update({
+            'weir_trainer_rollbacks_total{instance="t",promise="calibration"}': until_then(
+                flat(0), flat(1)
+            ),
+        }),
+        24, {"WeirVersionTakenBack"},
+    ),
+    "a promise broken for good": (
+        lambda series: series.update({
+            'weir_trainer_watch_broken{instance="t"}': until_then(flat(0), flat(1)),
+        }),
+        26, {"WeirPromiseBroken"},
+    ),
     "no scanner": (
         always('scanner_compiled{instance="a"', flat(0)), 6, {"WeirScannerMissing"},
     ),

@@ -18,7 +18,7 @@ before is less than half as far off on the same rows, as a logarithm of the rati
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -31,8 +31,8 @@ from trainer.gates.confidence_sequence import ConfidenceSequence
 
 STEP: Final = 500
 """Rows between two looks; a bound that holds at all times may be looked at at any of them."""
-MAX_NATS: Final = 2.0
-"""What a single row may say about log-loss; a clipped row speaks for both versions alike."""
+MAX_NATS: Final = 1.0
+"""Most that a single row may say for or against a version by its log-loss; more is clipped."""
 LEAST_SCORE: Final = 1e-6
 TIGHTEST_AT: Final = 30.0
 """Some thousand requests of a task with five events per hundred."""
@@ -52,7 +52,7 @@ class WatchLimits(BaseModel):
 
     alpha: float = Field(default=0.01, gt=0, lt=1)
     calibration: float = Field(default=0.15, gt=0, lt=1)
-    log_loss: float = Field(default=0.05, gt=0)
+    log_loss: float = Field(default=0.02, gt=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,8 @@ class _Promise:
         found_K: Events, log-loss, or value.
         promised_K: Scores, log-loss of the version before, or value by the scores.
         before_K: What the version before promised; None if its ratio does not matter.
-        unit: Greatest absolute value of a row, of both.
+        unit: Value of one event, for ratios of few events.
+        ends: Least and greatest of ``found - ratio * promised`` of a row, for a ratio.
         allowed: Least and greatest ratio; 0 or infinity for no limit.
     """
 
@@ -156,6 +157,7 @@ class _Promise:
     promised_K: Floats
     before_K: Floats | None
     unit: float
+    ends: Callable[[float], tuple[float, float]]
     allowed: tuple[float, float]
 
     def sides(self) -> Iterator[tuple[float, int]]:
@@ -192,9 +194,15 @@ def _promises(watched: Watched, tasks: TaskSet, limits: WatchLimits) -> Iterator
         at_K = np.flatnonzero(known_N)
         y_K = labels_NT[known_N, column]
         s_K, p_K = watched.scores_NT[known_N, column], watched.previous_NT[known_N, column]
-        yield _Promise("calibration", task.name, at_K, y_K, s_K, p_K, 1.0, (1 - m, 1 + m))
+        yield _Promise(
+            *("calibration", task.name, at_K, y_K, s_K, p_K),
+            *(1.0, lambda ratio: (-ratio, 1.0), (1 - m, 1 + m)),
+        )
         losses = _log_loss(y_K, s_K), _log_loss(y_K, p_K)
-        yield _Promise("log-loss", task.name, at_K, *losses, None, MAX_NATS, (0.0, 1 + d))
+        yield _Promise(
+            *("log-loss", task.name, at_K, *losses, None),
+            *(1.0, lambda _: (-MAX_NATS, MAX_NATS), (0.0, 1 + d)),
+        )
     values_T = watched.values_T
     if values_T.any():
         valued_N = np.isfinite(labels_NT[:, values_T != 0]).all(axis=1)
@@ -203,9 +211,13 @@ def _promises(watched: Watched, tasks: TaskSet, limits: WatchLimits) -> Iterator
             tasks.on_all_requests(scores_NT[valued_N].astype(np.float32)) @ values_T
             for scores_NT in (watched.scores_NT, watched.previous_NT)
         )
-        most = float(np.abs(values_T).sum())
+        gain, loss = (float(np.maximum(sign * values_T, 0).sum()) for sign in (1, -1))
         at_K = np.flatnonzero(valued_N)
-        yield _Promise("reward", "", at_K, value_K, promised_K, before_K, most, (1 - m, math.inf))
+        yield _Promise(
+            *("reward", "", at_K, value_K, promised_K, before_K),
+            *(gain + loss, lambda ratio: (-loss - ratio * gain, gain + ratio * loss)),
+            (1 - m, math.inf),
+        )
 
 
 def _weighted(promise: _Promise, watched: Watched) -> _Promise:
@@ -229,14 +241,11 @@ def _look(promise: _Promise, alpha: float) -> Finding:
         promise: The promise.
         alpha: Error of each of its limits; only one side of each sequence is used.
     """
-    found_K, promised_K, unit = promise.found_K, promise.promised_K, promise.unit
+    found_K, promised_K = promise.found_K, promise.promised_K
     sides = [
         (
-            ratio,
-            sign,
-            ConfidenceSequence(
-                -(1 + ratio) * unit, (1 + ratio) * unit, alpha=2 * alpha, tightest_at=TIGHTEST_AT
-            ),
+            *(ratio, sign, promise.ends(ratio)),
+            ConfidenceSequence(*promise.ends(ratio), alpha=2 * alpha, tightest_at=TIGHTEST_AT),
         )
         for ratio, sign in promise.sides()
     ]
@@ -244,9 +253,9 @@ def _look(promise: _Promise, alpha: float) -> Finding:
     for start in range(0, len(found_K), STEP):
         end = min(start + STEP, len(found_K))
         mean = max(float(promised_K[:end].mean()), 1e-12)
-        for ratio, sign, sequence in sides:
+        for ratio, sign, ends, sequence in sides:
             excess_K = found_K[start:end] - ratio * promised_K[start:end]
-            low, high = sequence.update(np.clip(excess_K, -(1 + ratio) * unit, (1 + ratio) * unit))
+            low, high = sequence.update(np.clip(excess_K, *ends))
             own = (ratio + low / mean, ratio + high / mean)
             bounds = own if start == 0 or sign > 0 else (bounds[0], own[1])
             kept &= not (low > 0 if sign > 0 else high < 0) or _is_market(promise, end)
