@@ -4,8 +4,8 @@
 
 A store of the default spec: requests over half a day with random feature ids (of 32, so that they
 compress as those of simulated requests do), 2 % of them delivered twice, 0.7 outcomes per request,
-appended 20,000 at a time. Writing, compaction and the snapshot each run in a process of their own;
-shown are their peaks of resident memory, and what the libraries take of it.
+appended 20,000 at a time. Intake, writing, compaction and the snapshot each run in a process of
+their own; shown are their peaks of resident memory, and what the libraries take of it.
 """
 
 import resource
@@ -20,11 +20,21 @@ import polars as pl
 
 from models.features import FeatureSpec
 from models.tasks import DEFAULT_TASKS
+from stream.messages import Decision, Outcome, Reason, TrainingExample
+from trainer.pipeline.validation import read_example, read_outcome
 from trainer.store.event_table import EventTable
-from trainer.store.example_store import EXAMPLES, OUTCOMES
+from trainer.store.example_store import EXAMPLES, OUTCOMES, Batch, ExampleStore
 from trainer.store.maintenance import compact
-from trainer.store.schemas import EXAMPLE_COLUMNS, HOUR, HOUR_MS, OUTCOME_COLUMNS
+from trainer.store.schemas import (
+    EXAMPLE_COLUMNS,
+    HOUR,
+    HOUR_MS,
+    OUTCOME_COLUMNS,
+    StoredExample,
+    StoredOutcome,
+)
 from trainer.store.snapshot import write_snapshot
+from trainer.store.watermark import Watermark
 from trainer.store.windows import AttributionWindows
 
 VAR = Path("var")
@@ -109,10 +119,41 @@ def measure(step: str, store: str, requests: int) -> None:
             files[name] = f"{before} to {len(EventTable(store, name).files)}"
         note = f"; files: {files}"
     else:
-        note = snapshot(store)
+        note = intake(store) if step == "intake" else snapshot(store)
     took = time.monotonic() - began
     print(
         f"  {step}: {took:.0f} s, peak {peak_mib():.0f} MiB, libraries {base:.0f}{note}", flush=True
+    )
+
+
+def intake(store: str) -> str:
+    """CPU of the daemon's intake: reading 40,000 records of each topic, and storing them."""
+    rng, now, batch = np.random.default_rng(1), int(time.time() * 1000), Batch()
+    mark = Watermark(600_000, None, now)
+    decision = Decision("20260101T000000-0123abcd", 0.5, 0.4, Reason.SCORE, 1.0, 1)
+    ids_NC = rng.integers(0, SPEC.rows, (40_000, SPEC.columns)).tolist()
+    examples = [
+        TrainingExample(f"{n:032x}", now - n, SPEC.hash, ids, decision).to_bytes()
+        for n, ids in enumerate(ids_NC)
+    ]
+    outcomes = [Outcome(f"{n:032x}", "click", now).to_bytes() for n in range(len(examples))]
+    marks = [time.process_time()]
+    for offset, value in enumerate(examples):
+        example = read_example(value, SPEC, now, 30.0)
+        batch.add_example(StoredExample.of(example, 0, offset))
+        mark.observe(example.ts, now)
+    marks.append(time.process_time())
+    for offset, value in enumerate(outcomes):
+        outcome = read_outcome(value, DEFAULT_TASKS, now, 30.0)
+        batch.add_outcome(StoredOutcome(outcome, 0, offset))
+    marks.append(time.process_time())
+    batch.example_offsets = batch.outcome_offsets = {0: len(examples)}
+    ExampleStore(f"{store}-intake", EXAMPLES, OUTCOMES).append(batch, now)
+    marks.append(time.process_time())
+    read, reported, stored = (np.diff(marks) / len(examples) * 1e6).tolist()
+    return (
+        f"; us of CPU: {read:.1f} to read an example, {reported:.1f} an outcome, "
+        f"{stored:.1f} to store both"
     )
 
 
@@ -136,7 +177,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=VAR) as folder:
             store = Path(folder) / "store"
             print(f"{requests} requests", flush=True)
-            for step in ("write", "compact", "snapshot"):
+            for step in ("intake", "write", "compact", "snapshot"):
                 command = [sys.executable, __file__, "--step", step, str(store), str(requests)]
                 subprocess.run(command, check=True)
             for name in (EXAMPLES, OUTCOMES):

@@ -10,12 +10,14 @@ memory says.
 """
 
 import argparse
+import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from stream.messages import Outcome, TrainingExample
@@ -72,11 +74,9 @@ def topics(events: int, seed: int) -> tuple[Examples, Outcomes]:
     )
 
 
-def write(folder: str, events: int, seed: int) -> None:
-    """Store what is not stored yet; run in a process of its own, which may be killed."""
-    examples, outcomes = topics(events, seed)
+def write(folder: str, examples: Examples, outcomes: Outcomes) -> None:
+    """Store what is not stored yet."""
     store = store_at(folder)
-    print("ready", flush=True)
     while True:
         batch = batch_of([], [], {}, {})
         for partition in range(PARTITIONS):
@@ -97,18 +97,20 @@ def write(folder: str, events: int, seed: int) -> None:
         store.append(batch, START + SPAN_MS // 2)
 
 
-def killed_until_done(command: list[str], kills: int, rng: random.Random) -> int:
-    """Run a command, killing it so many times; returns how often it was killed."""
+def killed_until_done(run: Callable[[], None], kills: int, rng: random.Random) -> int:
+    """Run in a child process, killing it so many times; returns how often it was killed."""
     for number in range(kills + 1):
-        child = subprocess.Popen(command, stdout=subprocess.PIPE)
-        assert child.stdout is not None
-        child.stdout.readline()
+        child = os.fork()
+        if child == 0:
+            run()
+            os._exit(0)
         if number < kills:
-            time.sleep(rng.uniform(0.0, 1.0))
-            child.send_signal(signal.SIGKILL)
-        if child.wait() == 0:
+            time.sleep(rng.uniform(0.5, 8.0))
+            os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        if status == 0:
             return number
-        assert child.returncode == -signal.SIGKILL, child.returncode
+        assert os.WTERMSIG(status) == signal.SIGKILL, status
     raise AssertionError("the last run was not finished")
 
 
@@ -117,23 +119,19 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--write", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.write:
-        write(given.write, given.events, given.seed)
-        return
     VAR.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=VAR) as folder:
         began = time.monotonic()
-        command = [sys.executable, __file__, "--write", folder]
-        command += ["--events", str(given.events), "--seed", str(given.seed)]
-        kills = killed_until_done(command, given.kills, random.Random(given.seed))
+        examples, outcomes = topics(given.events, given.seed)
+        kills = killed_until_done(
+            partial(write, folder, examples, outcomes), given.kills, random.Random(given.seed)
+        )
         store = store_at(folder)
         for table in (store.examples, store.outcomes):
             compact(table, START + 99 * SPAN_MS, 100)
         done = write_snapshot(folder, Path(folder) / "out", SPEC, WINDOWS, 10**9)
         found = contents(Path(folder) / "out")
-        examples, outcomes = topics(given.events, given.seed)
         deliveries = [
             (one, partition, offset)
             for partition, made in enumerate(examples)

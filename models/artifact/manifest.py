@@ -44,6 +44,7 @@ class TaskMetrics(_Record):
         auc_pr: Average precision; None if a class is missing.
         log_loss: Mean negative log-likelihood, nats; None without rows.
         ece: Expected calibration error over 15 bins of equal count; None without rows.
+        effective_rows: Kish's effective number of rows under the weights; None without weights.
     """
 
     rows: Count
@@ -52,6 +53,7 @@ class TaskMetrics(_Record):
     auc_pr: float | None
     log_loss: float | None
     ece: float | None
+    effective_rows: float | None = None
 
 
 class Metrics(_Record):
@@ -62,11 +64,22 @@ class Metrics(_Record):
         student: Metrics of the student, which serves.
         uncertainty_spearman: Rank correlation of the student's u with the teacher's, alternating
             between sets of samples. It is limited by the correlation of two such sets.
+        score_spearman: Rank correlation of the student's score with the teacher's.
+        uncertainty_tail: Share of the teacher's most uncertain tenth that is in the student's.
+        weighted: The student's again, every row weighted by its clipped inverse propensity and the
+            requests that it represents (self-normalised): an estimate for all requests, the blocked
+            ones included, where ``student`` is one for those that passed.
+        explored: The student's again, on the rows that passed by exploration alone, with the same
+            weights: for requests that would be blocked.
     """
 
     teacher: dict[str, TaskMetrics]
     student: dict[str, TaskMetrics]
     uncertainty_spearman: dict[str, float]
+    score_spearman: dict[str, float] = {}
+    uncertainty_tail: dict[str, float] = {}
+    weighted: dict[str, TaskMetrics] = Field(default={})
+    explored: dict[str, TaskMetrics] = Field(default={})
 
 
 class TrainingRange(_Record):

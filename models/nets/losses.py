@@ -44,9 +44,16 @@ def bce_by_task(logits_NT: Tensor, targets_NT: Tensor, weights_N: Tensor | None 
     )
 
 
-def masked_bce(logits_NT: Tensor, targets_NT: Tensor) -> Tensor:
+def masked_bce(logits_NT: Tensor, targets_NT: Tensor, weights_N: Tensor | None = None) -> Tensor:
     """Binary cross-entropy per task over its unmasked rows, summed over the tasks: a scalar."""
-    return bce_by_task(logits_NT, targets_NT).sum()
+    return bce_by_task(logits_NT, targets_NT, weights_N).sum()
+
+
+def row_mean(losses_NT: Tensor, weights_N: Tensor | None = None) -> Tensor:
+    """Weighted mean over the rows, shape (T,); None weighs all alike."""
+    if weights_N is None:
+        return losses_NT.mean(0)
+    return (losses_NT * weights_N.unsqueeze(1)).sum(0) / weights_N.sum()
 
 
 class TaskWeights(nn.Module):
@@ -86,7 +93,9 @@ class LearnedTaskWeights(nn.Module):
         return ((-self.log_variance_T).exp() * losses_T + self.log_variance_T / 2).sum()
 
 
-def poisson_deviance(predicted_NT: Tensor, targets_NT: Tensor) -> Tensor:
+def poisson_deviance(
+    predicted_NT: Tensor, targets_NT: Tensor, weights_N: Tensor | None = None
+) -> Tensor:
     """Loss for predicting the expectation of a positive quantity, summed over the tasks.
 
     u - y log u is minimal where u is the mean of y, and it scales with the mean of the target as
@@ -96,7 +105,8 @@ def poisson_deviance(predicted_NT: Tensor, targets_NT: Tensor) -> Tensor:
     Args:
         predicted_NT: Positive predictions u.
         targets_NT: Targets y >= 0.
+        weights_N: Weights of the rows; None if all are equal.
     """
     floor = torch.finfo(predicted_NT.dtype).tiny
     losses_NT = predicted_NT - targets_NT * predicted_NT.clamp(min=floor).log()
-    return losses_NT.mean(0).sum()
+    return row_mean(losses_NT, weights_N).sum()

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.nets.config import Target
-from models.nets.losses import poisson_deviance
+from models.nets.losses import poisson_deviance, row_mean
 
 KNOTS = (*(knot / 32 for knot in range(32)), 0.98, 0.99, 0.995, 0.999, 1.0)
 """Knots of quantile functions: evenly spaced, and denser where uncertainty is high."""
@@ -41,8 +41,14 @@ class UncertaintyScale(nn.Module):
         """Initial raw outputs (T,), those of an average request."""
         raise NotImplementedError
 
-    def loss(self, raw_NT: Tensor, std_NT: Tensor) -> Tensor:
-        """Loss of raw outputs for the teacher's standard deviations, summed over tasks."""
+    def loss(self, raw_NT: Tensor, std_NT: Tensor, weights_N: Tensor | None = None) -> Tensor:
+        """Loss of raw outputs for the teacher's standard deviations, summed over tasks.
+
+        Args:
+            raw_NT: Raw outputs of the head.
+            std_NT: The teacher's standard deviations.
+            weights_N: Weights of the rows; None if all are equal.
+        """
         raise NotImplementedError
 
     def forward(self, raw_NT: Tensor) -> Tensor:
@@ -69,9 +75,9 @@ class MeanScale(UncertaintyScale):
         mean_T = (std_NT.mean(0) * self.factor_T).clamp(min=1e-4)
         return mean_T.expm1().log()
 
-    def loss(self, raw_NT: Tensor, std_NT: Tensor) -> Tensor:
+    def loss(self, raw_NT: Tensor, std_NT: Tensor, weights_N: Tensor | None = None) -> Tensor:
         """Poisson deviance, minimal where the prediction is the expectation."""
-        return poisson_deviance(functional.softplus(raw_NT), std_NT * self.factor_T)
+        return poisson_deviance(functional.softplus(raw_NT), std_NT * self.factor_T, weights_N)
 
     def forward(self, raw_NT: Tensor) -> Tensor:
         """Softplus, divided by the factor."""
@@ -94,10 +100,10 @@ class LogVarianceScale(UncertaintyScale):
         """The mean, 0 after standardisation."""
         return torch.zeros(std_NT.shape[1])
 
-    def loss(self, raw_NT: Tensor, std_NT: Tensor) -> Tensor:
+    def loss(self, raw_NT: Tensor, std_NT: Tensor, weights_N: Tensor | None = None) -> Tensor:
         """Squared error."""
         wanted_NT = (_log_variance(std_NT) - self.mean_T) / self.spread_T
-        return SQUARES * (raw_NT - wanted_NT).square().mean(0).sum()
+        return SQUARES * row_mean((raw_NT - wanted_NT).square(), weights_N).sum()
 
     def forward(self, raw_NT: Tensor) -> Tensor:
         """Exponential of half the log-variance."""
@@ -164,11 +170,11 @@ class RankScale(PiecewiseScale):
         """The median."""
         return torch.zeros(std_NT.shape[1])
 
-    def loss(self, raw_NT: Tensor, std_NT: Tensor) -> Tensor:
+    def loss(self, raw_NT: Tensor, std_NT: Tensor, weights_N: Tensor | None = None) -> Tensor:
         """Cross-entropy, minimal where the prediction is the expected rank."""
         ranks_NT = ranks(std_NT, self.quantiles_KT, self.knots_K)
         losses_NT = functional.binary_cross_entropy_with_logits(raw_NT, ranks_NT, reduction="none")
-        return losses_NT.mean(0).sum()
+        return row_mean(losses_NT, weights_N).sum()
 
 
 class QuantileScale(PiecewiseScale):
@@ -190,10 +196,10 @@ class QuantileScale(PiecewiseScale):
         """The median."""
         return torch.zeros(std_NT.shape[1])
 
-    def loss(self, raw_NT: Tensor, std_NT: Tensor) -> Tensor:
+    def loss(self, raw_NT: Tensor, std_NT: Tensor, weights_N: Tensor | None = None) -> Tensor:
         """Squared error."""
         wanted_NT = normal_scores(ranks(std_NT, self.quantiles_KT, self.knots_K))
-        return SQUARES * (raw_NT - wanted_NT).square().mean(0).sum()
+        return SQUARES * row_mean((raw_NT - wanted_NT).square(), weights_N).sum()
 
     def matched(self, raw_NT: Tensor, std_NT: Tensor) -> Self:
         """The scale that maps the head's own quantiles to the teacher's."""

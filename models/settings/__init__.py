@@ -4,6 +4,7 @@ One module per section; :mod:`models.settings.tree` puts them together.
 """
 
 from models.settings.feedback import FeedbackSettings
+from models.settings.gates import GateLimits
 from models.settings.kafka import KafkaSettings
 from models.settings.model import ModelSettings
 from models.settings.policy import (
@@ -25,6 +26,7 @@ __all__ = [
     "NAME_PATTERN",
     "ConsumptionSettings",
     "FeedbackSettings",
+    "GateLimits",
     "KafkaSettings",
     "LogSettings",
     "ModelSettings",

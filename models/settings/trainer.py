@@ -6,6 +6,7 @@ from typing import Annotated, Final
 from cronsim import CronSim, CronSimError
 from pydantic import Field, field_validator
 
+from models.settings.gates import GateLimits
 from models.settings.section import Port, Section
 
 CRON_FIELDS: Final = ("minute", "hour", "day of the month", "month", "day of the week")
@@ -27,7 +28,7 @@ class TrainerSettings(Section):
         poll_s: Seconds that one poll of the examples topic waits.
         quick: Whether to train with the small effort of a trial run, for demonstrations.
         seed: Seed of everything random in training.
-        scratch: Folder on a disk for the rows of a rebuild, some 800 bytes each; empty for
+        scratch: Folder on a disk for the rows of a rebuild, some 600 bytes each; empty for
             ``scratch`` in the store, which then must be a folder. It must not be shared: its
             folders ``rebuild-*`` are removed.
         max_rebuild_rows: Maximum number of requests in a rebuild, the newest ones.
@@ -41,6 +42,7 @@ class TrainerSettings(Section):
         watch_calibration: Share by which events, and the value of the outcomes, may differ from
             what its scores say of the requests that it passed.
         watch_log_loss: Share by which its log-loss may be above that of the version before.
+        gates: What a candidate must show before it may serve.
         metrics_host: Address on which metrics and probes are served.
         metrics_port: Port on which metrics and probes are served; 0 picks a free one.
     """
@@ -63,6 +65,7 @@ class TrainerSettings(Section):
     watch_alpha: float = Field(default=0.01, gt=0, lt=1)
     watch_calibration: float = Field(default=0.15, gt=0, lt=1)
     watch_log_loss: float = Field(default=0.02, gt=0)
+    gates: GateLimits = GateLimits()
     metrics_host: str = "127.0.0.1"
     metrics_port: Port = 0
 

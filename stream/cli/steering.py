@@ -1,7 +1,7 @@
 """`weir rate` and `weir policy`: show and change the policy of running workers."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
@@ -9,6 +9,9 @@ import typer
 from models.nested import put
 from models.settings import EVERYTHING, ConsumptionSettings, Settings
 from stream.cli.options import print_json
+
+if TYPE_CHECKING:
+    from stream.policy.exploration_price import RewardDistribution
 
 rate = typer.Typer(
     name="rate",
@@ -25,13 +28,19 @@ Scenario = Annotated[
     str, typer.Option(help="Name of the scenario; * stands for the requests of all scenarios.")
 ]
 _RATE_KEYS = ("rate", "capacity", "consumption")
+_PRICED = (0.001, 0.01, 0.05)
+"""Shares of exploration whose price is shown beside that of the one in force."""
 
 
 @rate.command("get")
 def rate_get(ctx: typer.Context, scenario: Scenario = EVERYTHING) -> None:
-    """Show the rate settings in force."""
+    """Show the rate settings in force, and what exploring costs."""
+    from stream.control.client import read_rewards  # noqa: PLC0415
+
     revision, found = _in_force(ctx.obj, scenario)
-    print_json({"revision": revision, **{key: found[key] for key in _RATE_KEYS}})
+    rewards = asyncio.run(read_rewards(ctx.obj, scenario))
+    shown = {key: found[key] for key in _RATE_KEYS}
+    print_json({"revision": revision, **shown, "exploration": _exploration(found, rewards)})
 
 
 @rate.command("set")
@@ -109,6 +118,27 @@ def policy_set(
     if reset == bool(settings):
         raise typer.BadParameter("give either KEY=VALUE or --reset")
     _publish(ctx.obj, scenario, None if reset else _tree(settings or []))
+
+
+def _exploration(found: dict[str, Any], rewards: "RewardDistribution | None") -> dict[str, Any]:
+    """The share of exploration, and the share of the passes' reward that it and others lose.
+
+    The price is null where workers have published no rewards, or a capacity decides what passes.
+    """
+    explore: float = found["explore"]
+    passes = 1.0 - float(found["rate"])
+    shares = sorted({explore, *_PRICED})
+    known = rewards is not None and found["capacity"] is None
+    prices = {f"{eps:g}": rewards.price(passes, eps) if rewards and known else None
+              for eps in shares}  # fmt: skip
+    lost = {eps: None if price is None else round(price.lost, 6) for eps, price in prices.items()}
+    own = prices[f"{explore:g}"]
+    return {
+        "explore": explore,
+        "share_of_passes": None if own is None else round(own.explored, 6),
+        "reward_lost": lost[f"{explore:g}"],
+        "reward_lost_by_explore": lost,
+    }
 
 
 def _tree(texts: list[str]) -> dict[str, Any]:

@@ -1,17 +1,24 @@
 """Reads and writes the topic ``control`` from outside the workers, as `weir rate|policy` do."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
 from models.nested import overlay
 from models.settings import EVERYTHING, Settings
 from stream.kafka.client import client_options
 from stream.kafka.reader import read_topic
-from stream.messages import read_change, read_scenario, write_change
+from stream.kafka.topics import TopicError
+from stream.messages import RecordError, read_change, read_scenario, read_state, write_change
 from stream.policy import Policy, PolicyError
+from stream.policy.exploration_price import RewardDistribution
+from stream.policy.fleet.view import FleetView
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,27 @@ async def read_control(settings: Settings) -> InForce:
             continue
         revision = record.offset
     return InForce(policy, revision)
+
+
+async def read_rewards(settings: Settings, scenario: str) -> RewardDistribution | None:
+    """The rewards of a scenario's requests, from the workers' latest states.
+
+    Returns:
+        None if no worker has published any, or if the topic cannot be read.
+    """
+    view = FleetView()
+    try:
+        async for record in read_topic(settings.kafka, settings.topics.rate_state):
+            try:
+                state = read_state(record.key, record.value)
+            except RecordError:  # workers refuse it too, and log why
+                continue
+            if state.scenario == scenario:
+                view.merge(state)
+    except (TopicError, KafkaError) as error:
+        logger.warning("the price of exploring is unknown: %s", error)
+        return None
+    return RewardDistribution.of(view.states)
 
 
 async def write_control(

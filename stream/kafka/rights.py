@@ -116,7 +116,11 @@ def _tool_rights(role: Role, settings: Settings) -> list[Right]:
     """Rights of the commands that people run."""
     topics = settings.topics
     if role is Role.STEER:
-        return _topics(_BOTH, topics.control)
+        price = "`weir rate get` does not show what exploring costs"
+        return [
+            *_topics(_BOTH, topics.control),
+            Right("topic", topics.rate_state, _READ, without=price),
+        ]
     if role is Role.MODELS:
         lost = "`weir model history --decided` fails"
         return [

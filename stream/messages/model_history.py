@@ -50,16 +50,22 @@ class Period:
 
 
 class ModelHistory:
-    """The announcements of versions that were to serve, oldest first, and of their challengers.
+    """The announcements of versions that were to serve, and of their challengers.
 
     Args:
-        announced: The announcements in the order of their offsets.
+        everything: All announcements in the order of their offsets.
+
+    Attributes:
+        everything: The same.
+        announced: Those of versions that were to serve.
+        challengers: The others: canaries and shadows.
     """
 
-    def __init__(self, announced: Sequence[Announced]) -> None:
+    def __init__(self, everything: Sequence[Announced]) -> None:
         serve = ModelRole.SERVE
-        self.announced = tuple(a for a in announced if a.announcement.role is serve)
-        self.challengers = tuple(a for a in announced if a.announcement.role is not serve)
+        self.everything = tuple(everything)
+        self.announced = tuple(a for a in everything if a.announcement.role is serve)
+        self.challengers = tuple(a for a in everything if a.announcement.role is not serve)
 
     def newest(self, usable: Usable) -> Announced | None:
         """The announcement that workers follow: the newest one that is usable."""
@@ -69,9 +75,36 @@ class ModelHistory:
         """The announcement in force at a time, ms; None before the first one."""
         return next((a for a in reversed(self.announced) if a.ts <= ts), None)
 
+    def in_force(self, ts: int) -> list[Announced]:
+        """All announcements in force at a time, ms: of what serves, and of its challengers."""
+        found: dict[ModelRole, Announced] = {}
+        for one in self.everything:
+            if one.ts <= ts:
+                role = one.announcement.role
+                found = {role: one} if role is ModelRole.SERVE else found | {role: one}
+        return list(found.values())
+
     def of(self, version: str) -> Announced | None:
-        """The newest announcement of a version."""
-        return next((a for a in reversed(self.announced) if a.version == version), None)
+        """The newest announcement of a version, in any role."""
+        return next((a for a in reversed(self.everything) if a.version == version), None)
+
+    def timeline(self, now: int) -> Iterator[Period]:
+        """The time of every announcement in any role, in the order of their offsets.
+
+        A version that serves is followed by the next one; a challenger ends with the next one, or
+        with the next challenger of its role.
+
+        Args:
+            now: The present, ms.
+        """
+        ends: dict[ModelRole, Announced | None] = dict.fromkeys(ModelRole)
+        periods = []
+        for one in reversed(self.everything):
+            role, following = one.announcement.role, ends[one.announcement.role]
+            known = following is not None and one.ts <= following.ts <= now
+            periods.append(Period(one, following.ts if following and known else None))
+            ends = dict.fromkeys(ModelRole, one) if role is ModelRole.SERVE else ends | {role: one}
+        yield from reversed(periods)
 
     def periods(self, now: int) -> Iterator[Period]:
         """The time of every announcement, oldest first.
@@ -134,7 +167,7 @@ class ModelHistory:
             len(periods),
         )
         used = {announced.version for announced in self.announced[first:]}
-        began = self.announced[first].offset if first < len(self.announced) else 0
+        began = self.announced[first].offset if 0 < first < len(self.announced) else 0
         used |= {announced.version for announced in self.challengers if announced.offset >= began}
         for announced in reversed(self.announced[:first]):
             if announced.version not in used and usable(announced.announcement):

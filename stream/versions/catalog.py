@@ -13,7 +13,7 @@ from models.artifact.registry import Registry
 from models.bounds import MAX_OTHER_FILE_BYTES, MAX_TIME_MS
 from models.errors import UserError
 from models.settings import Settings
-from stream.messages import ModelAnnouncement
+from stream.messages import ModelAnnouncement, ModelRole
 from stream.messages.model_history import Announced, ModelHistory
 from stream.messages.models_topic import read_history
 
@@ -119,7 +119,7 @@ class Catalog:
             "bytes": self.registry.size(version),
             "signed": self.registry.signed(version),
             "manifest_sha256": self.registry.manifest_sha256(url),
-            "announced": [entry(a) for a in self.history.announced if a.version == version],
+            "announced": [entry(a) for a in self.history.everything if a.version == version],
             "gates": self._gates(version),
             "manifest": manifest.model_dump(mode="json"),
         }
@@ -151,6 +151,8 @@ def entry(announced: Announced, until: int | None = None) -> dict[str, Any]:
         "from": moment(announced.ts),
         "until": None if until is None else moment(until),
         "version": one.version,
+        "role": str(one.role),
+        "share": None if one.role is ModelRole.SERVE else one.share,
         "cause": one.cause,
         "by": one.by,
         "reason": one.reason,

@@ -60,7 +60,7 @@ def fit_to_serve(catalog: Catalog, version: str) -> tuple[ArtifactFiles, float]:
     url = f"{catalog.registry.url}/{version}"
     announced = {
         one.announcement.manifest_sha256
-        for one in catalog.history.announced
+        for one in catalog.history.everything
         if catalog.registry.folder_of(one.announcement.url) == url
     }
     if announced and files.manifest_sha256 not in announced:

@@ -18,7 +18,7 @@ from stream.kafka.group_watch import GroupMetrics, GroupState, groups_of
 from stream.messages import REASON_LABELS, ModelRole, RejectCode
 from stream.metrics.worker import ServingModel, WorkerMetrics
 from stream.transport import Incidents
-from trainer.evaluation.gates import Gate, GateResult
+from trainer.gates.report import Gate, GateResult, Verdict
 from trainer.quality.figures import Quality, ReasonQuality, TaskQuality
 from trainer.service.daemon import BROKER, LEASE
 from trainer.service.families import RESULTS
@@ -26,7 +26,8 @@ from trainer.service.maturity import Maturity
 from trainer.service.metrics import TrainerMetrics
 from trainer.service.schedule import Reason, Rules, Schedule, Trigger
 from trainer.watch.metrics import PROMISES, WatchMetrics
-from trainer.watch.verdict import Finding, Verdict
+from trainer.watch.verdict import Finding
+from trainer.watch.verdict import Verdict as SwapVerdict
 
 KEPT = Finding(
     promise="calibration",
@@ -125,10 +126,11 @@ def trainer() -> CollectorRegistry:
     metrics.rebuild_started(trigger, 1.0)
     for result in RESULTS:
         metrics.rebuild_finished(trigger, result, "v1", 1.0, 1.0)
-    metrics.gates([GateResult(Gate.AUC, "click", True, 0.8, 0.7, "")])
+    passed = GateResult(gate=Gate.LOG_LOSS, task="click", verdict=Verdict.PASS, reason="")
+    metrics.gates([passed.model_copy(update={"figure": 0.01, "limit": 0.02})])
     metrics.error("store")
     watch = WatchMetrics(metrics.registry)
-    watch.verdict(Verdict(rows=1, final=1, findings=[KEPT]), stuck=False)
+    watch.verdict(SwapVerdict(rows=1, final=1, findings=[KEPT]), stuck=False)
     watch.rolled_back(PROMISES[0])
     watch.failed()
     metrics.quality.matured({"click": Maturity(0.5, 10, 5)})

@@ -5,6 +5,7 @@ from typing import Any
 import yaml
 
 from models.settings import load_settings
+from stream.kafka.rights import feedback_group
 from tests.deploy.deployment import (
     DEPLOY,
     DOCKERFILES,
@@ -147,6 +148,21 @@ def test_lag_scales_as_the_cpu_does() -> None:
     (patch,) = [yaml.safe_load(each["patch"]) for each in replaced["patches"]]
     assert (patch["kind"], patch["$patch"]) == ("HorizontalPodAutoscaler", "delete")
     assert patch["metadata"] == autoscaler["metadata"]
+
+
+def test_feedback_scales_by_the_lag_of_its_own_group() -> None:
+    """KEDA reads what passed, and keeps at least the replicas of the deployment."""
+    scaled = component("keda", "feedback.yaml")["spec"]
+    settings = load_settings(DEPLOY / "kubernetes" / "weir.toml")
+    (feedback,) = [
+        each for each in of_kind("Deployment") if each["metadata"]["name"] == "weir-feedback"
+    ]
+    assert scaled["scaleTargetRef"]["name"] == feedback["metadata"]["name"]
+    assert scaled["minReplicaCount"] == feedback["spec"]["replicas"]
+    (trigger,) = [each["metadata"] for each in scaled["triggers"]]
+    assert trigger["bootstrapServers"] == settings.kafka.bootstrap
+    assert trigger["consumerGroup"] == feedback_group(settings)
+    assert trigger["topic"] == settings.topics.passed
 
 
 def test_monitor_finds_every_pod_that_has_metrics() -> None:

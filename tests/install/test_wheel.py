@@ -80,7 +80,7 @@ def test_it_trains_and_its_trainer_rebuilds(installed: Installed) -> None:
         assert "training-examples" in installed.output("--bootstrap", address, *settings, "topics")
         asyncio.run(_publish(installed.folder / "sim.parquet", address))
         with installed.running("--bootstrap", address, *settings, "trainer") as trainer:
-            assert trainer.until(r"rebuild .*: (published|refused|failed)")[1] != "failed"
+            assert trainer.until(r"rebuild .*: (published|held|refused|failed)")[1] != "failed"
     (log,) = installed.folder.glob("store/rebuilds/*/log.txt")
     assert "learning from" in log.read_text()
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
@@ -13,6 +13,9 @@ from rich.console import Console
 from models.settings import Settings
 from models.tasks import TaskSet
 from trainer.simulation.traffic import Traffic
+
+if TYPE_CHECKING:
+    from trainer.simulation.arrivals import ArrivalShape
 
 Rate = Annotated[
     float, typer.Option(min=0, help="Requests per second; 0 publishes as fast as possible.")
@@ -30,6 +33,13 @@ Start = Annotated[
 ]
 Drift = Annotated[
     float, typer.Option(help="Drift of the users' preferences, in radians per simulated day.")
+]
+Arriving = Annotated[
+    str,
+    typer.Option(
+        help="Sources that arrive and leave: 'frequent' (many small ones), 'rare' (few large "
+        "ones), or '' for none."
+    ),
 ]
 Outcomes = Annotated[
     bool,
@@ -57,6 +67,7 @@ def simulated(
     outcomes: Outcomes = True,
     time_scale: TimeScale = 1.0,
     drift: Drift = 0.0,
+    arrivals: Arriving = "",
     start: Start = 0,
 ) -> None:
     """Publish simulated requests, and the outcomes of those that pass."""
@@ -66,7 +77,7 @@ def simulated(
     count = requests if requests is not None else round(rate * (seconds or 0))
     if count < 1:
         raise typer.BadParameter("give --requests N, or --seconds S with a --rate above 0")
-    simulator = Simulator(seed, drift)
+    simulator = Simulator(seed, drift, arrivals=_arrivals(arrivals))
     traffic = batches(simulator, start, count, BLOCK)
     _publish(ctx.obj, traffic, simulator.tasks, count, rate, time_scale, outcomes)
 
@@ -119,6 +130,7 @@ def simulate(
     start: Start = 0,
     seed: Seed = 1,
     drift: Drift = 0.0,
+    arrivals: Arriving = "",
     jsonl: Annotated[
         Path | None, typer.Option(help="File that the requests are written to, as JSON Lines.")
     ] = None,
@@ -140,13 +152,24 @@ def simulate(
     if jsonl is None and examples is None:
         raise typer.BadParameter("give --jsonl FILE, --examples FILE, or both")
     started = time.monotonic()
-    simulator = Simulator(seed, drift)
+    simulator = Simulator(seed, drift, arrivals=_arrivals(arrivals))
     with Console(stderr=True).status(f"simulating {requests:,} requests"):
         if jsonl is not None:
             write_requests(simulator, requests, jsonl, start)
         if examples is not None:
             write_examples(simulator, requests, examples, FeatureSpec.load(spec), start)
     _report({"requests": requests, "seconds": round(time.monotonic() - started, 3)})
+
+
+def _arrivals(name: str) -> "ArrivalShape | None":
+    """The shape with this name; None for the fixed inventory."""
+    from trainer.simulation.arrivals import SHAPES  # noqa: PLC0415
+
+    if name and name not in SHAPES:
+        raise typer.BadParameter(
+            f"--arrivals: {name!r} is unknown; choose one of {', '.join(SHAPES)}, or leave it out"
+        )
+    return SHAPES[name] if name else None
 
 
 def _publish(

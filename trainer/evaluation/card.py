@@ -11,6 +11,7 @@ import numpy.typing as npt
 from models.artifact.manifest import AutoEvidence, Manifest, TaskMetrics
 from trainer.evaluation.metrics import calibration_bins
 from trainer.evaluation.plot import Axis, Frame, Line, Plot
+from trainer.gates.report import GateReport
 
 FRAME = Frame(width=280, height=190, left=46, right=12, top=12, bottom=26)
 HISTOGRAM_BINS = 40
@@ -27,6 +28,7 @@ def card_html(
     scores_NT: npt.NDArray[np.float32],
     uncertainties_NT: npt.NDArray[np.float32],
     targets_NT: npt.NDArray[np.float32],
+    gates: GateReport | None = None,
 ) -> str:
     """Render the card.
 
@@ -35,6 +37,7 @@ def card_html(
         scores_NT: The student's scores of the held-out rows.
         uncertainties_NT: The student's uncertainties of these rows.
         targets_NT: Labels; NaN where masked.
+        gates: Verdict of the gates; None before they were checked.
     """
     training = manifest.training
     parts = [
@@ -48,6 +51,8 @@ def card_html(
             f"difference between torch and onnxruntime: {manifest.agreement:.1e}.</p>"
         ),
         _metrics_table(manifest),
+        _selection_table(manifest),
+        "" if gates is None else _gates_table(gates),
         _auto_table(manifest),
     ]
     for column, task in enumerate(manifest.tasks):
@@ -75,9 +80,57 @@ def _metrics_table(manifest: Manifest) -> str:
     return _table(head, rows)
 
 
+def _selection_table(manifest: Manifest) -> str:
+    """The student's metrics by estimate: of passed, of all, and of would-be-blocked requests."""
+    found = manifest.metrics
+    head = ["task", "estimate", "rows", "effective", "positives"]
+    rows = []
+    for name, naive in found.student.items():
+        for title, metrics in (
+            ("naive: passed requests", naive),
+            ("weighted: all requests", found.weighted.get(name)),
+            ("explored: would be blocked", found.explored.get(name)),
+        ):
+            if metrics is None:
+                continue
+            effective = metrics.rows if metrics.effective_rows is None else metrics.effective_rows
+            numbers = [f"{metrics.rows:,}", f"{effective:,.0f}", f"{metrics.positives:,}"]
+            rows.append([name, title, *numbers, *_figures(metrics)])
+    return (
+        "<h2>Selection</h2><p>Held-out rows are requests that the policy passed. Weighted by their "
+        "clipped inverse propensity they stand for all requests, as far as the effective number of "
+        "rows allows; those that passed by exploration alone stand for the blocked ones.</p>"
+        + _table([*head, "AUC-ROC", "AUC-PR", "log-loss", "ECE"], rows)
+    )
+
+
 def _figures(metrics: TaskMetrics) -> list[str]:
     values = (metrics.auc_roc, metrics.auc_pr, metrics.log_loss, metrics.ece)
     return ["-" if value is None else f"{value:.4f}" for value in values]
+
+
+def _gates_table(report: GateReport) -> str:
+    rows = [
+        [
+            gate.name,
+            gate.verdict,
+            *map(_figure_or_dash, (gate.figure, gate.low, gate.high, gate.limit)),
+            gate.reason,
+        ]
+        for gate in report.gates
+    ]
+    against = report.serving or "the label rates of its training rows, since nothing comparable"
+    return (
+        f"<h2>Gates: {escape(report.verdict)}</h2><p>Candidate number {report.trial} against "
+        f"{escape(against)} serves, on {report.rows:,} held-out requests. Bounds at level "
+        f"{report.alpha_k:.2g}: the probability that any candidate is accepted without being "
+        f"within a limit is at most {report.alpha:g} over all that are ever tried.</p>"
+        + _table(["gate", "verdict", "figure", "low", "high", "limit", "in words"], rows)
+    )
+
+
+def _figure_or_dash(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
 
 
 def _auto_table(manifest: Manifest) -> str:

@@ -20,7 +20,14 @@ from models.features import FeatureSpec
 from models.nets.scale import MeanScale, UncertaintyScale
 from models.tasks import TaskSet
 from trainer.evaluation.direct_passes import evaluate_direct_passes
-from trainer.evaluation.metrics import evaluate, spearman
+from trainer.evaluation.metrics import (
+    Selection,
+    evaluate,
+    evaluate_explored,
+    evaluate_weighted,
+    spearman,
+    tail_overlap,
+)
 from trainer.training.config import AUTO, SWAG, TrainConfig
 from trainer.training.rows import TrainingRows, counts
 
@@ -89,7 +96,7 @@ def build_manifest(
             unlabelled_rows=rows.unlabelled,
             held_out_rows=rows.held_out,
         ),
-        metrics=_metrics(trained, rows.held_out_rows.targets_KT.numpy(), job.tasks),
+        metrics=_metrics(trained, rows, job),
         uncertainty_target=config.distillation.target,
         rescaling=_rescaling(trained.scale, job.tasks),
         agreement=trained.agreement,
@@ -120,12 +127,30 @@ def _rescaling(scale: UncertaintyScale, tasks: TaskSet) -> dict[str, float]:
     return dict(zip(tasks.names, scale.factor_T.tolist(), strict=True))
 
 
-def _metrics(trained: TrainedStudent, targets_NT: Scores, tasks: TaskSet) -> Metrics:
+def selection_of(rows: TrainingRows, config: TrainConfig) -> Selection:
+    """How the policy selected the held-out rows."""
+    held_out = rows.held_out_rows
+    propensities_N = rows.propensities_N[: len(held_out)].numpy()
+    return Selection.of(held_out.weights_K.numpy(), propensities_N, config.propensity_clip)
+
+
+def _metrics(trained: TrainedStudent, rows: TrainingRows, job: TrainingJob) -> Metrics:
+    (teacher_NT, spread_NT), (student_NT, u_NT) = trained.teacher, trained.student
+    targets_NT, tasks = rows.held_out_rows.targets_KT.numpy(), job.tasks
+    columns = {name: (slice(None), column) for column, name in enumerate(tasks.names)}
+    selection = selection_of(rows, job.config)
     return Metrics(
-        teacher=evaluate(trained.teacher[0], targets_NT, tasks),
-        student=evaluate(trained.student[0], targets_NT, tasks),
+        teacher=evaluate(teacher_NT, targets_NT, tasks),
+        student=evaluate(student_NT, targets_NT, tasks),
         uncertainty_spearman={
-            name: spearman(trained.student[1][:, column], trained.teacher[1][:, column])
-            for column, name in enumerate(tasks.names)
+            name: spearman(u_NT[at], spread_NT[at]) for name, at in columns.items()
         },
+        score_spearman={
+            name: spearman(student_NT[at], teacher_NT[at]) for name, at in columns.items()
+        },
+        uncertainty_tail={
+            name: tail_overlap(spread_NT[at], u_NT[at]) for name, at in columns.items()
+        },
+        weighted=evaluate_weighted(student_NT, targets_NT, tasks, selection),
+        explored=evaluate_explored(student_NT, targets_NT, tasks, selection),
     )

@@ -1,6 +1,7 @@
 """Consumes examples, outcomes and announcements: all partitions, without a group.
 
-Examples and outcomes are read from the store's offsets, announcements from the beginning.
+Examples and outcomes are read from the store's offsets, announcements from the beginning; of
+transactions, those that were committed.
 
 It waits for brokers that do not answer. If an offset is out of range (after retention, or because
 the topic was created again), it logs that and continues with the oldest record.
@@ -226,7 +227,10 @@ class TopicReader:
         if self._missing():
             return
         consumer = self._consumer = bounded_consumer(
-            self._kafka, self._refused, auto_offset_reset="none"
+            self._kafka,
+            self._refused,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
         )
         await consumer.start()
         consumer.assign([*self._partitions, self._models])

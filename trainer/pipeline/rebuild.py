@@ -13,25 +13,22 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import TypeAdapter
 from rich.progress import Progress
 
 from models.artifact import Artifact, load_artifact
 from models.artifact.manifest import MANIFEST_FILE
 from models.artifact.registry import Registry
-from models.artifact.scorer import ScoringError
 from models.data.examples import ExampleError
 from models.features import FeatureSpec
 from models.process import logs
 from models.process.atomic import write_atomically
 from models.process.parent import end_with_parent
 from models.tasks import TaskSet
-from trainer.evaluation.gates import check_gates
-from trainer.evaluation.metrics import Evaluation, evaluate_artifact
+from trainer.gates.report import Verdict
 from trainer.pipeline.rebuild_job import RebuildJob, RebuildResult
 from trainer.pipeline.train import train
+from trainer.pipeline.trial import policy_of, try_candidate
 from trainer.store.snapshot import Snapshot, write_snapshot
 from trainer.store.windows import AttributionWindows
 from trainer.training.rows import lay_out
@@ -45,9 +42,12 @@ def rebuild(job: RebuildJob) -> RebuildResult:
     Raises:
         ArtifactError: If the serving artifact cannot be loaded.
         ExampleError: If the examples cannot be learned from.
+        LedgerError: If the ledger of trials is damaged.
+        PolicyError: If the settings' reward does not fit the tasks.
         RegistryError: If the candidate cannot be published.
     """
     serving = load_artifact(job.serving, job.serving_sha256)
+    policy_of(job)  # rather now than after the training
     examples, snapshot = _snapshot(job, serving.spec)
     if not (job.folder / MANIFEST_FILE).exists():
         train(
@@ -91,7 +91,7 @@ def _snapshot(job: RebuildJob, spec: FeatureSpec) -> tuple[Path, Snapshot]:
 def compare_and_publish(
     job: RebuildJob, snapshot: Snapshot, examples: Path, serving: Artifact, candidate: Artifact
 ) -> RebuildResult:
-    """Compare both on the held-out rows, which the candidate has not seen; publish or refuse."""
+    """Check the gates on the held-out rows, which the candidate has not seen; publish or refuse."""
     tasks = TaskSet(job.tasks)
     with tempfile.TemporaryDirectory() as folder, Progress(disable=True) as bars:
         rows = lay_out(
@@ -103,34 +103,19 @@ def compare_and_publish(
             folder=Path(folder),
             progress=bars,
         )
-        held_out = (rows.held_out_rows.ids_KC.numpy(), rows.held_out_rows.labels_KT.numpy())
-        new = evaluate_artifact(candidate, *held_out)
-        comparable = serving.tasks.names == tasks.names
-        old = _evaluate_serving(serving, *held_out) if comparable else None
-    verdicts = check_gates(new, old, job.limits)
-    passed = all(gate.passed for gate in verdicts)
+        report = try_candidate(job, rows, serving, candidate)
     version = candidate.manifest.version
-    registry = Registry.of(job.registry, signing=True)
-    published = registry.publish(job.folder, version) if passed else None
+    published = None
+    if report.verdict is Verdict.PASS:
+        published = Registry.of(job.registry, signing=True).publish(job.folder, version)
     return RebuildResult(
         version=version,
         url=published,
-        manifest_sha256=candidate.manifest_sha256 if passed else "",
-        verdicts=verdicts,
-        auc={name: metrics.auc_roc for name, metrics in new.tasks.items()},
+        manifest_sha256="" if published is None else load_artifact(job.folder).manifest_sha256,
+        gates=report,
+        auc={name: metrics.auc_roc for name, metrics in candidate.manifest.metrics.student.items()},
         snapshot=snapshot,
     )
-
-
-def _evaluate_serving(
-    serving: Artifact, ids_NC: npt.NDArray[np.int32], targets_NT: npt.NDArray[np.float32]
-) -> Evaluation | None:
-    """Evaluate the serving artifact; None if it cannot score these rows: then it is replaceable."""
-    try:
-        return evaluate_artifact(serving, ids_NC, targets_NT)
-    except ScoringError as error:
-        logger.warning("the serving artifact cannot score the held-out rows: %s", error)
-        return None
 
 
 def main() -> None:

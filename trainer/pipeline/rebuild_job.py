@@ -6,9 +6,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from models.process.logs import Format
-from models.settings import ModelSettings
+from models.settings import ModelSettings, ScenarioSettings
+from models.settings.gates import GateLimits
 from models.tasks import Task
-from trainer.evaluation.gates import GateLimits, GateResult
+from trainer.gates.report import GateReport
 from trainer.store.snapshot import Snapshot
 from trainer.training.config import TrainConfig
 
@@ -37,6 +38,7 @@ class RebuildJob(_Message):
         created: Creation time in the manifest, ISO 8601.
         reason: Why the rebuild started, as a sentence.
         limits: Limits of the gates.
+        policy: Rate and reward of the workers, at which the captured value is compared.
         log_format: Log format of the process.
     """
 
@@ -56,6 +58,7 @@ class RebuildJob(_Message):
     created: datetime
     reason: str = ""
     limits: GateLimits = GateLimits()
+    policy: ScenarioSettings = ScenarioSettings()
     log_format: Format = "text"
 
 
@@ -66,7 +69,7 @@ class RebuildResult(_Message):
         version: Version of the candidate.
         url: URL of the published candidate, None if it was refused.
         manifest_sha256: Hash of the published manifest, "" if it was refused.
-        verdicts: Results of the gates.
+        gates: Verdict of the gates, with figures.
         auc: Held-out AUC-ROC of the candidate per task, for logs and announcements.
         snapshot: Summary of the examples that were learned from.
     """
@@ -74,12 +77,6 @@ class RebuildResult(_Message):
     version: str
     url: str | None
     manifest_sha256: str
-    verdicts: list[GateResult]
+    gates: GateReport
     auc: dict[str, float | None]
     snapshot: Snapshot
-
-    @property
-    def refusals(self) -> list[str]:
-        """Reasons of the failed gates."""
-        failed = [gate for gate in self.verdicts if not gate.passed]
-        return [f"{gate.gate} {gate.task or ''}: {gate.reason}" for gate in failed]

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
 from models.artifact import write_artifact
 from models.artifact.canary import CanaryBatch
@@ -36,11 +37,13 @@ from trainer.pipeline.reference import build_reference
 from trainer.training.checkpoint import Checkpoint
 from trainer.training.config import TrainConfig
 from trainer.training.context import FitContext
+from trainer.training.delay.method import FitPlan, delay_method
 from trainer.training.devices import open_devices
 from trainer.training.distillation import fit_student, sets_per_row
 from trainer.training.early_stopping import choose_steps, needs_pilot
 from trainer.training.loop import deterministic
 from trainer.training.rows import TrainingRows, lay_out
+from trainer.training.selection import loss_weights
 from trainer.training.soft_labels import Labeller, label_rows, unfinished_files
 from trainer.training.teacher import fit_teacher
 
@@ -127,6 +130,7 @@ def _lay_out(
         held_out=held_out,
         folder=folder,
         progress=progress,
+        uses=delay_method(job.config.delay.method).uses,
     )
 
 
@@ -164,6 +168,7 @@ def _fit(job: TrainingJob, rows: TrainingRows, folder: Path, context: FitContext
         training=config.distillation,
         context=context,
         hard_NT=rows.all_rows.targets_KT[held_out:],
+        weights_N=_loss_weights(rows, slice(held_out, None), config),
     )
     model = export_student(student)
     agreement, scores_NT, uncertainties_NT = check_agreement(
@@ -187,6 +192,9 @@ def _fit_labeller(
     On small tables, early stopping chooses the teacher's number of steps first.
     """
     config, labelled = job.config, rows.labelled_rows
+    weights_N = _loss_weights(rows, slice(rows.held_out, rows.held_out + rows.labelled), config)
+    plan = FitPlan(job.tasks.names, layout.rows, job.seed)
+    correction = delay_method(config.delay.method).correction(labelled, plan)
     if needs_pilot(len(labelled), config.teacher):
         steps = choose_steps(
             layout,
@@ -195,6 +203,8 @@ def _fit_labeller(
             config=config.net,
             training=config.teacher,
             context=context,
+            weights_N=weights_N,
+            correction=correction,
         )
         config = replace(config, teacher=replace(config.teacher, steps=steps))
     teacher = fit_teacher(
@@ -204,7 +214,8 @@ def _fit_labeller(
         config=config.net,
         training=config.teacher,
         context=context,
-        weights_N=labelled.uneven_weights,
+        weights_N=weights_N,
+        correction=correction,
     )
     return choose_labeller(
         teacher,
@@ -215,6 +226,12 @@ def _fit_labeller(
         config=config,
         context=context,
     )
+
+
+def _loss_weights(rows: TrainingRows, part: slice, config: TrainConfig) -> Tensor | None:
+    """Weights of a part of the rows in the losses of teacher and student."""
+    counts_K, propensities_K = rows.all_rows.weights_K[part], rows.propensities_N[part]
+    return loss_weights(counts_K, propensities_K, config.propensity_clip)
 
 
 def _labels_file(folder: Path, context: FitContext) -> Path:

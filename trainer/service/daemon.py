@@ -23,7 +23,6 @@ from models.process.threads import in_daemon_thread
 from models.settings import Settings
 from stream.kafka.connection import ConnectionFaultError, reach
 from stream.messages import ModelAnnouncement
-from trainer.evaluation.gates import GateLimits
 from trainer.pipeline.incumbent import Incumbent
 from trainer.pipeline.reader import TopicReader
 from trainer.service.intake import Intake
@@ -56,7 +55,6 @@ EVENT_LOOP: Final = "event loop"
 LOOP_S: Final = 60.0
 CONSUMING: Final = "consuming"
 STALL_S: Final = 600.0
-DEFAULT_LIMITS: Final = GateLimits()
 Clock = Callable[[], float]
 
 
@@ -66,16 +64,13 @@ class TrainerDaemon:
     Args:
         settings: All settings.
         clock: Seconds since the epoch.
-        limits: Limits of the gates.
 
     Raises:
         SettingsError: If ``settings.training`` is not a valid training configuration.
         StoreError: If the store cannot be read.
     """
 
-    def __init__(
-        self, settings: Settings, clock: Clock = time.time, limits: GateLimits = DEFAULT_LIMITS
-    ) -> None:
+    def __init__(self, settings: Settings, clock: Clock = time.time) -> None:
         self._settings = settings
         self._tasks = settings.task_set
         self._clock = clock
@@ -88,7 +83,7 @@ class TrainerDaemon:
         self._upkeep = Upkeep(settings, self._lease, self.metrics, clock)
         self._incumbent = Incumbent(settings)
         self._rebuilder = Rebuilder(
-            settings, config, self._store, self._incumbent, self.metrics, clock, limits
+            settings, config, self._store, self._incumbent, self.metrics, clock
         )
         self._health = Health("trainer", [LEASE, BROKER])
         self._reader = TopicReader(

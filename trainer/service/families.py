@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from trainer.service.schedule import Reason
 
-RESULTS: Final = ("published", "refused", "failed", "interrupted")
+RESULTS: Final = ("published", "held", "refused", "failed", "interrupted")
 """How a rebuild ends; an interrupted one goes on when the trainer is started again."""
 FATES: Final = ("accepted", "refused")
 """Fates of a consumed record."""
@@ -130,7 +130,7 @@ class GateFamilies(_Families):
         super().__init__(registry)
         self.passed = self._gauge(
             "weir_trainer_gate_passed",
-            "Result of each gate for the last candidate: 1 passed, 0 failed.",
+            "Result of each gate for the last candidate: 1 passed or waived, 0 failed or held.",
             _GATE,
         )
         self.figure = self._gauge(
@@ -138,6 +138,6 @@ class GateFamilies(_Families):
         )
         self.limit = self._gauge(
             "weir_trainer_gate_limit",
-            "What each gate compared it with: the serving model's figure and the margin.",
+            "The worst figure with which each gate passes.",
             _GATE,
         )

@@ -7,7 +7,7 @@ from aiokafka import TopicPartition
 from prometheus_client import CollectorRegistry
 
 from stream.messages.refusals import Refusals
-from trainer.evaluation.gates import GateResult
+from trainer.gates.report import GateResult
 from trainer.service.families import (
     FATES,
     GateFamilies,
@@ -109,7 +109,7 @@ class TrainerMetrics:
         for gate in verdicts:
             labels = (gate.gate, gate.task or "")
             gates.passed.labels(*labels).set(gate.passed)
-            for family, figure in ((gates.figure, gate.candidate), (gates.limit, gate.limit)):
+            for family, figure in ((gates.figure, gate.figure), (gates.limit, gate.limit)):
                 if figure is not None:
                     family.labels(*labels).set(figure)
 

@@ -20,10 +20,10 @@ from models.features import FeatureSpec
 from models.process.isolated import module_command
 from models.process.parent import PARENT_VARIABLE
 from models.process.threads import in_daemon_thread
-from models.settings import Settings
+from models.settings import ScenarioSettings, Settings
 from stream.messages import Cause, ModelAnnouncement
 from stream.messages.models_topic import announce, announcer, read_history
-from trainer.evaluation.gates import GateLimits
+from trainer.gates.report import Verdict
 from trainer.pipeline.incumbent import Incumbent
 from trainer.pipeline.rebuild_job import RebuildJob, RebuildResult
 from trainer.service.metrics import TrainerMetrics
@@ -67,7 +67,6 @@ class Rebuilder:
         incumbent: Artifact that the candidate is compared with, and whose spec it keeps.
         metrics: Metrics of the trainer.
         clock: Seconds since the epoch.
-        limits: Limits of the gates.
 
     Attributes:
         spec: Feature spec of the last rebuild; None before the first.
@@ -82,17 +81,14 @@ class Rebuilder:
         incumbent: Incumbent,
         metrics: TrainerMetrics,
         clock: Clock,
-        limits: GateLimits,
     ) -> None:
         self._settings = settings
         self._config = config
         self._store = store
         self._incumbent = incumbent
         self.spec: FeatureSpec | None = None
-        self._previous: str | None = None
         self._metrics = metrics
         self._clock = clock
-        self._limits = limits
         folder = working_folder(settings.trainer.store, settings.trainer.scratch)
         scratch = Path(settings.trainer.scratch or folder / "scratch")
         self._workspaces = Workspaces(folder / "rebuilds", scratch)
@@ -143,7 +139,6 @@ class Rebuilder:
         """
         serving = await in_daemon_thread(self._incumbent.load)
         self.spec = serving.spec
-        self._previous = serving.manifest.version
         resumed = interrupted is not None and self._update(interrupted, serving)
         if interrupted is not None and resumed:
             workspace = interrupted
@@ -152,7 +147,7 @@ class Rebuilder:
             workspace.write_job(self._job(workspace, serving, trigger, watermark_ms))
         try:
             result = workspace.result() or await self._train(workspace)
-            outcome = await self._conclude(result, trigger.text, again=resumed)
+            outcome = await self._conclude(result, serving, workspace.job().reason, again=resumed)
         except Exception:
             workspace.end()
             raise
@@ -200,9 +195,15 @@ class Rebuilder:
             seed=trainer.seed,
             created=datetime.fromtimestamp(self._clock(), UTC),
             reason=trigger.text,
-            limits=self._limits,
+            limits=trainer.gates,
+            policy=self._policy(),
             log_format=self._settings.log.format,
         )
+
+    def _policy(self) -> ScenarioSettings:
+        """What the workers' settings say for all scenarios, without what differs between these."""
+        shared = self._settings.policy.model_dump(include=set(ScenarioSettings.model_fields))
+        return ScenarioSettings.model_validate(shared)
 
     async def _train(self, workspace: Workspace) -> RebuildResult:
         """Run the process until it has a result, and again if it is killed."""
@@ -222,13 +223,15 @@ class Rebuilder:
                 *(ended, attempt + 1, MAX_ATTEMPTS),
             )
 
-    async def _conclude(self, result: RebuildResult, why: str, *, again: bool) -> str:
+    async def _conclude(
+        self, result: RebuildResult, serving: Artifact, reason: str, *, again: bool
+    ) -> str:
         """Report the result, and announce a candidate that passed; how the rebuild ended."""
-        self._metrics.gates(result.verdicts)
+        self._metrics.gates(result.gates.gates)
         snapshot = result.snapshot
-        for file, reason in snapshot.unreadable.items():
+        for file, fault in snapshot.unreadable.items():
             self._metrics.error("file")
-            logger.error("%s: skipped, rebuilds go on without its rows: %s", file, reason)
+            logger.error("%s: skipped, rebuilds go on without its rows: %s", file, fault)
         if snapshot.too_many:
             logger.warning(
                 "learned from the newest %d requests; %d older examples are over the limit "
@@ -241,45 +244,45 @@ class Rebuilder:
                 snapshot.unfit,
             )
         if result.url is None:
-            refusals = "; ".join(result.refusals)
-            logger.warning("candidate %s refused, its files are kept: %s", result.version, refusals)
-            return "refused"
-        await self._announce(result, result.url, why, again=again)
-        return "published"
-
-    async def _announce(self, result: RebuildResult, url: str, why: str, *, again: bool) -> None:
-        """Publish the announcement, retrying until a broker accepts it.
-
-        Args:
-            result: The result of the rebuild.
-            url: URL of the published candidate.
-            why: Why the rebuild started.
-            again: Whether the trainer was killed since, perhaps after this announcement.
-        """
+            verdict = "held" if result.gates.verdict is Verdict.HOLD else "refused"
+            why = "; ".join(result.gates.refusals)
+            logger.warning("candidate %s %s, its files are kept: %s", result.version, verdict, why)
+            return verdict
         announcement = ModelAnnouncement(
             version=result.version,
-            url=url,
+            url=result.url,
             manifest_sha256=result.manifest_sha256,
             ts=int(self._clock() * 1000),
             metrics={"auc": result.auc},
             by=announcer("trainer"),
             cause=Cause.REBUILD,
-            reason=f"{why}; {len(result.verdicts)} gates passed",
-            previous=self._previous,
+            reason=f"{len(result.gates.gates)} gates passed; rebuilt for {reason}",
+            previous=serving.manifest.version,
         )
+        await self._announce(announcement, again=again)
+        return "published"
+
+    async def _announce(self, announcement: ModelAnnouncement, *, again: bool) -> None:
+        """Publish an announcement, retrying until a broker accepts it.
+
+        Args:
+            announcement: The announcement.
+            again: Whether the trainer was killed since, perhaps after this announcement.
+        """
+        version = announcement.version
         while True:
             try:
-                if why_not := await self._why_not(result.version, again=again):
-                    logger.warning("model %s is not announced: %s", result.version, why_not)
+                if why_not := await self._why_not(version, again=again):
+                    logger.warning("model %s is not announced: %s", version, why_not)
                     return
                 await announce(self._settings, announcement)
             except (KafkaError, OSError) as error:
                 self._metrics.error("announce")
-                logger.warning("model %s is not announced yet, retrying: %r", result.version, error)
+                logger.warning("model %s is not announced yet, retrying: %r", version, error)
                 await asyncio.sleep(ANNOUNCE_S)
             else:
                 self._incumbent.announce(announcement)
-                logger.info("model %s announced: %s", result.version, url)
+                logger.info("model %s announced: %s", version, announcement.url)
                 return
 
     async def _why_not(self, version: str, *, again: bool) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any, Final
 
-from trainer.simulation.world import NO_POS, NO_SIZE, UTC_OFFSETS, World
+from trainer.simulation.world import CITIES, NO_POS, NO_SIZE, SIZES, UTC_OFFSETS, World
 
 
 class Form(IntEnum):
@@ -28,6 +28,7 @@ class Form(IntEnum):
     LOOSE = 2
 
 
+REGIONS: Final = SIZES["region"]
 DOOH_EVERY: Final = 8
 """One in this many of the items that are not apps is a digital out-of-home screen."""
 VIDEO_SIZES = ((640, 360), (640, 480), (1280, 720), (480, 320), (320, 180), (1920, 1080))
@@ -80,15 +81,33 @@ def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def inventory(world: World, item: int, form: Form) -> str:
-    """``site``, ``app`` or ``dooh``, and the supply chain in ``source``."""
+def inventory(
+    world: World,
+    item: int,
+    form: Form,
+    *,
+    number: int | None = None,
+    publisher: int | None = None,
+) -> str:
+    """``site``, ``app`` or ``dooh``, and the supply chain in ``source``.
+
+    Args:
+        world: The known inventory.
+        item: Item whose properties it has.
+        form: Form of the request.
+        number: Number that it is named by, if not the item's.
+        publisher: Number that its publisher is named by, if not the item's.
+    """
     table = {key: int(codes[item]) for key, codes in world.items.items()}
-    publisher, category = table["publisher"], table["category"]
+    category = table["category"]
+    complete = int(table["publisher"] % 9 != 0)
+    number = item if number is None else number
+    publisher = table["publisher"] if publisher is None else publisher
     cats = f'"cat":{listed((f"IAB{category + 1}", f"IAB{category + 1}-{item % 5 + 1}"), form)}'
     owner = f'"publisher":{{"id":"p{publisher}"}}'
     content = f'"content":{{"language":"{LANGUAGES[item % 8]}"}}'
     if table["app"]:
-        place = f'"app":{{"id":"a{item}","bundle":"com.{name(publisher)}.{name(item)}"'
+        place = f'"app":{{"id":"a{number}","bundle":"com.{name(publisher)}.{name(number)}"'
         place += f",{cats},{owner}}}"
     else:
         out_of_home = item % DOOH_EVERY == DOOH_EVERY - 1
@@ -96,13 +115,12 @@ def inventory(world: World, item: int, form: Form) -> str:
         mobile = "" if out_of_home else f',"mobile":{item % 3 % 2}'
         if kind == "dooh":
             cats = cats.replace("cat", "venuetype", 1)
-        place = f'"{kind}":{{"id":"s{item}","domain":"{name(item)}.{name(publisher)}.example"'
+        place = f'"{kind}":{{"id":"s{number}","domain":"{name(number)}.{name(publisher)}.example"'
         place += f",{cats}{mobile},{owner},{content}}}"
     nodes = ",".join(
         f'{{"asi":"{name(300 + (table["exchange"] + 5 * hop) % 17)}.example"}}'
         for hop in range(table["hops"] + 1)
     )
-    complete = int(publisher % 9 != 0)
     chain = f'"schain":{{"complete":{complete},"nodes":[{nodes}]}}'
     return f'{place},"source":{{{chain if form is Form.NEW else _under_ext(chain)}}}'
 
@@ -126,15 +144,22 @@ def device(world: World, model: int, version: int) -> str:
     )
 
 
-def place(world: World, city: int) -> str:
-    """``language`` and ``geo`` of a city."""
+def place(world: World, city: int, *, arrived: int | None = None) -> str:
+    """``language`` and ``geo`` of a city.
+
+    Args:
+        world: The known places.
+        city: City whose properties it has.
+        arrived: Number that city and region are named by, if not their own.
+    """
     country, region = int(world.cities["country"][city]), int(world.cities["region"][city])
     latitude, longitude = CENTRES[country]
-    metro = f',"metro":"{500 + region}"' if country == 0 else ""
+    town, area = (city, region) if arrived is None else (CITIES + arrived, REGIONS + arrived)
+    metro = f',"metro":"{500 + area}"' if country == 0 else ""
     return (
         f'"language":"{LANGUAGES[(country + (city % 5 == 4)) % 8]}",'
-        f'"geo":{{"country":"{COUNTRIES[country]}","region":"R{region}"'
-        f',"city":"{name(1000 + city).title()}"{metro},"zip":"{10_000 + 37 * city}",'
+        f'"geo":{{"country":"{COUNTRIES[country]}","region":"R{area}"'
+        f',"city":"{name(1000 + town).title()}"{metro},"zip":"{10_000 + 37 * town}",'
         f'"lat":{latitude + region % 7 - 3 + city % 10 / 10},'
         f'"lon":{longitude + region % 11 - 5 + city % 10 / 10},'
         f'"utcoffset":{UTC_OFFSETS[country]}}}'

@@ -184,15 +184,43 @@ class Funnel:
         self._bias_T, self._scale_T = np.zeros(STEPS), np.ones(STEPS)
         self._solve(_shrunk(self._logits(effects, sample), sample))
 
-    def truth(self, scene: Scene, turn_N: Float64Array) -> Truth:
-        """True probabilities of a scene, with effects rotated by ``turn_N`` radians, (N,)."""
+    def truth(
+        self, scene: Scene, turn_N: Float64Array, shift_NT: Float64Array | None = None
+    ) -> Truth:
+        """True probabilities of a scene.
+
+        Args:
+            scene: N requests.
+            turn_N: Radians by which effects have rotated, (N,).
+            shift_NT: Shift of the logits, in standard deviations of those of known requests; None
+                for none.
+        """
         z_NT = self._logits(self._effects, scene)
         if turn_N.any():
             turn_N1 = turn_N[:, None]
             later_NT = self._logits(self._later, scene)
             z_NT = np.cos(turn_N1) * z_NT + np.sin(turn_N1) * later_NT
-        step_NT = _sigmoid(self._bias_T + self._scale_T * _shrunk(z_NT, scene))
+        z_NT = _shrunk(z_NT, scene)
+        if shift_NT is not None:
+            z_NT = z_NT + shift_NT
+        step_NT = _sigmoid(self._bias_T + self._scale_T * z_NT)
         return Truth(step_NT, _on_populations(step_NT))
+
+    def centre(self, scene: Scene, shift_NT: Float64Array) -> Float64Array:
+        """What to add to a shift of every logit, (4,), so that the rates stay those of the shape.
+
+        Args:
+            scene: Scene of N requests.
+            shift_NT: Their shifts, (N, 4).
+        """
+        z_NT = _shrunk(self._logits(self._effects, scene), scene) + shift_NT
+        found_T, reached_N = np.zeros(STEPS), np.ones(len(scene))
+        for step in range(STEPS):
+            scaled_N = self._scale_T[step] * z_NT[:, step]
+            bias = _bias(scaled_N, reached_N, step, self._shape.rates_T[step])
+            found_T[step] = (bias - self._bias_T[step]) / self._scale_T[step]
+            reached_N = reached_N * _sigmoid(bias + scaled_N)
+        return found_T
 
     def _logits(self, effects: Effects, scene: Scene) -> Float64Array:
         z_NT, shared = effects.logits(scene), self._shape.shared

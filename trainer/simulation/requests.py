@@ -5,6 +5,7 @@ probabilities. Its form is independent of them; :data:`FORM_EIGHTHS` gives the s
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import numpy as np
@@ -58,6 +59,21 @@ _BEHAVIOR = "".join(f',"{name}":%s' for name in _COUNTS + _RATES)
 _BEHAVIOR += "%s" * len(_SPARSE + _SINCE)
 
 
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Numbers that arrived sources are named by, of N requests; -1 where the known names stay.
+
+    Attributes:
+        item_N: Of the site or app.
+        publisher_N: Of its publisher.
+        city_N: Of city and region, from 0.
+    """
+
+    item_N: Ints
+    publisher_N: Ints
+    city_N: Ints
+
+
 class _Pieces:
     """Rendered fragments in one form."""
 
@@ -83,6 +99,7 @@ class Renderer:
     """Renders scenes of one world as JSON bytes."""
 
     def __init__(self, world: World) -> None:
+        self._world = world
         self._pieces = [_Pieces(world, form) for form in Form]
         self._devices = [
             fragments.device(world, model, version)
@@ -93,7 +110,14 @@ class Renderer:
         self._deals = [fragments.deal(code) for code in range(SIZES["deal"])]
         self._more = [fragments.more_imps(count) for count in range(SIZES["imps"])]
 
-    def render(self, scene: Scene, ids: list[str], ts_N: Ints, bits_NK: Ints) -> list[bytes]:
+    def render(
+        self,
+        scene: Scene,
+        ids: list[str],
+        ts_N: Ints,
+        bits_NK: Ints,
+        names: Names | None = None,
+    ) -> list[bytes]:
         """Render requests in the order of the scene.
 
         Args:
@@ -101,12 +125,17 @@ class Renderer:
             ids: Request ids.
             ts_N: Time in milliseconds since the epoch, int64 (N,).
             bits_NK: Random bits for fields without effect, int64 (N, 5) in [0, 2**32).
+            names: Names of the requests of arrived sources; None without any.
         """
         codes = scene.codes
         a_N, b_N, c_N, d_N, e_N = bits_NK.T
         form_N = np.array(_FORMS, np.int64)[e_N % len(_FORMS)]
         pieces = [self._pieces[form] for form in form_N.tolist()]
         tags = [f"t{i}-{slot}" for i, slot in _rows(codes["item"], a_N % 6)]
+        inventory = [p.inventory[n] for p, n in zip(pieces, codes["item"].tolist(), strict=True)]
+        places = _pick(self._places, codes["city"])
+        if names is not None:
+            self._rename(names, codes, form_N, a_N % 6, (tags, inventory, places))
         ifas = [f',"ifa":"{bits:08x}"' if app else "" for bits, app in _rows(c_N, codes["app"])]
         regs_N = codes["country"] * 16 + b_N // 1024 % 16
         columns: tuple[Sequence[object], ...] = (
@@ -119,14 +148,14 @@ class Renderer:
             _pick(_FLOOR_CURRENCIES, a_N // 128 % 8),
             _pick(self._deals, codes["deal"]),
             _pick(self._more, codes["imps"]),
-            [p.inventory[n] for p, n in zip(pieces, codes["item"].tolist(), strict=True)],
+            inventory,
             _pick(self._devices, codes["model"] * SIZES["osv"] + codes["osv"]),
             codes["connection"].tolist(),
             codes["carrier"].tolist(),
             _flag("lmt", b_N // 16 % 8 == 0),
             _flag("dnt", b_N // 128 % 8 == 0),
             ifas,
-            _pick(self._places, codes["city"]),
+            places,
             _users(scene, d_N, e_N // 8 % 2, form_N),
             _pick(AT_CODES, codes["exchange"] % len(AT_CODES)),
             _pick(TMAX, codes["exchange"] % len(TMAX)),
@@ -135,6 +164,31 @@ class Renderer:
             np.where(form_N == Form.NEW, ts_N, ts_N // 1000).tolist(),
         )
         return [(_REQUEST % row).encode() for row in zip(*columns, strict=True)]
+
+    def _rename(
+        self,
+        names: Names,
+        codes: dict[str, Ints],
+        form_N: Ints,
+        slot_N: Ints,
+        pieces: tuple[list[str], list[str], list[str]],
+    ) -> None:
+        """Put the names of arrived sources into tags, inventory and places, in place."""
+        tags, inventory, places = pieces
+        for row in np.flatnonzero(names.item_N >= 0).tolist():
+            item, number = int(codes["item"][row]), int(names.item_N[row])
+            owner = int(names.publisher_N[row])
+            tags[row] = f"t{number}-{slot_N[row]}"
+            inventory[row] = fragments.inventory(
+                self._world,
+                item,
+                Form(form_N[row]),
+                number=number,
+                publisher=owner if owner >= 0 else None,
+            )
+        for row in np.flatnonzero(names.city_N >= 0).tolist():
+            city, number = int(codes["city"][row]), int(names.city_N[row])
+            places[row] = fragments.place(self._world, city, arrived=number)
 
 
 def _space(pieces: Sequence[_Pieces], codes: dict[str, Ints], bits_N: Ints) -> list[str]:

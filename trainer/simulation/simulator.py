@@ -4,13 +4,17 @@
     traffic = simulator.batch(start=0, count=10_000)
 
 Request i is the same in every batch: requests are generated in fixed blocks, each from its own
-seed. The stream starts on a Monday at midnight UTC, and its load varies over the day.
+seed. The stream starts on a Monday at midnight UTC, and its load varies over the day. With an
+:class:`ArrivalShape` publishers, apps and geographies arrive and leave all the time.
 """
+
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from models.tasks import DEFAULT_TASKS
+from trainer.simulation.arrivals import KNOWN, Arrivals, ArrivalShape
 from trainer.simulation.funnel import STEPS, Effects, Funnel, FunnelShape
 from trainer.simulation.requests import Renderer
 from trainer.simulation.traffic import Traffic
@@ -35,6 +39,11 @@ class Simulator:
             pi / 2 in total, nothing learned at the start is valid.
         requests_per_day: Requests per simulated day.
         shape: Label rates of the funnel's tasks, and their correlation.
+        arrivals: How sources arrive and leave; None for a fixed inventory.
+
+    Attributes:
+        tasks: The tasks of the funnel.
+        arrivals: The sources that arrive; None for a fixed inventory.
     """
 
     def __init__(
@@ -43,6 +52,7 @@ class Simulator:
         drift: float = 0.0,
         requests_per_day: int = 200_000,
         shape: FunnelShape = FunnelShape(),  # noqa: B008
+        arrivals: ArrivalShape | None = None,
     ) -> None:
         self.tasks = DEFAULT_TASKS
         self._seed, self._drift, self._per_day = seed, drift, requests_per_day
@@ -51,6 +61,9 @@ class Simulator:
         rng = np.random.default_rng(np.random.SeedSequence([seed, 2]))
         sample = world.scene(rng, self._times(rng.integers(0, 7 * requests_per_day, SAMPLE)))
         self._funnel = Funnel(Effects(rng, sample), Effects(rng, sample), sample, shape)
+        self.arrivals = None if arrivals is None else Arrivals(arrivals, seed, START_MS)
+        if self.arrivals is not None:
+            self.arrivals.centre(partial(self._funnel.centre, sample), SAMPLE)
         self._kept: tuple[int, Traffic] | None = None
 
     def batch(self, start: int, count: int) -> Traffic:
@@ -76,19 +89,26 @@ class Simulator:
         ts_N = self._times(index_N)
         scene = self._world.scene(rng, ts_N)
         turn_N = self._drift * (ts_N - START_MS) / DAY_MS
-        truth = self._funnel.truth(scene, turn_N)
+        arrived_N, shift_NT, names = np.full(BLOCK, KNOWN, np.int64), None, None
+        if self.arrivals is not None:
+            whose = np.random.default_rng(np.random.SeedSequence([self._seed, 5, block]))
+            placed = self.arrivals.place(whose, scene, ts_N, self._world)
+            scene, arrived_N, shift_NT = placed.scene, placed.number_N, placed.shift_NT
+            names = placed.names
+        truth = self._funnel.truth(scene, turn_N, shift_NT)
         happens_NT = rng.random(truth.step_NT.shape) < truth.step_NT
         steps_NT = rng.lognormal(np.log(DELAY_MEDIAN_S), DELAY_SIGMA, (BLOCK, STEPS))
         bits_NK = rng.integers(0, 2**32, (BLOCK, 5))
         ids = self._ids(index_N)
         traffic = Traffic(
             ids=ids,
-            values=self._renderer.render(scene, ids, ts_N, bits_NK),
+            values=self._renderer.render(scene, ids, ts_N, bits_NK, names),
             timestamps=ts_N,
             p_true=truth.p_true_NT,
             reached=np.logical_and.accumulate(happens_NT, axis=1),
             delays_s=np.cumsum(steps_NT, axis=1),
             data_poor=scene.data_poor,
+            arrived=arrived_N,
         )
         self._kept = (block, traffic)
         return traffic

@@ -22,6 +22,8 @@ class Traffic:
         delays_s: Seconds from the request to the event, float64 (N, T); meaningless where the event
             does not happen.
         data_poor: Whether the request is of a segment with few requests, bool (N,).
+        arrived: Number of the source that arrived (``simulation/arrivals.py``), int64 (N,); -1 for
+            inventory that was always there.
     """
 
     ids: list[str]
@@ -31,6 +33,7 @@ class Traffic:
     reached: npt.NDArray[np.bool_]
     delays_s: npt.NDArray[np.float64]
     data_poor: npt.NDArray[np.bool_]
+    arrived: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -48,6 +51,6 @@ class Traffic:
             values=[each for part in parts for each in part.values],
             **{
                 name: np.concatenate([getattr(part, name) for part in parts])
-                for name in ("timestamps", "p_true", "reached", "delays_s", "data_poor")
+                for name in ("timestamps", "p_true", "reached", "delays_s", "data_poor", "arrived")
             },
         )

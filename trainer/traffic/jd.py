@@ -19,6 +19,7 @@ import polars as pl
 
 from models.errors import UserError
 from models.tasks import TaskSet
+from trainer.simulation.arrivals import KNOWN
 from trainer.simulation.traffic import Traffic
 
 EVENT_TYPES: Final = {"click": 6, "online": 1, "cart": 2, "deal": 4}
@@ -185,6 +186,7 @@ class JdRequests:
             reached=~np.isnan(delays_NT),
             delays_s=delays_NT,
             data_poor=np.zeros(count, np.bool_),
+            arrived=np.full(count, KNOWN, np.int64),
         )
 
     def _request(self, request_id: str, user: int, item: int, time_ms: int) -> bytes:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from models.choices import chosen_from
 from models.nets.config import StudentConfig, Target, TeacherConfig
@@ -33,6 +33,28 @@ SWAG: Final = "swag"
 AUTO: Final = "auto"
 """Selects the most valuable method."""
 Uncertainty = Annotated[str, chosen_from(UNCERTAINTIES, AUTO)]
+
+DELAYS: Final[Mapping[str, str]] = {
+    "wait": "trainer.training.delay.waiting:WAIT",
+    "mask": "trainer.training.delay.waiting:MASK",
+    "fnw": "trainer.training.delay.fnw:FNW",
+    "es-dfm": "trainer.training.delay.elapsed:ES_DFM",
+    "defer": "trainer.training.delay.elapsed:DEFER",
+    "censoring": "trainer.training.delay.censoring:CENSORING",
+}
+"""The methods that learn from labels that are not final yet."""
+Delay = Annotated[str, chosen_from(DELAYS)]
+
+
+@dataclass(frozen=True, slots=True)
+class DelayTraining:
+    """Learning from labels that are not final yet.
+
+    Attributes:
+        method: A name of ``DELAYS``.
+    """
+
+    method: Delay = "censoring"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +128,17 @@ class TrainConfig:
     """Everything that determines an artifact besides its examples, spec and seed.
 
     Attributes:
-        held_out: Share of the labelled rows, the newest, that is held out for the metrics.
+        held_out: Share of the rows with final labels, the newest, that is held out for the metrics.
+        propensity_clip: Greatest weight that a row has for its propensity p, the probability of the
+            decision by which it passed: it counts min(1 / p, propensity_clip) in the losses of
+            teacher and student and in the weighted metrics, so that rows which passed by
+            exploration stand for those that were blocked. 1 weighs all rows alike.
         threads: Threads of torch. The last digits of sums depend on it; 1 gives the same result on
             machines with any number of cores.
         device: Device of teacher and student; "auto" selects CUDA when it is available.
         net: Kind and sizes of the teacher.
         teacher: Training of the teacher.
+        delay: How the teacher learns from labels that are not final yet.
         student: Sizes of the student.
         distillation: Training of the student.
         uncertainty: Method whose uncertainty the student learns; ``auto`` fits all of them and
@@ -121,10 +148,12 @@ class TrainConfig:
     """
 
     held_out: float = 0.15
+    propensity_clip: Annotated[float, Field(ge=1)] = 10.0
     threads: int = 1
     device: Choice = "auto"
     net: TeacherConfig = field(default_factory=TeacherConfig)
     teacher: TeacherTraining = field(default_factory=TeacherTraining)
+    delay: DelayTraining = field(default_factory=DelayTraining)
     student: StudentConfig = field(default_factory=StudentConfig)
     distillation: StudentTraining = field(default_factory=StudentTraining)
     uncertainty: Uncertainty = SWAG

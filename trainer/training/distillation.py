@@ -35,6 +35,7 @@ def fit_student(
     training: StudentTraining,
     context: FitContext,
     hard_NT: Tensor | None = None,
+    weights_N: Tensor | None = None,
 ) -> Student:
     """Distil the teacher.
 
@@ -47,6 +48,7 @@ def fit_student(
         training: Schedule, what the uncertainty head learns, and the weight of hard labels.
         context: Devices, progress bars and checkpoint.
         hard_NT: Labels in {0, 1}, NaN where unknown; unused when their weight is 0.
+        weights_N: Weight of each row in the loss; None if all are equal.
 
     Returns:
         The student, on the CPU; its uncertainties are in the teacher's unit.
@@ -64,8 +66,9 @@ def fit_student(
         soft_BT = mean_NT[rows_B]
         if hard_NT is not None and training.hard_weight > 0:
             soft_BT = mixed(soft_BT, hard_NT[rows_B], training.hard_weight)
-        scores = masked_bce(logits_BT, put(soft_BT))
-        uncertainties = student.scale.loss(raw_BT, put(std_NT[rows_B]))
+        weights_B = None if weights_N is None else put(weights_N[rows_B])
+        scores = masked_bce(logits_BT, put(soft_BT), weights_B)
+        uncertainties = student.scale.loss(raw_BT, put(std_NT[rows_B]), weights_B)
         return scores + training.uncertainty_weight * uncertainties
 
     run_steps(

@@ -166,10 +166,10 @@ def model_history(
         raise typer.BadParameter("--from and --to need --decided")
     history = catalog_of(ctx.obj).history
     at_ms = parse_time_ms(at)
-    periods = list(history.periods(int(time.time() * 1000)))
+    periods = list(history.timeline(int(time.time() * 1000)))
     if at_ms is not None:
-        found = history.at(at_ms)
-        periods = [period for period in periods if period.announced is found]
+        found = history.in_force(at_ms)
+        periods = [period for period in periods if period.announced in found]
     rows = [entry(period.announced, period.until) for period in periods]
     if json:
         print_json(rows)

@@ -64,7 +64,18 @@ def print_history(rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         typer.echo("never announced")
         return
-    names = ("from", "until", "version", "cause", "by", "previous", "offset", "reason")
+    names = (
+        "from",
+        "until",
+        "version",
+        "role",
+        "share",
+        "cause",
+        "by",
+        "previous",
+        "offset",
+        "reason",
+    )
     print_table(names, [[row[name] for name in names] for row in rows])
 
 

@@ -61,6 +61,11 @@ class FleetView:
             known = self._states[partition]
             self._states[partition] = replace(known, per_second=0.0, generation=0)
 
+    @property
+    def states(self) -> Iterable[PartitionState]:
+        """The latest states of all partitions."""
+        return self._states.values()
+
     def latest(self, partition: int) -> PartitionState | None:
         """The latest state of a partition, if there is one."""
         return self._states.get(partition)

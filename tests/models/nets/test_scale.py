@@ -73,3 +73,14 @@ def test_mean_matching_brings_uncertainty_to_the_labels_mean() -> None:
     uncertainties_NT = torch.tensor([[0.01, 0.0], [0.03, 0.0]])
     factor_T = mean_matching(uncertainties_NT, torch.tensor([0.6, 0.02]))
     np.testing.assert_allclose(factor_T, [30.0, 1.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_weighted_row_counts_as_so_many(target: Target) -> None:
+    """The loss with weights 1 and 3 is that of the rows with three copies of the others."""
+    std_NT, raw_NT = skewed(200), torch.randn(200, 2)
+    scale = build_scale(target, torch.rand(200, 2), std_NT)
+    weights_N = torch.where(torch.arange(200) % 2 == 0, 1.0, 3.0)
+    copies_N = torch.arange(200).repeat_interleave(weights_N.long())
+    found = scale.loss(raw_NT, std_NT, weights_N)
+    torch.testing.assert_close(found, scale.loss(raw_NT[copies_N], std_NT[copies_N]))

@@ -1,14 +1,19 @@
 """Reading and writing the topic `control`, from Python and from the command line."""
 
+import asyncio
 import json
 from typing import Any
 
+import numpy as np
 import pytest
+from aiokafka import AIOKafkaProducer
 from typer.testing import CliRunner
 
 from models.settings import Settings
 from stream.cli.main import build_app
-from stream.control.client import read_control, write_control
+from stream.control.client import read_control, read_rewards, write_control
+from stream.kafka.client import client_options
+from stream.messages import PartitionState, write_state
 from stream.policy import PolicyError
 from tests.stream.control.workers import tiny
 
@@ -34,6 +39,39 @@ async def test_the_commands_write_what_they_then_read(tiny: Settings) -> None:
         await write_control(tiny, "*", {"weights": {"sale": 1.0}})
     await write_control(tiny, "*", None)
     assert (await read_control(tiny)).settings("*")["rate"] == 0.5
+
+
+async def test_the_price_of_exploring_comes_from_the_workers_rewards(
+    tiny: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Per scenario, from the latest state of each partition; garbage on the topic is skipped."""
+    for name, value in tiny.environment().items():
+        monkeypatch.setenv(name, value)
+    rewards_Q = np.linspace(0.0, 1.0, 101, dtype=np.float32)
+    states = [
+        PartitionState("*", 0, 0.0, 5.0, np.zeros(3, np.float32), "a", 1),
+        PartitionState("*", 0, 0.0, 5.0, rewards_Q, "a", 2),
+        PartitionState("strict", 0, 0.0, 5.0, rewards_Q[:1] + 1, "a", 1),
+    ]
+    async with AIOKafkaProducer(**client_options(tiny.kafka)) as producer:
+        for key, value in [*map(write_state, states), (b"nonsense", b"{")]:
+            await producer.send_and_wait(tiny.topics.rate_state, value, key=key, partition=0)
+    await write_control(tiny, "*", {"rate": 0.8, "explore": 0.05})
+    rewards = await read_rewards(tiny, "*")
+    assert rewards is not None
+
+    def shown(*arguments: str) -> dict[str, Any]:
+        result = CliRunner().invoke(build_app(), ["rate", "get", *arguments])
+        assert result.exit_code == 0, result.output
+        return dict(json.loads(result.output)["exploration"])
+
+    found = await asyncio.to_thread(shown)
+    price = rewards.price(0.2, 0.05)
+    assert price is not None
+    assert found["reward_lost"] == pytest.approx(price.lost, abs=1e-6)
+    assert found["reward_lost"] > found["reward_lost_by_explore"]["0.01"] > 0
+    flat = await asyncio.to_thread(shown, "--scenario", "strict")
+    assert flat["reward_lost"] == 0  # all of its requests are worth the same
 
 
 async def test_the_command_publishes_nothing_that_workers_would_refuse(tiny: Settings) -> None:
@@ -64,7 +102,9 @@ def test_the_command_line_sets_and_gets(tiny: Settings, monkeypatch: pytest.Monk
     assert weir("rate", "set", "0.75")["revision"] == 0
     assert weir("policy", "set", "weights.click=3", "confidence=score")["revision"] == 1
     assert weir("rate", "set", "--capacity", "900", "--scenario", "strict")["revision"] == 2
-    assert weir("rate", "get") == {
+    shown = weir("rate", "get")
+    assert shown.pop("exploration")["reward_lost"] is None  # no worker has published rewards
+    assert shown == {
         "revision": 2, "rate": 0.75, "capacity": None, "consumption": None,
     }  # fmt: skip
     assert weir("rate", "get", "--scenario", "strict")["capacity"] == 900

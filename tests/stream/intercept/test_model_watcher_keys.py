@@ -11,9 +11,10 @@ import pytest
 from models.artifact.registry import Registry
 from models.artifact.signature import KeyFileError, make_keys
 from models.settings import Settings
+from stream.intercept.challengers import Challenger
 from stream.intercept.loaded_model import LoadedModel
 from stream.intercept.model_watcher import ModelWatcher
-from stream.messages import ModelAnnouncement
+from stream.messages import ModelAnnouncement, ModelRole
 from stream.messages.models_topic import announce
 from stream.metrics.worker import WorkerMetrics
 from tests.tiny_artifact import TASKS, Make
@@ -36,7 +37,10 @@ class Watched:
     def __init__(self, settings: Settings) -> None:
         self.metrics = WorkerMetrics()
         self.installed: list[LoadedModel] = []
-        self.watcher = ModelWatcher(settings, self.installed.append, self.metrics)
+        self.challengers: dict[ModelRole, Challenger | None] = {}
+        self.watcher = ModelWatcher(
+            settings, self.installed.append, self.challengers.__setitem__, self.metrics
+        )
 
     async def __aenter__(self) -> Self:
         await self.watcher.start()
@@ -61,12 +65,13 @@ async def until(done: Callable[[], bool]) -> None:
         await asyncio.sleep(0.02)
 
 
-async def announced(settings: Settings, version: str, digest: str = "") -> None:
+async def announced(
+    settings: Settings, version: str, digest: str = "", role: ModelRole = ModelRole.SERVE
+) -> None:
     registry = Registry(settings.model.registry)
     url = registry.url_of(version)
-    await announce(
-        settings, ModelAnnouncement(version, url, digest or registry.manifest_sha256(url), 1)
-    )
+    digest = digest or registry.manifest_sha256(url)
+    await announce(settings, ModelAnnouncement(version, url, digest, 1, role=role))
 
 
 @pytest.mark.broker
@@ -93,6 +98,9 @@ async def test_only_signed_versions_serve(
         await until(lambda: watched.refused("bad-signature") == 1)
         await announced(settings, "v3")
         await until(lambda: watched.versions == ["v3"])
+        await announced(settings, "v1", role=ModelRole.CANARY)
+        await until(lambda: watched.refused("unsigned") == 3)
+        assert watched.challengers.get(ModelRole.CANARY) is None
         await announced(settings, "v2")
         await until(lambda: watched.refused("bad-signature") == 2)
         keys.write_bytes(keys.read_bytes() + (tmp_path / "theirs.pub").read_bytes())

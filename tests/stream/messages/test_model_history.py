@@ -170,3 +170,28 @@ def test_challengers_serve_nobody_but_are_in_use() -> None:
     assert target(found) == "a"
     assert found.in_use_since(250, NOW, every) == {"a", "b", "canary", "shadow"}
     assert found.in_use_since(50, NOW, every) == {"a", "b", "old", "canary", "shadow"}
+
+
+def test_the_history_has_challengers_too() -> None:
+    """One ends with the next of its role, or with the next version that is to serve."""
+    rows = [announced(n, v, 100 * n) for n, v in enumerate("abcdef")]
+    for at, role in ((1, ModelRole.CANARY), (2, ModelRole.SHADOW), (3, ModelRole.CANARY)):
+        made = msgspec.structs.replace(rows[at].announcement, role=role)
+        rows[at] = replace(rows[at], announcement=made)
+    found = ModelHistory(rows)
+    ends = {period.announced.version: period.until for period in found.timeline(NOW)}
+    assert ends == {"a": 400, "b": 300, "c": 400, "d": 400, "e": 500, "f": None}
+    in_force = [{one.version for one in found.in_force(ts)} for ts in (50, 150, 250, 350, 450)]
+    assert in_force == [{"a"}, {"a", "b"}, {"a", "b", "c"}, {"a", "c", "d"}, {"e"}]
+    assert found.in_force(-1) == []
+
+
+@given(st.lists(st.tuples(versions, st.integers(0, 1_200)), max_size=12))
+def test_without_challengers_the_timeline_is_that_of_what_serves(
+    made: list[tuple[str, int]],
+) -> None:
+    """Whatever the times."""
+    found = ModelHistory([announced(i, version, ts) for i, (version, ts) in enumerate(made)])
+    assert list(found.timeline(NOW)) == list(found.periods(NOW))
+    for ts in range(0, NOW, 250):
+        assert found.in_force(ts) == [one for one in [found.at(ts)] if one]

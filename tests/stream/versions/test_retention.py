@@ -4,12 +4,12 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from models.artifact.registry import Registry
 from models.settings import Settings
-from stream.messages import Cause, ModelAnnouncement
+from stream.messages import Cause, ModelAnnouncement, ModelRole
 from stream.messages.model_history import Announced, ModelHistory
 from stream.versions.catalog import Catalog
 from stream.versions.retention import DAY_MS, Kept, plan
@@ -23,7 +23,7 @@ NAMES = [f"v{number}" for number in range(8)]
 def catalog(
     folder: str,
     created: dict[str, int],
-    announced: list[tuple[str, int, bool]],
+    announced: list[tuple[str, int, bool, ModelRole]],
     broken: frozenset[str] = frozenset(),
     configured: str = "pretrained:openrtb",
 ) -> Catalog:
@@ -32,7 +32,8 @@ def catalog(
     Args:
         folder: Of the registry.
         created: Day on which each version was made.
-        announced: Version, day, and whether it was announced with a hash that it does not have.
+        announced: Version, day, whether it was announced with a hash that it does not have, and
+            its role.
         broken: Versions whose manifest is gone; they were announced, and are not there.
         configured: ``model.artifact``; a version, or a URL.
     """
@@ -49,13 +50,17 @@ def catalog(
     history = [
         Announced(
             ModelAnnouncement(
-                version, f"{folder}/{version}", "0" * 64 if wrong else hashes[version], day
+                version,
+                f"{folder}/{version}",
+                "0" * 64 if wrong else hashes[version],
+                day,
+                role=role,
             ),
             0,
             offset,
             day * DAY_MS,
         )
-        for offset, (version, day, wrong) in enumerate(announced)
+        for offset, (version, day, wrong, role) in enumerate(announced)
         if version in hashes
     ]
     artifact = f"{folder}/{configured}" if configured in NAMES else configured
@@ -70,7 +75,8 @@ def fates(found: Catalog, keep: int = 1, days: float = 30) -> dict[str, Kept | N
 def test_each_reason_to_keep(tmp_path: Path) -> None:
     """And an old version without any of them is removed."""
     created = {"v0": 1, "v1": 2, "v2": 3, "v3": 4, "v4": 5, "v5": 80, "v6": 6}
-    announced = [("v1", 10, False), ("v2", 20, False), ("v3", 60, False), ("v4", 90, False)]
+    days = {"v1": 10, "v2": 20, "v3": 60, "v4": 90}
+    announced = [(version, day, False, ModelRole.SERVE) for version, day in days.items()]
     (tmp_path / "v7").mkdir()
     (tmp_path / "v7" / "manifest.json").write_text("{")
     found = catalog(str(tmp_path), created, announced, configured="v6")
@@ -124,20 +130,30 @@ def test_what_a_rollback_goes_back_to_is_kept(tmp_path: Path) -> None:
 
 names = st.sampled_from(NAMES)
 days = st.integers(0, 100)
+roles = st.sampled_from([ModelRole.SERVE, ModelRole.SERVE, *ModelRole])
 
 
 @given(
     created=st.dictionaries(names, days, max_size=8),
-    announced=st.lists(st.tuples(names, days, st.booleans()), max_size=10),
+    announced=st.lists(st.tuples(names, days, st.booleans(), roles), max_size=10),
     broken=st.frozensets(names, max_size=3),
     configured=st.none() | names,
     keep=st.integers(0, 8),
     retention=st.integers(0, 100),
     sort=st.booleans(),
 )
+@example(  # a challenger of the configured artifact, ended within the retention
+    created={"v0": 1, "v1": 2, "v2": 3},
+    announced=[("v0", 10, False, ModelRole.CANARY), ("v1", 80, False, ModelRole.SERVE)],
+    broken=frozenset(),
+    configured=None,
+    keep=1,
+    retention=30,
+    sort=True,
+)
 def test_nothing_in_use_is_removed(
     created: dict[str, int],
-    announced: list[tuple[str, int, bool]],
+    announced: list[tuple[str, int, bool, ModelRole]],
     broken: frozenset[str],
     configured: str | None,
     keep: int,
@@ -155,7 +171,8 @@ def test_nothing_in_use_is_removed(
         removed = {version for version, why in kept.items() if why is None}
         since = 100 - retention
         real = [one for one in announced if one[0] in created]
-        usable = [version for version, _, wrong in real if not wrong and version in there]
+        serving = [one for one in real if one[3] is ModelRole.SERVE]
+        usable = [one[0] for one in serving if not one[2] and one[0] in there]
         # what serves, what would take over where it fails, and what is configured
         protected = {usable[-1]} if usable else set()
         protected |= {configured} if configured else set()
@@ -163,11 +180,13 @@ def test_nothing_in_use_is_removed(
         protected |= {version for version in there if created[version] > since}
         protected |= set(sorted(there, key=lambda v: (created[v], v))[len(there) - keep :])
         # in force at any time since: announced then, or the last one announced before
-        protected |= {version for version, day, _ in real if day > since}
+        protected |= {one[0] for one in real if one[1] > since}
         if sort:
-            before = [version for version, day, _ in real if day <= since]
-            protected |= set(before[-1:])
+            before = [one for one in real if one[1] <= since]
+            last = max((i for i, one in enumerate(before) if one[3] is ModelRole.SERVE), default=0)
+            for role in ModelRole:
+                protected |= {one[0] for one in [o for o in before[last:] if o[3] is role][-1:]}
         assert not removed & protected
         # and nothing is kept for ever
-        old = there - protected - {version for version, _, _ in real}
+        old = there - protected - {one[0] for one in real}
         assert old <= removed

@@ -58,6 +58,25 @@ async def test_a_command_that_cannot_run_says_why(
     assert fix in " ".join(done.output.replace("│", " ").split())
 
 
+def test_simulate_with_arrivals_brings_new_publishers(tmp_path: Path) -> None:
+    """The same requests under the same ids, some of them from sources that were not there."""
+    publishers = {}
+    for shape in ("", "frequent"):
+        file = tmp_path / f"{shape or 'fixed'}.jsonl"
+        options = ["--requests", "3000", "--seed", "2", "--start", "100000", "--jsonl", str(file)]
+        result = weir(Settings(), "simulate", *options, "--arrivals", shape)
+        assert result.exit_code == 0, result.output
+        docs = [json.loads(line) for line in file.read_bytes().splitlines()]
+        owners = [doc.get("app") or doc.get("site") or doc["dooh"] for doc in docs]
+        publishers[shape] = [owner["publisher"]["id"] for owner in owners]
+    new = set(publishers["frequent"]) - set(publishers[""])
+    assert max(int(name[1:]) for name in publishers[""]) < 400
+    assert sum(int(name[1:]) >= 400 for name in new) >= 2
+    refused = weir(Settings(), "simulate", "--jsonl", str(tmp_path / "x"), "--arrivals", "some")
+    assert refused.exit_code != 0
+    assert "frequent" in refused.output
+
+
 async def test_publish_simulated_sums_up(settings: Settings) -> None:
     """All requests are on the topic when the command ends; outcomes can be left out."""
     command = ["publish", "simulated", "--requests", "3000", "--rate", "0", "--no-outcomes"]

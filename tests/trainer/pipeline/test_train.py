@@ -1,3 +1,4 @@
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,13 +7,16 @@ import polars as pl
 import pytest
 from rich.progress import Progress
 
-from models.artifact import load_artifact
+from models.artifact import Artifact, load_artifact
 from models.artifact.manifest import Manifest
 from models.artifact.scorer import Scorer
 from models.data.examples import ExampleError, Examples, read_examples
+from models.settings.gates import GateLimits
 from tests.trainer.small_world import CONFIG, CREATED, SPEC, TASKS, frame
-from trainer.evaluation.gates import check_gates
-from trainer.evaluation.metrics import evaluate_artifact
+from trainer.gates.captured import Policy
+from trainer.gates.check import HeldOut, Predictions, check
+from trainer.gates.ledger import Ledger
+from trainer.gates.report import GateReport, Verdict
 from trainer.pipeline.train import train
 
 ROWS = 6000
@@ -75,8 +79,8 @@ def test_the_manifest_says_what_was_done(world: Path) -> None:
         "student.onnx",
         "features.toml",
         "card.html",
-        "reference.json",
         "canary.json",
+        "reference.json",
     }
     assert manifest.agreement < 1e-5
     for task in TASKS.names:
@@ -133,6 +137,35 @@ def test_rows_without_labels_join_the_unlabelled(world: Path, tmp_path: Path) ->
     assert training.unlabelled_rows == ROWS
 
 
+def test_rows_with_open_labels_are_learned_from(world: Path, tmp_path: Path) -> None:
+    """Deals take up to 2,000 s of the 6,000 s in the store; a third of the rows are open."""
+    rng = np.random.default_rng(0)
+    stored = pl.read_parquet(world / "examples.parquet")
+    delay_ms = pl.Series(rng.integers(1, 2_000_000, ROWS))
+    age_ms = 6_000_000 - pl.col("ts")
+    deal, seen = pl.col("label_deal"), (pl.col("label_deal") == 1) & (delay_ms <= age_ms)
+    nothing = pl.lit(None, pl.Int64)
+    stored.with_columns(
+        label_deal=pl.when(seen | (age_ms > 2_000_000)).then(deal),
+        elapsed=age_ms,
+        delay_click=pl.when(pl.col("label_click") == 1).then(pl.lit(0, pl.Int64)),
+        delay_online=nothing,
+        delay_deal=pl.when(seen).then(delay_ms),
+    ).write_parquet(tmp_path / "open.parquet")
+
+    manifest = run(tmp_path / "open.parquet", tmp_path / "out")
+
+    training, deals = manifest.training, manifest.metrics.student["deal"]
+    assert training.rows + training.held_out_rows >= ROWS - 2
+    # 15 % of the final rows of each task, the newest, are held out.
+    assert deals.rows == pytest.approx(0.15 * 4000, abs=2)
+    assert training.held_out_rows == pytest.approx(0.15 * ROWS, abs=2)
+    rate = float(stored["label_deal"].mean())  # type: ignore[arg-type]
+    assert deals.positives / deals.rows == pytest.approx(rate, abs=0.05)
+    scores_NT, _ = Scorer(load_artifact(tmp_path / "out")).score(fresh(world).features_NC)
+    assert scores_NT[:, 2].mean() == pytest.approx(rate, abs=0.02)
+
+
 def test_a_task_that_cannot_be_learned_is_named(tmp_path: Path) -> None:
     """Without a positive there is nothing to learn, and the error says for which task."""
     bad = frame(100, 1).with_columns(label_deal=pl.lit(0, pl.Int8))
@@ -142,19 +175,34 @@ def test_a_task_that_cannot_be_learned_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_retrained_model_passes_the_gates_and_an_untrained_one_fails(
+def test_a_trained_model_passes_the_gates_and_an_untrained_one_fails(
     world: Path, tmp_path: Path
 ) -> None:
-    """On the same fresh rows a second seed is as good as the first; shuffled labels are not."""
-    rows = (fresh(world).features_NC, fresh(world).labels_NT)
-    serving = evaluate_artifact(load_artifact(world / "artifact"), *rows)
-    run(world / "examples.parquet", tmp_path / "good", seed=4, unlabelled=world / "pool.parquet")
-    good = evaluate_artifact(load_artifact(tmp_path / "good"), *rows)
-    assert all(result.passed for result in check_gates(good, serving))
+    """One that learned replaces one of shuffled features, not the other way; so for a first one."""
     shuffled = pl.read_parquet(world / "examples.parquet").with_columns(
         pl.col("features").shuffle(seed=0)
     )
     shuffled.write_parquet(tmp_path / "shuffled.parquet")
     run(tmp_path / "shuffled.parquet", tmp_path / "bad")
-    bad = evaluate_artifact(load_artifact(tmp_path / "bad"), *rows)
-    assert not all(result.passed for result in check_gates(bad, serving))
+    good, bad = load_artifact(world / "artifact"), load_artifact(tmp_path / "bad")
+    rows = HeldOut(fresh(world).features_NC, fresh(world).labels_NT, np.ones(SPEC.rows, np.bool_))
+
+    def tried(candidate: Artifact, serving: Artifact, comparable: bool = True) -> GateReport:
+        new, old = (Predictions.of(artifact, rows.ids_NC) for artifact in (candidate, serving))
+        return check(
+            candidate,
+            serving,
+            (new, old if comparable else None),
+            rows,
+            Policy(lambda scores_NT, _: TASKS.on_all_requests(scores_NT).sum(axis=1), 0.6),
+            GateLimits(slowdown=99.0, teacher_score=-1.0, teacher_uncertainty=-1.0),
+            Ledger(str(tmp_path / "registry"), serving.manifest_sha256),
+            time.perf_counter,
+        )
+
+    assert tried(good, bad).refusals == []
+    assert tried(good, bad, comparable=False).refusals == []
+    failed = {gate.name for gate in tried(bad, good).gates if gate.verdict is Verdict.FAIL}
+    assert failed >= {"better", "log-loss click", "reward"}
+    assert tried(bad, bad, comparable=False).verdict is not Verdict.PASS
+    assert tried(good, good).verdict is Verdict.HOLD

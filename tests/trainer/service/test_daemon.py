@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaConsumer
 from models.artifact import load_artifact
 from models.artifact.registry import Registry
 from models.settings import Settings, TopicSettings, load_settings
+from models.settings.gates import GateLimits
 from models.tasks import Task, TaskSet
 from stream.brokers.children import free_port
 from stream.brokers.embedded import EmbeddedBroker
@@ -27,7 +28,7 @@ from stream.transport import ChunkSink, Outgoing
 from tests.stream.feedback.hostile import Hostile
 from tests.trainer.store.rows import SPEC, START, append, store_at
 from tests.trainer.store.test_event_table import small_disk
-from trainer.evaluation.gates import GateLimits
+from trainer.gates.report import GateReport
 from trainer.pipeline.train import train
 from trainer.service.daemon import TrainerDaemon
 from trainer.store.example_store import ExampleStore, batch_of, example_rows
@@ -37,6 +38,19 @@ from trainer.training.config import TrainConfig
 
 TASKS = TaskSet([Task(name="click", window_s=60), Task(name="deal", window_s=120)])
 ROWS = 2000
+LENIENT = GateLimits(
+    better=-9,
+    log_loss=9,
+    auc_pr=9,
+    calibration=9,
+    reward=9,
+    teacher_score=-1,
+    teacher_uncertainty=-1,
+    slowdown=99,
+    min_positives=1,
+    patience=0,
+)
+"""Nothing but a missing class or a wrong export is refused."""
 
 
 Traffic = tuple[list[TrainingExample], list[Outcome]]
@@ -124,7 +138,8 @@ def kept_aside(settings: Settings) -> list[Path]:
 async def running(settings: Settings, limits: GateLimits) -> AsyncIterator[TrainerDaemon]:
     """A daemon, stopped and awaited at the end of the block."""
     stop = asyncio.Event()
-    daemon = TrainerDaemon(settings, limits=limits)
+    trainer = settings.trainer.model_copy(update={"gates": limits})
+    daemon = TrainerDaemon(settings.model_copy(update={"trainer": trainer}))
     task = asyncio.create_task(daemon.run(stop))
     try:
         yield daemon
@@ -185,7 +200,7 @@ async def test_enough_new_examples_make_a_model_that_is_announced(
     assert offsets(settings) == [250, 250]
     await publish(settings, traffic(500, ROWS))
     registry = Registry(settings.model.registry)
-    async with running(settings, GateLimits(auc_drop=0.2, log_loss_growth=0.5, ece_growth=0.2)):
+    async with running(settings, LENIENT):
         await until(lambda: " announced: " in caplog.text)
     made = await announcements(settings)
     assert [announcement.version for announcement in made] == registry.versions()
@@ -193,6 +208,10 @@ async def test_enough_new_examples_make_a_model_that_is_announced(
     assert (made[0].by.partition("@")[0], made[0].cause) == ("trainer", "rebuild")
     artifact = load_artifact(made[0].url, made[0].manifest_sha256)
     assert artifact.spec.hash == SPEC.hash
+    gates = GateReport.model_validate_json((Path(made[0].url) / "gates.json").read_bytes())
+    assert (gates.candidate, gates.trial, gates.verdict) == (made[0].version, 1, "pass")
+    assert artifact.manifest.files.keys() >= {"gates.json"}
+    assert "Gates: pass" in (Path(made[0].url) / "card.html").read_text()
     training = artifact.manifest.training
     assert training.rows + training.held_out_rows >= ROWS
     assert ids(settings) == sorted(f"r{number}" for number in range(500 + ROWS))
@@ -206,8 +225,10 @@ async def test_a_candidate_that_fails_a_gate_is_not_announced(
     """A refused candidate is logged with the reason and kept aside; nothing is published."""
     await ensure_topics(settings.kafka, settings.topics)
     await publish(settings, traffic(0, ROWS))
-    async with running(settings, GateLimits(auc_drop=-1.0)):
-        await until(lambda: "refused, its files are kept: auc click" in caplog.text)
+    async with running(settings, GateLimits(better=9.0)):
+        await until(
+            lambda: "refused, its files are kept: better: shown not to be better" in caplog.text
+        )
     assert await announcements(settings) == []
     assert Registry(settings.model.registry).versions() == []
     assert len(kept_aside(settings)) == 1

@@ -12,10 +12,11 @@ import pytest
 
 from models.artifact import load_artifact
 from models.artifact.registry import Registry
-from models.settings import Settings
+from models.settings import ModelSettings, Settings
 from stream.brokers.children import ChildProcess
 from stream.kafka.topics import ensure_topics
 from tests.trainer.service.test_daemon import (
+    LENIENT,
     ROWS,
     announcements,
     publish,
@@ -24,11 +25,8 @@ from tests.trainer.service.test_daemon import (
     traffic,
     until,
 )
-from trainer.evaluation.gates import GateLimits
 from trainer.pipeline.rebuild import rebuild
 from trainer.pipeline.rebuild_job import RebuildJob
-
-LENIENT = GateLimits(auc_drop=0.5, log_loss_growth=5, ece_growth=1)
 
 
 def rebuilds() -> list[int]:
@@ -91,8 +89,9 @@ async def test_a_killed_process_goes_on_and_makes_the_same_model(
     assert not scratch(settings, "")
     job = RebuildJob.model_validate_json((folder / "job.json").read_bytes())
     places = {"folder": tmp_path / "again", "work": tmp_path / "work"}
+    registry = ModelSettings(registry=str(tmp_path / "other"))
     undisturbed = await asyncio.to_thread(
-        rebuild, job.model_copy(update={**places, "registry": str(tmp_path / "other")})
+        rebuild, job.model_copy(update={**places, "registry": registry})
     )
     (made,) = await announcements(settings)
     assert undisturbed.version == made.version

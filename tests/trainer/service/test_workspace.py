@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from tests.trainer.gates.test_report import report
 from trainer.pipeline.rebuild_job import RebuildResult
 from trainer.service.workspace import KEPT, Workspace, Workspaces
 from trainer.store.snapshot import Snapshot
@@ -82,7 +83,7 @@ def test_refused_candidates_are_counted_since_the_last_published_one(tmp_path: P
                 version=f"v{number}",
                 url=url,
                 manifest_sha256="",
-                verdicts=[],
+                gates=report(),
                 auc={},
                 snapshot=snapshot,
             )

@@ -193,3 +193,26 @@ def test_a_snapshot_is_the_join_of_everything_that_was_stored(
         write_snapshot(str(folder), folder / "out", SPEC, WINDOWS, 10**9)
     assert contents(folder / "out") == brute_force(deliveries, outcomes, watermark)
     assert store_at(folder).offset(OUTCOMES, 0) == len(outcomes)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    changes=st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), min_size=1, max_size=20),
+    cut=st.floats(0.5, 1) | st.just(1.0),
+)
+def test_no_damage_of_a_file_ends_a_snapshot(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[float, int]], cut: float
+) -> None:
+    """Bytes that are changed or cut off: what is in the other files is there."""
+    folder = tmp_path_factory.mktemp("store")
+    store = store_at(folder)
+    append(store, [example(f"r{n}", START + n) for n in range(300)], [], START)
+    append(store, [example(f"s{n}", START + HOUR + n) for n in range(5)], [], START)
+    file = Path(store.examples.files[0].url)
+    damaged = bytearray(file.read_bytes())
+    for place, change in changes:
+        damaged[int(place * (len(damaged) - 1))] ^= change
+    file.write_bytes(damaged[: int(cut * len(damaged))])
+    snapshot(folder, folder / "out")
+    whole = {f"s{n}" for n in range(5)}
+    assert whole <= set(read(folder / "out")["request_id"])

@@ -1,6 +1,7 @@
 """Publishing: all of it, in order, on intended times, with nothing changed."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,12 +88,7 @@ async def test_requests_on_their_own_times_keep_their_distances(
     """A time scale divides the time between requests, and nothing else."""
     clock = Clock(1000.0)
     hours = np.arange(7) * 3_600_000
-    some = Traffic(
-        traffic.ids[:7],
-        traffic.values[:7],
-        5_000_000 + hours,
-        *(getattr(traffic, name)[:7] for name in ("p_true", "reached", "delays_s", "data_poor")),
-    )
+    some = replace(traffic[:7], timestamps=5_000_000 + hours)
     async with sender(settings) as out:
         scaled = on_their_times([some[:3], some[3:]], time_scale=3600)
         await Publisher(out, clock, clock.sleep).publish(scaled)

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from models.settings import Settings
+from models.settings.gates import GateLimits
 from stream.kafka.topics import ensure_topics
-from tests.trainer.pipeline import test_daemon
-from tests.trainer.pipeline.test_daemon import (
+from tests.trainer.service import test_daemon
+from tests.trainer.service.test_daemon import (
     TASKS,
     accepted,
     ids,
@@ -19,8 +20,7 @@ from tests.trainer.pipeline.test_daemon import (
     until,
 )
 from tests.trainer.store.rows import SPEC, brute_force, contents, read
-from trainer.evaluation.gates import GateLimits
-from trainer.pipeline.daemon import TrainerDaemon
+from trainer.service.daemon import TrainerDaemon
 from trainer.store.lease import LostLeaseError
 from trainer.store.snapshot import write_snapshot
 from trainer.store.windows import AttributionWindows
@@ -34,13 +34,13 @@ async def test_a_second_trainer_waits_and_takes_over(
     settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It names the holder, consumes nothing, and goes on where the first one stopped."""
-    monkeypatch.setattr("trainer.pipeline.daemon.ACQUIRE_S", 0.1)
+    monkeypatch.setattr("trainer.service.daemon.ACQUIRE_S", 0.1)
     await ensure_topics(settings.kafka, settings.topics)
     await publish(settings, traffic(0, 100))
     async with running(settings, GateLimits()) as first:
         await until(accepted(first, 100))
         monkeypatch.setattr("trainer.store.lease.socket.gethostname", lambda: "elsewhere")
-        second = TrainerDaemon(settings, limits=GateLimits())
+        second = TrainerDaemon(settings)
         stop = asyncio.Event()
         waiting = asyncio.create_task(second.run(stop))
         await until(lambda: "the store is written by weir trainer (process" in caplog.text)
@@ -58,9 +58,9 @@ async def test_a_second_trainer_waits_and_takes_over(
 async def test_a_trainer_that_lost_its_store_ends(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainer.pipeline.daemon.LEASE_S", 0.3)
+    monkeypatch.setattr("trainer.service.daemon.LEASE_S", 0.3)
     await ensure_topics(settings.kafka, settings.topics)
-    daemon = TrainerDaemon(settings, limits=GateLimits())
+    daemon = TrainerDaemon(settings)
     task = asyncio.create_task(daemon.run(asyncio.Event()))
     await until(lambda: daemon._health.unready() == {})
     lease = Path(settings.trainer.store) / "lease.json"

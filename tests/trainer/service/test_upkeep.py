@@ -5,13 +5,13 @@ import time
 from pathlib import Path
 
 import pytest
-from trainer.pipeline.metrics import TrainerMetrics
-from trainer.pipeline.upkeep import Upkeep
 
 from models.settings import Settings, load_settings
 from stream.messages import Outcome
 from tests.trainer.store.rows import TASKS, append, example, store_at
 from trainer.pipeline import upkeep as subject
+from trainer.service.metrics import TrainerMetrics
+from trainer.service.upkeep import Upkeep
 from trainer.store.lease import Lease
 from trainer.store.maintenance import MERGED_FILES
 
