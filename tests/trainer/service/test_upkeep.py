@@ -9,7 +9,7 @@ import pytest
 from models.settings import Settings, load_settings
 from stream.messages import Outcome
 from tests.trainer.store.rows import TASKS, append, example, store_at
-from trainer.pipeline import upkeep as subject
+from trainer.service import upkeep as subject
 from trainer.service.metrics import TrainerMetrics
 from trainer.service.upkeep import Upkeep
 from trainer.store.lease import Lease
