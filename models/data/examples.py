@@ -20,6 +20,10 @@ from models.tasks import ALL_REQUESTS, TaskSet
 DEFAULT_STREAM_ROWS: Final = 65_536
 #: Optional column: number of requests that a row represents, if only a sample is kept.
 WEIGHT: Final = "weight"
+#: Optional column: ms from the request to the moment as of which its labels are known.
+ELAPSED: Final = "elapsed"
+#: Elapsed time of a row in a file without the column: every label is final.
+FINAL_MS: Final = int(np.iinfo(np.int64).max)
 Paths = str | Path | Sequence[str | Path]
 
 
@@ -27,8 +31,16 @@ class ExampleError(UserError, ValueError):
     """An example store that cannot be read; the message names file, column and fix."""
 
 
-def example_schema(tasks: TaskSet, p_true: bool = False) -> dict[str, pl.DataType]:
-    """Columns of the store and their types; ``p_true`` adds columns of true probabilities."""
+def example_schema(
+    tasks: TaskSet, p_true: bool = False, delays: bool = False
+) -> dict[str, pl.DataType]:
+    """Columns of the store and their types.
+
+    Args:
+        tasks: Tasks of the columns ``label_<task>``.
+        p_true: Whether there are true probabilities, ``p_true_<task>``.
+        delays: Whether some labels may be open: ``elapsed`` and ``delay_<task>``, in ms.
+    """
     columns: dict[str, pl.DataType] = {
         "request_id": pl.String(),
         "ts": pl.Int64(),
@@ -43,6 +55,8 @@ def example_schema(tasks: TaskSet, p_true: bool = False) -> dict[str, pl.DataTyp
     }
     if p_true:
         columns |= {f"p_true_{name}": pl.Float64() for name in tasks.names}
+    if delays:
+        columns |= {ELAPSED: pl.Int64(), **{f"delay_{name}": pl.Int64() for name in tasks.names}}
     return columns
 
 
@@ -58,6 +72,10 @@ class Examples:
         propensity_N: Probability of the decision by which the row was observed; NaN if unknown.
         p_true_NT: True probabilities on each task's own population, None if not stored.
         weight_N: Number of requests that each row represents, 1 or more; None if not stored.
+        elapsed_N: Time from the request to the moment as of which the labels are known, int64 ms;
+            a masked label of a young row is open. None if not stored: every label is final.
+        delay_NT: Time from the request to the event, float64 ms, NaN without an event; None if not
+            stored.
     """
 
     ts_N: npt.NDArray[np.int64]
@@ -66,6 +84,8 @@ class Examples:
     propensity_N: npt.NDArray[np.float64]
     p_true_NT: npt.NDArray[np.float64] | None = None
     weight_N: npt.NDArray[np.float32] | None = None
+    elapsed_N: npt.NDArray[np.int64] | None = None
+    delay_NT: npt.NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.ts_N)
@@ -80,12 +100,26 @@ class Examples:
             propensity_N=self.propensity_N[rows_K],
             p_true_NT=None if self.p_true_NT is None else self.p_true_NT[rows_K],
             weight_N=None if self.weight_N is None else self.weight_N[rows_K],
+            elapsed_N=None if self.elapsed_N is None else self.elapsed_N[rows_K],
+            delay_NT=None if self.delay_NT is None else self.delay_NT[rows_K],
         )
 
     @property
     def weights(self) -> npt.NDArray[np.float32]:
         """Number of requests that each row represents; 1 if not stored."""
         return np.ones(len(self), np.float32) if self.weight_N is None else self.weight_N
+
+    @property
+    def elapsed(self) -> npt.NDArray[np.int64]:
+        """Elapsed times; :data:`FINAL_MS` if not stored."""
+        return np.full(len(self), FINAL_MS) if self.elapsed_N is None else self.elapsed_N
+
+    @property
+    def delays(self) -> npt.NDArray[np.float64]:
+        """Delays of the events, shape (N, T); NaN if not stored."""
+        if self.delay_NT is None:
+            return np.full(self.labels_NT.shape, np.nan)
+        return self.delay_NT
 
     def targets(self, tasks: TaskSet) -> npt.NDArray[np.float32]:
         """Labels with every row outside a task's population masked as well, shape (N, T)."""
@@ -122,6 +156,7 @@ def read_examples(paths: Paths, spec: FeatureSpec, tasks: TaskSet) -> Examples:
         raise ExampleError(f"{_names(paths)}: only some files have the columns p_true_<task>")
     truths = [batch.p_true_NT for batch in batches if batch.p_true_NT is not None]
     weighted = any(batch.weight_N is not None for batch in batches)
+    delayed = any(batch.elapsed_N is not None for batch in batches)
     return Examples(
         ts_N=np.concatenate([batch.ts_N for batch in batches]),
         features_NC=np.concatenate([batch.features_NC for batch in batches]),
@@ -129,6 +164,8 @@ def read_examples(paths: Paths, spec: FeatureSpec, tasks: TaskSet) -> Examples:
         propensity_N=np.concatenate([batch.propensity_N for batch in batches]),
         p_true_NT=np.concatenate(truths) if truths else None,
         weight_N=np.concatenate([batch.weights for batch in batches]) if weighted else None,
+        elapsed_N=np.concatenate([batch.elapsed for batch in batches]) if delayed else None,
+        delay_NT=np.concatenate([batch.delays for batch in batches]) if delayed else None,
     )
 
 
@@ -178,13 +215,15 @@ def example_files(paths: Paths) -> list[Path]:
 def _check_schema(path: Path, schema: dict[str, pl.DataType], tasks: TaskSet) -> list[str]:
     """Names of the columns to read."""
     needed = ["ts", "spec", "features", *(f"label_{name}" for name in tasks.names), "propensity"]
-    wanted = example_schema(tasks, p_true=True)
+    wanted = example_schema(tasks, p_true=True, delays=True)
     truths = [f"p_true_{name}" for name in tasks.names]
     if any(name in schema for name in truths):
         needed += truths
     if WEIGHT in schema:
         needed.append(WEIGHT)
         wanted[WEIGHT] = pl.Float64()
+    if ELAPSED in schema:
+        needed += [ELAPSED, *(f"delay_{name}" for name in tasks.names)]
     for name in needed:
         if name not in schema:
             raise ExampleError(f"{path}: the column {name} is missing; {wanted[name]} is needed")
@@ -215,6 +254,10 @@ def _arrays(path: Path, frame: pl.DataFrame, spec: FeatureSpec, tasks: TaskSet) 
         if truth_names
         else None,
         weight_N=_weights(path, frame[WEIGHT]) if WEIGHT in frame.columns else None,
+        elapsed_N=frame[ELAPSED].cast(pl.Int64).fill_null(FINAL_MS).to_numpy().astype(np.int64)
+        if ELAPSED in frame.columns
+        else None,
+        delay_NT=_delays(path, frame, tasks) if ELAPSED in frame.columns else None,
     )
 
 
@@ -225,6 +268,16 @@ def _weights(path: Path, column: pl.Series) -> npt.NDArray[np.float32]:
     if wrong_N.any():
         raise ExampleError(f"{path}: {WEIGHT} is {weights_N[wrong_N][0]:g}; 1 or more fits")
     return weights_N
+
+
+def _delays(path: Path, frame: pl.DataFrame, tasks: TaskSet) -> npt.NDArray[np.float64]:
+    """Delays of the events that happened; NaN where it is null."""
+    delay_NT = np.stack([_floats(frame[f"delay_{name}"]) for name in tasks.names], axis=1)
+    wrong_NT = delay_NT < 0
+    if wrong_NT.any():
+        name = tasks.names[int(np.flatnonzero(wrong_NT.any(axis=0))[0])]
+        raise ExampleError(f"{path}: delay_{name} is {delay_NT[wrong_NT][0]:g} ms; 0 or more fits")
+    return delay_NT
 
 
 def _features(path: Path, column: pl.Series, spec: FeatureSpec) -> npt.NDArray[np.int32]:

@@ -20,7 +20,7 @@ from models.tasks import TaskSet
 from trainer.evaluation.direct_passes import evaluate_direct_passes
 from trainer.training.config import AUTO, SWAG, TrainConfig
 from trainer.training.context import FitContext
-from trainer.training.rows import RowRange
+from trainer.training.row_range import RowRange
 from trainer.training.soft_labels import CHUNK, Labeller
 from trainer.training.teacher import Teacher
 from trainer.uncertainty import METHODS

@@ -31,7 +31,8 @@ from trainer.evaluation.metrics import (
     tail_overlap,
 )
 from trainer.training.config import AUTO, SWAG, TrainConfig
-from trainer.training.rows import RowRange, TrainingRows
+from trainer.training.row_range import RowRange
+from trainer.training.rows import TrainingRows
 
 Scores = npt.NDArray[np.float32]
 ROWS: Final = 65_536
@@ -152,8 +153,8 @@ def selection_of(rows: TrainingRows, config: TrainConfig) -> Selection:
 def _metrics(trained: TrainedStudent, rows: TrainingRows, job: TrainingJob) -> Metrics:
     (teacher_NT, spread_NT), (student_NT, u_NT) = trained.teacher, trained.student
     targets_NT, tasks = rows.held_out_rows.targets_KT.numpy(), job.tasks
-    selection = selection_of(rows, job.config)
     columns = {name: (slice(None), column) for column, name in enumerate(tasks.names)}
+    selection = selection_of(rows, job.config)
     return Metrics(
         teacher=evaluate(teacher_NT, targets_NT, tasks, selection.counts_N),
         student=evaluate(student_NT, targets_NT, tasks, selection.counts_N),

@@ -37,6 +37,7 @@ from trainer.pipeline.reference import build_reference
 from trainer.training.checkpoint import Checkpoint
 from trainer.training.config import TrainConfig
 from trainer.training.context import FitContext
+from trainer.training.delay.method import FitPlan, delay_method
 from trainer.training.devices import open_devices
 from trainer.training.distillation import fit_student, sets_per_row
 from trainer.training.early_stopping import choose_steps, needs_pilot
@@ -129,6 +130,7 @@ def _lay_out(
         held_out=held_out,
         folder=folder,
         progress=progress,
+        uses=delay_method(job.config.delay.method).uses,
     )
 
 
@@ -191,6 +193,8 @@ def _fit_labeller(
     """
     config, labelled = job.config, rows.labelled_rows
     weights_N = _loss_weights(rows, slice(rows.held_out, rows.held_out + rows.labelled), config)
+    plan = FitPlan(job.tasks.names, layout.rows, job.seed)
+    correction = delay_method(config.delay.method).correction(labelled, plan)
     if needs_pilot(len(labelled), config.teacher):
         steps = choose_steps(
             layout,
@@ -200,6 +204,7 @@ def _fit_labeller(
             training=config.teacher,
             context=context,
             weights_N=weights_N,
+            correction=correction,
         )
         config = replace(config, teacher=replace(config.teacher, steps=steps))
     teacher = fit_teacher(
@@ -210,6 +215,7 @@ def _fit_labeller(
         training=config.teacher,
         context=context,
         weights_N=weights_N,
+        correction=correction,
     )
     return choose_labeller(
         teacher,

@@ -18,9 +18,9 @@ from trainer.gates.check import HeldOut, Predictions, check
 from trainer.gates.fidelity import seen_ids
 from trainer.gates.ledger import Ledger
 from trainer.gates.report import GATES_FILE, GateReport
+from trainer.pipeline.manifest import selection_of
 from trainer.pipeline.rebuild_job import RebuildJob
 from trainer.training.rows import TrainingRows
-from trainer.training.selection import loss_weights
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def try_candidate(
     decided = _decided(candidate, serving, job.folder)
     if decided is not None:
         return decided
-    held_out = _held_out(rows, candidate, job.config.propensity_clip)
+    held_out = _held_out(job, rows, candidate)
     new = Predictions.of(candidate, held_out.ids_NC)
     report = check(
         candidate,
@@ -78,14 +78,15 @@ def policy_of(job: RebuildJob) -> Policy:
     )
 
 
-def _held_out(rows: TrainingRows, candidate: Artifact, clip: float) -> HeldOut:
+def _held_out(job: RebuildJob, rows: TrainingRows, candidate: Artifact) -> HeldOut:
     part = rows.held_out_rows
-    uneven = loss_weights(part.weights_K, rows.propensities_N[: len(part)], clip)
+    weights_N = selection_of(rows, job.config).weights_N
+    uneven = len(np.unique(weights_N)) > 1
     return HeldOut(
         ids_NC=part.ids_KC.numpy(),
         labels_NT=part.labels_KT.numpy(),
         seen_R=seen_ids(candidate.spec.rows, rows.all_rows.ids_KC[rows.held_out :].numpy()),
-        weights_N=None if uneven is None else uneven.numpy().astype(np.float64),
+        weights_N=weights_N if uneven else None,
     )
 
 

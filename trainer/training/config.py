@@ -34,6 +34,28 @@ AUTO: Final = "auto"
 """Selects the most valuable method."""
 Uncertainty = Annotated[str, chosen_from(UNCERTAINTIES, AUTO)]
 
+DELAYS: Final[Mapping[str, str]] = {
+    "wait": "trainer.training.delay.waiting:WAIT",
+    "mask": "trainer.training.delay.waiting:MASK",
+    "fnw": "trainer.training.delay.fnw:FNW",
+    "es-dfm": "trainer.training.delay.elapsed:ES_DFM",
+    "defer": "trainer.training.delay.elapsed:DEFER",
+    "censoring": "trainer.training.delay.censoring:CENSORING",
+}
+"""The methods that learn from labels that are not final yet."""
+Delay = Annotated[str, chosen_from(DELAYS)]
+
+
+@dataclass(frozen=True, slots=True)
+class DelayTraining:
+    """Learning from labels that are not final yet.
+
+    Attributes:
+        method: A name of ``DELAYS``.
+    """
+
+    method: Delay = "censoring"
+
 
 @dataclass(frozen=True, slots=True)
 class TeacherTraining:
@@ -106,7 +128,7 @@ class TrainConfig:
     """Everything that determines an artifact besides its examples, spec and seed.
 
     Attributes:
-        held_out: Share of the labelled rows, the newest, that is held out for the metrics.
+        held_out: Share of the rows with final labels, the newest, that is held out for the metrics.
         propensity_clip: Greatest weight that a row has for its propensity p, the probability of the
             decision by which it passed: it counts min(1 / p, propensity_clip) in the losses of
             teacher and student and in the weighted metrics, so that rows which passed by
@@ -116,6 +138,7 @@ class TrainConfig:
         device: Device of teacher and student; "auto" selects CUDA when it is available.
         net: Kind and sizes of the teacher.
         teacher: Training of the teacher.
+        delay: How the teacher learns from labels that are not final yet.
         student: Sizes of the student.
         distillation: Training of the student.
         uncertainty: Method whose uncertainty the student learns; ``auto`` fits all of them and
@@ -130,6 +153,7 @@ class TrainConfig:
     device: Choice = "auto"
     net: TeacherConfig = field(default_factory=TeacherConfig)
     teacher: TeacherTraining = field(default_factory=TeacherTraining)
+    delay: DelayTraining = field(default_factory=DelayTraining)
     student: StudentConfig = field(default_factory=StudentConfig)
     distillation: StudentTraining = field(default_factory=StudentTraining)
     uncertainty: Uncertainty = SWAG

@@ -10,6 +10,7 @@ rows.
 N rows, K rows of the validation slice, T tasks.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import torch
@@ -18,9 +19,11 @@ from torch import Tensor
 from models.nets.config import TeacherConfig
 from models.nets.embedding import FeatureLayout
 from models.nets.heads import LOGIT
+from models.nets.losses import masked_mean
 from models.nets.teacher import OutputNet, build_teacher
 from trainer.training.config import TeacherTraining
 from trainer.training.context import FitContext
+from trainer.training.delay.method import Correction
 from trainer.training.devices import Devices
 from trainer.training.loop import steps_per_epoch
 from trainer.training.teacher import base_rates, fit_net
@@ -54,6 +57,7 @@ def choose_steps(
     training: TeacherTraining,
     context: FitContext,
     weights_N: Tensor | None = None,
+    correction: Correction | None = None,
 ) -> int:
     """Choose the number of steps for a teacher of these rows by early stopping.
 
@@ -67,6 +71,7 @@ def choose_steps(
         training: Learning rate, batch, and ``min_steps``, the most steps of the pilot net.
         context: Devices and progress bars.
         weights_N: Weight of each row; None if all are equal.
+        correction: Loss of rows with open labels, in place of that of the targets.
 
     Returns:
         A number of steps from 1 to ``STRETCH`` times ``min_steps``.
@@ -74,7 +79,8 @@ def choose_steps(
     cut = max(round((1.0 - VALIDATION) * len(ids_NC)), 1)
     devices = context.devices
     older_N, newer_N = (None, None) if weights_N is None else (weights_N[:cut], weights_N[cut:])
-    lowest = _LowestLoss(ids_NC[cut:], targets_NT[cut:], newer_N, devices)
+    losses = _loss_of(targets_NT, cut, newer_N, correction)
+    lowest = _LowestLoss(ids_NC[cut:], losses, devices)
     cuda = [devices.device] if devices.device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         net = build_teacher(layout, targets_NT.shape[1], config)
@@ -91,8 +97,24 @@ def choose_steps(
             should_stop=lowest.should_stop,
             context=context.without_checkpoint(),
             weights_N=older_N,
+            correction=correction,
         )
     return max(round(STRETCH * lowest.step), 1)
+
+
+def _loss_of(
+    targets_NT: Tensor, cut: int, weights_K: Tensor | None, correction: Correction | None
+) -> Callable[[Tensor], Tensor]:
+    """Losses (T,) of outputs (K, T, O) of the rows from ``cut`` on."""
+    if correction is None:
+        return lambda outputs_KTO: LOGIT.losses(outputs_KTO, targets_NT[cut:], 0.0, weights_K)
+    rows_K = torch.arange(cut, len(targets_NT))
+
+    def corrected(outputs_KTO: Tensor) -> Tensor:
+        losses_KT = correction.losses(outputs_KTO[:, :, 0], rows_K)
+        return masked_mean(lambda _: losses_KT, correction.targets_NT[rows_K], weights_K)
+
+    return corrected
 
 
 class _LowestLoss:
@@ -103,11 +125,10 @@ class _LowestLoss:
     """
 
     def __init__(
-        self, ids_KC: Tensor, targets_KT: Tensor, weights_K: Tensor | None, devices: Devices
+        self, ids_KC: Tensor, losses: Callable[[Tensor], Tensor], devices: Devices
     ) -> None:
         self._ids_KC = ids_KC
-        self._targets_KT = targets_KT
-        self._weights_K = weights_K
+        self._losses = losses
         self._devices = devices
         self._lowest = float("inf")
         self.step = EVERY
@@ -132,4 +153,4 @@ class _LowestLoss:
             ]
         )
         net.train()
-        return float(LOGIT.losses(outputs_KTO, self._targets_KT, 0.0, self._weights_K).mean())
+        return float(self._losses(outputs_KTO).mean())

@@ -6,14 +6,15 @@ every row its position; the second pass writes it there:
     held out, the newest labelled rows | labelled | unlabelled
 
 Labelled rows are in order of time (ties as stored), unlabelled rows as stored. A row of 121 ids
-takes 242 bytes on disk; the kernel caches as much of the files as RAM allows.
+takes 242 bytes on disk; the kernel caches as much of the files as RAM allows. Which rows are held
+out, and which labels are final, is decided by age (:mod:`trainer.training.delay.maturity`).
 
 N rows in all, K rows of a range, C columns of ids, T tasks.
 """
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,45 +25,29 @@ from rich.progress import Progress
 from torch import Tensor
 from xxhash import xxh3_128
 
-from models.data.examples import ExampleError, Examples, Paths, example_files, stream_examples
+from models.data.examples import (
+    FINAL_MS,
+    ExampleError,
+    Examples,
+    Paths,
+    example_files,
+    stream_examples,
+)
 from models.features import FeatureSpec
 from models.tasks import TaskSet
+from trainer.training.delay.maturity import (
+    FINAL,
+    Uses,
+    closing_ages,
+    held_out_rows,
+    is_aged,
+    usable,
+)
+from trainer.training.row_range import OpenLabels, RowRange, range_of
 
 Integers = npt.NDArray[np.int64]
 _SMALL_IDS: Final = 2**15
-
-
-@dataclass(frozen=True, slots=True)
-class RowRange:
-    """Consecutive rows, mapped from the disk.
-
-    Attributes:
-        ids_KC: Feature ids, int16 where all ids of the spec fit, else int32.
-        labels_KT: Whether the events happened, float32; NaN where masked.
-        targets_KT: Labels with every row outside a task's population masked as well.
-        weights_K: Number of requests that each row represents, float32.
-    """
-
-    ids_KC: Tensor
-    labels_KT: Tensor
-    targets_KT: Tensor
-    weights_K: Tensor
-
-    def __len__(self) -> int:
-        return len(self.ids_KC)
-
-    def slice(self, start: int, stop: int) -> "RowRange":
-        """Rows ``start`` to ``stop - 1``."""
-        span = slice(start, stop)
-        return RowRange(
-            self.ids_KC[span], self.labels_KT[span], self.targets_KT[span], self.weights_K[span]
-        )
-
-    @property
-    def uneven_weights(self) -> Tensor | None:
-        """The weights, or None where all are equal."""
-        even = len(self) == 0 or bool(self.weights_K.min() == self.weights_K.max())
-        return None if even else self.weights_K
+_NOT_LEARNED_FROM: Final = ("p_true_NT",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +57,7 @@ class TrainingRows:
     Attributes:
         all_rows: Held-out, labelled and unlabelled rows, in this order.
         held_out: Number of held-out rows.
-        labelled: Number of other rows with at least one label.
+        labelled: Number of other rows with a label that the delay method uses.
         ts_min: Time of the first labelled row that is not held out, ms.
         ts_max: Time of the last one, ms.
         digests: Hashes of the contents of examples and unlabelled rows.
@@ -90,7 +75,7 @@ class TrainingRows:
 
     @property
     def held_out_rows(self) -> RowRange:
-        """The held-out rows, the newest ones with labels."""
+        """The held-out rows: of every task the newest whose labels are final."""
         return self.all_rows.slice(0, self.held_out)
 
     @property
@@ -100,7 +85,7 @@ class TrainingRows:
 
     @property
     def unlabelled(self) -> int:
-        """Number of rows without a label."""
+        """Number of rows without a label that is used."""
         return len(self.all_rows) - self.held_out - self.labelled
 
 
@@ -113,6 +98,8 @@ class _Layout:
     labelled: int
     ts_min: int
     ts_max: int
+    closing_T: Integers
+    delayed: bool
 
 
 def lay_out(
@@ -124,6 +111,7 @@ def lay_out(
     held_out: float,
     folder: Path,
     progress: Progress,
+    uses: Uses = FINAL,
 ) -> TrainingRows:
     """Write all rows to flat files.
 
@@ -134,9 +122,10 @@ def lay_out(
         unlabelled: Further examples, whose labels are ignored.
         spec: Feature spec that their features were extracted with.
         tasks: The tasks.
-        held_out: Share of the labelled rows, the newest, that is held out.
+        held_out: Share of the rows with final labels, the newest, that is held out.
         folder: Folder of the files.
         progress: Progress display.
+        uses: Rows that are learned from; the held-out rows do not depend on it.
 
     Raises:
         ExampleError: If the examples cannot be read or a task has no positive or no negative.
@@ -144,20 +133,21 @@ def lay_out(
     # Both passes read the same files, even if some are added to a folder meanwhile.
     files = example_files(examples)
     pool = [] if unlabelled is None else example_files(unlabelled)
-    layout = _layout(files, spec, tasks, held_out)
+    layout = _layout(files, spec, tasks, held_out, uses)
     pooled = sum(len(chunk) for chunk in _stream(pool, spec, tasks))
-    rows = _Files.create(folder, len(layout.positions_N) + pooled, spec, tasks)
+    rows = _Files.create(folder, len(layout.positions_N) + pooled, spec, tasks, layout)
     bar = progress.add_task("reading rows", total=rows.count)
     digests, start = {}, 0
     for name, paths in (("examples", files), ("unlabelled", pool)):
         digest = xxh3_128()
         for chunk in _stream(paths, spec, tasks):
-            for content in _contents(chunk):
-                digest.update(np.ascontiguousarray(content).data)
+            for field in fields(chunk):
+                content = getattr(chunk, field.name)
+                if content is not None and field.name not in _NOT_LEARNED_FROM:
+                    digest.update(np.ascontiguousarray(content).data)
             stop = start + len(chunk)
             if name == "unlabelled":
-                unknown_NT = np.full_like(chunk.labels_NT, np.nan)
-                rows.put(np.arange(start, stop), replace(chunk, labels_NT=unknown_NT), tasks)
+                rows.put(np.arange(start, stop), _without_labels(chunk), tasks)
             else:
                 rows.put(layout.positions_N[start:stop], chunk, tasks)
             progress.advance(bar, len(chunk))
@@ -176,38 +166,51 @@ def lay_out(
     return laid_out
 
 
-def _contents(chunk: Examples) -> list[npt.NDArray[Any]]:
-    """Everything of a chunk that the training depends on."""
-    found: list[npt.NDArray[Any]] = [chunk.ts_N, chunk.features_NC, chunk.labels_NT]
-    found.append(chunk.propensity_N)
-    if chunk.weight_N is not None:
-        found.append(chunk.weight_N)
-    return found
-
-
 def _stream(paths: Sequence[Path], spec: FeatureSpec, tasks: TaskSet) -> Iterator[Examples]:
     return stream_examples(paths, spec, tasks) if paths else iter(())
 
 
-def _layout(files: Sequence[Path], spec: FeatureSpec, tasks: TaskSet, held_out: float) -> _Layout:
-    seen = [
-        (chunk.ts_N, ~np.isnan(chunk.labels_NT).all(axis=1))
-        for chunk in stream_examples(files, spec, tasks)
-    ]
-    if not seen:
+def _without_labels(chunk: Examples) -> Examples:
+    unknown_NT = np.full_like(chunk.labels_NT, np.nan)
+    return replace(chunk, labels_NT=unknown_NT, elapsed_N=None, delay_NT=None)
+
+
+def _layout(
+    files: Sequence[Path], spec: FeatureSpec, tasks: TaskSet, held_out: float, uses: Uses
+) -> _Layout:
+    times, known, elapsed, delayed = [], [], [], False
+    closing_T = np.full(len(tasks), FINAL_MS)
+    for chunk in stream_examples(files, spec, tasks):
+        times.append(chunk.ts_N)
+        known.append(~np.isnan(chunk.labels_NT))
+        elapsed.append(chunk.elapsed)
+        closing_T = np.minimum(closing_T, closing_ages(chunk))
+        delayed |= chunk.elapsed_N is not None
+    if not times:
         raise ExampleError(f"{files[0]}: it contains no examples")
-    ts_N = np.concatenate([ts for ts, _ in seen])
-    known_N = np.concatenate([known for _, known in seen])
-    order_K = np.flatnonzero(known_N)
-    order_K = order_K[np.argsort(ts_N[order_K], kind="stable")]
-    newest = round(held_out * len(order_K))
-    cut = len(order_K) - newest
+    ts_N, known_NT, elapsed_N = (np.concatenate(parts) for parts in (times, known, elapsed))
+    held_K = held_out_rows(ts_N, known_NT, elapsed_N, closing_T, held_out)
+    used_N = usable(known_NT, is_aged(elapsed_N, closing_T), uses)
+    used_N[held_K] = False
+    used_K = np.flatnonzero(used_N)
+    used_K = used_K[np.argsort(ts_N[used_K], kind="stable")]
+    placed_K = np.concatenate([held_K, used_K])
+    rest_N = np.ones(len(ts_N), np.bool_)
+    rest_N[placed_K] = False
     positions_N = np.empty(len(ts_N), np.int64)
-    positions_N[order_K[cut:]] = np.arange(newest)
-    positions_N[order_K[:cut]] = np.arange(newest, len(order_K))
-    positions_N[~known_N] = np.arange(len(order_K), len(ts_N))
-    first, last = (int(ts_N[order_K[n]]) for n in (0, cut - 1)) if cut else (0, 0)
-    return _Layout(positions_N, newest, cut, first, last)
+    positions_N[placed_K] = np.arange(len(placed_K))
+    positions_N[rest_N] = np.arange(len(placed_K), len(ts_N))
+    first, last = (int(ts_N[used_K[n]]) for n in (0, -1)) if len(used_K) else (0, 0)
+    return _Layout(positions_N, len(held_K), len(used_K), first, last, closing_T, delayed)
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenFiles:
+    """The mapped files of labels that are not final."""
+
+    seen_NT: npt.NDArray[np.float32]
+    elapsed_N: npt.NDArray[np.int64]
+    delays_NT: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,9 +222,13 @@ class _Files:
     targets_NT: npt.NDArray[np.float32]
     weights_N: npt.NDArray[np.float32]
     propensities_N: npt.NDArray[np.float64]
+    closing_T: Integers
+    opened: _OpenFiles | None
 
     @classmethod
-    def create(cls, folder: Path, rows: int, spec: FeatureSpec, tasks: TaskSet) -> "_Files":
+    def create(
+        cls, folder: Path, rows: int, spec: FeatureSpec, tasks: TaskSet, layout: _Layout
+    ) -> "_Files":
         small = np.int16 if spec.rows <= _SMALL_IDS else np.int32
         return cls(
             ids_NC=mapped(folder / "ids", small, (rows, spec.columns)),
@@ -229,6 +236,14 @@ class _Files:
             targets_NT=mapped(folder / "targets", np.float32, (rows, len(tasks))),
             weights_N=mapped(folder / "weights", np.float32, (rows,)),
             propensities_N=mapped(folder / "propensities", np.float64, (rows,)),
+            closing_T=layout.closing_T,
+            opened=_OpenFiles(
+                seen_NT=mapped(folder / "seen", np.float32, (rows, len(tasks))),
+                elapsed_N=mapped(folder / "elapsed", np.int64, (rows,)),
+                delays_NT=mapped(folder / "delays", np.float64, (rows, len(tasks))),
+            )
+            if layout.delayed
+            else None,
         )
 
     @property
@@ -236,15 +251,31 @@ class _Files:
         return len(self.ids_NC)
 
     def put(self, positions_K: Integers, chunk: Examples, tasks: TaskSet) -> None:
-        self.ids_NC[positions_K] = chunk.features_NC
-        self.labels_NT[positions_K] = chunk.labels_NT
-        self.targets_NT[positions_K] = chunk.targets(tasks)
-        self.weights_N[positions_K] = chunk.weights
+        rows = range_of(chunk, self.closing_T, tasks)
+        self.ids_NC[positions_K] = rows.ids_KC
+        self.labels_NT[positions_K] = rows.labels_KT
+        self.targets_NT[positions_K] = rows.targets_KT
+        self.weights_N[positions_K] = rows.weights_K
         self.propensities_N[positions_K] = chunk.propensity_N
+        if self.opened is not None and rows.opened is not None:
+            self.opened.seen_NT[positions_K] = rows.opened.seen_KT
+            self.opened.elapsed_N[positions_K] = rows.opened.elapsed_K
+            self.opened.delays_NT[positions_K] = rows.opened.delays_KT
 
     def as_range(self) -> RowRange:
-        arrays = (self.ids_NC, self.labels_NT, self.targets_NT, self.weights_N)
-        return RowRange(*(torch.from_numpy(array) for array in arrays))
+        return RowRange(
+            torch.from_numpy(self.ids_NC),
+            torch.from_numpy(self.labels_NT),
+            torch.from_numpy(self.targets_NT),
+            torch.from_numpy(self.weights_N),
+            self._open_labels(),
+        )
+
+    def _open_labels(self) -> OpenLabels | None:
+        if self.opened is None:
+            return None
+        files = (self.opened.seen_NT, self.opened.elapsed_N, self.opened.delays_NT, self.closing_T)
+        return OpenLabels(*map(torch.from_numpy, files))
 
 
 def mapped(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
@@ -272,8 +303,8 @@ def _check_learnable(targets_KT: Tensor, tasks: TaskSet) -> None:
     ):
         if not 0 < positives < known:
             raise ExampleError(
-                f"label_{name}: {positives} positives in {known} rows of its "
-                "population; both classes are needed"
+                f"label_{name}: {positives} positives in {known} rows of its population whose "
+                "labels are final; both classes are needed"
             )
 
 

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from models.nets.config import TeacherConfig
 from models.nets.embedding import FeatureLayout
 from models.nets.heads import LOGIT, Head
-from models.nets.losses import LearnedTaskWeights, TaskWeights
+from models.nets.losses import LearnedTaskWeights, TaskWeights, masked_mean
 from models.nets.swag import SwagPosterior, refuse_statistics
 from models.nets.teacher import OutputNet, TeacherNet, build_teacher
 from models.nets.weight_sets import Weights, predict_moments
 from trainer.training.config import TeacherTraining
 from trainer.training.context import FitContext
+from trainer.training.delay.method import Correction
 from trainer.training.devices import ONE_CPU, Devices
 from trainer.training.loop import Stateful, cosine, run_steps, steps_per_epoch
 from trainer.training.rows import counts
@@ -103,6 +104,7 @@ def fit_teacher(
     training: TeacherTraining,
     context: FitContext,
     weights_N: Tensor | None = None,
+    correction: Correction | None = None,
 ) -> Teacher:
     """Train the teacher and draw its weight sets, with the seed of the context.
 
@@ -116,6 +118,8 @@ def fit_teacher(
         training: Schedule.
         context: Seed of the weight sets; devices, progress bars and checkpoint.
         weights_N: Number of requests that each row represents; None for one each.
+        correction: Loss of rows with open labels, in place of that of the targets, which then only
+            determine the base rates.
     """
     net = build_teacher(layout, targets_NT.shape[1], config)
     net.start_at(LOGIT.start(base_rates(targets_NT)))
@@ -146,6 +150,7 @@ def fit_teacher(
         after_step=after_step,
         extra_state=posterior,
         weights_N=weights_N,
+        correction=correction,
     )
     net.load_state_dict(posterior.mean_weights(), strict=False)
     return Teacher.drawn(net, posterior, training.samples, context.seed, context.devices)
@@ -213,6 +218,7 @@ def fit_net(
     should_stop: Callable[[int], bool] = lambda _: False,
     extra_state: Stateful | None = None,
     weights_N: Tensor | None = None,
+    correction: Correction | None = None,
 ) -> None:
     """Train a net in place on the labels; see :func:`~trainer.training.loop.run_steps`.
 
@@ -230,16 +236,22 @@ def fit_net(
         should_stop: Called with the number of steps taken; True ends the fit.
         extra_state: State that ``after_step`` changes and later steps depend on.
         weights_N: Number of requests that each row represents; None for one each.
+        correction: Loss in place of that of head and targets.
     """
     task_weights = _task_weights(training, targets_NT.shape[1])
     devices = context.devices
+    learned_NT = targets_NT if correction is None else correction.targets_NT
 
     def loss(rows_B: Tensor, step: int) -> Tensor:
         epochs = step * training.batch / len(ids_NC)
-        targets_BT = devices.put(targets_NT[rows_B])
+        targets_BT = devices.put(learned_NT[rows_B])
         weights_B = None if weights_N is None else devices.put(weights_N[rows_B])
         outputs_BTO = net.outputs(devices.put(ids_NC[rows_B]))
-        losses_T = head.losses(outputs_BTO, targets_BT, epochs, weights_B)
+        if correction is None:
+            losses_T = head.losses(outputs_BTO, targets_BT, epochs, weights_B)
+        else:
+            losses_BT = correction.losses(outputs_BTO[:, :, 0].float(), rows_B)
+            losses_T = masked_mean(lambda _: losses_BT, targets_BT, weights_B)
         total: Tensor = task_weights(losses_T * devices.weights(targets_BT, weights_B))
         return total
 

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from models.data.examples import (
+    FINAL_MS,
     ExampleError,
     Examples,
     example_schema,
@@ -93,6 +94,34 @@ def test_true_probabilities_are_read_where_stored(tmp_path: Path) -> None:
     np.testing.assert_array_equal(examples.p_true_NT, [[0.25, 0.75]] * 2)
 
 
+def delayed(frame: pl.DataFrame, elapsed: int | None = 50, **delays: int | None) -> pl.DataFrame:
+    columns = {"elapsed": elapsed, "delay_click": None, "delay_online": None} | delays
+    return frame.with_columns(**{name: pl.lit(at, pl.Int64) for name, at in columns.items()})
+
+
+def test_ages_and_delays_are_read_where_stored(tmp_path: Path) -> None:
+    delayed(rows(2), 50, delay_click=7).write_parquet(tmp_path / "a.parquet")
+    rows(1).write_parquet(tmp_path / "b.parquet")
+    delayed(rows(1), None, delay_click=0).write_parquet(tmp_path / "c.parquet")
+
+    examples = read_examples(tmp_path, SPEC, TASKS)
+
+    assert examples.elapsed_N is not None
+    assert examples.elapsed_N.tolist() == [50, 50, FINAL_MS, FINAL_MS]
+    nan = np.nan
+    np.testing.assert_array_equal(examples.delay_NT, [[7, nan], [7, nan], [nan, nan], [0, nan]])
+    assert examples.take(np.array([0, 2])).elapsed.tolist() == [50, FINAL_MS]
+    plain = read_examples(tmp_path / "b.parquet", SPEC, TASKS)
+    assert plain.elapsed_N is None
+    assert plain.elapsed.tolist() == [FINAL_MS]
+    assert np.isnan(plain.delays).all()
+    schema = example_schema(TASKS, delays=True)
+    assert {name: schema[name] for name in ("elapsed", "delay_online")} == {
+        "elapsed": pl.Int64(),
+        "delay_online": pl.Int64(),
+    }
+
+
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
@@ -106,6 +135,8 @@ def test_true_probabilities_are_read_where_stored(tmp_path: Path) -> None:
         (rows(2, features=[1, 16]), "ids from 1 to 16"),
         (rows(2, features=[-1, 9]), "ids from -1 to 9"),
         (rows(2).with_columns(p_true_click=pl.lit(0.5)), "p_true_online is missing"),
+        (delayed(rows(2), delay_online=-3), "delay_online is -3 ms"),
+        (delayed(rows(2)).drop("delay_click"), "delay_click is missing"),
         (rows(0), "no examples"),
     ],
 )

@@ -137,6 +137,35 @@ def test_rows_without_labels_join_the_unlabelled(world: Path, tmp_path: Path) ->
     assert training.unlabelled_rows == ROWS
 
 
+def test_rows_with_open_labels_are_learned_from(world: Path, tmp_path: Path) -> None:
+    """Deals take up to 2,000 s of the 6,000 s in the store; a third of the rows are open."""
+    rng = np.random.default_rng(0)
+    stored = pl.read_parquet(world / "examples.parquet")
+    delay_ms = pl.Series(rng.integers(1, 2_000_000, ROWS))
+    age_ms = 6_000_000 - pl.col("ts")
+    deal, seen = pl.col("label_deal"), (pl.col("label_deal") == 1) & (delay_ms <= age_ms)
+    nothing = pl.lit(None, pl.Int64)
+    stored.with_columns(
+        label_deal=pl.when(seen | (age_ms > 2_000_000)).then(deal),
+        elapsed=age_ms,
+        delay_click=pl.when(pl.col("label_click") == 1).then(pl.lit(0, pl.Int64)),
+        delay_online=nothing,
+        delay_deal=pl.when(seen).then(delay_ms),
+    ).write_parquet(tmp_path / "open.parquet")
+
+    manifest = run(tmp_path / "open.parquet", tmp_path / "out")
+
+    training, deals = manifest.training, manifest.metrics.student["deal"]
+    assert training.rows + training.held_out_rows >= ROWS - 2
+    # 15 % of the final rows of each task, the newest, are held out.
+    assert deals.rows == pytest.approx(0.15 * 4000, abs=2)
+    assert training.held_out_rows == pytest.approx(0.15 * ROWS, abs=2)
+    rate = float(stored["label_deal"].mean())  # type: ignore[arg-type]
+    assert deals.positives / deals.rows == pytest.approx(rate, abs=0.05)
+    scores_NT, _ = Scorer(load_artifact(tmp_path / "out")).score(fresh(world).features_NC)
+    assert scores_NT[:, 2].mean() == pytest.approx(rate, abs=0.02)
+
+
 def test_a_task_that_cannot_be_learned_is_named(tmp_path: Path) -> None:
     """Without a positive there is nothing to learn, and the error says for which task."""
     bad = frame(100, 1).with_columns(label_deal=pl.lit(0, pl.Int8))

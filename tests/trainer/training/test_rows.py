@@ -9,6 +9,7 @@ from rich.progress import Progress
 from models.data.examples import ExampleError, example_schema, read_examples
 from models.features import FeatureSpec
 from models.tasks import Task, TaskSet
+from trainer.training.delay.maturity import FINAL, Uses
 from trainer.training.rows import TrainingRows, lay_out
 
 SPEC = FeatureSpec.parse(
@@ -66,7 +67,7 @@ def stored(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def laid_out(folder: Path, name: str = "rows") -> TrainingRows:
+def laid_out(folder: Path, name: str = "rows", uses: Uses = FINAL) -> TrainingRows:
     (folder / name).mkdir()
     return lay_out(
         folder / "store",
@@ -76,6 +77,7 @@ def laid_out(folder: Path, name: str = "rows") -> TrainingRows:
         held_out=0.2,
         folder=folder / name,
         progress=Progress(disable=True),
+        uses=uses,
     )
 
 
@@ -139,7 +141,6 @@ def test_weights_are_laid_out_with_their_rows(stored: Path) -> None:
     counted = {ids: weight for ids, weight in by_row.items() if unique.count(ids) == 1}
     found = zip(unique, all_rows.weights_K.tolist(), strict=True)
     assert all(counted[ids] == weight for ids, weight in found if ids in counted)
-    assert all_rows.uneven_weights is not None
 
 
 def test_propensities_are_laid_out_with_their_rows(stored: Path) -> None:
@@ -163,14 +164,108 @@ def test_propensities_are_laid_out_with_their_rows(stored: Path) -> None:
     assert laid_out(stored, "two").digests["examples"] != digests["examples"]
 
 
-def test_equal_weights_are_none(stored: Path) -> None:
-    """Where every row stands for as many requests, nothing has to be weighed."""
-    assert laid_out(stored).labelled_rows.uneven_weights is None
-
-
 def test_a_weight_below_one_is_refused_by_name(stored: Path) -> None:
     """No row stands for less than itself."""
     first = stored / "store" / "part-0.parquet"
     pl.read_parquet(first).with_columns(weight=pl.lit(0.5)).write_parquet(first)
     with pytest.raises(ExampleError, match=r"part-0\.parquet: weight is 0\.5"):
         laid_out(stored)
+
+
+def with_ages(frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows with ages: labels of rows younger than 100 ms are open, or positive already."""
+    watermark = int(frame["ts"].max()) + 2  # type: ignore[arg-type]
+    young = watermark - pl.col("ts") < 100
+    labels = [pl.col(f"label_{name}") for name in TASKS.names]
+    return frame.with_columns(
+        *(
+            pl.when(young & (label == 0)).then(None).otherwise(label).name.keep()
+            for label in labels
+        ),
+        elapsed=watermark - pl.col("ts"),
+        delay_click=pl.when(pl.col("label_click") == 1).then(pl.lit(1, pl.Int64)),
+        delay_online=pl.when(pl.col("label_online") == 1).then(pl.lit(2, pl.Int64)),
+    )
+
+
+@pytest.fixture
+def open_store(tmp_path: Path) -> Path:
+    (tmp_path / "store").mkdir()
+    with_ages(frame(900, 3)).write_parquet(tmp_path / "store" / "part.parquet")
+    frame(90, 9).write_parquet(tmp_path / "pool.parquet")
+    return tmp_path
+
+
+def test_rows_with_open_labels_are_used_as_the_method_needs(open_store: Path) -> None:
+    found = {uses: laid_out(open_store, uses, uses) for uses in ("final", "closed", "open")}
+
+    labelled = {uses: rows.labelled for uses, rows in found.items()}
+    assert labelled["final"] <= labelled["closed"] < labelled["open"]
+    assert len({len(rows.all_rows) for rows in found.values()}) == 1
+    for rows in found.values():
+        np.testing.assert_array_equal(
+            rows.held_out_rows.ids_KC, found["final"].held_out_rows.ids_KC
+        )
+        opened = rows.labelled_rows.opened
+        assert opened is not None
+        young_N = opened.elapsed_K < opened.closing_T.min()
+        # What is not final is no label, even if the event has happened.
+        assert rows.labelled_rows.labels_KT[young_N].isnan().all()
+    opened = found["open"].labelled_rows.opened
+    assert opened is not None
+    young_N = opened.elapsed_K < opened.closing_T[0]
+    assert set(opened.seen_KT[young_N, 0].tolist()) == {0.0, 1.0}
+
+
+def test_held_out_rows_are_the_newest_final_ones(open_store: Path) -> None:
+    rows = laid_out(open_store)
+
+    held, rest = rows.held_out_rows.opened, rows.labelled_rows.opened
+    assert held is not None
+    assert rest is not None
+    assert (held.elapsed_K >= held.closing_T.min()).all()
+    assert held.elapsed_K.max() <= rest.elapsed_K.min()
+
+
+def test_waiting_learns_what_a_store_of_final_labels_teaches(
+    open_store: Path, tmp_path: Path
+) -> None:
+    """To the last bit: young rows, whatever happened on them, are neither learned nor held out."""
+    waiting = laid_out(open_store)
+    opened = waiting.all_rows.opened
+    assert opened is not None
+    stored_frame = pl.read_parquet(open_store / "store" / "part.parquet")
+    final = stored_frame.filter(pl.col("elapsed") >= int(opened.closing_T.max()))
+    assert 0 < len(final) < len(stored_frame)
+    (tmp_path / "final" / "store").mkdir(parents=True)
+    final.drop("elapsed", "delay_click", "delay_online").write_parquet(
+        tmp_path / "final" / "store" / "part.parquet"
+    )
+    frame(90, 9).write_parquet(tmp_path / "final" / "pool.parquet")
+
+    plain = laid_out(tmp_path / "final")
+
+    assert plain.all_rows.opened is None
+    assert (waiting.held_out, waiting.labelled) == (plain.held_out, plain.labelled)
+    for part in ("held_out_rows", "labelled_rows"):
+        for name in ("ids_KC", "labels_KT", "targets_KT", "weights_K"):
+            np.testing.assert_array_equal(
+                getattr(getattr(waiting, part), name), getattr(getattr(plain, part), name)
+            )
+
+
+def test_final_ages_change_nothing(stored: Path) -> None:
+    plain = laid_out(stored)
+    for path in (stored / "store").glob("*.parquet"):
+        stored_frame = pl.read_parquet(path)
+        stored_frame.with_columns(
+            elapsed=pl.lit(None, pl.Int64),
+            delay_click=pl.lit(None, pl.Int64),
+            delay_online=pl.lit(None, pl.Int64),
+        ).write_parquet(path)
+
+    found = laid_out(stored, "again", "open")
+
+    assert (found.held_out, found.labelled) == (plain.held_out, plain.labelled)
+    for name in ("ids_KC", "labels_KT", "targets_KT", "weights_K"):
+        np.testing.assert_array_equal(getattr(found.all_rows, name), getattr(plain.all_rows, name))
