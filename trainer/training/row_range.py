@@ -71,12 +71,6 @@ class RowRange:
             None if self.opened is None else self.opened.slice(span),
         )
 
-    @property
-    def uneven_weights(self) -> Tensor | None:
-        """The weights, or None where all are equal."""
-        even = len(self) == 0 or bool(self.weights_K.min() == self.weights_K.max())
-        return None if even else self.weights_K
-
 
 def range_of(examples: Examples, closing_T: npt.NDArray[np.int64], tasks: TaskSet) -> RowRange:
     """Examples in memory as a range.

@@ -141,7 +141,6 @@ def test_weights_are_laid_out_with_their_rows(stored: Path) -> None:
     counted = {ids: weight for ids, weight in by_row.items() if unique.count(ids) == 1}
     found = zip(unique, all_rows.weights_K.tolist(), strict=True)
     assert all(counted[ids] == weight for ids, weight in found if ids in counted)
-    assert all_rows.uneven_weights is not None
 
 
 def test_propensities_are_laid_out_with_their_rows(stored: Path) -> None:
@@ -163,11 +162,6 @@ def test_propensities_are_laid_out_with_their_rows(stored: Path) -> None:
             assert propensity == own[each]
     read.with_columns(propensity=pl.Series(drawn / 2)).write_parquet(first)
     assert laid_out(stored, "two").digests["examples"] != digests["examples"]
-
-
-def test_equal_weights_are_none(stored: Path) -> None:
-    """Where every row stands for as many requests, nothing has to be weighed."""
-    assert laid_out(stored).labelled_rows.uneven_weights is None
 
 
 def test_a_weight_below_one_is_refused_by_name(stored: Path) -> None:
