@@ -117,12 +117,7 @@ def check(
     """
     new, old = predictions
     comparable = None if old is None else serving
-    results = [
-        agreement_gate(candidate.manifest.agreement, limits),
-        *teacher_gates(candidate.manifest.metrics, limits),
-        time_gate(candidate, comparable, held_out.ids_NC, limits, timer),
-        features_gate(held_out.seen_R, held_out.ids_NC, candidate.spec, limits),
-    ]
+    results = _without_labels(candidate, comparable, held_out, limits, timer)
     scored, passing = _scored(candidate, new, old, held_out, policy)
     k, alpha_k = len(ledger.trials) + 1, 0.0
     if overall(tuple(results)) is Verdict.PASS:
@@ -146,6 +141,22 @@ def check(
         promised=_promised(scored, policy, new),
         reward_per_pass=_per_pass(passing),
     )
+
+
+def _without_labels(
+    candidate: Artifact,
+    serving: Artifact | None,
+    held_out: HeldOut,
+    limits: GateLimits,
+    timer: Timer,
+) -> list[GateResult]:
+    """The gates that need no labels."""
+    return [
+        agreement_gate(candidate.manifest.agreement, limits),
+        *teacher_gates(candidate.manifest.metrics, limits),
+        time_gate(candidate, serving, held_out.ids_NC, limits, timer),
+        features_gate(held_out.seen_R, held_out.ids_NC, candidate.spec, limits),
+    ]
 
 
 def _scored(

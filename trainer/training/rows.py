@@ -141,10 +141,7 @@ def lay_out(
     for name, paths in (("examples", files), ("unlabelled", pool)):
         digest = xxh3_128()
         for chunk in _stream(paths, spec, tasks):
-            for field in fields(chunk):
-                content = getattr(chunk, field.name)
-                if content is not None and field.name not in _NOT_LEARNED_FROM:
-                    digest.update(np.ascontiguousarray(content).data)
+            _update(digest, chunk)
             stop = start + len(chunk)
             if name == "unlabelled":
                 rows.put(np.arange(start, stop), _without_labels(chunk), tasks)
@@ -164,6 +161,14 @@ def lay_out(
     )
     _check_learnable(laid_out.labelled_rows.targets_KT, tasks)
     return laid_out
+
+
+def _update(digest: xxh3_128, chunk: Examples) -> None:
+    """Add everything of a chunk that the training depends on."""
+    for field in fields(chunk):
+        content = getattr(chunk, field.name)
+        if content is not None and field.name not in _NOT_LEARNED_FROM:
+            digest.update(np.ascontiguousarray(content).data)
 
 
 def _stream(paths: Sequence[Path], spec: FeatureSpec, tasks: TaskSet) -> Iterator[Examples]:

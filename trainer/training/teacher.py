@@ -239,25 +239,9 @@ def fit_net(
         weights_N: Number of requests that each row represents; None for one each.
         correction: Loss in place of that of head and targets.
     """
-    task_weights = _task_weights(training, targets_NT.shape[1])
-    devices = context.devices
-    learned_NT = targets_NT if correction is None else correction.targets_NT
-
-    def loss(rows_B: Tensor, step: int) -> Tensor:
-        epochs = step * training.batch / len(ids_NC)
-        targets_BT = devices.put(learned_NT[rows_B])
-        weights_B = None if weights_N is None else devices.put(weights_N[rows_B])
-        outputs_BTO = net.outputs(devices.put(ids_NC[rows_B]))
-        if correction is None:
-            losses_T = head.losses(outputs_BTO, targets_BT, epochs, weights_B)
-        else:
-            losses_BT = correction.losses(outputs_BTO[:, :, 0].float(), rows_B)
-            losses_T = masked_mean(lambda _: losses_BT, targets_BT, weights_B)
-        total: Tensor = task_weights(losses_T * devices.weights(targets_BT, weights_B))
-        return total
-
+    loss = _FitLoss(net, ids_NC, targets_NT, training, context.devices, head, weights_N, correction)
     run_steps(
-        nn.ModuleList([net, task_weights]).to(devices.device),
+        nn.ModuleList([net, loss.task_weights]).to(context.devices.device),
         rows=len(ids_NC),
         batch=training.batch,
         steps=steps,
@@ -270,6 +254,43 @@ def fit_net(
         weight_decay=training.weight_decay,
         extra_state=extra_state,
     )
+
+
+class _FitLoss:
+    """The loss of a batch of a fit; arguments as of `fit_net`."""
+
+    def __init__(
+        self,
+        net: OutputNet,
+        ids_NC: Tensor,
+        targets_NT: Tensor,
+        training: TeacherTraining,
+        devices: Devices,
+        head: Head,
+        weights_N: Tensor | None,
+        correction: Correction | None,
+    ) -> None:
+        self._net, self._ids_NC, self._devices = net, ids_NC, devices
+        self._targets_NT = targets_NT if correction is None else correction.targets_NT
+        self._batch = training.batch
+        self._head, self._weights_N, self._correction = head, weights_N, correction
+        self.task_weights = _task_weights(training, targets_NT.shape[1])
+
+    def __call__(self, rows_B: Tensor, step: int) -> Tensor:
+        """Loss of the rows with these numbers."""
+        put = self._devices.put
+        targets_BT = put(self._targets_NT[rows_B])
+        weights_B = None if self._weights_N is None else put(self._weights_N[rows_B])
+        outputs_BTO = self._net.outputs(put(self._ids_NC[rows_B]))
+        if self._correction is None:
+            epochs = step * self._batch / len(self._ids_NC)
+            losses_T = self._head.losses(outputs_BTO, targets_BT, epochs, weights_B)
+        else:
+            losses_BT = self._correction.losses(outputs_BTO[:, :, 0].float(), rows_B)
+            losses_T = masked_mean(lambda _: losses_BT, targets_BT, weights_B)
+        weights_T = self._devices.weights(targets_BT, weights_B)
+        total: Tensor = self.task_weights(losses_T * weights_T)
+        return total
 
 
 def _task_weights(training: TeacherTraining, tasks: int) -> nn.Module:
