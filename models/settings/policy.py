@@ -76,7 +76,7 @@ class ScenarioSettings(Section):
         uncertainty_source: Which task's uncertainty is used for which task: ``own``, ``daum`` (cart
             and deal use click's), or a mapping; ``auto`` as for ``direct_share``.
         explore: Probability eps with which a request that would be blocked passes with reason
-            ``explore``. No share paid for itself in reward (docs/loop.md), so the default is 0;
+            ``explore``. 0.01 did not pay for itself in reward (docs/loop.md): the default is 0;
             ``weir rate get`` shows the price.
         slack: Maximum debt, in passes, in either direction; the intercepted share of any n
             requests is within (2 slack + 1) / n of the rate. More slack captures more reward.
