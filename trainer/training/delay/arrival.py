@@ -40,16 +40,18 @@ CHUNK: Final = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Events of a task with the features and ages of their rows.
+    """Events of a task with the rows that they belong to.
 
     Attributes:
-        ids_EC: Feature ids.
+        ids_NC: Feature ids of all rows, which may be mapped from a disk.
+        rows_E: The events' rows.
         delays_E: Time from the request to the event.
         ages_E: Age of the row, at least the delay; infinite if its window has closed.
         weights_E: Number of events that each stands for.
     """
 
-    ids_EC: Ids
+    ids_NC: Ids
+    rows_E: Integers
     delays_E: Floats
     ages_E: Floats
     weights_E: Floats
@@ -60,8 +62,17 @@ class Events:
     def take(self, rows_K: Integers) -> "Events":
         """The events with these numbers."""
         return Events(
-            self.ids_EC[rows_K], self.delays_E[rows_K], self.ages_E[rows_K], self.weights_E[rows_K]
+            self.ids_NC,
+            self.rows_E[rows_K],
+            self.delays_E[rows_K],
+            self.ages_E[rows_K],
+            self.weights_E[rows_K],
         )
+
+    @property
+    def ids_EC(self) -> Ids:
+        """Feature ids of the events' rows."""
+        return self.ids_NC[self.rows_E]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +93,17 @@ class Arrival:
     effect_R: Floats
     penalty: float
 
-    def seen(self, ids_NC: Ids, ages_N: Floats) -> Floats:
-        """Share of the events that happen within the age of each row, (N,), in [0, 1]."""
+    def seen(self, ids_NC: Ids, rows_K: Integers, ages_K: Floats) -> Floats:
+        """Share of the events that happen within the ages of rows, (K,), in [0, 1].
+
+        Args:
+            ids_NC: Feature ids of all rows, which may be mapped from a disk.
+            rows_K: The rows in question.
+            ages_K: Their ages.
+        """
         if not self.penalty:
-            return self.law(ages_N)
-        parts = [
-            self._seen(ids_NC[start : start + CHUNK], ages_N[start : start + CHUNK])
-            for start in range(0, len(ages_N), CHUNK)
-        ]
+            return self.law(ages_K)
+        parts = [self._seen(ids_NC[rows_K[span]], ages_K[span]) for span in spans(len(rows_K))]
         return np.concatenate(parts) if parts else np.zeros(0)
 
     def _seen(self, ids_NC: Ids, ages_N: Floats) -> Floats:
@@ -109,6 +123,12 @@ class Arrival:
         width_N = np.maximum(marks_J[bin_N] - start_N, 1e-12)
         part_N = ((self.law(ages_N) - start_N) / width_N).clip(0.0, 1.0)
         return np.asarray(low_N + (high_N - low_N) * part_N)
+
+
+def spans(count: int) -> Iterator[slice]:
+    """Chunks of this many rows."""
+    for start in range(0, count, CHUNK):
+        yield slice(start, start + CHUNK)
 
 
 def fit_arrival(events: Events, rows: int, seed: int) -> Arrival:

@@ -84,7 +84,7 @@ class Censoring:
             featured = self.features and len(open_K) >= LEAST_OPEN * len(rows)
             arrival = fit_arrival(events, fit.table_rows if featured else 0, fit.seed)
             ages_K = rows.opened.elapsed_K.numpy()[open_K].astype(np.float64)
-            seen_K = arrival.seen(rows.ids_KC.numpy()[open_K], ages_K)
+            seen_K = arrival.seen(rows.ids_KC.numpy(), open_K, ages_K)
             unseen_NT[open_K, task] = torch.from_numpy(log_unseen(seen_K))
             logger.info(
                 "%s: %d rows are open and show %.0f %% of their events; delays of %d events %s",
@@ -114,7 +114,8 @@ def events_of(rows: RowRange, task: int) -> Events:
     events_E = np.flatnonzero((opened.seen_KT[:, task].numpy() == 1) & ~np.isnan(delays_N))
     elapsed_E = opened.elapsed_K.numpy()[events_E]
     return Events(
-        ids_EC=rows.ids_KC.numpy()[events_E],
+        ids_NC=rows.ids_KC.numpy(),
+        rows_E=events_E,
         delays_E=delays_N[events_E],
         ages_E=np.where(elapsed_E < int(opened.closing_T[task]), elapsed_E, np.inf),
         weights_E=rows.weights_K.numpy()[events_E].astype(np.float64),

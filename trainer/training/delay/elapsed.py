@@ -30,7 +30,7 @@ from scipy.sparse import hstack
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from trainer.training.delay.arrival import BIN_SCALE, Ids, one_hot
+from trainer.training.delay.arrival import BIN_SCALE, Ids, one_hot, spans
 from trainer.training.delay.censoring import LEAST_OPEN, is_open
 from trainer.training.delay.fnw import weighted_losses
 from trainer.training.delay.maturity import OPEN, Integers, Uses
@@ -44,7 +44,6 @@ MOST_ROWS: Final = 20_000
 BINS: Final = 12
 PENALTY: Final = 0.01
 SEEN, LATER, NONE = 0, 1, 2
-CHUNK: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +58,17 @@ class Outcomes:
     edges_J: Floats
     weights_DR: Floats
 
-    def predict(self, ids_NC: Ids, ages_N: Floats) -> Floats:
-        """Probabilities of seen, later, none, (N, 3)."""
+    def predict(self, ids_NC: Ids, rows_K: Integers, ages_K: Floats) -> Floats:
+        """Probabilities of seen, later, none, (K, 3).
+
+        Args:
+            ids_NC: Feature ids of all rows, which may be mapped from a disk.
+            rows_K: The rows in question.
+            ages_K: The time for which each is watched.
+        """
         parts = []
-        for start in range(0, len(ages_N), CHUNK):
-            span = slice(start, start + CHUNK)
-            design = _design(ids_NC[span], ages_N[span], self)
+        for span in spans(len(rows_K)):
+            design = _design(ids_NC[rows_K[span]], ages_K[span], self)
             logits_N3 = np.asarray(design @ self.weights_DR.T)
             e_N3 = np.exp(logits_N3 - logits_N3.max(axis=1, keepdims=True))
             parts.append(e_N3 / e_N3.sum(axis=1, keepdims=True))
@@ -224,8 +228,8 @@ class ElapsedSampling:
             twice.single.positive_NT[open_K, task] = 0.0
             twice.single.negative_NT[open_K, task] = 0.0
             return
-        self._weigh(outcomes.predict(ids_NC[open_K], ages_K), open_K, task, twice)
-        later_K = outcomes.predict(ids_NC[final_K], drawn_K)[:, LATER]
+        self._weigh(outcomes.predict(ids_NC, open_K, ages_K), open_K, task, twice)
+        later_K = outcomes.predict(ids_NC, final_K, drawn_K)[:, LATER]
         twice.watched_NT[final_K, task] = _float32(delays_K <= drawn_K)
         twice.later_NT[final_K, task] = _float32(later_K)
 
