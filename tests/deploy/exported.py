@@ -16,6 +16,7 @@ from stream.intercept.worker import MODEL
 from stream.kafka.batches import CorruptBatchError
 from stream.kafka.group_watch import GroupMetrics, GroupState, groups_of
 from stream.messages import REASON_LABELS, ModelRole, RejectCode
+from stream.metrics.families import ChallengerFamilies
 from stream.metrics.worker import ServingModel, WorkerMetrics
 from stream.transport import Incidents
 from trainer.gates.report import Gate, GateResult, Verdict
@@ -91,6 +92,18 @@ def incidents() -> CollectorRegistry:
     happened.writes_blocked({"bid-requests-passed": "no leader"}, 5.0)
     happened.refused("bid-requests-passed", 0, [5], "its timestamp")
     happened.throttled(1.0)
+    return registry
+
+
+def shadow() -> CollectorRegistry:
+    """What an intercept worker exports of a shadow, once there is one."""
+    registry = CollectorRegistry()
+    families = ChallengerFamilies(registry)
+    for counter in families.shadow.values():
+        counter.inc()
+    for role in (ModelRole.SERVE, ModelRole.SHADOW):
+        families.scores.labels("click", role).inc(0.5)
+        families.uncertainties.labels("click", role).inc(0.1)
     return registry
 
 

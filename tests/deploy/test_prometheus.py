@@ -74,7 +74,11 @@ async def test_every_panel_and_alert_finds_its_series(tmp_path: Path) -> None:
     ports = {role: free_port() for role in ("worker", "feedback")}
     recorded = {
         name: start_http_server(0, "127.0.0.1", registry)
-        for name, registry in (("trainer", exported.trainer()), ("topics", exported.incidents()))
+        for name, registry in (
+            ("trainer", exported.trainer()),
+            ("topics", exported.incidents()),
+            ("shadow", exported.shadow()),
+        )
     }
     ports |= {name: server.server_port for name, (server, _) in recorded.items()}
     with EmbeddedBroker(tmp_path / "broker.log") as broker:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 import zipfile
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import polars as pl
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from stream.messages import Decision, Reason, TrainingExample
+from models.tasks import DEFAULT_TASKS
+from stream.messages import Decision, Outcome, Reason, TrainingExample
 from tests.installed import ROOT, Installed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -70,6 +72,7 @@ def test_it_trains_and_its_trainer_rebuilds(installed: Installed) -> None:
         "--set=trainer.store=store", "--set=trainer.rebuild_examples=1000",
         "--set=trainer.quick=true", "--set=training.teacher.min_steps=60",
         "--set=training.distillation.min_steps=60", "--set=kafka.partitions=1",
+        "--set=feedback.time_scale=1000000", "--set=feedback.lateness_s=1",
     )  # fmt: skip
     installed.output("simulate", "--requests", "1000", "--examples", "sim.parquet")
     installed.output(
@@ -86,12 +89,16 @@ def test_it_trains_and_its_trainer_rebuilds(installed: Installed) -> None:
 
 
 async def _publish(examples: Path, address: str) -> None:
-    """Simulated examples, as the feedback worker would write them."""
+    """Examples of this minute, as the feedback worker would write them, and their outcomes."""
+    rows = pl.read_parquet(examples).sort("ts")
+    late_ms = int(time.time() * 1000) - 60_000 - rows["ts"].max()
     async with AIOKafkaProducer(bootstrap_servers=address) as producer:
-        for row in pl.read_parquet(examples).iter_rows(named=True):
-            labels = {name[6:]: row[name] for name in row if name.startswith("label_")}
+        for row in rows.iter_rows(named=True):
+            name, ts = row["request_id"], row["ts"] + late_ms
             decision = Decision("m0", 0.5, 0.4, Reason.SCORE, 1.0, 0)
-            example = TrainingExample(
-                row["request_id"], row["ts"], row["spec"], row["features"], labels, decision
-            )
+            example = TrainingExample(name, ts, row["spec"], row["features"], decision)
             await producer.send("training-examples", example.to_bytes(), partition=0)
+            for task in DEFAULT_TASKS.names:
+                if row[f"label_{task}"] == 1:
+                    value = Outcome(name, task, ts + 1).to_bytes()
+                    await producer.send("outcomes", value, partition=0)
