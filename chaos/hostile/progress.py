@@ -12,6 +12,8 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from chaos.hostile.processes import Processes, metrics
+from chaos.hostile.values import NOW_MS
+from models.bounds import MAX_SKEW_MS
 from models.features import FeatureSpec
 from models.settings import Settings
 from stream.kafka.admin import admin_request
@@ -93,11 +95,16 @@ async def _uncommitted(settings: Settings, group: str, topics: Iterable[str]) ->
 
 
 async def made_examples(settings: Settings, ids: set[str]) -> set[str]:
-    """Which of these requests have an example on the topic."""
+    """Which of these requests have an example on the topic, of a time that the store accepts.
+
+    Hostile records repeat the ids of good ones at any time.
+    """
     made = set()
     async for record in read_topic(settings.kafka, settings.topics.examples):
         with contextlib.suppress(RecordError):
-            made.add(TrainingExample.from_bytes(record.value).request_id)
+            example = TrainingExample.from_bytes(record.value)
+            if abs(example.ts - NOW_MS) <= MAX_SKEW_MS:
+                made.add(example.request_id)
     return made & ids
 
 
