@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -16,8 +16,8 @@ from stream.kafka.admin import Admin
 from stream.kafka.client import client_options, topic_partitions
 from stream.kafka.connection import reach
 from stream.kafka.group_watch import groups_of, lag, members
-from stream.kafka.reader import read_topic
-from stream.messages import ModelAnnouncement, RecordError
+from stream.messages import ModelAnnouncement
+from stream.messages.models_topic import read_history
 from stream.status.facts import BrokerFacts, RegistryFacts, TopicFacts
 
 ANSWER_S: Final = 10.0
@@ -81,12 +81,9 @@ def _records(
 
 
 async def _newest_announcement(settings: Settings) -> ModelAnnouncement | None:
-    newest = None
-    async with aclosing(read_topic(settings.kafka, settings.topics.models)) as records:
-        async for record in records:
-            with suppress(RecordError):
-                newest = ModelAnnouncement.from_bytes(record.value)
-    return newest
+    """The newest announcement of a version that is to serve; canaries and shadows are not."""
+    newest = (await read_history(settings)).newest(lambda _: True)
+    return None if newest is None else newest.announcement
 
 
 async def read_registry(settings: Settings, announced: str | None) -> RegistryFacts:
