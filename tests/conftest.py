@@ -1,7 +1,9 @@
 """Fixtures that all tests share."""
 
 import itertools
+import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,18 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # How long an example takes depends on the machine and its load, so it has no deadline.
 hypothesis.settings.register_profile("weir", deadline=None)
 hypothesis.settings.load_profile("weir")
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """Commands that run in a test's process set up logging, to a stream that the test closes."""
+    root = logging.getLogger()
+    handlers, level, hook = list(root.handlers), root.level, sys.excepthook
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    sys.excepthook = hook
+    logging.captureWarnings(capture=False)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,8 @@
   expire. Here every topic that is written to is tracked.
 - An idempotent producer never expires a batch: it is written once its topic is available again.
 - A transaction that follows another one closely waits 2 ms for it, not 20.
+- A producer that fails sets its error on futures that nobody may await any more; asyncio would log
+  each of them at the end of the process, after the line that says why it ended.
 
 Each producer has a sender and handlers of its own classes; aiokafka's modules stay as they are, and
 so do all other producers of the process. docs/faust.md lists what is overridden.
@@ -143,6 +145,16 @@ class Sender(sender.Sender):  # type: ignore[misc]
         super().__init__(client, **options)
         self.incidents = incidents
 
+    def _fail_all(self, task: asyncio.Task[None]) -> None:
+        super()._fail_all(task)
+        queued = self._message_accumulator._batches.values()
+        failed = [*self._message_accumulator._pending_batches, *(b for q in queued for b in q)]
+        for batch in failed:
+            retrieve(batch.future)
+            retrieve(batch._drain_waiter)
+        if self._txn_manager is not None and self._txn_manager._transaction_waiter is not None:
+            retrieve(self._txn_manager._transaction_waiter)
+
 
 class Producer(AIOKafkaProducer):  # type: ignore[misc]
     """The producer of a sink; see the module.
@@ -172,12 +184,24 @@ class Producer(AIOKafkaProducer):  # type: ignore[misc]
         """As aiokafka's; the topic's metadata is refreshed from now on."""
         self.client._topics.add(topic)
         sent: asyncio.Future[Any] = await super().send_batch(batch, topic, partition=partition)
+        sent.add_done_callback(retrieve)
         return sent
+
+    async def begin_transaction(self) -> None:
+        """As aiokafka's."""
+        await super().begin_transaction()
+        self._txn_manager._transaction_waiter.add_done_callback(retrieve)
 
     async def disconnect(self) -> None:
         """Stop; if that takes longer than `CLOSE_S`, close the connections without a flush."""
         if not await at_most(CLOSE_S, self.stop()):
             await at_most(CLOSE_S, self.client.close())
+
+
+def retrieve(future: asyncio.Future[Any]) -> None:
+    """Mark a future's error as seen; who awaits the future still gets it."""
+    if future.done() and not future.cancelled():
+        future.exception()
 
 
 def paced(update: Callable[[], Any]) -> Callable[[], Any]:

@@ -12,7 +12,7 @@ from stream.transport.incidents import Incidents
 from stream.transport.output.batch_builder import Batch
 from stream.transport.output.batching import build_batches, enqueue
 from stream.transport.output.output_topics import OutputTopics
-from stream.transport.output.producer import BatchRefusedError, Producer
+from stream.transport.output.producer import BatchRefusedError, Producer, retrieve
 
 ABORT_S: Final = 1.0  # for the abort of a released lane, so that consumers need not wait
 
@@ -139,7 +139,7 @@ class KafkaTransactions:
                 raise RecordsRefusedError(topic, partition, indices, error.why) from error
 
         task = asyncio.create_task(written())
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        task.add_done_callback(retrieve)
         return task
 
     async def commit(self) -> None:

@@ -2,9 +2,7 @@
 
 import io
 import logging
-import sys
 import time
-from collections.abc import Iterator
 
 import orjson
 import pytest
@@ -19,17 +17,10 @@ FORMATS: list[logs.Format] = ["text", "json"]
 
 
 @pytest.fixture(autouse=True)
-def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Logging and its secrets belong to the process."""
-    root = logging.getLogger()
-    handlers, level, hook = list(root.handlers), root.level, sys.excepthook
+def _without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hidden secrets belong to the process."""
     monkeypatch.setattr(logs, "_secrets", set())
     monkeypatch.setattr(logs, "_secret_pattern", None)
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    sys.excepthook = hook
-    logging.captureWarnings(capture=False)
 
 
 def logged(form: logs.Format, message: str, *args: object, error: Exception | None = None) -> str:

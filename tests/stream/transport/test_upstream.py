@@ -55,6 +55,7 @@ OVERRIDDEN: dict[str, dict[str, str]] = {
         "append": "(self, *, timestamp, key, value, headers=[])",
     },
     "aiokafka.producer.producer.AIOKafkaProducer": {
+        "begin_transaction": "(self)",
         "send_batch": "(self, batch, topic, *, partition)",
     },
     "aiokafka.producer.sender.AddPartitionsToTxnHandler": {
@@ -66,6 +67,7 @@ OVERRIDDEN: dict[str, dict[str, str]] = {
     },
     "aiokafka.producer.sender.Sender": {
         "_do_add_partitions_to_txn": "(self, tps)",
+        "_fail_all": "(self, task)",
         "_send_produce_req": "(self, node_id, batches)",
     },
     "aiokafka.protocol.api.Request": {
@@ -221,15 +223,21 @@ PRIVATE: dict[str, set[str]] = {
         "has_valid_position", "highwater", "lso", "position",
     },
     "aiokafka.producer.message_accumulator.BatchBuilder": {"_buffer", "_builder"},
-    "aiokafka.producer.message_accumulator.MessageAccumulator": {"_batch_ttl"},
-    "aiokafka.producer.message_accumulator.MessageBatch": {"failure", "record_count"},
+    "aiokafka.producer.message_accumulator.MessageAccumulator": {
+        "_batch_ttl", "_batches", "_pending_batches",
+    },
+    "aiokafka.producer.message_accumulator.MessageBatch": {
+        "_drain_waiter", "failure", "future", "record_count",
+    },
     "aiokafka.producer.producer.AIOKafkaProducer": {
         "_message_accumulator", "_request_timeout_ms", "_sender", "_txn_manager",
     },
     "aiokafka.producer.sender.SendProduceReqHandler": {"_batches", "_sender"},
-    "aiokafka.producer.sender.Sender": {"_acks", "_retry_backoff", "_txn_manager"},
+    "aiokafka.producer.sender.Sender": {
+        "_acks", "_message_accumulator", "_retry_backoff", "_txn_manager",
+    },
     "aiokafka.producer.transaction_manager.TransactionManager": {
-        "increment_sequence_number", "transactional_id",
+        "_transaction_waiter", "increment_sequence_number", "transactional_id",
     },
     "aiokafka.protocol.produce.ProduceRequest": {"_CLASSES"},
     "faust.transport.consumer.Consumer": {

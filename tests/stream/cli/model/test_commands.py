@@ -44,7 +44,7 @@ class Operator:
         if isinstance(done.exception, UserError):
             raise done.exception
         assert done.exit_code == status, (done.output, done.exception)
-        return done.output
+        return done.stdout
 
     async def asks(self, *words: str, status: int = 0) -> Any:
         return orjson.loads(await self.types(*words, "--json", status=status))

@@ -1,11 +1,13 @@
 """A sink's producer reads what aiokafka's drops, and leaves aiokafka's own classes as they are."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from math import inf
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import TransactionalIdAuthorizationFailed
 from aiokafka.producer import sender
 from aiokafka.producer.message_accumulator import MessageBatch
 from aiokafka.protocol.produce import ProduceRequest_v8, ProduceResponse_v8
@@ -111,3 +113,31 @@ async def test_metadata_requests_are_paced(monkeypatch: pytest.MonkeyPatch) -> N
     assert await asyncio.gather(*(request() for _ in range(4))) == [True] * 4
     assert len(sent) == 4
     assert sent[-1] - start >= 0.14
+
+
+async def test_errors_that_nobody_awaits_are_not_logged(producer: Producer) -> None:
+    """The sender failed while batches were queued and a transaction was open."""
+    logged: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: logged.append(context))
+    transactions = producer._txn_manager
+    transactions.set_pid_and_epoch(1, 0)
+    await producer.begin_transaction()
+    queued = producer._message_accumulator
+    for partition in range(2):
+        batch = Batch(producer, 1_000, "none")
+        batch.append(timestamp=1, key=None, value=b"v", headers=[])
+        await queued.add_batch(batch, TopicPartition("out", partition), 1.0)
+    queued._pop_batch(OUT)
+
+    async def fails() -> None:
+        raise TransactionalIdAuthorizationFailed("in-0")
+
+    task = asyncio.ensure_future(fails())
+    await asyncio.wait([task])
+    producer._sender._fail_all(task)
+    assert transactions.is_fatal_error()
+    await asyncio.sleep(0)  # callbacks of the futures
+    queued._batches.clear()
+    transactions._transaction_waiter = None
+    gc.collect()
+    assert logged == []
