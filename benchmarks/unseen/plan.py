@@ -48,7 +48,7 @@ class UnseenPlan:
     confirmed_every: int = 10
     chunk: int = 256
     net: TeacherConfig = field(
-        default_factory=lambda: TeacherConfig(kind="mlp", embedding=4, expert=24, tower=8)
+        default_factory=lambda: TeacherConfig(kind="shared-bottom", embedding=4, expert=24, tower=8)
     )
     training: TeacherTraining = field(
         default_factory=lambda: TeacherTraining(
@@ -62,7 +62,7 @@ class UnseenPlan:
         return cls(
             warm_rows=1500, rounds=2, round_rows=600, first_epochs=2, snapshots=3, gap=1, sets=3,
             confirmed_every=2, chunk=64,
-            net=TeacherConfig(kind="mlp", embedding=2, expert=8, tower=4),
+            net=TeacherConfig(kind="shared-bottom", embedding=2, expert=8, tower=4),
             training=TeacherTraining(
                 batch=128, learning_rate=8e-3, swag_learning_rate=2e-3, steps=10
             ),

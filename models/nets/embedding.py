@@ -12,8 +12,31 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.features import FeatureSpec
+from models.features.kinds.numeric import NumericFeature
+from models.nets.config import Numeric
+from models.nets.numeric import PeriodicVectors, SoftBuckets
+from models.suggestions import did_you_mean
 
 INITIAL_STD = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """A single-valued feature.
+
+    Attributes:
+        name: Its name in the spec.
+        column: Its column of ``ids_NC``.
+        offset: Its first row of the table, which means "missing".
+        size: Number of its rows.
+        ordered: Whether its rows are buckets of numbers, in order.
+    """
+
+    name: str
+    column: int
+    offset: int
+    size: int
+    ordered: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +46,7 @@ class FeatureLayout:
     Attributes:
         rows: R.
         columns: C.
-        singles: The S columns of single-valued features.
+        singles: The S single-valued features.
         slots: The G columns of tag features.
         slot_missing: For each slot, the id that means "no tag".
         slot_feature: For each slot, the index of its tag feature, 0 to P - 1.
@@ -31,7 +54,7 @@ class FeatureLayout:
 
     rows: int
     columns: int
-    singles: tuple[int, ...]
+    singles: tuple[Single, ...]
     slots: tuple[int, ...]
     slot_missing: tuple[int, ...]
     slot_feature: tuple[int, ...]
@@ -39,12 +62,15 @@ class FeatureLayout:
     @classmethod
     def of(cls, spec: FeatureSpec) -> Self:
         """The layout of a spec; features with more than one slot are pooled."""
-        singles: list[int] = []
+        singles: list[Single] = []
         slots: list[tuple[int, int, int]] = []
         pooled = 0
         for feature in spec.features:
             if feature.slots == 1:
-                singles.append(feature.column)
+                ordered = feature.kind == NumericFeature.kind
+                singles.append(
+                    Single(feature.name, feature.column, feature.offset, feature.size, ordered)
+                )
                 continue
             columns = range(feature.column, feature.column + feature.slots)
             slots += [(column, feature.offset, pooled) for column in columns]
@@ -57,6 +83,20 @@ class FeatureLayout:
             slot_missing=tuple(missing for _, missing, _ in slots),
             slot_feature=tuple(feature for _, _, feature in slots),
         )
+
+    def single(self, name: str) -> Single:
+        """The single-valued feature of this name.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        known = {single.name: single for single in self.singles}
+        if name not in known:
+            raise ValueError(
+                f"teacher.scenario: {name!r} is no single-valued feature of the spec; "
+                f"{did_you_mean(name, known)}"
+            )
+        return known[name]
 
     @property
     def pooled(self) -> int:
@@ -75,6 +115,7 @@ class FeatureEmbedding(nn.Module):
     Args:
         layout: Columns of the features.
         width: D.
+        numeric: How numeric features are embedded.
     """
 
     singles_S: Tensor
@@ -82,15 +123,20 @@ class FeatureEmbedding(nn.Module):
     slot_missing_G: Tensor
     pool_GP: Tensor
 
-    def __init__(self, layout: FeatureLayout, width: int) -> None:
+    def __init__(self, layout: FeatureLayout, width: int, numeric: Numeric = "buckets") -> None:
         super().__init__()
         self.layout = layout
         self.width = width
         self.table_RD = nn.Parameter(torch.randn(layout.rows, width) * INITIAL_STD)
+        ordered = [(place, s) for place, s in enumerate(layout.singles) if s.ordered]
+        spans = [(place, single.offset, single.size) for place, single in ordered]
+        self.soft = SoftBuckets(spans) if numeric == "soft" and spans else None
+        self.periodic = PeriodicVectors(spans, width) if numeric == "periodic" and spans else None
         pool_GP = torch.zeros(len(layout.slots), layout.pooled)
         for slot, feature in enumerate(layout.slot_feature):
             pool_GP[slot, feature] = 1
-        self.register_buffer("singles_S", torch.tensor(layout.singles, dtype=torch.int64))
+        columns = [single.column for single in layout.singles]
+        self.register_buffer("singles_S", torch.tensor(columns, dtype=torch.int64))
         self.register_buffer("slots_G", torch.tensor(layout.slots, dtype=torch.int64))
         self.register_buffer("slot_missing_G", torch.tensor(layout.slot_missing, dtype=torch.int64))
         self.register_buffer("pool_GP", pool_GP)
@@ -107,7 +153,12 @@ class FeatureEmbedding(nn.Module):
             ids_NC: Feature ids, of any integer type.
         """
         ids_NC = ids_NC.long()
-        singles_NSD = functional.embedding(ids_NC[:, self.singles_S], self.table_RD)
+        ids_NS = ids_NC[:, self.singles_S]
+        singles_NSD = functional.embedding(ids_NS, self.table_RD)
+        if self.soft is not None:
+            singles_NSD = self.soft(singles_NSD, ids_NS, self.table_RD)
+        if self.periodic is not None:
+            singles_NSD = self.periodic(singles_NSD, ids_NS)
         if not self.layout.slots:
             return singles_NSD.flatten(1)
         ids_NG = ids_NC[:, self.slots_G]

@@ -1,4 +1,4 @@
-"""Experts: E nets of one shape with the same embedded request as input, computed together.
+"""Experts: E nets of one shape that read embedded requests, computed together.
 
 There are MLPs, and Transformers whose tokens are the features of the request.
 
@@ -9,7 +9,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.nets.config import TeacherConfig
 from models.nets.parallel import ParallelLinear
+
+
+def mlp_experts(count: int, features: int, config: TeacherConfig) -> nn.Module:
+    """MLPs of the configured sizes."""
+    return MlpExperts(count, inputs=features * config.embedding, width=config.expert)
+
+
+def transformer_experts(count: int, features: int, config: TeacherConfig) -> nn.Module:
+    """Transformers of the configured sizes."""
+    return TransformerExperts(
+        count,
+        features=features,
+        embedding=config.embedding,
+        width=config.expert,
+        heads=config.heads,
+        blocks=config.blocks,
+    )
 
 
 class MlpExperts(nn.Module):
@@ -19,17 +37,26 @@ class MlpExperts(nn.Module):
         count: E.
         inputs: I.
         width: H.
+        keep_scale: See `ParallelLinear`.
     """
 
-    def __init__(self, count: int, inputs: int, width: int) -> None:
+    def __init__(self, count: int, inputs: int, width: int, *, keep_scale: bool = False) -> None:
         super().__init__()
         self.width = width
         self.expert_in = nn.Linear(inputs, count * width)
-        self.expert_out = ParallelLinear(count, width, width)
+        if keep_scale:
+            nn.init.kaiming_uniform_(self.expert_in.weight, nonlinearity="relu")
+        self.expert_out = ParallelLinear(count, width, width, keep_scale=keep_scale)
 
     def forward(self, x_NI: Tensor) -> Tensor:
-        """Outputs of shape (E, N, H)."""
-        hidden_ENH = self.expert_in(x_NI).relu().unflatten(1, (-1, self.width)).transpose(0, 1)
+        """Outputs of shape (E, N, H); ``x_NI`` may be (E, N, I), an input for each expert."""
+        if x_NI.dim() == 3:
+            weight_EHI = self.expert_in.weight.unflatten(0, (-1, self.width))
+            bias_E1H = self.expert_in.bias.view(-1, 1, self.width)
+            hidden_ENH = torch.baddbmm(bias_E1H, x_NI, weight_EHI.transpose(1, 2)).relu()
+        else:
+            hidden_NEH = self.expert_in(x_NI).relu().unflatten(1, (-1, self.width))
+            hidden_ENH = hidden_NEH.transpose(0, 1)
         experts_ENH: Tensor = self.expert_out(hidden_ENH).relu()
         return experts_ENH
 
@@ -59,8 +86,10 @@ class TransformerExperts(nn.Module):
         self.readout = ParallelLinear(count, features * embedding, width)
 
     def forward(self, x_NI: Tensor) -> Tensor:
-        """Outputs of shape (E, N, H)."""
-        x_ENFD = x_NI.view(len(x_NI), -1, self.embedding).expand(self.count, -1, -1, -1)
+        """Outputs of shape (E, N, H); ``x_NI`` may be (E, N, I), an input for each expert."""
+        x_ENFD = x_NI.unflatten(-1, (-1, self.embedding))
+        if x_NI.dim() == 2:
+            x_ENFD = x_ENFD.expand(self.count, -1, -1, -1)
         for block in self.blocks:
             x_ENFD = block(x_ENFD)
         experts_ENH: Tensor = self.readout(x_ENFD.flatten(2)).relu()

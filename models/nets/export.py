@@ -115,7 +115,7 @@ def _first_layer(graph: _Graph, embedding: FeatureEmbedding, layer: nn.Linear) -
     layout, width = embedding.layout, embedding.width
     weight_FDH = _array(layer.weight).T.reshape(layout.features, width, -1)
     weight_CDH = np.zeros((layout.columns, *weight_FDH.shape[1:]), np.float32)
-    weight_CDH[list(layout.singles)] = weight_FDH[: len(layout.singles)]
+    weight_CDH[[single.column for single in layout.singles]] = weight_FDH[: len(layout.singles)]
     table = graph.constant("table", _array(embedding.table_RD))
     bias = graph.constant("linear0_bias", _array(layer.bias))
     vectors = graph.node("Gather", [table, "ids"], "vectors")

@@ -11,11 +11,19 @@ from torch.nn import functional
 
 
 class ParallelLinear(nn.Module):
-    """E linear layers of one shape in parallel, each with its own input."""
+    """E linear layers of one shape in parallel, each with its own input.
 
-    def __init__(self, count: int, inputs: int, outputs: int) -> None:
+    Args:
+        count: E.
+        inputs: I.
+        outputs: O.
+        keep_scale: Whether initial weights keep the scale of values through a ReLU (He et al.
+            2015), as deep nets need; else they are those of ``nn.Linear``, which shrink it.
+    """
+
+    def __init__(self, count: int, inputs: int, outputs: int, *, keep_scale: bool = False) -> None:
         super().__init__()
-        bound = 1 / math.sqrt(inputs)
+        bound = math.sqrt(6 / inputs) if keep_scale else 1 / math.sqrt(inputs)
         self.weight_EIO = nn.Parameter(torch.empty(count, inputs, outputs).uniform_(-bound, bound))
         self.bias_E1O = nn.Parameter(torch.zeros(count, 1, outputs))
 

@@ -30,6 +30,7 @@ class PriorNet(OutputNet):
         self, layout: FeatureLayout, tasks: int, config: TeacherConfig, ids_NC: Tensor
     ) -> None:
         super().__init__()
+        self.kind = config.kind
         self.net = build_teacher(layout, tasks, config)
         self.prior = build_teacher(layout, tasks, config).requires_grad_(requires_grad=False)
         with torch.no_grad():
@@ -40,6 +41,16 @@ class PriorNet(OutputNet):
             self.prior.tower_out.bias_E1O.copy_(
                 -logits_NT.mean(0).view(-1, 1, 1) * PRIOR_STD / std_T11
             )
+
+    @property
+    def layout(self) -> FeatureLayout:
+        """Columns of the features."""
+        return self.net.layout
+
+    @property
+    def penalty(self) -> Tensor | float:
+        """Auxiliary loss of the trained net's last batch."""
+        return self.net.penalty
 
     def start_at(self, outputs_TO: Tensor) -> None:
         """As :meth:`models.nets.teacher.TeacherNet.start_at`."""

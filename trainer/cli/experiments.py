@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 
 from models.features import FeatureSpec
-from models.nets.config import KINDS
 from models.tasks import TaskSet
 
 if TYPE_CHECKING:
@@ -49,7 +48,10 @@ def experiments(
     ] = None,
     teacher: Annotated[
         str,
-        typer.Option(help=f"Kind of the teacher of the sweeps: {', '.join(KINDS)}."),
+        typer.Option(
+            help="Teacher of the sweeps, as in the paper: mlp, transformer, ple-mlp or "
+            "ple-transformer."
+        ),
     ] = "ple-mlp",
     out: Annotated[
         Path, typer.Option(help="Folder of the report; an interrupted run resumes from it.")
@@ -67,14 +69,14 @@ def experiments(
 ) -> None:
     """Run the experiments and write the report; finished units are not run again."""
     # torch takes seconds to import, and other commands must not pay for it.
-    from trainer.experiments.plan import Plan  # noqa: PLC0415
+    from trainer.experiments.plan import TEACHERS, Plan  # noqa: PLC0415
     from trainer.experiments.raw import RawStore  # noqa: PLC0415
     from trainer.experiments.runs import run, share_of, units  # noqa: PLC0415
     from trainer.pipeline.train import default_progress  # noqa: PLC0415
 
-    if teacher not in KINDS:
+    if teacher not in TEACHERS:
         raise typer.BadParameter(
-            f"--teacher: {teacher!r} is unknown; choose one of {', '.join(KINDS)}"
+            f"--teacher: {teacher!r} is unknown; choose one of {', '.join(TEACHERS)}"
         )
     preset = Plan.quick if quick else Plan.full
     plan = preset(seeds or (QUICK_SEEDS if quick else FULL_SEEDS), teacher)

@@ -112,7 +112,7 @@ def make_market(spec: FeatureSpec, plan: DelayPlan, context: FitContext) -> Mark
     first_day += -first_day % 7
     turn_day = plan.days - plan.turn_ago
     base = replace(
-        Plan.quick(1, plan.net.kind),
+        Plan.quick(1, "mlp"),
         config=replace(TrainConfig(), net=plan.net, teacher=plan.training),
     )
     start, _ = before.days(0, -(-plan.earlier // plan.per_day))

@@ -1,15 +1,12 @@
 """Makes the lab and the bench of a world."""
 
-from dataclasses import replace
-
 import numpy as np
 
-from models.nets.config import TeacherKind
 from models.nets.embedding import FeatureLayout
 from models.tasks import TaskSet
 from trainer.experiments.data import Dataset, Fit, Float64Array, Score, World
 from trainer.experiments.evaluation import Bench
-from trainer.experiments.plan import Plan
+from trainer.experiments.plan import Plan, sized
 from trainer.training.config import TeacherTraining
 from trainer.training.context import FitContext
 from trainer.uncertainty.lab import Lab
@@ -23,14 +20,14 @@ def lab_of(
     plan: Plan,
     context: FitContext,
     *,
-    kind: TeacherKind | None = None,
+    teacher: str | None = None,
     training: TeacherTraining | None = None,
 ) -> Lab:
-    """Lab of these rows; kind and training are the plan's by default."""
+    """Lab of these rows; teacher and training are the plan's by default."""
     return Lab(
         layout,
         part.rows(tasks),
-        teacher=replace(plan.config.net, kind=kind or plan.config.net.kind),
+        teacher=sized(plan.config.net, teacher or plan.teacher),
         training=training or plan.config.teacher,
         context=context,
     )

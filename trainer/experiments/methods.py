@@ -155,7 +155,7 @@ def _paper(bench: Bench, plan: Plan, swag: Prediction) -> Measured:
     rankings = {SWAG: swag.epistemic_NT.astype(np.float64), **controls}
     for name in (SWAG, "bernoulli", "random"):
         table = evaluation.table_2(bench, swag, rankings[name], ratios)
-        measured.merge(_under(f"table_2.{plan.config.net.kind}.{name}", table))
+        measured.merge(_under(f"table_2.{plan.teacher}.{name}", table))
     sources = {
         task: swag.epistemic_NT[:, column].astype(np.float64)
         for column, task in enumerate(bench.tasks.names)

@@ -1,17 +1,31 @@
 """Plans of a run: the full one, and a quick one that runs every part on few rows."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
-from models.nets.config import KINDS, TeacherKind
+from models.nets.config import TeacherConfig
 from trainer.experiments.data import SETTINGS, Sizes
 from trainer.simulation.funnel import RATES_T
 from trainer.training.config import TrainConfig
 
 Rates = tuple[float, float, float, float]
-PAPER: Final[TeacherKind] = "ple-transformer"
-"""Kind of the paper's teacher."""
+TEACHERS: Final[Mapping[str, tuple[str, str]]] = {
+    "mlp": ("shared-bottom", "mlp"),
+    "transformer": ("shared-bottom", "transformer"),
+    "ple-mlp": ("cgc", "mlp"),
+    "ple-transformer": ("cgc", "transformer"),
+}
+"""The teachers of the DAUM paper's Table I by their names there: kind of net and of experts."""
+PAPER: Final = "ple-transformer"
+"""The paper's teacher."""
+
+
+def sized(net: TeacherConfig, teacher: str) -> TeacherConfig:
+    """The net with the kinds of a teacher of ``TEACHERS``, and its own sizes."""
+    kind, experts = TEACHERS[teacher]
+    return replace(net, kind=kind, experts=experts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +37,14 @@ class Plan:
         seeds: Number of seeds; a seed determines a world and everything random in training.
         transformer_seeds: Number of seeds for the kinds with Transformer experts.
         shape_seeds: Number of seeds for the rounds and for worlds of other shapes.
-        config: Configuration of the training; its kind of teacher is used by the sweeps.
+        teacher: The teacher of the sweeps, a name of ``TEACHERS``.
+        config: Configuration of the training.
         sizes: Rows of a world.
         kind_rows: Training rows of Table I.
         sweep_rows: Training rows of the sweeps of shapes and sensitivity.
         sweep_test: Test rows of these sweeps, of the rounds, and of Table I.
         settings: Settings in which every method is evaluated.
-        kinds: Teachers of Table I.
+        teachers: Teachers of Table I.
         rate: Intercepted share r.
         share: Direct passes, as a share of all requests.
         balanced_ratios: Passing ratios of Table II for the balanced task.
@@ -49,13 +64,14 @@ class Plan:
     seeds: int
     transformer_seeds: int = 3
     shape_seeds: int = 5
+    teacher: str = "ple-mlp"
     config: TrainConfig = field(default_factory=TrainConfig)
     sizes: Sizes = Sizes(train=100_000, small=20_000, unlabelled=200_000, valid=20_000, test=40_000)
     kind_rows: int = 30_000
     sweep_rows: int = 20_000
     sweep_test: int = 20_000
     settings: tuple[str, ...] = SETTINGS
-    kinds: tuple[TeacherKind, ...] = KINDS
+    teachers: tuple[str, ...] = tuple(TEACHERS)
     rate: float = 0.8
     share: float = 0.05
     balanced_ratios: tuple[float, ...] = (0.0, 0.05, 0.1, 0.15, 0.2)
@@ -75,18 +91,19 @@ class Plan:
     timing_rounds: int = 10
 
     @classmethod
-    def full(cls, seeds: int, teacher: TeacherKind) -> "Plan":
+    def full(cls, seeds: int, teacher: str) -> "Plan":
         """The plan behind docs/experiments.md."""
         config = TrainConfig()
-        return cls("full", seeds, config=replace(config, net=replace(config.net, kind=teacher)))
+        config = replace(config, net=sized(config.net, teacher))
+        return cls("full", seeds, teacher=teacher, config=config)
 
     @classmethod
-    def quick(cls, seeds: int, teacher: TeacherKind) -> "Plan":
+    def quick(cls, seeds: int, teacher: str) -> "Plan":
         """A plan that runs every part on few rows; its figures are meaningless."""
         config = TrainConfig().quick()
         config = replace(
             config,
-            net=replace(config.net, kind=teacher),
+            net=sized(config.net, teacher),
             teacher=replace(
                 config.teacher, epochs=1, snapshots=3, snapshots_per_epoch=3, samples=4
             ),
@@ -97,6 +114,7 @@ class Plan:
             seeds,
             transformer_seeds=2,
             shape_seeds=2,
+            teacher=teacher,
             config=config,
             sizes=Sizes(train=1500, small=800, unlabelled=1000, valid=900, test=1000),
             kind_rows=500,

@@ -17,10 +17,10 @@ from trainer.experiments.raw import Measured, RawStore
 from trainer.experiments.rounds import measure_rounds
 from trainer.experiments.simulated import SimulatedSource
 from trainer.experiments.sweeps import (
-    measure_kind,
     measure_sensitivity,
     measure_shape,
     measure_speed,
+    measure_teacher,
 )
 from trainer.simulation.funnel import RATES_T, FunnelShape
 from trainer.training.context import FitContext
@@ -52,10 +52,10 @@ def units(source: Source, plan: Plan, spec: FeatureSpec) -> Iterator[Unit]:
         name = f"settings/{'+'.join(together)}"
         for seed in seeds:
             yield Unit(name, seed, partial(measure_settings, source, plan, together))
-    for kind in plan.kinds:
+    for teacher in plan.teachers:
         for seed in seeds:
-            if seed <= plan.transformer_seeds or "transformer" not in kind:
-                yield Unit(f"kind/{kind}", seed, partial(measure_kind, source, plan, kind))
+            if seed <= plan.transformer_seeds or "transformer" not in teacher:
+                yield Unit(f"kind/{teacher}", seed, partial(measure_teacher, source, plan, teacher))
     for seed in seeds:
         yield Unit("speed", seed, partial(measure_speed, source, plan))
         yield Unit("sensitivity", seed, partial(measure_sensitivity, source, plan))

@@ -8,7 +8,6 @@ from functools import partial
 import numpy as np
 import onnxruntime as ort
 
-from models.nets.config import TeacherKind
 from trainer.evaluation.metrics import spearman
 from trainer.experiments import evaluation
 from trainer.experiments.data import Source, World
@@ -30,29 +29,29 @@ TURN_S = 0.05
 SHAPE_METHODS = ("swag", "confirmed")
 
 
-def measure_kind(source: Source, plan: Plan, kind: TeacherKind, context: FitContext) -> Measured:
-    """Measure a column of Table I; for the paper's kind also DAUM (SWAG's mean) and Table II."""
+def measure_teacher(source: Source, plan: Plan, teacher: str, context: FitContext) -> Measured:
+    """Measure a column of Table I; for the paper's also DAUM (SWAG's mean) and Table II."""
     world = base_world(source, plan, context, plan.kind_rows)
-    lab = lab_of(world.layout, world.train, world.tasks, plan, context, kind=kind)
+    lab = lab_of(world.layout, world.train, world.tasks, plan, context, teacher=teacher)
     bench = bench_of(world, plan, context.seed)
     measured = Measured()
     single = lab.single().predict(world.test.ids_NC)
-    measured.add(f"table_1.{kind}", _areas(bench, single))
-    if not kind.startswith("ple"):
+    measured.add(f"table_1.{teacher}", _areas(bench, single))
+    if not teacher.startswith("ple"):
         return measured
     swag = METHODS["swag"](lab).predict(world.test.ids_NC)
-    name = "daum" if kind == PAPER else f"{kind}-swag"
+    name = "daum" if teacher == PAPER else f"{teacher}-swag"
     measured.add(f"table_1.{name}", _areas(bench, swag))
-    if kind == PAPER:
+    if teacher == PAPER:
         u_NT = swag.epistemic_NT.astype(np.float64)
         ratios = {"balanced": plan.balanced_ratios, "sparse": plan.sparse_ratios}
         found = evaluation.table_2(bench, swag, u_NT, ratios)
-        measured.add(f"table_2.{kind}.swag", found.figures)
+        measured.add(f"table_2.{teacher}.swag", found.figures)
         for key, points in found.curves.items():
-            measured.draw(f"table_2.{kind}.swag.{key}", *points)
-        measured.add(f"paper_teacher.passing.{kind}", evaluation.passing(bench, swag, u_NT))
+            measured.draw(f"table_2.{teacher}.swag.{key}", *points)
+        measured.add(f"paper_teacher.passing.{teacher}", evaluation.passing(bench, swag, u_NT))
         measured.add(
-            f"paper_teacher.error_finding.{kind}", evaluation.error_finding(bench, swag, u_NT)
+            f"paper_teacher.error_finding.{teacher}", evaluation.error_finding(bench, swag, u_NT)
         )
     return measured
 
@@ -145,12 +144,12 @@ def measure_speed(source: Source, plan: Plan, context: FitContext) -> Measured:
     world = base_world(source, plan, context, plan.sizes.small)
     ids_NC = np.resize(world.test.ids_NC, (BATCH, world.layout.columns))
     few = world.train.take(np.arange(min(BATCH, len(world.train))))
-    kinds: tuple[TeacherKind, ...] = ("ple-mlp", PAPER)
+    teachers = ("ple-mlp", PAPER)
     passes: dict[str, Callable[[], object]] = {}
-    for kind in kinds:
-        lab = lab_of(world.layout, few, world.tasks, plan, context, kind=kind)
+    for teacher in teachers:
+        lab = lab_of(world.layout, few, world.tasks, plan, context, teacher=teacher)
         estimator = METHODS["swag"](lab)
-        passes[kind] = partial(estimator.predict, ids_NC)
+        passes[teacher] = partial(estimator.predict, ids_NC)
         barely = replace(plan.config.distillation, epochs=1, min_steps=1)
         model, _ = distil(lab, few.ids_NC, estimator.predict(few.ids_NC), plan, barely)
     passes["student"] = _onnx(model, ids_NC)
@@ -161,9 +160,9 @@ def measure_speed(source: Source, plan: Plan, context: FitContext) -> Measured:
     us = {name: 1e6 * float(np.median(each)) / BATCH for name, each in times.items()}
     measured = Measured()
     measured.add("speed", {f"{name.replace('-', '_')}_us": value for name, value in us.items()})
-    for kind in kinds:
-        key = f"teacher_over_student.{kind.replace('-', '_')}"
-        measured.add("speed", {key: us[kind] / us["student"]})
+    for teacher in teachers:
+        key = f"teacher_over_student.{teacher.replace('-', '_')}"
+        measured.add("speed", {key: us[teacher] / us["student"]})
     return measured
 
 

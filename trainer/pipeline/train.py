@@ -42,6 +42,7 @@ from trainer.training.devices import open_devices
 from trainer.training.distillation import fit_student, sets_per_row
 from trainer.training.early_stopping import choose_steps, needs_pilot
 from trainer.training.loop import deterministic
+from trainer.training.objective.funnel import Funnel
 from trainer.training.rows import TrainingRows, lay_out
 from trainer.training.selection import loss_weights
 from trainer.training.soft_labels import Labeller, label_rows, unfinished_files
@@ -99,7 +100,7 @@ def train(
         tempfile.TemporaryDirectory(prefix="weir-train-") as temporary,
     ):
         rows = _lay_out(job, examples, unlabelled, Path(temporary), bars)
-        context = FitContext(seed, bars, devices)
+        context = FitContext(seed, bars, devices, funnel=Funnel.of(tasks))
         if checkpoint is not None:
             context = replace(context, checkpoint=_checkpoint(job, rows, checkpoint, devices.first))
         trained = _fit(job, rows, Path(temporary), context)

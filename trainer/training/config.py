@@ -46,6 +46,26 @@ DELAYS: Final[Mapping[str, str]] = {
 Delay = Annotated[str, chosen_from(DELAYS)]
 
 
+OBJECTIVES: Final[Mapping[str, str]] = {
+    "masked": "trainer.training.objective.objective:Masked",
+    "entire-space": "trainer.training.objective.entire_space:EntireSpace",
+    "counterfactual-ips": "trainer.training.objective.counterfactual:InversePropensity",
+    "counterfactual-dr": "trainer.training.objective.counterfactual:DoublyRobust",
+    "dependence": "trainer.training.objective.nesting:Dependence",
+    "calibrator": "trainer.training.objective.nesting:Calibrator",
+}
+"""What the teacher minimises."""
+MASKED: Final = "masked"
+OBJECTIVE_OF_KIND: Final[Mapping[str, str]] = {
+    "esmm": "entire-space",
+    "escm2": "counterfactual-dr",
+    "aitm": "calibrator",
+    "apem": "dependence",
+}
+"""The objective of the paper of a kind of teacher, which ``auto`` takes; else ``masked``."""
+ObjectiveName = Annotated[str, chosen_from(OBJECTIVES, AUTO)]
+
+
 @dataclass(frozen=True, slots=True)
 class DelayTraining:
     """Learning from labels that are not final yet.
@@ -79,8 +99,11 @@ class TeacherTraining:
         spread_embeddings: Whether the embedding table contributes to the spread, or to the mean
             only.
         weight_decay: AdamW's weight decay, on all weights.
+        objective: What is minimised: a name of ``OBJECTIVES``, or ``auto`` for that of the kind's
+            own paper.
         task_weights: Weights of the tasks' losses: "equal", "learned" from each task's uncertainty,
-            or one number per task in their order.
+            "pcgrad" for equal ones whose conflicting gradients are projected, or one number per
+            task in their order.
     """
 
     batch: int = 256
@@ -96,7 +119,8 @@ class TeacherTraining:
     samples: int = 20
     spread_embeddings: bool = True
     weight_decay: float = 0.05
-    task_weights: Literal["equal", "learned"] | tuple[float, ...] = "equal"
+    objective: ObjectiveName = AUTO
+    task_weights: Literal["equal", "learned", "pcgrad"] | tuple[float, ...] = "equal"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from rich.progress import Progress
 
 from trainer.training.checkpoint import Checkpoint, StateFile
 from trainer.training.devices import ONE_CPU, Devices
+from trainer.training.objective.funnel import Funnel
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +19,14 @@ class FitContext:
         progress: Progress display; none by default.
         devices: Devices for training.
         checkpoint: Checkpoint that the state of every fit is saved to; None saves nothing.
+        funnel: Order of the tasks, for objectives that compare them.
     """
 
     seed: int = 0
     progress: Progress = field(default_factory=lambda: Progress(disable=True))
     devices: Devices = ONE_CPU
     checkpoint: Checkpoint | None = None
+    funnel: Funnel = Funnel()
 
     def state(self, name: str) -> StateFile | None:
         """The saved state of the fit called ``name``; None without a checkpoint."""

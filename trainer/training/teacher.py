@@ -25,6 +25,8 @@ from trainer.training.context import FitContext
 from trainer.training.delay.method import Correction
 from trainer.training.devices import ONE_CPU, Devices
 from trainer.training.loop import Stateful, cosine, run_steps, steps_per_epoch
+from trainer.training.objective.conflicts import without_conflicts
+from trainer.training.objective.objective import Batch, make_objective
 from trainer.training.rows import counts
 
 
@@ -239,9 +241,9 @@ def fit_net(
         weights_N: Number of requests that each row represents; None for one each.
         correction: Loss in place of that of head and targets.
     """
-    loss = _FitLoss(net, ids_NC, targets_NT, training, context.devices, head, weights_N, correction)
+    loss = _FitLoss(net, ids_NC, targets_NT, training, context, head, weights_N, correction)
     run_steps(
-        nn.ModuleList([net, loss.task_weights]).to(context.devices.device),
+        nn.ModuleList([net, *loss.parts]).to(context.devices.device),
         rows=len(ids_NC),
         batch=training.batch,
         steps=steps,
@@ -257,7 +259,11 @@ def fit_net(
 
 
 class _FitLoss:
-    """The loss of a batch of a fit; arguments as of `fit_net`."""
+    """The loss of a batch of a fit; arguments as of `fit_net`.
+
+    Attributes:
+        parts: The modules that are trained with the net: objective and weights of the tasks.
+    """
 
     def __init__(
         self,
@@ -265,32 +271,44 @@ class _FitLoss:
         ids_NC: Tensor,
         targets_NT: Tensor,
         training: TeacherTraining,
-        devices: Devices,
+        context: FitContext,
         head: Head,
         weights_N: Tensor | None,
         correction: Correction | None,
     ) -> None:
-        self._net, self._ids_NC, self._devices = net, ids_NC, devices
-        self._targets_NT = targets_NT if correction is None else correction.targets_NT
-        self._batch = training.batch
-        self._head, self._weights_N, self._correction = head, weights_N, correction
-        self.task_weights = _task_weights(training, targets_NT.shape[1])
+        self._net, self._ids_NC, self._targets_NT = net, ids_NC, targets_NT
+        self._devices, self._funnel = context.devices, context.funnel
+        self._training, self._head = training, head
+        self._weights_N, self._correction = weights_N, correction
+        tasks = targets_NT.shape[1]
+        self._objective = make_objective(training.objective, net, tasks)
+        self._task_weights = _task_weights(training, tasks)
+        self.parts = nn.ModuleList([self._task_weights, self._objective])
 
     def __call__(self, rows_B: Tensor, step: int) -> Tensor:
         """Loss of the rows with these numbers."""
         put = self._devices.put
+        ids_BC = put(self._ids_NC[rows_B])
         targets_BT = put(self._targets_NT[rows_B])
         weights_B = None if self._weights_N is None else put(self._weights_N[rows_B])
-        outputs_BTO = self._net.outputs(put(self._ids_NC[rows_B]))
+        outputs_BTO = self._net.outputs(ids_BC)
+        counted_BT = targets_BT
         if self._correction is None:
-            epochs = step * self._batch / len(self._ids_NC)
+            epochs = step * self._training.batch / len(self._ids_NC)
             losses_T = self._head.losses(outputs_BTO, targets_BT, epochs, weights_B)
         else:
+            counted_BT = put(self._correction.targets_NT[rows_B])
             losses_BT = self._correction.losses(outputs_BTO[:, :, 0].float(), rows_B)
-            losses_T = masked_mean(lambda _: losses_BT, targets_BT, weights_B)
-        weights_T = self._devices.weights(targets_BT, weights_B)
-        total: Tensor = self.task_weights(losses_T * weights_T)
-        return total
+            losses_T = masked_mean(lambda _: losses_BT, counted_BT, weights_B)
+        batch = Batch(
+            ids_BC, outputs_BTO, targets_BT, weights_B, losses_T, self._head, self._funnel
+        )
+        weighted_T = self._objective(batch) * self._devices.weights(counted_BT, weights_B)
+        if self._training.task_weights == "pcgrad":
+            total = without_conflicts(weighted_T, self._net.parameters())
+        else:
+            total = self._task_weights(weighted_T)
+        return total + self._net.penalty
 
 
 def _task_weights(training: TeacherTraining, tasks: int) -> nn.Module:
@@ -301,7 +319,7 @@ def _task_weights(training: TeacherTraining, tasks: int) -> nn.Module:
     """
     if training.task_weights == "learned":
         return LearnedTaskWeights(tasks)
-    if training.task_weights == "equal":
+    if training.task_weights in ("equal", "pcgrad"):
         return TaskWeights(torch.ones(tasks))
     if len(training.task_weights) != tasks:
         raise ValueError(

@@ -31,6 +31,12 @@ path = "app.id"
 size = 8
 
 [[feature]]
+name = "floor"
+kind = "numeric"
+path = "imp[0].bidfloor"
+boundaries = [0.1, 0.5, 1.0, 2.0]
+
+[[feature]]
 name = "categories"
 kind = "tags"
 path = "site.cat[*]"

@@ -7,6 +7,7 @@ from torch import nn
 
 from models.nets.config import KINDS, TeacherConfig, TeacherKind
 from models.nets.embedding import FeatureLayout
+from models.nets.experts import TransformerBlock
 from models.nets.teacher import build_teacher
 from models.nets.weight_sets import Weights, predict_moments, runs_batched, stack_weights
 
@@ -31,16 +32,21 @@ def test_moments_of_probabilities_over_weight_sets(batched: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("experts", ["mlp", "transformer"])
 @pytest.mark.parametrize("embedding_takes_part", [True, False])
 def test_the_batched_call_equals_the_loop(
     layout: FeatureLayout,
     random_ids: Callable[[int], np.ndarray],
     kind: TeacherKind,
+    experts: str,
     embedding_takes_part: bool,
 ) -> None:
     """All sets at once predict what they predict one by one, whether they share tensors or not."""
     torch.manual_seed(3)
-    net = build_teacher(layout, 3, TeacherConfig(kind, embedding=4, expert=6, tower=3, heads=2))
+    net = build_teacher(
+        layout, 3, TeacherConfig(kind, experts, embedding=4, expert=6, tower=3, heads=2)
+    )
+    net.eval()
     own = dict(net.named_parameters())
     table = own["embedding.table_RD"].detach() * 30
     samples: list[Weights] = []
@@ -49,7 +55,8 @@ def test_the_batched_call_equals_the_loop(
         samples.append(drawn if embedding_takes_part else drawn | {"embedding.table_RD": table})
     stacked, shared = stack_weights(samples)
     assert list(shared) == ([] if embedding_takes_part else ["embedding.table_RD"])
-    attends = "transformer" in kind
+    attends = any(isinstance(module, TransformerBlock) for module in net.modules())
+    assert attends == (experts == "transformer" and kind not in {"apem", "star"})
     assert runs_batched(net, stacked, shared) == (not embedding_takes_part and not attends)
     ids_NC = torch.from_numpy(random_ids(300))
     together = predict_moments(net, samples, ids_NC, batched=True)

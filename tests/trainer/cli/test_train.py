@@ -35,7 +35,7 @@ def test_a_quick_run_on_simulated_traffic_gives_an_artifact(tmp_path: Path) -> N
 def test_teacher_and_uncertainty_are_options(tmp_path: Path) -> None:
     """Both stand in the manifest; one that does not exist is refused before anything is read."""
     out = tmp_path / "artifact"
-    command = ["train", "--simulated", "2000", "--quick", "--teacher", "mlp", "--out", str(out)]
+    command = ["train", "--simulated", "2000", "--quick", "--teacher", "mmoe", "--out", str(out)]
     wrong = CliRunner().invoke(build_app(), [*command, "--uncertainty", "confirmd"])
     assert isinstance(wrong.exception, SettingsError)
     assert "confirmd" in str(wrong.exception)
@@ -43,7 +43,7 @@ def test_teacher_and_uncertainty_are_options(tmp_path: Path) -> None:
     result = CliRunner().invoke(build_app(), [*command, "--uncertainty", "confirmed"])
     assert result.exit_code == 0, result.output
     config = load_artifact(out).manifest.config
-    assert config["net"]["kind"] == "mlp"
+    assert config["net"]["kind"] == "mmoe"
     assert config["uncertainty"] == "confirmed"
 
 

@@ -36,8 +36,11 @@ def test_every_uncertainty_can_be_chosen(method: str) -> None:
     ("training", "expected"),
     [
         ({"uncertainity": "swag"}, r"training\.uncertainity: unknown key; did you mean 'uncertain"),
-        ({"net": {"knd": "mlp"}}, r"training\.net\.knd: unknown key; did you mean 'kind'"),
-        ({"net": {"kind": "forest"}}, r"training\.net\.kind: .*known are mlp, .*found 'forest'"),
+        ({"net": {"knd": "mmoe"}}, r"training\.net\.knd: unknown key; did you mean 'kind'"),
+        (
+            {"net": {"kind": "forest"}},
+            r"training\.net\.kind: .*known are single-task, .*found 'forest'",
+        ),
         (
             {"uncertainty": "swagg"},
             r"training\.uncertainty: .*did you mean 'swag'.*'swagg'",

@@ -11,6 +11,7 @@ from models.nets.teacher import build_teacher
 from tests.trainer.uncertainty.tiny_funnel import LAYOUT, NET, TRAINING, make_lab, make_world
 from trainer.training.config import TeacherTraining
 from trainer.training.context import FitContext
+from trainer.training.objective.funnel import Funnel
 from trainer.training.teacher import fit_single
 from trainer.uncertainty import METHODS
 from trainer.uncertainty.boosting import fit_boosting
@@ -34,7 +35,7 @@ def test_every_kind_of_teacher_learns(
         torch.from_numpy(rows.targets_NT),
         training=replace(TRAINING, task_weights="learned"),
         name=kind,
-        context=FitContext(),
+        context=FitContext(funnel=Funnel((None, 0))),
     )
     with torch.no_grad():
         scores_NT = net(torch.from_numpy(fresh_ids)).sigmoid().numpy()

@@ -5,14 +5,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.nets.config import TeacherConfig
-from models.nets.embedding import FeatureLayout
+from models.nets.embedding import FeatureLayout, Single
 from trainer.training.config import TeacherTraining
 from trainer.training.context import FitContext
 from trainer.uncertainty.lab import Lab
 from trainer.uncertainty.method import Float32Array, Rows
 
 LAYOUT = FeatureLayout(
-    rows=38, columns=4, singles=(0, 1), slots=(2, 3), slot_missing=(24, 24), slot_feature=(0, 0)
+    rows=38,
+    columns=4,
+    singles=(Single("one", 0, 0, 12, ordered=True), Single("two", 1, 12, 12, ordered=False)),
+    slots=(2, 3),
+    slot_missing=(24, 24),
+    slot_feature=(0, 0),
 )
 NET = TeacherConfig(embedding=4, expert=24, tower=16)
 TRAINING = TeacherTraining(

@@ -92,7 +92,7 @@ def _multi_objective(on: On) -> Claim:
 
 def _residual(on: On, experiment: str, paper: float, sign: float = 1.0) -> list[Check]:
     checks = []
-    for kind in dict.fromkeys((on.plan.config.net.kind, PAPER)):
+    for kind in dict.fromkeys((on.plan.teacher, PAPER)):
         value = on.results.figure(f"table_2.{kind}.swag.{experiment}.auc_roc_gain")
         checks.append(
             Check(
@@ -134,7 +134,7 @@ def _shared_residual(on: On) -> Claim:
             ),
             paper=0.0082,
         )
-        for kind in dict.fromkeys((on.plan.config.net.kind, PAPER))
+        for kind in dict.fromkeys((on.plan.teacher, PAPER))
     ]
     return _claim(
         "residual_shared",

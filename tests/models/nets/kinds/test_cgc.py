@@ -11,8 +11,8 @@ from models.nets.teacher import TeacherNet, build_teacher
 def reference(net: TeacherNet, ids_NC: torch.Tensor) -> torch.Tensor:
     """The same net written out expert by expert, task by task."""
     x = net.embedding(ids_NC)
-    ple, experts_net = net.backbone, net.backbone.experts
-    width, shared, tasks = experts_net.width, ple.shared, ple.tasks
+    config, experts_net = net.backbone.config, net.backbone.experts
+    width, shared, tasks = experts_net.width, config.shared_experts, net.backbone.shape.tasks
     experts = []
     for e in range(shared + tasks):
         rows = slice(e * width, (e + 1) * width)
@@ -22,7 +22,7 @@ def reference(net: TeacherNet, ids_NC: torch.Tensor) -> torch.Tensor:
     logits = []
     for task in range(tasks):
         rows = slice(task * (shared + 1), (task + 1) * (shared + 1))
-        gate = (x @ ple.gates.weight[rows].T + ple.gates.bias[rows]).softmax(1)
+        gate = (x @ net.backbone.gates.weight[rows].T + net.backbone.gates.bias[rows]).softmax(1)
         mine = [*experts[:shared], experts[shared + task]]
         mixed = sum(gate[:, [k]] * expert for k, expert in enumerate(mine))
         tower = (mixed @ net.tower_in.weight_EIO[task] + net.tower_in.bias_E1O[task]).relu()
@@ -30,7 +30,7 @@ def reference(net: TeacherNet, ids_NC: torch.Tensor) -> torch.Tensor:
     return torch.cat(logits, dim=1)
 
 
-def test_the_batched_net_is_ple(
+def test_the_batched_net_is_cgc(
     layout: FeatureLayout, random_ids: Callable[[int], np.ndarray]
 ) -> None:
     """The batched products compute gates over shared experts and the task's own, then towers."""

@@ -1,0 +1,1 @@
+"""The kinds of teacher, one small module each: what lies between embedded request and towers."""
