@@ -51,7 +51,7 @@ class MlpExperts(nn.Module):
     def forward(self, x_NI: Tensor) -> Tensor:
         """Outputs of shape (E, N, H); ``x_NI`` may be (E, N, I), an input for each expert."""
         if x_NI.dim() == 3:
-            weight_EHI = self.expert_in.weight.unflatten(0, (-1, self.width))
+            weight_EHI = self.expert_in.weight.view(-1, self.width, x_NI.shape[2])
             bias_E1H = self.expert_in.bias.view(-1, 1, self.width)
             hidden_ENH = torch.baddbmm(bias_E1H, x_NI, weight_EHI.transpose(1, 2)).relu()
         else:
@@ -87,7 +87,7 @@ class TransformerExperts(nn.Module):
 
     def forward(self, x_NI: Tensor) -> Tensor:
         """Outputs of shape (E, N, H); ``x_NI`` may be (E, N, I), an input for each expert."""
-        x_ENFD = x_NI.unflatten(-1, (-1, self.embedding))
+        x_ENFD = x_NI.reshape(*x_NI.shape[:-1], -1, self.embedding)
         if x_NI.dim() == 2:
             x_ENFD = x_ENFD.expand(self.count, -1, -1, -1)
         for block in self.blocks:

@@ -44,7 +44,7 @@ class FactorizationMachine(nn.Module):
 
     def forward(self, x_NI: Tensor) -> Tensor:
         """The vectors and their pooled pairs, (N, (F + 1) * D)."""
-        x_NFD = x_NI.unflatten(-1, (-1, self.width))
+        x_NFD = x_NI.reshape(*x_NI.shape[:-1], -1, self.width)
         pairs_ND = (x_NFD.sum(-2).square() - x_NFD.square().sum(-2)) / 2
         return torch.cat([x_NI, pairs_ND], dim=-1)
 
@@ -81,6 +81,6 @@ class SelfAttention(nn.Module):
 
     def forward(self, x_NI: Tensor) -> Tensor:
         """The vectors, each mixed with the others, (N, I)."""
-        x_KFD = x_NI.reshape(-1, x_NI.shape[-1]).unflatten(1, (-1, self.width))
+        x_KFD = x_NI.reshape(-1, x_NI.shape[-1] // self.width, self.width)
         mixed_1KFD: Tensor = self.block(x_KFD.unsqueeze(0))
         return mixed_1KFD.view_as(x_NI)

@@ -35,7 +35,7 @@ class Apem(Backbone):
     def forward(self, x_NI: Tensor, scenarios_NL: Tensor) -> Tensor:
         """The input of each task's tower, (T, N, H)."""
         del scenarios_NL
-        y_NKD = x_NI.unflatten(1, (-1, self.config.embedding))
+        y_NKD = x_NI.view(len(x_NI), -1, self.config.embedding)
         tasks_NTD = torch.zeros(1)
         for number, (generator, norm) in enumerate(
             zip(self.generators, self.selector_norms, strict=True)
@@ -51,7 +51,8 @@ def selected(indicators_TD: Tensor, y_NKD: Tensor) -> Tensor:
     """The explicit pattern selector: attention of a task's indicator over the points (eq. 18)."""
     scale = y_NKD.shape[2] ** -0.5
     shares_NTK = (torch.einsum("td,nkd->ntk", indicators_TD, y_NKD) * scale).softmax(2)
-    return shares_NTK @ y_NKD
+    read_NTD: Tensor = shares_NTK @ y_NKD
+    return read_NTD
 
 
 class Generator(nn.Module):

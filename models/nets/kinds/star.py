@@ -41,7 +41,8 @@ class Star(Backbone):
         values_NH = self.layer_out(self.layer_in(normal_NI, at_N).relu(), at_N).relu()
         known_N = torch.cat([x_NI, functional.embedding(at_N, self.vectors_SD)], dim=1)
         values_NH = values_NH + self.auxiliary(known_N).relu()
-        return values_NH.expand(self.shape.tasks, -1, -1)
+        tasks_TNH: Tensor = values_NH.expand(self.shape.tasks, -1, -1)
+        return tasks_TNH
 
 
 class StarLinear(nn.Module):

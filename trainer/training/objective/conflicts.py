@@ -36,7 +36,7 @@ def without_conflicts(losses_T: Tensor, weights: Iterable[nn.Parameter]) -> Tens
     surgery_P = torch.stack(
         [_projected(gradients_TP, task) for task in range(len(gradients_TP))]
     ).sum(0)
-    parts = surgery_P.split([weight.numel() for weight in trained])
+    parts = torch.split(surgery_P, [weight.numel() for weight in trained])
     linear = torch.stack(
         [(weight.flatten() * part).sum() for weight, part in zip(trained, parts, strict=True)]
     ).sum()

@@ -147,7 +147,7 @@ def test_counterfactual_risks_are_unbiased(net: TeacherNet, name: str) -> None:
     naive = functional.binary_cross_entropy_with_logits(
         outputs_BTO[clicks, 1, 0], torch.from_numpy(label[clicks])
     )
-    assert float(risk) == pytest.approx(float(truth), rel=0.02)
+    assert risk.item() == pytest.approx(float(truth), rel=0.02)
     assert abs(float(naive) - float(truth)) > 0.1
 
 
