@@ -36,6 +36,7 @@ from trainer.gates.spending import spent_by
 from trainer.gates.statistical import Trying
 
 Floats = npt.NDArray[np.float64]
+Float32s = npt.NDArray[np.float32]
 ALPHA = GateLimits().alpha
 CANDIDATES = 500
 TRIALS = (1, 10, 100, 500)
@@ -179,7 +180,7 @@ def power(
     family: Family, rows: int, markets: int, seed: int
 ) -> tuple[dict[int, float], dict[int, float], float]:
     """Shares of better candidates that pass BETTER, and all gates on labels, by k; mean z."""
-    weights_T = np.array([1.0, 1.0, 5.0, 20.0])[: len(family.rates)]
+    weights_T = np.array([1.0, 1.0, 5.0, 20.0], np.float32)[: len(family.rates)]
     better = dict.fromkeys(TRIALS, 0)
     every = dict.fromkeys(WITH_ALL, 0)
     z = []
@@ -203,7 +204,7 @@ def power(
     return share, {k: count / markets for k, count in every.items()}, float(np.mean(z))
 
 
-def _reward(tasks: TaskSet, weights_T: Floats, s_NT: Floats, _: Floats) -> Floats:
+def _reward(tasks: TaskSet, weights_T: Float32s, s_NT: Float32s, _: Float32s) -> Float32s:
     return tasks.on_all_requests(s_NT) @ weights_T
 
 

@@ -57,7 +57,7 @@ def topics(events: int, seed: int) -> tuple[Examples, Outcomes]:
         for one in requests
         if rng.random() < 0.02
     ]
-    outcomes = []
+    outcomes: list[Outcome] = []
     while len(outcomes) < events - len(requests) - len(again) - len(reused):
         of = rng.choice(requests)
         rid = of.request_id if rng.random() < 0.97 else f"none{rng.randrange(events)}"

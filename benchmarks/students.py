@@ -145,7 +145,7 @@ def compare(world: World, student: Student) -> dict[str, Figures]:
     teachers = evaluate(world.fresh_mean_NT, world.fresh_targets_NT, DEFAULT_TASKS)
     found = {}
     for column, name in enumerate(DEFAULT_TASKS.names):
-        sets = [u_NT[:, column] for u_NT in world.fresh_sets]
+        sets = [u_NT[:, column].astype(np.float64) for u_NT in world.fresh_sets]
         drop = (teachers[name].auc_roc or 0.0) - (own[name].auc_roc or 0.0)
         order, tail = (
             agreement(measure, u_NT[:, column], sets).of_ceiling for measure in (spearman, overlap)

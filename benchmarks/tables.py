@@ -98,7 +98,7 @@ def boosted_auc(frame: pl.DataFrame, table: np.ndarray, test: np.ndarray) -> flo
     cut = round((1 - TUNED_ON) * len(table))
     best: tuple[float, Mapping[str, object], list[int], int] | None = None
     for leaves, least, share, split in product((4, 8, 16, 31), (10, 30, 100), (0.3, 0.7), (1, 0)):
-        parameters = {
+        parameters: Mapping[str, object] = {
             "objective": "binary", "verbosity": -1, "num_threads": 1, "learning_rate": 0.05,
             "num_leaves": leaves, "min_data_in_leaf": least, "feature_fraction": share,
             "lambda_l2": 5.0,
@@ -108,7 +108,7 @@ def boosted_auc(frame: pl.DataFrame, table: np.ndarray, test: np.ndarray) -> flo
         learned = lgb.Dataset(values_NC[older], labels_N[older], categorical_feature=categorical)
         validation = learned.create_valid(values_NC[newer], labels_N[newer])
         booster = lgb.train(
-            parameters, learned, 800, valid_sets=[validation],
+            dict(parameters), learned, 800, valid_sets=[validation],
             callbacks=[lgb.early_stopping(40, verbose=False)],
         )  # fmt: skip
         loss = booster.best_score["valid_0"]["binary_logloss"]

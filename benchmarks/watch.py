@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from models.artifact import Artifact, load_artifact
 from models.artifact.scorer import Scorer
@@ -27,19 +28,22 @@ from trainer.simulation.simulator import Simulator
 from trainer.watch.rows import values_of
 from trainer.watch.verdict import Watched, WatchLimits, judge
 
+Floats = npt.NDArray[np.floating]
 FIRST, COUNT = 150_000, 100_000  # after the training rows
 PASSED = 0.2
 NOISE = 0.1
 LIMITS = WatchLimits()
 
 
-def logit(p: np.ndarray) -> np.ndarray:
+def logit(p: Floats) -> Floats:
     p = np.clip(p, 1e-6, 1 - 1e-6)
-    return np.log(p / (1 - p))
+    log_odds: Floats = np.log(p / (1 - p))
+    return log_odds
 
 
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
+def sigmoid(x: Floats) -> Floats:
+    p: Floats = 1 / (1 + np.exp(-x))
+    return p
 
 
 @dataclass

@@ -16,6 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final
@@ -140,7 +141,7 @@ def campaign(target: "Target", seconds: float, seed: int, failures: Failures) ->
         figures.executions += 1
         outcome: list[str] = []
         try:
-            timed(lambda data=data, outcome=outcome: outcome.append(target.run(data)))
+            timed(partial(_run, target, data, outcome))
         except Exception as error:  # noqa: BLE001 - any exception is a failure
             failures.add(data, error)
             continue
@@ -150,6 +151,10 @@ def campaign(target: "Target", seconds: float, seed: int, failures: Failures) ->
                 corpus.append(data)
     figures.kinds, figures.failures = len(kinds), failures.files
     return figures
+
+
+def _run(target: "Target", data: bytes, outcome: list[str]) -> None:
+    outcome.append(target.run(data))
 
 
 def _next(

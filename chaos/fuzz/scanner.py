@@ -17,6 +17,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -126,7 +127,7 @@ def scan(corpus: Sequence[bytes], seconds: float, seed: int, failures: Failures)
         failures.begin(b"\n".join(values))
         reference = python if rng.randrange(COMPARED) == 0 else None
         try:
-            timed(lambda v=values, n=native, r=reference: compare(v, n, r))
+            timed(partial(compare, values, native, reference))
         except Exception as error:  # noqa: BLE001 - any exception is a failure
             failures.add(b"\n".join(values), error)
         figures.executions += len(values)

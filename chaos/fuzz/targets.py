@@ -91,10 +91,17 @@ def records() -> dict[str, Target]:
     decision = Decision("v1", 0.5, None, Reason.SCORE, 0.25, 7)
     example = TrainingExample("r1", 1_700_000_000_000, "0" * 16, [1, 2, 3], decision, 2.0)
     announcement = ModelAnnouncement(
-        *("v1", "registry/v1", "0" * 64, 1, {"auc": {"click": 0.7}}),
-        *("ann@host", Cause.ROLLBACK, "fewer deals", "v0"),
+        "v1",
+        "registry/v1",
+        "0" * 64,
+        1,
+        metrics={"auc": {"click": 0.7}},
+        by="ann@host",
+        cause=Cause.ROLLBACK,
+        reason="fewer deals",
+        previous="v0",
     )
-    samples = {
+    samples: dict[str, Any] = {
         "decision": decision,
         "outcome": Outcome("r1", "click", 1_700_000_000_000),
         "training-example": example,
@@ -303,10 +310,9 @@ def _request(data: bytes) -> str:
     parts = (data.split(b"\x1e", 3) + [b""] * 4)[:4]
     record: Any = _Record(7, parts)
     result = _INTERCEPTOR.intercept([record])
-    ((output, fate),) = [
-        *((out, "passed") for out in result.passed),
-        *((out, str(out.headers[-5:])[:60]) for out in result.rejected),
-    ]
+    passed = [(out, "passed") for out in result.passed]
+    rejected = [(out, str(out.headers[-5:])[:60]) for out in result.rejected]
+    ((output, fate),) = passed + rejected
     assert output.timestamp == record.timestamp
     assert (record.value or b"").startswith(output.value or b"")
     return fate

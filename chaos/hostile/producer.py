@@ -21,6 +21,7 @@ FARTHEST: Final = 2**62
 class _Name(str):
     """A header name of arbitrary bytes; the batch builder encodes it like any text."""
 
+    raw: bytes
     __slots__ = ("raw",)
 
     def __new__(cls, raw: bytes) -> Self:
@@ -28,7 +29,7 @@ class _Name(str):
         name.raw = raw
         return name
 
-    def encode(self, *_: object) -> bytes:  # type: ignore[override]
+    def encode(self, *_: object) -> bytes:
         return self.raw
 
 

@@ -154,7 +154,7 @@ class Soak:
         assert pid is not None
         found.roles.append(Role("kafka", "kafka", pid))
         names = [f"worker-{number + 1}" for number in range(self._plan.workers)]
-        commands = dict.fromkeys(names, ("worker",))
+        commands: dict[str, tuple[str, ...]] = dict.fromkeys(names, ("worker",))
         commands |= {"feedback": ("worker", "--role", "feedback"), "trainer": ("trainer",)}
         for name, command in commands.items():
             port = free_port()

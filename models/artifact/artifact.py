@@ -45,6 +45,7 @@ from models.bounds import (
 from models.errors import UserError
 from models.features import FeatureSpec
 from models.tasks import TaskSet
+from models.validation import first_fault
 
 PRETRAINED_PREFIX: Final = "pretrained:"
 PRETRAINED_FOLDER: Final = Path(__file__).parent / "pretrained"
@@ -319,10 +320,8 @@ def _parse_manifest(raw: bytes, url: str) -> Manifest:
     try:
         return Manifest.model_validate_json(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
         raise ArtifactError(
-            ArtifactFault.BAD_MANIFEST, f"{url}/{MANIFEST_FILE}: {field}: {first['msg']}"
+            ArtifactFault.BAD_MANIFEST, f"{url}/{MANIFEST_FILE}: {first_fault(error)}"
         ) from error
 
 

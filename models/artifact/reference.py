@@ -21,6 +21,7 @@ from models.errors import UserError
 from models.features import FeatureSpec
 from models.features.feature import Feature
 from models.tasks import TaskSet
+from models.validation import first_fault
 
 REFERENCE_FILE: Final = "reference.json"
 FEATURE_IDS: Final = 15
@@ -116,9 +117,7 @@ class Reference(_Record):
         try:
             return cls.model_validate_json(content)
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise ReferenceFileError(f"{REFERENCE_FILE}: {field}: {first['msg']}") from error
+            raise ReferenceFileError(f"{REFERENCE_FILE}: {first_fault(error)}") from error
 
     def to_bytes(self) -> bytes:
         """Content of ``reference.json``."""

@@ -3,6 +3,7 @@
 Of a secret, and of a whole section that may contain one, no value is shown.
 """
 
+import re
 import reprlib
 from typing import Final
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import SettingsError
 
 from models.suggestions import did_you_mean
+from models.validation import reason
 
 #: TOML's names of the types.
 _KINDS: Final[dict[type, str]] = {
@@ -20,6 +22,9 @@ _KINDS: Final[dict[type, str]] = {
     list: "an array",
 }
 
+#: Where pydantic-settings names the section that it cannot read from the environment.
+_FIELD: Final = re.compile(r'^error parsing value for field "(\w+)"')
+
 
 def explain(error: ValidationError | SettingsError, root: type[BaseModel]) -> str:
     """A message with one line per fault.
@@ -29,7 +34,11 @@ def explain(error: ValidationError | SettingsError, root: type[BaseModel]) -> st
         root: The model of all settings.
     """
     if isinstance(error, SettingsError):
-        return f"settings: {error}"
+        field = _FIELD.search(str(error))
+        if field is None:
+            return f"settings: {error}"
+        variable = f"WEIR_{field[1].upper()}"
+        return f"environment variable {variable}, or {variable}__KEY: the value is not JSON"
     lines = []
     for fault in error.errors():
         path = [str(part) for part in fault["loc"]]
@@ -53,7 +62,7 @@ def explain(error: ValidationError | SettingsError, root: type[BaseModel]) -> st
         elif _is_secret(path, root):
             lines.append(f"{key}: must be a text; put it in quotes (it is not shown)")
         else:
-            lines.append(f"{key}: {fault['msg']} (found {_shown(path, fault['input'])})")
+            lines.append(f"{key}: {reason(fault)} (found {_shown(path, fault['input'])})")
     return "\n".join(lines)
 
 

@@ -47,5 +47,5 @@ class Section(BaseModel):
             return value
         wanted = cls.model_fields[info.field_name or ""].annotation
         if wanted in {int, float, int | None, float | None}:
-            raise PydanticCustomError("number_type", "Input should be a number, not a boolean")
+            raise PydanticCustomError("number_type", "must be a number, not a boolean")
         return value

@@ -1,6 +1,5 @@
 """`weir demo`: the whole system on this machine."""
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import Annotated, Final
@@ -8,6 +7,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
+from models.process.termination import run_until_terminated
 from stream.cli.options import Rate, print_json
 
 #: With --rebuild, traffic ends when a rebuilt model serves, and at the latest after this many.
@@ -68,7 +68,7 @@ def demo(
         seed=seed,
     )
     runner = Demo(ctx.obj.override({"policy.rate": rate}), options, Console(stderr=True))
-    found = asyncio.run(runner.run())
+    found = run_until_terminated(runner.run())
     if summary is not None:
         write_summary(summary, found)
     print_json(found)

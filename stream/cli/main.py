@@ -8,11 +8,14 @@ import are imported inside the commands, or `weir --help` and every worker would
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, cast, get_args
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from typer.core import TyperGroup
 
@@ -20,6 +23,7 @@ from models.errors import UserError
 from models.process import logs
 from models.process.parent import end_with_parent
 from models.settings import SettingsError, load_settings
+from models.validation import reason_and_input
 
 logger = logging.getLogger(__name__)
 
@@ -30,12 +34,20 @@ INTERRUPTED: Final = 130
 
 
 class Commands(TyperGroup):
-    """The subcommands; explains errors of Kafka's client in terms of the settings."""
+    """The subcommands; explains errors of options, and of Kafka's client by the settings."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the global options."""
+        with _explained_options():
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the subcommand."""
         try:
-            return super().invoke(ctx)
+            with _explained_options():
+                return super().invoke(ctx)
+        except (typer.Exit, typer.BadParameter):
+            raise
         except (KeyboardInterrupt, typer.Abort):
             logger.info("interrupted")
             raise typer.Exit(INTERRUPTED) from None
@@ -47,6 +59,17 @@ class Commands(TyperGroup):
             if explained is None:
                 raise
             raise explained from error
+
+
+@contextmanager
+def _explained_options() -> Iterator[None]:
+    """Replace pydantic's words about the value of an option by Weir's."""
+    try:
+        yield
+    except typer.BadParameter as error:
+        if isinstance(error.__cause__, ValidationError):
+            error.message = "; ".join(map(reason_and_input, error.__cause__.errors()))
+        raise
 
 
 def build_app() -> typer.Typer:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -15,6 +14,7 @@ from models.settings import Settings
 from stream.kafka.admin import Admin
 from stream.kafka.client import client_options
 from stream.kafka.group_watch import groups_of, members
+from stream.kafka.times import TimeError, parse_time_ms
 
 EARLIEST: Final = "earliest"
 LATEST: Final = "latest"
@@ -139,7 +139,13 @@ async def _targets(
         return {tp: offsets.end for tp, offsets in partitions.items()}
     if to.isdigit():
         return {tp: _in_range(tp, offsets, int(to)) for tp, offsets in partitions.items()}
-    return await _at_time(settings, partitions, parse_time_ms(to))
+    try:
+        time_ms = parse_time_ms(to)
+    except TimeError as error:
+        raise OffsetError(
+            f"{to!r}: write earliest, latest, an offset, or a time such as 2026-01-31T12:00:00"
+        ) from error
+    return await _at_time(settings, partitions, time_ms)
 
 
 def _in_range(tp: TopicPartition, offsets: PartitionOffsets, offset: int) -> int:
@@ -164,23 +170,6 @@ async def _at_time(
         tp: at.offset if (at := found.get(tp)) is not None else offsets.end
         for tp, offsets in partitions.items()
     }
-
-
-def parse_time_ms(text: str) -> int:
-    """Milliseconds since the epoch of an ISO 8601 time; UTC without a UTC offset.
-
-    Raises:
-        OffsetError: If the text is not such a time.
-    """
-    try:
-        time = datetime.fromisoformat(text)
-        if time.tzinfo is None:
-            time = time.replace(tzinfo=UTC)
-        return int(time.timestamp() * 1000)
-    except (ValueError, OverflowError) as error:
-        raise OffsetError(
-            f"{text!r}: write earliest, latest, an offset, or a time such as 2026-01-31T12:00:00"
-        ) from error
 
 
 async def _commit(settings: Settings, group: str, offsets: Mapping[TopicPartition, int]) -> None:

@@ -18,6 +18,7 @@ from models.bounds import MAX_SCENARIO_NAME, MAX_SCENARIOS
 from models.nested import overlay
 from models.settings import EVERYTHING, PolicySettings, ScenarioSettings
 from models.tasks import TaskSet
+from models.validation import reason
 from stream.policy.errors import PolicyError
 from stream.policy.scenario_index import scenario_row
 from stream.policy.value.valuation import Valuation, valuation_key
@@ -175,7 +176,7 @@ class SettingsInForce:
 
 def _reason(fault: Mapping[str, Any]) -> str:
     if fault["type"] != "extra_forbidden":
-        return str(fault["msg"])
+        return reason(fault)
     return f"unknown setting; known are {', '.join(ScenarioSettings.model_fields)}"
 
 

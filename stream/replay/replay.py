@@ -12,7 +12,6 @@ import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ import orjson
 import polars as pl
 from aiokafka import ConsumerRecord, TopicPartition
 
-from models.bounds import MAX_TIME_MS
 from models.data.request_files import is_file, read_requests
 from models.errors import UserError
 from models.settings import KafkaSettings, Settings
@@ -29,6 +27,7 @@ from stream.intercept.interceptor import Intercepted, Interceptor, timestamps
 from stream.intercept.loaded_model import load_model
 from stream.intercept.metrics import NoMetrics
 from stream.kafka.reader import TopicReader, read_topic
+from stream.kafka.times import parse_time_ms
 from stream.messages import REASON_LABELS, Outcome, RecordError, sequence_number
 from stream.policy import Policy
 from stream.policy.rate.partition_clock import PartitionClock, in_milliseconds
@@ -211,7 +210,8 @@ async def run_replay(
         The summary.
 
     Raises:
-        ReplayError: If a time cannot be read, or is given for a file.
+        ReplayError: If a time is given for a file.
+        TimeError: If a time cannot be read.
         ArtifactError: If the artifact cannot serve.
     """
     if is_file(options.source) and (options.start or options.end):
@@ -247,28 +247,6 @@ async def run_replay(
         summary["tasks"] = evaluate(read_decisions(options.out), outcomes, tasks)
     write_summary(options.out / "summary.json", summary)
     return summary
-
-
-def parse_time_ms(text: str | None) -> int | None:
-    """Parse a time to ms since the epoch: ISO 8601, UTC without an offset, or digits.
-
-    Raises:
-        ReplayError: If the text is neither.
-    """
-    if text is None:
-        return None
-    if text.isascii() and text.isdigit() and int(text[:20]) <= MAX_TIME_MS:
-        return int(text)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ReplayError(
-            f"{text!r} is no time; write 2026-01-31T12:00:00, with an offset if it is not UTC, "
-            "or milliseconds since the epoch"
-        ) from error
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return int(moment.timestamp() * 1000)
 
 
 async def _outcomes(settings: Settings, source: str) -> pl.DataFrame:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.artifact.manifest import SHA256_PATTERN
 from models.errors import UserError
+from models.validation import first_fault
 from trainer.gates.spending import spent_by
 
 FOLDER: Final = "trials"
@@ -123,10 +124,8 @@ class Ledger:
                 raise LedgerError(f"{self._url}: longer than {MAX_BYTES} bytes")
             trials = _Trials.model_validate_json(content)
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
             raise LedgerError(
-                f"{self._url}: {field}: {first['msg']}; restore the file from a backup, or remove "
+                f"{self._url}: {first_fault(error)}; restore the file from a backup, or remove "
                 "it to count the candidates from 1 again"
             ) from error
         if trials.serving != serving_sha256:

@@ -11,6 +11,7 @@ from models.choices import chosen_from
 from models.nets.config import StudentConfig, Target, TeacherConfig
 from models.settings import SettingsError
 from models.suggestions import did_you_mean
+from models.validation import reason
 
 Choice = Literal["auto", "cpu", "cuda"]
 """Device that nets are trained on."""
@@ -222,8 +223,7 @@ class TrainConfig:
             lines = []
             for fault in error.errors():
                 key = ".".join(["training", *map(str, fault["loc"])])
-                message = fault["msg"].removeprefix("Value error, ")
-                lines.append(f"{key}: {message} (found {fault['input']!r})")
+                lines.append(f"{key}: {reason(fault)} (found {fault['input']!r})")
             raise SettingsError("\n".join(lines)) from error
 
     def to_dict(self) -> dict[str, Any]:

@@ -152,7 +152,7 @@ def model_history(
 ) -> None:
     """Show what was announced when, why, and by whom; oldest first."""
     from stream.cli.model import text  # noqa: PLC0415
-    from stream.replay.replay import parse_time_ms  # noqa: PLC0415
+    from stream.kafka.times import parse_time_ms  # noqa: PLC0415
     from stream.versions.catalog import entry  # noqa: PLC0415
     from stream.versions.decided import who_decided  # noqa: PLC0415
 

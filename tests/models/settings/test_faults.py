@@ -9,13 +9,13 @@ from models.settings import Settings, SettingsError, load_settings
     ("text", "expected"),
     [
         ("[policy]\nrat = 0.7\n", "policy.rat: unknown key; did you mean 'rate'?"),
-        ("[policy]\nrate = 1.7\n", "policy.rate: Input should be less than or equal to 1"),
-        ("[policy]\nslack = 1e8\n", "policy.slack: Input should be less than or equal to 1000"),
-        ("[policy]\ncapacity = inf\n", "policy.capacity: Input should be less than or equal to"),
-        ("[policy.window]\nseconds = 1e308\n", "policy.window.seconds: Input should be less"),
-        ("[policy.window]\nrequests = 100000000\n", "policy.window.requests: Input should be less"),
+        ("[policy]\nrate = 1.7\n", "policy.rate: must be less than or equal to 1"),
+        ("[policy]\nslack = 1e8\n", "policy.slack: must be less than or equal to 1000"),
+        ("[policy]\ncapacity = inf\n", "policy.capacity: must be less than or equal to"),
+        ("[policy.window]\nseconds = 1e308\n", "policy.window.seconds: must be less"),
+        ("[policy.window]\nrequests = 100000000\n", "policy.window.requests: must be less"),
         ("[policy.weights]\nclik = 1\n", "'clik' is not a task; the tasks are click, online"),
-        ("[policy]\nrate = true\n", "policy.rate: Input should be a number, not a boolean"),
+        ("[policy]\nrate = true\n", "policy.rate: must be a number, not a boolean"),
         ("policy = 1\n", "policy: is a section; set a key in it, as policy.KEY (found an integer"),
         ('[[tasks]]\nname = "a"\n', "tasks.0.window_s: is missing"),
         ("[policy\n", "not TOML"),
@@ -67,3 +67,15 @@ def test_a_password_in_the_environment_is_not_printed(
     with pytest.raises(SettingsError) as error:
         load_settings()
     assert "31415926" not in str(error.value)
+
+
+def test_a_section_in_the_environment_that_is_no_json_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By its variable, not by a class of a library."""
+    monkeypatch.setenv("WEIR_POLICY", '{"rate": ')
+    with pytest.raises(SettingsError) as error:
+        load_settings()
+    assert str(error.value) == (
+        "environment variable WEIR_POLICY, or WEIR_POLICY__KEY: the value is not JSON"
+    )

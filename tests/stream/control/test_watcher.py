@@ -37,7 +37,7 @@ async def test_a_change_is_in_force_within_two_seconds_and_a_bad_one_is_refused(
         log = child.log.read_text()
     assert after.target == 0.8
     assert log.count("the old policy stays") == 4
-    assert "rate: Input should be less than or equal to 1 (found 1.5)" in log
+    assert "rate: must be less than or equal to 1 (found 1.5)" in log
     assert await blocked_share(tiny, 2000) == pytest.approx(0.8, abs=0.02)
 
 

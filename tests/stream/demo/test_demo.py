@@ -59,11 +59,19 @@ async def test_accounts_for_every_request_and_leaves_nothing_running(tmp_path: P
     assert await until_gone(list(family.values())) == []
 
 
-@pytest.mark.parametrize("after", ["broker.log", "worker-1.log", "publisher.log"])
+@pytest.mark.parametrize(
+    ("number", "after", "status"),
+    [
+        (signal.SIGINT, "broker.log", 130),
+        (signal.SIGINT, "worker-1.log", 130),
+        (signal.SIGINT, "publisher.log", 130),
+        (signal.SIGTERM, "publisher.log", 143),
+    ],
+)
 async def test_interrupted_at_any_moment_it_leaves_nothing_running(
-    after: str, tmp_path: Path
+    number: signal.Signals, after: str, status: int, tmp_path: Path
 ) -> None:
-    """Ctrl-C while things start or run: all processes end, and the status is not success."""
+    """Ctrl-C and SIGTERM while things start or run: all others have ended when the demo ends."""
     demo = await start("--requests", "100000", "--out", str(tmp_path / "demo"))
     talk = asyncio.ensure_future(demo.communicate())
     deadline = time.monotonic() + DEADLINE_S
@@ -72,10 +80,10 @@ async def test_interrupted_at_any_moment_it_leaves_nothing_running(
         await asyncio.sleep(0.02)
         family = psutil.Process(demo.pid).children(recursive=True)
     assert family
-    demo.send_signal(signal.SIGINT)
+    demo.send_signal(number)
     await asyncio.wait_for(talk, DEADLINE_S)
-    assert demo.returncode != 0
-    assert await until_gone(family) == []
+    assert demo.returncode == status
+    assert [process for process in family if process.is_running()] == []
 
 
 async def test_killed_it_takes_its_processes_along(tmp_path: Path) -> None:

@@ -1,68 +1,22 @@
 """What a worker loads once keys are configured, and from a folder that was announced."""
 
-import asyncio
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Self
 
 import pytest
 
 from models.artifact.registry import Registry
 from models.artifact.signature import KeyFileError, make_keys
 from models.settings import Settings
-from stream.intercept.challengers import Challenger
-from stream.intercept.loaded_model import LoadedModel
-from stream.intercept.model_watcher import ModelWatcher
 from stream.messages import ModelAnnouncement, ModelRole
 from stream.messages.models_topic import announce
-from stream.metrics.worker import WorkerMetrics
-from tests.tiny_artifact import TASKS, Make
-
-DEADLINE_S = 60.0
+from tests.stream.intercept.watched import Watched, until
+from tests.tiny_artifact import Make
 
 
 @pytest.fixture
-def tiny_settings(settings: Settings, make_artifact: Make) -> Settings:
-    """Settings for the tiny artifact's two tasks; v0 is configured."""
-    tasks = [task.model_dump() for task in TASKS]
-    policy = {"rate": 0.5, "weights": {"click": 1.0}, "uncertainty_source": "own"}
-    mine = Settings(**{**settings.model_dump(), "tasks": tasks, "policy": policy})
-    return mine.override({"model.artifact": str(make_artifact("zero", version="v0"))})
-
-
-class Watched:
-    """A watcher, and the versions that it installed."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.metrics = WorkerMetrics()
-        self.installed: list[LoadedModel] = []
-        self.challengers: dict[ModelRole, Challenger | None] = {}
-        self.watcher = ModelWatcher(
-            settings, self.installed.append, self.challengers.__setitem__, self.metrics
-        )
-
-    async def __aenter__(self) -> Self:
-        await self.watcher.start()
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.watcher.stop()
-
-    @property
-    def versions(self) -> list[str]:
-        return [model.version for model in self.installed]
-
-    def refused(self, code: str) -> float:
-        labels = {"code": code}
-        return self.metrics.registry.get_sample_value("weir_model_refusals_total", labels) or 0.0
-
-
-async def until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not done():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        await asyncio.sleep(0.02)
+def tiny_settings(tiny_settings: Settings, make_artifact: Make) -> Settings:
+    """The tiny artifact's settings; v0 is configured."""
+    return tiny_settings.override({"model.artifact": str(make_artifact("zero", version="v0"))})
 
 
 async def announced(

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from models.settings import Settings
 from stream.kafka.client import client_options
-from stream.kafka.offsets import OffsetError, parse_time_ms, reset, show
+from stream.kafka.offsets import OffsetError, reset, show
 from stream.transport import ChunkSink, Outgoing
 
 pytestmark = pytest.mark.broker
@@ -106,7 +106,7 @@ async def test_missing_topic_is_named(settings: Settings, unique: Callable[[str]
 
 
 @pytest.mark.parametrize("text", ["", "99999-01-01", "-5", "1e3"])
-def test_times_that_are_not_valid(text: str) -> None:
-    """Never a traceback."""
-    with pytest.raises(OffsetError):
-        parse_time_ms(text)
+async def test_times_that_are_not_valid(filled: Settings, text: str) -> None:
+    """The error says what else may be written."""
+    with pytest.raises(OffsetError, match="write earliest, latest, an offset, or a time"):
+        await reset(filled, filled.kafka.group, text)

@@ -178,7 +178,7 @@ def test_bytes_of_any_kind_are_read_or_refused(key: bytes, value: bytes) -> None
         ({"slack": 1e8}, r"slack: .* less than or equal to 1000"),
         ({"capacity": "inf"}, r"capacity: .* less than or equal to 1000000000"),
         ({"capacity": 1e-300}, r"capacity: .* greater than or equal to 0.001"),
-        ({"reward": "+".join(["click"] * 1000)}, r"reward: String should have at most 2000"),
+        ({"reward": "+".join(["click"] * 1000)}, r"reward: must have at most 2000"),
         ({"reward": "+".join(["1"] * 900)}, r"more than 400 numbers, names and signs"),
         ({"reward": "1e999"}, r"too large for a number"),
         ({"kappa": 1e300}, r"kappa: .* less than or equal to 1000000"),

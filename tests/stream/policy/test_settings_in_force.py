@@ -43,7 +43,7 @@ def test_a_live_change_can_be_reset() -> None:
 @pytest.mark.parametrize(
     ("scenario", "change", "message"),
     [
-        ("*", {"rate": 1.5}, r"rate: Input should be less than or equal to 1 \(found 1.5\)"),
+        ("*", {"rate": 1.5}, r"rate: must be less than or equal to 1 \(found 1.5\)"),
         ("*", {"rte": 0.5}, r"rte: unknown setting; known are rate"),
         ("*", {"reward": "click +"}, r"column \d+"),
         ("*", {"weights": {"sale": 1.0}}, r"weights: 'sale' is not a task"),

@@ -15,7 +15,7 @@ from models.settings import Settings
 from stream.kafka.client import client_options
 from stream.messages import Outcome, sequence_header
 from stream.messages.headers import SEQUENCE_HEADER
-from stream.replay.replay import ReplayError, ReplayOptions, parse_time_ms, run_replay
+from stream.replay.replay import ReplayError, ReplayOptions, run_replay
 from stream.transport import ChunkSink, Outgoing
 from tests.tiny_artifact import TASKS, Make
 
@@ -158,12 +158,6 @@ async def test_a_file_without_requests_can_be_evaluated(
     assert summary["requests"] == 0
 
 
-def test_a_time_is_iso_8601_or_milliseconds() -> None:
-    """Anything else is refused with an example of what is right."""
-    with pytest.raises(ReplayError, match="'yesterday' is no time"):
-        parse_time_ms("yesterday")
-
-
 FAULTS = Path(__file__).resolve().parents[3] / "../shared/faults/events"
 
 
@@ -240,13 +234,6 @@ async def test_a_wrong_stamp_does_not_hold_back_its_partition(
     order = [int(name.removeprefix("r")) for name in found]
     assert sorted(order) == list(range(200))
     assert max(abs(at - number) for at, number in enumerate(order)) <= 4
-
-
-@pytest.mark.parametrize("text", ["9" * 40, "\u00b2", "-5", ""])
-def test_a_moment_beyond_the_calendar_is_named(text: str) -> None:
-    """Digits that are no moment are refused with what would be right."""
-    with pytest.raises(ReplayError, match="is no time"):
-        parse_time_ms(text)
 
 
 @pytest.mark.broker

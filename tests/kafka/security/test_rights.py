@@ -20,7 +20,7 @@ from stream.kafka.rights import Operation, Right, Role, rights_of
 from stream.messages import Decision, Outcome, Reason, TrainingExample
 from stream.transport import ChunkSink, Outgoing
 from stream.verify.verifier import account
-from tests.kafka.acls import grant, revoke
+from tests.kafka.security.acls import grant, revoke
 from tests.stream.feedback.test_worker import passed
 from tests.stream.intercept.test_worker import publish, tiny_settings, until  # noqa: F401
 from tests.tiny_artifact import Make
