@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 COMPILED := $(wildcard models/features/native/_*.[ch])
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test bench bench-rate chaos soak fuzz hostile check lint types imports format clean
+.PHONY: help demo test bench bench-rate loop chaos soak fuzz hostile check lint types imports format clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,9 @@ bench: $(VENV)/.bench ## Weir against its peers on Apache Kafka; latency; memory
 
 bench-rate: $(VENV)/.test ## The rate controller on seeded traffic, beside naive ones; some minutes
 	@$(BIN)/python -m benchmarks.rate $(ARGS)
+
+loop: $(VENV)/.test ## Rebuilds in a drifting market against the frozen first model; twelve minutes (ARGS="--arms both")
+	@$(BIN)/python -m benchmarks.loop $(ARGS)
 
 chaos: $(VENV)/.test ## A million requests, 100 kill -9, then brokers too; most of an hour (ARGS="--seed 2")
 	@$(BIN)/python -m chaos $(ARGS)
