@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 COMPILED := $(wildcard models/features/native/_*.[ch])
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test bench bench-rate loop chaos soak fuzz hostile check lint types imports format clean
+.PHONY: help demo test bench bench-rate loop chaos chaos-loop soak fuzz hostile check lint types imports format clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ loop: $(VENV)/.test ## Rebuilds in a drifting market against the frozen first mo
 
 chaos: $(VENV)/.test ## A million requests, 100 kill -9, then brokers too; most of an hour (ARGS="--seed 2")
 	@$(BIN)/python -m chaos $(ARGS)
+
+chaos-loop: $(VENV)/.test ## 50 kill -9 through the loop; store and registry against an undisturbed run (ARGS="--seed 2")
+	@$(BIN)/python -m chaos.loop $(ARGS)
 
 soak: $(VENV)/.test ## All roles for an hour at 2,000 requests/s, memory watched (ARGS="--minutes 60 --rate 2000")
 	@$(BIN)/python -m chaos.soak $(ARGS)

@@ -24,6 +24,8 @@ WEIGHT: Final = "weight"
 ELAPSED: Final = "elapsed"
 #: Elapsed time of a row in a file without the column: every label is final.
 FINAL_MS: Final = int(np.iinfo(np.int64).max)
+#: Seed of the hash of ids.
+_ID_SEED: Final = 0x6F72646572
 Paths = str | Path | Sequence[str | Path]
 
 
@@ -76,6 +78,8 @@ class Examples:
             a masked label of a young row is open. None if not stored: every label is final.
         delay_NT: Time from the request to the event, float64 ms, NaN without an event; None if not
             stored.
+        id_N: Hash of the request's id, uint64, which orders rows of the same time; None if there is
+            no elapsed time: then rows are in the order of their files.
     """
 
     ts_N: npt.NDArray[np.int64]
@@ -86,6 +90,7 @@ class Examples:
     weight_N: npt.NDArray[np.float32] | None = None
     elapsed_N: npt.NDArray[np.int64] | None = None
     delay_NT: npt.NDArray[np.float64] | None = None
+    id_N: npt.NDArray[np.uint64] | None = None
 
     def __len__(self) -> int:
         return len(self.ts_N)
@@ -102,6 +107,7 @@ class Examples:
             weight_N=None if self.weight_N is None else self.weight_N[rows_K],
             elapsed_N=None if self.elapsed_N is None else self.elapsed_N[rows_K],
             delay_NT=None if self.delay_NT is None else self.delay_NT[rows_K],
+            id_N=None if self.id_N is None else self.id_N[rows_K],
         )
 
     @property
@@ -120,6 +126,11 @@ class Examples:
         if self.delay_NT is None:
             return np.full(self.labels_NT.shape, np.nan)
         return self.delay_NT
+
+    @property
+    def ids(self) -> npt.NDArray[np.uint64]:
+        """Hashes of the ids; 0 if not stored."""
+        return np.zeros(len(self), np.uint64) if self.id_N is None else self.id_N
 
     def targets(self, tasks: TaskSet) -> npt.NDArray[np.float32]:
         """Labels with every row outside a task's population masked as well, shape (N, T)."""
@@ -166,6 +177,7 @@ def read_examples(paths: Paths, spec: FeatureSpec, tasks: TaskSet) -> Examples:
         weight_N=np.concatenate([batch.weights for batch in batches]) if weighted else None,
         elapsed_N=np.concatenate([batch.elapsed for batch in batches]) if delayed else None,
         delay_NT=np.concatenate([batch.delays for batch in batches]) if delayed else None,
+        id_N=np.concatenate([batch.ids for batch in batches]) if delayed else None,
     )
 
 
@@ -223,7 +235,7 @@ def _check_schema(path: Path, schema: dict[str, pl.DataType], tasks: TaskSet) ->
         needed.append(WEIGHT)
         wanted[WEIGHT] = pl.Float64()
     if ELAPSED in schema:
-        needed += [ELAPSED, *(f"delay_{name}" for name in tasks.names)]
+        needed += [ELAPSED, *(f"delay_{name}" for name in tasks.names), "request_id"]
     for name in needed:
         if name not in schema:
             raise ExampleError(f"{path}: the column {name} is missing; {wanted[name]} is needed")
@@ -258,6 +270,7 @@ def _arrays(path: Path, frame: pl.DataFrame, spec: FeatureSpec, tasks: TaskSet) 
         if ELAPSED in frame.columns
         else None,
         delay_NT=_delays(path, frame, tasks) if ELAPSED in frame.columns else None,
+        id_N=frame["request_id"].hash(_ID_SEED).to_numpy() if ELAPSED in frame.columns else None,
     )
 
 

@@ -5,9 +5,12 @@ every row its position; the second pass writes it there:
 
     held out, the newest labelled rows | labelled | unlabelled
 
-Labelled rows are in order of time (ties as stored), unlabelled rows as stored. A row of 121 ids
-takes 242 bytes on disk; the kernel caches as much of the files as RAM allows. Which rows are held
-out, and which labels are final, is decided by age (:mod:`trainer.training.delay.maturity`).
+Labelled rows are in order of time (ties as stored), unlabelled rows as stored. Rows of a snapshot
+have no order of their own (how a store is cut into files depends on when its trainer wrote, and on
+compaction): there all are in order of time and ties in the order of their ids, so that equal rows
+give the same training. A row of 121 ids takes 242 bytes on disk; the kernel caches as much of the
+files as RAM allows. Which rows are held out, and which labels are final, is decided by age
+(:mod:`trainer.training.delay.maturity`).
 
 N rows in all, K rows of a range, C columns of ids, T tasks.
 """
@@ -183,17 +186,21 @@ def _without_labels(chunk: Examples) -> Examples:
 def _layout(
     files: Sequence[Path], spec: FeatureSpec, tasks: TaskSet, held_out: float, uses: Uses
 ) -> _Layout:
-    times, known, elapsed, delayed = [], [], [], False
+    times, known, elapsed, ids, delayed = [], [], [], [], False
     closing_T = np.full(len(tasks), FINAL_MS)
     for chunk in stream_examples(files, spec, tasks):
         times.append(chunk.ts_N)
         known.append(~np.isnan(chunk.labels_NT))
         elapsed.append(chunk.elapsed)
+        ids.append(chunk.ids)
         closing_T = np.minimum(closing_T, closing_ages(chunk))
         delayed |= chunk.elapsed_N is not None
     if not times:
         raise ExampleError(f"{files[0]}: it contains no examples")
-    ts_N, known_NT, elapsed_N = (np.concatenate(parts) for parts in (times, known, elapsed))
+    ts_N = np.concatenate(times)
+    order_N = np.lexsort((np.concatenate(ids), ts_N)) if delayed else np.arange(len(ts_N))
+    ts_N = ts_N[order_N]
+    known_NT, elapsed_N = (np.concatenate(parts)[order_N] for parts in (known, elapsed))
     held_K = held_out_rows(ts_N, known_NT, elapsed_N, closing_T, held_out)
     used_N = usable(known_NT, is_aged(elapsed_N, closing_T), uses)
     used_N[held_K] = False
@@ -203,8 +210,8 @@ def _layout(
     rest_N = np.ones(len(ts_N), np.bool_)
     rest_N[placed_K] = False
     positions_N = np.empty(len(ts_N), np.int64)
-    positions_N[placed_K] = np.arange(len(placed_K))
-    positions_N[rest_N] = np.arange(len(placed_K), len(ts_N))
+    positions_N[order_N[placed_K]] = np.arange(len(placed_K))
+    positions_N[order_N[rest_N]] = np.arange(len(placed_K), len(ts_N))
     first, last = (int(ts_N[used_K[n]]) for n in (0, -1)) if len(used_K) else (0, 0)
     return _Layout(positions_N, len(held_K), len(used_K), first, last, closing_T, delayed)
 

@@ -172,6 +172,11 @@ def test_a_weight_below_one_is_refused_by_name(stored: Path) -> None:
         laid_out(stored)
 
 
+def in_order(frame: pl.DataFrame, first: int = 0) -> pl.DataFrame:
+    """The rows one after the other, with times of their own."""
+    return frame.with_columns(ts=first + pl.int_range(len(frame), dtype=pl.Int64))
+
+
 def with_ages(frame: pl.DataFrame) -> pl.DataFrame:
     """The rows with ages: labels of rows younger than 100 ms are open, or positive already."""
     watermark = int(frame["ts"].max()) + 2  # type: ignore[arg-type]
@@ -235,6 +240,8 @@ def test_waiting_learns_what_a_store_of_final_labels_teaches(
     opened = waiting.all_rows.opened
     assert opened is not None
     stored_frame = pl.read_parquet(open_store / "store" / "part.parquet")
+    read = read_examples(open_store / "store", SPEC, TASKS)
+    stored_frame = stored_frame[np.lexsort((read.ids, read.ts_N))]
     final = stored_frame.filter(pl.col("elapsed") >= int(opened.closing_T.max()))
     assert 0 < len(final) < len(stored_frame)
     (tmp_path / "final" / "store").mkdir(parents=True)
@@ -255,8 +262,11 @@ def test_waiting_learns_what_a_store_of_final_labels_teaches(
 
 
 def test_final_ages_change_nothing(stored: Path) -> None:
+    paths = sorted((stored / "store").glob("*.parquet"))
+    for number, path in enumerate(paths):
+        in_order(pl.read_parquet(path), 1_000 * number).write_parquet(path)
     plain = laid_out(stored)
-    for path in (stored / "store").glob("*.parquet"):
+    for path in paths:
         stored_frame = pl.read_parquet(path)
         stored_frame.with_columns(
             elapsed=pl.lit(None, pl.Int64),
@@ -269,3 +279,26 @@ def test_final_ages_change_nothing(stored: Path) -> None:
     assert (found.held_out, found.labelled) == (plain.held_out, plain.labelled)
     for name in ("ids_KC", "labels_KT", "targets_KT", "weights_K"):
         np.testing.assert_array_equal(getattr(found.all_rows, name), getattr(plain.all_rows, name))
+
+
+def test_a_snapshot_has_no_order_of_its_own(tmp_path: Path) -> None:
+    """Rows of one time in any order and in any number of files are laid out alike."""
+    made = with_ages(frame(900, 3))
+    mixed = made.sample(fraction=1.0, shuffle=True, seed=4)
+    assert mixed["ts"].n_unique() < len(mixed)
+    found = []
+    for name, parts in (("one", [made]), ("other", [mixed[:200], mixed[200:]])):
+        (tmp_path / name / "store").mkdir(parents=True)
+        for number, part in enumerate(parts):
+            part.write_parquet(tmp_path / name / "store" / f"part-{number}.parquet")
+        frame(90, 9).write_parquet(tmp_path / name / "pool.parquet")
+        found.append(laid_out(tmp_path / name, uses="open"))
+    one, other = found
+    assert (one.held_out, one.labelled) == (other.held_out, other.labelled)
+    assert one.unlabelled > 90
+    for field in ("ids_KC", "labels_KT", "targets_KT", "weights_K"):
+        np.testing.assert_array_equal(getattr(one.all_rows, field), getattr(other.all_rows, field))
+    opened, again = one.all_rows.opened, other.all_rows.opened
+    assert opened is not None
+    assert again is not None
+    np.testing.assert_array_equal(opened.elapsed_K, again.elapsed_K)
