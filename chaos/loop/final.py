@@ -56,7 +56,7 @@ class FinalState:
     outcomes: Mapping[tuple[str, str, int], bool]
     labels: Mapping[str, tuple[int | None, ...]]
     versions: Mapping[str, Any]
-    announcements: Mapping[int, tuple[str, str, str]]
+    announcements: Mapping[int, tuple[str, str | None, str]]
     trials: Mapping[str, Any]
     teacher: Mapping[str, str]
 
