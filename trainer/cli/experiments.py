@@ -81,9 +81,9 @@ def experiments(
     preset = Plan.quick if quick else Plan.full
     plan = preset(seeds or (QUICK_SEEDS if quick else FULL_SEEDS), teacher)
     console = Console()
-    source = _source(data, spec, ctx.obj.task_set)
+    source = source_of(data, spec, ctx.obj.task_set)
     simulated = FeatureSpec.load(spec if data == SIMULATED else "openrtb")
-    number, parts = _part(part)
+    number, parts = part_of(part)
     name = "raw" if parts == 1 else f"raw-{number}"
     store = RawStore(out, plan.fingerprint(source.name), name)
     with default_progress() as progress:
@@ -96,7 +96,7 @@ def experiments(
     console.print(f"wrote {out}/report.json, report.html, report.md")
 
 
-def _part(text: str) -> tuple[int, int]:
+def part_of(text: str) -> tuple[int, int]:
     """Number of the part, from 1, and number of parts."""
     found = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)
     if found is None or int(found[1]) > int(found[2]):
@@ -104,7 +104,8 @@ def _part(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _source(data: str, spec: str, tasks: TaskSet) -> "Source":
+def source_of(data: str, spec: str, tasks: TaskSet) -> "Source":
+    """The data of an experiment: simulated, JD, a store or a CSV file."""
     from trainer.experiments.simulated import SimulatedSource  # noqa: PLC0415
     from trainer.experiments.stores import StoreSource, jd_source  # noqa: PLC0415
     from trainer.traffic.jd_slices import is_slice  # noqa: PLC0415
@@ -130,7 +131,7 @@ def _report(source: "Source", plan: "Plan", store: "RawStore", command: str) -> 
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         preset=plan.preset,
         source=source.name,
-        teacher=plan.config.net.kind,
+        teacher=plan.teacher,
         seeds=seeds,
         rate=plan.rate,
         direct_share=plan.share,

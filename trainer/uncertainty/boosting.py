@@ -7,6 +7,7 @@ AUC 0.798 against 0.776 with 100,000 simulated rows, deal 0.786 against 0.749).
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -76,6 +77,7 @@ def fit_boosting(
     *,
     seed: int,
     offsets_NT: Float32Array | None = None,
+    parameters: Mapping[str, Any] = PARAMETERS,
 ) -> Boosting:
     """Fit a booster per task, with early stopping on a tenth of the rows, drawn by the seed.
 
@@ -84,6 +86,7 @@ def fit_boosting(
         targets_NT: Labels; NaN where masked or outside the task's population.
         seed: Seed of everything random.
         offsets_NT: Logits to start from; the boosters then learn to correct them.
+        parameters: Parameters of LightGBM.
     """
     lowest_C = ids_NC.min(axis=0)
     validation_N = np.random.default_rng(seed).random(len(ids_NC)) < VALIDATION_SHARE
@@ -105,14 +108,16 @@ def fit_boosting(
                 )
                 for rows_N in (learned_N, held_N)
             )
-            boosters.append(_fit(learned, held, seed))
+            boosters.append(_fit(learned, held, seed, parameters))
         starts.append(start)
     return Boosting(tuple(boosters), lowest_C, np.array(starts, np.float32))
 
 
-def _fit(learned: lgb.Dataset, held: lgb.Dataset, seed: int) -> lgb.Booster:
+def _fit(
+    learned: lgb.Dataset, held: lgb.Dataset, seed: int, parameters: Mapping[str, Any]
+) -> lgb.Booster:
     booster: lgb.Booster = lgb.train(
-        PARAMETERS | {"objective": "binary", "seed": seed % 2**31},
+        {**parameters, "objective": "binary", "seed": seed % 2**31},
         learned,
         num_boost_round=MAX_ROUNDS,
         valid_sets=[held],

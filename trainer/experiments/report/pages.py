@@ -52,7 +52,7 @@ def html_page(report: Report) -> str:
         *(f"<p>{escape(note)}</p>" for note in about.notes),
         "<h2>Figures</h2>",
         *figures,
-        *(_html(table) for table in tables(report) if table.rows),
+        *(html_table(table) for table in tables(report) if table.rows),
     ]
     return "\n".join(parts) + "</html>\n"
 
@@ -61,7 +61,7 @@ def markdown_page(report: Report) -> str:
     """Render the tables as Markdown, with links to the plots in the folder ``plots``."""
     parts = [f"# Experiments: {report.about.source}, {report.about.preset}", _about(report)]
     parts += report.about.notes
-    parts += [_markdown(table) for table in tables(report) if table.rows]
+    parts += [markdown_table(table) for table in tables(report) if table.rows]
     parts += ["## Figures", *(f"**{p.title}**\n\n![{p.title}]({p.file})" for p in plots(report))]
     return "\n\n".join(parts) + "\n"
 
@@ -118,7 +118,8 @@ def _svg(curves: Mapping[str, Curve], x_label: str, y_label: str) -> str:
     return line_plot(lines, x_label, y_label)
 
 
-def _html(table: Table) -> str:
+def html_table(table: Table) -> str:
+    """The table with its title and note as HTML."""
     head = "".join(f"<th>{escape(name)}</th>" for name in table.head)
     rows = "".join(
         "<tr>"
@@ -138,7 +139,8 @@ def _class(cell: str) -> str:
     return words[0] if words and len(words) < 3 and words[0] in known else ""
 
 
-def _markdown(table: Table) -> str:
+def markdown_table(table: Table) -> str:
+    """The table with its title and note as Markdown."""
     lines = [
         f"## {table.title}",
         "",
