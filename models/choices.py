@@ -4,7 +4,7 @@ A registry maps each name to the place of its code, ``package.module:function``.
 registry does not import that code, so a configuration is checked without torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pkgutil import resolve_name
 from typing import Any
 
@@ -20,10 +20,15 @@ def chosen_from(registry: Mapping[str, str], *others: str) -> AfterValidator:
         registry: Name to place.
         others: Names that are allowed besides, without code of their own.
     """
+    return one_of((*registry, *others))
+
+
+def one_of(names: Collection[str]) -> AfterValidator:
+    """A pydantic validator for one of these names."""
 
     def check(name: str) -> str:
-        if name not in registry and name not in others:
-            raise ValueError(f"{name!r} is unknown; {did_you_mean(name, (*registry, *others))}")
+        if name not in names:
+            raise ValueError(f"{name!r} is unknown; {did_you_mean(name, names)}")
         return name
 
     return AfterValidator(check)

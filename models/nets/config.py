@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from models.choices import chosen_from
+from models.choices import chosen_from, one_of
 
 TEACHERS: Final[Mapping[str, str]] = {
     "single-task": "models.nets.kinds.single_task:SingleTask",
@@ -23,6 +23,7 @@ TEACHERS: Final[Mapping[str, str]] = {
     "star": "models.nets.kinds.star:Star",
     "hmoe": "models.nets.kinds.hmoe:Hmoe",
     "aesm2": "models.nets.kinds.aesm2:Aesm2",
+    "automtl": "models.nets.kinds.automtl:AutoMtl",
 }
 """The kinds of teacher: the backbone of each, see :mod:`models.nets.backbone`."""
 KINDS: Final = tuple(TEACHERS)
@@ -43,6 +44,30 @@ INTERACTIONS: Final[Mapping[str, str]] = {
 }
 """What combines the features' vectors before the backbone."""
 Interaction = Annotated[str, chosen_from(INTERACTIONS)]
+
+SEARCHED_INTERACTIONS: Final = ("none", "cross", "attention", "mlp")
+"""Feature interactions that an architecture may have; see :mod:`models.nets.kinds.automtl`."""
+BLOCKS: Final = ("skip", "gate", "mlp-16", "mlp-32", "mlp-64", "conv-3", "conv-5")
+"""Blocks of an expert of an architecture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A net that ``weir search`` found, or that was written by hand.
+
+    Attributes:
+        interaction: A name of ``SEARCHED_INTERACTIONS``.
+        experts: For each expert its blocks, from the input on; names of ``BLOCKS``.
+        selected: For each task the numbers of the experts that its gate mixes.
+    """
+
+    interaction: Literal["none", "cross", "attention", "mlp"] = "none"
+    experts: tuple[tuple[Annotated[str, one_of(BLOCKS)], ...], ...] = (
+        ("mlp-32",),
+        ("gate", "mlp-32"),
+    )
+    selected: tuple[tuple[int, ...], ...] = ()
+
 
 Numeric = Literal["buckets", "soft", "periodic"]
 """How numeric features are embedded; see :mod:`models.nets.numeric`."""
@@ -72,6 +97,7 @@ class TeacherConfig:
         heads: Attention heads (transformer experts, apem, the interaction "attention").
         blocks: Transformer blocks (transformer experts).
         dropout: Share of units dropped in training, before and after the towers' first layer.
+        architecture: The architecture (automtl).
     """
 
     kind: TeacherKind = "cgc"
@@ -90,6 +116,7 @@ class TeacherConfig:
     heads: int = 1
     blocks: int = 1
     dropout: float = 0.0
+    architecture: Architecture = Architecture()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
-"""The trainer's subcommands of ``weir``: publish, simulate, train, trainer, experiments, zoo."""
+"""The trainer's subcommands of ``weir``, from publishing to searching nets."""
 
 import typer
 
-from trainer.cli import experiments, traffic, train, trainer, zoo
+from trainer.cli import experiments, search, traffic, train, trainer, zoo
 
 
 def register(app: typer.Typer) -> None:
     """Add the subcommands to ``app``."""
-    for module in (traffic, train, trainer, experiments, zoo):
+    for module in (traffic, train, trainer, experiments, zoo, search):
         module.register(app)

@@ -1,0 +1,1 @@
+"""Differentiable search of an architecture (AutoMTL), and random search at equal cost."""
