@@ -21,11 +21,19 @@ from trainer.simulation.world import DAY_MS
 
 WORKERS: Final = 2
 POLL_S: Final = 0.5
-STALLED_S: Final = 300.0
+STALLED_S: Final = 900.0
 """An arm fails after this time without what it waits for, such as the next rebuild."""
 DAY_REQUESTS: Final = 200_000
 """Requests of a simulated day."""
 WEEK_S: Final = 7 * DAY_MS / 1000
+
+TRAINING: Final = {
+    "training.teacher.epochs": 2,
+    "training.teacher.min_steps": 1,
+    "training.teacher.learning_rate": 1e-3,
+    "training.teacher.swag_learning_rate": 1.5e-4,
+}
+"""Rebuilds of so few rows overfit in three epochs at a higher rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,7 @@ class Market:
         drift: Radians per :data:`DAY_REQUESTS` by which the effects turn.
         start: Number of the first request; the first model was trained on 0 and the following.
         rebuild_examples: Newly matured examples that start a rebuild.
+        rebuild_rows: Maximum number of examples that a rebuild learns from, the newest ones.
         settle: Requests after the last swap that are not evaluated.
         evaluated: Requests that are evaluated.
         week_s: A week's attribution window lasts this long.
@@ -49,6 +58,7 @@ class Market:
     drift: float = 0.2
     start: int = 1_000_000
     rebuild_examples: int = 12_000
+    rebuild_rows: int = 40_000
     settle: int = 2_000
     evaluated: int = 30_000
     week_s: float = 8.0
@@ -208,9 +218,11 @@ def arm_settings(arm: Arm, market: Market, folder: Path) -> Settings:
             "model.registry": str(folder / "registry"),
             "trainer.store": str(folder / "examples"),
             "trainer.rebuild_examples": market.rebuild_examples,
+            "trainer.max_rebuild_rows": market.rebuild_rows,
             **{f"trainer.gates.{limit}": value for limit, value in DEMO_GATES.items()},
             "feedback.time_scale": WEEK_S / market.week_s,
             "feedback.lateness_s": 2.0,
+            **TRAINING,
             **arm.overrides,
         }
     )
