@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import orjson
 import polars as pl
+from safetensors import safe_open
 
 from models.artifact import load_artifact
 from models.artifact.manifest import CARD_FILE
@@ -49,7 +50,7 @@ class FinalState:
         versions: What each published version is made of, by its name.
         announcements: Announced versions in order, with the version before and the cause.
         trials: Candidates that were tried against each serving model, in order of time.
-        teacher: Hash of the weights that the next rebuild starts from.
+        teacher: Hashes of the weights that the next rebuild starts from.
     """
 
     requests: Mapping[str, str]
@@ -109,11 +110,11 @@ async def final_state(settings: Settings, spec: FeatureSpec) -> FinalState:
         labels=_labels(settings, spec),
         versions={name: _version(registry, name) for name in registry.versions()},
         announcements={
-            number: (each.version, each.previous, str(each.cause))
+            number: (each.version, each.previous or "", str(each.cause))
             for number, each in enumerate(announced)
         },
         trials=_trials(Path(settings.model.registry) / TRIALS),
-        teacher={"sha256": _sha256(Path(settings.trainer.store) / KEPT_TEACHER)},
+        teacher=_teacher(Path(settings.trainer.store) / KEPT_TEACHER),
     )
 
 
@@ -168,5 +169,12 @@ def _trials(folder: Path) -> dict[str, Any]:
     return {ledger[0]["candidate"]: ledger for ledger in ledgers if ledger}
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "missing"
+def _teacher(path: Path) -> dict[str, str]:
+    """Hash of each tensor; the bytes of the file also depend on the order of its metadata."""
+    if not path.exists():
+        return {}
+    with safe_open(path, framework="np") as file:
+        found = dict(file.metadata() or {})
+        for name in file.keys():  # noqa: SIM118 - no dict
+            found[name] = hashlib.sha256(file.get_tensor(name).tobytes()).hexdigest()
+    return found

@@ -18,7 +18,7 @@ from stream.messages.models_topic import read_history
 from trainer.store.example_store import OUTCOMES
 
 #: A run is given up after waiting this long for one thing.
-LIMIT_S: Final = 420.0
+LIMIT_S: Final = 900.0
 #: Polls of states that last long, and of those that last milliseconds.
 SLOW_S: Final = 0.5
 FAST_S: Final = 0.003

@@ -46,6 +46,7 @@ class Roles:
         self._started = 0
         self._ports = {f"worker-{number}": free_port() for number in range(workers)}
         self._running: dict[str, ChildProcess] = {}
+        self._killing = asyncio.Lock()
         self.ended: list[Ended] = []
 
     @property
@@ -73,17 +74,21 @@ class Roles:
                 await child.wait()
 
     async def kill(self, name: str) -> None:
-        """Kill a process (SIGKILL) and start it again."""
-        child = self._running.pop(name)
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
-        await self._start(name)
+        """Kill a process (SIGKILL) and start it again; one kill after the other."""
+        async with self._killing:
+            child = self._running.pop(name)
+            if child.returncode is None:
+                child.kill()
+                await child.wait()
+            await self._start(name)
 
     def kill_rebuild(self) -> bool:
         """Kill the trainer's rebuild process; False if none runs."""
+        trainer = self._running.get(TRAINER)
+        if trainer is None:
+            return False
         with contextlib.suppress(psutil.NoSuchProcess):
-            for process in psutil.Process(self._running[TRAINER].pid).children():
+            for process in psutil.Process(trainer.pid).children():
                 if REBUILD_MODULE in process.cmdline():
                     os.kill(process.pid, signal.SIGKILL)
                     return True
@@ -114,7 +119,7 @@ class Roles:
     async def _supervise(self) -> None:
         while True:
             for name, child in list(self._running.items()):
-                if child.returncode is not None:
+                if child.returncode is not None and not self._killing.locked():
                     tail = child.log.read_text(errors="replace")[-2000:]
                     self.ended.append(Ended(name, child.returncode, tail))
                     await self._start(name)
