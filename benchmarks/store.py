@@ -83,6 +83,7 @@ def write(store: str, requests: int) -> None:
                 "threshold": rng.random(count),
                 "propensity": np.ones(count),
                 "weight": np.ones(count),
+                "scenario": np.zeros(count, np.int32),
                 "partition": numbers % 8,
                 "offset": numbers,
                 "thinned": np.zeros(count, np.int8),

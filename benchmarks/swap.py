@@ -80,7 +80,7 @@ def version_of(folder: Path, version: str) -> Path:
     artifact = open_artifact(files)
     rng = np.random.default_rng(0)
     ids_NC = rng.integers(0, artifact.spec.rows, (64, artifact.spec.columns), np.int32)
-    canary = CanaryBatch.of(ids_NC, *Scorer(artifact).score(ids_NC)).to_bytes()
+    canary = CanaryBatch.of(ids_NC, Scorer(artifact).score).to_bytes()
     contents = {n: c for n, c in files.contents.items() if n != MANIFEST_FILE}
     contents[CANARY_FILE] = canary
     hashes = {name: sha256(content) for name, content in contents.items()}

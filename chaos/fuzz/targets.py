@@ -89,7 +89,7 @@ def decoder(read: Callable[[bytes], Any], write: Callable[[Any], bytes]) -> Run:
 def records() -> dict[str, Target]:
     """Decoders of decisions, outcomes, examples and announcements."""
     decision = Decision("v1", 0.5, None, Reason.SCORE, 0.25, 7)
-    example = TrainingExample("r1", 1_700_000_000_000, "0" * 16, [1, 2, 3], decision, 2.0)
+    example = TrainingExample("r1", 1_700_000_000_000, "0" * 16, [1, 2, 3], decision, 2.0, 9)
     announcement = ModelAnnouncement(
         "v1",
         "registry/v1",

@@ -109,6 +109,7 @@ def examples(columns: int) -> st.SearchStrategy[Record]:
             "features": st.just([1] * columns) | st.lists(numbers, max_size=5),
             "decision": decision,
             "weight": st.just(1.0) | numbers,
+            "scenario": st.just(0) | numbers,
         }
     )
     return with_envelopes(st.one_of(form, damaged(form), formless))

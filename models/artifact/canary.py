@@ -2,12 +2,14 @@
 
 A model that does not give its own recorded answers is not the model that was evaluated: another
 runtime, a processor with other instructions, or a damaged installation. So the trainer records a
-few held-out requests in ``canary.json``, and whoever is about to serve the artifact scores them
-first: the child process of the trial (:mod:`models.artifact.trial`), then the serving process
-itself. The file is JSON, bounded, and listed with its hash in the manifest like every other.
+few requests in ``canary.json``, and whoever is about to serve the artifact scores them first: the
+child process of the trial (:mod:`models.artifact.trial`), then the serving process itself. Their
+ids are those of held-out requests, but no row is anyone's request: each column is shuffled. The
+file is JSON, bounded, and listed with its hash in the manifest like every other.
 """
 
-from typing import Annotated, Final, Self
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Final, Self
 
 import msgspec
 import numpy as np
@@ -21,6 +23,7 @@ TOLERANCE: Final = 1e-3
 summation, by some 1e-6; 1e-3 changes no decision that matters."""
 FLOOR: Final = 1e-3
 Floats32 = npt.NDArray[np.float32]
+Answerer = Callable[[npt.NDArray[np.int32]], Sequence[Floats32]]
 
 Id = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Answer = Annotated[float, Meta(ge=0, le=1e3)]
@@ -73,13 +76,18 @@ class CanaryBatch:
         self.tolerance = tolerance
 
     @classmethod
-    def of(
-        cls, ids_NC: npt.NDArray[np.int32], scores_NT: Floats32, uncertainties_NT: Floats32
-    ) -> Self:
-        """A batch of evenly spaced rows, as many as the file may have."""
+    def of(cls, ids_NC: npt.NDArray[np.integer[Any]], answer: Answerer) -> Self:
+        """The answers to evenly spaced rows, as many as the file may have, shuffled per column.
+
+        Args:
+            ids_NC: Feature ids of real requests.
+            answer: The student: scores and uncertainties of ids in int32.
+        """
         most = max(1, min(64, MAX_CANARY_IDS // ids_NC.shape[1]))
         at = np.unique(np.linspace(0, len(ids_NC) - 1, most).astype(np.intp))
-        return cls(ids_NC[at].astype(np.int32), scores_NT[at], uncertainties_NT[at])
+        shuffled_NC = np.random.default_rng(0).permuted(ids_NC[at].astype(np.int32), axis=0)
+        scores_NT, uncertainties_NT = answer(shuffled_NC)
+        return cls(shuffled_NC, scores_NT, uncertainties_NT)
 
     @classmethod
     def from_bytes(cls, raw: bytes, *, columns: int, rows: int, tasks: int) -> Self:

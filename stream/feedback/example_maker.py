@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import xxhash
 
 from models import bounds
-from models.features import FeatureSpec
+from models.features import Extractor, FeatureSpec
 from models.features.intake import ingest
 from stream.messages import Decision, RecordError, TrainingExample
 from stream.messages.refusals import Refusals
+from stream.policy.scenario_index import scenario_feature
 from stream.transport import FetchedRecord, Outgoing
 
 #: The plain hash of the id draws for exploration; the sample must not depend on that draw.
@@ -46,12 +48,25 @@ class ExampleMaker:
         keep_share: Share of the requests that become examples, in (0, 1].
         max_value_bytes: Maximum size of a request.
         refusals: Counts and logs records that cannot be read.
+        scenario_path: Path of the scenario's name in a request; empty if there are none.
+
+    Raises:
+        PolicyError: If ``scenario_path`` is not a path to one value.
     """
 
     def __init__(
-        self, spec: FeatureSpec, keep_share: float, max_value_bytes: int, refusals: Refusals
+        self,
+        spec: FeatureSpec,
+        keep_share: float,
+        max_value_bytes: int,
+        refusals: Refusals,
+        scenario_path: str = "",
     ) -> None:
-        self._extractor = spec.extractor()
+        features = spec.features
+        if scenario_path:  # read with the features, as the intercept workers do
+            features = (*features, scenario_feature(scenario_path, spec.columns))
+        self._extractor = Extractor(features)
+        self._columns = spec.columns
         self._spec_hash = spec.hash
         self._keeps_all = keep_share == 1.0
         self._below = int(keep_share * _HASHES)
@@ -74,7 +89,8 @@ class ExampleMaker:
             at = records[index]
             why = f"{reject.code}: {reject.message}"
             self._refusals.refuse(at.topic, at.partition, at.offset, why, NO_EXAMPLE)
-        features = intake.ids_NC.tolist()
+        features = intake.ids_NC[:, : self._columns].tolist()
+        scenarios = self._scenarios(intake.ids_NC)
         examples: list[Outgoing] = []
         left_out = 0
         for row, index in enumerate(intake.kept):
@@ -91,9 +107,16 @@ class ExampleMaker:
                     features[row],
                     Decision.from_headers(record.headers),
                     self._weight,
+                    scenarios[row],
                 ).to_bytes()
                 examples.append(Outgoing(key, value, now_ms, source=record.offset))
         return Made(examples, left_out, len(records) - len(examples) - left_out)
+
+    def _scenarios(self, ids_NC: npt.NDArray[np.int32]) -> list[int]:
+        """Hash of each request's scenario, 0 without one."""
+        if ids_NC.shape[1] == self._columns:
+            return [0] * len(ids_NC)
+        return list(ids_NC[:, self._columns].tolist())
 
     def _keeps(self, key: bytes) -> bool:
         return self._keeps_all or xxhash.xxh3_64_intdigest(key, _SEED) < self._below

@@ -80,6 +80,7 @@ class FeedbackWorker(Service):  # type: ignore[misc]
             settings.feedback.keep_share,
             settings.worker.max_value_bytes,
             self.metrics.refusals,
+            settings.policy.scenario_path,
         )
 
     async def on_start(self) -> None:

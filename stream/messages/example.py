@@ -28,6 +28,8 @@ class TrainingExample(Struct, frozen=True):
         decision: The decision by which the request passed.
         weight: Number of passed requests that the example represents: the inverse of
             ``feedback.keep_share``.
+        scenario: Hash of the request's scenario (:mod:`stream.policy.scenario_index`); 0 without
+            one, or without ``policy.scenario_path``.
     """
 
     request_id: str
@@ -36,6 +38,7 @@ class TrainingExample(Struct, frozen=True):
     features: list[int]
     decision: Decision
     weight: float = 1.0
+    scenario: int = 0
 
     def to_bytes(self) -> bytes:
         """Value of a record on the ``training-examples`` topic."""
@@ -47,6 +50,7 @@ class TrainingExample(Struct, frozen=True):
                 self.features,
                 DecisionOnTheWire.of(self.decision),
                 self.weight,
+                self.scenario,
             )
         )
 
@@ -65,6 +69,7 @@ class TrainingExample(Struct, frozen=True):
             read.features,
             read.decision.decision(),
             read.weight,
+            read.scenario,
         )
 
 
@@ -77,6 +82,7 @@ class _ExampleOnTheWire(Struct):
     features: Annotated[list[FeatureId], Meta(max_length=bounds.MAX_FEATURES)]
     decision: DecisionOnTheWire
     weight: Annotated[float, Meta(ge=1, le=1 / bounds.MIN_KEEP_SHARE)] = 1.0
+    scenario: FeatureId = 0
 
 
 _EXAMPLE: Final = msgspec.json.Decoder(_ExampleOnTheWire)

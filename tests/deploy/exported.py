@@ -20,7 +20,7 @@ from stream.metrics.families import ChallengerFamilies
 from stream.metrics.worker import ServingModel, WorkerMetrics
 from stream.transport import Incidents
 from trainer.gates.report import Gate, GateResult, Verdict
-from trainer.quality.figures import Quality, ReasonQuality, TaskQuality
+from trainer.quality.figures import Quality, ReasonQuality, ScenarioQuality, TaskQuality
 from trainer.service.daemon import BROKER, LEASE
 from trainer.service.families import RESULTS
 from trainer.service.maturity import Maturity
@@ -149,7 +149,10 @@ def trainer() -> CollectorRegistry:
     metrics.quality.matured({"click": Maturity(0.5, 10, 5)})
     figures = TaskQuality(100, 50, 0.5, 0.5, 1.0, 0.1, 0.01, 0.8, False, (1.0, 2.0, 3.0))
     reasons = {"score": ReasonQuality(1.0, 0.5)}
-    quality = Quality("v1", 100, {"click": figures}, reasons, {"site": 0.1}, {"click": 0.1})
+    scenarios = {"*": ScenarioQuality(1.0, 0.5, {"click": figures})}
+    quality = Quality(
+        "v1", 100, {"click": figures}, reasons, scenarios, {"site": 0.1}, {"click": 0.1}
+    )
     metrics.quality.measured(quality, 1.0, alarm=False)
     metrics.refusals.refuse("training-examples", 0, 0, "nonsense")
     health = Health("trainer", [LEASE, BROKER])

@@ -52,6 +52,16 @@ def test_metrics_are_reachable_from_other_containers(
             assert (section.metrics_host, str(section.metrics_port)) == ("0.0.0.0", METRICS_PORT)
 
 
+def test_status_finds_every_service(
+    process: WeirProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Wherever `weir status` is run in a deployment, it asks workers, feedback and trainer."""
+    endpoints = settings_of(process, monkeypatch, tmp_path).status.endpoints
+    hosts = {endpoint.rpartition(":")[0].removeprefix("weir-") for endpoint in endpoints}
+    assert hosts == {"worker", "feedback", "trainer"}
+    assert {endpoint.rpartition(":")[2] for endpoint in endpoints} == {METRICS_PORT}
+
+
 def test_metrics_stay_at_home_by_default() -> None:
     """Only a deployment's configuration opens the metrics endpoint to other machines."""
     assert Settings().worker.metrics_host == "127.0.0.1"

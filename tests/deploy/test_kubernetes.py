@@ -189,6 +189,25 @@ def test_network_is_closed_but_for_what_is_needed() -> None:
     )
 
 
+def test_status_reads_every_pod_that_has_metrics() -> None:
+    """Each endpoint is a headless service of one deployment's pods, which may be connected to."""
+    settings = load_settings(DEPLOY / "kubernetes" / "weir.toml")
+    assert set(settings.status.endpoints) == {f"{name}:{METRICS_PORT}" for name in templates()}
+    services = {each["metadata"]["name"]: each["spec"] for each in of_kind("Service")}
+    assert services.keys() == templates().keys()
+    for name, spec in services.items():
+        assert spec["clusterIP"] == "None"
+        assert spec["publishNotReadyAddresses"] is True
+        assert spec["selector"] == templates()[name]["metadata"]["labels"]
+        (port,) = spec["ports"]
+        assert (port["port"], port["targetPort"]) == (int(METRICS_PORT), "metrics")
+    (policy,) = of_kind("NetworkPolicy")
+    (rule,) = [each for each in policy["spec"]["egress"] if "to" in each]
+    ((pods,),) = [to["podSelector"]["matchExpressions"] for to in rule["to"]]
+    assert set(pods["values"]) == set(services)
+    assert [port["port"] for port in rule["ports"]] == [int(METRICS_PORT)]
+
+
 def test_as_many_workers_are_expected_as_the_autoscaler_keeps() -> None:
     """The alert on missing workers knows the least number of replicas."""
     (autoscaler,) = of_kind("HorizontalPodAutoscaler")

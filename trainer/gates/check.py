@@ -42,12 +42,14 @@ class HeldOut:
         labels_NT: Whether the events happened; NaN where unknown.
         seen_R: Whether a training row of the candidate had each row of the embedding table.
         weights_N: Known weight of each row, such as inverse propensities; None if all are equal.
+        elapsed_N: Age of each row, ms; None if unknown.
     """
 
     ids_NC: Ids
     labels_NT: Floats32
     seen_R: npt.NDArray[np.bool_]
     weights_N: Floats | None = None
+    elapsed_N: npt.NDArray[np.int64] | None = None
 
     @property
     def digest(self) -> str:
@@ -127,6 +129,7 @@ def check(
         trying = Trying(alpha_k, limits, lambda gate: ledger.starved(gate, k))
         results += statistical_gates(scored, passing, trying)
         ledger.close(k, [result.name for result in results if result.starved])
+    promised = _promised(scored, policy, new, held_out)
     return GateReport(
         candidate=candidate.manifest.version,
         serving=None if comparable is None else serving.manifest.version,
@@ -137,8 +140,8 @@ def check(
         rows=len(held_out.ids_NC),
         rate=policy.rate,
         verdict=overall(tuple(results)),
-        gates=tuple(results),
-        promised=_promised(scored, policy, new),
+        gates=tuple(_dated(result, promised) for result in results),
+        promised=promised,
         reward_per_pass=_per_pass(passing),
     )
 
@@ -193,13 +196,23 @@ def _per_pass(passing: Passes) -> float | None:
     return float(passed.mean()) if len(passed) else None
 
 
-def _promised(scored: Scored, policy: Policy, new: Predictions) -> dict[str, Promise]:
+def _dated(result: GateResult, promised: dict[str, Promise]) -> GateResult:
+    """A task's result that says how old its evidence is: under drift, old evidence says less."""
+    age = promised[result.task].age if result.task in promised else ""
+    return result.model_copy(update={"reason": f"{result.reason}; {age}"}) if age else result
+
+
+def _promised(
+    scored: Scored, policy: Policy, new: Predictions, held_out: HeldOut
+) -> dict[str, Promise]:
     passed_N = policy.passes(new.scores_NT, new.uncertainties_NT)
     promised = {}
     for column, name in enumerate(scored.tasks.names):
         known_N = scored.known(column)
         rows, among = known_N, known_N & passed_N
         scores_N, labels_N = scored.candidate_NT[:, column], scored.labels_NT[:, column]
+        elapsed_N = held_out.elapsed_N
+        ages_K = None if elapsed_N is None or not rows.any() else elapsed_N[rows] / 1000
         promised[name] = Promise(
             rows=int(rows.sum()),
             positives=int(labels_N[rows].sum()),
@@ -207,6 +220,8 @@ def _promised(scored: Scored, policy: Policy, new: Predictions) -> dict[str, Pro
             label_rate=_mean(labels_N[rows]),
             passed_mean_score=_mean(scores_N[among]),
             passed_label_rate=_mean(labels_N[among]),
+            newest_s=None if ages_K is None else float(ages_K.min()),
+            median_s=None if ages_K is None else float(np.median(ages_K)),
         )
     return promised
 

@@ -102,6 +102,8 @@ class Promise(_Record):
         label_rate: Share of positives.
         passed_mean_score: Mean score of the rows that pass at the serving rate.
         passed_label_rate: Share of positives among these.
+        newest_s: Age of the newest of the rows when they were compared, seconds; None if unknown.
+        median_s: Their median age.
     """
 
     rows: int
@@ -110,6 +112,17 @@ class Promise(_Record):
     label_rate: float
     passed_mean_score: float
     passed_label_rate: float
+    newest_s: float | None = None
+    median_s: float | None = None
+
+    @property
+    def age(self) -> str:
+        """How old the rows are, in words; empty if that is not known."""
+        if self.newest_s is None or self.median_s is None:
+            return ""
+        return (
+            f"of requests {_long(self.newest_s)} old or older, half of them {_long(self.median_s)}"
+        )
 
 
 class GateReport(_Record):
@@ -153,6 +166,13 @@ class GateReport(_Record):
     def refusals(self) -> list[str]:
         """What kept the candidate from passing."""
         return [f"{gate.name}: {gate.reason}" for gate in self.gates if not gate.passed]
+
+
+def _long(seconds: float) -> str:
+    for unit, size in (("days", 86_400.0), ("h", 3_600.0), ("min", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def overall(gates: tuple[GateResult, ...]) -> Verdict:

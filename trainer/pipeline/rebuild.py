@@ -25,7 +25,7 @@ from models.process import logs
 from models.process.atomic import write_atomically
 from models.process.parent import end_with_parent
 from models.tasks import TaskSet
-from trainer.gates.report import Verdict
+from trainer.gates.report import GateReport, Verdict
 from trainer.pipeline.rebuild_job import KEPT_TEACHER, RebuildJob, RebuildResult
 from trainer.pipeline.train import train
 from trainer.pipeline.trial import policy_of, try_candidate
@@ -106,6 +106,17 @@ def compare_and_publish(
             progress=bars,
         )
         report = try_candidate(job, rows, serving, candidate)
+    return publish_if_passed(job, snapshot, report, candidate)
+
+
+def publish_if_passed(
+    job: RebuildJob, snapshot: Snapshot, report: GateReport, candidate: Artifact
+) -> RebuildResult:
+    """Publish a candidate that passed its gates; the result of the job.
+
+    Raises:
+        RegistryError: If it cannot be published.
+    """
     version = candidate.manifest.version
     published = None
     if report.verdict is Verdict.PASS:

@@ -39,6 +39,8 @@ class RebuildJob(_Message):
         created: Creation time in the manifest, ISO 8601.
         start: File of the last teacher's weights to start from; None to start from scratch.
         reason: Why the rebuild started, as a sentence.
+        retest_ms: Set if the job is to try the candidate in ``folder`` again, on requests after
+            those that it learned from: event time up to which the store has all outcomes now.
         limits: Limits of the gates.
         policy: Rate and reward of the workers, at which the captured value is compared.
         log_format: Log format of the process.
@@ -60,9 +62,15 @@ class RebuildJob(_Message):
     created: datetime
     start: Path | None = None
     reason: str = ""
+    retest_ms: int | None = None
     limits: GateLimits = GateLimits()
     policy: ScenarioSettings = ScenarioSettings()
     log_format: Format = "text"
+
+    @property
+    def seen_file(self) -> Path:
+        """Which feature values the candidate's training had, beside its folder, for a retest."""
+        return self.folder.with_name("seen.npy")
 
 
 KEPT_TEACHER: Final = "teacher.safetensors"

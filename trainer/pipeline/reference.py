@@ -1,10 +1,16 @@
-"""The reference of a training: counts of its requests, against which drift is measured later."""
+"""What an artifact keeps of its training's requests: counts, and the canary batch.
 
-from typing import Final
+Drift is measured against the counts (:mod:`models.artifact.reference`). Neither has anyone's
+request.
+"""
+
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import onnxruntime as ort
 
+from models.artifact.canary import CanaryBatch
 from models.artifact.reference import Reference, TableCounts
 from models.features import FeatureSpec
 from models.tasks import TaskSet
@@ -26,3 +32,16 @@ def build_reference(
         part = rows.all_rows.slice(chunk * CHUNK, min((chunk + 1) * CHUNK, labelled))
         table.add(part.ids_KC.numpy(), part.weights_K.numpy())
     return Reference.of(table, spec, scores_NT, tasks)
+
+
+def build_canary(model: bytes, ids_NC: npt.NDArray[np.integer[Any]]) -> CanaryBatch:
+    """The canary batch of a student.
+
+    Args:
+        model: The exported student.
+        ids_NC: Feature ids of held-out rows.
+    """
+    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return CanaryBatch.of(
+        ids_NC, lambda some_NC: session.run(["scores", "uncertainties"], {"ids": some_NC})
+    )

@@ -14,7 +14,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from models.artifact import write_artifact
-from models.artifact.canary import CanaryBatch
 from models.artifact.manifest import (
     CANARY_FILE,
     CARD_FILE,
@@ -33,7 +32,7 @@ from models.tasks import DEFAULT_TASKS, TaskSet
 from trainer.evaluation.card import card_html
 from trainer.pipeline.labeller import choose_labeller
 from trainer.pipeline.manifest import TrainedStudent, TrainingJob, build_manifest
-from trainer.pipeline.reference import build_reference
+from trainer.pipeline.reference import build_canary, build_reference
 from trainer.training.checkpoint import Checkpoint
 from trainer.training.config import TrainConfig
 from trainer.training.context import FitContext
@@ -263,7 +262,7 @@ def _write(
     added = {
         CARD_FILE: card_html(manifest, *trained.student, held_out.targets_KT.numpy()).encode(),
         REFERENCE_FILE: build_reference(rows, trained.student[0], spec, tasks).to_bytes(),
-        CANARY_FILE: CanaryBatch.of(held_out.ids_KC.numpy(), *trained.student).to_bytes(),
+        CANARY_FILE: build_canary(trained.model, held_out.ids_KC.numpy()).to_bytes(),
     }
     hashes = {name: sha256(content) for name, content in added.items()}
     manifest = manifest.model_copy(update={"files": manifest.files | hashes})

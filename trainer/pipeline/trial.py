@@ -10,6 +10,7 @@ import numpy.typing as npt
 from models.artifact import Artifact, fetch_artifact, write_artifact
 from models.artifact.manifest import CARD_FILE, sha256
 from models.artifact.scorer import ScoringError
+from models.data.examples import population_targets
 from models.tasks import TaskSet
 from stream.policy.value.valuation import Valuation
 from trainer.evaluation.card import card_html
@@ -37,10 +38,23 @@ def try_candidate(
         LedgerError: If the ledger of trials is damaged.
         PolicyError: If the settings' reward does not fit the tasks.
     """
-    decided = _decided(candidate, serving, job.folder)
-    if decided is not None:
-        return decided
+    before = decided(candidate, serving, job.folder)
+    if before is not None:
+        return before
     held_out = _held_out(job, rows, candidate)
+    np.save(job.seen_file, held_out.seen_R)
+    return compare(job, held_out, serving, candidate)
+
+
+def compare(
+    job: RebuildJob, held_out: HeldOut, serving: Artifact, candidate: Artifact
+) -> GateReport:
+    """Check all gates on these rows, log each one's verdict, and add them to the candidate.
+
+    Raises:
+        LedgerError: If the ledger of trials is damaged.
+        PolicyError: If the settings' reward does not fit the tasks.
+    """
     new = Predictions.of(candidate, held_out.ids_NC)
     report = check(
         candidate,
@@ -54,11 +68,12 @@ def try_candidate(
     )
     for gate in report.gates:
         logger.info("gate %s: %s: %s", gate.name, gate.verdict, gate.reason)
-    _add_verdict(job.folder, report, new, rows.held_out_rows.targets_KT.numpy())
+    targets_NT = population_targets(held_out.labels_NT, TaskSet(job.tasks))
+    _add_verdict(job.folder, report, new, targets_NT)
     return report
 
 
-def _decided(candidate: Artifact, serving: Artifact, folder: Path) -> GateReport | None:
+def decided(candidate: Artifact, serving: Artifact, folder: Path) -> GateReport | None:
     """The verdict of a rebuild that was killed after it, perhaps after it published; or None."""
     if GATES_FILE not in candidate.manifest.files:
         return None
@@ -87,6 +102,7 @@ def _held_out(job: RebuildJob, rows: TrainingRows, candidate: Artifact) -> HeldO
         labels_NT=part.labels_KT.numpy(),
         seen_R=seen_ids(candidate.spec.rows, rows.all_rows.ids_KC[rows.held_out :].numpy()),
         weights_N=weights_N if uneven else None,
+        elapsed_N=None if part.opened is None else part.opened.elapsed_K.numpy(),
     )
 
 

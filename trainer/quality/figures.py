@@ -56,6 +56,21 @@ class ReasonQuality:
 
 
 @dataclass(frozen=True, slots=True)
+class ScenarioQuality:
+    """What passed of one scenario.
+
+    Attributes:
+        share: Share of all that passed.
+        value: Value of its events per request of it that passed, over all reasons.
+        tasks: By task.
+    """
+
+    share: float
+    value: float
+    tasks: dict[str, TaskQuality]
+
+
+@dataclass(frozen=True, slots=True)
 class Quality:
     """All figures of one evaluation.
 
@@ -64,6 +79,7 @@ class Quality:
         rows: Number of requests.
         tasks: By task.
         reasons: By reason.
+        scenarios: By scenario; empty if none is named in the settings.
         feature_psi: PSI by feature; empty if the model has no reference.
         score_psi: PSI of scores by task.
     """
@@ -72,5 +88,6 @@ class Quality:
     rows: int
     tasks: dict[str, TaskQuality]
     reasons: dict[str, ReasonQuality]
+    scenarios: dict[str, ScenarioQuality] = field(default_factory=dict)
     feature_psi: dict[str, float] = field(default_factory=dict)
     score_psi: dict[str, float] = field(default_factory=dict)

@@ -31,6 +31,7 @@ class QualityJob(_Message):
         artifact_sha256: Hash of its manifest.
         most: Largest number of requests of one slice of time.
         values: Value of one positive of each task.
+        scenarios: Names of the scenarios that get figures of their own.
         log_format: Log format of the process.
     """
 
@@ -43,6 +44,7 @@ class QualityJob(_Message):
     artifact_sha256: str
     most: int
     values: dict[str, float]
+    scenarios: tuple[str, ...] = ()
     log_format: Format = "text"
 
 

@@ -32,6 +32,7 @@ class LiveRows:
         delay_NT: Time from the request to its event, ms; NaN without one.
         weight_N: Number of requests that each row represents.
         reason_N: Why each passed, as the label of a reason.
+        scenario_N: Hash of each one's scenario, 0 without one.
     """
 
     ts_N: npt.NDArray[np.int64]
@@ -40,6 +41,7 @@ class LiveRows:
     delay_NT: npt.NDArray[np.float64]
     weight_N: npt.NDArray[np.float64]
     reason_N: npt.NDArray[np.str_]
+    scenario_N: npt.NDArray[np.int32]
 
     def __len__(self) -> int:
         return len(self.ts_N)
@@ -53,6 +55,7 @@ class LiveRows:
             self.delay_NT[kept_N],
             self.weight_N[kept_N],
             self.reason_N[kept_N],
+            self.scenario_N[kept_N],
         )
 
 

@@ -21,9 +21,11 @@ from models.process import logs
 from models.process.atomic import write_atomically
 from models.process.parent import end_with_parent
 from models.tasks import TaskSet
+from stream.policy.scenario_index import ScenarioIndex
 from trainer.quality.figures import Quality
 from trainer.quality.job import QualityJob, QualityResult, slices
 from trainer.quality.measure import LiveRows, measure_reasons, measure_tasks
+from trainer.quality.scenarios import measure_scenarios
 from trainer.store.snapshot import write_snapshot
 from trainer.store.windows import AttributionWindows
 
@@ -72,15 +74,17 @@ def measure(job: QualityJob) -> QualityResult:
     feature_psi, score_psi = _drift(files, newest, scores[0], artifact.tasks)
     frame = pl.concat(parts)
     first = frame["request_id"].is_first_distinct().to_numpy()
-    rows = live_rows(frame, windows, job.watermark_ms)
-    scores_NT = np.concatenate(scores)
+    rows = live_rows(frame, windows, job.watermark_ms).take(first)
+    scores_NT = np.concatenate(scores)[first]
+    learned_until_ms = artifact.manifest.training.ts_max
     quality = Quality(
         version=artifact.manifest.version,
-        rows=int(first.sum()),
-        tasks=measure_tasks(
-            rows.take(first), scores_NT[first], tasks, artifact.manifest.training.ts_max
+        rows=len(rows),
+        tasks=measure_tasks(rows, scores_NT, tasks, learned_until_ms),
+        reasons=measure_reasons(rows, tasks, job.values),
+        scenarios=measure_scenarios(
+            rows, scores_NT, tasks, learned_until_ms, job.values, ScenarioIndex(job.scenarios)
         ),
-        reasons=measure_reasons(rows.take(first), tasks, job.values),
         feature_psi=feature_psi,
         score_psi=score_psi,
     )
@@ -116,6 +120,7 @@ def live_rows(frame: pl.DataFrame, windows: AttributionWindows, watermark_ms: in
         delay_NT=_columns(frame, [f"delay_{name}" for name in names]),
         weight_N=frame["weight"].to_numpy(),
         reason_N=frame["reason"].to_numpy().astype(np.str_),
+        scenario_N=frame["scenario"].to_numpy(),
     )
 
 

@@ -261,14 +261,19 @@ class TrainerDaemon:
     async def _begin_if_due(self) -> asyncio.Task[bool] | None:
         """Start a rebuild if one is due, what serves is known, and all that is consumed stored."""
         self._observe()
-        trigger = self._rebuilder.resume() or self._schedule.due(self._clock())
+        trigger = (
+            self._rebuilder.resume()
+            or self._schedule.due(self._clock())
+            or self._rebuilder.retest(self._labels_since)
+        )
         if trigger is None or not await self._reader.announcements_read():
             return None
         if self._intake.is_stuck or not await self._intake.store():
             return None
         watermark_ms = self._intake.watermark.ms
-        self._schedule.begin(self._clock())
-        if trigger.reason is not Reason.RESUMED:
+        if trigger.reason is not Reason.RETEST:
+            self._schedule.begin(self._clock())
+        if trigger.reason not in {Reason.RESUMED, Reason.RETEST}:
             self._learned_ms = watermark_ms
         return asyncio.create_task(self._rebuilder.rebuild(trigger, watermark_ms))
 

@@ -96,6 +96,7 @@ class LiveQuality:
             artifact_sha256=serving.manifest_sha256,
             most=settings.trainer.quality_rows,
             values=settings.policy.weights,
+            scenarios=tuple(settings.policy.scenarios),
             log_format=settings.log.format,
         )
         self._scratch.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""How far the labels of a store have matured, from the metadata of its files; nothing is read."""
+"""How far the labels of a store have matured, from the metadata of its files and their weights."""
 
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -9,11 +9,11 @@ from trainer.store.windows import AttributionWindows
 DAY_MS: Final = 86_400_000
 
 
-class CountedRows(Protocol):
-    """A store whose rows can be counted by event time."""
+class CountedRequests(Protocol):
+    """A store whose requests can be counted by event time."""
 
-    def rows_between(self, first_ms: int, end_ms: int) -> int:
-        """Number of stored examples with an event time in [first, end)."""
+    def requests_between(self, first_ms: int, end_ms: int) -> int:
+        """Number of passed requests in [first, end) that the stored examples stand for."""
         ...
 
 
@@ -22,7 +22,8 @@ class Maturity:
     """Maturity of the labels of one task.
 
     Attributes:
-        known: Share of the stored requests whose label is final; 0 of an empty store.
+        known: Share of the requests that the store stands for whose label is final; 0 of an empty
+            store.
         open: Number of requests whose label is not final yet.
         due: Those of them whose label becomes final within a day of the watermark.
     """
@@ -33,16 +34,16 @@ class Maturity:
 
 
 def maturity(
-    store: CountedRows, windows: AttributionWindows, watermark_ms: int
+    store: CountedRequests, windows: AttributionWindows, watermark_ms: int
 ) -> dict[str, Maturity]:
     """Maturity of every task's labels, as of a watermark."""
-    rows = store.rows_between(0, MAX_TIME_MS)
+    requests = store.requests_between(0, MAX_TIME_MS)
     found = {}
     for task, name in enumerate(windows.names):
         final_ms = max(0, windows.final_before(task, watermark_ms))
-        final = store.rows_between(0, final_ms)
-        due = store.rows_between(
+        final = store.requests_between(0, final_ms)
+        due = store.requests_between(
             final_ms, max(0, windows.final_before(task, watermark_ms + DAY_MS))
         )
-        found[name] = Maturity(final / rows if rows else 0.0, rows - final, due)
+        found[name] = Maturity(final / requests if requests else 0.0, requests - final, due)
     return found

@@ -28,6 +28,7 @@ from trainer.gates.report import Verdict
 from trainer.pipeline.incumbent import Incumbent
 from trainer.pipeline.rebuild_job import KEPT_TEACHER, RebuildJob, RebuildResult
 from trainer.service.metrics import TrainerMetrics
+from trainer.service.retests import NewerLabels, Retests
 from trainer.service.schedule import Reason, Trigger
 from trainer.service.workspace import Workspace, Workspaces
 from trainer.store.example_store import ExampleStore
@@ -52,6 +53,13 @@ DECISIVE: Final = (
     "start",
 )
 """Parts of a job that its candidate depends on."""
+RETEST_LOOK_S: Final = 5.0
+"""Interval in which held candidates are looked at."""
+COMPARED: Final = ("serving", "serving_sha256", "registry", "limits", "policy", "reason")
+"""Parts of a job that say what a candidate is compared with, and how."""
+REBUILD: Final = "trainer.pipeline.rebuild"
+RETEST: Final = "trainer.retest.run"
+"""The modules of the processes."""
 Clock = Callable[[], float]
 
 
@@ -95,6 +103,9 @@ class Rebuilder:
         self._teacher = folder / KEPT_TEACHER
         scratch = Path(settings.trainer.scratch or folder / "scratch")
         self._workspaces = Workspaces(folder / "rebuilds", scratch)
+        self._retests = Retests(settings, self._workspaces)
+        self._held: Workspace | None = None
+        self._look_s = 0.0
         self.interrupted = self._workspaces.interrupted()
         metrics.refused_in_row(self._workspaces.refused_in_row())
 
@@ -109,8 +120,26 @@ class Rebuilder:
             return None
         return Trigger(Reason.RESUMED, f"{self.interrupted.folder.name} was interrupted")
 
+    def retest(self, newer: NewerLabels) -> Trigger | None:
+        """The reason to try a held candidate again, None if there is none.
+
+        Args:
+            newer: Number of requests from a time on (ms) whose label is final, by task.
+        """
+        now_s = self._clock()
+        if now_s < self._look_s:
+            return None
+        self._look_s = now_s + RETEST_LOOK_S
+        self._held = self._retests.due(newer)
+        if self._held is None:
+            return None
+        text = f"the candidate of {self._held.folder.name} was held, and newer labels are final"
+        return Trigger(Reason.RETEST, text)
+
     async def rebuild(self, trigger: Trigger, watermark_ms: int | None) -> bool:
-        """Rebuild and announce; False if that failed. Only cancellation is raised.
+        """Rebuild, or try a held candidate again, and announce; False if a rebuild failed.
+
+        Only cancellation is raised. A retest that fails is not repeated.
 
         Args:
             trigger: Why it starts.
@@ -119,10 +148,12 @@ class Rebuilder:
         began = self._clock()
         self._metrics.rebuild_started(trigger, began)
         logger.info("rebuild started, %s: %s", trigger.reason, trigger.text)
+        retest = trigger.reason is Reason.RETEST
         result, version = "interrupted", ""
         workspace, self.interrupted = self.interrupted, None
         try:
-            result, version = await self._run(workspace, trigger, watermark_ms)
+            run = self._try_again if retest else self._run
+            result, version = await run(workspace, trigger, watermark_ms)
         except Exception as error:  # noqa: BLE001 - logged and retried
             result = "failed"
             logger.warning("rebuild failed: %s: %s", type(error).__name__, error)
@@ -130,8 +161,9 @@ class Rebuilder:
             took = self._clock() - began
             self._metrics.rebuild_finished(trigger, result, version, self._clock(), took)
             self._metrics.refused_in_row(self._workspaces.refused_in_row())
+            self._retests.refresh()
             logger.info("rebuild finished after %.0f s: %s", took, result)
-        return result != "failed"
+        return retest or result != "failed"
 
     async def _run(
         self, interrupted: Workspace | None, trigger: Trigger, watermark_ms: int | None
@@ -148,10 +180,30 @@ class Rebuilder:
         else:
             workspace = self._workspaces.create(datetime.fromtimestamp(self._clock(), UTC))
             workspace.write_job(self._job(workspace, serving, trigger, watermark_ms))
+        return await self._finish(workspace, serving, resumed=resumed)
+
+    async def _try_again(
+        self, _: Workspace | None, trigger: Trigger, watermark_ms: int | None
+    ) -> tuple[str, str]:
+        """Try the held candidate again, against what serves now; as :meth:`_run`."""
+        workspace, self._held = self._held, None
+        serving = await in_daemon_thread(self._incumbent.load)
+        if workspace is None or watermark_ms is None:
+            raise RebuildError("no held candidate is due")
+        job = workspace.job()
+        new = self._job(workspace, serving, trigger, job.watermark_ms)
+        changes = {name: getattr(new, name) for name in COMPARED} | {"retest_ms": watermark_ms}
+        workspace.begin_again(job.model_copy(update=changes))
+        return await self._finish(workspace, serving, resumed=False)
+
+    async def _finish(
+        self, workspace: Workspace, serving: Artifact, *, resumed: bool
+    ) -> tuple[str, str]:
         try:
             result = workspace.result() or await self._train(workspace)
-            outcome = await self._conclude(result, serving, workspace.job().reason, again=resumed)
-            if outcome == "published":
+            job = workspace.job()
+            outcome = await self._conclude(result, serving, job.reason, again=resumed)
+            if outcome == "published" and job.retest_ms is None:
                 self._keep_teacher(workspace)
         except Exception:
             workspace.end()
@@ -184,7 +236,8 @@ class Rebuilder:
             )
             workspace.end()
             return False
-        workspace.write_job(new.model_copy(update={"created": old.created}))
+        kept = {"created": old.created, "retest_ms": old.retest_ms}
+        workspace.write_job(new.model_copy(update=kept))
         return True
 
     def _job(
@@ -310,11 +363,10 @@ class Rebuilder:
 
 async def _run_child(workspace: Workspace) -> int:
     """Run the process to its end; its exit status, negative if a signal ended it."""
+    module = REBUILD if workspace.job().retest_ms is None else RETEST
     with workspace.log.open("ab") as out:
         child = await asyncio.create_subprocess_exec(
-            *module_command(
-                "trainer.pipeline.rebuild", str(workspace.job_file), str(workspace.result_file)
-            ),
+            *module_command(module, str(workspace.job_file), str(workspace.result_file)),
             stdout=out,
             stderr=out,
             env={

@@ -30,6 +30,7 @@ class Reason(StrEnum):
     DRIFT = "drift"
     RETRY = "retry"
     RESUMED = "resumed"
+    RETEST = "retest"
 
 
 @dataclass(frozen=True, slots=True)

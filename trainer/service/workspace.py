@@ -67,6 +67,11 @@ class Workspace:
         """The result of the process, once it has one."""
         return self.folder / "result.json"
 
+    @property
+    def attempts_file(self) -> Path:
+        """A line for each start of the process."""
+        return self.folder / "attempts.txt"
+
     def job(self) -> RebuildJob:
         """The job.
 
@@ -88,10 +93,9 @@ class Workspace:
 
     def count_attempt(self) -> int:
         """Record that the process is started, and return how many times it was."""
-        attempts = self.folder / "attempts.txt"
-        with attempts.open("a") as file:
+        with self.attempts_file.open("a") as file:
             file.write("started\n")
-        return len(attempts.read_text().splitlines())
+        return len(self.attempts_file.read_text().splitlines())
 
     def fresh_temporary(self) -> Path:
         """An empty folder for temporary files (``TMPDIR``)."""
@@ -99,6 +103,13 @@ class Workspace:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         return temporary.resolve()
+
+    def begin_again(self, job: RebuildJob) -> None:
+        """Start over with another job for the same candidate: a retest."""
+        self.write_job(job)
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        for file in (self.result_file, self.attempts_file):
+            file.unlink(missing_ok=True)
 
     def end(self) -> None:
         """Remove the scratch folder: the rebuild has ended."""
@@ -130,11 +141,16 @@ class Workspaces:
         made.scratch.mkdir(parents=True)
         return made
 
+    def newest_first(self) -> list[Workspace]:
+        """All kept rebuilds."""
+        folders = sorted(self._folders.glob("*"), reverse=True)
+        return [Workspace(folder, self._scratch / f"{SCRATCH}{folder.name}") for folder in folders]
+
     def last_job(self) -> RebuildJob | None:
         """The newest job that can be read."""
-        for folder in sorted(self._folders.glob("*"), reverse=True):
+        for workspace in self.newest_first():
             try:
-                return Workspace(folder, self._scratch).job()
+                return workspace.job()
             except (OSError, ValueError):  # of another version of Weir, or damaged
                 continue
         return None
@@ -145,9 +161,9 @@ class Workspaces:
         One that was held, for lack of evidence, is neither.
         """
         refused = 0
-        for folder in sorted(self._folders.glob("*"), reverse=True):
+        for workspace in self.newest_first():
             try:
-                result = Workspace(folder, self._scratch).result()
+                result = workspace.result()
             except (OSError, ValueError):  # of another version of Weir, or damaged
                 continue
             if result is not None and result.url is not None:

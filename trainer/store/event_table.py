@@ -32,7 +32,7 @@ WRITER: Final = WriterProperties(
 #: Replaced files and the log of commits are kept for a day, which is longer than any reader takes.
 KEPT_HOURS: Final = 24
 #: Columns of which Delta's log has the extremes, so that files are chosen without being opened.
-_STATISTICS: Final = ("ts", "thinned")
+_STATISTICS: Final = ("ts", "thinned", "weight")
 #: How often an append is tried that conflicts with other commits.
 ATTEMPTS: Final = 3
 _CONFIGURATION: Final = {
@@ -60,6 +60,7 @@ class DataFile:
         last_ms: Latest event time in it.
         modified_ms: When it was written, ms since the epoch.
         thinned: Whether :mod:`trainer.store.thinning` has decided about all of its rows.
+        weights: Smallest and largest weight of a row; 1 in a table without weights.
     """
 
     url: str
@@ -71,6 +72,7 @@ class DataFile:
     last_ms: int
     modified_ms: int
     thinned: bool
+    weights: tuple[float, float] = (1.0, 1.0)
 
     def share_before(self, ms: int) -> float:
         """Share of its rows before a time, if they are spread evenly between first and last."""
@@ -267,6 +269,7 @@ def _data_files(url: str, delta: DeltaTable) -> list[DataFile]:
             last_ms=row["max.ts"],
             modified_ms=row["modification_time"],
             thinned=row.get("min.thinned") == 1,
+            weights=(row.get("min.weight", 1.0), row.get("max.weight", 1.0)),
         )
         for row in actions.iter_rows(named=True)
     ]

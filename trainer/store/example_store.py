@@ -22,6 +22,7 @@ from trainer.store.schemas import (
     example_frame,
     outcome_frame,
 )
+from trainer.store.weights import MeanWeights
 
 EXAMPLES: Final = "examples"
 OUTCOMES: Final = "outcomes"
@@ -85,6 +86,7 @@ class ExampleStore:
         self.url = url
         self._topics = examples_topic, outcomes_topic
         self.examples = EventTable(url, EXAMPLES, EXAMPLE_COLUMNS)
+        self._weights = MeanWeights()
         self.outcomes = EventTable(url, OUTCOMES, OUTCOME_COLUMNS)
 
     @property
@@ -116,6 +118,18 @@ class ExampleStore:
         shares = (
             file.rows * (file.share_before(end_ms) - file.share_before(first_ms))
             for file in self.examples.files
+        )
+        return max(0, round(sum(shares)))
+
+    def requests_between(self, first_ms: int, end_ms: int) -> int:
+        """About the number of passed requests that the examples in [first, end) stand for.
+
+        As :meth:`rows_between`, each example counted as often as its weight says.
+        """
+        files = self.examples.files
+        shares = (
+            weight * file.rows * (file.share_before(end_ms) - file.share_before(first_ms))
+            for file, weight in zip(files, self._weights.of(files), strict=True)
         )
         return max(0, round(sum(shares)))
 

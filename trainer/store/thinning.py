@@ -195,9 +195,9 @@ class _Rewrite:
         )
         statistics = {
             "numRecords": len(frame),
-            "minValues": {"ts": frame["ts"].min(), "thinned": 1},
-            "maxValues": {"ts": frame["ts"].max(), "thinned": 1},
-            "nullCount": {"ts": 0, "thinned": 0},
+            "minValues": {"ts": frame["ts"].min(), "thinned": 1, "weight": frame["weight"].min()},
+            "maxValues": {"ts": frame["ts"].max(), "thinned": 1, "weight": frame["weight"].max()},
+            "nullCount": {"ts": 0, "thinned": 0, "weight": 0},
         }
         self._actions.append(
             AddAction(

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from models.artifact import (
     open_artifact,
     write_artifact,
 )
-from models.artifact.canary import CanaryBatch, CanaryError
+from models.artifact.canary import CanaryBatch, CanaryError, Floats32
 from models.artifact.scorer import Scorer
 from models.artifact.trial import hold_trial
 from models.bounds import MAX_CANARY_BYTES, MAX_CANARY_IDS
@@ -27,7 +28,7 @@ SHAPE = {"columns": 3, "rows": 24, "tasks": 2}
 
 def batch_of(folder: Path, rows: int = 5) -> CanaryBatch:
     ids_NC = np.arange(3 * rows, dtype=np.int32).reshape(rows, 3) % 24
-    return CanaryBatch.of(ids_NC, *Scorer(load_artifact(folder)).score(ids_NC))
+    return CanaryBatch.of(ids_NC, Scorer(load_artifact(folder)).score)
 
 
 def with_canary(folder: Path, content: bytes, student: bytes | None = None) -> Path:
@@ -156,17 +157,30 @@ def test_other_uncertainties_are_a_mismatch_too(make_artifact: Make) -> None:
         Scorer(load_artifact(folder)).warm_up()
 
 
+def zeros(ids_NC: npt.NDArray[np.int32]) -> tuple[Floats32, Floats32]:
+    answers_NT = np.zeros((len(ids_NC), 2), np.float32)
+    return answers_NT, answers_NT
+
+
 def test_rows_are_spread_and_bounded() -> None:
     """First and last rows are among them; wide specs get fewer rows."""
     ids_NC = np.arange(1000, dtype=np.int32)[:, None]
-    answers_NT = np.zeros((1000, 2), np.float32)
-    batch = CanaryBatch.of(ids_NC, answers_NT, answers_NT)
+    batch = CanaryBatch.of(ids_NC, zeros)
     assert len(batch.ids_NC) == 64
-    assert batch.ids_NC[[0, -1], 0].tolist() == [0, 999]
-    wide = CanaryBatch.of(np.zeros((1000, 8192), np.int32), answers_NT, answers_NT)
+    assert (batch.ids_NC.min(), batch.ids_NC.max()) == (0, 999)
+    wide = CanaryBatch.of(np.zeros((1000, 8192), np.int32), zeros)
     assert wide.ids_NC.size <= MAX_CANARY_IDS
     assert len(wide.to_bytes()) <= MAX_CANARY_BYTES
-    assert len(CanaryBatch.of(ids_NC[:3], answers_NT[:3], answers_NT[:3]).ids_NC) == 3
+    assert len(CanaryBatch.of(ids_NC[:3], zeros).ids_NC) == 3
+
+
+def test_no_row_is_a_request_that_was_made() -> None:
+    """Columns keep their ids, rows do not stay together, and the answers are those of the rows."""
+    ids_NC = np.repeat(np.arange(64, dtype=np.int32)[:, None], 8, axis=1)
+    batch = CanaryBatch.of(ids_NC, lambda some: (some[:, :2] / np.float32(64), some[:, 2:4]))
+    assert (np.sort(batch.ids_NC, axis=0) == ids_NC).all()
+    assert not (batch.ids_NC == batch.ids_NC[:, :1]).all(axis=1).any()
+    assert batch.scores_NT.tolist() == (batch.ids_NC[:, :2] / 64).tolist()
 
 
 def test_no_answer_that_is_not_a_number_agrees() -> None:

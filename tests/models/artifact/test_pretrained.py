@@ -15,7 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.formats import measured
-from models.artifact import PRETRAINED_FOLDER, Artifact, load_artifact
+from models.artifact import PRETRAINED_FOLDER, Artifact, fetch_artifact, load_artifact
+from models.artifact.reference import REFERENCE_FILE, Reference, TableCounts, steady
 from models.artifact.scorer import Scorer
 from stream.cli.main import build_app
 from trainer.evaluation.metrics import evaluate, spearman
@@ -26,6 +27,12 @@ COMMAND = ["train", "--simulated", "150000", "--seed", "1"]
 SEED, FRESH = 1, 20_000
 SCORE_TOLERANCE = 0.015
 """Mean distance of scores, relative to their mean."""
+
+
+def reference_of(name: str) -> Reference:
+    """The reference of a shipped artifact, or of one in a folder."""
+    url = name if Path(name).is_absolute() else f"pretrained:{name}"
+    return Reference.from_bytes(fetch_artifact(url).contents[REFERENCE_FILE])
 
 
 @pytest.mark.parametrize("name", ["openrtb", "jd"])
@@ -40,6 +47,15 @@ def test_shipped_artifacts_are_valid_and_small(name: str) -> None:
     files = list((PRETRAINED_FOLDER / name).iterdir())
     assert sum(path.stat().st_size for path in files) < 1_500_000
     assert {path.name for path in files} == {"manifest.json", *artifact.manifest.files}
+    assert artifact.canary is not None  # which the warm-up has answered
+    assert len(artifact.canary.ids_NC) == 64
+    reference = reference_of(name)
+    training = artifact.manifest.training
+    assert reference.rows == training.rows + training.held_out_rows
+    assert [each.name for each in reference.features] == [
+        each.name for each in steady(artifact.spec)
+    ]
+    assert reference.scores.keys() == set(artifact.tasks.names)
     metrics = artifact.manifest.metrics
     for task in artifact.tasks.names if name == "openrtb" else ():
         teacher, student = metrics.teacher[task].auc_roc, metrics.student[task].auc_roc
@@ -72,6 +88,10 @@ def test_the_shipped_artifact_is_what_its_command_makes(tmp_path: Path) -> None:
         ratio = new_u_NT[:, column].mean() / old_u_NT[:, column].mean()
         assert ratio == pytest.approx(1.0, abs=0.1), task
     assert_same_metrics(shipped, again)
+    assert shipped.canary is not None
+    assert again.canary is not None
+    assert (again.canary.ids_NC == shipped.canary.ids_NC).all()
+    assert reference_of(str(tmp_path / "again")).features == reference_of("openrtb").features
 
 
 def test_no_form_of_a_request_costs_accuracy() -> None:
@@ -79,6 +99,26 @@ def test_no_form_of_a_request_costs_accuracy() -> None:
     found = measured("pretrained:openrtb", count=20_000)
     assert max(found.values()) - min(found.values()) < 0.001, found
     assert found["OpenRTB 2.6"] > 0.785
+
+
+def test_the_traffic_of_a_demonstration_has_not_drifted() -> None:
+    """Not from the shipped reference; with another exchange's devices it has."""
+    artifact, reference = load_artifact("pretrained:openrtb"), reference_of("openrtb")
+    traffic = Simulator(SEED).batch(0, FRESH)
+    ids_NC = extract(artifact.spec.extractor(), traffic.values, traffic.timestamps)
+    scores_NT, _ = Scorer(artifact).score(ids_NC)
+    table = TableCounts(artifact.spec)
+    table.add(ids_NC, np.ones(len(ids_NC)))
+    psi = reference.feature_psi(table)
+    assert max(psi.values()) < 0.1, max(psi, key=lambda name: psi[name])
+    assert max(reference.score_psi(scores_NT, artifact.tasks).values()) < 0.1
+    shifted, changed = ids_NC.copy(), next(each for each in reference.features if len(each.ids) > 2)
+    places = slice(*next((f.column, f.column + f.slots) for f in artifact.spec.features
+                         if f.name == changed.name))  # fmt: skip
+    shifted[:, places] = changed.ids[1]
+    other = TableCounts(artifact.spec)
+    other.add(shifted, np.ones(len(ids_NC)))
+    assert reference.feature_psi(other)[changed.name] > 0.25
 
 
 def test_the_shipped_scores_are_near_the_truth() -> None:

@@ -12,6 +12,7 @@ from models.features import FeatureSpec
 from stream.feedback.example_maker import ExampleMaker, Made
 from stream.messages import Decision, Reason, TrainingExample
 from stream.messages.refusals import Refusals
+from stream.policy.scenario_index import scenario_row
 from stream.transport import FetchedRecord
 
 SPEC = FeatureSpec.load("openrtb")
@@ -39,9 +40,10 @@ def good(request_id: str, ts: int = NOW) -> Row:
 class Work:
     """A maker, and what it refused."""
 
-    def __init__(self, keep_share: float = 1.0) -> None:
+    def __init__(self, keep_share: float = 1.0, scenario_path: str = "") -> None:
         self.registry = CollectorRegistry()
-        self.maker = ExampleMaker(SPEC, keep_share, 900_000, Refusals(self.registry))
+        refusals = Refusals(self.registry)
+        self.maker = ExampleMaker(SPEC, keep_share, 900_000, refusals, scenario_path)
 
     def make(self, *rows: Row) -> Made:
         return self.maker.make(fetched(*rows), NOW + 5)
@@ -66,6 +68,20 @@ def test_an_example_has_the_requests_time_features_and_decision() -> None:
         (b"b", NOW + 5, 11),
     ]
     assert (made.left_out, made.refused) == (0, 0)
+
+
+def test_an_example_says_its_scenario_as_the_policy_knows_it() -> None:
+    """The hash is that of the name; features are the same; without a name, or a path, it is 0."""
+    unnamed = (orjson.dumps({"id": "c", "imp": [{"id": "1"}]}), NOW, [DECISION.to_header()])
+    escaped = (bid("d", "sh\u00f6p").replace("ö".encode(), b"\\u00f6"), NOW, unnamed[2])
+    found = read(Work(scenario_path="site.id").make(good("a"), good("b"), unnamed, escaped))
+    names = ["a", "b", None, "sh\u00f6p"]
+    assert [each.scenario for each in found] == [
+        0 if name is None else scenario_row(name) for name in names
+    ]
+    plain = read(Work().make(good("a"), good("b"), unnamed, escaped))
+    assert {each.scenario for each in plain} == {0}
+    assert [each.features for each in found] == [each.features for each in plain]
 
 
 def test_the_last_weir_header_is_the_workers() -> None:

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from models.settings.gates import GateLimits
-from trainer.gates.report import Gate, GateReport, GateResult, Verdict, overall
+from trainer.gates.report import Gate, GateReport, GateResult, Promise, Verdict, overall
 
 
 def result(gate: Gate, verdict: Verdict, *, starved: bool = False) -> GateResult:
@@ -62,3 +62,28 @@ def test_what_is_no_number_is_refused() -> None:
         GateLimits(reward=float("nan"))
     with pytest.raises(ValidationError):
         GateLimits.model_validate({"rewards": 1})
+
+
+@pytest.mark.parametrize(
+    ("newest_s", "median_s", "words"),
+    [
+        (None, None, ""),
+        (660.0, 7_300.0, "of requests 11.0 min old or older, half of them 2.0 h"),
+        (608_400.0, 950_400.0, "of requests 7.0 days old or older, half of them 11.0 days"),
+        (59.0, 60.0, "of requests 59 s old or older, half of them 60 s"),
+    ],
+)
+def test_the_age_of_evidence_is_said_in_words(
+    newest_s: float | None, median_s: float | None, words: str
+) -> None:
+    promise = Promise(
+        rows=1,
+        positives=1,
+        mean_score=0.1,
+        label_rate=0.1,
+        passed_mean_score=0.1,
+        passed_label_rate=0.1,
+        newest_s=newest_s,
+        median_s=median_s,
+    )
+    assert promise.age == words

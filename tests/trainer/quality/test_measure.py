@@ -40,6 +40,7 @@ def world(seed: int = 0, *, too_high: float = 1.0) -> tuple[LiveRows, np.ndarray
         delay_NT=delay_NT,
         weight_N=np.ones(N),
         reason_N=np.where(np.arange(N) % 10 == 0, "explore", "score"),
+        scenario_N=np.zeros(N, np.int32),
     )
     return rows, np.clip(p_NT * too_high, 0, 1)
 
@@ -123,6 +124,7 @@ def test_nothing_yet() -> None:
         np.empty((0, 3)),
         np.empty(0),
         np.empty(0, "U8"),
+        np.empty(0, np.int32),
     )
     found = measure_tasks(empty, np.empty((0, 3)), TASKS, -1)
     assert [(each.rows, each.label_rate) for each in found.values()] == [(0, None)] * 3
@@ -159,6 +161,7 @@ def test_weights_stand_for_requests() -> None:
         rows.delay_NT[::2],
         np.full(N // 2, 2.0),
         rows.reason_N[::2],
+        rows.scenario_N[::2],
     )
     found = measure_tasks(half, scores_NT[::2], TASKS, -1)["click"]
     assert found.label_rate == pytest.approx(rows.labels_NT[::2, 0].mean())

@@ -15,6 +15,7 @@ from models.features import FeatureSpec
 from models.process.isolated import module_command
 from models.tasks import Task, TaskSet
 from stream.messages import Decision, Outcome, Reason, TrainingExample
+from stream.policy.scenario_index import scenario_row
 from tests.tiny_artifact import SPEC_TEXT, tiny_manifest, tiny_student
 from tests.trainer.store.rows import START, append, store_at
 from trainer.quality.job import QualityJob, QualityResult, slices
@@ -71,9 +72,9 @@ def fill(folder: Path, *, shift: int) -> int:
         for number, (ids, score) in enumerate(zip(ids_NC.tolist(), scores(ids_NC), strict=True)):
             ts, rid = START + hour * HOUR + number * 2000, f"{hour}-{number}"
             reason = Reason.EXPLORE if number % 10 == 0 else Reason.SCORE
-            made.append(
-                TrainingExample(rid, ts, SPEC.hash, ids, Decision("v1", 0.5, None, reason, 1.0, 7))
-            )
+            decision = Decision("v1", 0.5, None, reason, 1.0, 7)
+            shop = scenario_row("shop") if number % 3 == 0 else scenario_row("unnamed")
+            made.append(TrainingExample(rid, ts, SPEC.hash, ids, decision, 1.0, shop))
             if rng.random() < score:
                 outcomes.append(Outcome(rid, "click", ts + 60_000))
             if rng.random() < score:

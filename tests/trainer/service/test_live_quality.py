@@ -29,6 +29,8 @@ class Live:
                 "model.artifact": str(model),
                 "model.registry": str(folder / "registry"),
                 "policy.weights": {"click": 1.0},
+                "policy.scenario_path": "site.id",
+                "policy.scenarios": {"shop": {"rate": 0.5}},
                 "tasks": [task.model_dump() for task in TASKS],
             }
         )
@@ -57,6 +59,11 @@ async def test_figures_of_a_store_are_exported(tmp_path: Path, artifact: Path) -
     assert calibration == pytest.approx(1.0, abs=0.05)
     assert live.sample("weir_quality_delay_seconds", task="click", quantile="0.5") == 60
     assert live.sample("weir_quality_info", version="v1") == 1
+    for scenario, share in (("shop", 1 / 3), ("*", 2 / 3)):
+        passed = live.sample("weir_quality_scenario_passed_share", scenario=scenario)
+        assert passed == pytest.approx(share, abs=0.01)
+        found = live.sample("weir_quality_scenario_calibration", scenario=scenario, task="click")
+        assert found == pytest.approx(1.0, abs=0.07)
     assert (live.sample("weir_quality_timestamp_seconds") or 0) > time.time() - 60
     assert not list((tmp_path / "store" / "scratch").iterdir())
 
@@ -90,7 +97,7 @@ async def test_nothing_is_measured_before_the_first_request(tmp_path: Path, arti
 
 def test_what_has_drifted_most_is_named() -> None:
     """The largest of features and scores, and how many others are above the limit."""
-    quality = Quality("v1", 1, {}, {}, {"site": 0.3, "os": 0.1, "app": 0.4}, {"click": 0.26})
+    quality = Quality("v1", 1, {}, {}, {}, {"site": 0.3, "os": 0.1, "app": 0.4}, {"click": 0.26})
     assert drifted(quality, 0.25) == "PSI 0.40 of app and of 2 others"
     assert drifted(quality, 0.35) == "PSI 0.40 of app"
     assert drifted(quality, 0.5) is None
@@ -102,7 +109,7 @@ class Even:
     def __init__(self, end_ms: int) -> None:
         self.end_ms = end_ms
 
-    def rows_between(self, first_ms: int, end_ms: int) -> int:
+    def requests_between(self, first_ms: int, end_ms: int) -> int:
         return max(0, min(end_ms, self.end_ms) - min(first_ms, self.end_ms)) // 1000
 
 

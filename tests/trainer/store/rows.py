@@ -38,7 +38,7 @@ START = 1_790_000_000_000 // 3_600_000 * 3_600_000
 
 def example(rid: str, ts: int, site: int = 3, spec: str = SPEC.hash) -> TrainingExample:
     decision = Decision("m1", 0.5, None, Reason.EXPLORE, 0.25, 7)
-    return TrainingExample(rid, ts, spec, [site], decision, 2.0)
+    return TrainingExample(rid, ts, spec, [site], decision, 2.0, 9)
 
 
 def store_at(folder: Path | str) -> ExampleStore:

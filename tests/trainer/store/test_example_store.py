@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -73,6 +74,24 @@ def test_rows_are_counted_by_event_time_from_the_metadata(tmp_path: Path) -> Non
     assert store.rows_between(START + 20, START + 60) == 40
     assert store.rows_between(START + 100, START + HOUR + 1) == 7
     assert store.rows_between(START + 60, START + 20) == 0
+
+
+def test_requests_are_counted_by_the_weights_of_their_examples(tmp_path: Path) -> None:
+    """Also where `feedback.keep_share` changed within a file: its weights are read, once."""
+    store = store_at(tmp_path)
+    append(store, [example(f"r{n}", START + n) for n in range(100)], [], None)
+    assert store.requests_between(0, START + HOUR) == 200
+    assert store.requests_between(START + 20, START + 60) == 80
+    mixed = [
+        msgspec.structs.replace(example(f"s{n}", START + HOUR + n), weight=1.0 + 9 * (n % 2))
+        for n in range(40)
+    ]
+    append(store, mixed, [], None)
+    assert store.requests_between(START + HOUR, START + 2 * HOUR) == 20 + 200
+    (file,) = [file for file in store.examples.files if file.weights == (1.0, 10.0)]
+    Path(file.url).unlink()
+    assert store.requests_between(START + HOUR, START + 2 * HOUR) == 20 + 200
+    assert store_at(tmp_path).requests_between(START + HOUR, START + 2 * HOUR) == 40
 
 
 def consume(store: ExampleStore, topics: dict[str, list[Any]], count: int) -> bool:

@@ -59,6 +59,7 @@ def test_a_request_has_its_columns_labels_delays_and_elapsed_time(tmp_path: Path
         "threshold": None,
         "propensity": 0.25,
         "weight": 2.0,
+        "scenario": 9,
         "elapsed": 67_000,
         "label_click": 1,
         "delay_click": 300,

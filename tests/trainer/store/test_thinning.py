@@ -49,6 +49,8 @@ def test_events_are_kept_and_the_rest_stays_unbiased(tmp_path: Path) -> None:
     assert abs(len(others) - 4_500) < 4 * deviation
     assert abs(sum(after.values()) - sum(before.values())) < 4 * deviation * 8
     assert done == Thinned(1, 20_000, 20_000 - len(after))
+    stood_for = store_at(tmp_path).requests_between(0, START + 10**9)
+    assert stood_for == pytest.approx(sum(after.values()), abs=1)
 
 
 def test_what_is_thinned_does_not_depend_on_when(tmp_path: Path) -> None:

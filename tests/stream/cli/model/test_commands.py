@@ -185,6 +185,57 @@ async def test_look_and_verify(
     assert removed["removed"] == []
 
 
+async def test_gc_removes_what_is_old_and_unused_and_nothing_else(
+    tiny_settings: Settings, make_artifact: Make
+) -> None:
+    """Folders of the removed versions are gone; all other files of the registry are untouched."""
+    operator = Operator(tiny_settings)
+    for number in range(1, 7):
+        made = f"2024-01-0{number}T00:00:00+00:00"
+        folder = make_artifact(f"made{number}", version=f"v{number}", created=made)
+        await operator.types("publish", str(folder))
+    for version in ("v2", "v3", "v4"):
+        await operator.types("promote", version, "--reason", "a test")
+    registry = Path(tiny_settings.model.registry)
+    trials = registry / "trials"
+    trials.mkdir()
+    for name in (f"{'0' * 64}.json", f"{'a' * 64}.json.part"):
+        (trials / name).write_text('{"serving": "x", "trials": []}')
+    (registry / "notes.txt").write_text("of somebody")
+    (registry / "v0.broken").mkdir()  # a copy without its manifest
+    (registry / "v0.broken" / "student.onnx").write_bytes(b"half")
+
+    def files() -> dict[str, bytes]:
+        return {
+            str(path.relative_to(registry)): path.read_bytes()
+            for path in registry.rglob("*")
+            if path.is_file()
+        }
+
+    before = files()
+    arguments = ["gc", "--keep", "1", "--older-than", "0"]
+    dry = await operator.asks(*arguments, "--dry-run")
+    assert (dry["done"], files()) == (False, before)
+    done = await operator.asks(*arguments)
+    assert done["removed"] == dry["removed"] == ["v1", "v2", "v5"]
+    assert set(done["kept"]) == {"v3", "v4", "v6"}  # a rollback's target, what serves, the newest
+    after = files()
+    gone = {name: content for name, content in before.items() if name not in after}
+    assert {name.split("/")[0] for name in gone} == set(done["removed"])
+    assert done["bytes"] == sum(map(len, gone.values()))
+    assert after.items() <= before.items()
+    assert not any((registry / version).exists() for version in done["removed"])
+    rows = await operator.asks("list")
+    assert [(row["version"], row["serving"]) for row in rows] == [
+        ("v3", False),
+        ("v4", True),
+        ("v6", False),
+    ]
+    again = await operator.asks(*arguments)
+    assert (again["removed"], again["bytes"]) == ([], 0)
+    assert (await operator.asks("rollback", "--reason", "a test"))["version"] == "v3"
+
+
 def test_a_mistake_is_one_line_and_status_2(tiny_settings: Settings, tmp_path: Path) -> None:
     """As of every command."""
     process = weir(tmp_path, "model", "promote", "v1", environment=tiny_settings.environment())

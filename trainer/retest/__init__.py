@@ -1,0 +1,1 @@
+"""Retests of held candidates on requests that came after them."""
