@@ -104,7 +104,9 @@ def _positive(weight_S: Doubles) -> float:
 def _expected(strata: Strata, ess: float) -> float | None:
     """Events that the scores expect of ``ess`` requests of the strata; None without scores."""
     total = float(np.abs(strata.weight_S).sum())
-    scores = float((np.abs(strata.weight_S) * strata.scores_S / strata.requests_S).sum())
+    scores = float(
+        (np.abs(strata.weight_S) * strata.scores_S / np.maximum(strata.requests_S, 1)).sum()
+    )
     return ess * scores / total if scores > 0 else None
 
 
