@@ -12,6 +12,7 @@ import polars as pl
 
 from models.tasks import ALL_REQUESTS, TaskSet
 from stream.offpolicy.cells import Doubles, Frame, passing, select
+from stream.offpolicy.errors import OffPolicyError
 
 MAX_ROWS: Final = 500_000
 """Rows that a view reads at most; more are sampled by their ids."""
@@ -41,7 +42,15 @@ class LabelledRows:
         return self.column("weight")
 
     def column(self, name: str) -> Doubles:
-        """A column as float64; null is NaN."""
+        """A column as float64; null is NaN.
+
+        Raises:
+            OffPolicyError: If the arm has no such column.
+        """
+        if name not in self.frame.columns:
+            raise OffPolicyError(
+                f"arm: the column {name!r} is missing; is the task one of its own?"
+            )
         return self.frame[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
 
 
@@ -96,6 +105,8 @@ def labelled_rows(
     can = pl.col("mu").fill_null(0.0) > 0
     total, able = joined.select(pl.len(), can.sum().alias("can")).collect(engine="streaming").row(0)
     rows = joined.filter(can & pl.col("passed") & pl.col("label").is_not_null() & pl.col("within"))
+    if f"score_{task}" in figures:  # requests that passed because no model served have no score
+        rows = rows.filter(pl.col(f"score_{task}").is_not_null())
     count = rows.select(pl.len()).collect(engine="streaming").item()
     if count > limit:
         keep = pl.col("id").hash(0) <= int((2**64 - 1) * (limit / count))

@@ -7,6 +7,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from models.tasks import Task, TaskSet
 from stream.offpolicy.calibration import calibration
+from stream.offpolicy.errors import OffPolicyError
 from stream.offpolicy.passing import passing_strategies, residual_traffic
 from stream.offpolicy.ranking import average_precision, kish, roc_auc
 from stream.offpolicy.rejection import rejection_curves
@@ -158,3 +159,27 @@ def test_a_summary_is_about_all_requests_and_not_about_passed_ones() -> None:
     assert nothing["auc"] is None
     assert not nothing["value"]["supported"]
     assert nothing["labelled"] == 0
+
+
+def test_views_without_labels_are_empty_and_not_an_error() -> None:
+    """A log of blocks, or of open windows, has nothing to show; one of other tasks is named."""
+    requests, labels, arm = frames()
+    blank = labels.with_columns(pl.lit(None, pl.Boolean).alias(f"label_{t}") for t in TASKS.names)
+    residual = residual_traffic(requests, blank, arm, TASKS, "deal", "click")
+    assert residual["auc_roc"].null_count() == residual.height
+    assert residual["rows"].sum() == 0
+    assert passing_strategies(requests, blank, arm, TASKS, "deal", passes=0.4)["total"].sum() == 0
+    assert rejection_curves(requests, blank, arm, TASKS, "click")["rows"].sum() == 0
+    assert calibration(requests, blank, arm, TASKS, "click").is_empty()
+    with pytest.raises(OffPolicyError, match="arm: the column 'uncertainty_sale' is missing"):
+        residual_traffic(requests, labels, arm, TASKS, "deal", "sale")
+
+
+def test_requests_without_a_score_are_no_rows() -> None:
+    """Those passed because no model served; the others stay."""
+    requests, labels, arm = frames()
+    part = arm.with_columns(
+        pl.when(pl.col("request_id") != "r1").then(pl.col("score_click")).alias("score_click")
+    )
+    known = labels["label_click"].is_not_null() & (labels["request_id"] != "r1")
+    assert labelled_rows(requests, labels, part, TASKS, "click").frame.height == known.sum()
