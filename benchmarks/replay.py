@@ -9,8 +9,8 @@ Run from the repository root::
 Requests have every field of the OpenRTB spec and are decided with the shipped artifact, 108
 features. Speed is CPU time of this process, all its threads included, without the loading of the
 model, so that other programs on the machine count little. `memory` writes one Parquet file by
-repeating 100,000 requests, and shows resident memory after every half million: anonymous, and mapped
-from files.
+repeating 100,000 requests, and shows resident memory after every half million: anonymous, and
+mapped from files.
 """
 
 import asyncio
