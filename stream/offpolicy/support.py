@@ -1,0 +1,64 @@
+"""What a log supports: confidence intervals of a figure, and the words that refuse one."""
+
+from dataclasses import dataclass
+from typing import Final
+
+MIN_ESS: Final = 50.0
+"""Effective labelled requests below which no figure is given: with fewer, one event more or less
+moves it by as much as policies differ."""
+MAX_UNSUPPORTED: Final = 0.05
+"""Share of the differing requests without support up to which a figure is given, widened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A figure in events per request.
+
+    Attributes:
+        value: The estimate.
+        low: Lower confidence limit.
+        high: Upper confidence limit.
+        ess: Effective number of labelled requests.
+        worst: Lower bound with the requests without support at their worst.
+        best: Upper bound with them at their best.
+        supported: Whether the log supports the figure.
+        why: Why not, or what it rests on.
+    """
+
+    value: float
+    low: float
+    high: float
+    ess: float
+    worst: float
+    best: float
+    supported: bool
+    why: str
+
+
+def judge(ess: float, differ: int, unsupported: int, labelled: int) -> tuple[bool, str]:
+    """Whether a log supports a comparison, and why (not).
+
+    Args:
+        ess: Effective labelled requests among those that the arms treat differently.
+        differ: Requests that the arms treat differently.
+        unsupported: Those among them that the log never passes.
+        labelled: Those among them with a label.
+    """
+    if not differ:
+        return True, "the arms treat every request alike"
+    if unsupported > MAX_UNSUPPORTED * differ:
+        return False, (
+            f"the log never passes {unsupported:,} of the {differ:,} requests that are treated "
+            "differently (no exploration there), so nobody knows their events; log with "
+            "policy.explore above 0"
+        )
+    if ess < MIN_ESS:
+        return False, (
+            f"{labelled:,} labelled requests speak for the {differ:,} that are treated "
+            f"differently, as many as {ess:.0f} of equal weight; at least {MIN_ESS:.0f} are needed:"
+            " log for longer, or explore more"
+        )
+    words = f"{labelled:,} labelled of {differ:,} requests that are treated differently"
+    if unsupported:
+        words += f"; {unsupported:,} that the log never passes are taken to be like the others"
+    return True, words
