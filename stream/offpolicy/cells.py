@@ -81,7 +81,7 @@ def read_cells(
         OffPolicyError: If a column is missing, or the requests are not the same.
     """
     parts = {
-        "requests": _select(
+        "requests": select(
             requests,
             "requests",
             id_requests=pl.col("request_id"),
@@ -89,10 +89,10 @@ def read_cells(
             passed=pl.col("logged_verdict") == "pass",
             mu=passing("logged_verdict", "logged_propensity"),
         ),
-        "labels": _select(
+        "labels": select(
             labels, "labels", id_labels=pl.col("request_id"), label=pl.col(f"label_{task}")
         ),
-        "arm_a": _select(
+        "arm_a": select(
             arm_a,
             "arm_a",
             id_arm_a=pl.col("request_id"),
@@ -101,7 +101,7 @@ def read_cells(
         ),
     }
     if arm_b is not None:
-        parts["arm_b"] = _select(
+        parts["arm_b"] = select(
             arm_b,
             "arm_b",
             id_arm_b=pl.col("request_id"),
@@ -141,7 +141,12 @@ def _score(arm: Frame, tasks: TaskSet, task: str) -> pl.Expr:
     return score.fill_nan(0.0).fill_null(0.0)
 
 
-def _select(frame: Frame, name: str, **columns: pl.Expr) -> pl.LazyFrame:
+def select(frame: Frame, name: str, **columns: pl.Expr) -> pl.LazyFrame:
+    """Columns of a frame, by their new names.
+
+    Raises:
+        OffPolicyError: Naming the frame and the column that is missing.
+    """
     lazy = frame.lazy()
     known = set(lazy.collect_schema().names())
     for column in columns.values():

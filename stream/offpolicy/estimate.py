@@ -9,12 +9,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import polars as pl
 
 from models.tasks import TaskSet
 from stream.offpolicy.cells import Cells, Frame, read_cells
+from stream.offpolicy.regression import doubly_robust
+from stream.offpolicy.strata import MAX_STRATA, strata_of
 from stream.offpolicy.stratified import stratified
 from stream.offpolicy.support import Interval
+from stream.offpolicy.weighted import (
+    Weights,
+    inverse_propensity,
+    refused_or,
+    self_normalised,
+    sequence,
+    switch,
+)
 
 LEVEL: Final = 0.95
 PER: Final = 1000.0
@@ -29,8 +40,8 @@ class Estimate:
 
     Attributes:
         task: The event that is counted.
-        method: How it was estimated: ``stratified``, ``ips``, ``snips``, ``dr``, ``switch``,
-            ``sequence``.
+        method: How it was estimated: ``dr`` (doubly robust, by strata), ``stratified``, ``snips``
+            (bootstrap), ``ips``, ``switch``, ``sequence`` (IPS, valid however often one looks).
         value: The estimate; None where it is refused.
         low: Lower limit of its confidence interval; None where it is refused.
         high: Upper limit.
@@ -119,7 +130,27 @@ def _estimates(
 ) -> Iterator[Estimate]:
     for task in tasks:
         cells = read_cells(requests, labels, arm_a, arm_b, tasks, task.name)
-        yield Estimate.of(task.name, "stratified", level, cells, stratified(cells, level))
+        for method, found in intervals(cells, level).items():
+            yield Estimate.of(task.name, method, level, cells, found)
+
+
+def intervals(cells: Cells, level: float) -> dict[str, Interval]:
+    """The interval of every method that applies; the first is the one to use.
+
+    With few propensities it is the doubly robust one by strata, otherwise the self-normalised one.
+    """
+    weights = Weights.of(cells)
+    made: dict[str, Interval] = {}
+    if len(strata_of(cells)) <= MAX_STRATA:
+        made = {"dr": doubly_robust(cells, level), "stratified": stratified(cells, level)}
+    rng = np.random.default_rng(cells.rows)
+    made["snips"] = refused_or(cells, self_normalised(weights, level, rng))
+    made["ips"] = refused_or(cells, inverse_propensity(weights, level))
+    *found, only = switch(cells, level)
+    why = f"the scores alone speak for {only:,} requests; how wrong they are is not in the interval"
+    made["switch"] = refused_or(cells, (found[0], found[1], found[2]), why if only else "")
+    made["sequence"] = refused_or(cells, sequence(weights, level))
+    return made
 
 
 def as_frame(estimates: list[Estimate]) -> pl.DataFrame:

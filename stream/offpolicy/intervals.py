@@ -1,11 +1,15 @@
 """Confidence limits of rates, and of weighted sums of independent rates."""
 
+import math
 from statistics import NormalDist
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 Doubles = npt.NDArray[np.float64]
+TIGHTEST: Final = 100_000.0
+"""Requests at which a confidence sequence is tightest: an hour of a small market."""
 
 
 def normal_quantile(level: float) -> float:
@@ -50,3 +54,15 @@ def combine(
     low = value - float(np.sqrt(((weights_S * down_S) ** 2).sum()))
     high = value + float(np.sqrt(((weights_S * up_S) ** 2).sum()))
     return value, low, high
+
+
+def mixture_radius(count: float, level: float) -> float:
+    """Half-width of an asymptotic confidence sequence after ``count`` values of variance 1.
+
+    Tightest near ``TIGHTEST`` values, which must be chosen before any is seen (Waudby-Smith et al.
+    2021, eq. 10).
+    """
+    alpha = 1 - level
+    spread = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha)) + 1) / TIGHTEST
+    inside = count * spread + 1
+    return math.sqrt(2 * inside / (count**2 * spread) * math.log(math.sqrt(inside) / alpha))
