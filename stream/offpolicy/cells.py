@@ -34,7 +34,8 @@ class Cells:
         requests_C: Number of requests.
         labelled_C: Number of those that the log passed.
         events_C: Number of those whose event happened.
-        scores_C: Sum of the scores (probability over all requests) of all requests.
+        scores_C: Sum of the scores of all requests: probabilities over all requests, the mean of
+            those of both arms.
         labelled_scores_C: Sum of the scores of the labelled ones.
         squares_C: Sum of the squares of these.
         event_scores_C: Sum of the scores of those whose event happened.
@@ -106,10 +107,14 @@ def read_cells(
             "arm_b",
             id_arm_b=pl.col("request_id"),
             pi_b=passing("verdict", "propensity"),
+            score_b=_score(arm_b, tasks, task),
         )
+    _refuse_other_lengths(parts)
     joined = pl.concat(list(parts.values()), how="horizontal")
     if arm_b is None:
         joined = joined.with_columns(pi_b=pl.lit(0.0))
+    else:
+        joined = joined.with_columns(score=(pl.col("score") + pl.col("score_b")) / 2)
     others = [pl.col(f"id_{name}") for name in parts if name != "requests"]
     _refuse_strangers(joined, others)
     return _cells(joined)
@@ -156,6 +161,19 @@ def select(frame: Frame, name: str, **columns: pl.Expr) -> pl.LazyFrame:
                     f"{name}: the column {needed!r} is missing; pass the frames of one replay"
                 )
     return lazy.select(**columns)
+
+
+def _refuse_other_lengths(parts: dict[str, pl.LazyFrame]) -> None:
+    counts = {
+        name: part.select(pl.len()).collect(engine="streaming").item()
+        for name, part in parts.items()
+    }
+    for name, count in counts.items():
+        if count != counts["requests"]:
+            raise OffPolicyError(
+                f"{name}: {count:,} rows, but 'requests' has {counts['requests']:,}; pass frames "
+                "with the same requests in the same order"
+            )
 
 
 def _refuse_strangers(joined: pl.LazyFrame, others: list[pl.Expr]) -> None:

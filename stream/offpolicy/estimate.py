@@ -17,7 +17,7 @@ from stream.offpolicy.cells import Cells, Frame, read_cells
 from stream.offpolicy.regression import doubly_robust
 from stream.offpolicy.strata import MAX_STRATA, strata_of
 from stream.offpolicy.stratified import stratified
-from stream.offpolicy.support import Interval
+from stream.offpolicy.support import UNLABELLED, Interval
 from stream.offpolicy.weighted import (
     Weights,
     inverse_propensity,
@@ -139,17 +139,19 @@ def intervals(cells: Cells, level: float) -> dict[str, Interval]:
 
     With few propensities it is the doubly robust one by strata, otherwise the self-normalised one.
     """
+    if not cells.rows:
+        return {"dr": UNLABELLED}
     weights = Weights.of(cells)
     made: dict[str, Interval] = {}
     if len(strata_of(cells)) <= MAX_STRATA:
         made = {"dr": doubly_robust(cells, level), "stratified": stratified(cells, level)}
     rng = np.random.default_rng(cells.rows)
-    made["snips"] = refused_or(cells, self_normalised(weights, level, rng))
-    made["ips"] = refused_or(cells, inverse_propensity(weights, level))
+    made["snips"] = refused_or(cells, self_normalised(weights, level, rng), level)
+    made["ips"] = refused_or(cells, inverse_propensity(weights, level), level)
     *found, only = switch(cells, level)
     why = f"the scores alone speak for {only:,} requests; how wrong they are is not in the interval"
-    made["switch"] = refused_or(cells, (found[0], found[1], found[2]), why if only else "")
-    made["sequence"] = refused_or(cells, sequence(weights, level))
+    made["switch"] = refused_or(cells, (found[0], found[1], found[2]), level, why if only else "")
+    made["sequence"] = refused_or(cells, sequence(weights, level), level)
     return made
 
 
