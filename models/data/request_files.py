@@ -1,31 +1,33 @@
-"""Historical requests in files: JSON Lines (plain or .gz) and Parquet.
+"""Historical requests in files: JSON Lines (plain, gzip or zstd) and Parquet.
 
-A JSON line is either a bare bid request, or an envelope with key and timestamp of the record::
+A JSON line is either a bare bid request, or an envelope with what the record had beside it::
 
-    {"key": "k", "value": {"id": ...} or "text", "timestamp": 1700000000000}
+    {"key": "k", "value": {"id": ...} or "text", "timestamp": 1700000000000,
+     "headers": [["name", "text"], ...]}
 
 A line with ``value`` and without ``imp`` is an envelope. Any other line, including malformed ones,
 is itself the value, which the filter rejects if it is not a bid request. A Parquet file has a
-column ``value`` (binary or text), and optionally ``key`` and ``timestamp``.
+column ``value`` (binary or text), and optionally ``key``, ``timestamp`` and ``headers`` (a map, a
+list of names and values, or the JSON of an envelope's headers).
 """
 
-import gzip
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-import orjson
+from models.data.request_lines import Headers, read_line, whole_lines
+from models.data.request_streams import (
+    SUFFIXES,
+    TABLE,
+    RequestFileError,
+    expand,
+    is_file,
+    read_stream,
+)
 
-from models.errors import UserError
-from models.features.lenient_json import loads
-from models.features.values import millisecond
+__all__ = ["SUFFIXES", "FileRecord", "RequestFileError", "is_file", "read_requests"]
 
-SUFFIXES: Final = (".jsonl", ".jsonl.gz", ".ndjson", ".parquet")
-
-
-class RequestFileError(UserError, ValueError):
-    """A file of requests that cannot be read; the message names file, column and fix."""
+_ROWS: Final = 4096
 
 
 class FileRecord(NamedTuple):
@@ -39,7 +41,7 @@ class FileRecord(NamedTuple):
         value: The raw bid request.
         timestamp: Milliseconds since the epoch. If the file gives none, the request's ``ext.ts`` in
             any unit; 0 without that.
-        headers: Always empty.
+        headers: Headers of the record, if the file keeps them.
     """
 
     topic: str
@@ -48,120 +50,50 @@ class FileRecord(NamedTuple):
     key: bytes | None
     value: bytes | None
     timestamp: int
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: Headers = ()
 
 
-def is_file(source: str) -> bool:
-    """Whether ``source`` is a file of requests rather than a topic."""
-    return source.endswith(SUFFIXES) or Path(source).exists()
+def read_requests(source: str | Path) -> Iterator[FileRecord]:
+    """The requests of files, one after the other, each in its order.
 
-
-def read_requests(path: Path) -> Iterator[FileRecord]:
-    """The requests of a file, in its order.
+    Args:
+        source: A path, a glob, or an fsspec URL.
 
     Raises:
         RequestFileError: If there is no such file, its type is unknown, or it is damaged.
     """
-    if path.is_dir():
-        raise RequestFileError(f"{path}: a folder; give one of its files")
-    if not path.is_file():
-        raise RequestFileError(f"{path}: no such file")
-    if path.suffix == ".parquet":
-        return _read_parquet(path)
-    if path.name.endswith(SUFFIXES):
-        return _read_lines(path)
-    raise RequestFileError(f"{path}: unknown type of file; known are {', '.join(SUFFIXES)}")
+    return _read(expand(str(source)))
 
 
-def _read_lines(path: Path) -> Iterator[FileRecord]:
-    offset = 0
-    for raw in _unzipped(path) if path.suffix == ".gz" else _plain(path):
-        line = raw.rstrip(b"\r\n")
-        if line:
-            yield _from_line(path.name, offset, line)
-            offset += 1
+def _read(paths: list[str]) -> Iterator[FileRecord]:
+    for path in paths:
+        yield from _read_table(path) if path.endswith(TABLE) else _read_lines(path)
 
 
-def _plain(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as lines:
-        yield from lines
+def _read_lines(path: str) -> Iterator[FileRecord]:
+    name, offset = Path(path).name, 0
+    for block in whole_lines(block for block, _ in read_stream(path)):
+        for raw in block.split(b"\n"):
+            if line := raw.rstrip(b"\r"):
+                key, value, timestamp, headers = read_line(line)
+                yield FileRecord(name, 0, offset, key, value, timestamp, headers)
+                offset += 1
 
 
-def _unzipped(path: Path) -> Iterator[bytes]:
-    try:
-        with gzip.open(path, "rb") as lines:
-            yield from lines
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise RequestFileError(f"{path}: not gzip, or incomplete ({error})") from error
+def _read_table(path: str) -> Iterator[FileRecord]:
+    from models.data.request_tables import (  # noqa: PLC0415 - a worker reads no files
+        RequestTable,
+        headers_of,
+        keys_of,
+        times_of,
+    )
 
-
-def _from_line(name: str, offset: int, line: bytes) -> FileRecord:
-    try:
-        doc = loads(line)
-    except orjson.JSONDecodeError:
-        return FileRecord(name, 0, offset, None, line, 0)
-    if not isinstance(doc, dict):
-        return FileRecord(name, 0, offset, None, line, 0)
-    if "value" not in doc or "imp" in doc:
-        return FileRecord(name, 0, offset, _bytes(doc.get("id")), line, _time_of(doc))
-    value = doc["value"]
-    timestamp = _stamp(doc.get("timestamp")) or _time_of(value)
-    return FileRecord(name, 0, offset, _bytes(doc.get("key")), _bytes(value), timestamp)
-
-
-def _read_parquet(path: Path) -> Iterator[FileRecord]:
-    import polars as pl  # noqa: PLC0415 - a worker reads no files
-
-    try:
-        frame = pl.scan_parquet(path)
-        schema = frame.collect_schema()
-    except pl.exceptions.ComputeError as error:
-        reason = str(error).partition("\n")[0]
-        raise RequestFileError(f"{path}: not Parquet, or incomplete ({reason})") from error
-    names = schema.names()
-    if "value" not in names:
-        raise RequestFileError(
-            f"{path}: column 'value' (the raw bid request) is missing; there are {', '.join(names)}"
+    table, name = RequestTable(path), Path(path).name
+    for start in range(0, table.rows, _ROWS):
+        frame = table.read(start, _ROWS)
+        headers = headers_of(frame) or [()] * frame.height
+        rows = zip(
+            keys_of(frame), frame["value"].to_list(), times_of(frame).tolist(), headers, strict=True
         )
-    if "timestamp" in names and not _holds_times(schema["timestamp"]):
-        raise RequestFileError(
-            f"{path}: column 'timestamp' is {schema['timestamp']}; milliseconds since the epoch as "
-            "integers are expected"
-        )
-    wanted = [name for name in ("key", "value", "timestamp") if name in names]
-    offset = 0
-    for batch in frame.select(wanted).collect_batches(maintain_order=True):
-        for row in batch.iter_rows(named=True):
-            value = _bytes(row["value"])
-            timestamp = _stamp(row.get("timestamp")) or _time_of_bytes(value)
-            yield FileRecord(path.name, 0, offset, _bytes(row.get("key")), value, timestamp)
-            offset += 1
-
-
-def _holds_times(kind: Any) -> bool:
-    return bool(kind.is_integer()) or str(kind) == "Null"
-
-
-def _bytes(value: Any) -> bytes | None:
-    if value is None or isinstance(value, bytes):
-        return value
-    return value.encode() if isinstance(value, str) else orjson.dumps(value)
-
-
-def _time_of(request: Any) -> int:
-    extension = request.get("ext") if isinstance(request, dict) else None
-    time = extension.get("ts") if isinstance(extension, dict) else None
-    return millisecond(time) or 0
-
-
-def _stamp(time: Any) -> int:
-    """A timestamp that fits a record; 0 for anything else."""
-    fits = isinstance(time, int) and not isinstance(time, bool) and abs(time) < 2**63
-    return time if fits else 0
-
-
-def _time_of_bytes(value: bytes | None) -> int:
-    try:
-        return _time_of(orjson.loads(value or b""))
-    except orjson.JSONDecodeError:
-        return 0
+        for offset, (key, value, timestamp, header) in enumerate(rows, start):
+            yield FileRecord(name, 0, offset, key, value, timestamp, header)

@@ -2,22 +2,33 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from stream.cli.options import Rate, print_json
 
+if TYPE_CHECKING:
+    from stream.replay.replay import Progress
+
 
 def replay(
     ctx: typer.Context,
     source: Annotated[
-        str, typer.Argument(help="Requests: a .jsonl or .parquet file, or the name of a topic.")
+        str,
+        typer.Argument(
+            help="Requests: files (a path, a glob or a URL; .jsonl or .ndjson, or .gz or .zst of "
+            "these, or .parquet), or names of topics between commas."
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="New folder for the decisions and the summary.")] = Path(
-        "var/replay"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder for the decisions and the summary: a new one, or that of an unfinished "
+            "replay, which goes on where it stopped."
+        ),
+    ] = Path("var/replay"),
     artifact: Annotated[
         str | None,
         typer.Option(
@@ -35,17 +46,38 @@ def replay(
         str | None,
         typer.Option(
             "--from",
-            help="Replay a topic from this time on (ISO 8601, or milliseconds since the epoch).",
+            help="First time that is replayed (ISO 8601, or milliseconds since the epoch).",
         ),
     ] = None,
     end: Annotated[
         str | None,
         typer.Option(
             "--to",
-            help="Replay a topic up to this time, exclusive (ISO 8601, or milliseconds since the "
-            "epoch).",
+            help="First time that is not replayed (ISO 8601, or milliseconds since the epoch).",
         ),
     ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Settings of another policy or model that decides the same requests. May be "
+            "repeated.",
+            metavar="NAME=FILE",
+        ),
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Keep this value of every request, e.g. device.geo.country, to compare groups. "
+            "May be repeated.",
+            metavar="PATH",
+        ),
+    ] = None,
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Processes that read and score. The decisions do not depend on it."
+        ),
+    ] = 1,
     chunk_size: Annotated[
         int,
         typer.Option(min=1, help="Requests per chunk. The decisions do not depend on it."),
@@ -53,17 +85,31 @@ def replay(
 ) -> None:
     """Decide historical requests as a worker would.
 
-    Runs the code of a worker on requests from a file or a topic, and writes every decision and a
-    summary to a folder. Nothing is published.
+    Runs the code of a worker on requests from files or topics, and writes every decision, what was
+    decided when they were live, and a summary to a folder. Nothing is published.
     """
-    from stream.replay.replay import ReplayOptions, run_replay  # noqa: PLC0415
+    from stream.replay.arms import read_arm  # noqa: PLC0415
+    from stream.replay.replay import Progress, ReplayOptions, run_replay  # noqa: PLC0415
 
     settings = ctx.obj.override({"policy.rate": rate, "model.artifact": artifact})
-    options = ReplayOptions(source, out, outcomes, start, end, chunk_size)
+    options = ReplayOptions(
+        source, out, outcomes, start, end, chunk_size,
+        against=[read_arm(text) for text in against or ()],
+        by=by or (), processes=processes,
+    )  # fmt: skip
     with Console(stderr=True).status(f"replaying {source}") as status:
-        summary = asyncio.run(
-            run_replay(
-                settings, options, lambda done: status.update(f"replayed {done:,} of {source}")
-            )
-        )
+
+        def show(progress: Progress) -> None:
+            status.update(f"replaying {source}: {describe(progress)}")
+
+        summary = asyncio.run(run_replay(settings, options, show))
     print_json(summary)
+
+
+def describe(progress: "Progress") -> str:
+    """Progress in words: requests, share, rate, and time left."""
+    text = f"{progress.requests:,} requests, {progress.done:.0%}, {progress.per_second:,.0f}/s"
+    if progress.left_s is None:
+        return text
+    minutes, seconds = divmod(round(progress.left_s), 60)
+    return f"{text}, {minutes}:{seconds:02d} left"

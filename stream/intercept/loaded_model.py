@@ -74,6 +74,17 @@ def load_model(url: str, tasks: TaskSet, settings: Settings) -> LoadedModel:
     return _load(Registry.of(settings.model).fetch_configured(url), tasks, settings)
 
 
+def try_model(url: str, tasks: TaskSet, settings: Settings) -> ArtifactFiles:
+    """Verify and try an artifact that other processes are to load; see :func:`load_model`.
+
+    Raises:
+        ArtifactError: With its code, if anything is wrong.
+    """
+    files = Registry.of(settings.model).fetch_configured(url)
+    _try(files, tasks)
+    return files
+
+
 def load_candidate(
     candidate: Candidate, settings: Settings, recent: Recent | None = None
 ) -> LoadedModel:
@@ -107,14 +118,7 @@ def load_candidate(
 def _load(
     files: ArtifactFiles, tasks: TaskSet, settings: Settings, recent: Recent | None = None
 ) -> LoadedModel:
-    found = files.manifest.task_set.names
-    if found != tasks.names:
-        raise ArtifactError(
-            ArtifactFault.TASK_MISMATCH,
-            f"{files.url}: predicts {', '.join(found)}, but the settings list "
-            f"{', '.join(tasks.names)}; retrain it or change [[tasks]]",
-        )
-    hold_trial(files, recent)
+    _try(files, tasks, recent)
     try:
         return LoadedModel(
             open_artifact(files),
@@ -124,3 +128,14 @@ def _load(
         )
     except ScoringError as error:
         raise ArtifactError(ArtifactFault.BAD_MODEL, str(error)) from error
+
+
+def _try(files: ArtifactFiles, tasks: TaskSet, recent: Recent | None = None) -> None:
+    found = files.manifest.task_set.names
+    if found != tasks.names:
+        raise ArtifactError(
+            ArtifactFault.TASK_MISMATCH,
+            f"{files.url}: predicts {', '.join(found)}, but the settings list "
+            f"{', '.join(tasks.names)}; retrain it or change [[tasks]]",
+        )
+    hold_trial(files, recent)

@@ -40,7 +40,7 @@ async def replay(
 
     Args:
         settings: Policy, artifact, tasks, and brokers if the source is a topic.
-        source: A file of requests (.jsonl, .jsonl.gz, .ndjson, .parquet), or the name of a topic.
+        source: Files of requests (a path, a glob, an fsspec URL), or the name of a topic.
         outcomes: A .jsonl file, the name of a topic, or None.
         start: First moment of a topic, ISO 8601 or epoch milliseconds.
         end: First moment that is not replayed.
@@ -50,7 +50,7 @@ async def replay(
         ArtifactError: If the artifact must not serve.
     """
     # The Kafka client takes half a second to import, which `import weir` should not pay.
-    from stream.replay.decision_writer import read_decisions  # noqa: PLC0415
+    from stream.replay.folder import ReplayFolder  # noqa: PLC0415
     from stream.replay.replay import ReplayOptions, run_replay  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix="weir-replay-") as folder:
@@ -63,4 +63,4 @@ async def replay(
             end=end,
         )
         summary = await run_replay(settings, options)
-        return Replayed(read_decisions(out), summary)
+        return Replayed(ReplayFolder(out).decisions().collect(), summary)

@@ -1,179 +1,83 @@
 """Replay: historical requests through the decision code of the worker.
 
-The source is a topic between two timestamps, or a file. The decisions are those of one worker that
-consumes these requests in publishing order, whatever the chunk size: the interceptor is the same,
-and nothing in it depends on how the stream is cut. A topic's partitions are merged by (time,
-publisher's sequence number, partition, offset), where time is the timestamp as the partition's
-clock follows it, so that a wrong timestamp does not hold back the records after it.
+The source is a topic between two timestamps, or files. Reading and scoring are stateless and run
+side by side (`scoring`); deciding is one pass over the merged history (`merge`) for all arms. The
+decisions are those of one worker that consumes these requests in publishing order, however many
+processes score them, and however the source is cut.
 """
 
-import heapq
 import os
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from pathlib import Path as FilePath
+from typing import Any, Final
 
-import numpy as np
 import orjson
 import polars as pl
-from aiokafka import ConsumerRecord, TopicPartition
 
+from models.artifact import ArtifactFiles
 from models.bounds import MAX_TIME_MS
-from models.data.request_files import is_file, read_requests
+from models.data.request_files import is_file
 from models.errors import UserError
-from models.settings import KafkaSettings, Settings
-from stream.intercept.interceptor import Intercepted, Interceptor, timestamps
-from stream.intercept.loaded_model import load_model
-from stream.intercept.metrics import NoMetrics
+from models.features.path import Path, PathError
+from models.settings import Settings
+from stream.intercept.loaded_model import try_model
 from stream.kafka.reader import TopicReader, read_topic
-from stream.messages import REASON_LABELS, Outcome, RecordError, sequence_number
-from stream.policy import Policy
-from stream.policy.rate.partition_clock import PartitionClock, in_milliseconds
-from stream.replay.decision_writer import DecisionWriter, read_decisions
+from stream.messages import Outcome, RecordError
+from stream.replay.arms import Arm, DecidingArm, check_arms
+from stream.replay.checkpoint import (
+    PROGRESS,
+    Checkpoint,
+    decide_again,
+    hash_inputs,
+    open_folder,
+)
+from stream.replay.deciding import Deciding
 from stream.replay.evaluation import evaluate, outcome_frame, read_outcomes
-from stream.transport import FetchedRecord
+from stream.replay.folder import (
+    BASE,
+    REJECT_SCHEMA,
+    REJECTS,
+    SUMMARY,
+    ReplayFolder,
+    decision_schema,
+    request_schema,
+)
+from stream.replay.lanes import PIECE_BYTES, Lane, file_lanes
+from stream.replay.logged import BLOCK, PASS
+from stream.replay.merge import LaneMark, LanePosition, Merge
+from stream.replay.scoring import ScoringPlan, stage_of
+from stream.replay.tables import ROWS_PER_PART, TableWriter
+from stream.replay.topics import TopicLane, topic_lanes
 
-Order = tuple[int, int, int, int]
+#: Rejected records of a replay that are listed in its folder.
+LISTED_REJECTS: Final = 100_000
+_PROGRESS_S: Final = 0.5
 
 
 class ReplayError(UserError, ValueError):
     """A replay whose options are wrong; the message names the option's value and the fix."""
 
 
-async def merge_topic(
-    kafka: KafkaSettings, topic: str, start_ms: int | None = None, end_ms: int | None = None
-) -> AsyncIterator[ConsumerRecord]:
-    """Records of ``topic`` in publishing order across its partitions.
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a replay is.
 
-    Args:
-        kafka: Brokers.
-        topic: Name of the topic.
-        start_ms: First timestamp to include; None for the beginning of the topic.
-        end_ms: First timestamp to exclude; None for the present end of the topic.
-
-    Raises:
-        TopicError: If the topic does not exist.
-    """
-    async with TopicReader(kafka, topic, keep=True) as reader:
-        if start_ms is not None:
-            await reader.from_time(start_ms)
-        heads: list[tuple[Order, ConsumerRecord]] = []
-        ahead = {tp.partition: _read_partition(reader, tp) for tp in reader.partitions}
-        for records in ahead.values():
-            await _push_next(heads, records)
-        while heads:
-            _order, record = heapq.heappop(heads)
-            # the search by time may begin early, and timestamps need not be in order
-            after = start_ms is None or start_ms <= record.timestamp
-            if after and (end_ms is None or record.timestamp < end_ms):
-                yield record
-            await _push_next(heads, ahead[record.partition])
-
-
-async def _read_partition(
-    reader: TopicReader, tp: TopicPartition
-) -> AsyncIterator[tuple[Order, ConsumerRecord]]:
-    """The records of one partition, each with its sort key in the merged history."""
-    clock, started = PartitionClock(), 0
-    while not await reader.at_end(tp):
-        fetched = (await reader.fetch([tp])).get(tp, ())
-        records = [record for record in fetched if record.offset < reader.ends[tp]]
-        times_N = in_milliseconds(timestamps(records))
-        started = started or next((time for time in times_N.tolist() if time > 0), 0)
-        for record, position in zip(records, clock.read(times_N).tolist(), strict=True):
-            order = (
-                started + position,
-                sequence_number(record.headers),
-                record.partition,
-                record.offset,
-            )
-            yield order, record
-
-
-async def _push_next(
-    heads: list[tuple[Order, ConsumerRecord]],
-    records: AsyncIterator[tuple[Order, ConsumerRecord]],
-) -> None:
-    head = await anext(records, None)
-    if head is not None:
-        heapq.heappush(heads, head)
-
-
-@dataclass
-class Replay:
-    """Feeds records to the interceptor in chunks and writes its decisions.
-
-    Args:
-        interceptor: The interceptor, with its model installed (or none, to fail open).
-        writer: Writes the decisions.
-        chunk_size: Records per chunk; decisions do not depend on it.
-        on_chunk: Called after every chunk with the number of records so far.
+    Attributes:
+        requests: Requests decided.
+        done: Share of the source that is read, 0 to 1.
+        per_second: Requests decided per second by this process.
+        left_s: Estimated seconds left; None before there is an estimate.
     """
 
-    interceptor: Interceptor
-    writer: DecisionWriter
-    chunk_size: int
-    on_chunk: Callable[[int], None] | None = None
-
-    def __post_init__(self) -> None:
-        self._pending: list[FetchedRecord] = []
-        self._requests = 0
-        self._passed = 0
-        self._blocked = 0
-        self._rejects: Counter[str] = Counter()
-        self._reasons: Counter[str] = Counter()
-
-    def feed(self, record: FetchedRecord) -> None:
-        """Add the next record."""
-        self._pending.append(record)
-        if len(self._pending) >= self.chunk_size:
-            self.flush()
-
-    def flush(self) -> None:
-        """Decide the pending records."""
-        records, self._pending = self._pending, []
-        if not records:
-            return
-        result = self.interceptor.intercept(records)
-        model = self.interceptor.model
-        self.writer.write(model.version if model else "", result)
-        self._requests += len(records)
-        if self.on_chunk is not None:
-            self.on_chunk(self._requests)
-        self._count(result)
-
-    def _count(self, result: Intercepted) -> None:
-        self._passed += len(result.passed)
-        self._blocked += len(result.blocked)
-        self._rejects.update(code.value for code in result.reject_codes)
-        if result.scored is None:
-            self._reasons["pass fail-open"] += len(result.passed)
-            return
-        decisions = result.scored.decisions
-        for verdict, mask_N in (
-            ("pass", decisions.passed_N),
-            ("block", ~decisions.passed_N),
-        ):
-            counts = np.bincount(decisions.reason_N[mask_N], minlength=len(REASON_LABELS))
-            for label, count in zip(REASON_LABELS, counts.tolist(), strict=True):
-                if count:
-                    self._reasons[f"{verdict} {label}"] += count
-
-    def summary(self) -> dict[str, Any]:
-        """Counts of verdicts, rejects and reasons, and the achieved rate."""
-        decided = self._passed + self._blocked
-        return {
-            "requests": self._requests,
-            "passed": self._passed,
-            "blocked": self._blocked,
-            "rejected": sum(self._rejects.values()),
-            "rejects": dict(self._rejects),
-            "reasons": dict(self._reasons),
-            "achieved_rate": self._blocked / decided if decided else None,
-        }
+    requests: int
+    done: float
+    per_second: float
+    left_s: float | None
 
 
 @dataclass(frozen=True)
@@ -181,72 +85,273 @@ class ReplayOptions:
     """Options of `weir replay`.
 
     Attributes:
-        source: Path of a file, or name of a topic, with requests.
-        out: New folder for decisions and summary.
+        source: Files of requests (a path, a glob, a URL), or names of topics between commas.
+        out: Folder for tables and summary: new, or of an unfinished replay of the same inputs.
         outcomes: Path of a file, or name of a topic, with outcomes; None to evaluate nothing.
-        start: First time of a topic to include, ISO 8601 or epoch ms.
-        end: First time of a topic to exclude.
-        chunk_size: Records per chunk.
+        start: First time to include, ISO 8601 or epoch ms.
+        end: First time to exclude.
+        chunk_size: Requests that are scored and decided at a time; decisions do not depend on it.
+        against: Arms to compare with that of the settings.
+        by: Paths in the request whose values the requests' table keeps.
+        processes: Processes that read and score; decisions do not depend on it.
+        piece_bytes: Bytes of a file that are read at a time.
+        rows_per_part: Rows of a part of the tables.
     """
 
     source: str
-    out: Path
+    out: FilePath
     outcomes: str | None = None
     start: str | None = None
     end: str | None = None
     chunk_size: int = 1000
+    against: Sequence[Arm] = ()
+    by: Sequence[str] = ()
+    processes: int = 1
+    piece_bytes: int = PIECE_BYTES
+    rows_per_part: int = ROWS_PER_PART
+
+
+OnProgress = Callable[[Progress], None]
 
 
 async def run_replay(
-    settings: Settings, options: ReplayOptions, on_chunk: Callable[[int], None] | None = None
+    settings: Settings, options: ReplayOptions, on_progress: OnProgress | None = None
 ) -> dict[str, Any]:
-    """Replay a source and write ``decisions-*.parquet`` and ``summary.json``.
+    """Replay a source and write the folder that :class:`ReplayFolder` reads.
 
     Args:
-        settings: Brokers, policy, artifact.
-        options: Source, outcomes and output folder.
-        on_chunk: Called after every chunk with the number of requests so far.
+        settings: Brokers, policy, artifact of the arm ``base``.
+        options: Source, outcomes, arms and output folder.
+        on_progress: Called every half second.
 
     Returns:
         The summary.
 
     Raises:
-        ReplayError: If a time cannot be read, or is given for a file.
-        ArtifactError: If the artifact cannot serve.
+        ReplayError: If times are wrong, or there is no request.
+        ArmError: If the arms cannot be compared.
+        RequestFileError: If a file cannot be read.
+        ReplayFolderError: If the output folder is in use.
+        TopicError: If there is no such topic.
+        ArtifactError: If an artifact cannot serve.
     """
-    if is_file(options.source) and (options.start or options.end):
-        raise ReplayError(
-            f"{options.source} is a file; --from and --to select records of a topic, leave them out"
-        )
-    tasks = settings.task_set
-    policy = Policy(settings.policy, tasks)
-    limit = settings.worker.max_value_bytes
-    interceptor = Interceptor(policy, NoMetrics(), max_value_bytes=limit)
-    interceptor.model = model = load_model(settings.model.artifact, tasks, settings)
-    writer = DecisionWriter(options.out, tasks)
-    replay = Replay(interceptor, writer, options.chunk_size, on_chunk)
-    if is_file(options.source):
-        for record in read_requests(Path(options.source)):
-            replay.feed(record)
-    else:
-        span = (parse_time_ms(options.start), parse_time_ms(options.end))
-        async for record in merge_topic(settings.kafka, options.source, *span):
-            replay.feed(record)
-    replay.flush()
-    writer.close()
-    summary = {
-        # The name of a file need not be UTF-8, but JSON must be.
-        "source": os.fsencode(options.source).decode(errors="backslashreplace"),
-        "model_version": model.version,
-        "target_rate": settings.policy.rate,
-        **replay.summary(),
-        "distrusted_stamps": policy.distrusted_stamps,
-    }
+    arms = [Arm(BASE, settings), *options.against]
+    check_arms(arms)
+    _check_paths(options.by)
+    span = _span(options)
+    async with AsyncExitStack() as stack:
+        topic: list[TopicLane] = []
+        if is_file(options.source):
+            lanes: Sequence[Lane] = file_lanes(options.source, options.piece_bytes)
+        else:
+            for name in options.source.split(","):
+                reader = TopicReader(settings.kafka, name.strip(), keep=True)
+                await stack.enter_async_context(reader)
+                topic += await topic_lanes(reader, _verdict_of(settings, reader.topic), span[0])
+            lanes = topic
+        run = _Run(settings, options, arms, lanes, span)
+        for lane in topic:
+            lane.set_end(run.checkpoint.ends)
+        summary = await run.decide(on_progress)
     if options.outcomes is not None:
         outcomes = await _outcomes(settings, options.outcomes)
-        summary["tasks"] = evaluate(read_decisions(options.out), outcomes, tasks)
-    write_summary(options.out / "summary.json", summary)
+        # the folder is finished when its summary is there
+        write_summary(options.out / SUMMARY, summary)
+        decisions = ReplayFolder(options.out).decisions().collect()
+        summary["tasks"] = evaluate(decisions, outcomes, settings.task_set)
+    write_summary(options.out / SUMMARY, summary)
+    (options.out / PROGRESS).unlink()
     return summary
+
+
+class _Run:
+    """One run of a replay: its models, its arms and its folder.
+
+    Args:
+        settings: Settings of the arm ``base``.
+        options: The options.
+        arms: All arms, ``base`` first.
+        lanes: The source.
+        span: First time to include and first to exclude, in ms.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: ReplayOptions,
+        arms: Sequence[Arm],
+        lanes: Sequence[Lane],
+        span: tuple[int | None, int | None],
+    ) -> None:
+        self._options = options
+        self._lanes = lanes
+        self._span = span
+        files, numbers = _models(arms)
+        self._arms = [
+            DecidingArm(arm, number, files[number])
+            for arm, number in zip(arms, numbers, strict=True)
+        ]
+        self._numbers = numbers
+        paths = {arm.settings.policy.scenario_path for arm in arms} - {""}
+        self._plan = ScoringPlan(
+            tuple(files),
+            settings.worker.score_threads,
+            settings.worker.score_batch,
+            settings.worker.max_value_bytes,
+            options.chunk_size,
+            next(iter(paths), ""),
+            tuple(options.by),
+        )
+        inputs = {
+            "arms": [[arm.name, arm.settings.policy.model_dump(mode="json")] for arm in arms],
+            "tasks": [task.model_dump(mode="json") for task in settings.task_set],
+            "models": [[file.manifest_sha256 for file in files], numbers],
+            "lanes": [[lane.name, lane.fingerprint] for lane in lanes],
+            "options": [span, [*options.by], options.piece_bytes, options.rows_per_part],
+            "max_value_bytes": settings.worker.max_value_bytes,
+        }
+        self.checkpoint = open_folder(options.out, hash_inputs(inputs))
+
+    async def decide(self, on_progress: OnProgress | None) -> dict[str, Any]:
+        """Decide everything that is not decided yet; returns the summary."""
+        options, checkpoint = self._options, self.checkpoint
+        schemas = {arm.name: decision_schema(arm.tasks) for arm in self._arms}
+        writer = TableWriter(
+            options.out, request_schema(options.by), schemas,
+            parts=checkpoint.parts, rows_per_part=options.rows_per_part,
+        )  # fmt: skip
+        writer.remove_after(checkpoint.parts)
+        pairs = list(zip(self._arms, self._numbers, strict=True))
+        decide_again(options.out, checkpoint.parts, pairs)
+        positions = checkpoint.lanes or [LanePosition(LaneMark()) for _ in self._lanes]
+        ends = {lane.name: lane.end for lane in self._lanes if isinstance(lane, TopicLane)}
+        with stage_of(self._plan, options.processes) as stage:
+            merge = Merge(self._lanes, stage, self._span, positions)
+
+            def on_part(given: Sequence[int]) -> None:
+                lanes = merge.positions(given)
+                Checkpoint(checkpoint.inputs, writer.parts, ends, lanes).write(options.out)
+
+            on_part([position.given for position in positions])
+            given = [position.given for position in positions]
+            report = _reporter(merge, sum(given), on_progress)
+            deciding = Deciding(
+                merge, self._arms, writer, options.chunk_size, given, on_part, report
+            )
+            await deciding.run()
+        return self._summary(merge, deciding.requests)
+
+    def _summary(self, merge: Merge, decided: int) -> dict[str, Any]:
+        options = self._options
+        readers = merge.readers
+        records = sum(reader.counted for reader in readers)
+        if not records:
+            _remove(options.out)
+            raise ReplayError(_nothing(options, self._lanes))
+        codes = sum((reader.codes for reader in readers), Counter())
+        listed = [reject for reader in readers for reject in reader.rejects][:LISTED_REJECTS]
+        if listed:
+            frame = pl.DataFrame(listed, schema=dict(REJECT_SCHEMA), orient="row")
+            with (options.out / REJECTS).open("wb") as file:
+                frame.write_parquet(file)
+        base, *_ = self._arms
+        of_base = base.summary()
+        return {
+            # The name of a file need not be UTF-8, but JSON must be.
+            "source": os.fsencode(options.source).decode(errors="backslashreplace"),
+            "complete": True,
+            "requests": records,
+            "decided": decided,
+            "rejected": sum(codes.values()),
+            "rejects": dict(sorted(codes.items())),
+            "refused_headers": sum(reader.refused_headers for reader in readers),
+            "from_ms": min((r.first_ms for r in readers if r.first_ms is not None), default=None),
+            "to_ms": max((r.last_ms for r in readers if r.last_ms is not None), default=None),
+            "arms": [arm.name for arm in self._arms],
+            "task_names": [*base.tasks],
+            "by": [*options.by],
+            **of_base,
+            "per_arm": {arm.name: arm.summary() for arm in self._arms},
+        }
+
+
+def _models(arms: Sequence[Arm]) -> tuple[list[ArtifactFiles], list[int]]:
+    """The artifacts of the arms, each tried once, and the number of each arm's."""
+    files: list[ArtifactFiles] = []
+    numbers, known = [], {}
+    for arm in arms:
+        url = arm.settings.model.artifact
+        if url not in known:
+            tried = try_model(url, arm.settings.task_set, arm.settings)
+            same = [
+                n for n, each in enumerate(files) if each.manifest_sha256 == tried.manifest_sha256
+            ]
+            if not same:
+                files.append(tried)
+            known[url] = same[0] if same else len(files) - 1
+        numbers.append(known[url])
+    return files, numbers
+
+
+def _reporter(
+    merge: Merge, before: int, on_progress: OnProgress | None
+) -> Callable[[Deciding], None]:
+    """Reports progress every half second, with the rate of this process."""
+    began = last = time.monotonic()
+
+    def report(deciding: Deciding) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if on_progress is None or now - last < _PROGRESS_S:
+            return
+        last, done = now, merge.done
+        per_second = (deciding.requests - before) / (now - began)
+        known = merge.done_before < done
+        left_s = (now - began) * (1 - done) / (done - merge.done_before) if known else None
+        on_progress(Progress(deciding.requests, done, per_second, left_s))
+
+    return report
+
+
+def _verdict_of(settings: Settings, topic: str) -> str | None:
+    """The verdict about all records of a topic, if it is one of Weir's."""
+    return {settings.topics.passed: PASS, settings.topics.blocked: BLOCK}.get(topic)
+
+
+def _check_paths(by: Sequence[str]) -> None:
+    for path in by:
+        try:
+            Path.parse(path)
+        except PathError as error:
+            raise ReplayError(f"--by: {error}") from error
+
+
+def _span(options: ReplayOptions) -> tuple[int | None, int | None]:
+    start, end = parse_time_ms(options.start), parse_time_ms(options.end)
+    if start is not None and end is not None and start >= end:
+        raise ReplayError(
+            f"--from {options.start} is not before --to {options.end}; nothing lies between them"
+        )
+    return start, end
+
+
+def _nothing(options: ReplayOptions, lanes: Sequence[Lane]) -> str:
+    where = f"{options.source}: no request"
+    if options.start is not None:
+        where += f" from {options.start} on"
+    if options.end is not None:
+        where += f" before {options.end}"
+    if options.start is None and options.end is None:
+        return f"{where} in {len(lanes)} files or partitions; nothing to decide"
+    return f"{where}; change --from and --to, or leave them out"
+
+
+def _remove(folder: FilePath) -> None:
+    """Remove what a replay without requests made."""
+    (folder / PROGRESS).unlink(missing_ok=True)
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.rmdir()
+    folder.rmdir()
 
 
 def parse_time_ms(text: str | None) -> int | None:
@@ -273,7 +378,7 @@ def parse_time_ms(text: str | None) -> int | None:
 
 async def _outcomes(settings: Settings, source: str) -> pl.DataFrame:
     if is_file(source):
-        return read_outcomes(Path(source))
+        return read_outcomes(FilePath(source))
     rows = []
     async for record in read_topic(settings.kafka, source):
         try:
@@ -284,7 +389,7 @@ async def _outcomes(settings: Settings, source: str) -> pl.DataFrame:
     return outcome_frame(rows)
 
 
-def write_summary(path: Path, summary: dict[str, Any]) -> None:
+def write_summary(path: FilePath, summary: dict[str, Any]) -> None:
     """Write ``summary`` as indented JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))

@@ -26,7 +26,8 @@ The unit of a timestamp (seconds, milli-, micro- or nanoseconds since the epoch)
 its magnitude. A timestamp of 0 or less carries no information.
 """
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -84,6 +85,17 @@ class PartitionClock:
         self._leaps = 0
         self._started: int | None = None
         self._last_arrival_ms: int | None = None
+
+    def state(self) -> dict[str, Any]:
+        """All that it remembers, as JSON."""
+        return {**vars(self), "_tracks": [*self._tracks]}
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> Self:
+        """A clock that goes on where :meth:`state` was taken."""
+        clock = cls()
+        vars(clock).update(state)
+        return clock
 
     def read(self, times_N: Times, now_ms: int | None = None) -> Times:
         """Follow the next N timestamps, in order.

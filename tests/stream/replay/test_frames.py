@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import orjson
-import polars as pl
 from polars.testing import assert_frame_equal
 
 from models.settings import Settings
+from stream.replay.folder import ReplayFolder
 from stream.replay.frames import replay
 from stream.replay.replay import ReplayOptions, run_replay
 from tests.tiny_artifact import TASKS, Make
@@ -32,16 +32,7 @@ async def test_the_frame_has_what_the_files_have(make_artifact: Make, tmp_path: 
     replayed = await replay(settings, file, outcomes=outcomes)
     out = tmp_path / "out"
     summary = await run_replay(settings, ReplayOptions(str(file), out, outcomes=str(outcomes)))
-    assert_frame_equal(replayed.decisions, pl.read_parquet(out / "decisions-*.parquet"))
+    assert_frame_equal(replayed.decisions, ReplayFolder(out).decisions().collect())
     assert replayed.summary == summary
     assert replayed.summary["rejected"] == 1
     assert replayed.decisions.height == 500
-
-
-async def test_an_empty_source_gives_an_empty_frame(make_artifact: Make, tmp_path: Path) -> None:
-    """Without requests there are no decisions, and no error."""
-    file = tmp_path / "requests.jsonl"
-    file.write_bytes(b"")
-    replayed = await replay(tiny(make_artifact()), file)
-    assert replayed.decisions.is_empty()
-    assert replayed.summary["requests"] == 0

@@ -15,6 +15,7 @@ from models.settings import Settings
 from stream.kafka.client import client_options
 from stream.messages import Outcome, sequence_header
 from stream.messages.headers import SEQUENCE_HEADER
+from stream.replay.folder import ReplayFolder
 from stream.replay.replay import ReplayError, ReplayOptions, parse_time_ms, run_replay
 from stream.transport import ChunkSink, Outgoing
 from tests.tiny_artifact import TASKS, Make
@@ -47,7 +48,7 @@ def lines(count: int) -> list[bytes]:
 
 async def decisions(settings: Settings, source: str, out: Path, chunk_size: int) -> pl.DataFrame:
     await run_replay(settings, ReplayOptions(source, out, chunk_size=chunk_size))
-    frame = pl.read_parquet(out / "decisions-*.parquet")
+    frame = ReplayFolder(out).decisions().collect()
     return frame.drop("partition", "offset", "timestamp")
 
 
@@ -94,7 +95,7 @@ async def test_chunks_in_which_nothing_was_decided(
     options = ReplayOptions(str(file), out, outcomes=str(outcomes), chunk_size=4)
     summary = await run_replay(mine, options)
     assert (summary["rejected"], summary["passed"] + summary["blocked"]) == (10, sound)
-    frame = pl.read_parquet(out / "decisions-*.parquet")
+    frame = ReplayFolder(out).decisions().collect()
     assert (frame.height, frame.schema["request_id"]) == (sound, pl.String)
 
 
@@ -118,18 +119,42 @@ async def test_a_topic_is_read_between_two_moments(
         end="2023-11-14T22:13:50",
     )  # fmt: skip
     summary = await run_replay(mine, options)
-    found = pl.read_parquet(tmp_path / "out" / "decisions-*.parquet")["request_id"].to_list()
+    found = ReplayFolder(tmp_path / "out").decisions().collect()["request_id"].to_list()
     assert found == [f"r{i}" for i in range(10, 30)]
     assert summary["requests"] == 20
 
 
-async def test_times_do_not_select_requests_of_a_file(make_artifact: Make, tmp_path: Path) -> None:
-    """They would have no effect, so they are refused before anything is written."""
-    mine, file = tiny(Settings(), make_artifact()), tmp_path / "requests.jsonl"
-    file.write_bytes(lines(1)[0])
-    for span in ({"start": "0"}, {"end": "2026-01-31"}):
-        with pytest.raises(ReplayError, match="is a file; --from and --to select records of a top"):
-            await run_replay(mine, ReplayOptions(str(file), tmp_path / "out", **span))
+async def test_times_select_requests_of_a_file(make_artifact: Make, tmp_path: Path) -> None:
+    """The first moment belongs to the replay, the last one does not, in any unit."""
+    mine = tiny(Settings(), make_artifact())
+    file = stamped(tmp_path / "requests.jsonl", [(START_MS + 1000 * i) * 1000 for i in range(40)])
+    options = ReplayOptions(
+        str(file), tmp_path / "out", start=str(START_MS + 10_000), end=str(START_MS + 30_000)
+    )
+    summary = await run_replay(mine, options)
+    found = ReplayFolder(tmp_path / "out").requests().collect()
+    assert found["request_id"].to_list() == [f"r{i}" for i in range(10, 30)]
+    assert found["offset"].to_list() == list(range(10, 30))
+    assert (summary["from_ms"], summary["to_ms"]) == (START_MS + 10_000, START_MS + 29_000)
+
+
+@pytest.mark.parametrize(
+    ("span", "message"),
+    [
+        ({"start": "2", "end": "2"}, "--from 2 is not before --to 2"),
+        ({"start": str(2**63)}, "is no time"),
+        ({"end": "5"}, "no request before 5; change --from and --to"),
+        ({"start": "2200-01-01"}, "no request from 2200-01-01 on"),
+    ],
+)
+async def test_a_range_without_requests_is_an_error(
+    make_artifact: Make, tmp_path: Path, span: dict[str, str], message: str
+) -> None:
+    """It says what is wrong, and leaves no folder behind."""
+    mine = tiny(Settings(), make_artifact())
+    file = stamped(tmp_path / "requests.jsonl", [START_MS])
+    with pytest.raises(ReplayError, match=message):
+        await run_replay(mine, ReplayOptions(str(file), tmp_path / "out", **span))
     assert not (tmp_path / "out").exists()
 
 
@@ -146,16 +171,14 @@ async def test_names_of_files_need_not_be_utf_8(make_artifact: Make, tmp_path: P
     assert orjson.loads((folder / "out" / "summary.json").read_bytes()) == summary
 
 
-async def test_a_file_without_requests_can_be_evaluated(
-    make_artifact: Make, tmp_path: Path
-) -> None:
-    """No request is decided, so no outcome is found."""
-    source, outcomes = tmp_path / "requests.jsonl", tmp_path / "outcomes.jsonl"
-    source.write_bytes(b"")
-    outcomes.write_bytes(Outcome("r0", "click", START_MS).to_bytes())
-    options = ReplayOptions(str(source), tmp_path / "out", str(outcomes))
-    summary = await run_replay(tiny(Settings(), make_artifact()), options)
-    assert summary["requests"] == 0
+async def test_a_file_without_requests_is_an_error(make_artifact: Make, tmp_path: Path) -> None:
+    """There is nothing to decide."""
+    source = tmp_path / "requests.jsonl"
+    source.write_bytes(b"\n\n")
+    with pytest.raises(ReplayError, match=r"requests\.jsonl: no request in 1 files"):
+        await run_replay(
+            tiny(Settings(), make_artifact()), ReplayOptions(str(source), tmp_path / "out")
+        )
 
 
 def test_a_time_is_iso_8601_or_milliseconds() -> None:

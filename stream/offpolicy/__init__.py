@@ -1,0 +1,1 @@
+"""Judgement of policies from logged decisions: labels, off-policy estimates, the paper's views."""

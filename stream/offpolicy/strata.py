@@ -1,0 +1,75 @@
+"""Strata of a log: requests with one probability mu of passing and one difference between arms.
+
+The labelled requests of a stratum are a simple random sample of all of its requests.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from stream.offpolicy.cells import DIGITS, Cells, Doubles
+
+THIN: Final = 10
+"""Labelled requests below which a stratum has no rate of its own."""
+MAX_STRATA: Final = 64
+"""Strata up to which propensities count as few."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strata:
+    """Sums over the requests of S strata that the arms treat differently; arrays of shape (S,).
+
+    Attributes:
+        weight_S: d N_s / N, the events per request of all that the stratum adds at a rate of 1.
+        requests_S: Number of requests N_s.
+        labelled_S: Number of those with a label.
+        events_S: Number of those whose event happened.
+        scores_S: Sum of the scores of all requests.
+        labelled_scores_S: Sum of the scores of the labelled ones.
+        squares_S: Sum of the squares of these.
+        event_scores_S: Sum of the scores of those whose event happened.
+    """
+
+    weight_S: Doubles
+    requests_S: Doubles
+    labelled_S: Doubles
+    events_S: Doubles
+    scores_S: Doubles
+    labelled_scores_S: Doubles
+    squares_S: Doubles
+    event_scores_S: Doubles
+
+    def __len__(self) -> int:
+        return len(self.weight_S)
+
+    def where(self, chosen_S: npt.NDArray[np.bool_]) -> Self:
+        """Some of the strata."""
+        return type(self)(*(getattr(self, field.name)[chosen_S] for field in fields(self)))
+
+
+def strata_of(cells: Cells) -> Strata:
+    """The strata of (mu, d) whose d is not 0."""
+    d_C = np.round(cells.difference_C, DIGITS)
+    keys, place_C = np.unique(np.stack([cells.mu_C, d_C]), axis=1, return_inverse=True)
+    sums = [
+        np.bincount(place_C.reshape(-1), values_C, minlength=keys.shape[1])
+        for values_C in (
+            cells.requests_C,
+            cells.labelled_C,
+            cells.events_C,
+            cells.scores_C,
+            cells.labelled_scores_C,
+            cells.squares_C,
+            cells.event_scores_C,
+        )
+    ]
+    weight_S = keys[1] * sums[0] / max(cells.rows, 1)
+    return Strata(weight_S, *sums).where(keys[1] != 0)
+
+
+def effective(weight_S: Doubles, labelled_S: Doubles) -> float:
+    """Kish's effective sample size of labelled requests that weigh ``weight / labelled`` each."""
+    squares = float((weight_S**2 / labelled_S).sum())
+    return float(np.abs(weight_S).sum()) ** 2 / squares if squares else 0.0
