@@ -19,7 +19,7 @@ from models.settings import ScenarioSettings, Settings
 from models.tasks import TaskSet
 from stream.explain.attribution import DEFAULT_PAIRS, Attribution, attribute
 from stream.explain.checks import Check, check_history, check_log, missing_parts
-from stream.explain.history import Replayed, replay_until, sources_of
+from stream.explain.history import Replayed, replay_until, source_of
 from stream.explain.recompute import (
     ControlChange,
     ModelUsed,
@@ -138,7 +138,7 @@ async def explain(settings: Settings, request_id: str, options: ExplainOptions) 
     values = extracted(used.features, request, _time(found), ids_C)
     replayed = None
     if options.history or (found.decision is None and all(map(is_file, finds.places))):
-        source = sources_of(options.sources, settings, found)
+        source = source_of(settings, found)
         replayed = await replay_until(settings, model, found, scored.scenario, source)
     verdict = _verdict(found, replayed)
     checks = check_log(found, verdict, scored, used)

@@ -7,22 +7,28 @@ threshold than the log, the history is another one, and the explanation says whi
 to be missing.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from models.data.request_files import is_file, read_requests
+import polars as pl
+
+from models.artifact.registry import Registry
+from models.data.request_files import is_file
 from models.settings import Settings
 from stream.explain.search import Found, Kind
-from stream.intercept.interceptor import Interceptor
 from stream.intercept.loaded_model import LoadedModel
-from stream.intercept.metrics import NoMetrics
-from stream.messages import REASON_LABELS
-from stream.policy import Policy
-from stream.replay.replay import merge_topic
-from stream.transport import FetchedRecord
+from stream.kafka.reader import TopicReader
+from stream.replay.arms import Arm, DecidingArm
+from stream.replay.folder import BASE
+from stream.replay.lanes import FileLane, Lane, file_lanes
+from stream.replay.merge import Merge
+from stream.replay.scoring import ScoringPlan, stage_of
+from stream.replay.topics import topic_lanes
 
-_CHUNK = 512
+_CHUNK: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +37,13 @@ class Replayed:
 
     Attributes:
         requests: Number of requests of the source before it.
-        rejected: Records before it that are no bid requests.
+        rejected: Records that were read with them and are no bid requests.
         debt: Passes owed less passes given before it, in its scenario.
         passed: Whether it passes.
         reason: Label of the reason.
         e: Reward.
         threshold: Reward that was needed.
         propensity: Probability of the verdict.
-        target_rate: Interception rate that was to be held.
     """
 
     requests: int
@@ -49,7 +54,6 @@ class Replayed:
     e: float
     threshold: float
     propensity: float
-    target_rate: float
 
 
 async def replay_until(
@@ -67,73 +71,66 @@ async def replay_until(
     Returns:
         None if the source does not contain the request.
     """
-    policy = Policy(settings.policy, settings.task_set)
-    limit = settings.worker.max_value_bytes
-    interceptor = Interceptor(policy, NoMetrics(), max_value_bytes=limit)
-    interceptor.model = model
-    pending: list[FetchedRecord] = []
-    decided = rejected = 0
-    async for record in _history(settings, source):
-        last = _is_it(record, found)
-        if last or len(pending) == _CHUNK:
-            if pending:
-                result = interceptor.intercept(pending)
-                decided += len(result.decided)
-                rejected += len(result.rejected)
-            pending = []
-        if last:
-            return _decide(interceptor, policy, record, scenario, (decided, rejected))
-        pending.append(record)
+    files = Registry.of(settings.model).fetch_configured(model.scorer.artifact.url)
+    arm = DecidingArm(Arm(BASE, settings), 0, files)
+    worker = settings.worker
+    plan = ScoringPlan(
+        (files,), worker.score_threads, worker.score_batch, worker.max_value_bytes, _CHUNK,
+        settings.policy.scenario_path,
+    )  # fmt: skip
+    decided = 0
+    async with _lanes(settings, source) as lanes:
+        with stage_of(plan, 1) as stage:
+            merge = Merge(lanes, stage)
+            async for frame in merge.frames():
+                at = _row_of(frame, found, lanes)
+                before = frame if at is None else frame.head(at)
+                if before.height:
+                    arm.decide(before)
+                    decided += before.height
+                if at is not None:
+                    rejected = sum(sum(reader.codes.values()) for reader in merge.readers)
+                    return _decide(arm, frame.slice(at, 1), scenario, (decided, rejected))
     return None
 
 
 def _decide(
-    interceptor: Interceptor,
-    policy: Policy,
-    record: FetchedRecord,
-    scenario: str,
-    before: tuple[int, int],
-) -> Replayed | None:
-    debt = policy.debt(scenario)
-    scored = interceptor.intercept([record]).scored
-    if scored is None or not len(scored.decisions.passed_N):
-        return None
-    made = scored.decisions
+    arm: DecidingArm, frame: pl.DataFrame, scenario: str, before: tuple[int, int]
+) -> Replayed:
+    debt = arm.policy.debt(scenario)
+    made = arm.decide(frame).row(0, named=True)
     return Replayed(
-        before[0],
-        before[1],
+        *before,
         debt,
-        bool(made.passed_N[0]),
-        REASON_LABELS[int(made.reason_N[0])],
-        float(made.reward_N[0]),
-        float(made.threshold_N[0]),
-        float(made.propensity_N[0]),
-        float(made.target_rate_N[0]),
+        made["verdict"] == "pass",
+        made["reason"],
+        made["e"],
+        made["threshold"],
+        made["propensity"],
     )
 
 
-async def _history(settings: Settings, source: str) -> AsyncIterator[FetchedRecord]:
+@asynccontextmanager
+async def _lanes(settings: Settings, source: str) -> AsyncIterator[list[Lane]]:
     if is_file(source):
-        for record in read_requests(Path(source)):
-            yield record
+        yield file_lanes(source)
         return
-    async for record in merge_topic(settings.kafka, source):
-        yield record
+    async with TopicReader(settings.kafka, source, keep=True) as reader:
+        yield [*await topic_lanes(reader, None, None)]
 
 
-def _is_it(record: FetchedRecord, found: Found) -> bool:
-    """Whether a record of the source is the request that was found."""
-    if found.kind in {Kind.REQUEST, Kind.DECIDED}:
-        wanted = (found.record.topic, found.record.partition, found.record.offset)
-        return (record.topic, record.partition, record.offset) == wanted
-    return (record.partition, record.offset) == (found.record.partition, found.source_offset)
+def _row_of(frame: pl.DataFrame, found: Found, lanes: list[Lane]) -> int | None:
+    """The row of the found request among scored ones; None if it is not one of them."""
+    lane = found.record.partition
+    if found.kind in {Kind.REQUEST, Kind.DECIDED} and isinstance(lanes[0], FileLane):
+        names = [Path(each.name).name for each in lanes]
+        lane = names.index(found.record.topic)
+    rows = (frame["partition"] == lane) & (frame["offset"] == found.source_offset)
+    return rows.arg_max() if rows.any() else None
 
 
-def sources_of(finds_sources: Sequence[str], settings: Settings, found: Found) -> str:
+def source_of(settings: Settings, found: Found) -> str:
     """Where the history of a found record is: its own file or topic, or the topic of requests."""
     if found.kind in {Kind.PASSED, Kind.BLOCKED, Kind.REJECTED}:
         return settings.topics.requests
-    for source in finds_sources:
-        if source == found.record.topic or Path(source).name == found.record.topic:
-            return source
-    return settings.topics.requests
+    return found.source or settings.topics.requests

@@ -83,8 +83,7 @@ def _verdict(found: Explanation) -> RenderableType:
     if found.replayed is not None:
         lines.append(
             f"\ndebt {found.replayed.debt:.4g} passes after {found.replayed.requests:,} requests; "
-            f"threshold {figure(found.replayed.threshold)}, target rate "
-            f"{found.replayed.target_rate:g}"
+            f"threshold {figure(found.replayed.threshold)}"
         )
     return lines
 

@@ -7,9 +7,8 @@ id cost a search for a text each.
 
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import Final
 
 import orjson
@@ -55,12 +54,14 @@ class Found:
         record: The record.
         decision: The decision in its header; None without one.
         letter: What its headers say, if it is a dead letter.
+        source: The source that it was found in.
     """
 
     kind: Kind
     record: FetchedRecord
     decision: Decision | None = None
     letter: DeadLetter | None = None
+    source: str = ""
 
     @property
     def where(self) -> str:
@@ -93,12 +94,12 @@ class Finds:
     requests: list[Found] = field(default_factory=list)
     unreadable: int = 0
 
-    def add(self, found: Iterable[Found]) -> None:
-        """Keep what was found; of a million copies the first few hundred are enough to refuse."""
+    def add(self, found: Iterable[Found], source: str = "") -> None:
+        """Keep what was found; of a million copies the first thousand are enough to refuse."""
         for each in found:
             kept = self.requests if each.kind is Kind.REQUEST else self.outputs
             if len(kept) < _BATCH:
-                kept.append(each)
+                kept.append(replace(each, source=source))
 
 
 def place_of(record: FetchedRecord) -> str:
@@ -224,13 +225,13 @@ async def search(
     for source in sources or list(kinds):
         finds.places.append(source)
         if is_file(source):
-            for records in _in_batches(read_requests(Path(source))):
+            for records in _in_batches(read_requests(source)):
                 finds.records += len(records)
-                finds.add(matcher.find(records, Kind.DECIDED))
+                finds.add(matcher.find(records, Kind.DECIDED), source)
             continue
         kind = kinds.get(source, Kind.DECIDED)
         async for records in _read(settings, source, finds, start_ms, end_ms):
-            finds.add(matcher.find(records, kind))
+            finds.add(matcher.find(records, kind), source)
     return finds
 
 
