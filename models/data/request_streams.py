@@ -46,6 +46,11 @@ def is_file(source: str) -> bool:
     )
 
 
+def printable(path: str) -> str:
+    """A path for people and JSON; its name need not be UTF-8."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
 def is_remote(path: str) -> bool:
     """Whether a path is a URL, which fsspec reads."""
     return _SCHEME in path

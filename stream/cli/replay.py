@@ -39,7 +39,14 @@ def replay(
     outcomes: Annotated[
         str | None,
         typer.Option(
-            help="Outcomes to evaluate the decisions with: a .jsonl file, or the name of a topic."
+            help="Outcomes to judge the decisions by: .jsonl files, or the name of a topic."
+        ),
+    ] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            help="Moment up to which outcomes are complete (ISO 8601, or milliseconds since the "
+            "epoch). Default: the latest moment of requests and outcomes."
         ),
     ] = None,
     start: Annotated[
@@ -95,7 +102,7 @@ def replay(
     options = ReplayOptions(
         source, out, outcomes, start, end, chunk_size,
         against=[read_arm(text) for text in against or ()],
-        by=by or (), processes=processes,
+        by=by or (), processes=processes, as_of=as_of,
     )  # fmt: skip
     with Console(stderr=True).status(f"replaying {source}") as status:
 

@@ -135,8 +135,8 @@ async def replay_folder(
 def _require_empty(folder: Path) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise ReplayFolderError(
-            f"{folder}: not empty; a replay with rewards of your own cannot go on where another one "
-            "stopped, give a new folder"
+            f"{folder}: not empty; a replay with rewards of your own cannot go on where another "
+            "one stopped, give a new folder"
         )
 
 

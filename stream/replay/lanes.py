@@ -12,6 +12,7 @@ from models.data.request_streams import (
     TABLE,
     expand,
     is_cut_by_ranges,
+    printable,
     read_stream,
     size_of,
 )
@@ -24,7 +25,7 @@ PIECE_BYTES: Final = 4 << 20
 #: Typical bytes of a request, from which the rows of a piece of a table follow.
 _ROW_BYTES: Final = 512
 _PEEK_BYTES: Final = 1 << 16
-_PEEK_ROWS: Final = 64
+_PEEK_ROWS: Final = 1
 
 
 class Planned(NamedTuple):
@@ -86,7 +87,8 @@ class FileLane:
     absolute = False
 
     def __init__(self, path: str, number: int, piece_bytes: int) -> None:
-        self.path = self.name = path
+        self.path = path
+        self.name = printable(path)
         self.partition = number
         self.weight = self.fingerprint = size_of(path)
         self._piece_bytes = piece_bytes
@@ -123,7 +125,7 @@ class FileLane:
             yield Planned(LinesBlock(data), number, min(1.0, position / max(1, self.weight)))
 
     def first_ms(self) -> int:
-        """The first time in its first records; 0 without one."""
+        """The time of its first record; 0 without one."""
         piece: Piece
         if self._table is not None:
             piece = TableRows(self.path, 0, _PEEK_ROWS)
@@ -132,12 +134,12 @@ class FileLane:
         else:
             first = next((block for block, _ in read_stream(self.path, _PEEK_BYTES)), b"")
             piece = LinesBlock(first[: first.rfind(b"\n") + 1])
-        times = in_milliseconds(piece.read().times_M).tolist()
-        return next((time for time in times if time > 0), 0)
+        times = in_milliseconds(piece.read().times_M[:1]).tolist()
+        return max(0, *times) if times else 0
 
     def place(self, offset: int, line: int | None) -> str:
         """File and line; file and row of a table."""
-        return f"{self.path}:{line}" if line is not None else f"{self.path}: row {offset}"
+        return f"{self.name}:{line}" if line is not None else f"{self.name}: row {offset}"
 
 
 def file_lanes(source: str, piece_bytes: int = PIECE_BYTES) -> list[Lane]:

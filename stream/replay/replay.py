@@ -6,7 +6,6 @@ decisions are those of one worker that consumes these requests in publishing ord
 processes score them, and however the source is cut.
 """
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -22,12 +21,12 @@ import polars as pl
 from models.artifact import ArtifactFiles
 from models.bounds import MAX_TIME_MS
 from models.data.request_files import is_file
+from models.data.request_streams import printable
 from models.errors import UserError
 from models.features.path import Path, PathError
 from models.settings import Settings
 from stream.intercept.loaded_model import try_model
-from stream.kafka.reader import TopicReader, read_topic
-from stream.messages import Outcome, RecordError
+from stream.kafka.reader import TopicReader
 from stream.policy.value.reward import RewardFunction
 from stream.replay.arms import Arm, DecidingArm, check_arms, with_rewards
 from stream.replay.checkpoint import (
@@ -38,16 +37,15 @@ from stream.replay.checkpoint import (
     open_folder,
 )
 from stream.replay.deciding import Deciding
-from stream.replay.evaluation import evaluate, outcome_frame, read_outcomes
 from stream.replay.folder import (
     BASE,
     REJECT_SCHEMA,
     REJECTS,
     SUMMARY,
-    ReplayFolder,
     decision_schema,
     request_schema,
 )
+from stream.replay.labelling import find_outcomes, judge, write_labels
 from stream.replay.lanes import PIECE_BYTES, Lane, file_lanes
 from stream.replay.logged import BLOCK, PASS
 from stream.replay.merge import LaneMark, LanePosition, Merge
@@ -89,6 +87,8 @@ class ReplayOptions:
         source: Files of requests (a path, a glob, a URL), or names of topics between commas.
         out: Folder for tables and summary: new, or of an unfinished replay of the same inputs.
         outcomes: Path of a file, or name of a topic, with outcomes; None to evaluate nothing.
+        as_of: Moment up to which outcomes are complete, ISO 8601 or epoch ms; None for the latest
+            moment of requests and outcomes.
         start: First time to include, ISO 8601 or epoch ms.
         end: First time to exclude.
         chunk_size: Requests that are scored and decided at a time; decisions do not depend on it.
@@ -112,6 +112,7 @@ class ReplayOptions:
     processes: int = 1
     piece_bytes: int = PIECE_BYTES
     rows_per_part: int = ROWS_PER_PART
+    as_of: str | None = None
 
 
 OnProgress = Callable[[Progress], None]
@@ -142,6 +143,7 @@ async def run_replay(
     check_arms(arms)
     _check_paths(options.by)
     span = _span(options)
+    as_of_ms = parse_time_ms(options.as_of)
     async with AsyncExitStack() as stack:
         topic: list[TopicLane] = []
         if is_file(options.source):
@@ -155,13 +157,16 @@ async def run_replay(
         run = _Run(settings, options, arms, lanes, span)
         for lane in topic:
             lane.set_end(run.checkpoint.ends)
+        outcomes = None
+        if options.outcomes is not None:
+            outcomes = await find_outcomes(settings, options.outcomes)
         summary = await run.decide(on_progress)
-    if options.outcomes is not None:
-        outcomes = await _outcomes(settings, options.outcomes)
-        # the folder is finished when its summary is there
-        write_summary(options.out / SUMMARY, summary)
-        decisions = ReplayFolder(options.out).decisions().collect()
-        summary["tasks"] = evaluate(decisions, outcomes, settings.task_set)
+    if outcomes is not None and run.parts:
+        tasks = settings.task_set
+        summary["outcomes"] = write_labels(options.out, run.parts, outcomes, tasks, as_of_ms)
+        for name, of_arm in summary["per_arm"].items():
+            of_arm["tasks"] = judge(options.out, run.parts, name, tasks)
+        summary["tasks"] = summary["per_arm"][BASE]["tasks"]
     write_summary(options.out / SUMMARY, summary)
     (options.out / PROGRESS).unlink()
     return summary
@@ -176,7 +181,13 @@ class _Run:
         arms: All arms, ``base`` first.
         lanes: The source.
         span: First time to include and first to exclude, in ms.
+
+    Attributes:
+        checkpoint: Where it goes on.
+        parts: Parts of its tables.
     """
+
+    parts = 0
 
     def __init__(
         self,
@@ -242,6 +253,7 @@ class _Run:
                 merge, self._arms, writer, options.chunk_size, given, on_part, report
             )
             await deciding.run()
+        self.parts = writer.parts
         return self._summary(merge, deciding.requests)
 
     def _summary(self, merge: Merge, decided: int) -> dict[str, Any]:
@@ -260,8 +272,7 @@ class _Run:
         base, *_ = self._arms
         of_base = base.summary()
         return {
-            # The name of a file need not be UTF-8, but JSON must be.
-            "source": os.fsencode(options.source).decode(errors="backslashreplace"),
+            "source": printable(options.source),
             "complete": True,
             "requests": records,
             "decided": decided,
@@ -377,19 +388,6 @@ def parse_time_ms(text: str | None) -> int | None:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return int(moment.timestamp() * 1000)
-
-
-async def _outcomes(settings: Settings, source: str) -> pl.DataFrame:
-    if is_file(source):
-        return read_outcomes(FilePath(source))
-    rows = []
-    async for record in read_topic(settings.kafka, source):
-        try:
-            outcome = Outcome.from_bytes(record.value)
-        except RecordError:
-            continue  # the feedback worker counts and logs these; here they are not outcomes
-        rows.append((outcome.request_id, outcome.task, outcome.ts))
-    return outcome_frame(rows)
 
 
 def write_summary(path: FilePath, summary: dict[str, Any]) -> None:

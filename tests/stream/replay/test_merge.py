@@ -42,7 +42,7 @@ class Lane:
             yield Planned(Fetched(records), at, 1.0)
 
     def first_ms(self) -> int:
-        return next((time for time, _ in self.records if time > 0), 0)
+        return max(0, self.records[0][0]) if self.records else 0
 
     def place(self, offset: int, line: int | None) -> str:
         return f"{offset} {line}"
