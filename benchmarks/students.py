@@ -27,9 +27,9 @@ from models.nets.config import StudentConfig, Target
 from models.nets.embedding import FeatureLayout
 from models.nets.export import export_student
 from models.nets.student import Student
+from models.plots import Line, line_plot
 from models.tasks import DEFAULT_TASKS
 from trainer.evaluation.metrics import evaluate, spearman
-from trainer.evaluation.plot import Line, line_plot
 from trainer.experiments.measures import agreement, overlap
 from trainer.simulation.simulator import Simulator
 from trainer.traffic.examples import write_examples

@@ -23,7 +23,7 @@ from benchmarks.rate.traffic import (
     scores,
     window_error,
 )
-from trainer.evaluation.plot import Axis, Frame, Line, Plot
+from models.plots import Axis, Frame, Line, Plot
 
 Kinds = Mapping[str, tuple[Callable[[float], Controller], tuple[float, ...]]]
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models.artifact.manifest import AutoEvidence, Manifest, TaskMetrics
+from models.plots import Axis, Frame, Line, Plot
 from trainer.evaluation.metrics import calibration_bins
-from trainer.evaluation.plot import Axis, Frame, Line, Plot
 from trainer.gates.report import GateReport
 
 FRAME = Frame(width=280, height=190, left=46, right=12, top=12, bottom=26)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 
-from trainer.evaluation.plot import Line, line_plot
+from models.plots import Line, line_plot
 from trainer.experiments.report.report import Report
 from trainer.experiments.report.stats import Curve
 from trainer.experiments.report.table import Table

@@ -1,4 +1,4 @@
-"""Plots as SVG, for files of their own and inline in a page: curves with bands, dots and bars.
+"""Curves with bands, dots and bars over a pair of axes.
 
 All coordinates are data values. An axis has its span, label and ticks; a plot collects shapes and
 names, and renders them with axes and a legend.
@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final, Self
 
-COLOURS: Final = (
-    *("#0063c3", "#d1495b", "#2e8b57", "#b07d12"),
-    *("#7b4fb5", "#008c95", "#666", "#c2185b"),
-)
+from models.plots.palette import LIGHT, Palette
+
 TICKS: Final = 4
 LETTER, LINE = 6.2, 14
 """Mean width of a letter, and height of a line, of the legend, in pixels."""
@@ -89,18 +87,34 @@ class Plot:
         x: Horizontal axis.
         y: Vertical axis.
         frame: Size and margins.
+        palette: Colours.
     """
 
-    def __init__(self, x: Axis, y: Axis, frame: Frame = Frame()) -> None:
-        self._x_axis, self._y_axis, self._frame = x, y, frame
+    def __init__(self, x: Axis, y: Axis, frame: Frame = Frame(), palette: Palette = LIGHT) -> None:
+        self._x_axis, self._y_axis, self._frame, self._palette = x, y, frame, palette
         self._shapes: list[str] = []
         self._legend: list[tuple[str, str]] = []
 
     def line(
-        self, line: Line, name: str = "", colour: str | None = None, *, dots: bool = False
+        self,
+        line: Line,
+        name: str = "",
+        colour: str | None = None,
+        *,
+        dots: bool = False,
+        dash: str = "",
     ) -> None:
-        """Draw a curve; with a name, it has an entry in the legend and a colour of its own."""
-        colour = colour or COLOURS[len(self._legend) % len(COLOURS)]
+        """Draw a curve; with a name, it has an entry in the legend and a colour of its own.
+
+        Args:
+            line: The curve.
+            name: Its name; without, it is not in the legend.
+            colour: Its colour; by default the next of the palette.
+            dots: Whether each point is marked.
+            dash: Lengths of dashes and gaps, such as "5 4"; a solid line without.
+        """
+        series = self._palette.series
+        colour = colour or series[len(self._legend) % len(series)]
         if name:
             self._legend.append((name, colour))
         if line.low:
@@ -116,7 +130,8 @@ class Plot:
             )
         known = [(x, y) for x, y in zip(line.x, line.y, strict=True) if math.isfinite(y)]
         points = " ".join(self._point(x, y) for x, y in known)
-        self._shapes.append(f"<polyline points='{points}' fill='none' stroke='{colour}'/>")
+        dashes = f" stroke-dasharray='{dash}'" if dash else ""
+        self._shapes.append(f"<polyline points='{points}' fill='none' stroke='{colour}'{dashes}/>")
         if dots:
             self._shapes += [
                 f"<circle cx='{self._x(x):.1f}' cy='{self._y(y):.1f}' r='3' fill='{colour}'/>"
@@ -129,19 +144,31 @@ class Plot:
         for start, stop, height in zip(edges[:-1], edges[1:], heights, strict=True):
             left, top = self._x(start), self._y(height)
             self._shapes.append(
-                f"<rect x='{left:.1f}' y='{top:.1f}' fill='{COLOURS[0]}' "
+                f"<rect x='{left:.1f}' y='{top:.1f}' fill='{self._palette.series[0]}' "
                 f"width='{self._x(stop) - left:.1f}' height='{bottom - top:.1f}'/>"
             )
 
-    def svg(self) -> str:
-        """The whole plot."""
-        legend, bottom = self._drawn_legend()
-        return (
-            f"<svg xmlns='http://www.w3.org/2000/svg' width='{self._frame.width}' "
-            f"height='{bottom}' font-family='sans-serif' font-size='11' role='img'>"
-            f"<rect width='100%' height='100%' fill='white'/>"
-            f"{self._axes()}{''.join(self._shapes)}{legend}</svg>"
+    def rule(self, x: float) -> None:
+        """Draw a vertical line over the whole height."""
+        frame = self._frame
+        self._shapes.append(
+            f"<path d='M{self._x(x):.1f} {frame.top}V{frame.height - frame.bottom}' "
+            f"stroke='{self._palette.line}' stroke-dasharray='2 3'/>"
         )
+
+    def label(self, x: float, y: float, text: str, anchor: str = "start") -> None:
+        """Write a text at a point; ``anchor`` is its start, middle or end."""
+        self._shapes.append(
+            f"<text x='{self._x(x):.1f}' y='{self._y(y):.1f}' fill='{self._palette.ink}' "
+            f"stroke='{self._palette.halo}' stroke-width='4' paint-order='stroke' "
+            f"text-anchor='{anchor}'>{escape(text)}</text>"
+        )
+
+    def svg(self, title: str = "") -> str:
+        """The whole plot; ``title`` is what a screen reader says of it."""
+        legend, bottom = self._drawn_legend()
+        shapes = f"{self._axes()}{''.join(self._shapes)}{legend}"
+        return drawing(self._frame.width, bottom, shapes, self._palette, title)
 
     def _x(self, value: float) -> float:
         frame = self._frame
@@ -156,26 +183,27 @@ class Plot:
         return f"{self._x(x):.1f},{self._y(y):.1f}"
 
     def _axes(self) -> str:
-        frame = self._frame
+        frame, colours = self._frame, self._palette
         bottom, right = frame.height - frame.bottom, frame.width - frame.right
         parts = [
-            f"<path d='M{frame.left} {frame.top}V{bottom}H{right}' stroke='#333' fill='none'/>"
+            f"<path d='M{frame.left} {frame.top}V{bottom}H{right}' "
+            f"stroke='{colours.line}' fill='none'/>"
         ]
         parts += [
             f"<text x='{self._x(value):.1f}' y='{bottom + 14}' "
-            f"text-anchor='middle'>{value:.4g}</text>"
+            f"fill='{colours.ink}' text-anchor='middle'>{value:.4g}</text>"
             for value in self._x_axis.marks()
         ]
         parts += [
-            f"<path d='M{frame.left} {self._y(value):.1f}H{right}' stroke='#e4e4e4'/>"
+            f"<path d='M{frame.left} {self._y(value):.1f}H{right}' stroke='{colours.grid}'/>"
             f"<text x='{frame.left - 4}' y='{self._y(value) + 4:.1f}' "
-            f"text-anchor='end'>{value:.4g}</text>"
+            f"fill='{colours.ink}' text-anchor='end'>{value:.4g}</text>"
             for value in self._y_axis.marks()
         ]
         parts.append(
             f"<text x='{(frame.left + right) / 2}' y='{frame.height - 8}' "
-            f"text-anchor='middle'>{escape(self._x_axis.label)}</text>"
-            f"<text x='12' y='{frame.height / 2}' text-anchor='middle' "
+            f"fill='{colours.ink}' text-anchor='middle'>{escape(self._x_axis.label)}</text>"
+            f"<text x='12' y='{frame.height / 2}' fill='{colours.ink}' text-anchor='middle' "
             f"transform='rotate(-90 12 {frame.height / 2})'>{escape(self._y_axis.label)}</text>"
         )
         return "".join(parts)
@@ -194,6 +222,16 @@ class Plot:
             parts.append(f"<text x='{x}' y='{y}' fill='{colour}'>{escape(text)}</text>")
             x += width
         return "".join(parts), y + LINE
+
+
+def drawing(width: int, height: float, shapes: str, palette: Palette, title: str = "") -> str:
+    """Shapes as a whole SVG, which a page may scale."""
+    named = f"<title>{escape(title)}</title>" if title else ""
+    return (
+        f"<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{height}' "
+        f"viewBox='0 0 {width} {height}' font-family='sans-serif' font-size='11' role='img'>"
+        f"{named}<rect width='100%' height='100%' fill='{palette.paper}'/>{shapes}</svg>"
+    )
 
 
 def line_plot(lines: Mapping[str, Line], x_label: str, y_label: str) -> str:

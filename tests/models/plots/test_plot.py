@@ -4,7 +4,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from trainer.evaluation.plot import Axis, Frame, Line, Plot, line_plot
+from models.plots import Axis, Frame, Line, Plot, line_plot
 
 SVG = "{http://www.w3.org/2000/svg}"
 
