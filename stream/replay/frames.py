@@ -82,6 +82,7 @@ async def replay_folder(
     outcomes: str | Path | None = None,
     start: str | None = None,
     end: str | None = None,
+    as_of: str | None = None,
     by: Sequence[str] = (),
     processes: int = 1,
 ) -> ReplayFolder:
@@ -97,6 +98,7 @@ async def replay_folder(
         outcomes: A .jsonl file, the name of a topic, or None.
         start: First moment, ISO 8601 or epoch milliseconds.
         end: First moment that is not replayed.
+        as_of: Moment up to which outcomes are complete; None for the latest one in the data.
         by: Paths in the request whose values are kept, in columns ``by_<PATH>``.
         processes: Processes that read and score.
 
@@ -125,6 +127,7 @@ async def replay_folder(
         end=end,
         against=[Arm(name, others) for name, others in (against or {}).items()],
         rewards=rewards or {},
+        as_of=as_of,
         by=by,
         processes=processes,
     )

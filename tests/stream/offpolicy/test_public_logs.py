@@ -13,8 +13,12 @@ from stream.offpolicy.weighted import bandit_value
 
 DATA = Path(os.environ.get("WEIR_SHARED_DATA", Path(__file__).parents[4] / "shared/data"))
 BANDIT, HILLSTROM = DATA / "open_bandit", DATA / "hillstrom" / "two_arms.csv.gz"
-needs_bandit = pytest.mark.skipif(not BANDIT.exists(), reason="open_bandit absent: set WEIR_SHARED_DATA")
-needs_hillstrom = pytest.mark.skipif(not HILLSTROM.exists(), reason="hillstrom absent: set WEIR_SHARED_DATA")
+needs_bandit = pytest.mark.skipif(
+    not BANDIT.exists(), reason="open_bandit absent: set WEIR_SHARED_DATA"
+)
+needs_hillstrom = pytest.mark.skipif(
+    not HILLSTROM.exists(), reason="hillstrom absent: set WEIR_SHARED_DATA"
+)
 RULES = {
     "men": pl.col("mens") == 1,
     "women": pl.col("womens") == 1,
