@@ -13,16 +13,19 @@ from stream.offpolicy.errors import OffPolicyError
 from stream.replay.folder import BASE, ReplayFolder
 from stream.report.checks import parse_checks, run_checks
 from stream.report.comparison import compare_arms
-from stream.report.content import HOLD, LOG, SHIP, VERSION, Arm, Curve, Log, Report
+from stream.report.content import HOLD, LOG, SHIP, VERSION, Arm, Curve, Log, Report, Views
 from stream.report.curves import Ranked, value_curve
 from stream.report.tables import Tables
 from stream.report.text import shown
+from stream.report.views import views
 
 LEVEL: Final = 0.95
 MARGIN: Final = 1.0
 """Percent of a task's events that a change may cost before it counts as a loss."""
 MAX_CODES: Final = 20
 MAX_MODELS: Final = 5
+MAX_VIEWS: Final = 6
+"""Arms whose models are looked at."""
 _ORDER: Final = {SHIP: 0, HOLD: 2}
 
 
@@ -71,6 +74,7 @@ def build_report(
             key=lambda one: _ORDER.get(one.verdict, 1),
         )
         content = _content(tables, folder, ranked, level)
+        seen = [] if labelled is None else _views(tables, tasks)
     except (OffPolicyError, pl.exceptions.PolarsError, OSError) as error:
         raise ReportError(
             f"{folder.path}: its tables cannot be read together ({error}); replay again"
@@ -82,6 +86,7 @@ def build_report(
         margin=margin,
         outcomes=labelled is not None,
         comparisons=comparisons,
+        views=seen,
         checks=checks,
         **content,
     )
@@ -116,6 +121,10 @@ def _content(
         "arms": [_arm(tables, arm) for arm in tables.arms],
         "curves": curves,
     }
+
+
+def _views(tables: Tables, tasks: TaskSet) -> list[Views]:
+    return [views(tables, arm, tasks, _arm(tables, arm).passed) for arm in tables.arms[:MAX_VIEWS]]
 
 
 def _rejects(folder: ReplayFolder) -> dict[str, int]:

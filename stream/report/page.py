@@ -14,10 +14,11 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from models.bounds import MAX_TIME_MS
-from stream.report.charts import change_figure, curve_figure, group_figures
+from stream.report.charts import Figure, change_figure, curve_figure, group_figures
 from stream.report.content import HOLD, SHIP, UNKNOWN, Comparison, Report
 from stream.report.data_tables import tables
 from stream.report.text import count, share
+from stream.report.view_charts import view_figures
 
 MAX_BYTES: Final = 500_000
 MAX_SHOWN: Final = 6
@@ -103,7 +104,14 @@ def _sections(report: Report, *, with_groups: bool) -> list[dict[str, Any]]:
         {"title": "Events kept", "figures": [figure for figure in changes if figure]},
         {"title": "Passing ratio against value", "figures": curves},
         {"title": "Who gains, who loses", "figures": groups},
+        {"title": "Is the model right, and does it know where not", "figures": _model(report)},
     ]
+
+
+def _model(report: Report) -> list[Figure]:
+    """Views of the arm that the first verdict is about."""
+    about = report.comparisons[0].arm if report.comparisons else ""
+    return [figure for one in report.views if one.arm == about for figure in view_figures(one)]
 
 
 def _facts(report: Report) -> list[dict[str, str]]:

@@ -73,7 +73,9 @@ class Tables:
     @staticmethod
     def requests(rows: Frame) -> Frame:
         """Logged decisions, as a comparison takes them."""
-        return rows.select("request_id", "timestamp", *_LOGGED)
+        names = ("request_id", "timestamp", *_LOGGED, "scenario")
+        known = rows.lazy().collect_schema().names()
+        return rows.select(name for name in names if name in known)
 
     def labels(self, rows: Frame) -> Frame:
         """Labels, as a comparison takes them."""
@@ -106,6 +108,6 @@ def _arm(folder: ReplayFolder, arm: str, number: int) -> pl.LazyFrame:
         name
         for name in decisions.collect_schema().names()
         if name in {"request_id", "verdict", "propensity", "e", "model"}
-        or name.startswith("score_")
+        or name.startswith(("score_", "uncertainty_"))
     ]
     return decisions.select(pl.col(name).alias(f"arm{number}:{name}") for name in wanted)

@@ -128,6 +128,12 @@ def _write_arm(
             "threshold": np.full(len(score_N), 0.5, dtype=np.float32),
             "propensity": np.ones(len(score_N)),
             **{f"score_{task}": chance_N.astype(np.float32) for task, chance_N in chances.items()},
+            **{
+                f"uncertainty_{task}": (0.1 + 0.5 * np.abs(np.sin(7 * score_N + place))).astype(
+                    np.float32
+                )
+                for place, task in enumerate(chances)
+            },
             "model": [f"model-{name}"] * len(score_N),
         }
     ).write_parquet(folder / "decisions-00000.parquet")

@@ -8,6 +8,7 @@ from stream.report.content import (
     VERSION,
     Arm,
     ArmCurve,
+    CalibrationBin,
     Comparison,
     Curve,
     EqualRate,
@@ -16,8 +17,12 @@ from stream.report.content import (
     Interval,
     Log,
     Method,
+    RejectionPoint,
     Report,
+    ResidualPoint,
+    StrategyPoint,
     TaskChange,
+    Views,
 )
 from stream.report.text import shown
 
@@ -98,6 +103,32 @@ def comparison(arm: str = "b", *tasks: TaskChange, **changes: Any) -> Comparison
     return replace(made, **changes)
 
 
+def views(arm: str) -> Views:
+    """The paper's views on an arm with two tasks."""
+    tasks, ratios = ("click", "deal"), (0.0, 0.1, 0.2)
+    return Views(
+        arm=arm,
+        task="deal",
+        passes=0.6,
+        residual=[
+            ResidualPoint(task, source, ratio, 0.7 + ratio / 10, 0.68, 0.75, 0.1, 900, 800.0)
+            for task in tasks for source in tasks for ratio in ratios
+        ],
+        strategies=[
+            StrategyPoint(budget, source, ratio, ratio, 9.0, 9.0 + ratio, 8.5, 9.5, 900)
+            for budget in ("fixed", "growing") for source in tasks for ratio in ratios
+        ],
+        rejection=[
+            RejectionPoint(task, order, left, 0.1 - left / 20, 0.05, 0.11, 900, 0.09)
+            for task in tasks for order in ("uncertainty", "p(1-p)", "chance") for left in ratios
+        ],
+        calibration=[
+            CalibrationBin(task, "*", n, n / 10, n / 11, n / 12, n / 9, 90, 80.0, 0.01)
+            for task in tasks for n in range(3)
+        ],
+    )  # fmt: skip
+
+
 def report(*comparisons: Comparison, **changes: Any) -> Report:
     """A report with a curve of clicks."""
     compared = comparisons or (comparison(),)
@@ -131,6 +162,7 @@ def report(*comparisons: Comparison, **changes: Any) -> Report:
         arms=[Arm(arm, 0.6, [f"model-{arm}"]) for arm in arms],
         comparisons=compared,
         curves=[curve],
+        views=[views(compared[0].arm)],
         checks=[],
     )
     return replace(made, **changes)

@@ -70,6 +70,17 @@ def test_curves_rise_to_the_oracle(made: Report) -> None:
     assert click.share == 1.0
 
 
+def test_the_views_are_those_of_every_arm(made: Report) -> None:
+    """Table II, Figure 2, rejection and calibration per task; simulated scores are true."""
+    assert [one.arm for one in made.views] == ["base", "b"]
+    for one in made.views:
+        assert {point.task for point in one.residual} == set(TASKS.names)
+        assert {point.budget for point in one.strategies} == {"fixed", "growing"}
+        assert {point.order for point in one.rejection} == {"uncertainty", "p(1-p)", "chance"}
+        assert {bin_.task for bin_ in one.calibration} == set(TASKS.names)
+        assert all((bin_.ece or 0.0) < 0.05 for bin_ in one.calibration)
+
+
 def test_both_files_are_written(made: Report, folder: ReplayFolder) -> None:
     """The JSON follows the published schema; the page is one file of at most 500 KB."""
     write_report(folder.path, made)

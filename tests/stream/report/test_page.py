@@ -70,7 +70,7 @@ def test_plots_are_well_formed_and_say_what_to_see() -> None:
     figures = re.findall(
         r"<figure><h3>(.*?)</h3>(<svg.*?</svg>)<figcaption>(.*?)</figcaption>", page
     )
-    assert len(figures) == 4
+    assert len(figures) == 12
     for title, svg, note in figures:
         ET.fromstring(svg)
         assert len(title) > 10
