@@ -49,7 +49,9 @@ class World:
         shape = FunnelShape(rates_T=RATES[seed % len(RATES)], shared=0.3 * (seed % 2))
         simulator = Simulator(seed, requests_per_day=count, shape=shape)
         traffic = simulator.batch(0, count)
-        hashes_N = np.array([xxhash.xxh3_64_intdigest(name) for name in traffic.ids], np.uint64)
+        hashes_N = np.array(
+            [xxhash.xxh3_64_intdigest(name.encode()) for name in traffic.ids], np.uint64
+        )
         return cls(hashes_N, traffic.timestamps, traffic.p_true, simulator.tasks)
 
     @property

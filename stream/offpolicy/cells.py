@@ -107,6 +107,7 @@ def read_cells(
             id_arm_b=pl.col("request_id"),
             pi_b=passing("verdict", "propensity"),
         )
+    _refuse_other_lengths(parts)
     joined = pl.concat(list(parts.values()), how="horizontal")
     if arm_b is None:
         joined = joined.with_columns(pi_b=pl.lit(0.0))
@@ -156,6 +157,19 @@ def select(frame: Frame, name: str, **columns: pl.Expr) -> pl.LazyFrame:
                     f"{name}: the column {needed!r} is missing; pass the frames of one replay"
                 )
     return lazy.select(**columns)
+
+
+def _refuse_other_lengths(parts: dict[str, pl.LazyFrame]) -> None:
+    counts = {
+        name: part.select(pl.len()).collect(engine="streaming").item()
+        for name, part in parts.items()
+    }
+    for name, count in counts.items():
+        if count != counts["requests"]:
+            raise OffPolicyError(
+                f"{name}: {count:,} rows, but 'requests' has {counts['requests']:,}; pass frames "
+                "with the same requests in the same order"
+            )
 
 
 def _refuse_strangers(joined: pl.LazyFrame, others: list[pl.Expr]) -> None:

@@ -17,7 +17,7 @@ from stream.offpolicy.cells import Cells, Frame, read_cells
 from stream.offpolicy.regression import doubly_robust
 from stream.offpolicy.strata import MAX_STRATA, strata_of
 from stream.offpolicy.stratified import stratified
-from stream.offpolicy.support import Interval
+from stream.offpolicy.support import UNLABELLED, Interval
 from stream.offpolicy.weighted import (
     Weights,
     inverse_propensity,
@@ -139,6 +139,8 @@ def intervals(cells: Cells, level: float) -> dict[str, Interval]:
 
     With few propensities it is the doubly robust one by strata, otherwise the self-normalised one.
     """
+    if not cells.rows:
+        return {"dr": UNLABELLED}
     weights = Weights.of(cells)
     made: dict[str, Interval] = {}
     if len(strata_of(cells)) <= MAX_STRATA:

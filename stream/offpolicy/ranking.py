@@ -57,4 +57,4 @@ def _by_score(
     distinct_G, place_N = np.unique(scores_N, return_inverse=True)
     positive_G = np.bincount(place_N, weights_N * labels_N, minlength=len(distinct_G))
     negative_G = np.bincount(place_N, weights_N * (1 - labels_N), minlength=len(distinct_G))
-    return positive_G, negative_G
+    return positive_G.astype(np.float64), negative_G.astype(np.float64)

@@ -22,6 +22,7 @@ class Strata:
     """Sums over the requests of S strata that the arms treat differently; arrays of shape (S,).
 
     Attributes:
+        mu_S: Probability that the log passes a request.
         weight_S: d N_s / N, the events per request of all that the stratum adds at a rate of 1.
         requests_S: Number of requests N_s.
         labelled_S: Number of those with a label.
@@ -32,6 +33,7 @@ class Strata:
         event_scores_S: Sum of the scores of those whose event happened.
     """
 
+    mu_S: Doubles
     weight_S: Doubles
     requests_S: Doubles
     labelled_S: Doubles
@@ -54,7 +56,7 @@ def strata_of(cells: Cells) -> Strata:
     d_C = np.round(cells.difference_C, DIGITS)
     keys, place_C = np.unique(np.stack([cells.mu_C, d_C]), axis=1, return_inverse=True)
     sums = [
-        np.bincount(place_C.reshape(-1), values_C, minlength=keys.shape[1])
+        np.bincount(place_C.reshape(-1), values_C, minlength=keys.shape[1]).astype(np.float64)
         for values_C in (
             cells.requests_C,
             cells.labelled_C,
@@ -66,10 +68,13 @@ def strata_of(cells: Cells) -> Strata:
         )
     ]
     weight_S = keys[1] * sums[0] / max(cells.rows, 1)
-    return Strata(weight_S, *sums).where(keys[1] != 0)
+    return Strata(keys[0], weight_S, *sums).where(keys[1] != 0)
 
 
 def effective(weight_S: Doubles, labelled_S: Doubles) -> float:
-    """Kish's effective sample size of labelled requests that weigh ``weight / labelled`` each."""
-    squares = float((weight_S**2 / labelled_S).sum())
+    """Kish's effective sample size of labelled requests that weigh ``weight / labelled`` each.
+
+    A stratum without any counts as if it had one.
+    """
+    squares = float((weight_S**2 / np.maximum(labelled_S, 1.0)).sum())
     return float(np.abs(weight_S).sum()) ** 2 / squares if squares else 0.0

@@ -82,7 +82,7 @@ def self_normalised(
     value = _normalised(weights, weights.events_C[None], weights.labelled_C[None])[0]
     values_R = np.empty(REPLICATES)
     for block in np.array_split(values_R, max(1, REPLICATES * len(quiet_C) // _BLOCK)):
-        events_RC = rng.poisson(weights.events_C, (len(block), len(quiet_C)))
+        events_RC = rng.poisson(weights.events_C, (len(block), len(quiet_C))).astype(np.float64)
         quiet_RC = rng.poisson(quiet_C, (len(block), len(quiet_C)))
         block[:] = _normalised(weights, events_RC, events_RC + quiet_RC)
     low, high = np.quantile(values_R, [0.5 - level / 2, 0.5 + level / 2])

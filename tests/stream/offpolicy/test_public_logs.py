@@ -14,10 +14,10 @@ from stream.offpolicy.weighted import bandit_value
 DATA = Path(os.environ.get("WEIR_SHARED_DATA", Path(__file__).parents[4] / "shared/data"))
 BANDIT, HILLSTROM = DATA / "open_bandit", DATA / "hillstrom" / "two_arms.csv.gz"
 needs_bandit = pytest.mark.skipif(
-    not BANDIT.exists(), reason="open_bandit absent: set WEIR_SHARED_DATA"
+    not BANDIT.is_dir(), reason="open_bandit absent: set WEIR_SHARED_DATA"
 )
 needs_hillstrom = pytest.mark.skipif(
-    not HILLSTROM.exists(), reason="hillstrom absent: set WEIR_SHARED_DATA"
+    not HILLSTROM.is_file(), reason="hillstrom absent: set WEIR_SHARED_DATA"
 )
 RULES = {
     "men": pl.col("mens") == 1,
@@ -65,11 +65,11 @@ def test_the_uniform_policy_from_the_log_of_another(campaign: str, concludes: in
 @pytest.mark.parametrize("task", ["visit", "conversion"])
 def test_rules_by_segment_from_an_experiment(task: str) -> None:
     """An eighth of the customers is the log; the arm itself is that of the other seven eighths."""
-    customers = pl.read_csv(HILLSTROM).with_row_index("row")
+    customers = pl.read_csv(HILLSTROM, infer_schema_length=None).with_row_index("row")
     covered = []
     for fold in range(8):
         log = customers.filter(pl.col("row") % 8 == fold)
-        rest = customers.filter(pl.col("row") % 8 != fold, pl.col("assignment") == 1)
+        rest = customers.filter(pl.col("row") % 8 != fold, pl.col("treatment_mens") == 1)
         for rule in RULES.values():
             found = _value(log, rule, task)
             truth = 1000 * rest.select((rule & (pl.col(task) == 1)).mean()).item()
@@ -82,7 +82,7 @@ def test_rules_by_segment_from_an_experiment(task: str) -> None:
 
 def _value(log: pl.DataFrame, rule: pl.Expr, task: str) -> tuple[float, float]:
     """Limits of the value of a rule that passes a segment, from half of it that was passed."""
-    mailed = pl.col("assignment") == 1
+    mailed = pl.col("treatment_mens") == 1
     ids = pl.col("row").cast(pl.String).alias("request_id")
     requests = log.select(
         ids,
