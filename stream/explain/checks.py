@@ -17,9 +17,9 @@ from stream.explain.search import Found
 from stream.messages import Decision, Reason
 
 _OTHER: Final = (
-    "the replayed history is not the one that was decided: several workers or partitions, a worker "
-    "that was restarted, another model before, a change on control or consumption, or requests "
-    "that retention has deleted"
+    "the replayed history is not the one that was decided: a rate that workers share (rate-state), "
+    "several partitions, a worker that was restarted, another model before, a change on control or "
+    "consumption, or requests that retention has deleted"
 )
 
 
