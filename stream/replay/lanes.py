@@ -83,7 +83,7 @@ class FileLane:
         RequestFileError: If the file cannot be read.
     """
 
-    verdict = None
+    verdict: str | None = None
     absolute = False
 
     def __init__(self, path: str, number: int, piece_bytes: int) -> None:

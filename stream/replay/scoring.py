@@ -5,7 +5,7 @@ It runs in this process or in several; what it returns about a request depends o
 
 import multiprocessing
 import os
-from asyncio import get_running_loop
+from asyncio import Task, get_running_loop
 from collections.abc import Awaitable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -279,16 +279,19 @@ class InProcesses:
 
     def __init__(self, plan: ScoringPlan, processes: int) -> None:
         self.ahead = 2 * processes + 1
+        self._tasks: set[Task[ScoredPiece]] = set()
         self._pool = ProcessPoolExecutor(
             processes, multiprocessing.get_context("spawn"), _start, (plan, os.getpid())
         )
 
-    async def submit(self, piece: Piece, verdict: str | None) -> ScoredPiece:
-        """Score a piece.
+    def submit(self, piece: Piece, verdict: str | None) -> Awaitable[ScoredPiece]:
+        """Begin to score a piece; awaiting it raises ScoringStageError if a process ended."""
+        task = get_running_loop().create_task(self._score(piece, verdict))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
-        Raises:
-            ScoringStageError: If a process ended.
-        """
+    async def _score(self, piece: Piece, verdict: str | None) -> ScoredPiece:
         try:
             return await get_running_loop().run_in_executor(self._pool, _score, piece, verdict)
         except BrokenProcessPool as error:
@@ -302,6 +305,8 @@ class InProcesses:
 
     def __exit__(self, *_exc: object) -> None:
         """End the processes; what is not awaited is dropped."""
+        for task in self._tasks:
+            task.cancel()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 

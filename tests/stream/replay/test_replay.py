@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 
 from models.settings import Settings
 from stream.kafka.client import client_options
-from stream.messages import Outcome, sequence_header
+from stream.messages import Decision, Outcome, Reason, sequence_header
 from stream.messages.headers import SEQUENCE_HEADER
 from stream.replay.folder import ReplayFolder
 from stream.replay.replay import ReplayError, ReplayOptions, parse_time_ms, run_replay
@@ -288,3 +288,40 @@ async def test_a_whole_topic_is_replayed_whatever_its_times_are(
     assert (await run_replay(mine, options))["requests"] == 5
     late = ReplayOptions(mine.topics.requests, tmp_path / "late", start="0")
     assert (await run_replay(mine, late))["requests"] == 2
+
+
+@pytest.mark.broker
+async def test_processes_and_logged_decisions_of_topics(
+    settings: Settings, make_artifact: Make, tmp_path: Path
+) -> None:
+    """Pass and block topics are one history by source offsets, with verdicts and reasons.
+
+    However many processes score it, and wherever a replay of it stopped, the tables are the same.
+    """
+    mine = tiny(settings, make_artifact())
+    topics = (mine.topics.passed, mine.topics.blocked)
+    async with ChunkSink(client_options(mine.kafka)) as sink:
+        for partition in range(4):
+            rows: list[list[Outgoing]] = [[], []]
+            for offset in range(100):
+                verdict = (offset * 7 + partition) % 3 == 0
+                decision = Decision("m", 0.5, 0.25, Reason.SCORE, 1.0, offset)
+                value = orjson.dumps({"id": f"p{partition}-{offset}", "imp": [{}]})
+                made = Outgoing(None, value, START_MS + offset // 9, (decision.to_header(),))
+                rows[verdict].append(made)
+            for topic, of_topic in zip(topics, rows, strict=True):
+                await sink.send(topic, partition, of_topic)
+    frames = []
+    for processes in (1, 2):
+        out = tmp_path / f"out-{processes}"
+        options = ReplayOptions(",".join(topics), out, processes=processes, rows_per_part=150)
+        assert (await run_replay(mine, options))["requests"] == 400
+        frames.append(ReplayFolder(out))
+    requests = frames[0].requests().collect()
+    assert_frame_equal(frames[1].requests().collect(), requests)
+    assert_frame_equal(frames[1].decisions().collect(), frames[0].decisions().collect())
+    for partition, of_partition in requests.group_by("partition"):
+        assert of_partition["offset"].to_list() == list(range(100))
+        wanted = ["block" if (at * 7 + partition[0]) % 3 == 0 else "pass" for at in range(100)]
+        assert of_partition["logged_verdict"].to_list() == wanted
+    assert requests["timestamp"].is_sorted()
