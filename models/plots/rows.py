@@ -9,7 +9,7 @@ from typing import Final
 from models.plots.palette import LIGHT, Palette
 from models.plots.plot import LETTER, Axis, drawing
 
-WIDTH: Final = 380
+WIDTH: Final = 340
 MARGIN: Final = 14
 ROW: Final = 42
 """Height of a row: a line of text with the dots below it."""

@@ -6,9 +6,10 @@ from typing import Final
 
 from models.plots import PAGE, Axis, Frame, Line, Plot, Row, row_plot
 from stream.report.content import Comparison, Curve, Group, Grouping, Interval, Report, TaskChange
+from stream.report.curves import FULL
 from stream.report.text import count, share, shown, signed
 
-FRAME: Final = Frame(width=380, height=270, left=46, right=14, top=10, bottom=40)
+FRAME: Final = Frame(width=340, height=250, left=46, right=14, top=10, bottom=40)
 MAX_ROWS: Final = 8
 MAX_CURVES: Final = 5
 """Arms in one plot; more cannot be told apart."""
@@ -32,11 +33,13 @@ class Figure:
 
 
 def change_figure(comparison: Comparison, level: float) -> Figure | None:
-    """Events kept by task, with intervals, in percent of the base's."""
-    rows = [_change_row(task) for task in comparison.tasks]
+    """Events kept by task, with intervals, in percent of the base's; bounds if all are refused."""
+    if not comparison.tasks:
+        return None
     limits = [v for task in comparison.tasks if task.kept for v in (task.kept.low, task.kept.high)]
     if not limits:
-        return None
+        return _bounds_figure(comparison)
+    rows = [_change_row(task) for task in comparison.tasks]
     axis = Axis.around([*limits, 0.0], f"change of events kept, % of {comparison.base}'s")
     title = _change_title(comparison)
     svg = row_plot(rows, axis, zero=0.0, palette=PAGE, title=title)
@@ -48,6 +51,26 @@ def change_figure(comparison: Comparison, level: float) -> Figure | None:
         f"Bars: {level:.0%} intervals. Effective labelled requests: {sizes}."
     )
     return Figure(title, svg, note)
+
+
+def _bounds_figure(comparison: Comparison) -> Figure:
+    """What is possible at worst and at best, where the log cannot say what is likely."""
+    rows = [
+        Row(
+            task.task,
+            f"{signed(task.worst)} to {signed(task.best)}",
+            bounds=(task.worst, task.best),
+        )
+        for task in comparison.tasks
+    ]
+    limits = [v for task in comparison.tasks for v in (task.worst, task.best)]
+    axis = Axis.around([*limits, 0.0], "change of events kept per 1,000 requests")
+    title = f"{comparison.arm}: the log cannot say what changes, only what is possible"
+    note = (
+        f"{comparison.arm} against {comparison.base}, {count(comparison.tasks[0].rows)} requests. "
+        "Bars: from the worst to the best case of what the log cannot see; no interval."
+    )
+    return Figure(title, row_plot(rows, axis, zero=0.0, palette=PAGE, title=title), note)
 
 
 def _change_row(task: TaskChange) -> Row:
@@ -96,17 +119,16 @@ def curve_figure(curve: Curve, report: Report) -> Figure:
         kept, low, high = ([100 * v for v in values] for values in (arm.kept, arm.low, arm.high))
         plot.line(Line(rates, kept, low, high), arm.arm, PAGE.series[number])
     rate = report.arms[0].passed if report.arms else 0.0
-    plot.rule(100 * rate)
-    title = _curve_title(curve, rate)
-    scope = (
-        ""
-        if curve.share >= 0.999
-        else f" Only the {share(curve.share)} of requests that the log could pass."
-    )
+    whole = curve.share >= FULL
+    title, place = _curve_title(curve, rate), f" Dotted line: where {report.arms[0].name} passes."
+    if whole:
+        plot.rule(100 * rate)
+    else:
+        title = f"Among the {share(curve.share, 0)} of requests that the log could pass, {title}"
+        place = ""
     note = (
         f"Requests ranked by e. {count(curve.events)} events, as many as {count(curve.ess)} of "
-        f"equal weight, in {count(curve.requests)} requests; bands: {report.level:.0%}. Dotted "
-        f"line: where {report.arms[0].name} passes.{scope}"
+        f"equal weight, in {count(curve.requests)} requests; bands: {report.level:.0%}.{place}"
     )
     return Figure(title, plot.svg(title), note)
 

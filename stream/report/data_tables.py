@@ -35,7 +35,8 @@ class Table:
 
 def tables(report: Report, most: int) -> list[Table]:
     """All tables; ``most`` bounds the rows of each."""
-    found = [_arms(report), *(table for one in report.comparisons for table in _of(one, most))]
+    found = [_verdicts(report, most), _arms(report, most)] if report.comparisons else []
+    found += [table for one in report.comparisons for table in _of(one, most)]
     if report.curves:
         found.append(_curves(report, most))
     if report.checks:
@@ -45,10 +46,37 @@ def tables(report: Report, most: int) -> list[Table]:
     return found
 
 
-def _arms(report: Report) -> Table:
+def _verdicts(report: Report, most: int) -> Table:
+    head = [
+        "arm",
+        "base",
+        "verdict",
+        "arm passes",
+        "base passes",
+        "differ",
+        "only arm",
+        "only base",
+    ]
+    rows = [
+        [
+            Cell(one.arm),
+            Cell(one.base),
+            Cell(one.verdict),
+            _share(one.arm_passed),
+            _share(one.base_passed),
+            _share(one.differ / max(one.requests, 1)),
+            _count(one.newly_passed),
+            _count(one.newly_blocked),
+        ]
+        for one in report.comparisons[:most]
+    ]
+    return Table("Verdicts, and decisions that differ", head, rows)
+
+
+def _arms(report: Report, most: int) -> Table:
     rows = [
         [Cell(arm.name), _share(arm.passed), Cell(shown(", ".join(arm.models), 120) or DASH)]
-        for arm in report.arms
+        for arm in report.arms[:most]
     ]
     return Table("Arms", ["arm", "passed", "model"], rows)
 

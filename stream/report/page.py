@@ -126,7 +126,7 @@ def _facts(report: Report) -> list[dict[str, str]]:
             f"{count(log.explored)} by exploration, {count(log.unseen)} without a chance",
         ),
     ]
-    for one in report.comparisons[:MAX_SHOWN]:
+    for one in report.comparisons[:1]:
         facts.append(
             _fact(
                 f"{one.arm}: decisions that differ",

@@ -15,7 +15,7 @@ from stream.report.content import (
 )
 from stream.report.text import count, share, signed
 
-FRAME: Final = Frame(width=380, height=270, left=58, right=14, top=10, bottom=40)
+FRAME: Final = Frame(width=340, height=250, left=58, right=14, top=10, bottom=40)
 ALL: Final = "*"
 """The scenario of all requests in calibration."""
 OFF: Final = 0.1
@@ -126,10 +126,12 @@ def _residual(arm: str, task: str, points: Sequence[ResidualPoint]) -> Figure | 
         plot.line(line, name, PAGE.series[(number + 1) % len(PAGE.series)])
     source, group = max(drawn.items(), key=lambda item: item[1][-1].auc_roc or 0.0)
     before, after = group[0].auc_roc or 0.0, group[-1].auc_roc or 0.0
-    title = (
-        f"{task}: after {share(group[-1].ratio)} pass directly by u of {source}, the rest has AUC "
-        f"{after:.3f} instead of {before:.3f}"
-    )
+    title = f"{task}: direct passing does not certainly leave an easier rest to rank"
+    if (group[-1].low or 0.0) > before:
+        title = (
+            f"{task}: after {share(group[-1].ratio)} pass directly by u of {source}, the rest has "
+            f"AUC {after:.3f} instead of {before:.3f}"
+        )
     note = (
         f"{arm}, Table II: {count(points[0].rows)} labelled requests, as many as "
         f"{count(points[0].ess or 0.0)} of equal weight. Band: 95% interval of the direct one."
@@ -146,7 +148,9 @@ def _strategy(views: Views, budget: str, points: Sequence[StrategyPoint]) -> Fig
     known = [point for point in points if point.total is not None]
     if not any(point.total for point in known):
         return None
-    values = [v for p in known for v in _numbers(p.low, p.total, p.high)]
+    best = max(known, key=lambda point: point.total or 0.0)
+    values = [v for p in known for v in _numbers(p.total)]
+    values += [v for p in known if p.source == best.source for v in _numbers(p.low, p.high)]
     plot = Plot(
         Axis.around([100 * p.ratio for p in known], "passed directly, % of all requests"),
         Axis.around(values, f"{views.task} kept per 1,000 requests"),
@@ -154,21 +158,23 @@ def _strategy(views: Views, budget: str, points: Sequence[StrategyPoint]) -> Fig
         PAGE,
     )
     for number, (source, group) in enumerate(_sources(known)):
-        line = _line([100 * p.ratio for p in group], group, [p.total for p in group])
+        ratios, totals = [100 * p.ratio for p in group], [p.total or 0.0 for p in group]
+        line = Line(ratios, totals)
+        if source == best.source:
+            line = _line(ratios, group, totals)
         plot.line(line, f"u of {source}", PAGE.series[(number + 1) % len(PAGE.series)])
     start = known[0].total or 0.0
-    best = max(known, key=lambda point: point.total or 0.0)
     title = f"{budget.capitalize()} budget: no direct passing keeps more {views.task}"
     if best.ratio > 0:
         sure = "" if best.low is not None and best.low > start else ", not certain"
         title = (
             f"{budget.capitalize()} budget: {share(best.ratio, 0)} direct by u of {best.source} "
-            f"keeps {signed((best.total or 0.0) - start, 2)} {views.task} per 1,000{sure}"
+            f"adds {signed((best.total or 0.0) - start, 2)} {views.task} per 1,000{sure}"
         )
     note = (
         f"{views.arm}, Figure 2: {share(views.passes)} of the requests pass"
         f"{' in all' if budget == 'fixed' else ' by reward, direct ones in addition'}; "
-        f"{count(known[0].rows)} labelled requests. Bands: 95% intervals of the gain."
+        f"{count(known[0].rows)} labelled requests. Band: 95% interval of the best one's gain."
     )
     return Figure(title, plot.svg(title), note)
 

@@ -98,6 +98,7 @@ def test_what_is_refused_has_words() -> None:
     """A task that the log says nothing about is named with the reason, without a dot."""
     text = Elements(render(report(comparison("b", refused("deal"))))).text
     assert "the log never passes 900 of the 2,000 requests" in text
+    assert "only what is possible" in text
 
 
 def test_a_large_report_fits() -> None:
