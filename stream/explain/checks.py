@@ -33,6 +33,7 @@ class Check:
         computed: As it was computed; None where it cannot be.
         equal: Whether they are the same; None where there is nothing to compare.
         why: What follows from that, or which part of the history is missing.
+        by_history: Whether the computed figure is that of a replay of its history.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Check:
     computed: Any
     equal: bool | None
     why: str = ""
+    by_history: bool = False
 
 
 def check_decision(
@@ -191,7 +193,8 @@ def check_history(
 
 
 def _by_history(name: str, logged: Any, computed: Any, equal: bool) -> Check:
-    return Check(name, logged, computed, equal, "a replay of its history" if equal else _OTHER)
+    why = "a replay of its history" if equal else _OTHER
+    return Check(name, logged, computed, equal, why, by_history=True)
 
 
 def missing_parts(

@@ -1,6 +1,6 @@
 """One decision explained: found, read, scored and decided again, attributed, and its data."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from models.artifact.reference import REFERENCE_FILE
 from models.artifact.registry import Registry
-from models.data.examples import stream_examples
+from models.data.examples import Examples, stream_examples
 from models.data.request_files import is_file
 from models.features.bid_request import Reject, decode
 from models.features.feature import Ids
@@ -38,6 +38,8 @@ from stream.policy.value.valuation import Valuation
 
 REWARD: Final = "e"
 """Name of the reward among the outputs that are attributed."""
+_STORED: Final = "examples"
+"""Table of the trainer's store that has requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +107,13 @@ class Explanation:
     def reproduced(self) -> bool | None:
         """Whether all that was logged comes out again, bit for bit.
 
-        None if nothing was logged, or nothing differs and something cannot be computed.
+        None if nothing was logged, or something cannot be computed, because it is not in the log or
+        because the replayed history is another one, and nothing that can be computed differs.
         """
-        equal = [check.equal for check in self.checks]
+        equal = [
+            None if check.by_history and check.equal is False else check.equal
+            for check in self.checks
+        ]
         if not equal or (None in equal and False not in equal):
             return None
         return all(equal)
@@ -156,10 +162,13 @@ async def explain(settings: Settings, request_id: str, options: ExplainOptions) 
     )
     training = None
     if options.store is not None:
-        spec, tasks = model.scorer.artifact.spec, settings.task_set
-        batches = stream_examples(options.store, spec, tasks)
-        order = attribution.order(0)
-        training = count_segments(batches, tasks, ids_C, playing, order)
+        training = count_segments(
+            _training_rows(options.store, model, settings.task_set),
+            settings.task_set,
+            ids_C,
+            playing,
+            attribution.order(0),
+        )
     return Explanation(
         request_id,
         found,
@@ -244,6 +253,16 @@ def _verdict(found: Found, replayed: Replayed | None) -> str | None:
         return None if decision is None else "pass"
     passes = decision.reason.label != "score" or decision.e >= decision.threshold
     return "pass" if passes else "block"
+
+
+def _training_rows(store: Path, model: LoadedModel, tasks: TaskSet) -> Iterator[Examples]:
+    if (store / _STORED / "_delta_log").is_dir():
+        raise ExplainError(
+            f"{store}: the trainer's store, whose rows get labels when a rebuild joins them with "
+            "their outcomes; give --store the files of a snapshot, which lie below trainer.scratch "
+            "while a rebuild runs, or other examples"
+        )
+    return stream_examples(store, model.scorer.artifact.spec, tasks)
 
 
 def _output_names(tasks: TaskSet) -> list[str]:

@@ -219,8 +219,5 @@ def _features(found: Explanation) -> RenderableType:
 
 
 def _missing(found: Explanation) -> RenderableType:
-    table = _table("what is missing", "")
-    table.show_header = False
-    for part in found.missing:
-        table.add_row(_text(part, "yellow"))
-    return table
+    parts = [_text(part, "yellow") for part in found.missing]
+    return Group(Text("what is missing", "bold italic"), *parts)

@@ -1,6 +1,7 @@
 """A decision explained as a whole: from topics and from files, with and without its history."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ async def test_another_history_is_said_to_be_another_one(
     await publish(mine, Log([*others, *log.requests[60:]], [], [record], []))
     found = await explain(mine, id_of(record), ExplainOptions(history=True, pairs=1))
     checks = {check.name: check for check in found.checks}
-    assert (found.reproduced, checks["e"].equal, checks["threshold"].equal) == (False, True, False)
+    assert (found.reproduced, checks["e"].equal, checks["threshold"].equal) == (None, True, False)
     assert "the replayed history is not the one" in " ".join(found.missing)
     gone = mine.override({"topics.requests": mine.topics.examples})
     found = await explain(gone, id_of(record), ExplainOptions(history=True, pairs=1))
@@ -141,6 +142,10 @@ async def test_a_file_without_decisions_is_decided_up_to_the_request(
     assert f"{found.replayed.threshold:.9g}" == f"{logged['threshold']:.9g}"
     assert found.training is not None
     assert found.training.rows == 2
+    live = tmp_path / "store"
+    (live / "examples" / "_delta_log").mkdir(parents=True)
+    with pytest.raises(ExplainError, match="whose rows get labels when a rebuild joins them"):
+        await explain(mine, id_of(record), replace(options, store=live))
     content = orjson.loads(orjson.dumps(as_json(found)))
     e = content["attribution"]["outputs"]["e"]
     assert sum(f["path"] for f in e["features"]) == pytest.approx(e["value"] - e["baseline"])
