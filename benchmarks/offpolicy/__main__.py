@@ -77,13 +77,17 @@ def judge_world(seed: int, requests: int, pairs: int) -> Iterator[dict[str, Any]
     arms = [(model, decide(world, model, draw_settings(rng))) for model in models for _ in range(4)]
     truth_NT = world.on_all_NT
     for pair in range(pairs):
-        (model, a), (_, b) = (arms[i] for i in rng.choice(len(arms), 2, replace=False))
+        (model_a, a), (model_b, b) = (arms[i] for i in rng.choice(len(arms), 2, replace=False))
         explore = float(rng.choice([0.01, 0.02, 0.05, 0.1]))
         log = decide(world, models[rng.integers(len(models))], draw_settings(rng, explore))
-        events_NT = world.events(rng)
-        scores_NT = world.tasks.on_all_requests(model.scores_NT).astype(np.float64)
+        event_NT = world.events(rng).astype(np.float64)
+        own_NT, other_NT = (
+            world.tasks.on_all_requests(model.scores_NT).astype(np.float64)
+            for model in (model_a, model_b)
+        )
+        scores_NT = (own_NT + other_NT) / 2
         for column, task in enumerate(world.tasks.names):
-            cells = cells_of(log, a.pi_N, b.pi_N, events_NT[:, column] * 1.0, scores_NT[:, column])
+            cells = cells_of(log, a.pi_N, b.pi_N, event_NT[:, column], scores_NT[:, column])
             truth = float(((a.pi_N - b.pi_N) * truth_NT[:, column]).mean())
             low, high = textbook(cells, rng)
             found = intervals(cells, LEVEL)

@@ -107,7 +107,7 @@ def _row(row: Row, axis: Axis, top: int, palette: Palette) -> str:
         f"{escape(row.note)}</text>"
     ]
     if row.bounds is not None:
-        parts.append(_bar(row.bounds, axis, middle, palette.line, 6, 0.25))
+        parts.append(_bar(row.bounds, axis, middle, palette.line, 6, 0.45))
     colour = palette.series[row.dots[-1][1]] if row.dots else palette.line
     if row.interval is not None:
         parts.append(_bar(row.interval, axis, middle, colour, 3, 0.55))

@@ -7,7 +7,7 @@ import polars as pl
 
 from models.tasks import TaskSet
 from stream.offpolicy.cells import Frame
-from stream.offpolicy.intervals import score_limits
+from stream.offpolicy.intervals import rate_limits
 from stream.offpolicy.ranking import kish
 from stream.offpolicy.rows import labelled_rows
 
@@ -55,7 +55,7 @@ def _bins(frame: pl.DataFrame, task: str, scenario: str) -> pl.DataFrame:
     rate_B = np.array([np.average(label_N[part], weights=weight_N[part]) for part in parts])
     mean_B = np.array([np.average(score_N[part], weights=weight_N[part]) for part in parts])
     total_B = np.array([weight_N[part].sum() for part in parts])
-    low_B, high_B = score_limits(rate_B * ess_B, ess_B, 0.95)
+    low_B, high_B = rate_limits(rate_B * ess_B, ess_B, 0.95)
     return pl.DataFrame(
         {
             "task": [task] * len(parts),

@@ -34,7 +34,8 @@ class Cells:
         requests_C: Number of requests.
         labelled_C: Number of those that the log passed.
         events_C: Number of those whose event happened.
-        scores_C: Sum of the scores (probability over all requests) of all requests.
+        scores_C: Sum of the scores of all requests: probabilities over all requests, the mean of
+            those of both arms.
         labelled_scores_C: Sum of the scores of the labelled ones.
         squares_C: Sum of the squares of these.
         event_scores_C: Sum of the scores of those whose event happened.
@@ -106,11 +107,14 @@ def read_cells(
             "arm_b",
             id_arm_b=pl.col("request_id"),
             pi_b=passing("verdict", "propensity"),
+            score_b=_score(arm_b, tasks, task),
         )
     _refuse_other_lengths(parts)
     joined = pl.concat(list(parts.values()), how="horizontal")
     if arm_b is None:
         joined = joined.with_columns(pi_b=pl.lit(0.0))
+    else:
+        joined = joined.with_columns(score=(pl.col("score") + pl.col("score_b")) / 2)
     others = [pl.col(f"id_{name}") for name in parts if name != "requests"]
     _refuse_strangers(joined, others)
     return _cells(joined)

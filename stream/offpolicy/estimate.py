@@ -146,12 +146,12 @@ def intervals(cells: Cells, level: float) -> dict[str, Interval]:
     if len(strata_of(cells)) <= MAX_STRATA:
         made = {"dr": doubly_robust(cells, level), "stratified": stratified(cells, level)}
     rng = np.random.default_rng(cells.rows)
-    made["snips"] = refused_or(cells, self_normalised(weights, level, rng))
-    made["ips"] = refused_or(cells, inverse_propensity(weights, level))
+    made["snips"] = refused_or(cells, self_normalised(weights, level, rng), level)
+    made["ips"] = refused_or(cells, inverse_propensity(weights, level), level)
     *found, only = switch(cells, level)
     why = f"the scores alone speak for {only:,} requests; how wrong they are is not in the interval"
-    made["switch"] = refused_or(cells, (found[0], found[1], found[2]), why if only else "")
-    made["sequence"] = refused_or(cells, sequence(weights, level))
+    made["switch"] = refused_or(cells, (found[0], found[1], found[2]), level, why if only else "")
+    made["sequence"] = refused_or(cells, sequence(weights, level), level)
     return made
 
 

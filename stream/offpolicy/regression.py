@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from stream.offpolicy.cells import Cells, Doubles
-from stream.offpolicy.intervals import combine, score_limits
+from stream.offpolicy.intervals import combine, rate_limits
 from stream.offpolicy.strata import THIN, Strata, strata_of
 from stream.offpolicy.support import Interval, judge
 
@@ -30,14 +30,14 @@ def doubly_robust(cells: Cells, level: float) -> Interval:
     usable = strata.where(strata.labelled_S >= THIN)
     rate_S, limits_2S = adjusted_rates(usable, level)
     value, low, high = combine(usable.weight_S, rate_S, *limits_2S)
-    return judge(strata, usable, value, low, high, limits_2S[1])
+    return judge(strata, usable, value, low, high, level)
 
 
 def adjusted_rates(strata: Strata, level: float) -> tuple[Doubles, Doubles]:
     """Rates of events of all requests of each stratum, and their limits of shape (2, S)."""
     n_S, events_S = strata.labelled_S, strata.events_S
     rate_S = events_S / n_S
-    low_S, high_S = score_limits(events_S, n_S, level)
+    low_S, high_S = rate_limits(events_S, n_S, level)
     spread_S = np.maximum(strata.squares_S - strata.labelled_scores_S**2 / n_S, 0.0)
     joint_S = strata.event_scores_S - strata.labelled_scores_S * rate_S
     fit_S = (events_S >= FIT) & (n_S - events_S >= FIT) & (spread_S > 1e-9 * n_S)

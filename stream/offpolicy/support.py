@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 
 from stream.offpolicy.cells import Doubles
+from stream.offpolicy.intervals import rate_limits
 from stream.offpolicy.strata import Strata, effective
 
 MIN_ESS: Final = 50.0
@@ -56,12 +57,12 @@ UNLABELLED: Final = Interval(
 
 
 def judge(
-    strata: Strata, usable: Strata, value: float, low: float, high: float, high_S: Doubles
+    strata: Strata, usable: Strata, value: float, low: float, high: float, level: float
 ) -> Interval:
     """An interval from the usable strata, with what the others may add, or refused.
 
     Bounds let every request without support have an event, or none. An interval takes the few that
-    it tolerates to have a rate between 0 and the highest upper limit of a stratum.
+    it tolerates to have a rate between 0 and the upper limit of all labelled ones together.
 
     Args:
         strata: All strata that differ.
@@ -69,12 +70,13 @@ def judge(
         value: The estimate from the usable strata.
         low: Its lower limit.
         high: Its upper limit.
-        high_S: Upper limits of the rates of the usable strata.
+        level: Confidence.
     """
     ess = effective(strata.weight_S, strata.labelled_S)
     gain = _positive(strata.weight_S) - _positive(usable.weight_S)
     loss = _positive(-strata.weight_S) - _positive(-usable.weight_S)
-    plausible = float(high_S.max(initial=0.0))
+    pooled = np.array([usable.events_S.sum()]), np.array([usable.labelled_S.sum()])
+    plausible = float(rate_limits(*pooled, level)[1][0])
     supported, why = words(
         ess,
         _expected(strata, ess),
@@ -102,7 +104,9 @@ def _positive(weight_S: Doubles) -> float:
 def _expected(strata: Strata, ess: float) -> float | None:
     """Events that the scores expect of ``ess`` requests of the strata; None without scores."""
     total = float(np.abs(strata.weight_S).sum())
-    scores = float((np.abs(strata.weight_S) * strata.scores_S / strata.requests_S).sum())
+    scores = float(
+        (np.abs(strata.weight_S) * strata.scores_S / np.maximum(strata.requests_S, 1)).sum()
+    )
     return ess * scores / total if scores > 0 else None
 
 
@@ -123,9 +127,9 @@ def words(
         return True, "the arms treat every request alike"
     if never > MAX_UNSUPPORTED * differ:
         return False, (
-            f"the log never passes {never:,} of the {differ:,} requests that are treated "
-            "differently (no exploration there), so nobody knows their events; log with "
-            "policy.explore above 0"
+            f"the log never passes, or has no verdict of, {never:,} of the {differ:,} requests "
+            "that are treated differently (no exploration there), so nobody knows their events; "
+            "log with policy.explore above 0"
         )
     if ess < MIN_ESS or thin > MAX_UNSUPPORTED * differ:
         return False, (
@@ -140,5 +144,5 @@ def words(
         )
     why = f"{labelled:,} labelled of {differ:,} requests that are treated differently"
     if thin:
-        why += f"; {thin:,} that the log hardly passes have a rate between 0 and the highest"
+        why += f"; {thin:,} that the log hardly passes have a rate between 0 and that of the others"
     return True, why

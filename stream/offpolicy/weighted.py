@@ -137,13 +137,14 @@ def sequence(weights: Weights, level: float) -> tuple[float, float, float]:
     return value, value - radius, value + radius
 
 
-def refused_or(cells: Cells, found: tuple[float, float, float], why: str = "") -> Interval:
+def refused_or(
+    cells: Cells, found: tuple[float, float, float], level: float, why: str = ""
+) -> Interval:
     """An interval of weighted requests; refused where the log does not support it."""
     strata = strata_of(cells)
     usable = strata.where(strata.labelled_S > 0)
     value, low, high = found
-    limit_S = np.ones(len(usable))
-    judged = judge(strata, usable, value, low, high, limit_S)
+    judged = judge(strata, usable, value, low, high, level)
     if why:
         return Interval(
             value, low, high, judged.ess, judged.worst, judged.best, judged.supported, why

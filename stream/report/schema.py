@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 from pydantic import TypeAdapter
 
-from stream.report import content
+from stream.report import content, view_content
 
 NAME: Final = "report.schema.json"
 
@@ -27,8 +27,9 @@ def make_schema() -> dict[str, Any]:
     """The schema of :class:`stream.report.content.Report`, with a description of every field."""
     schema = TypeAdapter(content.Report).json_schema()
     _describe(schema, content.Report)
+    kinds = {**vars(view_content), **vars(content)}
     for name, part in schema["$defs"].items():
-        _describe(part, getattr(content, name))
+        _describe(part, kinds[name])
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
 
 

@@ -6,14 +6,14 @@ from typing import Final
 
 from models.plots import PAGE, Axis, Frame, Line, Plot
 from stream.report.charts import Figure
-from stream.report.content import (
+from stream.report.text import count, share, signed
+from stream.report.view_content import (
     CalibrationBin,
     RejectionPoint,
     ResidualPoint,
     StrategyPoint,
     Views,
 )
-from stream.report.text import count, share, signed
 
 FRAME: Final = Frame(width=340, height=250, left=58, right=14, top=10, bottom=40)
 ALL: Final = "*"

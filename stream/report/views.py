@@ -9,15 +9,15 @@ from models.tasks import TaskSet
 from stream.offpolicy.calibration import calibration
 from stream.offpolicy.passing import passing_strategies, residual_traffic
 from stream.offpolicy.rejection import rejection_curves
-from stream.report.content import (
+from stream.report.tables import Tables
+from stream.report.text import shown
+from stream.report.view_content import (
     CalibrationBin,
     RejectionPoint,
     ResidualPoint,
     StrategyPoint,
     Views,
 )
-from stream.report.tables import Tables
-from stream.report.text import shown
 
 Point = TypeVar("Point")
 

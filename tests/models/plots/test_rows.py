@@ -32,7 +32,9 @@ def test_a_long_name_is_shortened_so_that_the_figure_stays() -> None:
 @pytest.mark.parametrize("text", ["<script>alert(1)</script>", "a&b", "'\" onload='x"])
 def test_text_is_escaped(text: str) -> None:
     """What looks like markup is text, in names, notes, titles and legends."""
-    svg = row_plot([Row(text, text)], AXIS, palette=PAGE, title=text, legend=[(text, 0)])
+    svg = row_plot(
+        [Row(text, ""), Row("", text)], AXIS, palette=PAGE, title=text, legend=[(text, 0)]
+    )
     root = ET.fromstring(svg)
     assert {element.tag for element in root.iter()} <= {
         f"{SVG}{tag}" for tag in ("svg", "title", "rect", "path", "circle", "text")

@@ -8,7 +8,6 @@ from stream.report.content import (
     VERSION,
     Arm,
     ArmCurve,
-    CalibrationBin,
     Comparison,
     Curve,
     EqualRate,
@@ -17,14 +16,17 @@ from stream.report.content import (
     Interval,
     Log,
     Method,
-    RejectionPoint,
     Report,
-    ResidualPoint,
-    StrategyPoint,
     TaskChange,
-    Views,
 )
 from stream.report.text import shown
+from stream.report.view_content import (
+    CalibrationBin,
+    RejectionPoint,
+    ResidualPoint,
+    StrategyPoint,
+    Views,
+)
 
 HOSTILE = (
     "<script>alert(1)</script>",

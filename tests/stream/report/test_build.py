@@ -146,3 +146,13 @@ def test_a_damaged_folder_is_named(tmp_path: Path) -> None:
     part.write_bytes(b"PAR1 and nothing else")
     with pytest.raises(ReportError, match="cannot be read together"):
         build_report(ReplayFolder(out), TASKS)
+
+
+def test_a_replay_that_does_not_fit_in_memory_has_the_same_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Above a number of rows every figure is a pass over the files."""
+    out = ReplayFolder(write_replay(tmp_path / "out", rows=3000))
+    in_memory = build_report(out, TASKS)
+    monkeypatch.setattr("stream.report.tables.IN_MEMORY", 0)
+    assert orjson.dumps(build_report(out, TASKS)) == orjson.dumps(in_memory)
