@@ -153,7 +153,7 @@ def check_log(found: Found, verdict: str | None, scored: Scored, used: ModelUsed
 
     Args:
         found: Its record.
-        verdict: ``pass`` or ``block``.
+        verdict: ``pass`` or ``block``; None where a file does not tell.
         scored: The request, scored again.
         used: The model that scored it.
     """
@@ -163,6 +163,12 @@ def check_log(found: Found, verdict: str | None, scored: Scored, used: ModelUsed
     if not decision.model:
         why = "no model served: everything passed, and nothing was scored"
         return [Check("verdict", verdict, "pass", verdict == "pass", why)]
+    if verdict is None:
+        why = "e is the threshold itself, and the file does not say whether the request passed"
+        return [
+            _check_reward(decision, scored, used),
+            Check("verdict", None, None, None, why),
+        ]
     return check_decision(decision, verdict == "pass", scored, used)
 
 

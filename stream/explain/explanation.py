@@ -150,16 +150,8 @@ async def explain(settings: Settings, request_id: str, options: ExplainOptions) 
     checks = check_log(found, verdict, scored, used)
     if replayed is not None and found.decision is not None and found.decision.model:
         checks = check_history(checks, found.decision, verdict, replayed)
-    outputs = _outputs(model, scored.settings, settings.task_set)
     playing = [(value.name, columns) for value, columns in players(used.features, values)]
-    attribution = attribute(
-        outputs,
-        used.features,
-        ids_C,
-        playing,
-        np.random.default_rng(options.seed),
-        options.pairs,
-    )
+    attribution = _attribute(used, scored, settings.task_set, ids_C, playing, options)
     training = None
     if options.store is not None:
         training = count_segments(
@@ -251,8 +243,30 @@ def _verdict(found: Found, replayed: Replayed | None) -> str | None:
     decision = found.decision
     if decision is None or decision.e is None or decision.threshold is None:
         return None if decision is None else "pass"
-    passes = decision.reason.label != "score" or decision.e >= decision.threshold
-    return "pass" if passes else "block"
+    if decision.reason.label != "score":
+        return "pass"
+    if decision.e == decision.threshold:
+        return None
+    return "pass" if decision.e > decision.threshold else "block"
+
+
+def _attribute(
+    used: ModelUsed,
+    scored: Scored,
+    tasks: TaskSet,
+    ids_C: Ids,
+    playing: Sequence[tuple[str, Sequence[int]]],
+    options: ExplainOptions,
+) -> Attribution:
+    """What moved reward, scores and uncertainties under the settings that were in force."""
+    return attribute(
+        _outputs(used.model, scored.settings, tasks),
+        used.features,
+        ids_C,
+        playing,
+        np.random.default_rng(options.seed),
+        options.pairs,
+    )
 
 
 def _training_rows(store: Path, model: LoadedModel, tasks: TaskSet) -> Iterator[Examples]:

@@ -106,11 +106,8 @@ async def replay_folder(
         The folder, whose tables are read lazily.
 
     Raises:
-        ReplayError: If source, outcomes or moments cannot be read.
-        ReplayFolderError: If the folder is in use.
-        ArmError: If arms cannot be compared, or a reward is that of no arm.
-        ArtifactError: If an artifact must not serve.
-        PolicyError: If a reward returns anything but one number per row.
+        UserError: As :func:`replay`, and if the folder is in use, arms cannot be compared, or a
+            reward is that of no arm.
     """
     # The Kafka client takes half a second to import, which `import weir` should not pay.
     from stream.replay.arms import Arm  # noqa: PLC0415

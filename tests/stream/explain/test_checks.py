@@ -26,7 +26,9 @@ def scored(
     return found, score_request(settings, used.model, found, intake.ids_NC[0], control or []), used
 
 
-def checks(settings: Settings, record: FileRecord, verdict: str, **more: Any) -> dict[str, Check]:
+def checks(
+    settings: Settings, record: FileRecord, verdict: str | None, **more: Any
+) -> dict[str, Check]:
     found, made, used = scored(settings, record, **more)
     return {check.name: check for check in check_log(found, verdict, made, used)}
 
@@ -71,6 +73,8 @@ def test_a_changed_log_differs(make_artifact: Make) -> None:
     assert checks(settings, low, "block")["verdict"].equal is False
     tie = with_header(record, threshold=decision.e)
     assert checks(settings, tie, "block")["verdict"].equal is None
+    untold = checks(settings, tie, None)
+    assert (untold["e"].equal, untold["verdict"].equal) == (True, None)
 
 
 def test_the_revision_of_control_that_was_in_force_is_found_by_the_reward(
