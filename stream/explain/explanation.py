@@ -234,20 +234,19 @@ async def _control(settings: Settings) -> list[ControlChange]:
 
 
 def _verdict(found: Found, replayed: Replayed | None) -> str | None:
-    if found.kind is Kind.PASSED:
-        return "pass"
-    if found.kind is Kind.BLOCKED:
-        return "block"
-    if replayed is not None:
-        return "pass" if replayed.passed else "block"
+    """The logged verdict; without a decision that of the history; None where nothing tells."""
+    known = {Kind.PASSED: "pass", Kind.BLOCKED: "block"}.get(found.kind)
     decision = found.decision
-    if decision is None or decision.e is None or decision.threshold is None:
-        return None if decision is None else "pass"
-    if decision.reason.label != "score":
-        return "pass"
-    if decision.e == decision.threshold:
-        return None
-    return "pass" if decision.e > decision.threshold else "block"
+    if known is not None:
+        return known
+    if decision is None:
+        passes = None if replayed is None else replayed.passed
+    elif decision.e is None or decision.threshold is None or decision.reason.label != "score":
+        passes = True
+    else:
+        tie = decision.e == decision.threshold
+        passes = None if tie else decision.e > decision.threshold
+    return None if passes is None else "pass" if passes else "block"
 
 
 def _attribute(
