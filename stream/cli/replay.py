@@ -1,6 +1,7 @@
 """`weir replay`: decides historical requests."""
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +9,7 @@ import typer
 from rich.console import Console
 
 from stream.cli.options import Rate, print_json
+from stream.cli.report import FailIf, print_report
 
 if TYPE_CHECKING:
     from stream.replay.replay import Progress
@@ -89,15 +91,21 @@ def replay(
         int,
         typer.Option(min=1, help="Requests per chunk. The decisions do not depend on it."),
     ] = 1000,
+    fail_if: FailIf = None,
 ) -> None:
     """Decide historical requests as a worker would.
 
     Runs the code of a worker on requests from files or topics, and writes every decision, what was
-    decided when they were live, and a summary to a folder. Nothing is published.
+    decided when they were live, and a summary to a folder. Nothing is published. With outcomes it
+    reports on them, as `weir report` does.
+
+    Ends with status 1 if a condition of --fail-if holds or cannot be judged.
     """
     from stream.replay.arms import read_arm  # noqa: PLC0415
     from stream.replay.replay import Progress, ReplayOptions, run_replay  # noqa: PLC0415
+    from stream.report.checks import parse_checks  # noqa: PLC0415
 
+    parse_checks(fail_if or ())  # before hours of work
     settings = ctx.obj.override({"policy.rate": rate, "model.artifact": artifact})
     options = ReplayOptions(
         source, out, outcomes, start, end, chunk_size,
@@ -111,6 +119,8 @@ def replay(
 
         summary = asyncio.run(run_replay(settings, options, show))
     print_json(summary)
+    if (outcomes or fail_if) and not print_report(settings, out, fail_if or [], err=True):
+        sys.exit(1)
 
 
 def describe(progress: "Progress") -> str:

@@ -22,7 +22,7 @@ class Strata:
     """Sums over the requests of S strata that the arms treat differently; arrays of shape (S,).
 
     Attributes:
-        mu_S: Probability that the log passes a request.
+        mu_S: Probability (the largest) that the log passes a request.
         weight_S: d N_s / N, the events per request of all that the stratum adds at a rate of 1.
         requests_S: Number of requests N_s.
         labelled_S: Number of those with a label.
@@ -53,11 +53,35 @@ class Strata:
 
 def strata_of(cells: Cells) -> Strata:
     """The strata of (mu, d) whose d is not 0."""
-    d_C = np.round(cells.difference_C, DIGITS)
-    keys, place_C = np.unique(np.stack([cells.mu_C, d_C]), axis=1, return_inverse=True)
+    return _grouped(cells, cells.mu_C, np.round(cells.difference_C, DIGITS))
+
+
+def judged_strata(cells: Cells) -> Strata:
+    """The strata by which support is judged: exact if they are few, else by rounded propensities.
+
+    Those are one per half octave of mu and sign of d, so that requests whose propensities differ a
+    little speak for each other.
+    """
+    exact = strata_of(cells)
+    if len(exact) <= MAX_STRATA:
+        return exact
+    octave_C = np.round(2 * np.log2(np.maximum(cells.mu_C, 1e-9)))
+    sign_C = np.sign(np.round(cells.difference_C, DIGITS))
+    return _grouped(cells, np.where(cells.mu_C > 0, octave_C, -np.inf), sign_C)
+
+
+def _grouped(cells: Cells, first_C: Doubles, second_C: Doubles) -> Strata:
+    """Sums by two keys, where the second is not 0."""
+    differs_C = second_C != 0
+    keys_2C = np.stack([first_C, second_C])[:, differs_C]
+    keys, place_C = np.unique(keys_2C, axis=1, return_inverse=True)
+    rows = max(cells.rows, 1)
+    mu_S = np.zeros(keys.shape[1])
+    np.maximum.at(mu_S, place_C.reshape(-1), cells.mu_C[differs_C])
     sums = [
-        np.bincount(place_C.reshape(-1), values_C, minlength=keys.shape[1]).astype(np.float64)
+        np.bincount(place_C.reshape(-1), values_C[differs_C], minlength=len(mu_S)).astype(float)
         for values_C in (
+            cells.difference_C * cells.requests_C / rows,
             cells.requests_C,
             cells.labelled_C,
             cells.events_C,
@@ -67,8 +91,7 @@ def strata_of(cells: Cells) -> Strata:
             cells.event_scores_C,
         )
     ]
-    weight_S = keys[1] * sums[0] / max(cells.rows, 1)
-    return Strata(keys[0], weight_S, *sums).where(keys[1] != 0)
+    return Strata(mu_S, *sums)
 
 
 def effective(weight_S: Doubles, labelled_S: Doubles) -> float:

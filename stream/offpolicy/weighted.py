@@ -15,7 +15,7 @@ import numpy as np
 
 from stream.offpolicy.cells import Cells, Doubles
 from stream.offpolicy.intervals import mixture_radius, normal_quantile
-from stream.offpolicy.strata import strata_of
+from stream.offpolicy.strata import judged_strata
 from stream.offpolicy.support import MIN_ESS, Interval, judge
 
 REPLICATES: Final = 1000
@@ -141,7 +141,7 @@ def refused_or(
     cells: Cells, found: tuple[float, float, float], level: float, why: str = ""
 ) -> Interval:
     """An interval of weighted requests; refused where the log does not support it."""
-    strata = strata_of(cells)
+    strata = judged_strata(cells)
     usable = strata.where(strata.labelled_S > 0)
     value, low, high = found
     judged = judge(strata, usable, value, low, high, level)

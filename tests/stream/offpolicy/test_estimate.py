@@ -165,6 +165,25 @@ def test_a_task_within_another_is_scored_over_all_requests() -> None:
     assert by_task["online", "dr"] == pytest.approx(by_task["click", "dr"])
 
 
+def test_any_propensities_are_judged_by_a_bootstrap() -> None:
+    """Where propensities take thousands of values there are no strata; support is judged still."""
+    rng = np.random.default_rng(11)
+    p_N = rng.beta(1, 4, COUNT)
+    mu_N = rng.uniform(0.1, 1.0, COUNT)
+    loose_N, strict_N = (p_N > 0.1).astype(float), (p_N > 0.3).astype(float)
+    log = make_log(rng, mu_N, loose_N, strict_N, p_N)
+    found = compare(log.requests, log.labels, log.arm_a, log.arm_b, TASKS)
+    assert [one.method for one in found] == ["snips", "ips", "switch", "sequence"]
+    assert found[0].supported
+    assert found[0].low is not None
+    assert found[0].high is not None
+    assert found[0].low < log.truth < found[0].high
+    blind = make_log(rng, mu_N * (p_N > 0.2), loose_N, strict_N, p_N)
+    refused = first(blind)
+    assert not refused.supported
+    assert "no exploration" in refused.why
+
+
 def simple_cells(mu: float, requests: int, labelled: int, events: int) -> Cells:
     """One cell in which only arm a passes."""
     values = [mu, 1.0, 0.0, requests, labelled, events, 0.0, 0.0, 0.0, 0.0]
