@@ -13,10 +13,11 @@ from stream.offpolicy.errors import OffPolicyError
 from stream.replay.folder import BASE, ReplayFolder
 from stream.report.checks import parse_checks, run_checks
 from stream.report.comparison import compare_arms
-from stream.report.content import HOLD, LOG, SHIP, VERSION, Arm, Curve, Log, Report, Views
+from stream.report.content import HOLD, LOG, SHIP, VERSION, Arm, Curve, Log, Report
 from stream.report.curves import Ranked, value_curve
 from stream.report.tables import Tables
 from stream.report.text import shown
+from stream.report.view_content import Views
 from stream.report.views import views
 
 LEVEL: Final = 0.95

@@ -29,8 +29,10 @@ _NAMES: Final[Mapping[str, Mapping[str, str]]] = {
     "curves": {"task": "task"},
     "arms": {"arm": "arm", "name": "arm"},
     "checks": {"expression": "check", "arm": "arm"},
+    "views": {"arm": "arm"},
 }
-"""Of the lists of a report: fields that name an element, and the columns that they go to."""
+"""Of the lists of a report: fields that name an element, and the columns that they go to. The
+elements of all other lists are numbered."""
 
 Row = dict[str, Any]
 
@@ -41,8 +43,8 @@ def report_frame(report: Report) -> pl.DataFrame:
     ``figure`` is its path in ``report.json`` without places in lists, such as
     ``comparisons.tasks.kept.low``. What it is about is in the columns ``arm``, ``base``, ``task``,
     ``method``, ``by`` and ``group`` (a property of requests and its value), ``check``, and
-    ``index`` in a list of numbers; null where it is about none. The figure itself is in ``number``
-    (a truth value as 1 or 0) or ``text``; both are null where the report refuses it.
+    ``index`` in a list of numbers or of points; null where it is about none. The figure itself is
+    in ``number`` (a truth value as 1 or 0) or ``text``; both are null where the report refuses it.
 
     Args:
         report: The report.
@@ -61,9 +63,9 @@ def _rows(value: Any, path: tuple[str, ...], about: Row) -> Iterator[Row]:
                 yield from _rows(inner, (*path, key), about)
         return
     if isinstance(value, list):
-        names = _NAMES.get(path[-1], {})
+        names = _NAMES.get(path[-1])
         for index, inner in enumerate(value):
-            if not isinstance(inner, dict):
+            if names is None or not isinstance(inner, dict):
                 yield from _rows(inner, path, about | {"index": index})
                 continue
             found = {column: inner[key] for key, column in names.items() if key in inner}
