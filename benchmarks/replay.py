@@ -38,7 +38,10 @@ START_MS = 1_700_000_000_000
 def requests(count: int) -> list[bytes]:
     """Requests as they would be on a topic."""
     rng = random.Random(1)
-    return [orjson.dumps(_request(rng)) for _ in range(count)]
+    made = [_request(rng) for _ in range(count)]
+    for at, request in enumerate(made):
+        request["ext"]["ts"] = START_MS + at
+    return [orjson.dumps(request) for request in made]
 
 
 def write(folder: Path, count: int) -> dict[str, Path]:
@@ -53,10 +56,15 @@ def write(folder: Path, count: int) -> dict[str, Path]:
     return {"jsonl": lines, "parquet": table}
 
 
-def cpu_s() -> float:
-    """CPU time of this process and of the children that ended."""
+def own_and_children_s() -> tuple[float, float]:
+    """CPU time of this process, and of the children that ended."""
     own, children = (resource.getrusage(who) for who in (0, resource.RUSAGE_CHILDREN))
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    return own.ru_utime + own.ru_stime, children.ru_utime + children.ru_stime
+
+
+def cpu_s() -> float:
+    """CPU time of both."""
+    return sum(own_and_children_s())
 
 
 def replay(
@@ -84,16 +92,22 @@ def speed(folder: Path, count: int) -> None:
 
 
 def processes(folder: Path, count: int) -> None:
-    """Wall time with one and two processes."""
+    """Wall time with one and two processes, and CPU of this process and of its children."""
     files = write(folder, count)
-    walls = {}
+    walls: dict[tuple[str, int], list[float]] = {}
     for number in (1, 2, 1, 2):
         for kind, path in files.items():
-            began, cpu = time.perf_counter(), cpu_s()
-            out = folder / f"out-{kind}-{number}-{began}"
-            replay(path, out, processes=number)
+            began, before = time.perf_counter(), own_and_children_s()
+            replay(path, folder / f"out-{kind}-{number}-{began}", processes=number)
             walls.setdefault((kind, number), []).append(time.perf_counter() - began)
-            print(f"{kind}, {number}: {walls[kind, number][-1]:.2f} s, CPU {cpu_s() - cpu:.2f} s")
+            own, children = (
+                after - earlier for after, earlier in zip(own_and_children_s(), before, strict=True)
+            )
+            print(
+                f"{kind}, {number}: {walls[kind, number][-1]:.2f} s; CPU {own:.2f} s here, "
+                f"{children:.2f} s in children (among them a trial of the model)",
+                flush=True,
+            )
     for kind in files:
         print(f"{kind}: {min(walls[kind, 1]) / min(walls[kind, 2]):.2f} times as fast")
 
