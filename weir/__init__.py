@@ -1,4 +1,4 @@
-"""Weir in Python: specs and features, artifacts and scores, decisions, replays, example stores.
+"""Weir in Python: features, artifacts, scores, decisions, replays, reports, example stores.
 
 Everything here is also what the processes of `weir` run, so a notebook computes what a worker
 computes. ``docs/api.md`` describes it; ``examples/`` has a script for each part. Neither torch nor
@@ -22,7 +22,9 @@ from models.settings import PolicySettings, Settings, SettingsError, load_settin
 from models.tasks import DEFAULT_TASKS, Task, TaskSet
 from stream.messages import Reason
 from stream.policy import Decisions, Policy, PolicyError
-from stream.replay.frames import Replayed, replay
+from stream.replay.folder import ReplayFolder, ReplayFolderError
+from stream.replay.frames import Replayed, decision_batches, replay, replay_folder
+from stream.report import Report, ReportError, build_report, report_frame, write_report
 
 __all__ = [
     "DEFAULT_TASKS",
@@ -39,7 +41,11 @@ __all__ = [
     "PolicyError",
     "PolicySettings",
     "Reason",
+    "ReplayFolder",
+    "ReplayFolderError",
     "Replayed",
+    "Report",
+    "ReportError",
     "RequestFileError",
     "Scorer",
     "ScoringError",
@@ -50,13 +56,18 @@ __all__ = [
     "TaskSet",
     "UserError",
     "__version__",
+    "build_report",
+    "decision_batches",
     "ingest",
     "load_artifact",
     "load_settings",
     "read_examples",
     "read_requests",
     "replay",
+    "replay_folder",
+    "report_frame",
     "stream_examples",
+    "write_report",
 ]
 
 __version__: Final = version("weir")

@@ -5,6 +5,7 @@ import typer
 from stream.cli.broker import broker
 from stream.cli.demo import demo
 from stream.cli.doctor import doctor
+from stream.cli.explain import explain
 from stream.cli.model.queries import model
 from stream.cli.offsets import offsets
 from stream.cli.replay import replay
@@ -18,7 +19,7 @@ from stream.cli.worker import worker
 
 def register(app: typer.Typer) -> None:
     """Add the subcommands to ``app``."""
-    for command in (broker, topics, worker, verify, replay, report, demo, doctor, status):
+    for command in (broker, topics, worker, verify, replay, report, explain, demo, doctor, status):
         app.command()(command)
     for group in (rate, policy, model, offsets):
         app.add_typer(group)

@@ -24,6 +24,7 @@ from stream.policy.scenario import Scenario
 from stream.policy.scenario_split import ScenariosByRow, compute_rewards
 from stream.policy.settings_in_force import Change, SettingsInForce
 from stream.policy.value.confidence import resolve_auto
+from stream.policy.value.reward import RewardFunction
 
 MAX_STATES: Final = 200
 """States that a worker publishes at a time; with full summaries 300 KB."""
@@ -67,18 +68,25 @@ class Policy:
         settings: Settings of the policy.
         tasks: The tasks of the student, in the order of its columns.
         worker: Name under which states are published; no two processes may ever share one.
+        reward: f as a function of t_NT, in place of the reward of the settings of all scenarios.
 
     Raises:
         PolicyError: Naming the key and the fix; an ExpressionError also the column.
     """
 
-    def __init__(self, settings: PolicySettings, tasks: TaskSet, worker: str = "") -> None:
+    def __init__(
+        self,
+        settings: PolicySettings,
+        tasks: TaskSet,
+        worker: str = "",
+        reward: RewardFunction | None = None,
+    ) -> None:
         self._worker = worker
         self._tasks = tasks
         self._evidence: AutoEvidence | None = None
         self._seed = settings.seed
         self._window = settings.window
-        self._settings = SettingsInForce(settings, tasks)
+        self._settings = SettingsInForce(settings, tasks, reward)
         self._clock = StreamClock()
         self._scenarios: dict[str, Scenario] = {}
         self._own: frozenset[int] = frozenset()
@@ -118,6 +126,10 @@ class Policy:
         """
         capacity = self._settings.default.capacity
         return 0.0 if capacity is None or len(self._scenarios) > 1 else capacity
+
+    def debt(self, scenario: str) -> float:
+        """Passes owed less passes given in a scenario, ``*`` if it has no name."""
+        return self._scenarios.get(scenario, self._default).controller.debt
 
     @property
     def in_force(self) -> Mapping[str, ScenarioSettings]:

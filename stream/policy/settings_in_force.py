@@ -21,6 +21,7 @@ from models.tasks import TaskSet
 from models.validation import reason
 from stream.policy.errors import PolicyError
 from stream.policy.scenario_index import scenario_row
+from stream.policy.value.reward import RewardFunction
 from stream.policy.value.valuation import Valuation, valuation_key
 
 Change = Mapping[str, Any]
@@ -38,16 +39,20 @@ class SettingsInForce:
     Args:
         settings: Settings from file, environment and flags.
         tasks: The tasks of the student.
+        reward: A reward in place of that of the settings, for all scenarios.
 
     Raises:
         PolicyError: If those of a scenario are invalid.
     """
 
-    def __init__(self, settings: PolicySettings, tasks: TaskSet) -> None:
+    def __init__(
+        self, settings: PolicySettings, tasks: TaskSet, reward: RewardFunction | None = None
+    ) -> None:
         self._base = settings.model_dump(include=set(ScenarioSettings.model_fields))
         self._path = settings.scenario_path
         self._file = settings.scenarios
         self._tasks = tasks
+        self._reward = reward
         self._live: dict[str, Change] = {}
         self._valuations: WeakValueDictionary[str, Valuation] = WeakValueDictionary()
         if self._file and not self._path:
@@ -119,7 +124,7 @@ class SettingsInForce:
         key = valuation_key(settings)
         found = self._valuations.get(key)
         if found is None:
-            found = self._valuations[key] = Valuation(settings, self._tasks)
+            found = self._valuations[key] = Valuation(settings, self._tasks, self._reward)
         return found
 
     def _row_of(self, name: str) -> int:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from models.errors import UserError
 from models.settings import Settings, load_settings
 from stream.messages import REASON_LABELS
 from stream.policy import Policy
+from stream.policy.value.reward import RewardFunction
 from stream.replay.folder import BASE, KEYS
 from stream.replay.scoring import score_columns
 
@@ -56,6 +57,32 @@ def read_arm(text: str, flags: Mapping[str, Any] | None = None) -> Arm:
     if not sign:
         name, file = Path(text).stem, text
     return Arm(name, load_settings(Path(file), dict(flags or {})))
+
+
+def with_rewards(arms: Sequence[Arm], rewards: Mapping[str, RewardFunction]) -> list[Arm]:
+    """The arms, those that are named with a reward of one's own.
+
+    Args:
+        arms: All arms.
+        rewards: Functions of t_NT by name of the arm; see
+            :func:`stream.policy.value.reward.checked_reward`.
+
+    Raises:
+        ArmError: If a name is that of no arm.
+    """
+    names = [arm.name for arm in arms]
+    for name in rewards:
+        if name not in names:
+            raise ArmError(f"rewards: {name!r} is no arm; there are {', '.join(names)}")
+    return [
+        replace(
+            arm,
+            policy=Policy(arm.settings.policy, arm.settings.task_set, reward=rewards[arm.name]),
+        )
+        if arm.name in rewards
+        else arm
+        for arm in arms
+    ]
 
 
 def check_arms(arms: Sequence[Arm]) -> None:

@@ -8,9 +8,9 @@ processes score them, and however the source is cut.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any, Final
 
@@ -26,7 +26,8 @@ from models.settings import Settings
 from stream.intercept.loaded_model import try_model
 from stream.kafka.reader import TopicReader
 from stream.kafka.times import parse_time_ms
-from stream.replay.arms import Arm, DecidingArm, check_arms
+from stream.policy.value.reward import RewardFunction
+from stream.replay.arms import Arm, DecidingArm, check_arms, with_rewards
 from stream.replay.checkpoint import (
     PROGRESS,
     Checkpoint,
@@ -91,6 +92,7 @@ class ReplayOptions:
         end: First time to exclude.
         chunk_size: Requests that are scored and decided at a time; decisions do not depend on it.
         against: Arms to compare with that of the settings.
+        rewards: Rewards of one's own, by name of the arm that values requests by them.
         by: Paths in the request whose values the requests' table keeps.
         processes: Processes that read and score; decisions do not depend on it.
         piece_bytes: Bytes of a file that are read at a time.
@@ -104,6 +106,7 @@ class ReplayOptions:
     end: str | None = None
     chunk_size: int = 1000
     against: Sequence[Arm] = ()
+    rewards: Mapping[str, RewardFunction] = field(default_factory=dict)
     by: Sequence[str] = ()
     processes: int = 1
     piece_bytes: int = PIECE_BYTES
@@ -136,7 +139,7 @@ async def run_replay(
         TopicError: If there is no such topic.
         ArtifactError: If an artifact cannot serve.
     """
-    arms = [Arm(BASE, settings), *options.against]
+    arms = with_rewards([Arm(BASE, settings), *options.against], options.rewards)
     check_arms(arms)
     _check_paths(options.by)
     span = _span(options)

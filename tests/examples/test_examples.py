@@ -19,6 +19,8 @@ PROMISED = {
     "score": r"1000 scored, 0 not\n.*click: score 0\.\d+, uncertainty 0\.\d+",
     "decide": r"target 0\.8, achieved 0\.(79|80)\d+\n.*SCORE: \d+ passed, \d+ blocked",
     "replay": r"rate 0\.6: achieved 0\.(59|60)\d*\nrate 0\.8: achieved 0\.(79|80)",
+    "record": r"\d{3} of 1000 requests passed, \d{3,} events of these",
+    "compare": r"\d+ of 1000 decisions differ\ndeals against base: .*\n",
     "read_store": r"1000 examples of 121 columns\n.*click: 1000 labels, 0\.\d+ positive",
 }
 
@@ -32,6 +34,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_requests(simulator, 1000, made / "var" / "requests.jsonl", 0)
     spec = FeatureSpec.load("openrtb")
     write_examples(simulator, 1000, made / "var" / "examples.parquet", spec, 0)
+    names = ("requests.jsonl", "examples.parquet", "log.jsonl")
+    command = [str(ROOT / "examples" / "record.py"), *(f"var/{name}" for name in names)]
+    subprocess.run([sys.executable, *command], cwd=made, check=True, capture_output=True)
     return made
 
 

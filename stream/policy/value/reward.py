@@ -5,6 +5,7 @@ expression of the task names (see :mod:`stream.policy.value.expression`).
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,8 @@ from stream.policy.value.expression import Expression
 
 Reward = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 """Maps t_NT, each task on its own population, to e_N; both float32."""
+RewardFunction = Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]]
+"""A function of one's own from t_NT to N numbers, of each row by itself."""
 
 
 def build_reward(kind: str, weights: Mapping[str, float], tasks: TaskSet) -> Reward:
@@ -49,6 +52,30 @@ def build_reward(kind: str, weights: Mapping[str, float], tasks: TaskSet) -> Rew
     def evaluate(t_NT: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         with np.errstate(over="ignore"):
             return expression(np.ascontiguousarray(t_NT.T, np.float64)).astype(np.float32)
+
+    return evaluate
+
+
+def checked_reward(function: RewardFunction) -> Reward:
+    """A function of one's own as a reward; what it returns is checked at every call.
+
+    Args:
+        function: Maps t_NT (float32) to N numbers. Each must depend on its own row only, or
+            decisions would depend on how the stream is split into batches. NaN ranks last.
+
+    Raises:
+        PolicyError: From the reward, if the function returns anything but N numbers.
+    """
+
+    def evaluate(t_NT: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        e_N = np.asarray(function(t_NT))
+        if e_N.shape != t_NT.shape[:1] or e_N.dtype.kind not in "fiub":
+            raise PolicyError(
+                f"reward: the function returned {e_N.dtype} of shape {e_N.shape} for t_NT of shape "
+                f"{t_NT.shape}; it must return one number per row, shape {t_NT.shape[:1]}"
+            )
+        with np.errstate(over="ignore"):
+            return e_N.astype(np.float32)
 
     return evaluate
 

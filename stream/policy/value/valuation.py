@@ -8,7 +8,7 @@ import numpy.typing as npt
 from models.settings import ScenarioSettings
 from models.tasks import TaskSet
 from stream.policy.value.confidence import Confidence
-from stream.policy.value.reward import build_reward
+from stream.policy.value.reward import RewardFunction, build_reward, checked_reward
 
 KEYS: Final = frozenset(
     {"reward", "weights", "confidence", "kappa", "reference", "uncertainty_source"}
@@ -22,14 +22,20 @@ class Valuation:
     Args:
         settings: Those named in ``KEYS``.
         tasks: The tasks of the student, in the order of its columns.
+        reward: f in place of the one that the settings ask for.
 
     Raises:
         PolicyError: Naming the key and the fix; an ExpressionError also the column.
     """
 
-    def __init__(self, settings: ScenarioSettings, tasks: TaskSet) -> None:
+    def __init__(
+        self, settings: ScenarioSettings, tasks: TaskSet, reward: RewardFunction | None = None
+    ) -> None:
         self._confidence = Confidence(settings, tasks)
-        self._reward = build_reward(settings.reward, settings.weights, tasks)
+        if reward is None:
+            self._reward = build_reward(settings.reward, settings.weights, tasks)
+        else:
+            self._reward = checked_reward(reward)
         self.passes_uncertain: bool = self._confidence.passes_uncertain
 
     def __call__(

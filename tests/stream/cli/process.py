@@ -12,6 +12,7 @@ COMMANDS = {
     "topics": ["topics"],
     "verify": ["verify"],
     "replay": ["replay", "bid-requests"],
+    "explain": ["explain", "r1"],
     "publish": ["publish", "simulated", "--requests", "10"],
     "rate": ["rate", "get"],
     "policy": ["policy", "get"],

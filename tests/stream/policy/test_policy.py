@@ -14,6 +14,7 @@ from models.settings import PolicySettings, WindowSettings
 from models.tasks import DEFAULT_TASKS
 from stream.messages import Reason
 from stream.policy import Decisions, Policy
+from stream.policy.scenario_index import scenario_row
 from stream.policy.value.confidence import resolve_auto
 
 COUNT = 4000
@@ -206,3 +207,21 @@ def test_the_target_rate_is_that_of_rate_or_capacity() -> None:
     assert made.target_rate_N.mean() == pytest.approx(0.9, abs=0.005)
     assert made.target_rate_N.sum() == pytest.approx((~made.passed_N).sum(), abs=20)
     assert limited.capacity == 100.0
+
+
+def test_a_reward_of_ones_own_takes_the_place_of_that_of_the_settings() -> None:
+    """In every scenario, whatever its settings ask for."""
+    values = {"scenario_path": "site.id", "scenarios": {"a": {"reward": "funnel-value"}}}
+    mine = Policy(PolicySettings(**values), DEFAULT_TASKS, reward=lambda t_NT: t_NT[:, 3])
+    rows_N = np.array([scenario_row("a"), 7], np.int32)
+    found = mine.rewards(SCORES[:2], UNCERTAINTIES[:2], rows_N)
+    assert np.array_equal(found, SCORES[:2, 3], equal_nan=True)
+
+
+def test_the_debt_of_a_scenario_is_passes_owed_less_passes_given() -> None:
+    """A scenario without a name shares that of ``*``."""
+    mine = policy(rate=0.5)
+    assert mine.debt("*") == 0.0
+    passed = int(decide(mine, 0, 101).passed_N.sum())
+    assert mine.debt("*") == pytest.approx(101 * 0.5 - passed)
+    assert mine.debt("nobody") == mine.debt("*")

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 
 from models.tasks import DEFAULT_TASKS
 from stream.policy.errors import PolicyError
-from stream.policy.value.reward import build_reward
+from stream.policy.value.reward import build_reward, checked_reward
 
 WEIGHTS = {"click": 1.0, "online": 2.0, "cart": 5.0, "deal": 20.0}
 tables = st.lists(st.lists(st.floats(0, 1, width=32), min_size=4, max_size=4), min_size=1)
@@ -65,3 +67,28 @@ def test_a_weight_of_no_task_is_refused() -> None:
     """A weight for a task that does not exist is refused with the tasks that do."""
     with pytest.raises(PolicyError, match="'sale' is not a task; the tasks are click, online"):
         build_reward("weighted-sum", {"sale": 3.0}, DEFAULT_TASKS)
+
+
+def test_a_function_of_ones_own_is_a_reward() -> None:
+    """It gets t_NT, and what it returns becomes float32."""
+    t = np.random.default_rng(0).random((5, 4)).astype(np.float32)
+    e = checked_reward(lambda t_NT: t_NT[:, 3].astype(np.float64) * 2)(t)
+    assert e.dtype == np.float32
+    assert np.array_equal(e, t[:, 3] * 2)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda t_NT: t_NT,
+        lambda t_NT: t_NT.sum(),
+        lambda t_NT: ["a"] * len(t_NT),
+        lambda _t_NT: None,
+        lambda t_NT: t_NT[:-1, 0],
+        lambda t_NT: t_NT[:, 0] + 1j,
+    ],
+)
+def test_a_function_that_returns_anything_but_a_number_per_row_is_refused(function: Any) -> None:
+    """The error has the shape that is needed, and the one that was returned."""
+    with pytest.raises(PolicyError, match=r"one number per row, shape \(3,\)"):
+        checked_reward(function)(np.zeros((3, 4), np.float32))

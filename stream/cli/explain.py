@@ -1,0 +1,105 @@
+"""`weir explain`: one decision, explained."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from stream.cli.options import print_json
+
+
+def explain(
+    ctx: typer.Context,
+    request_id: Annotated[str, typer.Argument(help="The id of a bid request.")],
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Files or topics to look in. Default: the topics of passed, blocked and rejected "
+            "requests, and of all requests.",
+            metavar="[SOURCE]...",
+        ),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            help="Which record, where the id occurs more than once.",
+            metavar="TOPIC[PARTITION]@OFFSET",
+        ),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Look in topics from this time on (ISO 8601, or milliseconds since the epoch).",
+            metavar="TIME",
+        ),
+    ] = None,
+    end: Annotated[
+        str | None,
+        typer.Option("--to", help="Look in topics up to this time.", metavar="TIME"),
+    ] = None,
+    artifact: Annotated[
+        str | None,
+        typer.Option(
+            help="Model artifact: a folder, a URL, or pretrained:NAME. Overrides model.artifact."
+        ),
+    ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            help="Examples to count the training rows in that are like the request: a Parquet "
+            "file, or a folder of them."
+        ),
+    ] = None,
+    orders: Annotated[
+        int,
+        typer.Option(
+            min=2, max=4096, help="Random orders that the attribution is a mean over; even."
+        ),
+    ] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of these orders.")] = 0,
+    *,
+    history: Annotated[
+        bool,
+        typer.Option(
+            "--history",
+            help="Decide all requests before it again, for the threshold and the debt at that "
+            "moment. Takes as long as a replay.",
+        ),
+    ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show all features, not only those that moved most.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Explain the decision about one request.
+
+    Shows what was read of the request, its scores, reward and verdict, computes them again with the
+    model that decided and compares them with the log, and shows which features moved the reward.
+    What cannot be reproduced is said, with the part of the history that is missing.
+    """
+    from stream.explain.as_json import as_json  # noqa: PLC0415
+    from stream.explain.explanation import ExplainOptions  # noqa: PLC0415
+    from stream.explain.explanation import explain as run  # noqa: PLC0415
+    from stream.explain.screen import show  # noqa: PLC0415
+    from stream.replay.replay import parse_time_ms  # noqa: PLC0415
+
+    options = ExplainOptions(
+        tuple(sources or ()),
+        at,
+        parse_time_ms(start),
+        parse_time_ms(end),
+        history,
+        store,
+        orders // 2,
+        seed,
+    )
+    settings = ctx.obj.override({"model.artifact": artifact})
+    with Console(stderr=True).status("looking for the request"):
+        found = asyncio.run(run(settings, request_id, options))
+    if json:
+        print_json(as_json(found))
+    else:
+        show(Console(), found, everything=everything)
