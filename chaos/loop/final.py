@@ -18,6 +18,7 @@ import orjson
 import polars as pl
 from safetensors import safe_open
 
+from chaos.loop.history import CLOCK_SPEC
 from models.artifact import load_artifact
 from models.artifact.manifest import CARD_FILE
 from models.artifact.registry import Registry
@@ -67,7 +68,7 @@ class Deliveries:
     """How often records came.
 
     Attributes:
-        stored: Examples in the store, repeated deliveries included.
+        stored: Examples of requests in the store, repeated deliveries included.
         repeated: Of these, deliveries of a request that is there already.
         doubled: Records of a topic, by partition and offset, that are stored more than once.
     """
@@ -89,12 +90,12 @@ def stored(settings: Settings, name: str, *columns: str) -> pl.DataFrame:
 
 def deliveries(settings: Settings) -> Deliveries:
     """How often each record is in the store."""
-    examples = stored(settings, EXAMPLES, "request_id", "partition", "offset")
+    examples = stored(settings, EXAMPLES, "request_id", "spec", "partition", "offset")
     outcomes = stored(settings, OUTCOMES, "partition", "offset")
     keys = ["partition", "offset"]
     doubled = sum(len(rows) - rows.select(keys).n_unique() for rows in (examples, outcomes))
-    repeated = len(examples) - examples["request_id"].n_unique()
-    return Deliveries(len(examples), repeated, doubled)
+    requests = examples.filter(pl.col("spec") != CLOCK_SPEC)["request_id"]
+    return Deliveries(len(requests), len(requests) - requests.n_unique(), doubled)
 
 
 async def final_state(settings: Settings, spec: FeatureSpec) -> FinalState:
@@ -135,7 +136,8 @@ def differences(one: FinalState, other: FinalState) -> list[str]:
 
 def _requests(settings: Settings) -> dict[str, str]:
     hashes: dict[str, set[str]] = {}
-    for row in stored(settings, EXAMPLES, "request_id", *_OF_A_REQUEST).iter_rows(named=True):
+    rows = stored(settings, EXAMPLES, "request_id", *_OF_A_REQUEST)
+    for row in rows.filter(pl.col("spec") != CLOCK_SPEC).iter_rows(named=True):
         content = orjson.dumps([row[name] for name in _OF_A_REQUEST])
         hashes.setdefault(row["request_id"], set()).add(hashlib.sha256(content).hexdigest()[:16])
     # deliveries of one request that differ would be several hashes
