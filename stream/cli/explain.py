@@ -84,7 +84,7 @@ def explain(
     from stream.explain.explanation import ExplainOptions  # noqa: PLC0415
     from stream.explain.explanation import explain as run  # noqa: PLC0415
     from stream.explain.screen import show  # noqa: PLC0415
-    from stream.replay.replay import parse_time_ms  # noqa: PLC0415
+    from stream.kafka.times import parse_time_ms  # noqa: PLC0415
 
     options = ExplainOptions(
         tuple(sources or ()),
