@@ -35,7 +35,7 @@ ARMS: Final = {
 
 def table(comparisons: list[tuple[Arm, Comparison]]) -> Table:
     """The arms side by side."""
-    shown = Table(title="reward passed by the last rebuild, against the frozen first model")
+    shown = Table(title="true reward passed: the last version, and the frozen first model")
     columns = ("arm", "published", "requests", "passed", "frozen", "loop", "gain", "of the best")
     for column in columns:
         shown.add_column(column, justify="left" if column == "arm" else "right")
