@@ -24,7 +24,7 @@ bench: $(VENV)/.bench ## Weir against its peers on Apache Kafka; latency; memory
 bench-rate: $(VENV)/.test ## The rate controller on seeded traffic, beside naive ones; some minutes
 	@$(BIN)/python -m benchmarks.rate $(ARGS)
 
-loop: $(VENV)/.test ## Rebuilds in a drifting market against the frozen first model; twelve minutes (ARGS="--arms both")
+loop: $(VENV)/.test ## Rebuilds in a drifting market against the frozen first model (ARGS="--arms both")
 	@$(BIN)/python -m benchmarks.loop $(ARGS)
 
 chaos: $(VENV)/.test ## A million requests, 100 kill -9, then brokers too; most of an hour (ARGS="--seed 2")

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from models.settings import Settings
@@ -16,13 +17,15 @@ from stream.demo.demo import DEMO_GATES
 from stream.kafka.reader import TopicReader
 from stream.kafka.topics import ensure_topics
 from stream.messages import Decision, sequence_number
-from stream.metrics.scrape import WorkerSample, merge, scrape
+from stream.metrics.scrape import WorkerSample, merge, read_metrics, scrape
 from trainer.simulation.world import DAY_MS
 
 WORKERS: Final = 2
 POLL_S: Final = 0.5
-STALLED_S: Final = 900.0
-"""An arm fails after this time without what it waits for, such as the next rebuild."""
+STALLED_S: Final = 1200.0
+"""An arm fails after this time without what it waits for, such as the last rebuild."""
+RESULTS: Final = frozenset({"published", "held", "refused"})
+"""Results of a rebuild that has made a candidate."""
 DAY_REQUESTS: Final = 200_000
 """Requests of a simulated day."""
 WEEK_S: Final = 7 * DAY_MS / 1000
@@ -42,7 +45,8 @@ class Market:
 
     Attributes:
         requests_per_second: Pace of the requests.
-        rebuilds: Rebuilds that must serve; the last of them is evaluated.
+        rebuilds: Rebuilds, those included that the gates hold back; the last one that serves is
+            evaluated.
         drift: Radians per :data:`DAY_REQUESTS` by which the effects turn.
         start: Number of the first request; the first model was trained on 0 and the following.
         rebuild_examples: Newly matured examples that start a rebuild.
@@ -84,12 +88,14 @@ class Played:
 
     Attributes:
         settings: The arm's settings.
+        rebuilds: Rebuilds by what the gates said: ``published``, ``held`` or ``refused``.
         models: Versions in the order in which they served, the frozen first one included.
         passed: Verdicts of the last version, by number of the request in the simulated stream.
         seconds: Time from the first process to the last verdict.
     """
 
     settings: Settings
+    rebuilds: dict[str, int]
     models: tuple[str, ...]
     passed: dict[int, bool]
     seconds: float
@@ -129,44 +135,52 @@ class _Deployment:
     ) -> None:
         self._settings, self._market, self._folder, self._stack = settings, market, folder, stack
         self._ports = [free_port() for _ in range(WORKERS)]
+        self._trainer_port = free_port()
+        self._models: list[str] = []
+        self._rebuilds: dict[str, int] = {}
         self._children: list[ChildProcess] = []
 
     async def run(self) -> Played:
-        """Run until the last rebuild has decided enough."""
+        """Run until the version of the last rebuild has decided enough."""
         began, market = time.monotonic(), self._market
         for number, port in enumerate(self._ports, 1):
-            await self._start(f"worker-{number}", "worker", port=port)
-        await self._start("feedback", "worker", "--role", "feedback")
-        trainer = await self._start("trainer", "trainer", "--quick")
-        models = [await self._next_model([])]
-        publisher = await self._start("publisher", *self._publish())
-        while len(models) <= market.rebuilds:
-            models.append(await self._next_model(models))
+            await self._start(f"worker-{number}", "worker", {"worker.metrics_port": port})
+        await self._start("feedback", "worker --role feedback")
+        metrics = {"trainer.metrics_port": self._trainer_port}
+        trainer = await self._start("trainer", "trainer --quick", metrics)
+        await self._wait(self._serves_another, "a model that serves")
+        publisher = await self._start("publisher", self._publish())
+        await self._wait(self._last_serves, "the last rebuild")
         swapped_ms = round(time.time() * 1000)
         await self._stop(trainer)
         enough = (await self._workers()).requests + market.settle + market.evaluated
         await self._until(lambda now: now.requests >= enough, f"{market.evaluated:,} requests")
         await self._stop(publisher)
         await self._until(lambda now: now.lag == 0, "all requests are decided")
-        passed = await read_verdicts(self._settings, models[-1], market.start, swapped_ms)
+        passed = await read_verdicts(self._settings, self._models[-1], market.start, swapped_ms)
         chosen = sorted(passed)[market.settle :][: market.evaluated]
         return Played(
             self._settings,
-            tuple(models),
+            self._rebuilds,
+            tuple(self._models),
             {number: passed[number] for number in chosen},
             time.monotonic() - began,
         )
 
-    def _publish(self) -> list[str]:
+    def _publish(self) -> str:
         market = self._market
-        command = ["publish", "simulated", "--requests", str(10**8), "--seed", str(market.seed)]
-        command += ["--rate", str(market.requests_per_second)]
-        command += ["--time-scale", str(WEEK_S / market.week_s)]
-        return [*command, "--drift", str(market.drift), "--start", str(market.start)]
+        return (
+            f"publish simulated --requests {10**8} --rate {market.requests_per_second} "
+            f"--seed {market.seed} --drift {market.drift} --start {market.start} "
+            f"--time-scale {WEEK_S / market.week_s}"
+        )
 
-    async def _start(self, name: str, *command: str, port: int = 0) -> ChildProcess:
-        settings = self._settings.override({"worker.metrics_port": port})
-        child = ChildProcess(name, command, self._folder / f"{name}.log", settings.environment())
+    async def _start(
+        self, name: str, command: str, overrides: Mapping[str, Any] = MappingProxyType({})
+    ) -> ChildProcess:
+        environment = self._settings.override(overrides).environment()
+        log = self._folder / f"{name}.log"
+        child = ChildProcess(name, command.split(), log, environment)
         self._children.append(child)
         return await self._stack.enter_async_context(child)
 
@@ -174,17 +188,27 @@ class _Deployment:
         self._children.remove(child)
         await child.stop()
 
-    async def _next_model(self, known: list[str]) -> str:
-        """Wait until all workers serve one version that is not known."""
-        found: list[str] = []
+    async def _serves_another(self) -> bool:
+        """Whether all workers serve one version that has not served before; notes it."""
+        serving = [sample.model for sample in (await scrape(self._ports)).values()]
+        if len(serving) < WORKERS or len(set(serving)) > 1 or serving[0] in {"", *self._models}:
+            return False
+        self._models.append(serving[0])
+        return True
 
-        async def swapped() -> bool:
-            serving = [sample.model for sample in (await self._scrape()).values()]
-            found[:] = set(serving) - {"", *known}
-            return len(serving) == WORKERS and len(set(serving)) == 1 and bool(found)
-
-        await self._wait(swapped, f"a version after {known or 'none'}")
-        return found[0]
+    async def _last_serves(self) -> bool:
+        """Whether the rebuilds have ended, and what they published serves."""
+        await self._serves_another()
+        samples = await asyncio.to_thread(read_metrics, self._trainer_port) or []
+        results = {
+            sample.labels["result"]: int(sample.value)
+            for sample in samples
+            if sample.name == "weir_trainer_rebuilds_total" and sample.labels["result"] in RESULTS
+        }
+        published = results.get("published", 0)
+        self._rebuilds = results
+        ended = published > 0 and sum(results.values()) >= self._market.rebuilds
+        return ended and len(self._models) == 1 + published
 
     async def _until(self, reached: Callable[[WorkerSample], bool], what: str) -> None:
         async def now() -> bool:
@@ -202,10 +226,7 @@ class _Deployment:
             await asyncio.sleep(POLL_S)
 
     async def _workers(self) -> WorkerSample:
-        return merge((await self._scrape()).values())
-
-    async def _scrape(self) -> dict[int, WorkerSample]:
-        return await scrape(self._ports)
+        return merge((await scrape(self._ports)).values())
 
 
 def arm_settings(arm: Arm, market: Market, folder: Path) -> Settings:

@@ -29,7 +29,7 @@ class Comparison:
     """True reward per request, of the requests that the last rebuild decided.
 
     Attributes:
-        rebuilds: Rebuilds that served.
+        rebuilds: Rebuilds by what the gates said.
         seconds: Time that the arm took.
         requests: Requests that are evaluated.
         passed: Share of them that passed.
@@ -41,7 +41,7 @@ class Comparison:
         half: Half of its 95 % interval.
     """
 
-    rebuilds: int
+    rebuilds: dict[str, int]
     seconds: float
     requests: int
     passed: float
@@ -77,7 +77,7 @@ async def compare(played: Played, market: Market) -> Comparison:
     frozen_N, oracle_N = (best(scores_N, int(loop_N.sum())) for scores_N in (ranks_N, value_N))
     gained = paired_gain(value_N, loop_N, frozen_N)
     return Comparison(
-        rebuilds=len(played.models) - 1,
+        rebuilds=played.rebuilds,
         seconds=played.seconds,
         requests=len(value_N),
         passed=float(loop_N.mean()),

@@ -24,7 +24,7 @@ from trainer.training.loop import cosine, deterministic, steps_per_epoch
 from trainer.training.teacher import Teacher, base_rates, fit_net
 from trainer.uncertainty.count import pseudo_counts
 from trainer.uncertainty.lab import Lab, tensors
-from trainer.uncertainty.log_odds import logits, spread_of
+from trainer.uncertainty.log_odds import spread_of
 from trainer.uncertainty.method import Float32Array, Ids, Rows
 
 BATCH = 1024
@@ -146,40 +146,9 @@ def source_spread(
         ids_NC: Feature ids.
         mean_NT: Scores.
     """
-    variance_RT = source_variance(information_RT, new_R)
+    variance_RT = (new_R[:, None] / (1 + information_RT)).astype(np.float32)
     variance_NT = sum(variance_RT[ids_NC[:, column]] for column in SOURCES)
     return spread_of(mean_NT, np.sqrt(variance_NT).astype(np.float32))
-
-
-def source_variance(information_RT: Float32Array, new_R: npt.NDArray[np.bool_]) -> Float32Array:
-    """Posterior variance of an id's effect on the logit; 0 where it is not new."""
-    variance_RT: Float32Array = (new_R[:, None] / (1 + information_RT)).astype(np.float32)
-    return variance_RT
-
-
-def source_draws(
-    variance_RT: Float32Array, ids_NC: Ids, mean_NT: Float32Array, chunk: int, seed: int
-) -> Float32Array:
-    """Scores with an effect of every new id that is drawn from its posterior, once per chunk.
-
-    All requests of a chunk from one source share its draw, and so do the tasks.
-
-    Args:
-        variance_RT: Result of :func:`source_variance`.
-        ids_NC: Feature ids.
-        mean_NT: Scores.
-        chunk: Requests of a chunk.
-        seed: Seed of the draws.
-    """
-    rng, shift_NT = np.random.default_rng(seed), np.zeros_like(mean_NT)
-    for start in range(0, len(ids_NC), chunk):
-        rows = slice(start, start + chunk)
-        z_R1 = rng.standard_normal((len(variance_RT), 1), np.float32)
-        effect_RT = z_R1 * np.sqrt(variance_RT)
-        for column in SOURCES:
-            shift_NT[rows] += effect_RT[ids_NC[rows, column]]
-    drawn_NT: Float32Array = 1 / (1 + np.exp(-(logits(mean_NT) + shift_NT)))
-    return drawn_NT
 
 
 @torch.no_grad()

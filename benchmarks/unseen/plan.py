@@ -31,7 +31,6 @@ class UnseenPlan:
         gap: Steps between two snapshots.
         sets: Weight sets drawn, M.
         confirmed_every: Rebuilds between two fits of ``confirmed``, which takes seven models.
-        chunk: Requests that one weight set scores under Thompson sampling by chunks.
         net: Kind and sizes of the teacher.
         training: Batch and learning rates.
     """
@@ -46,7 +45,6 @@ class UnseenPlan:
     gap: int = 2
     sets: int = 4
     confirmed_every: int = 10
-    chunk: int = 256
     net: TeacherConfig = field(
         default_factory=lambda: TeacherConfig(kind="shared-bottom", embedding=4, expert=24, tower=8)
     )
@@ -61,7 +59,7 @@ class UnseenPlan:
         """A plan that runs everything on few rows; its figures are meaningless."""
         return cls(
             warm_rows=1500, rounds=2, round_rows=600, first_epochs=2, snapshots=3, gap=1, sets=3,
-            confirmed_every=2, chunk=64,
+            confirmed_every=2,
             net=TeacherConfig(kind="shared-bottom", embedding=2, expert=8, tower=4),
             training=TeacherTraining(
                 batch=128, learning_rate=8e-3, swag_learning_rate=2e-3, steps=10

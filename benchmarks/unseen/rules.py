@@ -11,20 +11,13 @@ from typing import Final, Literal
 
 import numpy as np
 
-from benchmarks.unseen.learner import (
-    LAYOUT,
-    Fitted,
-    count_spread,
-    source_draws,
-    source_spread,
-    source_variance,
-)
+from benchmarks.unseen.learner import LAYOUT, Fitted, count_spread, source_spread
 from benchmarks.unseen.plan import UnseenPlan
 from models.settings import PolicySettings
 from trainer.uncertainty import METHODS
 from trainer.uncertainty.method import Estimator, Float32Array, Ids
 
-Scores = Literal["mean", "per-request", "per-chunk", "per-source"]
+Scores = Literal["mean", "per-request"]
 Spread = Literal["none", "swag", "confirmed", "count", "sources"]
 
 
@@ -34,8 +27,7 @@ class Rule:
 
     Attributes:
         scores: Those at the mean of SWAG's snapshots, or, as in Thompson sampling, those of one
-            weight set that is drawn per request or per chunk; ``per-source`` draws the effect of
-            every new source per chunk instead (``source_draws``).
+            weight set that is drawn per request.
         spread: Method of u; t = s + kappa u.
         kappa: Weight of u.
         explore: Share eps of the requests that would be blocked which passes at random.
@@ -66,7 +58,6 @@ RULES: Final = {
     "greedy": Rule(),
     "oracle": Rule(sees_all=True),
     "sources-0.25": Rule(spread="sources", kappa=0.25),
-    "sources-thompson": Rule("per-source"),
     "explore-0.01": Rule(explore=0.01),
     "explore-0.01-weighted": Rule(explore=0.01, clip=10.0),
     "thompson": Rule("per-request"),
@@ -99,7 +90,7 @@ class Chooser:
     def use(self, fitted: Fitted) -> None:
         """Use the model of the newest rebuild."""
         self._fitted = fitted
-        if self._rule.spread in ("count", "sources") or self._rule.scores == "per-source":
+        if self._rule.spread in ("count", "sources"):
             self._information_RT = fitted.information()
         if self._rule.spread == "confirmed" and self._fits % self._plan.confirmed_every == 0:
             self._confirmed = METHODS["confirmed"](fitted.lab(self._plan))
@@ -114,14 +105,9 @@ class Chooser:
         """
         if self._fitted is None:
             raise RuntimeError("no model is in use; call use() first")
-        if self._rule.scores == "per-source":
-            variance_RT = source_variance(self._information_RT, self._new_R)
-            mean_NT = self._fitted.scores(ids_NC)
-            drawn_NT = source_draws(variance_RT, ids_NC, mean_NT, self._plan.chunk, seed)
-            return drawn_NT, np.zeros_like(drawn_NT)
-        if self._rule.scores != "mean":
+        if self._rule.scores == "per-request":
             by_set_MNT = self._fitted.by_set(ids_NC)
-            set_N = draw_sets(self._rule, len(ids_NC), len(by_set_MNT), self._plan.chunk, seed)
+            set_N = draw_sets(len(ids_NC), len(by_set_MNT), seed)
             drawn_NT = by_set_MNT[set_N, np.arange(len(ids_NC))]
             return drawn_NT, np.zeros_like(drawn_NT)
         mean_NT = self._fitted.scores(ids_NC)
@@ -142,9 +128,6 @@ class Chooser:
                 return np.zeros_like(mean_NT)
 
 
-def draw_sets(rule: Rule, rows: int, sets: int, chunk: int, seed: int) -> "np.ndarray":
-    """Which weight set scores each request: an own draw for each, or one per chunk; int64 (N,)."""
-    rng = np.random.default_rng(seed)
-    if rule.scores == "per-request":
-        return rng.integers(0, sets, rows)
-    return np.repeat(rng.integers(0, sets, -(-rows // chunk)), chunk)[:rows]
+def draw_sets(rows: int, sets: int, seed: int) -> "np.ndarray":
+    """Which weight set scores each request, an own draw for each; int64 (N,)."""
+    return np.random.default_rng(seed).integers(0, sets, rows)

@@ -9,69 +9,77 @@ from rich.console import Console
 
 from stream.cli.options import print_json
 
+Sources = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Files or topics to look in. Default: the topics of passed, blocked and rejected "
+        "requests, and of all requests.",
+        metavar="[SOURCE]...",
+    ),
+]
+At = Annotated[
+    str | None,
+    typer.Option(
+        help="Which record, where the id occurs more than once.",
+        metavar="TOPIC[PARTITION]@OFFSET",
+    ),
+]
+Start = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        help="Look in topics from this time on (ISO 8601, or milliseconds since the epoch).",
+        metavar="TIME",
+    ),
+]
+End = Annotated[
+    str | None,
+    typer.Option("--to", help="Look in topics up to this time.", metavar="TIME"),
+]
+Artifact = Annotated[
+    str | None,
+    typer.Option(
+        help="Model artifact: a folder, a URL, or pretrained:NAME. Overrides model.artifact."
+    ),
+]
+Store = Annotated[
+    Path | None,
+    typer.Option(
+        help="Examples to count the training rows in that are like the request: a Parquet "
+        "file, or a folder of them."
+    ),
+]
+Orders = Annotated[
+    int,
+    typer.Option(min=2, max=4096, help="Random orders that the attribution is a mean over; even."),
+]
+History = Annotated[
+    bool,
+    typer.Option(
+        "--history",
+        help="Decide all requests before it again, for the threshold and the debt at that "
+        "moment. Takes as long as a replay.",
+    ),
+]
+Everything = Annotated[
+    bool, typer.Option("--all", help="Show all features, not only those that moved most.")
+]
+
 
 def explain(
     ctx: typer.Context,
     request_id: Annotated[str, typer.Argument(help="The id of a bid request.")],
-    sources: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Files or topics to look in. Default: the topics of passed, blocked and rejected "
-            "requests, and of all requests.",
-            metavar="[SOURCE]...",
-        ),
-    ] = None,
-    at: Annotated[
-        str | None,
-        typer.Option(
-            help="Which record, where the id occurs more than once.",
-            metavar="TOPIC[PARTITION]@OFFSET",
-        ),
-    ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            help="Look in topics from this time on (ISO 8601, or milliseconds since the epoch).",
-            metavar="TIME",
-        ),
-    ] = None,
-    end: Annotated[
-        str | None,
-        typer.Option("--to", help="Look in topics up to this time.", metavar="TIME"),
-    ] = None,
-    artifact: Annotated[
-        str | None,
-        typer.Option(
-            help="Model artifact: a folder, a URL, or pretrained:NAME. Overrides model.artifact."
-        ),
-    ] = None,
-    store: Annotated[
-        Path | None,
-        typer.Option(
-            help="Examples to count the training rows in that are like the request: a Parquet "
-            "file, or a folder of them."
-        ),
-    ] = None,
-    orders: Annotated[
-        int,
-        typer.Option(
-            min=2, max=4096, help="Random orders that the attribution is a mean over; even."
-        ),
-    ] = 64,
+    sources: Sources = None,
+    at: At = None,
+    start: Start = None,
+    end: End = None,
+    artifact: Artifact = None,
+    store: Store = None,
+    orders: Orders = 64,
     seed: Annotated[int, typer.Option(min=0, help="Seed of these orders.")] = 0,
     *,
-    history: Annotated[
-        bool,
-        typer.Option(
-            "--history",
-            help="Decide all requests before it again, for the threshold and the debt at that "
-            "moment. Takes as long as a replay.",
-        ),
-    ] = False,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Show all features, not only those that moved most.")
-    ] = False,
+    history: History = False,
+    everything: Everything = False,
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Explain the decision about one request.

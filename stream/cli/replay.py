@@ -15,82 +15,90 @@ if TYPE_CHECKING:
     from stream.replay.replay import Progress
 
 
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="Requests: files (a path, a glob or a URL; .jsonl or .ndjson, or .gz or .zst of "
+        "these, or .parquet), or names of topics between commas."
+    ),
+]
+Out = Annotated[
+    Path,
+    typer.Option(
+        help="Folder for the decisions and the summary: a new one, or that of an unfinished "
+        "replay, which goes on where it stopped."
+    ),
+]
+Artifact = Annotated[
+    str | None,
+    typer.Option(
+        help="Model artifact: a folder, a URL, or pretrained:NAME. Overrides model.artifact."
+    ),
+]
+Outcomes = Annotated[
+    str | None,
+    typer.Option(help="Outcomes to judge the decisions by: .jsonl files, or the name of a topic."),
+]
+AsOf = Annotated[
+    str | None,
+    typer.Option(
+        help="Moment up to which outcomes are complete (ISO 8601, or milliseconds since the "
+        "epoch). Default: the latest moment of requests and outcomes."
+    ),
+]
+Start = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        help="First time that is replayed (ISO 8601, or milliseconds since the epoch).",
+    ),
+]
+End = Annotated[
+    str | None,
+    typer.Option(
+        "--to",
+        help="First time that is not replayed (ISO 8601, or milliseconds since the epoch).",
+    ),
+]
+Against = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Settings of another policy or model that decides the same requests. May be repeated.",
+        metavar="NAME=FILE",
+    ),
+]
+By = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Keep this value of every request, e.g. device.geo.country, to compare groups. "
+        "May be repeated.",
+        metavar="PATH",
+    ),
+]
+Processes = Annotated[
+    int,
+    typer.Option(min=1, help="Processes that read and score. The decisions do not depend on it."),
+]
+ChunkSize = Annotated[
+    int,
+    typer.Option(min=1, help="Requests per chunk. The decisions do not depend on it."),
+]
+
+
 def replay(
     ctx: typer.Context,
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="Requests: files (a path, a glob or a URL; .jsonl or .ndjson, or .gz or .zst of "
-            "these, or .parquet), or names of topics between commas."
-        ),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option(
-            help="Folder for the decisions and the summary: a new one, or that of an unfinished "
-            "replay, which goes on where it stopped."
-        ),
-    ] = Path("var/replay"),
-    artifact: Annotated[
-        str | None,
-        typer.Option(
-            help="Model artifact: a folder, a URL, or pretrained:NAME. Overrides model.artifact."
-        ),
-    ] = None,
+    source: Source,
+    out: Out = Path("var/replay"),
+    artifact: Artifact = None,
     rate: Rate = None,
-    outcomes: Annotated[
-        str | None,
-        typer.Option(
-            help="Outcomes to judge the decisions by: .jsonl files, or the name of a topic."
-        ),
-    ] = None,
-    as_of: Annotated[
-        str | None,
-        typer.Option(
-            help="Moment up to which outcomes are complete (ISO 8601, or milliseconds since the "
-            "epoch). Default: the latest moment of requests and outcomes."
-        ),
-    ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            help="First time that is replayed (ISO 8601, or milliseconds since the epoch).",
-        ),
-    ] = None,
-    end: Annotated[
-        str | None,
-        typer.Option(
-            "--to",
-            help="First time that is not replayed (ISO 8601, or milliseconds since the epoch).",
-        ),
-    ] = None,
-    against: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Settings of another policy or model that decides the same requests. May be "
-            "repeated.",
-            metavar="NAME=FILE",
-        ),
-    ] = None,
-    by: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Keep this value of every request, e.g. device.geo.country, to compare groups. "
-            "May be repeated.",
-            metavar="PATH",
-        ),
-    ] = None,
-    processes: Annotated[
-        int,
-        typer.Option(
-            min=1, help="Processes that read and score. The decisions do not depend on it."
-        ),
-    ] = 1,
-    chunk_size: Annotated[
-        int,
-        typer.Option(min=1, help="Requests per chunk. The decisions do not depend on it."),
-    ] = 1000,
+    outcomes: Outcomes = None,
+    as_of: AsOf = None,
+    start: Start = None,
+    end: End = None,
+    against: Against = None,
+    by: By = None,
+    processes: Processes = 1,
+    chunk_size: ChunkSize = 1000,
     fail_if: FailIf = None,
 ) -> None:
     """Decide historical requests as a worker would.

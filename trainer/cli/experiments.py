@@ -31,41 +31,47 @@ def register(app: typer.Typer) -> None:
     app.command()(experiments)
 
 
+Data = Annotated[
+    str,
+    typer.Option(
+        help="'simulated', a Parquet file or folder of examples, a CSV file, or JD's slices."
+    ),
+]
+Spec = Annotated[
+    str, typer.Option(help="Name or path of the feature spec of the examples or the CSV file.")
+]
+Seeds = Annotated[
+    int | None,
+    typer.Option(min=1, help="Use seeds 1 to N; a finished run can be extended."),
+]
+Teacher = Annotated[
+    str,
+    typer.Option(
+        help="Teacher of the sweeps, as in the paper: mlp, transformer, ple-mlp or ple-transformer."
+    ),
+]
+Out = Annotated[
+    Path, typer.Option(help="Folder of the report; an interrupted run resumes from it.")
+]
+Part = Annotated[
+    str,
+    typer.Option(help="With I/K, run every K-th unit only, for K processes that share a folder."),
+]
+Quick = Annotated[
+    bool, typer.Option("--quick", help="Train small nets and do few runs, for a trial run.")
+]
+
+
 def experiments(
     ctx: typer.Context,
-    data: Annotated[
-        str,
-        typer.Option(
-            help="'simulated', a Parquet file or folder of examples, a CSV file, or JD's slices."
-        ),
-    ] = SIMULATED,
-    spec: Annotated[
-        str, typer.Option(help="Name or path of the feature spec of the examples or the CSV file.")
-    ] = "openrtb",
-    seeds: Annotated[
-        int | None,
-        typer.Option(min=1, help="Use seeds 1 to N; a finished run can be extended."),
-    ] = None,
-    teacher: Annotated[
-        str,
-        typer.Option(
-            help="Teacher of the sweeps, as in the paper: mlp, transformer, ple-mlp or "
-            "ple-transformer."
-        ),
-    ] = "ple-mlp",
-    out: Annotated[
-        Path, typer.Option(help="Folder of the report; an interrupted run resumes from it.")
-    ] = Path("var/experiments"),
-    part: Annotated[
-        str,
-        typer.Option(
-            help="With I/K, run every K-th unit only, for K processes that share a folder."
-        ),
-    ] = "1/1",
+    data: Data = SIMULATED,
+    spec: Spec = "openrtb",
+    seeds: Seeds = None,
+    teacher: Teacher = "ple-mlp",
+    out: Out = Path("var/experiments"),
+    part: Part = "1/1",
     *,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Train small nets and do few runs, for a trial run.")
-    ] = False,
+    quick: Quick = False,
 ) -> None:
     """Run the experiments and write the report; finished units are not run again."""
     # torch takes seconds to import, and other commands must not pay for it.

@@ -15,17 +15,30 @@ def register(app: typer.Typer) -> None:
     app.command()(search)
 
 
+Data = Annotated[
+    str,
+    typer.Option(
+        help="'simulated', a Parquet file or folder of examples, a CSV file, or JD's slices."
+    ),
+]
+Spec = Annotated[
+    str, typer.Option(help="Name or path of the feature spec of the examples or the CSV file.")
+]
+AgainstRandom = Annotated[
+    bool,
+    typer.Option(
+        "--against-random", help="Also try random architectures, for the time that this takes."
+    ),
+]
+Quick = Annotated[
+    bool, typer.Option("--quick", help="Search small nets on few rows, for a trial run.")
+]
+
+
 def search(
     ctx: typer.Context,
-    data: Annotated[
-        str,
-        typer.Option(
-            help="'simulated', a Parquet file or folder of examples, a CSV file, or JD's slices."
-        ),
-    ] = SIMULATED,
-    spec: Annotated[
-        str, typer.Option(help="Name or path of the feature spec of the examples or the CSV file.")
-    ] = "openrtb",
+    data: Data = SIMULATED,
+    spec: Spec = "openrtb",
     rows: Annotated[int, typer.Option(min=200, help="Training rows.")] = 50_000,
     steps: Annotated[int, typer.Option(min=10, help="Steps of the search.")] = 1_500,
     experts: Annotated[int, typer.Option(min=1, help="Experts of the net.")] = 4,
@@ -34,15 +47,8 @@ def search(
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder of the result.")] = Path("var/search"),
     *,
-    against_random: Annotated[
-        bool,
-        typer.Option(
-            "--against-random", help="Also try random architectures, for the time that this takes."
-        ),
-    ] = False,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Search small nets on few rows, for a trial run.")
-    ] = False,
+    against_random: AgainstRandom = False,
+    quick: Quick = False,
 ) -> None:
     """Search an architecture: AutoMTL's differentiable search.
 

@@ -19,41 +19,49 @@ def register(app: typer.Typer) -> None:
     app.command()(zoo)
 
 
+Data = Annotated[
+    str,
+    typer.Option(
+        help="'simulated', a Parquet file or folder of examples, a CSV file, or JD's slices."
+    ),
+]
+Spec = Annotated[
+    str, typer.Option(help="Name or path of the feature spec of the examples or the CSV file.")
+]
+Kinds = Annotated[
+    str, typer.Option(help="Kinds of nets to compare, with commas between; all by default.")
+]
+Seeds = Annotated[
+    int | None, typer.Option(min=1, help="Use seeds 1 to N; a finished run can be extended.")
+]
+Trials = Annotated[
+    int | None,
+    typer.Option(min=1, help="Settings to try for each net; the first ones are the defaults."),
+]
+Out = Annotated[
+    Path, typer.Option(help="Folder of the report; an interrupted run resumes from it.")
+]
+Part = Annotated[
+    str,
+    typer.Option(help="With I/K, run every K-th unit only, for K processes that share a folder."),
+]
+Quick = Annotated[
+    bool, typer.Option("--quick", help="Train small nets on few rows, for a trial run.")
+]
+
+
 def zoo(
     ctx: typer.Context,
-    data: Annotated[
-        str,
-        typer.Option(
-            help="'simulated', a Parquet file or folder of examples, a CSV file, or JD's slices."
-        ),
-    ] = SIMULATED,
-    spec: Annotated[
-        str, typer.Option(help="Name or path of the feature spec of the examples or the CSV file.")
-    ] = "openrtb",
-    kinds: Annotated[
-        str, typer.Option(help="Kinds of nets to compare, with commas between; all by default.")
-    ] = ",".join(KINDS),
-    seeds: Annotated[
-        int | None, typer.Option(min=1, help="Use seeds 1 to N; a finished run can be extended.")
-    ] = None,
-    trials: Annotated[
-        int | None,
-        typer.Option(min=1, help="Settings to try for each net; the first ones are the defaults."),
-    ] = None,
+    data: Data = SIMULATED,
+    spec: Spec = "openrtb",
+    kinds: Kinds = ",".join(KINDS),
+    seeds: Seeds = None,
+    trials: Trials = None,
     rows: Annotated[int | None, typer.Option(min=200, help="Training rows.")] = None,
-    out: Annotated[
-        Path, typer.Option(help="Folder of the report; an interrupted run resumes from it.")
-    ] = Path("var/zoo"),
-    part: Annotated[
-        str,
-        typer.Option(
-            help="With I/K, run every K-th unit only, for K processes that share a folder."
-        ),
-    ] = "1/1",
+    out: Out = Path("var/zoo"),
+    part: Part = "1/1",
     *,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Train small nets on few rows, for a trial run.")
-    ] = False,
+    quick: Quick = False,
 ) -> None:
     """Compare the nets of the papers with each other, with LightGBM and with the truth.
 

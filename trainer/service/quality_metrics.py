@@ -26,6 +26,46 @@ _TASK_FIGURES: Final[Mapping[str, str]] = {
 _SCENARIO_FIGURES: Final = ("label_rate", "calibration", "error", "auc")
 
 
+class _ScenarioGauges:
+    """The gauges of what passed, by scenario."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._figures = {
+            name: Gauge(
+                f"weir_quality_scenario_{name}",
+                _TASK_FIGURES[name],
+                ("task", "scenario"),
+                registry=registry,
+            )
+            for name in _SCENARIO_FIGURES
+        }
+        self._share = Gauge(
+            "weir_quality_scenario_passed_share",
+            "Share of what passed, by scenario.",
+            ("scenario",),
+            registry=registry,
+        )
+        self._value = Gauge(
+            "weir_quality_scenario_value",
+            "Value of its events per request of the scenario that passed.",
+            ("scenario",),
+            registry=registry,
+        )
+
+    def measured(self, by_scenario: Mapping[str, ScenarioQuality]) -> None:
+        """Set them; what is not measured has no sample."""
+        for gauge in (*self._figures.values(), self._share, self._value):
+            gauge.clear()
+        for scenario, quality in by_scenario.items():
+            self._share.labels(scenario).set(quality.share)
+            self._value.labels(scenario).set(quality.value)
+            for task, figures in quality.tasks.items():
+                for name, gauge in self._figures.items():
+                    value = getattr(figures, name)
+                    if value is not None:
+                        gauge.labels(task, scenario).set(value)
+
+
 class QualityMetrics:
     """The gauges of live quality; what is not measured has no sample.
 
@@ -66,20 +106,7 @@ class QualityMetrics:
         self._value = self._gauge(
             "weir_quality_value", "Value of its events per request that passed.", "reason"
         )
-        self._scenario_figures = {
-            name: self._gauge(
-                f"weir_quality_scenario_{name}", _TASK_FIGURES[name], "task", "scenario"
-            )
-            for name in _SCENARIO_FIGURES
-        }
-        self._scenario_share = self._gauge(
-            "weir_quality_scenario_passed_share", "Share of what passed, by scenario.", "scenario"
-        )
-        self._scenario_value = self._gauge(
-            "weir_quality_scenario_value",
-            "Value of its events per request of the scenario that passed.",
-            "scenario",
-        )
+        self._by_scenario = _ScenarioGauges(registry)
         self._measured = self._gauge(
             "weir_quality_timestamp_seconds",
             "When live quality was measured last, in seconds since the epoch; 0 before.",
@@ -108,8 +135,6 @@ class QualityMetrics:
         self._measured.set(now_s)
         for gauge in (*self._figures.values(), self._delays, self._share, self._value):
             gauge.clear()
-        for gauge in (*self._scenario_figures.values(), self._scenario_share, self._scenario_value):
-            gauge.clear()
         for gauge in (self._features, self._scores, self._model):
             gauge.clear()
         self._model.labels(quality.version).set(1)
@@ -118,7 +143,7 @@ class QualityMetrics:
         for reason, passed in quality.reasons.items():
             self._share.labels(reason).set(passed.share)
             self._value.labels(reason).set(passed.value)
-        self._scenarios(quality.scenarios)
+        self._by_scenario.measured(quality.scenarios)
         for feature, psi in most_drifted(quality)[:TOP_FEATURES]:
             self._features.labels(feature).set(psi)
         self._most.set(max(quality.feature_psi.values(), default=0.0))
@@ -133,16 +158,6 @@ class QualityMetrics:
                 gauge.labels(task).set(value)
         for quantile, delay_s in zip(DELAY_QUANTILES, figures.delays_s, strict=False):
             self._delays.labels(task, f"{quantile:g}").set(delay_s)
-
-    def _scenarios(self, by_scenario: Mapping[str, ScenarioQuality]) -> None:
-        for scenario, quality in by_scenario.items():
-            self._scenario_share.labels(scenario).set(quality.share)
-            self._scenario_value.labels(scenario).set(quality.value)
-            for task, figures in quality.tasks.items():
-                for name, gauge in self._scenario_figures.items():
-                    value = getattr(figures, name)
-                    if value is not None:
-                        gauge.labels(task, scenario).set(value)
 
     def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
         return Gauge(name, documentation, labels, registry=self._registry)

@@ -29,7 +29,7 @@ SMALL = Market(
 
 def played(passed: dict[int, bool], folder: Path) -> Played:
     settings = arm_settings(Arm("defaults", {}), SMALL, folder)
-    return Played(settings, ("first", "second"), passed, 1.0)
+    return Played(settings, {"published": 1}, ("first", "second"), passed, 1.0)
 
 
 async def compared(passed_N: np.ndarray, folder: Path) -> Comparison:
@@ -72,7 +72,7 @@ async def test_a_loop_that_decides_as_the_first_model_gains_nothing(tmp_path: Pa
     assert not same.shown
     assert same.loop == same.frozen < same.oracle
     assert same.passed == pytest.approx(0.4)
-    assert same.rebuilds == 1
+    assert same.rebuilds == {"published": 1}
 
 
 async def test_a_loop_that_knows_the_truth_gains_all_and_one_that_draws_lots_loses(
@@ -126,6 +126,6 @@ def test_a_short_loop_comes_to_its_end(tmp_path: Path) -> None:
     assert len(done.passed) == SMALL.evaluated
     assert sum(done.passed.values()) / SMALL.evaluated == pytest.approx(0.4, abs=0.03)
     found = asyncio.run(compare(done, SMALL))
-    assert found.rebuilds == 1
+    assert found.rebuilds["published"] == 1
     assert found.requests == SMALL.evaluated
     assert 0 < found.loop < found.oracle

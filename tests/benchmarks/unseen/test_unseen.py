@@ -13,9 +13,7 @@ from benchmarks.unseen.learner import (
     Fitted,
     count_spread,
     rebuild,
-    source_draws,
     source_spread,
-    source_variance,
 )
 from benchmarks.unseen.market import Market, make_market
 from benchmarks.unseen.measures import best_by_round, measure, waiting_times
@@ -83,18 +81,16 @@ def test_optimism_adds_kappa_standard_deviations(market: Market, fitted: Fitted)
 def test_thompson_sampling_scores_each_request_by_one_weight_set(
     market: Market, fitted: Fitted
 ) -> None:
-    """Per request every set has its share of them; per chunk a chunk has one set; by the seed."""
+    """Every set has its share of the requests, by the seed."""
     ids_NC = next_ids(market)
     by_set_MNT = fitted.by_set(ids_NC)
     scores_NT, u_NT = chooser(RULES["thompson"], market, fitted).predict(ids_NC, 7)
-    set_N = draw_sets(RULES["thompson"], len(ids_NC), PLAN.sets, PLAN.chunk, 7)
+    set_N = draw_sets(len(ids_NC), PLAN.sets, 7)
     assert np.array_equal(scores_NT, by_set_MNT[set_N, np.arange(len(ids_NC))])
     assert not u_NT.any()
     shares_M = np.bincount(set_N, minlength=PLAN.sets) / len(set_N)
     assert shares_M == pytest.approx(np.full(PLAN.sets, 1 / PLAN.sets), abs=0.08)
-    chunked_N = draw_sets(Rule("per-chunk"), 300, PLAN.sets, 64, 7)
-    assert [len(set(part.tolist())) for part in np.split(chunked_N, [64, 128, 192, 256])] == [1] * 5
-    assert np.array_equal(chunked_N, draw_sets(Rule("per-chunk"), 300, PLAN.sets, 64, 7))
+    assert np.array_equal(set_N, draw_sets(len(ids_NC), PLAN.sets, 7))
 
 
 def test_count_based_u_follows_its_formula(market: Market, fitted: Fitted) -> None:
@@ -126,27 +122,6 @@ def test_only_new_ids_of_sources_make_a_request_uncertain() -> None:
     assert found_NT == pytest.approx(wanted_NT, abs=1e-6)
     assert found_NT[0, 0] == pytest.approx(0.0, abs=1e-4)
     assert logits(mean_NT)[0, 0] < 0
-
-
-def test_source_draws_are_of_their_posterior_and_shared_within_a_chunk() -> None:
-    """The logit of a new source moves by a normal draw of its variance, alike within a chunk."""
-    ids_NC = np.zeros((400, LAYOUT.columns), np.int32)
-    ids_NC[:200, SOURCES[1]] = 5
-    variance_RT = source_variance(
-        np.full((LAYOUT.rows, 2), 3.0, np.float32), np.arange(LAYOUT.rows) == 5
-    )
-    assert variance_RT[5] == pytest.approx(0.25)
-    assert variance_RT[np.arange(LAYOUT.rows) != 5].max() == 0
-    mean_NT = np.full((400, 2), 0.3, np.float32)
-    moved = []
-    for seed in range(300):
-        drawn_NT = source_draws(variance_RT, ids_NC, mean_NT, 100, seed)
-        shift_NT = logits(drawn_NT) - logits(mean_NT)
-        assert np.allclose(shift_NT[200:], 0, atol=1e-5)
-        assert np.allclose(shift_NT[:100], shift_NT[0, 0], atol=1e-5)
-        moved += [shift_NT[0, 0], shift_NT[100, 0]]
-    assert np.mean(moved) == pytest.approx(0, abs=0.08)
-    assert np.std(moved) == pytest.approx(0.5, rel=0.1)
 
 
 def test_the_oracle_learns_from_all_and_the_others_from_what_passed(

@@ -68,12 +68,12 @@ def accepted(seed: int, level: Callable[[int], float]) -> list[bool]:
 
 
 def test_no_worse_candidate_gets_in_by_being_tried_again() -> None:
-    """At most a twentieth of the markets accept any of 500; without the levels, all would."""
+    """Hardly a market accepts any of 500; without the levels, one would accept some."""
     every = [accepted(seed, lambda trial: spent_by(trial, ALPHA)) for seed in range(MARKETS)]
     assert sum(map(any, every)) <= 1
     assert np.mean(every) <= 0.02
     naive = accepted(0, lambda _: ALPHA)
-    assert any(naive)
+    assert np.mean(naive) > 0.02
 
 
 def test_a_better_candidate_that_was_held_gets_in_later() -> None:
