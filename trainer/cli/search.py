@@ -1,13 +1,17 @@
 """``weir search``: searches an architecture for the teacher."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from trainer.cli.experiments import SIMULATED, source_of
+from trainer.cli.experiments import SIMULATED, Data, Spec, source_of
+
+if TYPE_CHECKING:
+    from trainer.search.run import Tried
 
 
 def register(app: typer.Typer) -> None:
@@ -15,15 +19,6 @@ def register(app: typer.Typer) -> None:
     app.command()(search)
 
 
-Data = Annotated[
-    str,
-    typer.Option(
-        help="'simulated', a Parquet file or folder of examples, a CSV file, or JD's slices."
-    ),
-]
-Spec = Annotated[
-    str, typer.Option(help="Name or path of the feature spec of the examples or the CSV file.")
-]
 AgainstRandom = Annotated[
     bool,
     typer.Option(
@@ -87,12 +82,17 @@ def search(
     out.mkdir(parents=True, exist_ok=True)
     (out / "architecture.toml").write_text(to_toml(found))
     (out / "architecture.svg").write_text(to_svg(found, source.tasks.names))
+    console = Console()
+    console.print(shown(tried))
+    console.print(f"wrote {out}/architecture.toml, architecture.svg")
+
+
+def shown(tried: "Sequence[Tried]") -> Table:
+    """What was tried, for the terminal."""
     table = Table("net", "validation log-loss", "test log-loss", "s", "tried")
     for each in tried:
         table.add_row(
             *(each.name, f"{each.valid:.5f}", f"{each.test:.5f}"),
             *(f"{each.seconds:.0f}", str(each.tried)),
         )
-    console = Console()
-    console.print(table)
-    console.print(f"wrote {out}/architecture.toml, architecture.svg")
+    return table

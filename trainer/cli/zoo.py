@@ -1,14 +1,14 @@
 """``weir zoo``: compares the kinds of nets on equal budgets."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import rich.table
 import typer
 from rich.console import Console
 
 from models.nets.config import KINDS
-from trainer.cli.experiments import SIMULATED, part_of, source_of
+from trainer.cli.experiments import SIMULATED, Data, Spec, part_of, source_of
 
 if TYPE_CHECKING:
     from trainer.experiments.report.table import Table
@@ -19,15 +19,7 @@ def register(app: typer.Typer) -> None:
     app.command()(zoo)
 
 
-Data = Annotated[
-    str,
-    typer.Option(
-        help="'simulated', a Parquet file or folder of examples, a CSV file, or JD's slices."
-    ),
-]
-Spec = Annotated[
-    str, typer.Option(help="Name or path of the feature spec of the examples or the CSV file.")
-]
+ALL_KINDS: Final = ",".join(KINDS)
 Kinds = Annotated[
     str, typer.Option(help="Kinds of nets to compare, with commas between; all by default.")
 ]
@@ -54,7 +46,7 @@ def zoo(
     ctx: typer.Context,
     data: Data = SIMULATED,
     spec: Spec = "openrtb",
-    kinds: Kinds = ",".join(KINDS),
+    kinds: Kinds = ALL_KINDS,
     seeds: Seeds = None,
     trials: Trials = None,
     rows: Annotated[int | None, typer.Option(min=200, help="Training rows.")] = None,
