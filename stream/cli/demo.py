@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
 
 from models.process.termination import run_until_terminated
 from stream.cli.options import Rate, print_json
@@ -54,6 +53,8 @@ def demo(
 
     Ends with status 1 if a request is lost or duplicated, or the rate misses its target.
     """
+    from rich.console import Console  # noqa: PLC0415
+
     from stream.demo.demo import Demo, DemoOptions  # noqa: PLC0415
     from stream.replay.replay import write_summary  # noqa: PLC0415
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from stream.cli.options import Rate, print_json
 
@@ -56,6 +55,8 @@ def replay(
     Runs the code of a worker on requests from a file or a topic, and writes every decision and a
     summary to a folder. Nothing is published.
     """
+    from rich.console import Console  # noqa: PLC0415
+
     from stream.replay.replay import ReplayOptions, run_replay  # noqa: PLC0415
 
     settings = ctx.obj.override({"policy.rate": rate, "model.artifact": artifact})

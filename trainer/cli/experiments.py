@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from models.features import FeatureSpec
 from models.nets.config import KINDS
 from models.tasks import TaskSet
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from trainer.experiments.data import Source
     from trainer.experiments.plan import Plan
     from trainer.experiments.raw import RawStore
@@ -67,6 +66,9 @@ def experiments(
 ) -> None:
     """Run the experiments and write the report; finished units are not run again."""
     # torch takes seconds to import, and other commands must not pay for it.
+    from rich.console import Console  # noqa: PLC0415
+
+    from models.features import FeatureSpec  # noqa: PLC0415
     from trainer.experiments.plan import Plan  # noqa: PLC0415
     from trainer.experiments.raw import RawStore  # noqa: PLC0415
     from trainer.experiments.runs import run, share_of, units  # noqa: PLC0415
@@ -103,6 +105,7 @@ def _part(text: str) -> tuple[int, int]:
 
 
 def _source(data: str, spec: str, tasks: TaskSet) -> "Source":
+    from models.features import FeatureSpec  # noqa: PLC0415
     from trainer.experiments.simulated import SimulatedSource  # noqa: PLC0415
     from trainer.experiments.stores import StoreSource, jd_source  # noqa: PLC0415
     from trainer.traffic.jd_slices import is_slice  # noqa: PLC0415
@@ -150,8 +153,10 @@ def _write(report: "Report", out: Path) -> None:
         (out / plot.file).write_text(plot.svg)
 
 
-def _summary(report: "Report") -> Table:
+def _summary(report: "Report") -> "Table":
     """The bars as a table for the terminal."""
+    from rich.table import Table  # noqa: PLC0415
+
     table = Table("figure", "value", "bar", "verdict")
     for bar in report.bars:
         value = "-" if bar.value is None else f"{bar.value.mean:.4f}"
