@@ -119,3 +119,24 @@ def test_the_default_stands_for_what_does_not_exist() -> None:
     """Not for a null that is there."""
     columns = Columns([{"a": {"b": None}}, {"a": {}}, {}])
     assert list(columns.values(("a", "b"), -1)) == [None, -1, -1]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("a[*]", [[[1, 2], [3], "x, y", None], [], [7]]),
+        ("a[*][*]", [[1, 2, 3, "x", "y"], [], [7]]),
+        ("a[*][1]", [[2, None, "y", None], [], [None]]),
+        ("a[*].b", [[None, None, None, None], [], [None]]),
+        ("b[*].c[*]", [[], [1, 2, 3], ["x", "y"]]),
+        ("b[*].c[*].d", [[], [None, None, None], [None, None]]),
+    ],
+)
+def test_elements_by_hand(path: str, expected: list[list[Any]]) -> None:
+    """Lists in lists are joined in order, and what is no list counts as a list of its own."""
+    requests: list[dict[str, Any]] = [
+        {"a": [[1, 2], [3], "x, y", None], "b": {}},
+        {"a": {}, "b": [{"c": [1, 2]}, {}, {"c": 3}]},
+        {"a": 7, "b": [{"c": "x, y"}]},
+    ]
+    assert Columns(requests).elements(Path.parse(path).steps) == expected
