@@ -66,8 +66,6 @@ def experiments(
 ) -> None:
     """Run the experiments and write the report; finished units are not run again."""
     # torch takes seconds to import, and other commands must not pay for it.
-    from rich.console import Console  # noqa: PLC0415
-
     from models.features import FeatureSpec  # noqa: PLC0415
     from trainer.experiments.plan import Plan  # noqa: PLC0415
     from trainer.experiments.raw import RawStore  # noqa: PLC0415
@@ -80,7 +78,6 @@ def experiments(
         )
     preset = Plan.quick if quick else Plan.full
     plan = preset(seeds or (QUICK_SEEDS if quick else FULL_SEEDS), teacher)
-    console = Console()
     source = _source(data, spec, ctx.obj.task_set)
     simulated = FeatureSpec.load(spec if data == SIMULATED else "openrtb")
     number, parts = _part(part)
@@ -92,6 +89,13 @@ def experiments(
     command = f"weir experiments --data {data} --seeds {plan.seeds} --teacher {teacher}"
     report = _report(source, plan, store, command + " --quick" * quick)
     _write(report, out)
+    _print(report, out)
+
+
+def _print(report: "Report", out: Path) -> None:
+    from rich.console import Console  # noqa: PLC0415
+
+    console = Console()
     console.print(_summary(report))
     console.print(f"wrote {out}/report.json, report.html, report.md")
 
