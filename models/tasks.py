@@ -6,12 +6,15 @@ the DAUM paper (section III-A): C2S click, online, add to cart, deal.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.bounds import MAX_TASK_NAME
+
+if TYPE_CHECKING:  # `weir --help` needs no arrays
+    import numpy as np
+    import numpy.typing as npt
 
 ALL_REQUESTS = "all"
 
@@ -75,7 +78,7 @@ class TaskSet:
         """Column of task ``name`` in every ``*_NT`` array."""
         return self.names.index(name)
 
-    def on_all_requests(self, scores_NT: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def on_all_requests(self, scores_NT: "npt.NDArray[np.float32]") -> "npt.NDArray[np.float32]":
         """Scores as probabilities over *all* requests.
 
         The score of a task whose population is another task is multiplied by that task's score:

@@ -20,6 +20,9 @@ pytest_plugins = ["tests.installed", "tests.tiny_artifact"]
 
 # Processes that test side by side share the cores; torch takes all of them for itself by default.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Brokers of tests live for minutes: Java's optimising compiler and its parallel collector cost them
+# more than they save, some 2.5 s of CPU time for each start of a node.
+os.environ["JAVA_TOOL_OPTIONS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 # How long an example takes depends on the machine and its load, so it has no deadline.
 hypothesis.settings.register_profile("weir", deadline=None)
 hypothesis.settings.load_profile("weir")

@@ -1,5 +1,6 @@
 """Weir as a stranger has it: installed from its wheel, in a folder with packages of their own."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -113,29 +114,45 @@ class Running:
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """The wheel, built from a copy of the sources and installed.
+    """The wheel, built from a copy of the sources and installed, and a working directory.
 
     Dependencies come from the environment that runs the tests, offline; Weir itself does not.
+    Processes that test side by side share what one of them has installed.
     """
-    home = tmp_path_factory.mktemp("installed")
+    home = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        home = home.parent
+    home /= "installed"
+    home.mkdir(exist_ok=True)
+    environment, finished = home / "environment", home / "finished"
+    with (home / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not finished.exists():
+            _install(home, environment)
+            finished.touch()
+    (wheel,) = home.glob("weir-*.whl")
+    folder = tmp_path_factory.mktemp("work")
+    for name in ("models", "stream", "trainer"):
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text(f"raise RuntimeError('not your {name}')\n")
+    return Installed(environment, wheel, folder)
+
+
+def _install(home: Path, environment: Path) -> None:
+    """Build the wheel into a folder, and install it into a new environment."""
     copy_sources(home / "source")
     _run(
         sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index",
         "--no-build-isolation", "--wheel-dir", str(home), str(home / "source"),
     )  # fmt: skip
     (wheel,) = home.glob("weir-*.whl")
-    folder = home / "work"
-    for name in ("models", "stream", "trainer"):
-        (folder / name).mkdir(parents=True)
-        (folder / name / "__init__.py").write_text(f"raise RuntimeError('not your {name}')\n")
-    made = Installed(home / "environment", wheel, folder)
-    venv.create(made.environment, symlinks=True)
+    venv.create(environment, symlinks=True, clear=True)
+    made = Installed(environment, wheel, home)
     pip = (sys.executable, "-m", "pip", "--python", str(made.python))
     _run(*pip, "install", "--quiet", "--no-deps", "--no-index", str(wheel))
     # Folders that a .pth file adds have their own .pth files ignored: no editable install here.
     libraries = [path for path in sys.path if Path(path).name == "site-packages"]
     (made.packages / "libraries.pth").write_text("\n".join(libraries))
-    return made
 
 
 def copy_sources(to: Path, *more: str) -> None:

@@ -70,6 +70,7 @@ class TrialJob(msgspec.Struct):
         spec_hash: Hash of the spec that extracted the recent ids.
         recent: Recent ids, int32 of shape (rows, columns), C order.
         rows: Number of rows.
+        cpu_s: Processor time that the child may take, seconds.
     """
 
     url: str
@@ -78,6 +79,7 @@ class TrialJob(msgspec.Struct):
     spec_hash: str
     recent: bytes
     rows: int
+    cpu_s: int
 
 
 class TrialResult(msgspec.Struct):
@@ -95,7 +97,10 @@ class TrialResult(msgspec.Struct):
 
 
 def hold_trial(
-    files: ArtifactFiles, recent: tuple[str, Ids] | None = None, limit_s: float = MAX_TRIAL_S
+    files: ArtifactFiles,
+    recent: tuple[str, Ids] | None = None,
+    limit_s: float = MAX_TRIAL_S,
+    cpu_s: int = MAX_TRIAL_CPU_S,
 ) -> float:
     """Try a candidate in a child process.
 
@@ -103,6 +108,7 @@ def hold_trial(
         files: Files of the candidate.
         recent: Hash of a spec, and ids that it extracted from recent requests, shape (N, C).
         limit_s: Wall time after which the child is killed.
+        cpu_s: Processor time after which it is ended.
 
     Returns:
         CPU time per request, microseconds.
@@ -113,9 +119,8 @@ def hold_trial(
     spec_hash, ids_NC = recent or ("", np.empty((0, 0), np.int32))
     names = (MANIFEST_FILE, SPEC_FILE, STUDENT_FILE, CANARY_FILE)
     contents = {name: files.contents[name] for name in names if name in files.contents}
-    job = TrialJob(
-        files.url, files.manifest_sha256, contents, spec_hash, ids_NC.tobytes(), len(ids_NC)
-    )
+    recent_rows = (spec_hash, ids_NC.tobytes(), len(ids_NC))
+    job = TrialJob(files.url, files.manifest_sha256, contents, *recent_rows, cpu_s)
     environment = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
     try:
         child = subprocess.run(  # noqa: S603 - our own module
@@ -136,15 +141,16 @@ def hold_trial(
             ArtifactFault.UNTRIED, f"{files.url}: no process could be started for it: {error}"
         ) from error
     if child.returncode != 0:
-        raise _ended(files.url, child.returncode, child.stderr)
+        raise _ended(job, child.returncode, child.stderr)
     result = msgspec.msgpack.decode(child.stdout, type=TrialResult)
     if result.code:
         raise ArtifactError(ArtifactFault(result.code), result.message)
     return result.us
 
 
-def _ended(url: str, status: int, log: bytes) -> ArtifactError:
+def _ended(job: TrialJob, status: int, log: bytes) -> ArtifactError:
     """The error for a child that ended without a result."""
+    url = job.url
     if status > 0:
         last = log.decode(errors="replace").strip().rpartition("\n")[2]
         return ArtifactError(
@@ -155,7 +161,7 @@ def _ended(url: str, status: int, log: bytes) -> ArtifactError:
         return ArtifactError(ArtifactFault.TOO_SLOW, f"{url}: its trial took too long")
     return ArtifactError(
         ArtifactFault.BAD_MODEL,
-        f"{url}: its trial was ended by {number.name}; it may take {MAX_TRIAL_CPU_S} s of "
+        f"{url}: its trial was ended by {number.name}; it may take {job.cpu_s} s of "
         f"processor time and {MAX_TRIAL_BYTES >> 20} MiB",
     )
 
@@ -253,10 +259,10 @@ def _time(scorer: Scorer, ids_NC: Ids) -> float:
     return time.thread_time() - start
 
 
-def _set_limits(model_bytes: int) -> None:
+def _set_limits(model_bytes: int, cpu_s: int) -> None:
     """Limit time, memory and files of this process from now on."""
     limits = {
-        resource.RLIMIT_CPU: MAX_TRIAL_CPU_S,
+        resource.RLIMIT_CPU: cpu_s,
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_NOFILE: 16,
@@ -293,7 +299,7 @@ def _run(job: TrialJob) -> TrialResult:
 def main() -> None:
     """Try the artifact of the job on standard input; write the result to standard output."""
     job = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=TrialJob)
-    _set_limits(len(job.contents[STUDENT_FILE]))
+    _set_limits(len(job.contents[STUDENT_FILE]), job.cpu_s)
     sys.stdout.buffer.write(msgspec.msgpack.encode(_run(job)))
 
 

@@ -2,13 +2,16 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.console import Console
 
 from models.process.termination import run_until_terminated
+from models.settings import Settings
 from stream.cli.options import Rate, print_json
+
+if TYPE_CHECKING:
+    from stream.demo.demo import DemoOptions
 
 #: With --rebuild, traffic ends when a rebuilt model serves, and at the latest after this many.
 REBUILD_REQUESTS: Final = 200_000
@@ -54,7 +57,7 @@ def demo(
 
     Ends with status 1 if a request is lost or duplicated, or the rate misses its target.
     """
-    from stream.demo.demo import Demo, DemoOptions  # noqa: PLC0415
+    from stream.demo.demo import DemoOptions  # noqa: PLC0415
     from stream.replay.replay import write_summary  # noqa: PLC0415
 
     options = DemoOptions(
@@ -67,10 +70,18 @@ def demo(
         rebuild=rebuild,
         seed=seed,
     )
-    runner = Demo(ctx.obj.override({"policy.rate": rate}), options, Console(stderr=True))
-    found = run_until_terminated(runner.run())
+    found = _run(ctx.obj.override({"policy.rate": rate}), options)
     if summary is not None:
         write_summary(summary, found)
     print_json(found)
     if not found["ok"]:
         sys.exit(1)
+
+
+def _run(settings: Settings, options: "DemoOptions") -> dict[str, Any]:
+    """Run the demo, and return its summary."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from stream.demo.demo import Demo  # noqa: PLC0415
+
+    return run_until_terminated(Demo(settings, options, Console(stderr=True)).run())

@@ -16,7 +16,6 @@ from typing import Annotated, Any, Final, NoReturn, cast, get_args
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 from typer.core import TyperGroup
 
 from models.errors import UserError
@@ -171,6 +170,8 @@ def main() -> None:
 
 
 def _exit_with(message: str) -> NoReturn:
+    from rich.console import Console  # noqa: PLC0415
+
     if logs.logs_json():
         logging.getLogger("weir").critical("%s", message)
         sys.exit(2)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from stream.cli.options import Rate, print_json
 from stream.cli.report import FailIf, print_report
@@ -109,6 +108,8 @@ def replay(
 
     Ends with status 1 if a condition of --fail-if holds or cannot be judged.
     """
+    from rich.console import Console  # noqa: PLC0415
+
     from stream.replay.arms import read_arm  # noqa: PLC0415
     from stream.replay.replay import Progress, ReplayOptions, run_replay  # noqa: PLC0415
     from stream.report.checks import parse_checks  # noqa: PLC0415

@@ -6,7 +6,6 @@ import time
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from models.settings import Settings
 from stream.cli.options import print_json
@@ -28,6 +27,8 @@ def status(
 
     Parts that are down are reported. Ends with status 1 if something has failed.
     """
+    from rich.console import Console  # noqa: PLC0415
+
     from stream.doctor.finding import Level  # noqa: PLC0415
     from stream.status.attention import attention  # noqa: PLC0415
     from stream.status.screen import show  # noqa: PLC0415

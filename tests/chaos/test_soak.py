@@ -1,4 +1,4 @@
-"""A soak run of one minute; `make soak` runs an hour."""
+"""A soak run of half a minute; `make soak` runs an hour."""
 
 from pathlib import Path
 
@@ -17,11 +17,11 @@ MIB = 1 << 20
 @pytest.mark.kafka
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_minute_of_everything(tmp_path: Path, kafka_jars: Path) -> None:  # noqa: F811
+def test_half_a_minute_of_everything(tmp_path: Path, kafka_jars: Path) -> None:  # noqa: F811
     """All roles run, stay within compose's limits, lose nothing, log little, stop on SIGTERM."""
-    run = play(Plan(minutes=1.0, rate=200.0), tmp_path, kafka_jars, Console())
+    run = play(Plan(minutes=0.5, rate=200.0), tmp_path, kafka_jars, Console())
     assert run["failures"] == []
-    assert run["decided"] == run["account"]["requests"] == 12_000
+    assert run["decided"] == run["account"]["requests"] == 6_000
     assert 0 < run["examples"] <= run["account"]["passed"]
     assert set(run["roles"]) == {"kafka", "worker-1", "worker-2", "feedback", "trainer"}
     assert table(run).row_count == 5

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from models.features import FeatureSpec
 from models.tasks import TaskSet
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from trainer.experiments.data import Source
     from trainer.experiments.plan import Plan
     from trainer.experiments.raw import RawStore
@@ -75,6 +74,7 @@ def experiments(
 ) -> None:
     """Run the experiments and write the report; finished units are not run again."""
     # torch takes seconds to import, and other commands must not pay for it.
+    from models.features import FeatureSpec  # noqa: PLC0415
     from trainer.experiments.plan import TEACHERS, Plan  # noqa: PLC0415
     from trainer.experiments.raw import RawStore  # noqa: PLC0415
     from trainer.experiments.runs import run, share_of, units  # noqa: PLC0415
@@ -86,7 +86,6 @@ def experiments(
         )
     preset = Plan.quick if quick else Plan.full
     plan = preset(seeds or (QUICK_SEEDS if quick else FULL_SEEDS), teacher)
-    console = Console()
     source = source_of(data, spec, ctx.obj.task_set)
     simulated = FeatureSpec.load(spec if data == SIMULATED else "openrtb")
     number, parts = part_of(part)
@@ -98,6 +97,13 @@ def experiments(
     command = f"weir experiments --data {data} --seeds {plan.seeds} --teacher {teacher}"
     report = _report(source, plan, store, command + " --quick" * quick)
     _write(report, out)
+    _print(report, out)
+
+
+def _print(report: "Report", out: Path) -> None:
+    from rich.console import Console  # noqa: PLC0415
+
+    console = Console()
     console.print(_summary(report))
     console.print(f"wrote {out}/report.json, report.html, report.md")
 
@@ -112,6 +118,7 @@ def part_of(text: str) -> tuple[int, int]:
 
 def source_of(data: str, spec: str, tasks: TaskSet) -> "Source":
     """The data of an experiment: simulated, JD, a store or a CSV file."""
+    from models.features import FeatureSpec  # noqa: PLC0415
     from trainer.experiments.simulated import SimulatedSource  # noqa: PLC0415
     from trainer.experiments.stores import StoreSource, jd_source  # noqa: PLC0415
     from trainer.traffic.jd_slices import is_slice  # noqa: PLC0415
@@ -159,8 +166,10 @@ def _write(report: "Report", out: Path) -> None:
         (out / plot.file).write_text(plot.svg)
 
 
-def _summary(report: "Report") -> Table:
+def _summary(report: "Report") -> "Table":
     """The bars as a table for the terminal."""
+    from rich.table import Table  # noqa: PLC0415
+
     table = Table("figure", "value", "bar", "verdict")
     for bar in report.bars:
         value = "-" if bar.value is None else f"{bar.value.mean:.4f}"

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
-from rich.console import Console
 
 from models.settings import Settings
 from models.tasks import TaskSet
-from trainer.simulation.traffic import Traffic
 
 if TYPE_CHECKING:
     from trainer.simulation.arrivals import ArrivalShape
+    from trainer.simulation.traffic import Traffic
 
 Rate = Annotated[
     float, typer.Option(min=0, help="Requests per second; 0 publishes as fast as possible.")
@@ -145,6 +144,8 @@ def simulate(
     ] = "openrtb",
 ) -> None:
     """Write simulated requests to files: as JSON Lines, as examples with known truth, or both."""
+    from rich.console import Console  # noqa: PLC0415
+
     from models.features import FeatureSpec  # noqa: PLC0415
     from trainer.simulation.simulator import Simulator  # noqa: PLC0415
     from trainer.traffic.examples import write_examples, write_requests  # noqa: PLC0415
@@ -174,7 +175,7 @@ def _arrivals(name: str) -> "ArrivalShape | None":
 
 def _publish(
     settings: Settings,
-    batches: Iterable[Traffic],
+    batches: Iterable["Traffic"],
     tasks: TaskSet,
     total: int,
     rate: float | None,

@@ -7,17 +7,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from models.artifact.manifest import Manifest
-from models.features import FeatureSpec
 from models.nets.config import KINDS
 from models.tasks import TaskSet
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from models.artifact.manifest import Manifest
+    from models.features import FeatureSpec
     from trainer.training.config import TrainConfig
 
 WEEK = 1_400_000
@@ -107,6 +107,9 @@ def train(
     An artifact is a folder with the student, its feature spec, a manifest and a card.
     """
     # torch takes seconds to import, and other commands must not pay for it.
+    from rich.console import Console  # noqa: PLC0415
+
+    from models.features import FeatureSpec  # noqa: PLC0415
     from trainer.pipeline.train import train as train_artifact  # noqa: PLC0415
 
     if sum(source is not None for source in (examples, simulated, jd, csv)) != 1:
@@ -175,9 +178,11 @@ def _config(
 
 
 def _simulate(
-    count: int, seed: int, spec: FeatureSpec, folder: Path
+    count: int, seed: int, spec: "FeatureSpec", folder: Path
 ) -> tuple[list[Path], list[Path]]:
     """Write stretches of labelled examples over a week, each followed by unlabelled ones."""
+    import numpy as np  # noqa: PLC0415
+
     from trainer.simulation.simulator import Simulator  # noqa: PLC0415
     from trainer.traffic.examples import write_examples  # noqa: PLC0415
 
@@ -194,7 +199,7 @@ def _simulate(
     return labelled, unlabelled
 
 
-def _read_jd(source: Path, tasks: TaskSet, spec: FeatureSpec, folder: Path) -> list[Path]:
+def _read_jd(source: Path, tasks: TaskSet, spec: "FeatureSpec", folder: Path) -> list[Path]:
     from trainer.traffic.examples import write_jd_examples  # noqa: PLC0415
     from trainer.traffic.jd import JdRequests  # noqa: PLC0415
 
@@ -204,7 +209,7 @@ def _read_jd(source: Path, tasks: TaskSet, spec: FeatureSpec, folder: Path) -> l
 
 
 def _read_csv(
-    source: Path, tasks: TaskSet, spec: FeatureSpec, folder: Path, seed: int
+    source: Path, tasks: TaskSet, spec: "FeatureSpec", folder: Path, seed: int
 ) -> list[Path]:
     from trainer.pipeline.csv_examples import write_csv_examples  # noqa: PLC0415
 
@@ -217,7 +222,7 @@ def _warn(message: str) -> None:
     typer.secho(f"weir train: warning: {message}", fg="yellow", err=True)
 
 
-def _print_summary(console: Console, manifest: Manifest, out: Path) -> None:
+def _print_summary(console: "Console", manifest: "Manifest", out: Path) -> None:
     console.print(_metrics_table(manifest))
     if unmeasured := [name for name, of in manifest.metrics.student.items() if of.auc_roc is None]:
         console.print(
@@ -227,8 +232,10 @@ def _print_summary(console: Console, manifest: Manifest, out: Path) -> None:
     console.print(f"wrote {out}, version {manifest.version}")
 
 
-def _metrics_table(manifest: Manifest) -> Table:
+def _metrics_table(manifest: "Manifest") -> "Table":
     """Held-out metrics by task."""
+    from rich.table import Table  # noqa: PLC0415
+
     table = Table("task", "label rate", "teacher AUC", "student AUC", "student ECE", "Spearman u")
     for name, rate in manifest.label_rates.items():
         teacher, student = manifest.metrics.teacher[name], manifest.metrics.student[name]

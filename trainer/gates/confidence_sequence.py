@@ -23,8 +23,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
-from scipy.special import gammainc, gammaln
 
 Floats = npt.NDArray[np.float64]
 
@@ -152,6 +150,7 @@ def _after(state: State, x_N: Floats) -> State:
 
 def boundary(variance: float, rho: float, log_inverse_alpha: float) -> float:
     """u(v): the sum at which the mixture reaches 1 / alpha, for values within [0, 1]."""
+    from scipy.optimize import brentq  # noqa: PLC0415 - a third of the trainer's start
 
     def excess(total: float) -> float:
         return log_mixture(total, variance, rho) - log_inverse_alpha
@@ -168,6 +167,8 @@ def log_mixture(total: float, variance: float, rho: float) -> float:
     exp(lambda s - v psi_E(lambda)), psi_E(lambda) = -log(1 - lambda) - lambda, averaged over
     lambda: 1 - lambda has a gamma density of shape and rate rho, truncated to [0, 1].
     """
+    from scipy.special import gammainc, gammaln  # noqa: PLC0415
+
     shape, rate = variance + rho, total + variance + rho
     return float(
         rho * math.log(rho)

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
@@ -12,8 +12,9 @@ from models.settings import Settings
 from stream.cli.model.options import Json, Version, catalog_of
 from stream.cli.options import print_json
 from stream.cli.tables import print_table
-from stream.messages import ModelRole
 
+#: The values of ``ModelRole``, which costs an import that `weir --help` need not pay for.
+Role = Literal["serve", "canary", "shadow"]
 Reason = Annotated[str, typer.Option(help="Why, for the history that people read.", metavar="TEXT")]
 By = Annotated[
     str,
@@ -54,12 +55,12 @@ def model_announce(
     ctx: typer.Context,
     version: Version,
     role: Annotated[
-        ModelRole,
+        Role,
         typer.Option(
             help="serve: decides all requests. canary: decides those of a share of the partitions. "
             "shadow: scores a share of the requests, and decides none."
         ),
-    ] = ModelRole.SERVE,
+    ] = "serve",
     share: Annotated[
         float,
         typer.Option(min=0.000001, max=1.0, help="The share of a canary or shadow."),
@@ -179,9 +180,10 @@ def _promote(
     *,
     again: bool,
     json: bool,
-    role: ModelRole = ModelRole.SERVE,
+    role: Role = "serve",
     share: float = 1.0,
 ) -> None:
+    from stream.messages import ModelRole  # noqa: PLC0415
     from stream.messages.models_topic import announcer  # noqa: PLC0415
     from stream.versions.promotion import promote  # noqa: PLC0415
 
@@ -191,12 +193,12 @@ def _promote(
         by=announcer(by),
         reason=reason,
         again=again,
-        role=role,
+        role=ModelRole(role),
         share=share,
     )
     done = asyncio.run(announcing)
     instead = f", instead of {done['previous']}" if done["previous"] != version else ""
-    if role is not ModelRole.SERVE:
+    if role != "serve":
         instead = f" as {role} with a share of {share:g}, beside {done['previous']}"
     _print_done(json, done, f"announced {version}{instead} (offset {done['offset']})")
 

@@ -215,13 +215,13 @@ def test_what_is_delivered_at_a_time_is_bounded_by_records_and_bytes() -> None:
     assert len(reading.take(100)) == 100
     assert len(reading.take(None)) == 1400  # the rest of the batch, and two more
     many: list[Row] = [(1, None, b"", [(b"", None)] * 20_000)] * 10
-    data = b"".join(batch(many, 10 * n, "zstd") for n in range(5))
+    data = b"".join(batch(many, 10 * n, "zstd") for n in range(2))
     reading, _ = reader(data, room=1_200_000)
     assert len(reading.take(None)) == 10
-    long: list[Row] = [(1, None, b"", [(b"", None)] * 60_000)] * 100
+    long: list[Row] = [(1, None, b"", [(b"", None)] * 60_000)] * 20
     reading, refused = reader(batch(long, codec="zstd"), room=8_000_000, limit=16_000_000)
     assert len(reading.take(2000)) == 8  # of 120 kB each: 480,000 headers
-    assert len(list(reading)) == 92
+    assert len(list(reading)) == 12
     assert not refused
     tiny: list[Row] = [(1, None, None, [])] * 60_000
     reading, _ = reader(batch(tiny, codec="gzip"))
