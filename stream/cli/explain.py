@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from stream.cli.options import print_json
 
@@ -88,6 +87,8 @@ def explain(
     model that decided and compares them with the log, and shows which features moved the reward.
     What cannot be reproduced is said, with the part of the history that is missing.
     """
+    from rich.console import Console  # noqa: PLC0415
+
     from stream.explain.as_json import as_json  # noqa: PLC0415
     from stream.explain.explanation import ExplainOptions  # noqa: PLC0415
     from stream.explain.explanation import explain as run  # noqa: PLC0415

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from trainer.cli.experiments import SIMULATED, Data, Spec, source_of
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from trainer.search.run import Tried
 
 
@@ -53,6 +53,8 @@ def search(
     # torch takes seconds to import, and other commands must not pay for it.
     from dataclasses import replace  # noqa: PLC0415
 
+    from rich.console import Console  # noqa: PLC0415
+
     from trainer.pipeline.train import default_progress  # noqa: PLC0415
     from trainer.search.picture import to_svg, to_toml  # noqa: PLC0415
     from trainer.search.run import run_search  # noqa: PLC0415
@@ -87,8 +89,10 @@ def search(
     console.print(f"wrote {out}/architecture.toml, architecture.svg")
 
 
-def shown(tried: "Sequence[Tried]") -> Table:
+def shown(tried: "Sequence[Tried]") -> "Table":
     """What was tried, for the terminal."""
+    from rich.table import Table  # noqa: PLC0415
+
     table = Table("net", "validation log-loss", "test log-loss", "s", "tried")
     for each in tried:
         table.add_row(

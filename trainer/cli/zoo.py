@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
-import rich.table
 import typer
-from rich.console import Console
 
 from models.nets.config import KINDS
 from trainer.cli.experiments import SIMULATED, Data, Spec, part_of, source_of
 
 if TYPE_CHECKING:
+    import rich.table
+
     from trainer.experiments.report.table import Table
 
 
@@ -61,6 +61,8 @@ def zoo(
     validation rows. Finished nets are not run again.
     """
     # torch takes seconds to import, and other commands must not pay for it.
+    from rich.console import Console  # noqa: PLC0415
+
     from trainer.pipeline.train import default_progress  # noqa: PLC0415
     from trainer.zoo.plan import ZooPlan  # noqa: PLC0415
     from trainer.zoo.run import compare  # noqa: PLC0415
@@ -77,8 +79,10 @@ def zoo(
     console.print(f"wrote {out}/zoo.json, zoo.html, zoo.md")
 
 
-def terminal(table: "Table") -> rich.table.Table:
+def terminal(table: "Table") -> "rich.table.Table":
     """A table of the report for the terminal."""
+    import rich.table  # noqa: PLC0415
+
     shown = rich.table.Table(*table.head, title=table.title)
     for row in table.rows:
         shown.add_row(*row)
