@@ -142,7 +142,7 @@ def _curve_title(curve: Curve, rate: float) -> str:
     at = min(range(len(curve.rates)), key=lambda number: abs(curve.rates[number] - rate))
     kept = ", ".join(f"{arm.arm} keeps {share(arm.kept[at], 0)}" for arm in curve.arms[:MAX_CURVES])
     best = share(curve.oracle[at], 0)
-    return f"{curve.task} at r = {curve.rates[at]:.2f}: {kept}; the best possible is {best}"
+    return f"{curve.task} at r = {1 - curve.rates[at]:.2f}: {kept}; the best possible is {best}"
 
 
 def group_figures(comparison: Comparison, level: float) -> list[Figure]:

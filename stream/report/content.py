@@ -45,13 +45,13 @@ class EqualRate:
     """Value of two arms if each passed the same share of the requests, those with the highest e.
 
     Attributes:
-        rate: That share.
+        passed: That share, 1 - r.
         base: Share of all events that the base keeps.
         arm: Share of all events that the arm keeps.
         change: Difference of the two, in percentage points.
     """
 
-    rate: float
+    passed: float
     base: float
     arm: float
     change: Interval
@@ -186,7 +186,7 @@ class Curve:
         events: Observed events among them.
         ess: Effective number of events, weighted by inverse propensity.
         why: Why there is no curve; empty if there is one.
-        rates: Passing ratios.
+        rates: Passing ratios, 1 - r.
         oracle: Share kept by a filter that knows every outcome.
         arms: The arms' curves.
     """

@@ -1,9 +1,9 @@
 """Passing ratio against value: the share of a task's events that an arm's ranking keeps.
 
-An event of a request that the log passed with probability mu stands for 1 / mu events. At ratio r
-the requests with the highest e pass; the share kept is a ratio of two weighted totals, and its
-variance that of the linearised ratio, with events as Poisson counts (Saerndal, Swensson, Wretman:
-Model Assisted Survey Sampling, 1992, section 5.6).
+An event of a request that the log passed with probability mu stands for 1 / mu events. At a passing
+ratio, 1 - r, the requests with the highest e pass; the share kept is a ratio of two weighted
+totals, and its variance that of the linearised ratio, with events as Poisson counts (Saerndal,
+Swensson, Wretman: Model Assisted Survey Sampling, 1992, section 5.6).
 """
 
 from collections.abc import Mapping

@@ -109,11 +109,11 @@ def _of(comparison: Comparison, most: int) -> Iterator[Table]:
         yield Table(f"Value, {title}", head, rows[:most], note)
         at_rate = [(task.task, task.equal_rate) for task in comparison.tasks if task.equal_rate]
         if at_rate:
-            head = ["task", "r", "base keeps", "arm keeps", "change, points", "low", "high"]
+            head = ["task", "passed", "base keeps", "arm keeps", "change, points", "low", "high"]
             rows = [
                 [
                     Cell(name),
-                    _number(one.rate, 3),
+                    _share(one.passed),
                     _share(one.base),
                     _share(one.arm),
                     *_limits(one.change, 1),
@@ -146,9 +146,9 @@ def _of(comparison: Comparison, most: int) -> Iterator[Table]:
 def _curves(report: Report, most: int) -> Table:
     drawn = [curve for curve in report.curves if curve.rates]
     names = list(dict.fromkeys(arm.arm for curve in drawn for arm in curve.arms))
-    head = ["task", "r", "oracle", *names]
+    head = ["task", "passed", "oracle", *names]
     rows = [
-        [Cell(curve.task), _number(rate, 3), _share(curve.oracle[at])]
+        [Cell(curve.task), _share(rate), _share(curve.oracle[at])]
         + [_share(arm.kept[at]) for arm in curve.arms]
         for curve in drawn
         for at, rate in enumerate(curve.rates)
