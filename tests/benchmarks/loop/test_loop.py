@@ -1,6 +1,5 @@
-"""The benchmark of the closed loop: its figures add up, and a short loop comes to its end."""
+"""The benchmark of the closed loop: its figures add up."""
 
-import asyncio
 import time
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from benchmarks.loop.__main__ import ARMS
-from benchmarks.loop.arm import Arm, Market, Played, arm_settings, play, read_verdicts
+from benchmarks.loop.arm import Arm, Market, Played, arm_settings, read_verdicts
 from benchmarks.loop.reward import BLOCKS, Comparison, best, compare, first_rewards, paired_gain
 from models.settings import Settings
 from stream.kafka.client import client_options
@@ -113,19 +112,3 @@ async def test_verdicts_are_those_of_one_version_by_number(settings: Settings) -
             await producer.send_and_wait(topic, b"{}", timestamp_ms=now, headers=headers)
 
     assert await read_verdicts(settings, "new", 70, now - 1000) == {71: True, 72: False}
-
-
-@pytest.mark.broker
-@pytest.mark.slow
-def test_a_short_loop_comes_to_its_end(tmp_path: Path) -> None:
-    """One rebuild serves, and what it decided is compared with the first model."""
-    done = asyncio.run(play(ARMS["both"], SMALL, tmp_path / "arm"))
-
-    assert len(done.models) == 2
-    assert done.models[0] != done.models[1]
-    assert len(done.passed) == SMALL.evaluated
-    assert sum(done.passed.values()) / SMALL.evaluated == pytest.approx(0.4, abs=0.03)
-    found = asyncio.run(compare(done, SMALL))
-    assert found.rebuilds["published"] == 1
-    assert found.requests == SMALL.evaluated
-    assert 0 < found.loop < found.oracle
