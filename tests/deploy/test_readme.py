@@ -43,7 +43,8 @@ def test_every_alert_is_explained() -> None:
 def test_rollback_commands_are_accepted() -> None:
     """The commands that the README runs in containers are commands of `weir`."""
     typed = re.findall(r"compose run --rm \w+ (model [^`\n]*)", README)
-    typed += re.findall(r"kubectl exec deploy/weir-worker -- weir (model [^`\n]*)", README)
+    in_kubernetes = r"kubectl exec deploy/weir-worker -- weir (?:--config \S+ )?(model [^`\n]*)"
+    typed += re.findall(in_kubernetes, README)
     parsed = {
         " ".join(str(context.info_name) for context in parse(tuple(shlex.split(words))))
         for words in typed

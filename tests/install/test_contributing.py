@@ -102,7 +102,7 @@ def test_examples_train_an_artifact(copy: Path) -> None:
     assert "wrote var/trial, version " in said
     assert '"present"' in (copy / "var" / "trial" / "features.toml").read_text()
     manifest = (copy / "var" / "trial" / "manifest.json").read_text()
-    assert '"kind":"cross"' in manifest.replace(" ", "")
+    assert '"kind":"dcn"' in manifest.replace(" ", "")
     assert '"uncertainty":"standard_error"' in manifest.replace(" ", "")
 
 

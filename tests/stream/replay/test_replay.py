@@ -13,6 +13,7 @@ from polars.testing import assert_frame_equal
 
 from models.settings import Settings
 from stream.kafka.client import client_options
+from stream.kafka.times import TimeError
 from stream.messages import Decision, Outcome, Reason, sequence_header
 from stream.messages.headers import SEQUENCE_HEADER
 from stream.replay.folder import ReplayFolder
