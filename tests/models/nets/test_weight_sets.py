@@ -56,7 +56,6 @@ def test_the_batched_call_equals_the_loop(
     stacked, shared = stack_weights(samples)
     assert list(shared) == ([] if embedding_takes_part else ["embedding.table_RD"])
     attends = any(isinstance(module, TransformerBlock) for module in net.modules())
-    assert attends == (experts == "transformer" and kind not in {"apem", "star", "automtl"})
     assert runs_batched(net, stacked, shared) == (not embedding_takes_part and not attends)
     ids_NC = torch.from_numpy(random_ids(300))
     together = predict_moments(net, samples, ids_NC, batched=True)
