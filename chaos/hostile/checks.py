@@ -11,6 +11,7 @@ import orjson
 
 from chaos.hostile.progress import made_examples, stored_clicks
 from chaos.hostile.report import Report
+from chaos.hostile.values import GOOD
 from models.settings import Settings
 from stream.kafka.reader import read_topic
 
@@ -82,7 +83,7 @@ class Checks:
         passed = set()
         for topic in (topics.passed, topics.blocked):
             async for record in read_topic(self._settings.kafka, topic):
-                if record.key == b"good":
+                if record.key == GOOD:
                     decided[record.value or b""] += 1
                     if topic == topics.passed:
                         passed.add(orjson.loads(record.value or b"")["id"])

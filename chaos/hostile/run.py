@@ -21,7 +21,7 @@ from chaos.hostile.processes import Processes, count_refusals, running_roles
 from chaos.hostile.producer import HostileProducer
 from chaos.hostile.progress import pending_work
 from chaos.hostile.report import Report
-from chaos.hostile.values import NOW_MS, Record
+from chaos.hostile.values import GOOD, NOW_MS, Record
 from models.artifact import load_artifact
 from models.artifact.registry import Registry
 from models.settings import Settings
@@ -132,7 +132,7 @@ class Attack:
         mixed = {topics.requests: [], **{name: list(each) for name, each in hostile.items()}}
         requests = mixed[topics.requests]
         for value in sound:
-            requests.insert(self._rng.randint(0, len(requests)), Record(b"good", value))
+            requests.insert(self._rng.randint(0, len(requests)), Record(GOOD, value))
         partitions = await topic_partitions(self._settings.kafka, *mixed)
         for start in range(0, max(map(len, mixed.values())), BLOCK):
             for topic, records in mixed.items():

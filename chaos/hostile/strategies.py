@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from chaos.hostile.values import (
     DAY_MS,
+    GOOD,
     NOW_MS,
     TASKS,
     Record,
@@ -69,7 +70,7 @@ def longest(sound: bytes) -> list[Record]:
     """Records as long as brokers accept by default; compressed, longer than any output batch."""
     return [
         Record(b"k" * 3_000_000, sound),
-        Record(b"good", sound, ((b"trace", b"x" * 3_000_000),)),
+        Record(GOOD, sound, ((b"trace", b"x" * 3_000_000),)),
         Record(None, sound.ljust(950_000)),
         Record(b"k" * 60_000, sound.ljust(900_000), ((b"weir", b"x" * 70_000),)),
         Record(None, b'{"request_id":"%b' % (b"e" * 950_000)),

@@ -18,7 +18,7 @@ from benchmarks.transport.contenders.work import COMMIT_S, Fetched, Work
 from stream.messages import Headers
 
 
-class InterceptSink(BatchingSink):
+class InterceptSink(BatchingSink):  # type: ignore[misc]
     """Decides a batch and produces its outputs.
 
     Args:
