@@ -177,6 +177,7 @@ async def test_a_command_needs_no_more_than_its_table_says(
     arguments = [part.format(requests=settings.topics.requests) for part in command]
     if command[0] == "replay":
         arguments += ["--out", str(tmp_path / "replay")]
+        await publish(settings, 0, 40)
     mine = as_user(settings, broker, user)
     async with process(mine, tmp_path, *arguments) as child:
         assert "not authorized: " in await ended(child)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -27,6 +28,15 @@ def test_sigterm_lets_the_work_leave_its_context_managers() -> None:
     assert done == ["cleaned up"]
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Python's handler of SIGINT, which a shell's background processes are started without."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_ctrl_c_is_as_with_asyncio() -> None:
     """A KeyboardInterrupt, which the command line turns into status 130."""
 
