@@ -6,7 +6,7 @@ N requests, F features, D embedding width, I = F * D, T tasks, H expert width, S
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,11 @@ class Backbone(nn.Module):
         self.shape = shape
         self.config = config
         self.penalty: Tensor | float = 0.0
+
+    def train(self, mode: bool = True) -> Self:
+        """As torch's; the last batch's penalty, whose graph would keep a net from copies, goes."""
+        self.penalty = 0.0
+        return super().train(mode)
 
     @property
     def inputs(self) -> int:

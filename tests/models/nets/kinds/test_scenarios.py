@@ -1,6 +1,7 @@
 """star, hmoe and aesm2 against the same nets request by request."""
 
 from collections.abc import Callable
+from copy import deepcopy
 
 import numpy as np
 import torch
@@ -114,3 +115,6 @@ def test_aesm2_is_guided_and_noisy_in_training_only(layout: FeatureLayout, rando
     net.train()
     assert not torch.equal(net(ids_NC), net(ids_NC))
     assert torch.as_tensor(net.penalty).item() > 0
+    net.eval()
+    assert net.penalty == 0.0
+    torch.testing.assert_close(deepcopy(net)(ids_NC), net(ids_NC))
