@@ -1,7 +1,7 @@
 # `make demo` and `make test` do all their own set-up in .venv; the rest is for people who change Weir.
 PYTHON ?= python3
-# Tests wait for brokers half of the time, so twice as many processes as cores keep these busy.
-PROCESSES ?= 4
+# Tests wait for brokers most of the time, so three processes per core keep these busy.
+PROCESSES ?= 6
 VENV := .venv
 BIN := $(VENV)/bin
 COMPILED := $(wildcard models/features/native/_*.[ch])
