@@ -47,20 +47,18 @@ class Contender:
 
 WEIR: Final = "weir"
 EXACTLY_ONCE: Final = "weir_exactly_once"
+TRANSACTIONAL_LOOP: Final = "confluent_transactional_loop"
+_TRANSACTIONS: Final = {"worker.guarantee": "exactly-once"}
 CONTENDERS: Final = {
     contender.name: contender
     for contender in (
         Contender(WEIR, "stream.cli", ("worker",)),
-        Contender(
-            EXACTLY_ONCE,
-            "stream.cli",
-            ("worker",),
-            {"worker.guarantee": "exactly-once"},
-        ),
+        Contender(EXACTLY_ONCE, "stream.cli", ("worker",), _TRANSACTIONS),
         Contender("stock_faust", f"{_PEERS}.stock_faust", ("worker",)),
         Contender("quix_streams", f"{_PEERS}.quix_streams"),
         Contender("aiokafka_loop", f"{_PEERS}.aiokafka_loop"),
         Contender("confluent_loop", f"{_PEERS}.confluent_loop"),
+        Contender(TRANSACTIONAL_LOOP, f"{_PEERS}.{TRANSACTIONAL_LOOP}", (), _TRANSACTIONS),
     )
 }
 

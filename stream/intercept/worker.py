@@ -40,6 +40,7 @@ from stream.messages import ModelRole
 from stream.messages.dead_letter import MAX_TRUNCATED_BYTES
 from stream.metrics.worker import WorkerMetrics
 from stream.policy import Policy
+from stream.trace.worker import ProcessTrace
 from stream.transport import (
     Chunk,
     ChunkSink,
@@ -57,6 +58,7 @@ from stream.transport import (
     heartbeat_s,
     relay,
     report_incidents,
+    trace_chunks,
 )
 
 logger = logging.getLogger(__name__)
@@ -107,15 +109,24 @@ class InterceptWorker(Service):  # type: ignore[misc]
         self.sink = MeteredSink(_sink(settings, self._incidents), self.metrics)
         self._control = ControlWatcher(settings, policy, self.metrics)
         self._sharing = RateSharing(settings, policy, self.metrics, self._interceptor.version_of)
+        self._trace: ProcessTrace | None = None
+        if settings.worker.trace:
+            worker, group = settings.worker, settings.kafka.group
+            self._trace = ProcessTrace(worker.trace, worker.guarantee, group)
 
     async def on_start(self) -> None:
         """Serve probes, connect, load model and policy, in that order, before any request."""
         worker = self._settings.worker
         starting(self._health)
         serve(self.metrics.registry, self._health, worker.metrics_host, worker.metrics_port)
+        if self._trace is not None:
+            await self.add_runtime_dependency(self._trace)
         await self.sink.inner.start()
         attach(self._app, self.sink, worker.max_buffer_bytes, worker.offsets_missing)
         report_incidents(self._app, self._incidents)
+        if self._trace is not None:
+            trace_chunks(self._app, self._trace.tracer)
+            self.metrics.on_stage = self._trace.tracer.stage
         bound_batches(
             self._app,
             self._settings.kafka.max_unpacked_bytes,

@@ -42,6 +42,7 @@ Start the sink before the app, for example in a service that the app depends on.
 - `report_incidents(app, incidents)`: counts and logs problems of the topics.
 - `idle_partitions(app)`: (topic, partition) to seconds without progress although there is work;
   `joined(app)`: whether the group has assigned partitions.
+- `trace_chunks(app, tracer)`: times every chunk; see `stream.trace.tracer`.
 - `app_options(...)`: the settings of Faust that all this needs.
 
 The way of a chunk: `fetcher` (the connection) -> `consumer` (chunks, commits; `ledger` gives the
@@ -63,6 +64,7 @@ from stream.transport.agent import (
     joined,
     relay,
     report_incidents,
+    trace_chunks,
 )
 from stream.transport.app_options import app_options, broker_url, heartbeat_s
 from stream.transport.chunk import (
@@ -120,4 +122,5 @@ __all__ = [
     "raise_client_errors",
     "relay",
     "report_incidents",
+    "trace_chunks",
 ]

@@ -9,6 +9,7 @@ from typing import Any, Self
 from faust.types import AppT, StreamT, TopicT
 
 from stream.kafka.batches import RefusedBatch
+from stream.trace.tracer import ChunkTrace, Tracer
 from stream.transport.chunk import Chunk, Outputs, RecordsRefusedError
 from stream.transport.consumer import Consumer
 from stream.transport.delivery import Delivery
@@ -109,11 +110,20 @@ async def relay(
             or with a timestamp out of its range. Without it that is an error.
     """
     consumer: Consumer = stream.app.consumer
+    tracer = consumer.tracer
     async with asyncio.TaskGroup() as writes:
         async for deliveries in _Fetches(stream):
+            if tracer is not None:
+                tracer.begun(_traces(deliveries))
             outputs_by_chunk = await transform([delivery.chunk for delivery in deliveries])
+            if tracer is not None:
+                tracer.decided(_traces(deliveries))
             for delivery, outputs in zip(deliveries, outputs_by_chunk, strict=True):
                 writes.create_task(_write(consumer, sink, delivery, outputs, instead))
+
+
+def _traces(deliveries: Sequence[Delivery]) -> list[ChunkTrace]:
+    return [delivery.trace for delivery in deliveries if delivery.trace is not None]
 
 
 async def _write(
@@ -125,6 +135,8 @@ async def _write(
 ) -> None:
     if consumer.owns(delivery):
         chunk = delivery.chunk
+        if consumer.tracer is not None and delivery.trace is not None:
+            consumer.tracer.writing(delivery.trace)
         try:
             await sink.write(chunk, outputs, partial(instead, chunk) if instead else None)
         except ReleasedError:
@@ -174,6 +186,12 @@ def bound_batches(
     """
     consumer: Consumer = app.consumer
     consumer.bound_batches(max_unpacked_bytes, refused, keep=keep)
+
+
+def trace_chunks(app: AppT, tracer: Tracer) -> None:
+    """Have `tracer` time every chunk; call it before the app starts."""
+    consumer: Consumer = app.consumer
+    consumer.tracer = tracer
 
 
 def consumer_lag(app: AppT) -> dict[tuple[str, int], int | None]:

@@ -30,6 +30,7 @@ from faust.transport.drivers import aiokafka as base
 from faust.types import TP, Message
 
 from stream.kafka.batches import RefusedBatch
+from stream.trace.tracer import Tracer
 from stream.transport.chunk import Chunk, held_bytes
 from stream.transport.corrupt_partitions import CorruptPartitions
 from stream.transport.delivery import Delivery, FetchMessage
@@ -55,6 +56,7 @@ class Consumer(base.Consumer):  # type: ignore[misc]
     """Delivers chunks and commits what the ledger allows; see the module."""
 
     incidents: Incidents
+    tracer: Tracer | None = None
     offsets_missing: OffsetReset = "earliest"
     filtered: Filtered | None = None
 
@@ -159,7 +161,9 @@ class Consumer(base.Consumer):  # type: ignore[misc]
             fetched_s=monotonic(),
         )
         ticket = self.ledger.open(tp, chunk.start, chunk.next_offset, chunk.size)
-        return Delivery(chunk, ticket)
+        if self.tracer is None:
+            return Delivery(chunk, ticket)
+        return Delivery(chunk, ticket, self.tracer.opened(*tp, chunk.start, records))
 
     async def perform_seek(self) -> None:
         """Seek to the committed offsets; chunks in flight are abandoned and delivered again.
@@ -213,6 +217,8 @@ class Consumer(base.Consumer):  # type: ignore[misc]
     def complete(self, delivery: Delivery, *, committed: bool = False) -> None:
         """All outputs of a chunk are acknowledged; its offset can be, or is already, committed."""
         self._working.discard(delivery)
+        if self.tracer is not None and delivery.trace is not None:
+            self.tracer.acknowledged(delivery.trace)
         tp = delivery.ticket.partition
         had_room = self._has_room(tp)
         if self.ledger.ack(delivery.ticket):
