@@ -20,7 +20,14 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 
-from benchmarks.transport.contender import CONTENDERS, EXACTLY_ONCE, ROOT, WEIR
+from benchmarks.transport.contender import (
+    CONTENDERS,
+    EXACTLY_ONCE,
+    ROOT,
+    WEIR,
+    Contender,
+    against,
+)
 from benchmarks.transport.latency.side_by_side import Loads, summary
 from benchmarks.transport.report import tables, throughput
 from benchmarks.transport.rounds import Effort
@@ -47,7 +54,7 @@ class Plan:
 
     Attributes:
         parts: The parts.
-        names: Contenders to run.
+        contenders: Contenders to run.
         rounds: Number of rounds of throughput and of latency.
         effort: Size of a round of throughput.
         loads: Loads of the latency measurements.
@@ -56,7 +63,7 @@ class Plan:
     """
 
     parts: frozenset[Part]
-    names: list[str]
+    contenders: list[Contender]
     rounds: int
     effort: Effort
     loads: Loads
@@ -65,20 +72,21 @@ class Plan:
 
     async def measure(self, bench: Bench) -> dict[str, Any]:
         """Run all measurements; returns the figures by kind and contender."""
-        contenders = [CONTENDERS[name] for name in self.names]
         found = []
         if Part.THROUGHPUT in self.parts:
-            found = await bench.rounds(contenders, self.effort, self.rounds)
+            found = await bench.rounds(self.contenders, self.effort, self.rounds)
         figures = throughput(found) | {"capacity": {}, "latency": {}, "memory": {}}
         if Part.LATENCY in self.parts:
             capacity, cells = await bench.side_by_side(
-                contenders, self.loads, self.rounds, self.offered
+                self.contenders, self.loads, self.rounds, self.offered
             )
             figures["capacity"] = {name: round(most, 1) for name, most in capacity.items()}
             figures["latency"] = summary(cells)
         if Part.MEMORY in self.parts:
-            for name in [name for name in (WEIR, EXACTLY_ONCE) if name in self.names]:
-                figures["memory"][name] = await bench.memory(CONTENDERS[name], self.memory_requests)
+            for contender in self.contenders:
+                if contender.name in (WEIR, EXACTLY_ONCE):
+                    found_mb = await bench.memory(contender, self.memory_requests)
+                    figures["memory"][contender.name] = found_mb
         return figures | {"stalled_runs": bench.stalled}
 
 
@@ -125,6 +133,10 @@ def main(
     trace: Annotated[
         bool, typer.Option(help="Print where the milliseconds of Weir's latencies go.")
     ] = False,
+    compare: Annotated[
+        Path | None,
+        typer.Option(help="Another checkout of Weir, whose workers run as further contenders."),
+    ] = None,
     partitions: Annotated[
         int, typer.Option(min=1, help="Number of partitions of every topic.")
     ] = 4,
@@ -137,7 +149,7 @@ def main(
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     plan = Plan(
         parts=frozenset(only or Part),
-        names=_names(contenders),
+        contenders=[*_named(contenders), *(against(compare.resolve()).values() if compare else ())],
         rounds=rounds,
         effort=Effort(requests, warm_up, seconds),
         loads=Loads(_rates(rates), share, seconds, window, longest_warm_up),
@@ -165,11 +177,11 @@ def main(
     (out / "transport.json").write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def _names(listed: str) -> list[str]:
+def _named(listed: str) -> list[Contender]:
     names = [name.strip() for name in listed.split(",") if name.strip()]
     if unknown := [name for name in names if name not in CONTENDERS]:
         raise typer.BadParameter(f"{', '.join(unknown)}; there are {', '.join(CONTENDERS)}")
-    return names
+    return [CONTENDERS[name] for name in names]
 
 
 def _rates(listed: str) -> tuple[float, ...]:

@@ -97,7 +97,9 @@ class Bench:
                         rate = rates[contender.name]
                         what = f"{load.replace(',', '')}-{number}"
                         found = await self.latency(contender, what, loads.load(rate))
-                        cells.append(Cell(contender.name, load, rate, found))
+                        cells.append(
+                            Cell(contender.name, load, rate, found, contender.transactional)
+                        )
         return capacity, cells
 
     async def latency(self, contender: Contender, what: str, load: Load) -> Latency | None:

@@ -11,6 +11,7 @@ from faust.types import AppT, StreamT, TopicT
 from stream.kafka.batches import RefusedBatch
 from stream.trace.tracer import ChunkTrace, Tracer
 from stream.transport.chunk import Chunk, Outputs, RecordsRefusedError
+from stream.transport.concurrency import turns
 from stream.transport.consumer import Consumer
 from stream.transport.delivery import Delivery
 from stream.transport.incidents import Incidents
@@ -39,8 +40,7 @@ class _Fetches(AsyncIterator[list[Delivery]]):
 
     async def __anext__(self) -> list[Delivery]:
         deliveries: list[Delivery] = await anext(self._values)
-        for delivery in deliveries:
-            self._consumer.begin(delivery)
+        self._consumer.begin(deliveries)
         return deliveries
 
 
@@ -103,8 +103,8 @@ async def relay(
     Args:
         stream: The agent's stream; one relay per agent (``concurrency=1``).
         transform: Turns the chunks of a fetch, of different partitions, into the outputs of each,
-            by topic. It should yield (``asyncio.sleep(0)``) every few milliseconds, because writes
-            run in the same thread.
+            by topic. It should yield (`concurrency.turns`) every few milliseconds, because writes
+            run in the same thread, but not at its end: that only delays what it has made.
         sink: Sink of the outputs; `attach` it to the app before the start.
         instead: Returns what to write instead if a topic does not accept some outputs: too large,
             or with a timestamp out of its range. Without it that is an error.
@@ -120,6 +120,7 @@ async def relay(
                 tracer.decided(_traces(deliveries))
             for delivery, outputs in zip(deliveries, outputs_by_chunk, strict=True):
                 writes.create_task(_write(consumer, sink, delivery, outputs, instead))
+            await turns()  # the writes begin before the next fetch is decided
 
 
 def _traces(deliveries: Sequence[Delivery]) -> list[ChunkTrace]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final
 
-from benchmarks.transport.contender import CONTENDERS, EXACTLY_ONCE, WEIR
+from benchmarks.transport.contender import EXACTLY_ONCE, WEIR
 from benchmarks.transport.latency.cell import Latency, Load
 
 LEVEL: Final = 0.75
@@ -35,12 +35,14 @@ class Cell:
         load: Name of the load: the rate, :data:`LEVEL_LOAD` or :data:`OWN_LOAD`.
         per_second: Requests per second.
         found: What was measured; None if the load was too much.
+        transactional: Whether the contender commits offsets together with outputs.
     """
 
     contender: str
     load: str
     per_second: float
     found: Latency | None
+    transactional: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def summary(cells: Iterable[Cell]) -> dict[str, dict[str, Any]]:
         by_load.setdefault(cell.load, {}).setdefault(cell.contender, []).append(cell)
     return {
         load: {
-            name: _row(own, _best(rows, transactional=CONTENDERS[name].transactional))
+            name: _row(own, _best(rows, transactional=own[0].transactional))
             for name, own in rows.items()
         }
         for load, rows in by_load.items()
