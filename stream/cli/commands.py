@@ -13,6 +13,7 @@ from stream.cli.report import report
 from stream.cli.status import status
 from stream.cli.steering import policy, rate
 from stream.cli.topics import topics
+from stream.cli.trace import trace
 from stream.cli.verify import verify
 from stream.cli.worker import worker
 
@@ -21,5 +22,5 @@ def register(app: typer.Typer) -> None:
     """Add the subcommands to ``app``."""
     for command in (broker, topics, worker, verify, replay, report, explain, demo, doctor, status):
         app.command()(command)
-    for group in (rate, policy, model, offsets):
+    for group in (rate, policy, model, offsets, trace):
         app.add_typer(group)

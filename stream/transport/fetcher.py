@@ -34,6 +34,7 @@ from mode import Service
 from mode.utils.futures import maybe_async
 
 from stream.kafka.batches import BoundedConsumer, CorruptBatchError
+from stream.trace.watch import requests
 from stream.transport.client_state import committed_end, partition_state, position
 from stream.transport.corrupt_partitions import CorruptPartitions
 from stream.transport.offset_reset import initial_offsets, reset_out_of_range
@@ -122,6 +123,7 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"  # an upstream may write in transactions
         consumer._auto_offset_reset = "none"  # see `offset_reset`
+        requests.add(consumer._client)
         return BoundedConsumer.of(consumer, **self.consumer.batch_bounds)
 
     def _create_client_consumer(self, transport: Any) -> BoundedConsumer:

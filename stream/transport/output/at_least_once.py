@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from aiokafka.errors import UnknownError, UnsupportedVersionError
 
+from stream.trace.watch import requests
 from stream.transport.chunk import Chunk, Instead, Outputs, Record, RecordsRefusedError
 from stream.transport.incidents import Incidents
 from stream.transport.log_throttle import throttle_client_logs
@@ -82,6 +83,7 @@ class ChunkSink:
         producer = Producer(
             self._incidents, **self._options, acks="all", enable_idempotence=self.idempotent
         )
+        requests.add(producer.client)
         try:
             await producer.start()
         except BaseException:

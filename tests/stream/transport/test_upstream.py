@@ -204,7 +204,7 @@ PRIVATE: dict[str, set[str]] = {
     "aiokafka.conn.AIOKafkaConnection": {"_sasl_oauth_token_provider", "_versions"},
     "aiokafka.conn.OAuthAuthenticator": {"_token_sent"},
     "aiokafka.consumer.consumer.AIOKafkaConsumer": {
-        "_auto_offset_reset", "_closed", "_coordinator", "_fetcher", "_isolation_level",
+        "_auto_offset_reset", "_client", "_closed", "_coordinator", "_fetcher", "_isolation_level",
         "_subscription",
     },
     "aiokafka.consumer.fetcher.FetchResult": {
