@@ -98,16 +98,44 @@ class Player:
             raise NotReproducibleError(f"{type(entry).__name__}: {error}") from error
         return None
 
+    async def decide_until(
+        self, batch: BatchDecided, partition: int, offset: int, scenario: str
+    ) -> tuple[Intercepted | None, float, Intercepted]:
+        """Decide a batch up to one of its requests; decisions do not depend on how it is cut.
+
+        Returns:
+            What became of those before it (None if it is the first), the debt of a scenario before
+            it, and what becomes of it.
+
+        Raises:
+            NotReproducibleError: As :meth:`play`; also if the batch does not have the request.
+        """
+        records, model = await self._read(batch)
+        at = [
+            index
+            for index, record in enumerate(records)
+            if (record.partition, record.offset) == (partition, offset)
+        ]
+        if not at:
+            raise NotReproducibleError(f"partition {partition}, offset {offset}: not in its batch")
+        again, now_ms = self._interceptor.intercept_again, batch.now_ms
+        before = again(records[: at[0]], now_ms, model) if at[0] else None
+        debt = self._policy.debt(scenario)
+        return before, debt, again(records[at[0] : at[0] + 1], now_ms, model)
+
     async def _decide(self, batch: BatchDecided) -> Repeated:
+        records, model = await self._read(batch)
+        return Repeated(records, self._interceptor.intercept_again(records, batch.now_ms, model))
+
+    async def _read(self, batch: BatchDecided) -> tuple[list[FetchedRecord], LoadedModel | None]:
+        """The requests of a batch, and the model that decided them."""
         model = self._models.get(batch.model)
         if model is None and batch.model:
             raise NotReproducibleError(f"a batch was decided by model {batch.model}, which is none")
         try:
-            records = await self._requests.read(batch.runs)
+            return await self._requests.read(batch.runs), model
         except MissingRequestsError as error:
             raise NotReproducibleError(str(error)) from error
-        outcome = self._interceptor.intercept_again(records, batch.now_ms, model)
-        return Repeated(records, outcome)
 
     def _load(self, named: ModelLoaded) -> LoadedModel:
         """The model of a version: the configured artifact, or one of the registry."""

@@ -45,7 +45,11 @@ def journaled(settings: Settings, artifact: Path) -> Settings:
                 "scenarios": {"strict": {"rate": 0.9}},
                 "window": {"requests": 2000, "seconds": 60},
             },
-            "worker": {"journal": True, "max_chunk_records": 700},
+            "worker": {
+                "guarantee": settings.worker.guarantee,
+                "journal": True,
+                "max_chunk_records": 700,
+            },
         }
     )
 
