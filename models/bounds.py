@@ -168,3 +168,15 @@ MAX_QUANTILES: Final = 256
 #: Generation of an assignment; one more per rebalance, of which there is not one a second for 30
 #: years.
 MAX_GENERATION: Final = 1_000_000_000
+
+# `decision-journal`
+
+#: Bytes of a piece of a journal in one record: well below what brokers accept (1 MB), compressed
+#: or not.
+MAX_JOURNAL_PART_BYTES: Final = 512 << 10
+#: Bytes of a record: such a piece and a few numbers.
+MAX_JOURNAL_RECORD_BYTES: Final = MAX_JOURNAL_PART_BYTES + 64
+#: Bytes of a list of entries; the settings of 10,000 scenarios take some 10 MB.
+MAX_JOURNAL_LIST_BYTES: Final = 64 << 20
+#: Workers whose journals are read; a fleet of a hundred that restarts daily has as many in a month.
+MAX_JOURNALS: Final = 10_000

@@ -74,7 +74,8 @@ def compaction(settings: Settings, facts: Facts) -> Iterator[Finding]:
     """Whether state topics are compacted, and the others are not."""
     topics = settings.topics
     by_key = (topics.models, topics.control, topics.rate_state)
-    by_age = (topics.requests, topics.passed, topics.blocked, topics.rejected, topics.outcomes)
+    outputs = (topics.passed, topics.blocked, topics.rejected)
+    by_age = (topics.requests, *outputs, topics.outcomes, topics.journal)
     for name in (*by_key, *by_age):
         policy = _config(facts.topics.get(name), "cleanup.policy")
         if policy is None:
