@@ -15,7 +15,8 @@ def reproduce(ctx: typer.Context) -> None:
     settings, models and order of events, and compared byte for byte with the headers on the topics
     of passes and blocks. Nothing is published.
 
-    Ends with status 1 unless every decision that was written is reproduced.
+    Ends with status 1 unless every decision that was written is reproduced, but for those of
+    requests before the first one that a journal has of their partition.
     """
     from rich.console import Console  # noqa: PLC0415
 

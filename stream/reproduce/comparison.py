@@ -5,7 +5,9 @@ decisions may never be written. So a written decision is *reproduced* if any jou
 one, with the same bytes. It *differs* if a journal decides its request, and makes something else of
 it that was written nowhere. If no journal decides its request, or only in ways that were written,
 too, it is *not in a journal*: the end of the journal of a worker that was killed is lost, or a
-worker wrote none. A repeated decision that is neither reproduced nor differs was never written.
+worker wrote none. If its request comes before all of its partition that journals decide, it is
+*before the journals*: of a time when workers wrote none. A repeated decision that is neither
+reproduced nor differs was never written.
 """
 
 from array import array
@@ -17,9 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from stream.intercept.interceptor import Intercepted
-from stream.reproduce.outputs import Hashes, Keys, Outputs, hash_of, key_of
+from stream.reproduce.outputs import OFFSET_BITS, Hashes, Keys, Outputs, hash_of, key_of
 from stream.transport import FetchedRecord
 
+MAX_OFFSET: Final = 1 << OFFSET_BITS
 MAX_KEPT: Final = 1_000
 """Headers that are kept of decisions that no output has."""
 
@@ -80,6 +83,7 @@ class Comparison:
         self._outputs = outputs
         self._same_M = np.zeros(len(outputs.key_M), np.bool_)
         self._unmatched = _Unmatched()
+        self._first: dict[int, int] = {}
         self.counts: list[WorkerCount] = []
 
     def add_worker(self) -> None:
@@ -90,6 +94,9 @@ class Comparison:
         """Compare a batch of the present worker."""
         count = self.counts[-1]
         count.batches += 1
+        for record in records:
+            if record.offset < self._first.get(record.partition, MAX_OFFSET):
+                self._first[record.partition] = record.offset
         keys, hashes, headers, passes = [], [], [], []
         for passed, outgoing, at in (
             (False, outcome.blocked, outcome.blocked_at),
@@ -156,9 +163,23 @@ class Comparison:
 
     def not_in_a_journal(self) -> npt.NDArray[np.intp]:
         """Outputs whose decision no journal has, and no journal decides otherwise."""
+        return self._undecided(before=False)
+
+    def before_the_journals(self) -> npt.NDArray[np.intp]:
+        """Those of requests before all that journals decide of their partition."""
+        return self._undecided(before=True)
+
+    def _undecided(self, *, before: bool) -> npt.NDArray[np.intp]:
         rest = np.flatnonzero(~self._same_M)
-        decided = np.isin(self._outputs.key_M[rest], np.array(self._unmatched.keys, np.int64))
-        return rest[~decided]
+        key_R = self._outputs.key_M[rest]
+        decided_R = np.isin(key_R, np.array(self._unmatched.keys, np.int64))
+        first_P = np.array(sorted(key_of(*each) for each in self._first.items()), np.int64)
+        at_R = np.searchsorted(first_P, key_R, "right")  # the next partition's first, or its own
+        before_R = at_R < len(first_P)
+        before_R[before_R] = (
+            first_P[at_R[before_R]] >> OFFSET_BITS == key_R[before_R] >> OFFSET_BITS
+        )
+        return rest[~decided_R & (before_R == before)]
 
     def never_written(self) -> int:
         """Decisions that no output has, of requests without an output that differs."""

@@ -58,7 +58,8 @@ async def reproduce(settings: Settings, on_worker: OnWorker | None = None) -> di
         on_worker: Called after each batch.
 
     Returns:
-        The report; its ``exact`` says whether every decision that was written is reproduced.
+        The report; its ``exact`` says whether every decision that was written since there are
+        journals is reproduced.
 
     Raises:
         ReproduceError: If there is no journal, or no decision.
@@ -140,13 +141,14 @@ async def _report(
     differing = [0] * len(workers)
     for each in differences:
         differing[each.worker] += 1
-    written = len(outputs.key_M)
+    written, before = len(outputs.key_M), len(comparison.before_the_journals())
     return {
-        "exact": comparison.reproduced == written and not outputs.refused,
+        "exact": comparison.reproduced == written - before and not outputs.refused,
         "written": written,
         "reproduced": comparison.reproduced,
         "differ": len(differences),
         "not_in_a_journal": len(missing),
+        "before_the_journals": before,
         "never_written": comparison.never_written(),
         "workers": [
             {

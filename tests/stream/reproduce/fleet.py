@@ -146,14 +146,14 @@ async def announced(
     await announce(settings, ModelAnnouncement(**fields | changes))
 
 
-async def without(
-    settings: Settings, drop: Callable[[int, Entry], bool], suffix: str = "cut"
+async def rewritten(
+    settings: Settings, change: Callable[[int, list[Entry]], list[Entry]], suffix: str
 ) -> Settings:
-    """Copy all journals to another topic, but for some entries; returns settings with that topic.
+    """Copy all journals to another topic, changed; returns settings with that topic.
 
     Args:
         settings: Where they are.
-        drop: Whether to leave out an entry of a worker, given its number.
+        change: Makes the entries of the copy from those of a worker, given its number.
         suffix: Of the name of the other topic.
     """
     other = settings.override({"topics.journal": f"{settings.topics.journal}-{suffix}"})
@@ -164,11 +164,8 @@ async def without(
     ):
         journals, _ = await find_journals(reader)
         for number, journal in enumerate(journals):
-            kept = [
-                write_entry(entry)
-                async for entry in read_journal(reader, journal)
-                if not drop(number, entry)
-            ]
+            entries = [entry async for entry in read_journal(reader, journal)]
+            kept = list(map(write_entry, change(number, entries)))
             for block in BlockWriter().blocks(write_entries(kept)):
                 await producer.send_and_wait(
                     other.topics.journal, block, key=journal.worker.encode()

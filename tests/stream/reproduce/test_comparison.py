@@ -88,6 +88,22 @@ def test_a_request_decided_twice_is_compared_with_both() -> None:
     assert (one.reproduced, one.differences(), one.never_written()) == (1, [], 1)
 
 
+def test_outputs_of_a_time_without_journals_are_told_apart() -> None:
+    """Of each partition those before the first request that a journal decides, of no other."""
+    old = [(0, 1, True, b"old"), (2, 3, True, b"old"), (2, 5, False, b"old")]
+    new = [(0, 2, True, b"new"), (2, 6, True, b"new")]
+    lost = [(0, 3, True, b"lost"), (1, 0, True, b"lost"), (2, 9, True, b"lost"), (3, 1, True, b"")]
+    found = compared([*old, *new, *lost], new)
+    assert found.reproduced == 2
+    written = outputs(*old, *new, *lost)
+    assert [request_of(int(written.key_M[at])) for at in found.before_the_journals()] == [
+        (0, 1), (2, 3), (2, 5),
+    ]  # fmt: skip
+    assert [request_of(int(written.key_M[at])) for at in found.not_in_a_journal()] == [
+        (0, 3), (1, 0), (2, 9), (3, 1),
+    ]  # fmt: skip
+
+
 def test_an_output_of_a_lost_end_is_in_no_journal() -> None:
     """The killed worker's decision was written, its journal was not: nothing is guessed."""
     found = compared([(0, 1, True, b"lost"), A, B], [A, B])

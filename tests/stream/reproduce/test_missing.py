@@ -10,9 +10,9 @@ import pytest
 
 from models.settings import Settings
 from stream.kafka.topics import ensure_topics
-from stream.messages.journal import BatchDecided, Entry, Started
+from stream.messages.journal import BatchDecided, Entry
 from stream.reproduce.reproduce import ReproduceError, reproduce
-from tests.stream.reproduce.fleet import journaled, publish, until, without, worker, written
+from tests.stream.reproduce.fleet import journaled, publish, rewritten, until, worker, written
 from tests.tiny_artifact import Make
 
 pytestmark = pytest.mark.broker
@@ -46,22 +46,18 @@ async def test_each_part_of_the_history_that_is_missing_is_named(
     other = live.override({"topics.requests": f"{live.topics.requests}-other"})
     await ensure_topics(other.kafka, other.topics)
     assert "requests were decided, 0 are there" in await broken(other)
-    headless = await without(live, lambda _, entry: isinstance(entry, Started))
+    headless = await rewritten(live, lambda _, entries: entries[1:], "headless")
     assert f"{headless.topics.journal}[" in await broken(headless)
     empty = live.override({"topics.journal": f"{live.topics.journal}-empty"})
     await ensure_topics(empty.kafka, empty.topics)
     with pytest.raises(ReproduceError, match=r"no journal; workers write one with worker\.journal"):
         await reproduce(empty)
 
-    batches = 0
+    def without_the_last_batch(_: int, entries: list[Entry]) -> list[Entry]:
+        *_, last = (at for at, entry in enumerate(entries) if isinstance(entry, BatchDecided))
+        return entries[:last] + entries[last + 1 :]
 
-    def last(_: int, entry: Entry) -> bool:
-        nonlocal batches
-        batches += isinstance(entry, BatchDecided)
-        return isinstance(entry, BatchDecided) and batches == total
-
-    total = (await reproduce(live))["workers"][0]["batches"]
-    shorter = await without(live, last, "short")
+    shorter = await rewritten(live, without_the_last_batch, "short")
     found = await reproduce(shorter)
     assert (found["differ"], found["workers"][0]["journal"]) == (0, "stopped")
     assert 0 < found["not_in_a_journal"] == DECIDED - found["reproduced"] < DECIDED
