@@ -179,7 +179,8 @@ class Comparison:
         before_R[before_R] = (
             first_P[at_R[before_R]] >> OFFSET_BITS == key_R[before_R] >> OFFSET_BITS
         )
-        return rest[~decided_R & (before_R == before)]
+        found: npt.NDArray[np.intp] = rest[~decided_R & (before_R == before)]
+        return found
 
     def never_written(self) -> int:
         """Decisions that no output has, of requests without an output that differs."""
