@@ -153,7 +153,9 @@ class Consumer(base.Consumer):  # type: ignore[misc]
         )
         ticket = self.ledger.open(tp, chunk.start, chunk.next_offset, chunk.size, chunk.fetched_s)
         tracer = self.tracer
-        trace = tracer and tracer.opened(tp.topic, tp.partition, chunk.start, records)
+        trace = None
+        if tracer is not None:
+            trace = tracer.opened(tp.topic, tp.partition, chunk.start, records)
         return Delivery(chunk, ticket, trace)
 
     async def perform_seek(self) -> None:
