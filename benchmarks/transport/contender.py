@@ -1,5 +1,6 @@
 """The contenders: which command runs each, and the child process that is measured."""
 
+import json
 import os
 import signal
 import subprocess
@@ -96,7 +97,7 @@ class Running:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("WEIR_")}
         self._folder = contender.folder
         path = os.pathsep.join(filter(None, [str(self._folder), os.environ.get("PYTHONPATH")]))
-        self._environment = inherited | settings.environment() | {"PYTHONPATH": path}
+        self._environment = inherited | _changed(settings) | {"PYTHONPATH": path}
         self.log = log
 
     def __enter__(self) -> Self:
@@ -156,3 +157,17 @@ class Running:
             raise ContenderError(
                 f"{self.name} ended with status {self._process.returncode}; see {self.log}"
             )
+
+
+def _changed(settings: Settings) -> dict[str, str]:
+    """The settings that are not the default; another checkout may not have all of them."""
+    defaults = {key: json.loads(value) for key, value in Settings().environment().items()}
+    changed = {}
+    for key, value in settings.environment().items():
+        section, default = json.loads(value), defaults[key]
+        if isinstance(section, dict):
+            section = {name: one for name, one in section.items() if default.get(name) != one}
+            default = {}
+        if section != default:
+            changed[key] = json.dumps(section)
+    return changed

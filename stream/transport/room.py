@@ -20,8 +20,10 @@ from faust.types import TP
 from stream.transport.delivery import Delivery
 from stream.transport.ledger import OffsetLedger
 
-#: Per topic: fetches that wait while another one is being transformed.
-FETCHES_READY: Final = 2
+#: Per topic: fetches that wait while another one is being transformed. With chunks of 2,000 they
+#: are a third of a second of work. The client asks a broker for more only when all that it has is
+#: fetched from it, and that answer takes 0.1 s: with two fetches ready, a worker waited for it.
+FETCHES_READY: Final = 8
 #: Per partition: one chunk being transformed, one ready, the others waiting for their commit.
 CHUNKS_IN_FLIGHT: Final = 8
 #: Seconds from the fetch of a chunk to its acknowledgement after which its partition waits.

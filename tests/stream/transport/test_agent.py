@@ -119,7 +119,7 @@ async def test_transforms_while_it_writes_and_waits_when_the_broker_is_slow(
 async def test_nothing_grows_old_in_a_queue_in_front_of_the_agent(
     broker: EmbeddedBroker, unique: Callable[[str], str]
 ) -> None:
-    """While one fetch is transformed, two are ready; the others wait at the broker."""
+    """While one fetch is transformed, a few are ready; the others wait at the broker."""
     topic = await create(broker.bootstrap, unique("in"))
     for partition in (0, 1):
         await write(broker.bootstrap, topic, partition, numbered(200))

@@ -16,7 +16,7 @@ from faust.types import TP
 from stream.brokers.embedded import EmbeddedBroker
 from stream.kafka.batches import HEADER_BYTES_HELD
 from stream.transport import Chunk, Outgoing, consumer_lag
-from stream.transport.room import FETCHES_READY
+from stream.transport.room import CHUNKS_IN_FLIGHT
 from tests.stream.transport.apps import (
     add_agent,
     committed,
@@ -140,12 +140,12 @@ async def test_a_slow_agent_slows_the_fetch(broker: EmbeddedBroker, unique: Uniq
     async with running(app):
         ledger = app.consumer.ledger
         full = TP(topic, 0)
-        await until(lambda: seen[0] >= 100 and ledger.in_flight(full) == 1 + FETCHES_READY)
+        await until(lambda: seen[0] >= 100 and ledger.in_flight(full) == CHUNKS_IN_FLIGHT)
         highest = 0
         for _ in range(100):
             await asyncio.sleep(0.005)
             highest = max(highest, ledger.in_flight(full))
-        assert highest == 1 + FETCHES_READY
+        assert highest == CHUNKS_IN_FLIGHT
         blocked.set()
         await until(lambda: seen == {0: 2000, 1: 50})
 

@@ -12,7 +12,7 @@ from stream.transport.delivery import Delivery
 from stream.transport.ledger import OffsetLedger
 from stream.transport.room import CHUNKS_IN_FLIGHT, FETCHES_READY, IN_WORKER_S, Room
 
-A, B = TP("requests", 0), TP("requests", 1)
+A, B, C = (TP("requests", number) for number in range(3))
 OTHER = TP("outcomes", 0)
 
 
@@ -22,7 +22,7 @@ class Fetched:
     def __init__(self, *partitions: TP) -> None:
         self.now_s = 50.0
         self.ledger: OffsetLedger[TP] = OffsetLedger()
-        for tp in partitions or (A, B, OTHER):
+        for tp in partitions or (A, B, C, OTHER):
             self.ledger.reset(tp, 0)
         self.room = Room(self.ledger, lambda: self.now_s)
         self.ends: dict[TP, int] = {}
@@ -43,16 +43,25 @@ class Fetched:
 def test_a_topic_waits_while_its_fetches_wait_for_the_agent() -> None:
     """However many chunks they have; other topics do not wait."""
     fetched = Fetched()
-    fetches = [fetched.fetch(A, B) for _ in range(FETCHES_READY)]
-    assert A not in fetched.room
-    assert B not in fetched.room
+    for _ in range(FETCHES_READY):
+        assert C in fetched.room
+        fetched.fetch(A, B)
+    assert C not in fetched.room
     assert OTHER in fetched.room
-    fetched.room.taken(fetches[0])
-    assert A in fetched.room
-    fetched.fetch(B)
-    assert A not in fetched.room
     fetched.room.clear()  # they will be delivered again
-    assert A in fetched.room
+    assert C in fetched.room
+
+
+def test_there_is_room_again_when_the_agent_takes_a_fetch() -> None:
+    """For one more."""
+    fetched = Fetched()
+    fetches = [fetched.fetch(A) for _ in range(FETCHES_READY - 1)]
+    fetches.append(fetched.fetch(B))
+    assert B not in fetched.room
+    fetched.room.taken(fetches[0])
+    assert B in fetched.room
+    fetched.fetch(B)
+    assert B not in fetched.room
 
 
 def test_a_partition_waits_for_a_chunk_that_has_been_here_for_long() -> None:
