@@ -10,6 +10,7 @@ from stream.journal.blocks import BlockReader
 from stream.kafka.reader import TopicReader
 from stream.messages.journal import Entry
 from stream.messages.parsing import RecordError
+from stream.reproduce.refused import RefusedRecords
 
 
 @dataclass(slots=True)
@@ -21,49 +22,49 @@ class Journal:
         partition: The partition of the topic that all of them are on.
         first: Offset of the first block.
         last: Offset of the last block.
+        since_ms: Time of the first block.
     """
 
     worker: str
     partition: TopicPartition
     first: int
     last: int
+    since_ms: int
 
 
 class BrokenJournalError(RecordError):
     """A journal that cannot be read on; the message has the coordinates of the record."""
 
 
-async def find_journals(reader: TopicReader) -> tuple[list[Journal], list[str]]:
-    """The journals on a topic, in the order of their first blocks, and what is not of one.
+async def find_journals(reader: TopicReader) -> tuple[list[Journal], RefusedRecords]:
+    """The journals on a topic, by the time of their first blocks, and what is not of one.
 
     Args:
         reader: Reader of the topic, at its beginning.
 
     Returns:
-        The journals; and the coordinates of records that are of no journal, with the reason.
+        The journals; and the records that are of no journal.
     """
     found: dict[str, Journal] = {}
-    refused = []
+    refused = RefusedRecords()
     async for tp, records in reader.batches():
         for record in records:
             try:
                 worker = _worker(record)
             except RecordError as error:
-                refused.append(f"{tp.topic}[{tp.partition}]@{record.offset}: {error}")
+                refused.add(record, error)
                 continue
             journal = found.get(worker)
             if journal is None and len(found) < MAX_JOURNALS:
-                found[worker] = Journal(worker, tp, record.offset, record.offset)
+                found[worker] = Journal(worker, tp, record.offset, record.offset, record.timestamp)
             elif journal is None:
-                refused.append(f"{tp.topic}[{tp.partition}]@{record.offset}: too many workers")
+                refused.add(record, f"more than {MAX_JOURNALS} workers")
             elif journal.partition != tp:
-                refused.append(
-                    f"{tp.topic}[{tp.partition}]@{record.offset}: the journal of {worker} is on "
-                    f"partition {journal.partition.partition}"
-                )
+                where = journal.partition.partition
+                refused.add(record, f"the journal of {worker} is on partition {where}")
             else:
                 journal.last = record.offset
-    return list(found.values()), refused
+    return sorted(found.values(), key=lambda each: (each.since_ms, each.worker)), refused
 
 
 async def read_journal(reader: TopicReader, journal: Journal) -> AsyncIterator[Entry]:

@@ -17,6 +17,7 @@ from aiokafka import ConsumerRecord
 from models.settings import Settings
 from stream.kafka.reader import TopicReader
 from stream.messages import DECISION_HEADER, Decision, RecordError
+from stream.reproduce.refused import RefusedRecords
 
 OFFSET_BITS: Final = 43
 """A request is one number: its partition (20 bits) and its offset, up to 8 x 10^12."""
@@ -56,7 +57,7 @@ class Outputs:
         passed_M: Whether it is on the topic of passes.
         at_M: Its offset there.
         topics: The topics of blocks and of passes.
-        refused: Coordinates of records without a readable decision, with the reason.
+        refused: Records without a readable decision.
     """
 
     key_M: Keys
@@ -64,7 +65,7 @@ class Outputs:
     passed_M: npt.NDArray[np.bool_]
     at_M: npt.NDArray[np.int64]
     topics: tuple[str, str]
-    refused: list[str]
+    refused: RefusedRecords
 
     def place(self, index: int) -> str:
         """Topic, partition and offset of a decision."""
@@ -81,7 +82,7 @@ async def read_outputs(settings: Settings) -> Outputs:
     """
     topics = (settings.topics.blocked, settings.topics.passed)
     keys, hashes, places = array("q"), array("Q"), array("q")
-    counts, refused = [], list[str]()
+    counts, refused = [], RefusedRecords()
     for passed, topic in enumerate(topics):
         before = len(keys)
         async with TopicReader(settings.kafka, topic, keep=True) as reader:
@@ -90,8 +91,7 @@ async def read_outputs(settings: Settings) -> Outputs:
                     try:
                         key, header = _read(record)
                     except RecordError as error:
-                        where = f"{topic}[{record.partition}]@{record.offset}"
-                        refused.append(f"{where}: {error}")
+                        refused.add(record, error)
                         continue
                     keys.append(key)
                     hashes.append(hash_of(header, passed=bool(passed)))

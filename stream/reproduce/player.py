@@ -179,6 +179,14 @@ def change_policy(policy: Policy, entry: Entry) -> None:
             policy.apply_change(scenario, read_change(change))
         case SpendingApplied(scenario, spending):
             policy.apply_spending(scenario, read_spending(spending))
+        case SettingsSettled():
+            policy.settle()
+        case _:
+            _tell_of_the_fleet(policy, entry)
+
+
+def _tell_of_the_fleet(policy: Policy, entry: Entry) -> None:
+    match entry:
         case Assigned(partitions, partition_count):
             policy.assign(partitions, partition_count)
         case StatesMerged(states):
@@ -189,8 +197,6 @@ def change_policy(policy: Policy, entry: Entry) -> None:
             policy.reset_fleet()
         case StatesPublished(elapsed_s):
             policy.partition_states(elapsed_s)
-        case SettingsSettled():
-            policy.settle()
         case _:  # the start and the end of a worker change nothing
             pass
 

@@ -17,6 +17,7 @@ from stream.reproduce.comparison import Comparison
 from stream.reproduce.journals import BrokenJournalError, find_journals, read_journal
 from stream.reproduce.outputs import Outputs, read_headers, read_outputs, request_of
 from stream.reproduce.player import NotReproducibleError, Player
+from stream.reproduce.refused import RefusedRecords
 from stream.reproduce.requests import Requests
 
 SHOWN: Final = 10
@@ -132,7 +133,7 @@ async def _report(
     outputs: Outputs,
     comparison: Comparison,
     workers: list[WorkerReport],
-    refused: list[str],
+    refused: RefusedRecords,
 ) -> dict[str, Any]:
     differences = comparison.differences()
     missing = comparison.not_in_a_journal()
@@ -143,7 +144,7 @@ async def _report(
         differing[each.worker] += 1
     written, before = len(outputs.key_M), len(comparison.before_the_journals())
     return {
-        "exact": comparison.reproduced == written - before and not outputs.refused,
+        "exact": comparison.reproduced == written - before and not outputs.refused.count,
         "written": written,
         "reproduced": comparison.reproduced,
         "differ": len(differences),
@@ -180,8 +181,8 @@ async def _report(
             {"request": _request(settings, outputs, index), "output": outputs.place(index)}
             for index in missing[:SHOWN].tolist()
         ],
-        "refused": (refused + outputs.refused)[:SHOWN],
-        "refused_records": len(refused) + len(outputs.refused),
+        "refused": [*refused.shown, *outputs.refused.shown],
+        "refused_records": refused.count + outputs.refused.count,
     }
 
 

@@ -95,6 +95,13 @@ class Live:
                 self.policy.apply_spending(scenario, Spending(100.0, spent, 0, 1000, ts))
             case "evidence", there:
                 self.policy.use_evidence(EVIDENCE if there else None)
+            case ("look",):  # as a shadow does; it puts changes of settings in force
+                self.policy.rewards(SCORES[:2], UNCERTAINTIES[:2], ROWS[:2])
+            case _:
+                self.tell_of_the_fleet(name, *given)
+
+    def tell_of_the_fleet(self, name: str, *given: Any) -> None:
+        match name, *given:
             case "assign", partitions:
                 self.policy.assign(partitions, 4)
             case "exchange", elapsed_s:
@@ -105,8 +112,6 @@ class Live:
                 self.policy.expire(scenario, partition)
             case ("reset",):
                 self.policy.reset_fleet()
-            case ("look",):  # as a shadow does; it puts changes of settings in force
-                self.policy.rewards(SCORES[:2], UNCERTAINTIES[:2], ROWS[:2])
 
 
 def decide(policy: Policy, part: slice, now_ms: int) -> Decisions:

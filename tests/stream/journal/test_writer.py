@@ -24,7 +24,7 @@ DEADLINE_S = 30.0
 async def entries(settings: Settings) -> dict[str, list[Entry]]:
     async with TopicReader(settings.kafka, settings.topics.journal) as reader:
         journals, refused = await find_journals(reader)
-        assert not refused
+        assert not refused.count
         return {each.worker: [e async for e in read_journal(reader, each)] for each in journals}
 
 

@@ -8,6 +8,7 @@ from stream.intercept.interceptor import Intercepted
 from stream.messages import DECISION_HEADER, RecordError
 from stream.reproduce.comparison import Comparison
 from stream.reproduce.outputs import OFFSET_BITS, Outputs, hash_of, key_of, request_of
+from stream.reproduce.refused import RefusedRecords
 from stream.transport import Outgoing
 from tests.stream.journal.test_recorder import Fetched
 
@@ -24,7 +25,7 @@ def outputs(*written: Decided) -> Outputs:
         np.array([row[1] for row in rows], np.bool_),
         np.array([row[3] for row in rows], np.int64),
         ("blocked", "passed"),
-        [],
+        RefusedRecords(),
     )
 
 
