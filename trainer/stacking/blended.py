@@ -10,18 +10,17 @@ K rows, C columns of ids, T tasks, V held-out rows.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from trainer.stacking.stacked import Stacked
 from trainer.training.soft_labels import Labeller
 from trainer.uncertainty.boosting import MIN_RARER
 from trainer.uncertainty.log_odds import logits
-from trainer.uncertainty.method import Float32Array
+from trainer.uncertainty.method import Float32Array, Ids
 
 Doubles = npt.NDArray[np.float64]
 
@@ -29,6 +28,13 @@ SHARES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Weights of the stacked score that are tried."""
 UNDECIDED: Final = 0.5
 """Weight where held-out labels are too few."""
+
+
+class Scorer(Protocol):
+    """Predicts probabilities."""
+
+    def predict(self, ids_NC: Ids) -> Float32Array:
+        """Probabilities (N, T), each on its task's own population."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class BlendedLabeller:
     """
 
     net: Labeller
-    stacked: Stacked
+    stacked: Scorer
     shares_T: tuple[float, ...]
 
     def predict(self, ids_NC: Tensor) -> tuple[Tensor, Tensor]:

@@ -111,7 +111,7 @@ def fit_boosters(
         fits = []
         for start in (float(np.log(rate / (1 - rate))), None):
             starts_N = linear_NT[:, step] if start is None else np.full(len(labels_N), start)
-            older, newest = (
+            early, late = (
                 lgb.Dataset(
                     features[rows_K],
                     labels_N[rows_K],
@@ -120,7 +120,7 @@ def fit_boosters(
                 )
                 for rows_K in parts
             )
-            fits.append((*_fitted(older, newest, seed), start))
+            fits.append((*_fitted(early, late, seed), start))
         _, text, start = min(fits, key=lambda fit: fit[0])
         found.append((text, start))
     models, starts = zip(*found, strict=True)

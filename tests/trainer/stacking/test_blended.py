@@ -61,8 +61,8 @@ def test_held_out_labels_choose_the_better_model() -> None:
     truth, nothing = logits_N, rng.normal(0, 1.5, ROWS)
     net = np.stack([truth, nothing, truth + noise_NT[:, 0], truth], axis=1)
     stacked = np.stack([nothing, truth, truth + noise_NT[:, 1], truth], axis=1)
-    both = [(1 / (1 + np.exp(-each))).astype(np.float32) for each in (net, stacked)]
-    shares = choose_shares(*both, targets_NT, np.ones(ROWS))
+    net_NT, stacked_NT = ((1 / (1 + np.exp(-each))).astype(np.float32) for each in (net, stacked))
+    shares = choose_shares(net_NT, stacked_NT, targets_NT, np.ones(ROWS))
     assert shares == (0.0, 1.0, 0.5, UNDECIDED)
 
 
