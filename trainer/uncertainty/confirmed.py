@@ -33,7 +33,7 @@ import numpy.typing as npt
 from trainer.uncertainty.count import logit_spread
 from trainer.uncertainty.lab import HeldOut, Lab
 from trainer.uncertainty.log_odds import logits, spread_of
-from trainer.uncertainty.method import Estimator, Float32Array, Ids
+from trainer.uncertainty.method import Float32Array, Ids
 from trainer.uncertainty.shared_score import SharedScoreEstimator
 
 Doubles = npt.NDArray[np.float64]
@@ -45,7 +45,7 @@ SHARED: Final = 2.0
 it. With 100,000 rows two simulated markets had 5 and 6; two is a cautious choice for any market."""
 
 
-def confirmed(lab: Lab) -> Estimator:
+def confirmed(lab: Lab) -> SharedScoreEstimator:
     """Spread of the logit by the row's own difference and by the mean one of rows like it."""
     held, ids_NC = lab.held_out(), lab.rows.ids_NC
     square_T = (held.difference_NT.astype(np.float64) ** 2).mean(axis=0)
