@@ -35,7 +35,7 @@ from stream.intercept.model_watcher import ModelWatcher
 from stream.intercept.shadow import Shadow
 from stream.kafka.client import client_options
 from stream.kafka.group_watch import GroupMetrics, GroupWatch
-from stream.kafka.rights import Role
+from stream.kafka.rights import Role, transactional_ids
 from stream.messages import ModelRole
 from stream.messages.dead_letter import MAX_TRUNCATED_BYTES
 from stream.metrics.worker import WorkerMetrics
@@ -269,6 +269,7 @@ def _sink(settings: Settings, incidents: Incidents) -> ChunkSink | Transactional
         kafka.group,
         outputs,
         heartbeat_s=heartbeat_s(kafka.session_timeout_s),
+        transactional_ids=transactional_ids(settings),
         compression=compression,
         incidents=incidents,
     )

@@ -1,8 +1,8 @@
-"""A model of a transactional producer and a group's offset, and lanes that write to it."""
+"""A model of Kafka's transactions and of a group's offsets, and lanes that write to it."""
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any
@@ -10,40 +10,83 @@ from typing import Any
 from aiokafka.errors import KafkaConnectionError, OutOfOrderSequenceNumber, ProducerFenced
 
 from stream.transport.chunk import Outputs, RecordTooLargeError
-from stream.transport.lane import Lane
-from stream.transport.output.sink import Outgoing
+from stream.transport.lane import Key, Lane
+from stream.transport.lane_state import ExpelledError, ReleasedError
+from stream.transport.output.sink import Member, Outgoing
 
-END = 12  # offsets of the modelled partition
+END = 12  # offsets of each modelled partition
 LIMIT = 10  # bytes of a value
+KEY = ("in", 0)
+PATIENCE = 3  # polls until a claim ends the transactions of the owner before
+TIMEOUT = 6  # polls until the broker does
+
+Values = list[bytes | None]
 
 
 @dataclass
-class Partition:
-    """What Kafka guarantees for one transactional id and one group's offset, and no more."""
+class Transaction:
+    """What the broker knows of one transactional id."""
 
-    committed: int | None = None
-    outputs: list[bytes | None] = field(default_factory=list)
     epoch: int = 0
-    open: list[bytes | None] = field(default_factory=list)
-    offset: int | None = None
+    outputs: dict[Key, Values] = field(default_factory=lambda: defaultdict(list))
+    offsets: dict[Key, int] = field(default_factory=dict)
+    decided: bool = False  # EndTxn(commit) is accepted, and its markers are not written yet
 
-    def claim(self) -> int:
-        self.epoch += 1
-        self.open, self.offset = [], None
-        return self.epoch
 
-    def commit(self) -> None:
-        self.outputs += self.open
-        if self.offset is not None:
-            self.committed = self.offset
-        self.open, self.offset = [], None
+class Broker:
+    """What Kafka guarantees of transactions and of one group's offsets, and no more."""
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self.members: set[str] = set()
+        self.committed: dict[Key, int] = {}
+        self.committer: dict[Key, str] = {}
+        self.outputs: dict[Key, Values] = defaultdict(list)
+        self.transactions: dict[str, Transaction] = defaultdict(Transaction)
+
+    def rebalance(self, *members: str) -> int:
+        """A new generation of these members."""
+        self.generation += 1
+        self.members = set(members)
+        return self.generation
+
+    def complete(self, name: str) -> None:
+        """Write the markers of a transaction that is decided."""
+        done = self.transactions[name]
+        if done.decided:
+            for key, values in done.outputs.items():
+                self.outputs[key] += values
+            for key, offset in done.offsets.items():
+                self.committed[key], self.committer[key] = offset, name
+            self.transactions[name] = Transaction(done.epoch)
+
+    def end(self, name: str) -> int:
+        """A new epoch, as InitProducerId and a timeout give; aborts what is open."""
+        self.complete(name)
+        epoch = self.transactions[name].epoch + 1
+        self.transactions[name] = Transaction(epoch)
+        return epoch
+
+    def unstable(self, keys: Iterable[Key]) -> dict[Key, str]:
+        """Partitions with an offset in a transaction that has not ended, and whose it is."""
+        wanted = set(keys)
+        return {
+            key: name
+            for name, transaction in self.transactions.items()
+            for key in transaction.offsets.keys() & wanted
+        }
 
 
 class Client:
     """A producer of the model. `faults` tells of each request: 0 fine, 1 lost, 2 response lost."""
 
-    def __init__(self, partition: Partition, faults: Iterator[int]) -> None:
-        self.partition = partition
+    def __init__(
+        self, broker: Broker, keys: Iterable[Key], name: str, faults: Iterator[int]
+    ) -> None:
+        self.broker = broker
+        self.keys = tuple(keys)
+        self.name = name
+        self.member = Member(name, broker.generation)
         self.epoch = 0
         self.faults = faults
         self.closed = False
@@ -59,49 +102,83 @@ class Client:
             raise OutOfOrderSequenceNumber if result is None else KafkaConnectionError("no answer")
         return result
 
-    def _fenced(self, apply: Callable[[], None]) -> Callable[[], None]:
-        def checked() -> None:
-            if self.epoch != self.partition.epoch:
-                raise ProducerFenced
-            apply()
+    def _mine(self) -> Transaction:
+        mine = self.broker.transactions[self.name]
+        if self.epoch != mine.epoch:
+            raise ProducerFenced
+        return mine
 
-        return checked
-
-    async def claim(self) -> int | None:
+    async def claim(self) -> Mapping[Key, int]:
         def apply() -> int:
-            self.epoch = self.partition.claim()
+            self.epoch = self.broker.end(self.name)
             return self.epoch
 
         await self._request(apply)
-        return self.partition.committed
+        polls = 0
+        while unstable := self.broker.unstable(self.keys):
+            polls += 1
+            await asyncio.sleep(0)
+            for key, name in unstable.items():
+                if polls > TIMEOUT or (
+                    polls > PATIENCE and self.broker.committer.get(key) == name != self.name
+                ):
+                    self.broker.end(name)
+        return {key: at for key, at in self.broker.committed.items() if key in self.keys}
 
     async def begin(self) -> None:
         await asyncio.sleep(0)
 
-    def build(self, outputs: Outputs) -> list[bytes | None]:
+    def build(self, _key: Key, outputs: Outputs) -> Values:
         values = [record.value for records in outputs.values() for record in records]
         for index, value in enumerate(values):
             if len(value or b"") > LIMIT:
                 raise RecordTooLargeError("out", 0, {index: len(value or b"")}, LIMIT)
         return values
 
-    async def write(self, batches: list[bytes | None], offset: int) -> None:
-        await self._request(self._fenced(lambda: self.partition.open.extend(batches)))
-        await self._request(self._fenced(lambda: setattr(self.partition, "offset", offset)))
+    async def write(self, batches: Mapping[Key, Values], offsets: Mapping[Key, int]) -> None:
+        for key, values in batches.items():
+
+            def produce(key: Key = key, values: Values = values) -> None:
+                self._mine().outputs[key].extend(values)
+
+            await self._request(produce)
+
+        def add() -> None:
+            mine = self._mine()
+            present = Member(self.name, self.broker.generation)
+            if self.member != present or self.name not in self.broker.members:
+                raise ExpelledError(f"{self.member}")
+            mine.offsets.update(offsets)
+
+        await self._request(add)
 
     async def commit(self) -> None:
-        await self._request(self._fenced(self.partition.commit))
+        def decide() -> None:
+            self._mine().decided = True
+
+        await self._request(decide)
+        self.broker.complete(self.name)
 
     async def close(self) -> None:
         self.closed = True
+        self.broker.end(self.name)
 
 
 def faultless() -> Iterator[int]:
     return repeat(0)
 
 
-def new_lane(partition: Partition, faults: Iterator[int] | None = None) -> Lane[Any]:
-    return Lane("in[0]", Client(partition, faults or faultless()), grace_s=0.0)
+def new_lane(
+    broker: Broker,
+    faults: Iterator[int] | None = None,
+    *,
+    keys: Iterable[Key] = (KEY,),
+    name: str = "worker",
+) -> Lane[Any]:
+    """A lane of a member of the present generation."""
+    owned = tuple(keys)
+    broker.members.add(name)
+    return Lane(owned, Client(broker, owned, name, faults or faultless()), grace_s=0.0)
 
 
 def outputs(start: int, end: int) -> Outputs:
@@ -109,17 +186,32 @@ def outputs(start: int, end: int) -> Outputs:
 
 
 async def own(lane: Lane[Any], size: int, ahead: int = 1) -> None:
-    """Write a partition as a worker does from its assignment on, `ahead` chunks at a time."""
-    position = await lane.claim() or 0
+    """Write all partitions of a lane as a worker does from its assignment on."""
+    owned = tuple(lane._owned)
+    positions = await lane.claim()
+    each = [_own(lane, key, positions.get(key, 0), size, ahead) for key in owned]
+    tasks = [asyncio.create_task(one) for one in each]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _own(lane: Lane[Any], key: Key, position: int, size: int, ahead: int) -> None:
+    """Write a partition, `ahead` chunks at a time; ends when it is revoked."""
     under_way: deque[asyncio.Task[None]] = deque()
     try:
         while position < END or under_way:
             while position < END and len(under_way) < ahead:
                 end = min(position + size, END)
-                writing = lane.write(position, end, outputs(position, end))
+                writing = lane.write(key, position, end, outputs(position, end))
                 under_way.append(asyncio.create_task(writing))
                 position = end
             await under_way.popleft()
+    except ReleasedError:
+        pass
     finally:
         for task in under_way:
             task.cancel()

@@ -67,8 +67,13 @@ OVERRIDDEN: dict[str, dict[str, str]] = {
     },
     "aiokafka.producer.sender.Sender": {
         "_do_add_partitions_to_txn": "(self, tps)",
+        "_do_txn_offset_commit": "(self, offsets, group_id)",
         "_fail_all": "(self, task)",
         "_send_produce_req": "(self, node_id, batches)",
+    },
+    "aiokafka.producer.sender.TxnOffsetCommitHandler": {
+        "create_request": "(self)",
+        "handle_response": "(self, resp)",
     },
     "aiokafka.protocol.api.Request": {
         "build": "(self, request_struct_class)",
@@ -194,6 +199,7 @@ REBOUND: dict[str, set[str]] = {
     "aiokafka.producer.sender.AddPartitionsToTxnHandler.handle_response": {"BACKOFF_OVERRIDE"},
     "aiokafka.producer.sender.SendProduceReqHandler.create_request": {"ProduceRequest"},
     "aiokafka.producer.sender.Sender._do_add_partitions_to_txn": {"AddPartitionsToTxnHandler"},
+    "aiokafka.producer.sender.Sender._do_txn_offset_commit": {"TxnOffsetCommitHandler"},
     "aiokafka.producer.sender.Sender._send_produce_req": {"SendProduceReqHandler"},
 }  # fmt: skip
 
@@ -234,8 +240,10 @@ PRIVATE: dict[str, set[str]] = {
     },
     "aiokafka.producer.sender.SendProduceReqHandler": {"_batches", "_sender"},
     "aiokafka.producer.sender.Sender": {
-        "_acks", "_message_accumulator", "_retry_backoff", "_txn_manager",
+        "_acks", "_coordinator_dead", "_find_coordinator", "_message_accumulator",
+        "_retry_backoff", "_txn_manager",
     },
+    "aiokafka.producer.sender.TxnOffsetCommitHandler": {"_group_id", "_offsets", "_sender"},
     "aiokafka.producer.transaction_manager.TransactionManager": {
         "_transaction_waiter", "increment_sequence_number", "transactional_id",
     },
