@@ -6,6 +6,10 @@ behalf of the assignment's member and generation (KIP-447). So the group itself 
 that does not own its partitions any more, and a new owner, which reads only offsets that no
 transaction can change any more, starts after everything that the owner before it has committed.
 
+A transaction waits for all its partitions. So those whose brokers do not acknowledge writes, while
+the others' do, are set aside: a lane of their own, with a producer of its own, writes them until
+they keep up again (`lanes`).
+
 Recovery follows from that. A claim (InitProducerId) ends any transaction that is open under the
 worker's transactional id; afterwards the committed offset of each partition tells what became of
 the last transaction. At the start of the chunks, they were not committed and are written again; at
@@ -15,15 +19,14 @@ partitions belong to others by now, the coordinator refuses the second attempt.
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from aiokafka.errors import KafkaError
 
-from stream.transport.chunk import Instead, Outputs, RecordsRefusedError
+from stream.transport.chunk import Outputs, RecordsRefusedError
 from stream.transport.lane_state import (
     ENDED,
     TRANSITIONS,
@@ -31,14 +34,16 @@ from stream.transport.lane_state import (
     LaneState,
     RefusedError,
     ReleasedError,
+    SlowError,
     state_after,
 )
+from stream.transport.pending import Key, Pending, by_key, replace
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+WaitedFor = Callable[[Collection[Key]], bool]
 Batches = TypeVar("Batches")  # record batches, in the form that the producer builds
-Key = tuple[str, int]  # topic and number of an input partition
 FIRST_BACKOFF_S: Final = 0.1
 LAST_BACKOFF_S: Final = 5.0
 LOST_GRACES: Final = 5  # grace periods
@@ -52,8 +57,8 @@ class Transactions(Protocol[Batches]):
     All coroutines but `close` raise KafkaError. After an error only `claim` and `close` are called.
     """
 
-    async def claim(self) -> Mapping[Key, int]:
-        """Take a new producer epoch, ending any open transaction; return the committed offsets.
+    async def claim(self, keys: Collection[Key]) -> Mapping[Key, int]:
+        """Take a new producer epoch, ending any open transaction; return the offsets of `keys`.
 
         Waits until no transaction can change them. Partitions without an offset are left out.
         """
@@ -68,13 +73,18 @@ class Transactions(Protocol[Batches]):
     async def begin(self) -> None:
         """Begin a transaction."""
 
-    async def write(self, batches: Mapping[Key, Batches], offsets: Mapping[Key, int]) -> None:
+    async def write(
+        self, batches: Mapping[Key, Batches], offsets: Mapping[Key, int], waited_for: WaitedFor
+    ) -> None:
         """Add batches, and ``offsets`` as the group's offsets, to the transaction.
 
-        Returns when the brokers have acknowledged everything.
+        Returns when the brokers have acknowledged everything. ``waited_for`` tells whether chunks
+        of partitions other than these wait for the next transaction.
 
         Raises:
             RefusedError: If a topic does not accept some of the records.
+            SlowError: If writes of some partitions are not acknowledged for a while, and others,
+                of this transaction or of the next one, wait for them.
         """
 
     async def commit(self) -> None:
@@ -84,21 +94,16 @@ class Transactions(Protocol[Batches]):
         """End an open transaction if that takes a moment only, and disconnect."""
 
 
+def _keep(keys: Collection[Key], _chunks: Sequence[Pending]) -> None:
+    raise LaneError(f"{sorted(keys)}: there is no other lane")
+
+
+def _ignore(_seconds: float) -> None:
+    pass
+
+
 class _InterruptedError(Exception):
     """Some partitions were released, and others were not."""
-
-
-@dataclass(slots=True, eq=False)
-class _Pending:
-    """A chunk that waits for its commit."""
-
-    key: Key
-    start: int
-    end: int
-    outputs: Outputs
-    instead: Instead | None
-    queued: bool = True
-    committed: bool = False
 
 
 class Lane(Generic[Batches]):
@@ -114,6 +119,9 @@ class Lane(Generic[Batches]):
             heartbeat.
         interval_s: Minimum time between the starts of two transactions. Chunks that arrive
             meanwhile are committed together; the first one after a pause does not wait.
+        move: Called with the chunks that wait, and the partitions, if some are slow; both are
+            another lane's from then on.
+        done: Called with the seconds that it took, when a transaction was committed.
     """
 
     def __init__(
@@ -123,15 +131,19 @@ class Lane(Generic[Batches]):
         *,
         grace_s: float,
         interval_s: float = 0.0,
+        move: Callable[[Collection[Key], Sequence[Pending]], None] = _keep,
+        done: Callable[[float], None] = _ignore,
     ) -> None:
-        self._owned = set(keys)
+        self.owned = set(keys)
+        self._move = move
+        self._done = done
         self._transactions = transactions
         self._grace_s = grace_s
         self._interval_s = interval_s
         self._next_s = 0.0  # when the next transaction may begin
         self._most = MANY  # chunks in a transaction
         self._lock = asyncio.Lock()
-        self._pending: list[_Pending] = []
+        self._pending: list[Pending] = []
         self._revoked = asyncio.Event()  # replaced when it is set
         self._failures = 0  # since the last transaction that was committed
         self.state = LaneState.UNCLAIMED
@@ -145,6 +157,11 @@ class Lane(Generic[Batches]):
     def claimed(self) -> bool:
         """Whether it can write, or is writing."""
         return self.state in (LaneState.READY, LaneState.OPEN, LaneState.COMMITTING)
+
+    @property
+    def released(self) -> bool:
+        """Whether it is closed: all its partitions were revoked, or are another lane's."""
+        return self.state is LaneState.RELEASED
 
     async def claim(self) -> Mapping[Key, int]:
         """End what is open, and return the offsets that the group has committed.
@@ -160,51 +177,48 @@ class Lane(Generic[Batches]):
                 except _InterruptedError:
                     self._interrupted()
 
-    async def write(
-        self, key: Key, start: int, end: int, outputs: Outputs, instead: Instead | None = None
-    ) -> None:
-        """Commit the outputs of a partition's offsets [start, end) together with offset `end`.
+    def add(self, chunks: Iterable[Pending]) -> None:
+        """Queue chunks of its partitions; in the order of each partition, without gaps."""
+        for chunk in chunks:
+            chunk.queued = True
+            self._pending.append(chunk)
 
-        Returns when that has happened, exactly once. Calls for a partition are made in the order of
-        its chunks, without gaps; a call need not have returned before the next one.
+    def give_up(self, keys: Collection[Key]) -> list[Pending]:
+        """Own these partitions no more; returns what waits of them."""
+        given = [chunk for chunk in self._pending if chunk.key in keys]
+        self._pending = [chunk for chunk in self._pending if chunk.key not in keys]
+        self.owned -= set(keys)
+        return given
 
-        Args:
-            key: Topic and number of the input partition.
-            start: First offset of the chunk.
-            end: Offset after the chunk.
-            outputs: Records to write.
-            instead: Returns what to write instead, if a topic does not accept some of them.
+    async def write(self, mine: Pending) -> None:
+        """Write until a queued chunk is committed, or another lane's, or its partition revoked.
 
         Raises:
-            ReleasedError: If the partition is revoked before the commit.
+            ReleasedError: If all partitions are revoked.
             LaneError: If another program has moved the group's offset.
-            RecordsRefusedError: If a topic does not accept some of them and `instead` is None.
+            RecordsRefusedError: If a topic does not accept some records, without `instead`.
             KafkaError: A fatal one; all others are retried.
         """
-        mine = _Pending(key, start, end, outputs, instead)
-        self._pending.append(mine)
         async with self._lock:
-            while mine.queued and key in self._owned:
+            while mine.queued and mine.key in self.owned:
                 await self._pause()
                 await self._commit(self._take())
-            if not mine.committed:
-                raise ReleasedError(f"{key[0]}[{key[1]}]")  # an error was raised where it happened
 
     async def release(self, keys: Iterable[Key]) -> None:
-        """Stop writing at once for revoked partitions; pending writes of them raise ReleasedError.
+        """Stop writing at once for revoked partitions.
 
         What a transaction in progress has of the others is written again.
         """
-        self._owned -= set(keys)
+        self.owned -= set(keys)
         revoked, self._revoked = self._revoked, asyncio.Event()
         revoked.set()
-        if not self._owned and self.state is not LaneState.RELEASED:
-            self._to(LaneState.RELEASED)
-            await self._transactions.close()
 
-    async def release_all(self) -> None:
-        """Release all partitions."""
-        await self.release(tuple(self._owned))
+    async def close(self) -> None:
+        """Release all partitions, and disconnect."""
+        if not self.released:
+            self._to(LaneState.RELEASED)
+            await self.release(tuple(self.owned))
+            await self._transactions.close()
 
     async def _pause(self) -> None:
         """Wait until the next transaction may begin."""
@@ -214,17 +228,17 @@ class Lane(Generic[Batches]):
                 await self._unless_revoked(asyncio.sleep(wait_s))
         self._next_s = monotonic() + self._interval_s
 
-    def _take(self) -> list[_Pending]:
+    def _take(self) -> list[Pending]:
         """The chunks of the next transaction."""
         group, self._pending = self._pending[: self._most], self._pending[self._most :]
         for chunk in group:
             chunk.queued = False
         return group
 
-    async def _commit(self, group: list[_Pending]) -> None:
+    async def _commit(self, group: list[Pending]) -> None:
         """Commit chunks, retrying until it succeeds; those of revoked partitions are dropped."""
         certain = self.state is LaneState.READY  # that none of them is committed
-        while group := [c for c in group if c.key in self._owned and not c.committed]:
+        while group := [c for c in group if c.key in self.owned and not c.committed]:
             try:
                 if certain:
                     certain = False
@@ -239,22 +253,26 @@ class Lane(Generic[Batches]):
                 self._handle(error)
             except _InterruptedError:
                 self._interrupted()
+            except SlowError as error:
+                self._interrupted()
+                slow = [chunk for chunk in group if chunk.key in error.keys]
+                self._move(error.keys, [*slow, *self.give_up(error.keys)])
 
     def _interrupted(self) -> None:
         if self.state is not LaneState.EXPELLED:
             self._to(LaneState.UNCLAIMED)
 
-    async def _settle(self, group: list[_Pending]) -> None:
+    async def _settle(self, group: list[Pending]) -> None:
         """Claim, and find out what became of these chunks: committed, or to be written again."""
         committed = await self._until_claimed()
-        for key, chunks in _by_key(group).items():
+        for key, chunks in by_key(group).items():
             at, start, end = committed.get(key), chunks[0].start, chunks[-1].end
             if at not in (None, start, end):
                 await self._fail_as_lost(key, at, start, end)
             for chunk in chunks:
                 chunk.committed = at == end
 
-    def _shorten(self, group: list[_Pending]) -> list[_Pending]:
+    def _shorten(self, group: list[Pending]) -> list[Pending]:
         """What the next transaction takes: after a timeout less, and the others wait again."""
         left = [chunk for chunk in group if not chunk.committed]
         later = left[self._most :]
@@ -263,31 +281,37 @@ class Lane(Generic[Batches]):
         self._pending[:0] = later
         return left[: self._most]
 
-    async def _transact(self, group: list[_Pending]) -> None:
+    async def _transact(self, group: list[Pending]) -> None:
+        start_s = monotonic()
         try:
             await self._unless_revoked(self._write(group))
         except RefusedError as error:
-            _replace([chunk for chunk in group if chunk.key == error.key], error.refused)
+            replace([chunk for chunk in group if chunk.key == error.key], error.refused)
             self._to(LaneState.UNCLAIMED)
         else:
             self._failures = 0
             self._most = min(2 * self._most, MANY)
             for chunk in group:
                 chunk.committed = True
+            self._done(monotonic() - start_s)
 
-    async def _write(self, group: list[_Pending]) -> None:
+    async def _write(self, group: list[Pending]) -> None:
         batches: dict[Key, Batches] = {}
-        for key, chunks in _by_key(group).items():
+        for key, chunks in by_key(group).items():
             batches[key] = self._build(key, chunks)
             await asyncio.sleep(0)  # heartbeats and fetches continue
         self._to(LaneState.OPEN)
         await self._transactions.begin()
-        await self._transactions.write(batches, {chunk.key: chunk.end for chunk in group})
+        ends = {chunk.key: chunk.end for chunk in group}
+        await self._transactions.write(batches, ends, self._waited_for)
         self._to(LaneState.COMMITTING)
         await self._transactions.commit()
         self._to(LaneState.READY)
 
-    def _build(self, key: Key, chunks: list[_Pending]) -> Batches:
+    def _waited_for(self, keys: Collection[Key]) -> bool:
+        return any(chunk.key not in keys for chunk in self._pending)
+
+    def _build(self, key: Key, chunks: list[Pending]) -> Batches:
         while True:
             outputs = chunks[0].outputs
             if len(chunks) > 1:
@@ -296,7 +320,7 @@ class Lane(Generic[Batches]):
             try:
                 return self._transactions.build(key, outputs)
             except RecordsRefusedError as error:
-                _replace(chunks, error)
+                replace(chunks, error)
 
     async def _until_claimed(self) -> Mapping[Key, int]:
         while True:
@@ -311,7 +335,7 @@ class Lane(Generic[Batches]):
         if self._failures > 1:
             await asyncio.sleep(min(FIRST_BACKOFF_S * 2**self._failures, LAST_BACKOFF_S))
         self._to(LaneState.CLAIMING)
-        committed = await self._transactions.claim()
+        committed = await self._transactions.claim(tuple(self.owned))
         self._to(LaneState.READY)
         return committed
 
@@ -339,10 +363,10 @@ class Lane(Generic[Batches]):
         """Await `work`; cancel it if partitions are revoked.
 
         Raises:
-            ReleasedError: If no partition is left.
-            _InterruptedError: If others are left, and `work` had not ended.
+            ReleasedError: If the lane is closed.
+            _InterruptedError: If it is not, and `work` had not ended.
         """
-        if not self._owned:
+        if self.released:
             work.close()
             raise ReleasedError("all partitions")
         task = asyncio.ensure_future(work)
@@ -353,35 +377,10 @@ class Lane(Generic[Batches]):
             revoked.cancel()
             task.cancel()  # nothing happens if it is done
             await asyncio.wait({task})
-        if not self._owned:
+        if self.released:
             if not task.cancelled():
                 task.exception()  # retrieved, so that asyncio does not log it
             raise ReleasedError("all partitions")
         if task.cancelled():
             raise _InterruptedError
         return task.result()
-
-
-def _by_key(group: Iterable[_Pending]) -> dict[Key, list[_Pending]]:
-    """Chunks by partition, in order."""
-    chunks: dict[Key, list[_Pending]] = {}
-    for chunk in group:
-        chunks.setdefault(chunk.key, []).append(chunk)
-    return chunks
-
-
-def _replace(group: list[_Pending], error: RecordsRefusedError) -> None:
-    """Replace the outputs of the chunks whose records a topic has refused.
-
-    Raises:
-        RecordsRefusedError: If one of these chunks has no `instead`.
-    """
-    first = 0
-    for chunk in group:
-        end = first + len(chunk.outputs.get(error.topic, ()))
-        mine = error.within(first, end)
-        first = end
-        if mine.indices and chunk.instead is None:
-            raise error
-        if mine.indices and chunk.instead is not None:
-            chunk.outputs = chunk.instead(chunk.outputs, mine)

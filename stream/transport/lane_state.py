@@ -1,6 +1,6 @@
 """The states of a lane, the transitions between them, and the state that follows an error."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum
 from typing import Final
 
@@ -84,6 +84,18 @@ class RefusedError(Exception):
         super().__init__(f"{key[0]}[{key[1]}]: {refused}")
         self.key = key
         self.refused = refused
+
+
+class SlowError(Exception):
+    """Brokers do not acknowledge the writes of some partitions, and do those of the others.
+
+    Attributes:
+        keys: Topic and number of these input partitions.
+    """
+
+    def __init__(self, keys: Collection[tuple[str, int]]) -> None:
+        super().__init__(f"slow: {sorted(keys)}")
+        self.keys = frozenset(keys)
 
 
 def state_after(error: KafkaError) -> LaneState:

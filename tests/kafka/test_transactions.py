@@ -40,13 +40,14 @@ class Topic:
     def producer(self, owner: Member, name: str) -> KafkaTransactions:
         identity = Identity(self.group, owner, f"{self.group}-", name)
         options = {**self.client, **OPTIONS}
-        return KafkaTransactions(options, identity, self.keys, self.topics, Incidents())
+        return KafkaTransactions(options, identity, self.topics, Incidents())
 
     async def write(self, producer: KafkaTransactions, text: bytes, *offsets: int) -> None:
         """Begin a transaction, and write a record to each partition and its offset."""
         await producer.begin()
         batches = {key: producer.build(key, {self.topic: rows(text)}) for key in self.keys}
-        await producer.write(batches, dict(zip(self.keys, offsets, strict=True)))
+        ends = dict(zip(self.keys, offsets, strict=True))
+        await producer.write(batches, ends, lambda _: False)
 
     async def offsets(self, *, stable: bool) -> Committed:
         producer = Producer(Incidents(), **self.client, enable_idempotence=True)
@@ -92,17 +93,17 @@ async def test_outputs_and_offsets_are_committed_together(
         member(topic.client, topic.group, topic.topic) as m,
     ):
         first, second = topic.producer(m, "first"), topic.producer(m, "second")
-        assert await first.claim() == {}
+        assert await first.claim(topic.keys) == {}
         await topic.write(first, b"a", 7, 3)
         assert (await topic.offsets(stable=True)).unstable == set(topic.keys)
         assert (await topic.offsets(stable=False)).offsets == {}
         await first.commit()
-        assert await second.claim() == {topic.keys[0]: 7, topic.keys[1]: 3}
+        assert await second.claim(topic.keys) == {topic.keys[0]: 7, topic.keys[1]: 3}
         found = await topic.offsets(stable=True)
         assert set(found.metadata.values()) == {f"{topic.group}-first"}
         await topic.write(second, b"lost", 9, 4)
         await second.close()  # ends what is open
-        assert await first.claim() == {topic.keys[0]: 7, topic.keys[1]: 3}
+        assert await first.claim(topic.keys) == {topic.keys[0]: 7, topic.keys[1]: 3}
         assert [await topic.read(0), await topic.read(1)] == [[b"a"], [b"a"]]
         await first.close()
 
@@ -116,12 +117,12 @@ async def test_a_new_owner_ends_the_transaction_of_a_dead_one(
         member(topic.client, topic.group, topic.topic) as m,
     ):
         dead, heir = topic.producer(m, "dead"), topic.producer(m, "heir")
-        await dead.claim()
+        await dead.claim(topic.keys)
         await topic.write(dead, b"a", 1, 1)
         await dead.commit()
         await topic.write(dead, b"never", 2, 2)
         start = time.monotonic()
-        assert await heir.claim() == {topic.keys[0]: 1, topic.keys[1]: 1}
+        assert await heir.claim(topic.keys) == {topic.keys[0]: 1, topic.keys[1]: 1}
         assert time.monotonic() - start < 10
         with pytest.raises(ProducerFenced):
             await dead.commit()
@@ -141,9 +142,9 @@ async def test_a_claim_waits_for_a_commit_that_is_under_way(
         member(topic.client, topic.group, topic.topic) as m,
     ):
         old, new = topic.producer(m, "old"), topic.producer(m, "new")
-        await old.claim()
+        await old.claim(topic.keys)
         await topic.write(old, b"a", 5, 6)
-        claim = asyncio.create_task(new.claim())
+        claim = asyncio.create_task(new.claim(topic.keys))
         done, _ = await asyncio.wait([claim], timeout=1.5)
         assert not done
         await old.commit()
@@ -163,11 +164,11 @@ async def test_the_group_refuses_who_it_has_expelled(
     ):
         stale = m._replace(generation=m.generation - 1) if what == "generation" else GONE
         zombie, owner = topic.producer(stale, "zombie"), topic.producer(m, "owner")
-        await zombie.claim()
+        await zombie.claim(topic.keys)
         with pytest.raises(ExpelledError, match=r"IllegalGeneration|UnknownMember"):
             await topic.write(zombie, b"old", 4, 4)
         await zombie.close()
-        assert await owner.claim() == {}
+        assert await owner.claim(topic.keys) == {}
         await topic.write(owner, b"new", 5, 5)
         await owner.commit()
         assert await topic.read(0) == [b"new"]
@@ -180,7 +181,7 @@ async def test_what_a_topic_does_not_take_is_named_before_anything_is_written(
     """By the indices of the records; the transaction is never begun."""
     async with running(broker, unique) as topic:
         producer = topic.producer(GONE, "any")
-        await producer.claim()
+        await producer.claim(topic.keys)
         large = rows(b"a", b"x" * 2_000_000, b"b")
         with pytest.raises(RecordsRefusedError) as caught:
             producer.build(topic.keys[1], {topic.topic: large})
@@ -196,7 +197,7 @@ async def test_what_is_not_claimed_cannot_be_used(broker: KafkaCluster, unique: 
         producer = topic.producer(GONE, "any")
         with pytest.raises(RuntimeError, match=f"{topic.group}-any is not claimed"):
             await producer.begin()
-        await producer.claim()
+        await producer.claim(topic.keys)
         await producer.close()
         await producer.close()
         with pytest.raises(RuntimeError, match="is not claimed"):

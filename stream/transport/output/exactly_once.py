@@ -13,8 +13,8 @@ from aiokafka.errors import KafkaError, UnknownError, UnsupportedVersionError
 
 from stream.transport.chunk import Chunk, Instead, Outputs
 from stream.transport.incidents import Incidents
-from stream.transport.lane import Lane
 from stream.transport.lane_state import ReleasedError
+from stream.transport.lanes import Lanes
 from stream.transport.log_throttle import throttle_client_logs
 from stream.transport.output.group_offsets import committed
 from stream.transport.output.output_topics import OutputTopics
@@ -22,6 +22,7 @@ from stream.transport.output.producer import Producer
 from stream.transport.output.sink import Member
 from stream.transport.output.slow_writes import SlowWrites
 from stream.transport.output.transactions import Identity, KafkaTransactions, TopicBatches
+from stream.transport.pending import Key
 
 REQUEST_TIMEOUT_S: Final = 15.0  # how long a broker may take to answer
 
@@ -87,7 +88,7 @@ class TransactionalSink:
         self._prefix = transactional_ids or f"{group}-"
         self._name = uuid.uuid4().hex
         self._compression = compression
-        self._lane: Lane[TopicBatches] | None = None
+        self._lanes: Lanes[TopicBatches] | None = None
         self._changes = 0  # of what it owns
 
     async def start(self) -> None:
@@ -137,37 +138,34 @@ class TransactionalSink:
         if change != self._changes or (owned and member.generation < 0):
             raise ReleasedError(f"{member} owns nothing any more")
         if owned:
-            self._lane = self._new_lane(owned, member)
-            await self._lane.claim()
+            self._lanes = self._new_lanes(owned, member)
+            await self._lanes.claim()
 
-    def _new_lane(self, owned: list[tuple[str, int]], member: Member) -> Lane[TopicBatches]:
-        transactions = KafkaTransactions(
-            self._options,
-            Identity(self._group, member, self._prefix, self._name),
-            owned,
-            self._topics,
-            self._incidents,
-            codec=self._compression,
-        )
-        return Lane(owned, transactions, grace_s=self._grace_s, interval_s=INTERVAL_S)
+    def _new_lanes(self, owned: list[Key], member: Member) -> Lanes[TopicBatches]:
+        def connect(number: int) -> KafkaTransactions:
+            name = f"{self._name}-{number}" if number else self._name
+            identity = Identity(self._group, member, self._prefix, name)
+            topics, incidents, codec = self._topics, self._incidents, self._compression
+            return KafkaTransactions(self._options, identity, topics, incidents, codec=codec)
+
+        return Lanes(owned, connect, grace_s=self._grace_s, interval_s=INTERVAL_S)
 
     async def drain(self) -> None:
-        """Release everything if nothing can be written now: not claimed yet, or expelled."""
-        if self._lane is not None and not self._lane.claimed:
-            await self._release_all()
+        """Release what cannot be written now: not claimed yet, or expelled."""
+        if self._lanes is not None:
+            await self._lanes.drain()
 
     async def release(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Release these partitions; see `Sink.release`."""
         self._changes += 1
-        lane, gone = self._lane, [(topic, number) for topic, number in partitions]
-        if lane is not None:
-            await lane.release(gone)
+        if self._lanes is not None:
+            await self._lanes.release((topic, number) for topic, number in partitions)
 
     async def _release_all(self) -> None:
         self._changes += 1
-        lane, self._lane = self._lane, None
-        if lane is not None:
-            await lane.release_all()
+        lanes, self._lanes = self._lanes, None
+        if lanes is not None:
+            await lanes.close()
 
     async def write(self, chunk: Chunk, outputs: Outputs, instead: Instead | None = None) -> None:
         """Commit a chunk; see `Sink.write`.
@@ -178,8 +176,8 @@ class TransactionalSink:
             RecordsRefusedError: If a topic does not accept some records and `instead` is None.
             KafkaError: A fatal one; nothing was committed.
         """
-        if self._lane is None:
+        if self._lanes is None:
             raise ReleasedError(repr(chunk))
         key = (chunk.topic, chunk.partition)
         with self._slow.writing(chunk.partition, (t for t, rows in outputs.items() if rows)):
-            await self._lane.write(key, chunk.start, chunk.next_offset, outputs, instead)
+            await self._lanes.write(key, chunk.start, chunk.next_offset, outputs, instead)

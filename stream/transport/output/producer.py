@@ -244,6 +244,12 @@ class Producer(AIOKafkaProducer):  # type: ignore[misc]
         if not await at_most(CLOSE_S, self.stop()):
             await at_most(CLOSE_S, self.client.close())
 
+    async def abandon(self) -> None:
+        """Close the connections; what is being written does not matter any more."""
+        self._closed = True
+        await at_most(CLOSE_S, self.client.close())
+        await at_most(CLOSE_S, self._sender.close())
+
 
 def retrieve(future: asyncio.Future[Any]) -> None:
     """Mark a future's error as seen; who awaits the future still gets it."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final
@@ -14,13 +14,14 @@ from aiokafka.structs import OffsetAndMetadata
 from stream.transport.chunk import Outputs, RecordsRefusedError
 from stream.transport.concurrency import all_of, at_most
 from stream.transport.incidents import Incidents
-from stream.transport.lane_state import RefusedError
+from stream.transport.lane_state import RefusedError, SlowError
 from stream.transport.output.batch_builder import Batch
 from stream.transport.output.batching import build_batches, enqueue
 from stream.transport.output.group_offsets import committed
 from stream.transport.output.output_topics import OutputTopics
 from stream.transport.output.producer import BatchRefusedError, Producer, retrieve
 from stream.transport.output.sink import Member
+from stream.transport.pending import Key
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,9 @@ END_S: Final = 2.0  # to end the transaction of a lane that is released, so that
 MARKERS_S: Final = 0.3
 _POLL_S: Final = 0.05
 
-Key = tuple[str, int]  # topic and number of an input partition
+#: For so long the writes of all partitions of a transaction wait for the slowest one.
+PATIENCE_S: Final = 3.0
+
 TopicBatches = dict[str, list[Batch]]  # by topic
 
 
@@ -66,7 +69,6 @@ class KafkaTransactions:
     Args:
         options: Options of the aiokafka producer.
         identity: On whose behalf it writes.
-        keys: The input partitions.
         topics: The output topics and their limits.
         incidents: Throttling is reported to it.
         codec: Codec of the batches.
@@ -76,7 +78,6 @@ class KafkaTransactions:
         self,
         options: Mapping[str, Any],
         identity: Identity,
-        keys: Collection[Key],
         topics: OutputTopics,
         incidents: Incidents,
         *,
@@ -84,7 +85,6 @@ class KafkaTransactions:
     ) -> None:
         self._options = dict(options)
         self._identity = identity
-        self._keys = tuple(keys)
         self._topics = topics
         self._incidents = incidents
         self._codec = codec
@@ -93,15 +93,19 @@ class KafkaTransactions:
 
     # -- claiming
 
-    async def claim(self) -> Mapping[Key, int]:
+    async def claim(self, keys: Collection[Key]) -> Mapping[Key, int]:
         """Take a new epoch and wait for stable offsets; see `lane.Transactions.claim`."""
-        await self._retire()
+        before, self._producer = self._producer, None
         producer = self._producer = self._new_producer(self._identity.transactional_id)
-        await producer.start()
-        self._open = False
+        try:
+            await producer.start()
+            self._open = False
+        finally:
+            if before is not None:
+                await before.abandon()
         since_s, ended = monotonic(), set[str]()
         while True:
-            found = await committed(producer, self._identity.group, self._keys)
+            found = await committed(producer, self._identity.group, keys)
             if not found.unstable:
                 return found.offsets
             if monotonic() - since_s >= MARKERS_S:
@@ -162,7 +166,12 @@ class KafkaTransactions:
         await self._ready().begin_transaction()
         self._open = True
 
-    async def write(self, batches: Mapping[Key, TopicBatches], offsets: Mapping[Key, int]) -> None:
+    async def write(
+        self,
+        batches: Mapping[Key, TopicBatches],
+        offsets: Mapping[Key, int],
+        waited_for: Callable[[Collection[Key]], bool],
+    ) -> None:
         """Write into the transaction; see `lane.Transactions.write`.
 
         The first batch of every partition is enqueued before the offsets, so that
@@ -170,10 +179,14 @@ class KafkaTransactions:
         transaction has not ended yet, it is retried after `producer.NEXT_TRANSACTION_S`, whereas
         AddOffsetsToTxn is retried after 100 ms.
         """
-        each = [(key, topic, rows) for key, of in batches.items() for topic, rows in of.items()]
-        first = [await self._enqueue(key, topic, rows, 0) for key, topic, rows in each]
-        rest = [self._send_rest(key, topic, rows) for key, topic, rows in each if len(rows) > 1]
-        await all_of(*first, self._add_offsets(offsets), *rest)
+        writes = {key: asyncio.create_task(self._write(key, of)) for key, of in batches.items()}
+        await all_of(*writes.values(), self._add_offsets(offsets), _watch(writes, waited_for))
+
+    async def _write(self, key: Key, batches: TopicBatches) -> None:
+        """Write the batches of a partition; before it first waits, the first ones are enqueued."""
+        first = [await self._enqueue(key, topic, rows, 0) for topic, rows in batches.items()]
+        rest = [self._send_rest(key, topic, r) for topic, r in batches.items() if len(r) > 1]
+        await all_of(*first, *rest)
 
     async def _add_offsets(self, offsets: Mapping[Key, int]) -> None:
         name, group = self._identity.transactional_id, self._identity.group
@@ -216,15 +229,27 @@ class KafkaTransactions:
         """
         if self._open:
             await at_most(END_S, self._end(self._identity.transactional_id))
-        await self._retire()
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.abandon()
 
     def _ready(self) -> Producer:
         if self._producer is None:
             raise RuntimeError(f"{self._identity.transactional_id} is not claimed")
         return self._producer
 
-    async def _retire(self) -> None:
-        """Disconnect. The next claim of the id, or the timeout, ends an open transaction."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            await producer.disconnect()
+
+async def _watch(
+    writes: Mapping[Key, asyncio.Task[None]], waited_for: Callable[[Collection[Key]], bool]
+) -> None:
+    """Wait until all are done.
+
+    Raises:
+        SlowError: If some are not in `PATIENCE_S`, and others wait for them.
+    """
+    late: set[asyncio.Task[None]] = set(writes.values())
+    while late:
+        _, late = await asyncio.wait(late, timeout=PATIENCE_S)
+        slow = {key for key, task in writes.items() if task in late}
+        if slow and (len(slow) < len(writes) or waited_for(slow)):
+            raise SlowError(slow)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any
@@ -10,9 +10,11 @@ from typing import Any
 from aiokafka.errors import KafkaConnectionError, OutOfOrderSequenceNumber, ProducerFenced
 
 from stream.transport.chunk import Outputs, RecordTooLargeError
-from stream.transport.lane import Key, Lane
-from stream.transport.lane_state import ExpelledError, ReleasedError
+from stream.transport.lane import WaitedFor
+from stream.transport.lane_state import ExpelledError, ReleasedError, SlowError
+from stream.transport.lanes import Lanes
 from stream.transport.output.sink import Member, Outgoing
+from stream.transport.pending import Key
 
 END = 12  # offsets of each modelled partition
 LIMIT = 10  # bytes of a value
@@ -78,15 +80,16 @@ class Broker:
 
 
 class Client:
-    """A producer of the model. `faults` tells of each request: 0 fine, 1 lost, 2 response lost."""
+    """A producer of the model.
 
-    def __init__(
-        self, broker: Broker, keys: Iterable[Key], name: str, faults: Iterator[int]
-    ) -> None:
+    `faults` tells of each request: 0 fine, 1 lost, 2 response lost, 3 not acknowledged in time, if
+    it is one of the writes of several partitions.
+    """
+
+    def __init__(self, broker: Broker, name: str, faults: Iterator[int], member: Member) -> None:
         self.broker = broker
-        self.keys = tuple(keys)
         self.name = name
-        self.member = Member(name, broker.generation)
+        self.member = member
         self.epoch = 0
         self.faults = faults
         self.closed = False
@@ -94,6 +97,9 @@ class Client:
     async def _request(self, apply: Callable[[], Any]) -> Any:
         fault = next(self.faults)
         await asyncio.sleep(0)
+        if fault == 3:
+            apply()
+            return True
         if fault == 1:
             raise KafkaConnectionError("lost")
         result = apply()
@@ -108,14 +114,14 @@ class Client:
             raise ProducerFenced
         return mine
 
-    async def claim(self) -> Mapping[Key, int]:
+    async def claim(self, keys: Collection[Key]) -> Mapping[Key, int]:
         def apply() -> int:
             self.epoch = self.broker.end(self.name)
             return self.epoch
 
         await self._request(apply)
         polls = 0
-        while unstable := self.broker.unstable(self.keys):
+        while unstable := self.broker.unstable(keys):
             polls += 1
             await asyncio.sleep(0)
             for key, name in unstable.items():
@@ -123,7 +129,7 @@ class Client:
                     polls > PATIENCE and self.broker.committer.get(key) == name != self.name
                 ):
                     self.broker.end(name)
-        return {key: at for key, at in self.broker.committed.items() if key in self.keys}
+        return {key: at for key, at in self.broker.committed.items() if key in keys}
 
     async def begin(self) -> None:
         await asyncio.sleep(0)
@@ -135,18 +141,22 @@ class Client:
                 raise RecordTooLargeError("out", 0, {index: len(value or b"")}, LIMIT)
         return values
 
-    async def write(self, batches: Mapping[Key, Values], offsets: Mapping[Key, int]) -> None:
+    async def write(
+        self, batches: Mapping[Key, Values], offsets: Mapping[Key, int], waited_for: WaitedFor
+    ) -> None:
         for key, values in batches.items():
 
             def produce(key: Key = key, values: Values = values) -> None:
                 self._mine().outputs[key].extend(values)
 
-            await self._request(produce)
+            late = await self._request(produce)
+            if late and (len(batches) > 1 or waited_for({key})):
+                raise SlowError({key})
 
         def add() -> None:
             mine = self._mine()
-            present = Member(self.name, self.broker.generation)
-            if self.member != present or self.name not in self.broker.members:
+            present = Member(self.member.id, self.broker.generation)
+            if self.member != present or self.member.id not in self.broker.members:
                 raise ExpelledError(f"{self.member}")
             mine.offsets.update(offsets)
 
@@ -174,20 +184,32 @@ def new_lane(
     *,
     keys: Iterable[Key] = (KEY,),
     name: str = "worker",
-) -> Lane[Any]:
-    """A lane of a member of the present generation."""
-    owned = tuple(keys)
+    interval_s: float = 0.0,
+) -> Lanes[Any]:
+    """The lanes of a member of the present generation."""
     broker.members.add(name)
-    return Lane(owned, Client(broker, owned, name, faults or faultless()), grace_s=0.0)
+    member = Member(name, broker.generation)
+
+    def connect(number: int) -> Client:
+        return Client(broker, f"{name}-{number}", faults or faultless(), member)
+
+    return Lanes(keys, connect, grace_s=0.0, interval_s=interval_s)
+
+
+def client_of(lane: Lanes[Any]) -> Client:
+    """The producer of its lane of all partitions."""
+    client = lane.all[0]._transactions
+    assert isinstance(client, Client)
+    return client
 
 
 def outputs(start: int, end: int) -> Outputs:
     return {"out": [Outgoing(None, b"%d" % offset, offset) for offset in range(start, end)]}
 
 
-async def own(lane: Lane[Any], size: int, ahead: int = 1) -> None:
+async def own(lane: Lanes[Any], size: int, ahead: int = 1) -> None:
     """Write all partitions of a lane as a worker does from its assignment on."""
-    owned = tuple(lane._owned)
+    owned = tuple(lane._lanes)
     positions = await lane.claim()
     each = [_own(lane, key, positions.get(key, 0), size, ahead) for key in owned]
     tasks = [asyncio.create_task(one) for one in each]
@@ -199,7 +221,7 @@ async def own(lane: Lane[Any], size: int, ahead: int = 1) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _own(lane: Lane[Any], key: Key, position: int, size: int, ahead: int) -> None:
+async def _own(lane: Lanes[Any], key: Key, position: int, size: int, ahead: int) -> None:
     """Write a partition, `ahead` chunks at a time; ends when it is revoked."""
     under_way: deque[asyncio.Task[None]] = deque()
     try:

@@ -13,9 +13,10 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from stream.transport.lane import Key, Lane
 from stream.transport.lane_state import LaneError, LaneState, ReleasedError
-from tests.stream.transport.lanes import KEY, Broker, Client, faultless, new_lane, outputs
+from stream.transport.lanes import Lanes
+from stream.transport.pending import Key
+from tests.stream.transport.lanes import KEY, Broker, Client, client_of, new_lane, outputs
 
 OTHER = ("in", 1)
 
@@ -25,12 +26,10 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stream.transport.lane.FIRST_BACKOFF_S", 0.0)
 
 
-def of(broker: Broker, *keys: Key, interval_s: float = 0.0) -> tuple[Lane[Any], Client]:
-    """A lane of these partitions, and its producer."""
-    broker.members.add("worker")
-    owned = keys or (KEY,)
-    client = Client(broker, owned, "worker", faultless())
-    return Lane(owned, client, grace_s=0.0, interval_s=interval_s), client
+def of(broker: Broker, *keys: Key, interval_s: float = 0.0) -> tuple[Lanes[Any], Client]:
+    """Lanes of these partitions, and the producer of the first one."""
+    lane = new_lane(broker, keys=keys or (KEY,), interval_s=interval_s)
+    return lane, client_of(lane)
 
 
 async def test_a_commit_whose_response_is_lost_is_not_repeated() -> None:
@@ -40,7 +39,7 @@ async def test_a_commit_whose_response_is_lost_is_not_repeated() -> None:
     await lane.claim()
     await lane.write(KEY, 0, 3, outputs(0, 3))
     assert broker.outputs[KEY] == [b"0", b"1", b"2"]
-    assert broker.transactions["worker"].epoch == 2, "the outcome was found out by a second claim"
+    assert broker.transactions["worker-0"].epoch == 2, "the outcome was found out by a second claim"
 
 
 async def test_a_fatal_error_ends_the_lane() -> None:
@@ -49,13 +48,13 @@ async def test_a_fatal_error_ends_the_lane() -> None:
     lane, client = of(broker)
     await lane.claim()
 
-    async def refuse(_batches: Any, _offsets: Any) -> None:
+    async def refuse(_batches: Any, _offsets: Any, _waited_for: Any) -> None:
         raise TopicAuthorizationFailedError("out")
 
     client.write = refuse  # type: ignore[method-assign]
     with pytest.raises(TopicAuthorizationFailedError):
         await lane.write(KEY, 0, 1, outputs(0, 1))
-    assert lane.state is LaneState.FAILED
+    assert lane.all[0].state is LaneState.FAILED
     assert not broker.outputs
 
 
@@ -86,7 +85,7 @@ async def test_chunks_that_wait_are_committed_together() -> None:
     fine = client.commit
 
     async def commit() -> None:
-        commits.append(dict(broker.transactions["worker"].offsets))
+        commits.append(dict(broker.transactions["worker-0"].offsets))
         await fine()
 
     client.commit = commit  # type: ignore[method-assign]
@@ -102,7 +101,7 @@ async def test_a_release_interrupts_a_write_that_waits() -> None:
     await lane.claim()
     begun = asyncio.Event()
 
-    async def hang(_batches: Any, _offsets: Any) -> None:
+    async def hang(_batches: Any, _offsets: Any, _waited_for: Any) -> None:
         begun.set()
         await asyncio.Event().wait()
 
@@ -115,7 +114,7 @@ async def test_a_release_interrupts_a_write_that_waits() -> None:
     with pytest.raises(ReleasedError):
         await lane.write(KEY, 0, 1, outputs(0, 1))
     assert client.closed
-    assert lane.state is LaneState.RELEASED
+    assert lane.all[0].state is LaneState.RELEASED
 
 
 async def test_a_release_of_one_partition_loses_nothing_of_the_others() -> None:
@@ -125,9 +124,9 @@ async def test_a_release_of_one_partition_loses_nothing_of_the_others() -> None:
     await lane.claim()
     begun, fine = asyncio.Event(), client.write
 
-    async def hang(batches: Any, offsets: Mapping[Key, int]) -> None:
+    async def hang(batches: Any, offsets: Mapping[Key, int], waited_for: Any) -> None:
         client.write = fine  # type: ignore[method-assign]
-        await fine(batches, offsets)
+        await fine(batches, offsets, waited_for)
         begun.set()
         await asyncio.Event().wait()
 
@@ -156,9 +155,9 @@ async def test_an_expelled_lane_waits_for_its_release() -> None:
     owner = new_lane(broker, name="owner")
     assert await owner.claim() == {KEY: 1}
     writing = asyncio.create_task(zombie.write(KEY, 1, 2, outputs(1, 2)))
-    while zombie.state is not LaneState.EXPELLED:
+    while zombie.all[0].state is not LaneState.EXPELLED:
         await asyncio.sleep(0)
-    assert not zombie.claimed
+    assert not zombie.all[0].claimed
     await owner.write(KEY, 1, 2, outputs(1, 2))
     await zombie.release([KEY])
     with pytest.raises(ReleasedError):
@@ -175,7 +174,7 @@ async def test_a_producer_whose_transaction_was_ended_writes_it_again() -> None:
 
     async def late() -> None:
         client.commit = fine  # type: ignore[method-assign]
-        broker.end("worker")
+        broker.end("worker-0")
         await fine()
 
     client.commit = late  # type: ignore[method-assign]
@@ -191,12 +190,12 @@ async def test_transactions_that_time_out_become_smaller() -> None:
     taken: list[int] = []
     fine = client.write
 
-    async def limited(batches: Any, offsets: Mapping[Key, int]) -> None:
+    async def limited(batches: Any, offsets: Mapping[Key, int], waited_for: Any) -> None:
         records = sum(len(values) for values in batches.values())
         taken.append(records)
         if records > 2:
             raise ProducerFenced
-        await fine(batches, offsets)
+        await fine(batches, offsets, waited_for)
 
     client.write = limited  # type: ignore[method-assign]
     chunks = [(key, n) for n in range(8) for key in (KEY, OTHER)]
@@ -220,7 +219,7 @@ async def test_a_transition_that_the_table_forbids_is_an_error() -> None:
     """A transaction is never opened twice."""
     lane = new_lane(Broker())
     await lane.claim()
-    lane.state = LaneState.FAILED
+    lane.all[0].state = LaneState.FAILED
     with pytest.raises(LaneError, match="no transition"):
         await lane.write(KEY, 0, 1, outputs(0, 1))
 
@@ -235,7 +234,7 @@ async def test_transactions_start_at_most_once_per_interval() -> None:
     fine = client.commit
 
     async def commit() -> None:
-        commits.append((broker.transactions["worker"].offsets[KEY], clock()))
+        commits.append((broker.transactions["worker-0"].offsets[KEY], clock()))
         await fine()
 
     client.commit = commit  # type: ignore[method-assign]
@@ -253,6 +252,6 @@ async def test_a_release_does_not_wait_for_the_interval() -> None:
     await lane.write(KEY, 0, 1, outputs(0, 1))
     waiting = asyncio.create_task(lane.write(KEY, 1, 2, outputs(1, 2)))
     await asyncio.sleep(0)
-    await lane.release_all()
+    await lane.close()
     with pytest.raises(ReleasedError):
         await asyncio.wait_for(waiting, 5)

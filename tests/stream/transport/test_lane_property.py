@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.transport.lane import Lane
 from stream.transport.lane_state import LaneError, ReleasedError
+from stream.transport.lanes import Lanes
 from tests.stream.transport.lanes import END, Broker, new_lane, own
 
 KEYS = [("in", 0), ("in", 1), ("in", 2)]
@@ -49,7 +49,7 @@ REBALANCES = st.builds(
 
 @settings(max_examples=400, deadline=None)
 @given(
-    faults=st.lists(st.sampled_from([0, 0, 0, 0, 1, 2]), max_size=60),
+    faults=st.lists(st.sampled_from([0, 0, 0, 0, 1, 2, 3]), max_size=60),
     rebalances=st.lists(REBALANCES, min_size=1, max_size=6),
 )
 def test_any_owners_that_fail_in_any_way_write_every_offset_once_in_order(
@@ -67,7 +67,7 @@ async def _play(faults: list[int], rebalances: list[Rebalance]) -> None:
             await asyncio.sleep(0)
     for lanes in fleet.lanes.values():  # in the end the group tells each of them
         for lane in lanes:
-            await lane.release_all()
+            await lane.close()
     ends = await asyncio.gather(*fleet.owners, return_exceptions=True)
     assert not [end for end in ends if end is not None and not _expected(end)]
     broker = fleet.broker
@@ -91,7 +91,7 @@ class _Fleet:
     def __init__(self, faults: Any) -> None:
         self.broker = Broker()
         self.faults = faults
-        self.lanes: dict[str, list[Lane[Any]]] = {name: [] for name in WORKERS}
+        self.lanes: dict[str, list[Lanes[Any]]] = {name: [] for name in WORKERS}
         self.running: dict[str, list[asyncio.Task[None]]] = {name: [] for name in WORKERS}
         self.owners: list[asyncio.Task[None]] = []
         self.lives = dict.fromkeys(WORKERS, 0)
@@ -102,7 +102,7 @@ class _Fleet:
             for name in WORKERS
         }
         for name in change.timed_out:
-            self.broker.end(self._id(name))
+            self.broker.end(f"{self._id(name)}-0")
         for name in WORKERS:
             await self._leave(name, change, owned[name])
         present = [n for n in WORKERS if n not in change.unaware or n in change.crashed]
@@ -130,7 +130,7 @@ class _Fleet:
                             await lane.release([key])
                             for _ in range(change.turns // 8):
                                 await asyncio.sleep(0)
-                await lane.release_all()
+                await lane.close()
             self.lanes[name].clear()
 
     def _id(self, name: str) -> str:

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.transport.chunk import Outputs, RecordsRefusedError, RecordTooLargeError
-from stream.transport.lane import Key, Lane
+from stream.transport.lane import WaitedFor
 from stream.transport.lane_state import RefusedError
 from stream.transport.output.sink import Outgoing
-from tests.stream.transport.lanes import KEY, Broker, Client, Values, faultless, new_lane
+from stream.transport.pending import Key
+from tests.stream.transport.lanes import KEY, Broker, Values, client_of, new_lane
 
 
 async def test_an_output_too_large_is_replaced_by_its_own_chunk() -> None:
@@ -41,12 +42,14 @@ async def test_an_output_too_large_is_replaced_by_its_own_chunk() -> None:
 async def test_what_a_topic_refuses_is_replaced_in_place(bad: set[int], cuts: list[int]) -> None:
     """If it is refused while writing, the transaction is repeated with the replacement."""
     broker = Broker()
-    broker.members.add("worker")
-    client = Client(broker, [KEY], "worker", faultless())
+    lane = new_lane(broker)
+    client = client_of(lane)
     write = client.write
 
-    async def refusing(batches: Mapping[Key, Values], offsets: Mapping[Key, int]) -> None:
-        await write(batches, offsets)
+    async def refusing(
+        batches: Mapping[Key, Values], offsets: Mapping[Key, int], waited_for: WaitedFor
+    ) -> None:
+        await write(batches, offsets, waited_for)
         values = enumerate(batches[KEY])
         indices = [i for i, value in values if (value or b"").startswith(b"bad")]
         if indices:
@@ -60,7 +63,6 @@ async def test_what_a_topic_refuses_is_replaced_in_place(bad: set[int], cuts: li
         return {"out": records}
 
     client.write = refusing  # type: ignore[method-assign]
-    lane = Lane([KEY], client, grace_s=0.0)
     await lane.claim()
     values = [b"bad%d" % i if i in bad else b"%d" % i for i in range(9)]
     writes, first = [], 0
