@@ -21,6 +21,7 @@ LIMIT = 10  # bytes of a value
 KEY = ("in", 0)
 PATIENCE = 3  # polls until a claim ends the transactions of the owner before
 TIMEOUT = 6  # polls until the broker does
+LATE = 50  # turns of the loop that a late request takes
 
 Values = list[bytes | None]
 
@@ -83,7 +84,7 @@ class Client:
     """A producer of the model.
 
     `faults` tells of each request: 0 fine, 1 lost, 2 response lost, 3 not acknowledged in time, if
-    it is one of the writes of several partitions.
+    it is a write that others wait for, 4 late.
     """
 
     def __init__(self, broker: Broker, name: str, faults: Iterator[int], member: Member) -> None:
@@ -96,7 +97,8 @@ class Client:
 
     async def _request(self, apply: Callable[[], Any]) -> Any:
         fault = next(self.faults)
-        await asyncio.sleep(0)
+        for _ in range(LATE if fault == 4 else 1):
+            await asyncio.sleep(0)
         if fault == 3:
             apply()
             return True

@@ -5,7 +5,7 @@ from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stream.transport.lane_state import LaneError, ReleasedError
@@ -47,9 +47,24 @@ REBALANCES = st.builds(
 )
 
 
+def _sleeper(turns: int) -> list[Rebalance]:
+    """A worker loses its partitions, and does not learn of it."""
+    return [
+        Rebalance(turns, ["a"] * 3, set(), set(), set(), partly=False, size=2, ahead=1),
+        Rebalance(200, ["b"] * 3, {"a"}, set(), set(), partly=False, size=3, ahead=1),
+    ]
+
+
+#: Its claim, a write, its offsets; and its commit is late, so that the next owner has to wait.
+LATE_COMMIT = [0, 0, 0, 4]
+
+
 @settings(max_examples=400, deadline=None)
+@example(faults=LATE_COMMIT, rebalances=_sleeper(15))
+@example(faults=LATE_COMMIT, rebalances=_sleeper(30))
+@example(faults=LATE_COMMIT, rebalances=_sleeper(45))
 @given(
-    faults=st.lists(st.sampled_from([0, 0, 0, 0, 1, 2, 3]), max_size=60),
+    faults=st.lists(st.sampled_from([0, 0, 0, 0, 1, 2, 3, 4]), max_size=60),
     rebalances=st.lists(REBALANCES, min_size=1, max_size=6),
 )
 def test_any_owners_that_fail_in_any_way_write_every_offset_once_in_order(
