@@ -77,7 +77,7 @@ from stream.transport.chunk import (
 )
 from stream.transport.client_state import has_coordinator, raise_client_errors
 from stream.transport.incidents import Incidents, OffsetsMissingError, TopicChangedError
-from stream.transport.lane_state import LaneError, LaneState, ReleasedError
+from stream.transport.lanes.state import LaneError, LaneState, ReleasedError
 from stream.transport.ledger import LedgerError, OffsetLedger
 from stream.transport.output.at_least_once import ChunkSink
 from stream.transport.output.exactly_once import TransactionalSink, TransactionsUnsupportedError

@@ -35,7 +35,7 @@ from stream.transport.corrupt_partitions import CorruptPartitions
 from stream.transport.delivery import Delivery, FetchMessage
 from stream.transport.fetcher import Fetch, FetchService, Seek
 from stream.transport.incidents import Incidents
-from stream.transport.lane_state import ReleasedError
+from stream.transport.lanes.state import ReleasedError
 from stream.transport.ledger import OffsetLedger
 from stream.transport.offset_reset import Filtered, OffsetReset
 from stream.transport.output.sink import NO_MEMBER, Member, Sink

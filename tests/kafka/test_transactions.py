@@ -13,7 +13,7 @@ from stream.brokers.kafka_cluster import KafkaCluster
 from stream.transport import Member, Outgoing
 from stream.transport.chunk import RecordsRefusedError
 from stream.transport.incidents import Incidents
-from stream.transport.lane_state import ExpelledError
+from stream.transport.lanes.state import ExpelledError
 from stream.transport.output.group_offsets import Committed, committed
 from stream.transport.output.output_topics import OutputTopics
 from stream.transport.output.producer import Producer

@@ -1,6 +1,6 @@
 """Exactly once: a sink that commits outputs and offsets of many chunks in one Kafka transaction.
 
-A worker has one transactional producer for all its partitions; `lane` explains why that is
+A worker has one transactional producer for all its partitions; `lanes.lane` explains why that is
 sufficient. Consumers of the outputs must read ``read_committed``.
 """
 
@@ -13,8 +13,9 @@ from aiokafka.errors import KafkaError, UnknownError, UnsupportedVersionError
 
 from stream.transport.chunk import Chunk, Instead, Outputs
 from stream.transport.incidents import Incidents
-from stream.transport.lane_state import ReleasedError
-from stream.transport.lanes import Lanes
+from stream.transport.lanes.assigned import Lanes
+from stream.transport.lanes.pending import Key
+from stream.transport.lanes.state import ReleasedError
 from stream.transport.log_throttle import throttle_client_logs
 from stream.transport.output.group_offsets import committed
 from stream.transport.output.output_topics import OutputTopics
@@ -22,7 +23,6 @@ from stream.transport.output.producer import Producer
 from stream.transport.output.sink import Member
 from stream.transport.output.slow_writes import SlowWrites
 from stream.transport.output.transactions import Identity, KafkaTransactions, TopicBatches
-from stream.transport.pending import Key
 
 REQUEST_TIMEOUT_S: Final = 15.0  # how long a broker may take to answer
 

@@ -45,7 +45,7 @@ from aiokafka.protocol import produce
 from stream.kafka.rebound import rebound
 from stream.transport.concurrency import at_most
 from stream.transport.incidents import Incidents
-from stream.transport.lane_state import ExpelledError
+from stream.transport.lanes.state import ExpelledError
 from stream.transport.output.group_requests import (
     EXPELLED,
     TxnOffsetCommitRequest,

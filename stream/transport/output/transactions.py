@@ -14,14 +14,14 @@ from aiokafka.structs import OffsetAndMetadata
 from stream.transport.chunk import Outputs, RecordsRefusedError
 from stream.transport.concurrency import all_of, at_most
 from stream.transport.incidents import Incidents
-from stream.transport.lane_state import RefusedError, SlowError
+from stream.transport.lanes.pending import Key
+from stream.transport.lanes.state import RefusedError, SlowError
 from stream.transport.output.batch_builder import Batch
 from stream.transport.output.batching import build_batches, enqueue
 from stream.transport.output.group_offsets import committed
 from stream.transport.output.output_topics import OutputTopics
 from stream.transport.output.producer import BatchRefusedError, Producer, retrieve
 from stream.transport.output.sink import Member
-from stream.transport.pending import Key
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Identity:
 
 
 class KafkaTransactions:
-    """A worker's transactional producer; see `lane.Transactions`.
+    """A worker's transactional producer; see `lanes.lane.Transactions`.
 
     The transactional id is committed with every offset, as its metadata. If a worker dies in a
     transaction, the next owner of its partitions finds the id there and ends the transaction.
@@ -94,7 +94,7 @@ class KafkaTransactions:
     # -- claiming
 
     async def claim(self, keys: Collection[Key]) -> Mapping[Key, int]:
-        """Take a new epoch and wait for stable offsets; see `lane.Transactions.claim`."""
+        """Take a new epoch and wait for stable offsets; see `lanes.lane.Transactions.claim`."""
         before, self._producer = self._producer, None
         producer = self._producer = self._new_producer(self._identity.transactional_id)
         try:
@@ -150,7 +150,7 @@ class KafkaTransactions:
     # -- writing
 
     def build(self, key: Key, outputs: Outputs) -> TopicBatches:
-        """Build record batches; see `lane.Transactions.build`."""
+        """Build record batches; see `lanes.lane.Transactions.build`."""
         producer, (_, partition) = self._ready(), key
         size = self._topics.batch_bytes
         for topic, records in outputs.items():
@@ -172,7 +172,7 @@ class KafkaTransactions:
         offsets: Mapping[Key, int],
         waited_for: Callable[[Collection[Key]], bool],
     ) -> None:
-        """Write into the transaction; see `lane.Transactions.write`.
+        """Write into the transaction; see `lanes.lane.Transactions.write`.
 
         The first batch of every partition is enqueued before the offsets, so that
         AddPartitionsToTxn is the first request, and one for all of them: if the previous

@@ -93,7 +93,7 @@ async def test_claims_before_it_reads_and_writes_each_partition_in_order(
         await until(lambda: [len(sink.written.get(p, [])) for p in (0, 1)] == [500, 500])
     assert next(call for call in sink.calls if call.startswith("claim")) == "claim [0, 1]"
     assert sink.members[0].id
-    assert sink.members[0].generation > 0
+    assert sink.members[0].generation >= 0
     for partition in (0, 1):
         assert sink.written[partition] == [record.value for record in records]
     assert await committed(broker.bootstrap, app.conf.id, topic) == [500, 500]

@@ -5,9 +5,9 @@ from collections.abc import Collection
 
 import pytest
 
-from stream.transport.lane_state import SlowError
+from stream.transport.lanes.pending import Key
+from stream.transport.lanes.state import SlowError
 from stream.transport.output import transactions
-from stream.transport.pending import Key
 
 
 def nobody(_keys: Collection[Key]) -> bool:

@@ -13,17 +13,17 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from stream.transport.lane_state import LaneError, LaneState, ReleasedError
-from stream.transport.lanes import Lanes
-from stream.transport.pending import Key
-from tests.stream.transport.lanes import KEY, Broker, Client, client_of, new_lane, outputs
+from stream.transport.lanes.assigned import Lanes
+from stream.transport.lanes.pending import Key
+from stream.transport.lanes.state import LaneError, LaneState, ReleasedError
+from tests.stream.transport.lanes.model import KEY, Broker, Client, client_of, new_lane, outputs
 
 OTHER = ("in", 1)
 
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream.transport.lane.FIRST_BACKOFF_S", 0.0)
+    monkeypatch.setattr("stream.transport.lanes.lane.FIRST_BACKOFF_S", 0.0)
 
 
 def of(broker: Broker, *keys: Key, interval_s: float = 0.0) -> tuple[Lanes[Any], Client]:

@@ -13,9 +13,9 @@ from typing import Final, Generic, TypeVar
 
 from stream.transport.chunk import Instead, Outputs
 from stream.transport.concurrency import all_of
-from stream.transport.lane import Lane, Transactions
-from stream.transport.lane_state import ReleasedError
-from stream.transport.pending import Key, Pending
+from stream.transport.lanes.lane import Lane, Transactions
+from stream.transport.lanes.pending import Key, Pending
+from stream.transport.lanes.state import ReleasedError
 
 logger = logging.getLogger(__name__)
 

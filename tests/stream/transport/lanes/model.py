@@ -10,11 +10,11 @@ from typing import Any
 from aiokafka.errors import KafkaConnectionError, OutOfOrderSequenceNumber, ProducerFenced
 
 from stream.transport.chunk import Outputs, RecordTooLargeError
-from stream.transport.lane import WaitedFor
-from stream.transport.lane_state import ExpelledError, ReleasedError, SlowError
-from stream.transport.lanes import Lanes
+from stream.transport.lanes.assigned import Lanes
+from stream.transport.lanes.lane import WaitedFor
+from stream.transport.lanes.pending import Key
+from stream.transport.lanes.state import ExpelledError, ReleasedError, SlowError
 from stream.transport.output.sink import Member, Outgoing
-from stream.transport.pending import Key
 
 END = 12  # offsets of each modelled partition
 LIMIT = 10  # bytes of a value

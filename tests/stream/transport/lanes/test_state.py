@@ -11,7 +11,7 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from stream.transport.lane_state import TRANSITIONS, ExpelledError, LaneState, state_after
+from stream.transport.lanes.state import TRANSITIONS, ExpelledError, LaneState, state_after
 
 
 @pytest.mark.parametrize("state", list(LaneState))

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.transport.chunk import Outputs, RecordsRefusedError, RecordTooLargeError
-from stream.transport.lane import WaitedFor
-from stream.transport.lane_state import RefusedError
+from stream.transport.lanes.lane import WaitedFor
+from stream.transport.lanes.pending import Key
+from stream.transport.lanes.state import RefusedError
 from stream.transport.output.sink import Outgoing
-from stream.transport.pending import Key
-from tests.stream.transport.lanes import KEY, Broker, Values, client_of, new_lane
+from tests.stream.transport.lanes.model import KEY, Broker, Values, client_of, new_lane
 
 
 async def test_an_output_too_large_is_replaced_by_its_own_chunk() -> None:

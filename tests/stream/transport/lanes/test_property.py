@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from stream.transport.lane_state import LaneError, ReleasedError
-from stream.transport.lanes import Lanes
-from tests.stream.transport.lanes import END, Broker, new_lane, own
+from stream.transport.lanes.assigned import Lanes
+from stream.transport.lanes.state import LaneError, ReleasedError
+from tests.stream.transport.lanes.model import END, Broker, new_lane, own
 
 KEYS = [("in", 0), ("in", 1), ("in", 2)]
 WORKERS = ["a", "b", "c"]
@@ -18,7 +18,7 @@ WORKERS = ["a", "b", "c"]
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream.transport.lane.FIRST_BACKOFF_S", 0.0)
+    monkeypatch.setattr("stream.transport.lanes.lane.FIRST_BACKOFF_S", 0.0)
 
 
 class Rebalance(NamedTuple):

@@ -6,17 +6,25 @@ from typing import Any
 
 import pytest
 
-from stream.transport.lane import WaitedFor
-from stream.transport.lane_state import LaneState, ReleasedError, SlowError
-from stream.transport.pending import Key
-from tests.stream.transport.lanes import KEY, Broker, Client, Values, client_of, new_lane, outputs
+from stream.transport.lanes.lane import WaitedFor
+from stream.transport.lanes.pending import Key
+from stream.transport.lanes.state import LaneState, ReleasedError, SlowError
+from tests.stream.transport.lanes.model import (
+    KEY,
+    Broker,
+    Client,
+    Values,
+    client_of,
+    new_lane,
+    outputs,
+)
 
 SLOW = ("in", 1)
 
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream.transport.lane.FIRST_BACKOFF_S", 0.0)
+    monkeypatch.setattr("stream.transport.lanes.lane.FIRST_BACKOFF_S", 0.0)
 
 
 class Down:

@@ -8,7 +8,7 @@ transaction can change any more, starts after everything that the owner before i
 
 A transaction waits for all its partitions. So those whose brokers do not acknowledge writes, while
 the others' do, are set aside: a lane of their own, with a producer of its own, writes them until
-they keep up again (`lanes`).
+they keep up again (`assigned`).
 
 Recovery follows from that. A claim (InitProducerId) ends any transaction that is open under the
 worker's transactional id; afterwards the committed offset of each partition tells what became of
@@ -27,7 +27,8 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from aiokafka.errors import KafkaError
 
 from stream.transport.chunk import Outputs, RecordsRefusedError
-from stream.transport.lane_state import (
+from stream.transport.lanes.pending import Key, Pending, by_key, replace
+from stream.transport.lanes.state import (
     ENDED,
     TRANSITIONS,
     LaneError,
@@ -37,7 +38,6 @@ from stream.transport.lane_state import (
     SlowError,
     state_after,
 )
-from stream.transport.pending import Key, Pending, by_key, replace
 
 logger = logging.getLogger(__name__)
 
