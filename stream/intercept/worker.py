@@ -40,7 +40,7 @@ from stream.journal.recorder import Recorder
 from stream.journal.writer import JournalWriter
 from stream.kafka.client import client_options
 from stream.kafka.group_watch import GroupMetrics, GroupWatch
-from stream.kafka.rights import Role
+from stream.kafka.rights import Role, transactional_ids
 from stream.messages import ModelRole
 from stream.messages.dead_letter import MAX_TRUNCATED_BYTES
 from stream.metrics.worker import WorkerMetrics
@@ -295,6 +295,7 @@ def _sink(settings: Settings, incidents: Incidents) -> ChunkSink | Transactional
         kafka.group,
         outputs,
         heartbeat_s=heartbeat_s(kafka.session_timeout_s),
+        transactional_ids=transactional_ids(settings),
         compression=compression,
         incidents=incidents,
     )

@@ -15,7 +15,7 @@ from stream.transport.concurrency import turns
 from stream.transport.consumer import Consumer
 from stream.transport.delivery import Delivery
 from stream.transport.incidents import Incidents
-from stream.transport.lane_state import ReleasedError
+from stream.transport.lanes.state import ReleasedError
 from stream.transport.offset_reset import OffsetReset
 from stream.transport.output.sink import Sink
 

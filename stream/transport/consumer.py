@@ -35,10 +35,10 @@ from stream.transport.corrupt_partitions import CorruptPartitions
 from stream.transport.delivery import Delivery, FetchMessage
 from stream.transport.fetcher import Fetch, FetchService, Seek
 from stream.transport.incidents import Incidents
-from stream.transport.lane_state import ReleasedError
+from stream.transport.lanes.state import ReleasedError
 from stream.transport.ledger import OffsetLedger
 from stream.transport.offset_reset import Filtered, OffsetReset
-from stream.transport.output.sink import Sink
+from stream.transport.output.sink import NO_MEMBER, Member, Sink
 from stream.transport.room import MAX_BYTES, Room
 from stream.transport.stall_detector import StallDetector
 
@@ -64,6 +64,7 @@ class Consumer(base.Consumer):  # type: ignore[misc]
         self._epoch = 0
         self._sink: Sink | None = None
         self._room = Room(self.ledger)
+        self.member = NO_MEMBER  # as of the last assignment
         self.batch_bounds: dict[str, Any] = {}
         self._working: set[Delivery] = set()
         self._progress = asyncio.Event()  # a chunk was completed
@@ -165,7 +166,7 @@ class Consumer(base.Consumer):  # type: ignore[misc]
         """
         if self._sink is not None:
             try:
-                await self._claim(self._sink, self.assignment())
+                await self._claim(self._sink, list(self.assignment()), self.member)
             except ReleasedError:  # revoked meanwhile; the next assignment seeks again
                 return
         seek: Seek = await self.seek_to_committed()
@@ -180,11 +181,11 @@ class Consumer(base.Consumer):  # type: ignore[misc]
         self._signal_progress()
         logger.info("reading %s", _named(seek.positions) or "nothing: no partition assigned")
 
-    async def _claim(self, sink: Sink, owned: list[TP]) -> None:
+    async def _claim(self, sink: Sink, owned: list[TP], member: Member) -> None:
         """Claim `sink`; retry while no broker can be reached, as every read and write does."""
         while True:
             try:
-                await sink.claim(owned)
+                await sink.claim(owned, member)
             except KafkaConnectionError as error:
                 self.log.warning("cannot claim %s yet: %s", owned, error)
                 await self.sleep(CLAIM_RETRY_S)

@@ -12,6 +12,7 @@ from stream.brokers.embedded import EmbeddedBroker
 from stream.transport import (
     Chunk,
     Instead,
+    Member,
     Outgoing,
     Outputs,
     RecordTooLargeError,
@@ -42,12 +43,14 @@ class RecordingSink:
         self.calls: list[str] = []
         self.written: dict[int, list[bytes | None]] = {}
         self.given: list[int] = []
+        self.members: list[Member] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.limit = 1_000_000
 
-    async def claim(self, partitions: Iterable[tuple[str, int]]) -> None:
+    async def claim(self, partitions: Iterable[tuple[str, int]], member: Member) -> None:
         self.calls.append(f"claim {sorted(p for _, p in partitions)}")
+        self.members.append(member)
 
     async def drain(self) -> None:
         self.calls.append("drain")
@@ -91,6 +94,8 @@ async def test_claims_before_it_reads_and_writes_each_partition_in_order(
     async with running(app):
         await until(lambda: [len(sink.written.get(p, [])) for p in (0, 1)] == [500, 500])
     assert next(call for call in sink.calls if call.startswith("claim")) == "claim [0, 1]"
+    assert sink.members[0].id
+    assert sink.members[0].generation >= 0
     for partition in (0, 1):
         assert sink.written[partition] == [record.value for record in records]
     assert await committed(broker.bootstrap, app.conf.id, topic) == [500, 500]
