@@ -47,12 +47,11 @@ Start the sink before the app, for example in a service that the app depends on.
 - `app_options(...)`: the settings of Faust that all this needs.
 
 The way of a chunk: `fetcher` (the connection) -> `consumer` (chunks, commits; `ledger` gives the
-offset to commit, `room` bounds what is in flight) -> `agent` (`chunks`, `relay`) ->
-`output.at_least_once`, or `output.exactly_once` with a `lane` and an `output.transactions` per
-partition -> `output.batching` and `batch_builder` -> `output.producer`. `driver` registers it with
-Faust. Problems of topics: `offset_reset`, `corrupt_partitions` and `stall_detector` when reading,
-`output.output_topics` and `output.slow_writes` when writing; they report to `incidents`.
-`log_throttle` bounds aiokafka's log.
+offset to commit) -> `agent` (`chunks`, `relay`) -> `output.at_least_once`, or `output.exactly_once`
+with a `lane` and an `output.transactions` per partition -> `output.batching` and `batch_builder` ->
+`output.producer`. `driver` registers it with Faust. Problems of topics: `offset_reset`,
+`corrupt_partitions` and `stall_detector` when reading, `output.output_topics` and
+`output.slow_writes` when writing; they report to `incidents`. `log_throttle` bounds aiokafka's log.
 docs/faust.md lists what is overridden of Faust and aiokafka, and why.
 """
 
