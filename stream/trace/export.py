@@ -50,9 +50,12 @@ class Exporter:
         self._target = target
         self._service = service
         self._spans: list[Span] = []
+        self._ended = False
 
     def __call__(self, spans: Sequence[Span]) -> None:
-        """Take finished spans."""
+        """Take finished spans; after `end`, none."""
+        if self._ended:
+            return
         self._spans += spans
         if len(self._spans) >= TOGETHER:
             self.flush()
@@ -63,9 +66,13 @@ class Exporter:
         if spans:
             self._target.write(encode(self._service, spans), len(spans))
 
-    def close(self) -> None:
-        """Pass on the rest and finish."""
+    def end(self) -> None:
+        """Pass on the rest, and take no more spans; call it where spans are made."""
         self.flush()
+        self._ended = True
+
+    def close(self) -> None:
+        """Finish, after `end`; this may take :data:`TIMEOUT_S`, so call it in a thread."""
         self._target.close()
 
 

@@ -46,6 +46,7 @@ class ProcessTrace(Service):  # type: ignore[misc]
         """Stop to watch; write the rest."""
         requests.tracer = None
         self._watched.close()
+        self._exporter.end()
         await asyncio.to_thread(self._exporter.close)
 
     @Service.task  # type: ignore[untyped-decorator]

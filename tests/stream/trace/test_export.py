@@ -25,7 +25,10 @@ def test_spans_are_written_some_at_a_time_and_the_rest_at_the_end(tmp_path: Path
     spans = [span(number) for number in range(TOGETHER + 3)]
     for one in spans:
         exporter([one])
+    exporter.end()
     exporter.close()
+    exporter([span(9)])  # the process goes on for a moment
+    exporter.flush()
     assert list(read(path)) == spans
     assert path.read_bytes().count(b"\n") == 2
 
@@ -91,6 +94,7 @@ def test_a_collector_gets_every_request(collector: Collector) -> None:
     exporter([span(1)])
     exporter.flush()
     exporter([span(2)])
+    exporter.end()
     exporter.close()
     assert [path for path, _ in collector.bodies] == ["/v1/traces"] * 2
     assert all("resourceSpans" in orjson.loads(body) for _, body in collector.bodies)
