@@ -16,3 +16,4 @@ class TopicSettings(Section):
     control: TopicName = "control"
     consumption: TopicName = "consumption"
     rate_state: TopicName = "rate-state"
+    rate_summaries: TopicName = "rate-summaries"
