@@ -1,13 +1,15 @@
 # `make demo` and `make test` do all their own set-up in .venv; the rest is for people who change Weir.
 PYTHON ?= python3
-# Tests wait for brokers half of the time, so twice as many processes as cores keep these busy.
-PROCESSES ?= 4
+# Tests wait for brokers most of the time, so three processes per core keep these busy.
+PROCESSES ?= 6
 VENV := .venv
 BIN := $(VENV)/bin
 COMPILED := $(wildcard models/features/native/_*.[ch])
+# Tests start hundreds of processes; each would compile every module again if it may not keep the result.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test bench bench-rate loop chaos chaos-loop soak fuzz hostile check lint types imports format clean
+.PHONY: help demo test artifacts bench bench-rate loop chaos chaos-loop soak fuzz hostile check lint types imports format clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,6 +19,9 @@ demo: $(VENV)/.light ## Broker, workers, traffic, outcomes and a live table, for
 
 test: $(VENV)/.test ## Everything the tests need, and all tests (ARGS="tests/stream/policy -x")
 	@$(BIN)/pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+artifacts: $(VENV)/.test ## The shipped artifacts are what their commands make; minutes
+	@$(BIN)/pytest -m remakes
 
 bench: $(VENV)/.bench ## Weir against its peers on Apache Kafka; latency; memory (ARGS="--rounds 3")
 	@$(BIN)/python -m benchmarks.transport $(ARGS)

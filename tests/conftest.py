@@ -3,6 +3,7 @@
 import itertools
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # Brokers of tests live for minutes: Java's optimising compiler and its parallel collector cost them
 # more than they save, some 2.5 s of CPU time for each start of a node.
 os.environ["JAVA_TOOL_OPTIONS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+# A shell that runs the tests in the background lets them, and so their children, ignore SIGINT.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # How long an example takes depends on the machine and its load, so it has no deadline.
 hypothesis.settings.register_profile("weir", deadline=None)
 hypothesis.settings.load_profile("weir")

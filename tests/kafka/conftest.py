@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from stream.brokers.kafka_cluster import KafkaCluster
 from stream.brokers.kafka_jars import available, fetch_jars
 
 JARS = Path(__file__).parents[2] / "var" / "kafka" / "jars"
+CLASSES = JARS.parent / "classes.jsa"
+JAVA_OPTIONS = "JAVA_TOOL_OPTIONS"  # set in tests/conftest.py
 
 
 @pytest.fixture(scope="session")
@@ -26,10 +29,25 @@ def kafka_jars() -> Path:
     with (JARS / "lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one of the processes side by side fetches them
         fetch_jars(JARS, JARS.parent / "fetch.log")
+        if not CLASSES.is_file():
+            _archive_classes()
+    if (option := f" -XX:SharedArchiveFile={CLASSES}") not in os.environ[JAVA_OPTIONS]:
+        os.environ[JAVA_OPTIONS] += option
     return JARS
 
 
-@pytest.fixture(scope="session")
+def _archive_classes() -> None:
+    """Start a node once so that Java archives the classes it loads: later starts take half of it.
+
+    Java ignores an archive that does not belong to it or to the jars.
+    """
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setenv(JAVA_OPTIONS, f"{os.environ[JAVA_OPTIONS]} -XX:ArchiveClassesAtExit={CLASSES}")
+        with KafkaCluster(Path(folder), jars=JARS):
+            pass
+
+
+@pytest.fixture(scope="package")
 def broker(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
     """Apache Kafka in KRaft mode: one node, plain text."""
     with KafkaCluster(tmp_path_factory.mktemp("kafka"), jars=kafka_jars) as running:

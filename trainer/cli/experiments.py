@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trainer.experiments.raw import RawStore
     from trainer.experiments.report.report import Report
 
-SIMULATED = "simulated"
+SIMULATED, STANDARD = "simulated", "standard"
 FULL_SEEDS, QUICK_SEEDS = 5, 2
 NO_TRUTH = (
     "The true probabilities of these rows are unknown: error finding is left out, and values and "
@@ -38,6 +38,12 @@ Data = Annotated[
 ]
 Spec = Annotated[
     str, typer.Option(help="Name or path of the feature spec of the examples or the CSV file.")
+]
+Market = Annotated[
+    str,
+    typer.Option(
+        help="Family of simulated markets: standard, forest, clusters, smooth, sparse or channels."
+    ),
 ]
 Seeds = Annotated[
     int | None,
@@ -64,6 +70,7 @@ Quick = Annotated[
 def experiments(
     ctx: typer.Context,
     data: Data = SIMULATED,
+    market: Market = STANDARD,
     spec: Spec = "openrtb",
     seeds: Seeds = None,
     teacher: Teacher = "ple-mlp",
@@ -86,7 +93,7 @@ def experiments(
         )
     preset = Plan.quick if quick else Plan.full
     plan = preset(seeds or (QUICK_SEEDS if quick else FULL_SEEDS), teacher)
-    source = source_of(data, spec, ctx.obj.task_set)
+    source = source_of(data, spec, ctx.obj.task_set, market)
     simulated = FeatureSpec.load(spec if data == SIMULATED else "openrtb")
     number, parts = part_of(part)
     name = "raw" if parts == 1 else f"raw-{number}"
@@ -95,7 +102,8 @@ def experiments(
         todo = share_of(units(source, plan, simulated), number, parts)
         run(todo, store, progress)
     command = f"weir experiments --data {data} --seeds {plan.seeds} --teacher {teacher}"
-    report = _report(source, plan, store, command + " --quick" * quick)
+    command += f" --market {market}" * (market != STANDARD) + " --quick" * quick
+    report = _report(source, plan, store, command)
     _write(report, out)
     _print(report, out)
 
@@ -116,15 +124,20 @@ def part_of(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def source_of(data: str, spec: str, tasks: TaskSet) -> "Source":
-    """The data of an experiment: simulated, JD, a store or a CSV file."""
+def source_of(data: str, spec: str, tasks: TaskSet, market: str = STANDARD) -> "Source":
+    """The data of an experiment: simulated, JD, a store or a CSV file.
+
+    Raises:
+        MarketError: If no family of simulated markets has that name.
+    """
     from models.features import FeatureSpec  # noqa: PLC0415
     from trainer.experiments.simulated import SimulatedSource  # noqa: PLC0415
     from trainer.experiments.stores import StoreSource, jd_source  # noqa: PLC0415
+    from trainer.simulation.markets import market_of  # noqa: PLC0415
     from trainer.traffic.jd_slices import is_slice  # noqa: PLC0415
 
     if data == SIMULATED:
-        return SimulatedSource(FeatureSpec.load(spec))
+        return SimulatedSource(FeatureSpec.load(spec), market=market_of(market))
     if is_slice(Path(data)):
         return jd_source(Path(data))
     return StoreSource.read(Path(data), FeatureSpec.load(spec), tasks)

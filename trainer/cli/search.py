@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainer.cli.experiments import SIMULATED, Data, Spec, source_of
+from trainer.cli.experiments import SIMULATED, STANDARD, Data, Market, Spec, source_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,6 +33,7 @@ Quick = Annotated[
 def search(
     ctx: typer.Context,
     data: Data = SIMULATED,
+    market: Market = STANDARD,
     spec: Spec = "openrtb",
     rows: Annotated[int, typer.Option(min=200, help="Training rows.")] = 50_000,
     steps: Annotated[int, typer.Option(min=10, help="Steps of the search.")] = 1_500,
@@ -69,7 +70,7 @@ def search(
     if quick:
         config = replace(config, teacher=zoo.config.teacher)
     plan = SearchPlan(experts, blocks, selected, min(steps, 30) if quick else steps)
-    source = source_of(data, spec, ctx.obj.task_set)
+    source = source_of(data, spec, ctx.obj.task_set, market)
     with default_progress() as progress:
         tried = run_search(
             world_of(source, zoo, seed),

@@ -40,6 +40,12 @@ Arriving = Annotated[
         "ones), or '' for none."
     ),
 ]
+Market = Annotated[
+    str,
+    typer.Option(
+        help="Family of simulated markets: standard, forest, clusters, smooth, sparse or channels."
+    ),
+]
 Outcomes = Annotated[
     bool,
     typer.Option(help="Also simulate the consumer of the pass topic, and publish its outcomes."),
@@ -68,15 +74,17 @@ def simulated(
     drift: Drift = 0.0,
     arrivals: Arriving = "",
     start: Start = 0,
+    market: Market = "standard",
 ) -> None:
     """Publish simulated requests, and the outcomes of those that pass."""
+    from trainer.simulation.markets import market_of  # noqa: PLC0415
     from trainer.simulation.simulator import BLOCK, Simulator  # noqa: PLC0415
     from trainer.traffic.examples import batches  # noqa: PLC0415
 
     count = requests if requests is not None else round(rate * (seconds or 0))
     if count < 1:
         raise typer.BadParameter("give --requests N, or --seconds S with a --rate above 0")
-    simulator = Simulator(seed, drift, arrivals=_arrivals(arrivals))
+    simulator = Simulator(seed, drift, arrivals=_arrivals(arrivals), market=market_of(market))
     traffic = batches(simulator, start, count, BLOCK)
     _publish(ctx.obj, traffic, simulator.tasks, count, rate, time_scale, outcomes)
 
@@ -130,6 +138,7 @@ def simulate(
     seed: Seed = 1,
     drift: Drift = 0.0,
     arrivals: Arriving = "",
+    market: Market = "standard",
     jsonl: Annotated[
         Path | None, typer.Option(help="File that the requests are written to, as JSON Lines.")
     ] = None,
@@ -147,13 +156,14 @@ def simulate(
     from rich.console import Console  # noqa: PLC0415
 
     from models.features import FeatureSpec  # noqa: PLC0415
+    from trainer.simulation.markets import market_of  # noqa: PLC0415
     from trainer.simulation.simulator import Simulator  # noqa: PLC0415
     from trainer.traffic.examples import write_examples, write_requests  # noqa: PLC0415
 
     if jsonl is None and examples is None:
         raise typer.BadParameter("give --jsonl FILE, --examples FILE, or both")
     started = time.monotonic()
-    simulator = Simulator(seed, drift, arrivals=_arrivals(arrivals))
+    simulator = Simulator(seed, drift, arrivals=_arrivals(arrivals), market=market_of(market))
     with Console(stderr=True).status(f"simulating {requests:,} requests"):
         if jsonl is not None:
             write_requests(simulator, requests, jsonl, start)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from models.nets.config import KINDS
-from trainer.cli.experiments import SIMULATED, Data, Spec, part_of, source_of
+from trainer.cli.experiments import SIMULATED, STANDARD, Data, Market, Spec, part_of, source_of
 
 if TYPE_CHECKING:
     import rich.table
@@ -45,6 +45,7 @@ Quick = Annotated[
 def zoo(
     ctx: typer.Context,
     data: Data = SIMULATED,
+    market: Market = STANDARD,
     spec: Spec = "openrtb",
     kinds: Kinds = ALL_KINDS,
     seeds: Seeds = None,
@@ -70,8 +71,9 @@ def zoo(
     plan = (ZooPlan.quick() if quick else ZooPlan()).with_options(
         kinds=kinds.split(","), seeds=seeds, trials=trials, rows=rows
     )
-    source = source_of(data, spec, ctx.obj.task_set)
+    source = source_of(data, spec, ctx.obj.task_set, market)
     command = f"weir zoo --data {data} --seeds {plan.seeds} --trials {plan.trials}"
+    command += f" --market {market}" * (market != STANDARD)
     with default_progress() as progress:
         tables = compare(source, plan, out, part_of(part), progress, command + " --quick" * quick)
     console = Console()

@@ -1,7 +1,7 @@
 """Lists the units of a run, and runs those that are not finished yet."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import Final
@@ -23,6 +23,7 @@ from trainer.experiments.sweeps import (
     measure_teacher,
 )
 from trainer.simulation.funnel import RATES_T, FunnelShape
+from trainer.simulation.markets import Market
 from trainer.training.context import FitContext
 
 Work = Callable[[FitContext], Measured]
@@ -61,18 +62,18 @@ def units(source: Source, plan: Plan, spec: FeatureSpec) -> Iterator[Unit]:
         yield Unit("sensitivity", seed, partial(measure_sensitivity, source, plan))
     for seed in seeds[: plan.shape_seeds]:
         yield Unit("rounds", seed, partial(measure_rounds, source, plan))
-        if source.name == SimulatedSource.name:
-            yield from _shapes(plan, spec, seed)
+        if isinstance(source, SimulatedSource):
+            yield from _shapes(plan, spec, source.market, seed)
 
 
-def _shapes(plan: Plan, spec: FeatureSpec, seed: int) -> Iterator[Unit]:
+def _shapes(plan: Plan, spec: FeatureSpec, market: Market, seed: int) -> Iterator[Unit]:
     shapes = {
         f"correlation.{level:g}".replace("0.", "0_"): FunnelShape(RATES_T, level)
         for level in plan.shared
     }
     shapes |= {f"sparsity.{name}": FunnelShape(rates_T) for name, rates_T in plan.sparsity}
     for name, shape in shapes.items():
-        source = SimulatedSource(spec, shape)
+        source = SimulatedSource(spec, replace(shape, auc_T=market.shape.auc_T), market)
         yield Unit(name, seed, partial(measure_shape, source, plan, name))
 
 

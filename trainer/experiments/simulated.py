@@ -13,6 +13,7 @@ from models.nets.embedding import FeatureLayout
 from models.tasks import DEFAULT_TASKS, TaskSet
 from trainer.experiments.data import Dataset, Fit, Score, Sizes, World, joined, selected
 from trainer.simulation.funnel import FunnelShape
+from trainer.simulation.markets import STANDARD, Market
 from trainer.simulation.simulator import Simulator
 from trainer.traffic.examples import extract
 
@@ -33,12 +34,19 @@ class SimulatedSource:
 
     Args:
         spec: Feature spec.
-        shape: Label rates of the funnel's tasks, and their correlation.
+        shape: Label rates of the funnel's tasks, and their correlation; None for the market's.
+        market: Family of the markets.
+
+    Attributes:
+        name: Name in the report.
+        market: Family of the markets.
     """
 
-    name = "simulated"
-
-    def __init__(self, spec: FeatureSpec, shape: FunnelShape = FunnelShape()) -> None:  # noqa: B008
+    def __init__(
+        self, spec: FeatureSpec, shape: FunnelShape | None = None, market: Market = STANDARD
+    ) -> None:
+        self.market = market
+        self.name = "simulated" if market is STANDARD else f"simulated, {market.name}"
         self.tasks: TaskSet = DEFAULT_TASKS
         self.layout = FeatureLayout.of(spec)
         self._extractor = spec.extractor()
@@ -86,7 +94,9 @@ class SimulatedSource:
 
     def _read(self, start: int, count: int, drift: float) -> Dataset:
         if drift not in self._simulators:
-            self._simulators[drift] = Simulator(self._seed, drift, shape=self._shape)
+            self._simulators[drift] = Simulator(
+                self._seed, drift, shape=self._shape, market=self.market
+            )
         traffic = self._simulators[drift].batch(start, count)
         return Dataset(
             extract(self._extractor, traffic.values, traffic.timestamps),

@@ -97,9 +97,11 @@ class TrainerDaemon:
         watch_metrics = WatchMetrics(self.metrics.registry)
         self._watch = SwapWatch(settings, watch_metrics, self._labels_since, clock)
         last = self._rebuilder.last
-        began_s = clock() if last is None else last.created.timestamp()
+        began_s = clock() if last is None else last.job.created.timestamp()
         self._schedule = Schedule(Rules.of(settings.trainer), began_s)
-        self._learned_ms = None if last is None else last.watermark_ms
+        self._learned_ms = None if last is None else last.job.watermark_ms
+        if last is not None and last.failed:
+            self._schedule.end(began_s, failed=True)
         self._quality = LiveQuality(
             settings,
             self._incumbent,

@@ -30,7 +30,7 @@ from trainer.pipeline.rebuild_job import KEPT_TEACHER, RebuildJob, RebuildResult
 from trainer.service.metrics import TrainerMetrics
 from trainer.service.retests import NewerLabels, Retests
 from trainer.service.schedule import Reason, Trigger
-from trainer.service.workspace import Workspace, Workspaces
+from trainer.service.workspace import LastRebuild, Workspace, Workspaces
 from trainer.store.example_store import ExampleStore
 from trainer.store.locations import working_folder
 from trainer.training.config import TrainConfig
@@ -110,9 +110,9 @@ class Rebuilder:
         metrics.refused_in_row(self._workspaces.refused_in_row())
 
     @property
-    def last(self) -> RebuildJob | None:
-        """The job of the last rebuild that began, of this trainer or one before; None without."""
-        return self._workspaces.last_job()
+    def last(self) -> LastRebuild | None:
+        """The last rebuild that began, of this trainer or one before; None without."""
+        return self._workspaces.last()
 
     def resume(self) -> Trigger | None:
         """The reason to go on with an interrupted rebuild, None if there is none."""
@@ -205,8 +205,8 @@ class Rebuilder:
             outcome = await self._conclude(result, serving, job.reason, again=resumed)
             if outcome == "published" and job.retest_ms is None:
                 self._keep_teacher(workspace)
-        except Exception:
-            workspace.end()
+        except Exception as error:
+            workspace.fail(error)
             raise
         workspace.end()
         return outcome, result.version

@@ -91,6 +91,11 @@ class Workspace:
             return None
         return RebuildResult.model_validate_json(self.result_file.read_bytes())
 
+    @property
+    def failed_file(self) -> Path:
+        """Why the rebuild failed, if it has."""
+        return self.folder / "failed.txt"
+
     def count_attempt(self) -> int:
         """Record that the process is started, and return how many times it was."""
         with self.attempts_file.open("a") as file:
@@ -108,8 +113,15 @@ class Workspace:
         """Start over with another job for the same candidate: a retest."""
         self.write_job(job)
         self.scratch.mkdir(parents=True, exist_ok=True)
-        for file in (self.result_file, self.attempts_file):
+        for file in (self.result_file, self.attempts_file, self.failed_file):
             file.unlink(missing_ok=True)
+
+    def fail(self, error: Exception) -> None:
+        """End a rebuild that failed; a trainer that starts anew finds it failed, too."""
+        try:
+            self.failed_file.write_text(f"{type(error).__name__}: {error}\n")
+        finally:
+            self.end()
 
     def end(self) -> None:
         """Remove the scratch folder: the rebuild has ended."""
@@ -117,6 +129,19 @@ class Workspace:
             ended = self.scratch.with_name(f"{self.scratch.name}{ENDED}")
             self.scratch.rename(ended)  # at once: half a folder is not gone on with
             shutil.rmtree(ended, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class LastRebuild:
+    """The last rebuild that began.
+
+    Attributes:
+        job: Its job.
+        failed: Whether it failed; a retest is not repeated, so one that failed does not count.
+    """
+
+    job: RebuildJob
+    failed: bool
 
 
 class Workspaces:
@@ -146,11 +171,13 @@ class Workspaces:
         folders = sorted(self._folders.glob("*"), reverse=True)
         return [Workspace(folder, self._scratch / f"{SCRATCH}{folder.name}") for folder in folders]
 
-    def last_job(self) -> RebuildJob | None:
-        """The newest job that can be read."""
+    def last(self) -> LastRebuild | None:
+        """The newest rebuild whose job can be read."""
         for workspace in self.newest_first():
             try:
-                return workspace.job()
+                job = workspace.job()
+                failed = workspace.failed_file.exists() and job.retest_ms is None
+                return LastRebuild(job, failed)
             except (OSError, ValueError):  # of another version of Weir, or damaged
                 continue
         return None

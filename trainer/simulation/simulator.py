@@ -15,7 +15,9 @@ import numpy.typing as npt
 
 from models.tasks import DEFAULT_TASKS
 from trainer.simulation.arrivals import KNOWN, Arrivals, ArrivalShape
-from trainer.simulation.funnel import STEPS, Effects, Funnel, FunnelShape
+from trainer.simulation.effects import STEPS
+from trainer.simulation.funnel import Funnel, FunnelShape
+from trainer.simulation.markets import STANDARD, Market
 from trainer.simulation.requests import Renderer
 from trainer.simulation.traffic import Traffic
 from trainer.simulation.world import DAY_MS, Float64Array, Ints, World
@@ -38,8 +40,9 @@ class Simulator:
         drift: Radians per simulated day by which the effects rotate away from the initial ones; at
             pi / 2 in total, nothing learned at the start is valid.
         requests_per_day: Requests per simulated day.
-        shape: Label rates of the funnel's tasks, and their correlation.
+        shape: Label rates of the tasks, their correlation, and AUCs; None for the market's.
         arrivals: How sources arrive and leave; None for a fixed inventory.
+        market: Family of the market.
 
     Attributes:
         tasks: The tasks of the funnel.
@@ -51,16 +54,19 @@ class Simulator:
         seed: int,
         drift: float = 0.0,
         requests_per_day: int = 200_000,
-        shape: FunnelShape = FunnelShape(),  # noqa: B008
+        shape: FunnelShape | None = None,
         arrivals: ArrivalShape | None = None,
+        market: Market = STANDARD,
     ) -> None:
         self.tasks = DEFAULT_TASKS
         self._seed, self._drift, self._per_day = seed, drift, requests_per_day
-        world = World(seed)
+        self._salt = market.salt
+        world = World(seed, market.world, self._salt)
         self._world, self._renderer = world, Renderer(world)
-        rng = np.random.default_rng(np.random.SeedSequence([seed, 2]))
+        rng = np.random.default_rng(np.random.SeedSequence([seed, 2, *self._salt]))
         sample = world.scene(rng, self._times(rng.integers(0, 7 * requests_per_day, SAMPLE)))
-        self._funnel = Funnel(Effects(rng, sample), Effects(rng, sample), sample, shape)
+        effects, later = market.effects(rng, sample), market.effects(rng, sample)
+        self._funnel = Funnel(effects, later, sample, shape or market.shape)
         self.arrivals = None if arrivals is None else Arrivals(arrivals, seed, START_MS)
         if self.arrivals is not None:
             self.arrivals.centre(partial(self._funnel.centre, sample), SAMPLE)
@@ -84,7 +90,7 @@ class Simulator:
     def _block(self, block: int) -> Traffic:
         if self._kept is not None and self._kept[0] == block:
             return self._kept[1]
-        rng = np.random.default_rng(np.random.SeedSequence([self._seed, 3, block]))
+        rng = np.random.default_rng(np.random.SeedSequence([self._seed, 3, block, *self._salt]))
         index_N = np.arange(block * BLOCK, (block + 1) * BLOCK)
         ts_N = self._times(index_N)
         scene = self._world.scene(rng, ts_N)
@@ -119,7 +125,10 @@ class Simulator:
         return START_MS + day_N * DAY_MS + (within_N * DAY_MS).astype(np.int64)
 
     def _ids(self, index_N: Ints) -> list[str]:
-        mixed_N = _mixed(index_N.astype(np.uint64) + _GAMMA + np.uint64(self._seed % 2**31 << 32))
+        key_N = index_N.astype(np.uint64) + _GAMMA + np.uint64(self._seed % 2**31 << 32)
+        for salt in self._salt:
+            key_N = _mixed(key_N ^ np.uint64(salt))
+        mixed_N = _mixed(key_N)
         return [f"{value:016x}" for value in mixed_N.tolist()]
 
 

@@ -133,15 +133,58 @@ class Scene:
         return np.asarray(dim_N | (self.codes["plcmt"] == 4))
 
 
-class World:
-    """Tables of the market of one seed; :meth:`scene` draws requests from them."""
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A media channel: a type of devices, with a share of the traffic.
 
-    def __init__(self, seed: int) -> None:
-        rng = np.random.default_rng(np.random.SeedSequence([seed, 1]))
+    Attributes:
+        devicetype: Its device type, in OpenRTB's numbers.
+        systems: Operating systems of its devices.
+        share: Its share of the requests.
+    """
+
+    devicetype: int
+    systems: tuple[int, ...]
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorldShape:
+    """What differs between the inventories of markets.
+
+    Attributes:
+        item: Zipf exponent of the traffic of items; the smaller, the heavier the tail.
+        model: The same of device models.
+        city: The same of cities.
+        channels: Media channels with sizes of their own; none leaves the device types as drawn.
+    """
+
+    item: float = 0.95
+    model: float = 0.9
+    city: float = 0.9
+    channels: tuple[Channel, ...] = ()
+
+
+class World:
+    """Tables of the market of one seed; :meth:`scene` draws requests from them.
+
+    Args:
+        seed: Seed of the tables.
+        shape: Sizes of what they hold.
+        salt: Further entropy, by which markets of one seed differ.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        shape: WorldShape = WorldShape(),
+        salt: tuple[int, ...] = (),
+    ) -> None:
+        rng = np.random.default_rng(np.random.SeedSequence([seed, 1, *salt]))
         self._shares = {
-            "item": zipf(ITEMS, 0.95),
-            "model": zipf(MODELS, 0.9),
-            "city": zipf(CITIES, 0.9),
+            "item": zipf(ITEMS, shape.item),
+            "model": zipf(MODELS, shape.model),
+            "city": zipf(CITIES, shape.city),
             "user": zipf(USERS, 0.6),
             "carrier": zipf(SIZES["carrier"], 1.0),
             "deal": zipf(SIZES["deal"] - 1, 1.0),
@@ -165,6 +208,8 @@ class World:
             "devicetype": types_OK[os_M, rng.integers(0, 4, MODELS)],
             "tier": rng.choice(SIZES["tier"], MODELS, p=[0.4, 0.4, 0.2]),
         }
+        if shape.channels:
+            self.models |= _channels(shape.channels, self._shares["model"])
         region_C = rng.integers(0, SIZES["region"], CITIES)
         self.cities: dict[str, Ints] = {"region": region_C, "country": region_C * 7 % 60 // 8}
         self._people(rng)
@@ -277,3 +322,20 @@ class World:
             "bidfloor": np.round(rng.lognormal(-0.5, 0.7, count) + 0.01, 2),
         }
         return {name: found[name] for name in NUMBERS}
+
+
+def _channels(channels: tuple[Channel, ...], cumulative_M: Float64Array) -> dict[str, Ints]:
+    """Device types and systems of the models, so that each channel has its share of the traffic.
+
+    From the most to the least frequent, a model goes to the channel that lacks most.
+    """
+    lacking_S = np.array([channel.share for channel in channels])
+    chosen_M = np.zeros(len(cumulative_M), np.int64)
+    for model, share in enumerate(np.diff(cumulative_M, prepend=0.0)):
+        chosen_M[model] = lacking_S.argmax()
+        lacking_S[chosen_M[model]] -= share
+    of = [channels[number] for number in chosen_M.tolist()]
+    return {
+        "os": np.array([each.systems[n % len(each.systems)] for n, each in enumerate(of)]),
+        "devicetype": np.array([each.devicetype for each in of]),
+    }

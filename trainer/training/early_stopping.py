@@ -2,15 +2,16 @@
 
 Two epochs of a hundred thousand rows are enough steps; two epochs of a small table are a dozen,
 and a large fixed number of epochs overfits some tables. So a pilot net is trained at a constant
-learning rate on the older labelled rows until its loss on the newest ones, the validation slice,
-has stopped falling. The number of steps to its lowest loss, multiplied by ``STRETCH`` because the
-teacher's rate decays and it sees more rows, becomes the teacher's number of steps on all labelled
-rows.
+learning rate on all but the validation slice, the newest rows whose labels are final, until its
+loss there has stopped falling. The number of steps to its lowest loss, multiplied by ``STRETCH``
+because the teacher's rate decays and it sees more rows, becomes the teacher's number of steps on
+all labelled rows. Newer rows, whose labels are open, train the pilot where the method learns from
+them, and validate nothing: their loss is noisier, and may have its minimum elsewhere.
 
-N rows, K rows of the validation slice, T tasks.
+N rows, P rows of the pilot, K rows of the validation slice, T tasks.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -19,7 +20,6 @@ from torch import Tensor
 from models.nets.config import TeacherConfig
 from models.nets.embedding import FeatureLayout
 from models.nets.heads import LOGIT
-from models.nets.losses import masked_mean
 from models.nets.teacher import OutputNet, build_teacher
 from trainer.training.config import TeacherTraining
 from trainer.training.context import FitContext
@@ -29,7 +29,7 @@ from trainer.training.loop import steps_per_epoch
 from trainer.training.teacher import base_rates, fit_net
 
 VALIDATION: Final = 0.15
-"""Share of the labelled rows, the newest, that validate the pilot net."""
+"""Share of the final labels of each task, the newest, that validate the pilot net."""
 EVERY: Final = 25
 """Steps between two evaluations on the validation slice."""
 PATIENCE: Final = 12
@@ -46,6 +46,24 @@ def needs_pilot(rows: int, training: TeacherTraining) -> bool:
     if training.steps is not None:
         return False
     return training.epochs * steps_per_epoch(rows, training.batch) < training.min_steps
+
+
+def validation_rows(targets_NT: Tensor) -> Tensor:
+    """Which rows validate, bool (N,): of each task the newest ``VALIDATION`` of its final labels.
+
+    The task with the fewest labels chooses first, and its rows count for the others.
+
+    Args:
+        targets_NT: Final labels of rows in order of time; NaN where there is none.
+    """
+    known_NT = ~torch.isnan(targets_NT)
+    chosen_N = torch.zeros(len(targets_NT), dtype=torch.bool)
+    for task in torch.argsort(known_NT.sum(dim=0), stable=True).tolist():
+        known_N = known_NT[:, task]
+        missing = round(VALIDATION * int(known_N.sum())) - int((known_N & chosen_N).sum())
+        free_F = torch.nonzero(known_N & ~chosen_N).squeeze(1)
+        chosen_N[free_F[len(free_F) - max(missing, 0) :]] = True
+    return chosen_N
 
 
 def choose_steps(
@@ -66,7 +84,7 @@ def choose_steps(
     Args:
         layout: Rows of the embedding table by column.
         ids_NC: Feature ids of the labelled rows, in order of time.
-        targets_NT: Labels; NaN where masked or outside the task's population.
+        targets_NT: Final labels; NaN where open, masked or outside the task's population.
         config: Kind and sizes of the net.
         training: Learning rate, batch, and ``min_steps``, the most steps of the pilot net.
         context: Devices and progress bars.
@@ -74,21 +92,24 @@ def choose_steps(
         correction: Loss of rows with open labels, in place of that of the targets.
 
     Returns:
-        A number of steps from 1 to ``STRETCH`` times ``min_steps``.
+        A number of steps from 1 to ``STRETCH`` times ``min_steps``; at most ``STRETCH`` times
+        ``EVERY`` if no label is final.
     """
-    cut = max(round((1.0 - VALIDATION) * len(ids_NC)), 1)
-    devices = context.devices
-    older_N, newer_N = (None, None) if weights_N is None else (weights_N[:cut], weights_N[cut:])
-    losses = _loss_of(targets_NT, cut, newer_N, correction)
-    lowest = _LowestLoss(ids_NC[cut:], losses, devices)
-    cuda = [devices.device] if devices.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
+    validates_N = validation_rows(targets_NT)
+    if validates_N.all():
+        return round(STRETCH * EVERY)
+    pilot_P, newest_K = torch.nonzero(~validates_N).squeeze(1), validates_N.nonzero().squeeze(1)
+    pilot_weights_P = None if weights_N is None else weights_N[pilot_P]
+    newest_weights_K = None if weights_N is None else weights_N[newest_K]
+    lowest = _LowestLoss(ids_NC[newest_K], targets_NT[newest_K], newest_weights_K, context.devices)
+    device = context.devices.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         net = build_teacher(layout, targets_NT.shape[1], config)
-        net.start_at(LOGIT.start(base_rates(targets_NT[:cut])))
+        net.start_at(LOGIT.start(base_rates(targets_NT[pilot_P])))
         fit_net(
             net,
-            ids_NC[:cut],
-            targets_NT[:cut],
+            ids_NC[pilot_P],
+            targets_NT[pilot_P],
             name="early stopping",
             training=training,
             steps=training.min_steps,
@@ -96,25 +117,25 @@ def choose_steps(
             after_step=lambda taken: lowest.check(net, taken),
             should_stop=lowest.should_stop,
             context=context.without_checkpoint(),
-            weights_N=older_N,
-            correction=correction,
+            weights_N=pilot_weights_P,
+            correction=None if correction is None else _Rows(correction, pilot_P),
         )
     return max(round(STRETCH * lowest.step), 1)
 
 
-def _loss_of(
-    targets_NT: Tensor, cut: int, weights_K: Tensor | None, correction: Correction | None
-) -> Callable[[Tensor], Tensor]:
-    """Losses (T,) of outputs (K, T, O) of the rows from ``cut`` on."""
-    if correction is None:
-        return lambda outputs_KTO: LOGIT.losses(outputs_KTO, targets_NT[cut:], 0.0, weights_K)
-    rows_K = torch.arange(cut, len(targets_NT))
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """A correction for some of its rows, which are numbered anew."""
 
-    def corrected(outputs_KTO: Tensor) -> Tensor:
-        losses_KT = correction.losses(outputs_KTO[:, :, 0], rows_K)
-        return masked_mean(lambda _: losses_KT, correction.targets_NT[rows_K], weights_K)
+    of: Correction
+    rows_P: Tensor
 
-    return corrected
+    @property
+    def targets_NT(self) -> Tensor:
+        return self.of.targets_NT[self.rows_P]
+
+    def losses(self, logits_BT: Tensor, rows_B: Tensor) -> Tensor:
+        return self.of.losses(logits_BT, self.rows_P[rows_B])
 
 
 class _LowestLoss:
@@ -125,10 +146,9 @@ class _LowestLoss:
     """
 
     def __init__(
-        self, ids_KC: Tensor, losses: Callable[[Tensor], Tensor], devices: Devices
+        self, ids_KC: Tensor, targets_KT: Tensor, weights_K: Tensor | None, devices: Devices
     ) -> None:
-        self._ids_KC = ids_KC
-        self._losses = losses
+        self._ids_KC, self._targets_KT, self._weights_K = ids_KC, targets_KT, weights_K
         self._devices = devices
         self._lowest = float("inf")
         self.step = EVERY
@@ -144,7 +164,7 @@ class _LowestLoss:
 
     @torch.no_grad()
     def _loss(self, net: OutputNet) -> float:
-        """Mean over the tasks; a task without a label in the slice counts as 0."""
+        """Mean over the tasks; a task without a final label counts as 0."""
         net.eval()
         outputs_KTO = torch.cat(
             [
@@ -153,4 +173,4 @@ class _LowestLoss:
             ]
         )
         net.train()
-        return float(self._losses(outputs_KTO).mean())
+        return float(LOGIT.losses(outputs_KTO, self._targets_KT, 0.0, self._weights_K).mean())

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from models.settings import Settings
 from trainer.cli.traffic import register
+from trainer.simulation.markets import MarketError
 
 
 def weir(settings: Settings, *arguments: str) -> Result:
@@ -75,6 +76,21 @@ def test_simulate_with_arrivals_brings_new_publishers(tmp_path: Path) -> None:
     refused = weir(Settings(), "simulate", "--jsonl", str(tmp_path / "x"), "--arrivals", "some")
     assert refused.exit_code != 0
     assert "frequent" in refused.output
+
+
+def test_simulate_takes_a_family_of_markets(tmp_path: Path) -> None:
+    """Another family sends other requests; an unknown one is refused with the known ones."""
+    found = {}
+    for market in ("standard", "forest"):
+        file = tmp_path / f"{market}.jsonl"
+        options = ["--requests", "50", "--jsonl", str(file), "--market", market]
+        result = weir(Settings(), "simulate", *options)
+        assert result.exit_code == 0, result.output
+        found[market] = set(file.read_bytes().splitlines())
+    assert not found["standard"] & found["forest"]
+    refused = weir(Settings(), "simulate", "--jsonl", str(tmp_path / "x"), "--market", "woods")
+    assert isinstance(refused.exception, MarketError)
+    assert "clusters" in str(refused.exception)
 
 
 async def test_publish_simulated_sums_up(settings: Settings) -> None:

@@ -252,6 +252,30 @@ async def test_a_rebuild_that_fails_does_not_end_the_daemon(
     assert not list(Path(broken.trainer.store).glob("scratch/*"))
 
 
+@pytest.mark.broker
+@pytest.mark.slow
+async def test_a_rebuild_that_failed_is_retried_by_the_next_trainer(
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """The registry could not be written; nothing new has come, and yet the rebuild is made."""
+    caplog.set_level("INFO", logger="trainer")
+    (tmp_path / "file").touch()
+    broken = settings.override({"model.registry": str(tmp_path / "file")})
+    broken = broken.model_copy(update={"topics": settings.topics})
+    await ensure_topics(settings.kafka, settings.topics)
+    await publish(settings, traffic(0, ROWS))
+    async with running(broken, LENIENT):
+        await until(lambda: "rebuild failed" in caplog.text)
+    monkeypatch.setattr("trainer.service.schedule.RETRY_S", 0.0)
+    async with running(settings, LENIENT):
+        await until(lambda: " announced: " in caplog.text)
+    (made,) = await announcements(settings)
+    assert made.reason.endswith("rebuilt for the last one failed")
+
+
 def sample(daemon: TrainerDaemon, name: str, **labels: str) -> float:
     return daemon.metrics.registry.get_sample_value(name, labels) or 0.0
 

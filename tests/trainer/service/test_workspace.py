@@ -3,12 +3,14 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from models.settings.model import ModelSettings
 from tests.trainer.gates.test_report import report
 from tests.trainer.gates.test_report import result as result_of
 from trainer.gates.report import Gate, Verdict
-from trainer.pipeline.rebuild_job import RebuildResult
-from trainer.service.workspace import KEPT, Workspace, Workspaces
+from trainer.pipeline.rebuild_job import RebuildJob, RebuildResult
+from trainer.service.workspace import KEPT, LastRebuild, Workspace, Workspaces
 from trainer.store.snapshot import Snapshot
+from trainer.training.config import TrainConfig
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -62,6 +64,41 @@ def test_temporary_files_of_an_attempt_are_gone_in_the_next(tmp_path: Path) -> N
     workspace.work.mkdir()
     assert not list(workspace.fresh_temporary().iterdir())
     assert workspace.work.exists()
+
+
+def test_a_failure_is_remembered_until_the_next_one_begins(tmp_path: Path) -> None:
+    """With its reason; of a retest, which nobody repeats, it is not."""
+    workspaces = Workspaces(tmp_path / "rebuilds", tmp_path / "scratch")
+    assert workspaces.last() is None
+    job = RebuildJob(
+        store="store",
+        watermark_ms=None,
+        time_scale=1.0,
+        lateness_s=0.0,
+        most=1,
+        serving="serving",
+        serving_sha256="0" * 64,
+        tasks=(),
+        folder=tmp_path,
+        work=tmp_path,
+        registry=ModelSettings(),
+        config=TrainConfig(),
+        seed=0,
+        created=START,
+    )
+    first = made(tmp_path, 0)
+    first.write_job(job)
+    assert workspaces.last() == LastRebuild(job, failed=False)
+    first.fail(OSError("no space"))
+    assert first.failed_file.read_text() == "OSError: no space\n"
+    assert not first.scratch.exists()
+    assert workspaces.last() == LastRebuild(job, failed=True)
+    first.begin_again(retest := job.model_copy(update={"retest_ms": 5}))
+    assert workspaces.last() == LastRebuild(retest, failed=False)
+    first.fail(OSError("no space"))
+    assert workspaces.last() == LastRebuild(retest, failed=False)
+    made(tmp_path, 1).write_job(job)
+    assert workspaces.last() == LastRebuild(job, failed=False)
 
 
 def test_the_last_ten_are_kept(tmp_path: Path) -> None:

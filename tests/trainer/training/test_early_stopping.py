@@ -3,6 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
@@ -11,7 +14,15 @@ from models.nets.config import TeacherConfig
 from models.nets.embedding import FeatureLayout
 from trainer.training.config import TeacherTraining
 from trainer.training.context import FitContext
-from trainer.training.early_stopping import EVERY, PATIENCE, STRETCH, choose_steps, needs_pilot
+from trainer.training.early_stopping import (
+    EVERY,
+    PATIENCE,
+    STRETCH,
+    VALIDATION,
+    choose_steps,
+    needs_pilot,
+    validation_rows,
+)
 from trainer.training.loop import deterministic
 from trainer.training.teacher import Schedule, fit_teacher
 
@@ -74,12 +85,67 @@ def test_labels_without_a_rule_are_not_learned_by_heart() -> None:
     assert chosen(ids_NC, noise_N1) <= STRETCH * PATIENCE * EVERY
 
 
+@given(
+    known_NT=arrays(np.bool_, st.tuples(st.integers(0, 40), st.integers(1, 3))),
+)
+def test_every_task_is_validated_by_its_newest_final_labels(known_NT: np.ndarray) -> None:
+    """At least its share; what was not chosen and is known is older, but for other tasks' rows."""
+    targets_NT = torch.from_numpy(np.where(known_NT, np.float32(1), np.float32(np.nan)))
+    chosen_N = validation_rows(targets_NT).numpy()
+    assert not (chosen_N & ~known_NT.any(axis=1)).any()
+    for known_N in known_NT.T:
+        rows = np.flatnonzero(known_N)
+        share = round(VALIDATION * len(rows))
+        assert (chosen_N & known_N).sum() >= share
+    rarest_N = known_NT[:, np.argmin(known_NT.sum(axis=0))]
+    rows = np.flatnonzero(rarest_N)
+    assert chosen_N[rows[len(rows) - round(VALIDATION * len(rows)) :]].all()
+
+
+def test_rows_with_final_labels_are_validated_by_the_newest() -> None:
+    """Where every label is final, the slice is the end of the table."""
+    chosen_N = validation_rows(torch.ones(200, 2))
+    assert chosen_N.nonzero().squeeze(1).tolist() == list(range(170, 200))
+
+
 @pytest.mark.parametrize("known", [0, 3])
-def test_a_slice_that_knows_nothing_of_a_task_is_no_fault(known: int) -> None:
-    """The newest rows may have no label at all yet."""
+def test_open_labels_do_not_end_the_pilot(known: int) -> None:
+    """The newest rows may have no final label yet: older ones validate, and the steps suffice."""
+    ids_NC, targets_N1 = rows(3000, seed=1)
+    wanted = chosen(ids_NC[:2000], targets_N1[:2000])
+    targets_N1[2000 + known :] = torch.nan
+    found = chosen(ids_NC, targets_N1)
+    assert STRETCH * 2 * EVERY < wanted / 2 <= found <= STRETCH * TRAINING.min_steps
+
+
+def test_without_a_final_label_the_choice_is_the_least() -> None:
+    """Nothing can be validated, so the pilot is not trained at all."""
+    ids_NC, targets_N1 = rows(300, seed=1)
+    assert chosen(ids_NC, torch.full_like(targets_N1, torch.nan)) == round(STRETCH * EVERY)
+
+
+def test_the_loss_of_open_rows_is_asked_for_by_their_own_numbers() -> None:
+    """The pilot leaves out the slice, so its rows are numbered anew; a correction's are not."""
     ids_NC, targets_N1 = rows(500, seed=1)
-    targets_N1[400 + known :] = torch.nan
-    assert 1 <= chosen(ids_NC, targets_N1) <= STRETCH * TRAINING.min_steps
+    asked = set()
+
+    class Recorded:
+        targets_NT = targets_N1
+
+        @staticmethod
+        def losses(logits_BT: Tensor, rows_B: Tensor) -> Tensor:
+            asked.update(rows_B.tolist())
+            loss = torch.nn.functional.binary_cross_entropy_with_logits
+            return loss(logits_BT, targets_N1[rows_B], reduction="none")
+
+    final_N1 = targets_N1.clone()
+    final_N1[400:] = torch.nan
+    with deterministic(1, 5):
+        choose_steps(
+            LAYOUT, ids_NC, final_N1, config=NET, training=TRAINING, context=FitContext(),
+            correction=Recorded(),
+        )  # fmt: skip
+    assert asked == set(range(340)) | set(range(400, 500))
 
 
 def test_one_row_is_enough_to_choose() -> None:
