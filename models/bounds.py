@@ -152,22 +152,25 @@ MAX_CONSUMPTION_BYTES: Final = 4_096
 #: An amount of money, in the smallest unit of any currency.
 MAX_AMOUNT: Final = 1e18
 
-# `rate-state`
+# `rate-state`, `rate-summaries`
 
-#: Bytes of a state: a summary of 256 quantiles (1,368 characters) and a few numbers.
+#: Bytes of a state or a summary: 256 quantiles (1,368 characters), twice, and a few numbers.
 MAX_STATE_BYTES: Final = 8_192
 #: Characters of a worker's name.
 MAX_WORKER_NAME: Final = 256
-#: Requests per second on one partition.
+#: Requests per second of a worker, or of a fleet.
 MAX_PER_SECOND: Final = 1e9
-#: Debt of a partition in passes; where requests are worth little it grows for as long as the topic
-#: lives.
+#: Passes that are owed, of a worker since it started or of a fleet: a worker whose requests are
+#: worth little gives fewer than it owes for as long as it runs.
 MAX_DEBT: Final = 1e12
-#: Quantiles of a summary.
+#: Quantiles of a summary, or rewards of a state.
 MAX_QUANTILES: Final = 256
-#: Generation of an assignment; one more per rebalance, of which there is not one a second for 30
-#: years.
-MAX_GENERATION: Final = 1_000_000_000
+#: Workers of a fleet: one per partition at most.
+MAX_WORKERS: Final = MAX_PARTITION
+#: Offset of a record, and number of a summary.
+MAX_OFFSET: Final = 2**63 - 1
+#: Versions that decide at the same time; there are a serving one, a canary, and what they replace.
+MAX_VERSIONS_AT_ONCE: Final = 32
 
 # `decision-journal`
 

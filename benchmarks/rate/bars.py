@@ -36,6 +36,8 @@ BARS: Final[dict[str, Bar]] = {
     "tight.reward_percent": Bar(98.0, 99.0),
     "fleet.rate_error_points": _WINDOW,
     "fleet.reward_percent": Bar(99.5, 99.9),
+    "fleet.independent_rate_error_points": Bar(0.30, 0.20),
+    "fleet.independent_reward_percent": Bar(99.5, 99.7),
     **{f"capacity_over_percent.{q}": Bar(2.0, 1.0) for q in (50, 1000, 20000)},
     "elastic_error_points": _WINDOW,
     "microseconds_per_request": Bar(0.5, 0.2),

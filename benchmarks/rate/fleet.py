@@ -1,7 +1,8 @@
-"""A fleet of workers, simulated in steps of a second: threshold, restarts, rebalances, scaling.
+"""A fleet of workers, simulated in steps of 25 ms: threshold, restarts, rebalances, scaling.
 
-Partitions carry requests at their own speeds and with scores of their own distributions. Every
-second each worker publishes its states, and reads those of the others.
+Partitions carry requests at their own speeds and with scores of their own distributions. Workers
+and coordinators publish when they would, and read at each step what was published in the ones
+before: a message takes 25 ms.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,13 +16,16 @@ import numpy.typing as npt
 from benchmarks.rate.traffic import RATE, SPAN, Bools, Floats, window_error
 from models.settings import PolicySettings
 from models.tasks import ALL_REQUESTS, Task, TaskSet
-from stream.messages import PartitionState
+from stream.control.fleet_member import FleetMember
+from stream.messages import FleetState, RateSummary, slot_of
 from stream.policy import Policy
 
 TASKS: Final = TaskSet([Task(name="value", population=ALL_REQUESTS, window_s=1.0)])
 SETTINGS: Final = PolicySettings(
     rate=RATE, weights={"value": 1.0}, confidence="score", uncertainty_source="own"
 )
+STEP_S: Final = 0.025
+EXPIRY_S: Final = 15.0
 PER_SECOND: Final = 3_000
 SPEEDS: Final = (300, 1_000, PER_SECOND, 10_000)
 VOLUMES: Final = (1, 2, 4, 8)
@@ -63,47 +67,110 @@ def interleaved(count: int, volumes: Sequence[int], shifts: Sequence[float]) -> 
     return Traffic(score_N, partition_N, np.arange(count) * 1000 // PER_SECOND)
 
 
+class Clock:
+    """The time of a simulation, in seconds."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now_s
+
+
+class Worker:
+    """A policy and its membership in the fleet; messages take one step of the simulation."""
+
+    def __init__(self, name: str, clock: Clock) -> None:
+        self.policy = Policy(SETTINGS, TASKS, worker=name)
+        self.member = FleetMember(self.policy, EXPIRY_S, clock)
+        self._states_read = 0
+
+    def join(self, topics: "Topics", partitions: int) -> None:
+        """Read the states, as a worker does when it starts."""
+        self.member.connect()
+        self.member.connected(partitions, len(topics.summaries))
+        self._read_states(topics)
+        self.member.loaded()
+
+    def read(self, topics: "Topics") -> None:
+        """Read what has been published, as a member and as a coordinator."""
+        self._read_states(topics)
+        coordinator = self.member.coordinator
+        for slot in coordinator.slots:
+            log = topics.summaries[slot]
+            for offset in range(coordinator.next_offset(slot), len(log)):
+                coordinator.receive(slot, offset, log[offset])
+            coordinator.caught_up(slot)
+
+    def write(self, topics: "Topics") -> None:
+        """Publish what is due, as a coordinator and as a member."""
+        if self.member.due_in_s() <= 0.0:
+            topics.states += self.member.fleet_states()
+            for summary in self.member.updates():
+                log = topics.summaries[slot_of(summary.scenario, len(topics.summaries))]
+                log.append(summary)
+                self.member.acknowledge(summary, len(log) - 1)
+            self.member.expire()
+
+    def _read_states(self, topics: "Topics") -> None:
+        states, self._states_read = topics.states[self._states_read :], len(topics.states)
+        if states:
+            self.member.receive(states)
+
+
+class Topics:
+    """The topics of a fleet."""
+
+    def __init__(self, slots: int) -> None:
+        self.states: list[FleetState] = []
+        self.summaries: list[list[RateSummary]] = [[] for _ in range(slots)]
+
+
 class Fleet:
-    """Workers that own partitions, and exchange their states once a second."""
+    """Workers that own partitions, and exchange their summaries."""
 
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
-        self._workers: dict[str, Policy] = {}
+        self._clock = Clock()
+        self._workers: dict[str, Worker] = {}
         self._owners: list[str] = []
         self._started = 0
-        self._topic: dict[int, PartitionState] = {}
+        self._topics = Topics(1)
 
     def assign(self, owners: Sequence[str], restarted: Sequence[str] = ()) -> None:
         """Assign each partition to a worker; those in ``restarted`` have lost their state."""
-        for name in set(owners):
+        for name in sorted(set(owners)):
             if name not in self._workers or name in restarted:
                 self._started += 1
-                self._workers[name] = Policy(SETTINGS, TASKS, worker=f"{name}-{self._started}")
-                self._workers[name].merge(list(self._topic.values()))
-        self._workers = {name: self._workers[name] for name in set(owners)}
+                # workers are out of step with each other, as those of a running fleet are
+                self._clock.now_s += STEP_S
+                self._workers[name] = Worker(f"{name}-{self._started}", self._clock)
+                self._workers[name].join(self._topics, self._partitions)
+        self._workers = {name: self._workers[name] for name in sorted(set(owners))}
         self._owners = list(owners)
         for name, worker in self._workers.items():
             own = [p for p, owner in enumerate(owners) if owner == name]
-            worker.assign(own, self._partitions)
+            worker.member.assign(frozenset(own))
 
     def decide(self, stretch: Traffic) -> Bools:
-        """Decide one second of requests, then exchange states."""
+        """Decide the requests of one step, then exchange summaries and states."""
         owner_N = np.array(self._owners)[stretch.partition_N]
         passed_N = np.empty(len(owner_N), np.bool_)
         for name, worker in self._workers.items():
+            worker.read(self._topics)
             at_N = owner_N == name
             scores_N1 = stretch.score_N[at_N, None].astype(np.float32)
-            passed_N[at_N] = worker.decide(
+            passed_N[at_N] = worker.policy.decide(
                 np.zeros(len(scores_N1), np.uint64),
                 stretch.time_N[at_N],
                 scores_N1,
                 np.zeros_like(scores_N1),
                 partitions_N=stretch.partition_N[at_N],
             ).passed_N
+        self._clock.now_s += STEP_S
         for worker in self._workers.values():
-            self._topic |= {state.partition: state for state in worker.partition_states(1.0)}
-        for worker in self._workers.values():
-            worker.merge(list(self._topic.values()))
+            worker.write(self._topics)
         return passed_N
 
 
@@ -111,12 +178,12 @@ def play(
     fleet: Fleet, requests: Traffic, changes: Mapping[int, tuple[Sequence[str], ...]]
 ) -> Bools:
     """Run a fleet over traffic; ``changes`` are the arguments of ``assign`` by second."""
-    second_N = requests.time_N // 1000
-    edges = np.searchsorted(second_N, np.arange(second_N[-1] + 2))
-    parts = []
-    for second, (start, stop) in enumerate(pairwise(edges.tolist())):
-        if second in changes:
-            fleet.assign(*changes[second])
+    step_N = requests.time_N // round(1000 * STEP_S)
+    edges = np.searchsorted(step_N, np.arange(step_N[-1] + 2))
+    parts, steps = [], round(1 / STEP_S)
+    for step, (start, stop) in enumerate(pairwise(edges.tolist())):
+        if step % steps == 0 and step // steps in changes:
+            fleet.assign(*changes[step // steps])
         at = slice(start, stop)
         stretch = Traffic(requests.score_N[at], requests.partition_N[at], requests.time_N[at])
         parts.append(fleet.decide(stretch))

@@ -27,9 +27,10 @@ from stream.intercept.metrics import NoMetrics
 from stream.messages import (
     Cause,
     Decision,
+    FleetState,
     ModelAnnouncement,
     Outcome,
-    PartitionState,
+    RateSummary,
     Reason,
     Spending,
     TrainingExample,
@@ -37,9 +38,11 @@ from stream.messages import (
     read_scenario,
     read_spending,
     read_state,
+    read_summary,
     write_change,
     write_spending,
     write_state,
+    write_summary,
 )
 from stream.messages.parsing import RecordError
 from stream.metrics.worker import WorkerMetrics
@@ -135,14 +138,17 @@ def _passed(data: bytes) -> str:
 
 
 def control() -> dict[str, Target]:
-    """Decoders of control, consumption and rate-state messages and their keys."""
+    """Decoders of control, consumption, rate-state and rate-summaries, and of keys."""
     change = {"rate": 0.5, "reward": "deal * 20 + cart", "weights": {"click": 1.0}, "slack": 9.0}
     spending = Spending(100.0, 25.0, 1_000, 90_000, 30_000)
-    state = PartitionState("a", 3, 1.0, 20.5, np.linspace(0, 1, 8, dtype=np.float32), "w", 1)
+    rewards = np.linspace(0, 1, 8, dtype=np.float32)
+    state = FleetState("a", 3, 2, 20.5, 1.0, 0.5, rewards, rewards[::-1], {"v1": 3})
+    summary = RateSummary("a", "w", 1, 2.0, 1.0, 0.5, -0.5, 20.5, rewards, {"v1": 3})
     return {
         "control": Target([write_change(change) or b""], _steer),
         "consumption": Target([write_spending(spending)], decoder(read_spending, write_spending)),
         "rate-state": Target([b"\n".join(write_state(state))], _state),
+        "rate-summaries": Target([b"\n".join(write_summary(summary))], _summary),
         "scenario": Target([b"a scenario", b"*", "Gr\u00f6\u00dfe".encode()], _scenario),
     }
 
@@ -162,6 +168,16 @@ def _state(data: bytes) -> str:
     except RecordError as error:
         return refused(error)
     assert write_state(read_state(*write_state(state))) == write_state(state)
+    return "read"
+
+
+def _summary(data: bytes) -> str:
+    key, _, value = data.partition(b"\n")
+    try:
+        summary = read_summary(key, value)
+    except RecordError as error:
+        return refused(error)
+    assert write_summary(read_summary(*write_summary(summary))) == write_summary(summary)
     return "read"
 
 

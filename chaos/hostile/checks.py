@@ -114,7 +114,8 @@ class Checks:
     def _check_refusals(self) -> None:
         """Something was refused of every topic that the processes read."""
         report, topics = self._report, self._settings.topics
-        read = {topics.control, topics.models, topics.rate_state, topics.consumption}
+        read = {topics.control, topics.models, topics.consumption}
+        read |= {topics.rate_state, topics.rate_summaries}
         if "trainer" in self._roles:
             read |= {topics.examples, topics.outcomes}
         report.faults += [

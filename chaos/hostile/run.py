@@ -109,6 +109,7 @@ class Attack:
         wanted = [
             *(NewTopic(name, kafka.partitions, 1, topic_configs=LAX) for name in partitioned),
             NewTopic(topics.consumption, 1, 1, topic_configs=LAX),
+            NewTopic(topics.rate_summaries, 1, 1, topic_configs=LAX),
             *(
                 NewTopic(name, 1, 1, topic_configs=LAX | compacted)
                 for name in (topics.control, topics.rate_state, topics.models)

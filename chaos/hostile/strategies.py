@@ -6,7 +6,7 @@ all, and envelopes that no client of ours would write.
 
 import json
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from hypothesis import strategies as st
 
@@ -44,6 +44,7 @@ def draw_hostile(
         topics.control: control(),
         topics.consumption: consumption(),
         topics.rate_state: rate_states(),
+        topics.rate_summaries: rate_summaries(),
         topics.models: announcements(),
     }
     drawn = {
@@ -158,26 +159,47 @@ def consumption() -> st.SearchStrategy[Record]:
     return with_envelopes(st.one_of(form, formless), _scenarios)
 
 
+_packed = st.sampled_from(["", "AAAAAA==", "AADAfw==", "AACAfwAAgH8=", "x", "A" * 9000])
+_speeds = st.floats(0, 1e6) | numbers
+_debts = st.floats(-100, 100) | numbers
+_versions: st.SearchStrategy[dict[str, Any]] = st.just({}) | st.dictionaries(
+    st.text(max_size=5), numbers, max_size=40
+)
+
+
 def rate_states() -> st.SearchStrategy[Record]:
-    """Rate states of existing and of unknown partitions."""
+    """States of the fleet that no coordinator wrote."""
     form = objects(
         {
-            "rewards": st.sampled_from(
-                ["", "AAAAAA==", "AADAfw==", "AACAfwAAgH8=", "x", "A" * 9000]
-            ),
-            "debt": st.floats(-100, 100) | numbers,
-            "per_second": st.floats(0, 1e6) | numbers,
-            "worker": st.just("evil") | texts,
-            "generation": st.integers(0, 100) | numbers,
+            "through": st.integers(0, 100) | numbers,
+            "workers": st.integers(0, 9) | numbers,
+            "per_second": _speeds,
+            "debt": _debts,
+            "held": _debts,
+            "rewards": _packed,
+            "above": _packed,
+            "versions": _versions,
         }
     )
-    state_keys = st.one_of(
-        st.builds(lambda number, name: f"{number}:{name}".encode("utf-8", "replace"),
-                  st.integers(0, 8) | st.integers(), st.just("*") | st.text(max_size=5)),
-        st.just(b"9" * 5000 + b":*"),
-        keys,
-    )  # fmt: skip
-    return with_envelopes(st.one_of(form, formless), state_keys)
+    return with_envelopes(st.one_of(form, formless), _scenarios)
+
+
+def rate_summaries() -> st.SearchStrategy[Record]:
+    """Summaries of workers that do not exist."""
+    form = objects(
+        {
+            "worker": st.just("evil") | texts,
+            "sequence": st.integers(0, 100) | numbers,
+            "owed": _debts,
+            "owed_before": _debts,
+            "held": _debts,
+            "drift": _debts,
+            "per_second": _speeds,
+            "rewards": _packed,
+            "versions": _versions,
+        }
+    )
+    return with_envelopes(st.one_of(form, formless), _scenarios)
 
 
 def announcements() -> st.SearchStrategy[Record]:

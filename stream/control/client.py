@@ -13,10 +13,16 @@ from models.settings import EVERYTHING, Settings
 from stream.kafka.client import client_options
 from stream.kafka.reader import read_topic
 from stream.kafka.topics import TopicError
-from stream.messages import RecordError, read_change, read_scenario, read_state, write_change
+from stream.messages import (
+    FleetState,
+    RecordError,
+    read_change,
+    read_scenario,
+    read_state,
+    write_change,
+)
 from stream.policy import Policy, PolicyError
 from stream.policy.exploration_price import RewardDistribution
-from stream.policy.fleet.view import FleetView
 
 logger = logging.getLogger(__name__)
 
@@ -58,12 +64,12 @@ async def read_control(settings: Settings) -> InForce:
 
 
 async def read_rewards(settings: Settings, scenario: str) -> RewardDistribution | None:
-    """The rewards of a scenario's requests, from the workers' latest states.
+    """The rewards of a scenario's requests, from the fleet's latest state.
 
     Returns:
-        None if no worker has published any, or if the topic cannot be read.
+        None if none has been published, or if the topic cannot be read.
     """
-    view = FleetView()
+    latest: FleetState | None = None
     try:
         async for record in read_topic(settings.kafka, settings.topics.rate_state):
             try:
@@ -71,11 +77,11 @@ async def read_rewards(settings: Settings, scenario: str) -> RewardDistribution 
             except RecordError:  # workers refuse it too, and log why
                 continue
             if state.scenario == scenario:
-                view.merge(state)
+                latest = state
     except (TopicError, KafkaError) as error:
         logger.warning("the price of exploring is unknown: %s", error)
         return None
-    return RewardDistribution.of(view.states)
+    return RewardDistribution.of(latest)
 
 
 async def write_control(

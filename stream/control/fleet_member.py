@@ -6,17 +6,18 @@ An assignment may come at any time: it is kept, and passed on as soon as the pol
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from enum import Enum
 from typing import Final
 
 from models.settings import EVERYTHING
-from stream.messages import PartitionState, RecordError
+from stream.control.coordinator import Coordinator
+from stream.messages import FleetState, RateSummary
 from stream.policy import Policy
+from stream.policy.fleet.view import interval_s
 
-PUBLISH_S: Final = 1.0
-"""Time between two updates."""
+HOLD_S: Final = 2.5
+"""Without a new state for so long the fleet's debt is not paid back by the last one."""
 
 
 class MemberState(Enum):
@@ -44,11 +45,11 @@ class MemberError(RuntimeError):
 
 
 class FleetMember:
-    """Turns events (assignments, connections, updates, time) into calls of the policy.
+    """Turns events (assignments, connections, messages, time) into calls of the policy.
 
     Args:
         policy: Controls the rates.
-        expiry_s: A partition without an update for so long counts as one without requests.
+        expiry_s: A scenario without a state for so long is held standalone.
         clock: Seconds, monotonic.
     """
 
@@ -59,9 +60,12 @@ class FleetMember:
         self._expiry_s = expiry_s
         self._clock = clock
         self._partition_count = 0
+        self._slot_count = 0
         self._published_s = clock()
-        self._updated_s: dict[tuple[str, int], float] = {}
-        self._models: dict[int, str] = {}
+        self._states: dict[str, FleetState] = {}
+        self._received_s: dict[str, float] = {}
+        self._held: set[str] = set()
+        self.coordinator = Coordinator(clock)
         self.assignment: frozenset[int] = frozenset()
         self.state = MemberState.STANDALONE
 
@@ -80,7 +84,7 @@ class FleetMember:
         """The consumer group has assigned these partitions of the requests, and no others."""
         changed, self.assignment = partitions != self.assignment, partitions
         if changed and self.state is MemberState.SHARING:
-            self._policy.assign(partitions, self._partition_count)
+            self._use_assignment()
 
     def revoke(self, partitions: frozenset[int]) -> None:
         """The consumer group has revoked these partitions."""
@@ -92,15 +96,15 @@ class FleetMember:
         """A connection is being made."""
         self._to(MemberState.CONNECTING)
 
-    def connected(self, partition_count: int) -> None:
-        """The brokers have answered: the topic of the requests has so many partitions."""
+    def connected(self, partition_count: int, slot_count: int) -> None:
+        """The brokers have answered: the requests have so many partitions, the summaries slots."""
         if self._to(MemberState.LOADING):
-            self._partition_count = partition_count
+            self._partition_count, self._slot_count = partition_count, slot_count
 
     def loaded(self) -> None:
-        """All updates that were on the topic have been received."""
+        """All states that were on the topic have been received."""
         if self._to(MemberState.SHARING):
-            self._policy.assign(self.assignment, self._partition_count)
+            self._use_assignment()
 
     def fail(self) -> bool:
         """The connection failed: control the rates standalone until the next one.
@@ -110,8 +114,10 @@ class FleetMember:
         """
         if not self._to(MemberState.STANDALONE):
             return False
-        self._updated_s.clear()
-        self._models.clear()
+        self._states.clear()
+        self._received_s.clear()
+        self._held.clear()
+        self.coordinator.coordinate((), {}, 1)
         self._policy.reset_fleet()
         return True
 
@@ -119,57 +125,71 @@ class FleetMember:
         """The worker stops."""
         self._to(MemberState.STOPPED)
 
-    # -- updates
+    def _use_assignment(self) -> None:
+        self._policy.assign(self.assignment, self._partition_count)
+        slots = self.assignment & frozenset(range(self._slot_count))
+        self.coordinator.coordinate(slots, self._states, self._slot_count)
 
-    def check(self, state: PartitionState) -> PartitionState:
-        """A state as it was received.
+    # -- states of the fleet
 
-        Raises:
-            RecordError: If it is one of a partition that the topic of the requests does not have.
-        """
-        if state.partition >= self._partition_count:
-            raise RecordError(
-                f"rate-state: partition {state.partition}; the requests have "
-                f"{self._partition_count}"
-            )
-        return state
+    @property
+    def slot_count(self) -> int:
+        """Number of slots of the fleet."""
+        return self._slot_count
 
-    def receive(self, states: Collection[PartitionState]) -> None:
-        """Merge updates of all workers, those of this one included.
+    def receive(self, states: Collection[FleetState]) -> None:
+        """Use states that coordinators published, this worker among them.
 
         Raises:
             Exception: Whatever the policy raises; the fleet cannot be used then.
         """
         now_s = self._clock()
         for state in self._policy.merge(states):
-            self._updated_s[state.scenario, state.partition] = now_s
-            if state.scenario == EVERYTHING:
-                self._models[state.partition] = state.model
+            self._states[state.scenario] = state
+            self._received_s[state.scenario] = now_s
+            self._held.discard(state.scenario)
+        self.coordinator.interval_s = self.interval_s
 
-    def versions(self) -> Counter[str]:
-        """How many partitions each version decides, of those with a recent update."""
-        return Counter(version for version in self._models.values() if version)
-
-    def update_due(self) -> bool:
-        """Whether it is time for the next update."""
-        return self._clock() - self._published_s >= PUBLISH_S
-
-    def updates(self) -> list[PartitionState]:
-        """The states of this worker's partitions, to be published now."""
-        now_s = self._clock()
-        states = self._policy.partition_states(now_s - self._published_s)
-        self._published_s = now_s
-        return states
+    def versions(self) -> Mapping[str, int]:
+        """How many partitions each version decides, by the last state of the fleet."""
+        state = self._states.get(EVERYTHING)
+        return {} if state is None else state.versions
 
     def expire(self) -> None:
-        """Count partitions without a recent update as partitions without requests."""
-        oldest_s = self._clock() - self._expiry_s
-        stale = [at for at, updated_s in self._updated_s.items() if updated_s < oldest_s]
-        for scenario, partition in stale:
-            del self._updated_s[scenario, partition]
-            if scenario == EVERYTHING:
-                self._models.pop(partition, None)
-            self._policy.expire(scenario, partition)
-        if stale:
-            # takes back partitions that another worker claimed but does not update
-            self._policy.assign(self.assignment, self._partition_count)
+        """Hold scenarios without a recent state, and leave those without any for long alone."""
+        now_s = self._clock()
+        for scenario, received_s in list(self._received_s.items()):
+            if received_s < now_s - self._expiry_s:
+                del self._received_s[scenario], self._states[scenario]
+                self._held.discard(scenario)
+                self._policy.expire(scenario)
+            elif received_s < now_s - HOLD_S and scenario not in self._held:
+                self._held.add(scenario)
+                self._policy.hold(scenario)
+
+    # -- summaries of this worker
+
+    @property
+    def interval_s(self) -> float:
+        """Time between two updates, by the size of the fleet."""
+        state = self._states.get(EVERYTHING)
+        return interval_s(0 if state is None else state.workers)
+
+    def due_in_s(self) -> float:
+        """Time until the next update; at most 0 if it is due."""
+        return self._published_s + self.interval_s - self._clock()
+
+    def updates(self) -> list[RateSummary]:
+        """The summaries of this worker, to be published now."""
+        now_s = self._clock()
+        summaries = self._policy.summaries(now_s - self._published_s)
+        self._published_s = now_s
+        return summaries
+
+    def acknowledge(self, summary: RateSummary, offset: int) -> None:
+        """The broker has a summary of this worker, at this offset of its slot."""
+        self._policy.acknowledge(summary.scenario, summary.sequence, offset)
+
+    def fleet_states(self) -> list[FleetState]:
+        """The states to publish now, of the slots that this worker coordinates; often none."""
+        return self.coordinator.states()

@@ -47,6 +47,15 @@ def partitions(settings: Settings, facts: Facts) -> Iterator[Finding]:
                 f"{requests.partitions}: an output goes to the partition number of its request",
                 f"add partitions with `weir topics`, or let a worker with Alter on {name} do it",
             )
+        slots = found.get(topics.rate_summaries)
+        if slots is not None and slots.exists and slots.partitions > requests.partitions:
+            yield warn(
+                "partitions",
+                f"{topics.rate_summaries} has {slots.partitions} partitions, {topics.requests} has "
+                f"{requests.partitions}: the owner of a partition of the requests coordinates that "
+                "of the same number, so the others are not used",
+                "nothing has to be done",
+            )
     for name in (topics.models, topics.control, topics.rate_state, topics.consumption):
         single = found.get(name)
         if single is not None and single.exists and single.partitions != 1:
@@ -75,7 +84,10 @@ def compaction(settings: Settings, facts: Facts) -> Iterator[Finding]:
     topics = settings.topics
     by_key = (topics.models, topics.control, topics.rate_state)
     outputs = (topics.passed, topics.blocked, topics.rejected)
-    by_age = (topics.requests, *outputs, topics.outcomes, topics.journal)
+    by_age = (
+        *(topics.requests, *outputs, topics.outcomes),
+        *(topics.rate_summaries, topics.journal),
+    )
     for name in (*by_key, *by_age):
         policy = _config(facts.topics.get(name), "cleanup.policy")
         if policy is None:

@@ -10,7 +10,7 @@ record (`keep`) gets an error instead.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Self
 
 from aiokafka import ConsumerRecord, TopicPartition
@@ -33,6 +33,9 @@ class TopicReader:
         topic: Name of the topic.
         refused: Called with every batch that cannot be read; without it, they are logged.
         keep: Whether such a batch is returned among the records, in its place.
+        starts: Offsets to start from, by partition; others are not read. Without it all are read
+            from the beginning.
+        backlog: Most records of a partition in ``starts`` that are read of what was there before.
     """
 
     def __init__(
@@ -42,16 +45,20 @@ class TopicReader:
         refused: Callable[[RefusedBatch], None] | None = None,
         *,
         keep: bool = False,
+        starts: Mapping[int, int] | None = None,
+        backlog: int | None = None,
     ) -> None:
         self._kafka = kafka
         self._refused = refused or log
         self._keep = keep
+        self._starts = starts
+        self._backlog = backlog
         self._open = False
         self._corrupt = CorruptBatches()
         self.topic = topic
 
     async def __aenter__(self) -> Self:
-        """Connect and seek to the beginning.
+        """Connect and seek to the start.
 
         Raises:
             TopicError: If there is no such topic.
@@ -62,6 +69,8 @@ class TopicReader:
                 f"{self.topic}: no such topic on {self._kafka.bootstrap}; `weir topics` creates "
                 "the topics of Weir"
             )
+        if self._starts is not None:
+            self.partitions = [tp for tp in self.partitions if tp.partition in self._starts]
         self.consumer = bounded_consumer(
             self._kafka,
             self._refused,
@@ -79,7 +88,17 @@ class TopicReader:
         # next offset of each partition; final after its first fetch
         self.ends: dict[TopicPartition, int] = await self.consumer.end_offsets(self.partitions)
         self._seen: set[TopicPartition] = set()
+        if self._starts is not None:
+            for tp in self.partitions:
+                self.consumer.seek(tp, self._start(tp, self._starts[tp.partition]))
         return self
+
+    def _start(self, tp: TopicPartition, wanted: int) -> int:
+        """Offset to start from: the wanted one, within the partition and the backlog."""
+        begin, end = self.starts[tp], self.ends[tp]
+        if self._backlog is not None:
+            begin = max(begin, end - self._backlog)
+        return min(max(wanted, begin), end)
 
     async def __aexit__(self, *_exc: object) -> None:
         """Disconnect."""

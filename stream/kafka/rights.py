@@ -144,7 +144,7 @@ def _intercept_rights(settings: Settings) -> list[Right]:
         Right("group", kafka.group, _READ),
         *_topics(_READ, topics.requests, topics.models, topics.control, topics.consumption),
         *_topics(_WRITE, *outputs),
-        *_topics(_BOTH, topics.rate_state),
+        *_topics(_BOTH, topics.rate_state, topics.rate_summaries),
         *(Right("topic", name, limits, without=_LIMITS) for name in outputs),
         *(Right("topic", name, growth, without=_GROWTH) for name in outputs),
         Right("group", feedback_group(settings), _DESCRIBE, without=_LAG),

@@ -17,6 +17,11 @@ LEADER_S: Final = 30.0
 #: A topic that is written every second and read as a whole at each start: compacted soon.
 COMPACT_SOON: Final = {"segment.ms": "600000", "min.cleanable.dirty.ratio": "0.1"}
 
+#: Partitions of ``rate-summaries``, at most: the coordinators that share the named scenarios.
+SLOTS: Final = 16
+#: A coordinator that takes over needs the summaries since the last state.
+SUMMARIES: Final = {"cleanup.policy": "delete", "retention.ms": "600000", "segment.ms": "60000"}
+
 
 class TopicError(UserError, RuntimeError):
     """A topic that does not exist, cannot be created, or is not configured as Weir needs it."""
@@ -28,7 +33,8 @@ async def ensure_topics(kafka: KafkaSettings, topics: TopicSettings) -> list[str
     All have the partition count of the request topic (``kafka.partitions`` where that is created
     too): a request's output goes to the partition of the same number. Only the topics that every
     worker reads as a whole have one partition: ``models``, ``control`` and ``rate-state``, which
-    are compacted, and ``consumption``. From three replicas on, a write needs all of them but one.
+    are compacted, and ``consumption``. ``rate-summaries`` has up to `SLOTS`, and is kept for ten
+    minutes. From three replicas on, a write needs all of them but one.
 
     Returns:
         The names of the topics that were created.
@@ -92,6 +98,12 @@ def _new_topics(count: int, replication: int, topics: TopicSettings) -> list[New
         NewTopic(topics.models, 1, replication, topic_configs=compacted),
         NewTopic(topics.control, 1, replication, topic_configs=compacted),
         NewTopic(topics.rate_state, 1, replication, topic_configs=compacted | COMPACT_SOON),
+        NewTopic(
+            topics.rate_summaries,
+            min(count, SLOTS),
+            replication,
+            topic_configs=durable | SUMMARIES,
+        ),
         NewTopic(topics.consumption, 1, replication, topic_configs=durable),
     ]
 

@@ -22,7 +22,8 @@ from stream.messages.headers import (
 )
 from stream.messages.outcome import Outcome
 from stream.messages.parsing import RecordError
-from stream.messages.rate_state import PartitionState, read_state, write_state
+from stream.messages.rate_state import FleetState, read_state, write_state
+from stream.messages.rate_summary import RateSummary, read_summary, slot_of, write_summary
 
 __all__ = [
     "DECISION_HEADER",
@@ -31,11 +32,12 @@ __all__ = [
     "Change",
     "DeadLetter",
     "Decision",
+    "FleetState",
     "Headers",
     "ModelAnnouncement",
     "ModelRole",
     "Outcome",
-    "PartitionState",
+    "RateSummary",
     "Reason",
     "RecordError",
     "RejectCode",
@@ -46,9 +48,12 @@ __all__ = [
     "read_scenario",
     "read_spending",
     "read_state",
+    "read_summary",
     "sequence_header",
     "sequence_number",
+    "slot_of",
     "write_change",
     "write_spending",
     "write_state",
+    "write_summary",
 ]

@@ -1,12 +1,10 @@
-"""The state of a partition and scenario that workers publish on the topic ``rate-state``.
+"""The state of the fleet in one scenario, which its coordinator publishes on ``rate-state``.
 
-Keys are ``PARTITION:SCENARIO``.
+Keys are names of scenarios. The state is a function of all summaries on the scenario's slot of
+``rate-summaries`` before the offset `FleetState.through`, so that two coordinators of a slot agree.
 """
 
-import base64
-import binascii
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Final
 
 import msgspec
@@ -17,86 +15,101 @@ from msgspec import Meta, Struct
 from models import bounds
 from stream.messages.control import read_scenario
 from stream.messages.parsing import RecordError, decode
-
-MAX_STATE_KEY: Final = bounds.MAX_SCENARIO_NAME + len(str(bounds.MAX_PARTITION)) + 1
-_PARTITION: Final = re.compile(r"[0-9]{1,7}")
+from stream.messages.rate_summary import (
+    Debt,
+    Offset,
+    PackedFloats,
+    PerSecond,
+    Versions,
+    pack,
+    unpack,
+)
 
 
 @dataclass(frozen=True, slots=True)
-class PartitionState:
-    """State of one partition's requests in one scenario, as its owner publishes it.
+class FleetState:
+    """The fleet's requests in one scenario: the mixture of all workers' summaries.
 
     Attributes:
         scenario: Name of the scenario, or ``*``.
-        partition: Number of the partition.
-        debt: Passes owed so far less passes given.
-        per_second: Requests per second; 0 without recent requests.
-        rewards_Q: Quantiles of the owner's rewards, rising, float32 of shape (Q,).
-        worker: Name of the worker that published it.
-        generation: Generation of that worker's assignment of the partition; each owner's is one
-            more than that of the owner before.
-        model: Version that decides the partition; "" if none does.
+        through: Summaries at smaller offsets of the slot are in it, and no others.
+        workers: Number of workers with recent requests.
+        per_second: Requests per second of all of them.
+        debt: Passes owed so far less passes given, of all workers that there ever were.
+        held: The part of the debt that the workers' controllers pay back by themselves, and that
+            is expected to be gone by the drifts since their summaries.
+        rewards_K: Rewards, strictly rising, float32 of shape (K,); the last is the greatest of all.
+        above_K: Share of the requests with a greater reward than each, float32 of shape (K,); the
+            last is 0.
+        versions: Partitions that each version decides; only in the state of ``*``.
     """
 
     scenario: str
-    partition: int
-    debt: float
+    through: int
+    workers: int
     per_second: float
-    rewards_Q: npt.NDArray[np.float32]
-    worker: str
-    generation: int
-    model: str = ""
+    debt: float
+    held: float
+    rewards_K: npt.NDArray[np.float32]
+    above_K: npt.NDArray[np.float32]
+    versions: dict[str, int] = field(default_factory=dict)
 
 
 class _State(Struct):
-    """The JSON value of a `PartitionState`; scenario and partition are in the key."""
+    """The JSON value of a `FleetState`; the scenario is the key."""
 
-    rewards: Annotated[str, Meta(max_length=bounds.MAX_QUANTILES * 6)]
-    debt: Annotated[float, Meta(ge=-bounds.MAX_DEBT, le=bounds.MAX_DEBT)]
-    per_second: Annotated[float, Meta(ge=0, le=bounds.MAX_PER_SECOND)]
-    worker: Annotated[str, Meta(max_length=bounds.MAX_WORKER_NAME)]
-    generation: Annotated[int, Meta(ge=0, le=bounds.MAX_GENERATION)]
-    model: Annotated[str, Meta(max_length=bounds.MAX_VERSION)] = ""
+    through: Offset
+    workers: Annotated[int, Meta(ge=0, le=bounds.MAX_WORKERS)]
+    per_second: PerSecond
+    debt: Debt
+    held: Debt
+    rewards: PackedFloats
+    above: PackedFloats
+    versions: Versions = {}
 
 
 _STATE: Final = msgspec.json.Decoder(_State)
 
 
-def write_state(state: PartitionState) -> tuple[bytes, bytes]:
+def write_state(state: FleetState) -> tuple[bytes, bytes]:
     """Key and value of a record on ``rate-state``."""
-    rewards = base64.b64encode(state.rewards_Q.astype("<f4").tobytes()).decode()
     value = _State(
-        rewards, state.debt, state.per_second, state.worker, state.generation, state.model
+        state.through,
+        state.workers,
+        state.per_second,
+        state.debt,
+        state.held,
+        pack(state.rewards_K),
+        pack(state.above_K),
+        state.versions,
     )
-    return f"{state.partition}:{state.scenario}".encode(), msgspec.json.encode(value)
+    return state.scenario.encode(), msgspec.json.encode(value)
 
 
-def read_state(key: bytes | None, value: bytes | None) -> PartitionState:
+def read_state(key: bytes | None, value: bytes | None) -> FleetState:
     """The state in a record of ``rate-state``.
 
     Raises:
         RecordError: Naming the field that is missing or out of bounds.
     """
-    number, colon, scenario = read_scenario(key, MAX_STATE_KEY).partition(":")
-    if not colon or not scenario or not _PARTITION.fullmatch(number):
-        raise RecordError(f"rate-state: key {key!r} is not PARTITION:SCENARIO")
-    state = decode(value, _STATE, "rate-state", bounds.MAX_STATE_BYTES)
-    try:
-        raw = base64.b64decode(state.rewards, validate=True)
-        rewards_Q = np.frombuffer(raw, "<f4").astype(np.float32)
-    except (binascii.Error, ValueError) as error:
-        raise RecordError(f"rate-state.rewards: {error}") from error
-    if not np.isfinite(rewards_Q).all():
-        raise RecordError("rate-state.rewards: not all are finite numbers")
-    if len(rewards_Q) > bounds.MAX_QUANTILES:
-        raise RecordError(f"rate-state.rewards: more than {bounds.MAX_QUANTILES}")
-    return PartitionState(
+    scenario = read_scenario(key)
+    found = decode(value, _STATE, "rate-state", bounds.MAX_STATE_BYTES)
+    rewards_K = unpack(found.rewards, "rate-state.rewards")
+    above_K = unpack(found.above, "rate-state.above")
+    if len(rewards_K) != len(above_K):
+        raise RecordError(f"rate-state.above: {len(above_K)} of {len(rewards_K)} rewards")
+    if (np.diff(rewards_K) <= 0).any():
+        raise RecordError("rate-state.rewards: not strictly rising")
+    if len(above_K) and (above_K[0] > 1 or above_K[-1] != 0 or (np.diff(above_K) > 0).any()):
+        raise RecordError("rate-state.above: does not fall from at most 1 to 0")
+    return FleetState(
         scenario,
-        int(number),
-        state.debt,
-        state.per_second,
-        rewards_Q,
-        state.worker,
-        state.generation,
-        state.model,
+        found.through,
+        found.workers,
+        found.per_second,
+        found.debt,
+        found.held,
+        rewards_K,
+        above_K,
+        found.versions,
     )

@@ -2,11 +2,12 @@
 
 This is how workers follow the topics that change what they do (``control``, ``consumption``,
 ``rate-state``, ``models``): from the beginning, outside any consumer group, record by record.
+Coordinators follow their slots of ``rate-summaries`` from where they left off.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Self
 
 from aiokafka import ConsumerRecord
@@ -31,6 +32,8 @@ class TopicFollower:
         refusals: Counts refused records and logs them with their coordinates.
         consequence: Consequence of a refusal for the process, for the log line.
         max_records: Most records of a poll; None for all that one fetch returns.
+        starts: Offsets to start from, by partition; others are not followed.
+        backlog: Most records that are read of what was in each before.
     """
 
     def __init__(
@@ -42,8 +45,12 @@ class TopicFollower:
         *,
         consequence: str = "ignored",
         max_records: int | None = None,
+        starts: Mapping[int, int] | None = None,
+        backlog: int | None = None,
     ) -> None:
-        self._reader = TopicReader(kafka, topic, refusals.refuse_batch)
+        self._reader = TopicReader(
+            kafka, topic, refusals.refuse_batch, starts=starts, backlog=backlog
+        )
         self._handle = handle
         self._refusals = refusals
         self._consequence = consequence
@@ -51,7 +58,7 @@ class TopicFollower:
         self.topic = topic
 
     async def __aenter__(self) -> Self:
-        """Connect, and start at the beginning of the topic.
+        """Connect, and go to the start.
 
         Raises:
             TopicError: If there is no such topic.
@@ -62,6 +69,11 @@ class TopicFollower:
     async def __aexit__(self, *exc: object) -> None:
         """Disconnect; safe if the connection was never made."""
         await self._reader.__aexit__(*exc)
+
+    @property
+    def ends(self) -> dict[int, int]:
+        """Next offset of each partition when it was connected."""
+        return {tp.partition: end for tp, end in self._reader.ends.items()}
 
     async def poll(self) -> None:
         """Handle the records that have arrived; returns after half a second without any."""

@@ -1,18 +1,17 @@
 """What exploration costs: the reward that its passes take from better requests.
 
 Passes are 1 - r in all, so each request that passes at random replaces the next best one. The price
-follows from the distribution of rewards that workers publish on ``rate-state``, with no request
+follows from the distribution of rewards that the fleet publishes on ``rate-state``, with no request
 decided differently. It is in the model's own rewards: what is learned from explored requests is not
 in it.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from stream.messages.rate_state import PartitionState
+from stream.messages.rate_state import FleetState
 
 Doubles = npt.NDArray[np.float64]
 
@@ -45,17 +44,14 @@ class RewardDistribution:
     weights_M: Doubles
 
     @classmethod
-    def of(cls, states: Iterable[PartitionState]) -> "RewardDistribution | None":
-        """The mixture of the partitions' rewards by their traffic; None where nothing is known."""
-        live = [s for s in states if s.per_second > 0 and len(s.rewards_Q)]
-        if not live:
+    def of(cls, state: FleetState | None) -> "RewardDistribution | None":
+        """The rewards of a fleet: each cell of its grid counts as its middle; None if unknown."""
+        if state is None or state.per_second <= 0.0 or not len(state.rewards_K):
             return None
-        rewards_M = np.concatenate([s.rewards_Q for s in live]).astype(np.float64)
-        weights_M = np.concatenate(
-            [np.full(len(s.rewards_Q), s.per_second / len(s.rewards_Q)) for s in live]
-        )
-        order_M = np.argsort(-rewards_M, kind="stable")
-        return cls(rewards_M[order_M], weights_M[order_M] / weights_M.sum())
+        rising_K = state.rewards_K.astype(np.float64)
+        lower_K = np.concatenate([rising_K[:1], rising_K[:-1]])
+        weights_K = -np.diff(state.above_K.astype(np.float64), prepend=1.0)
+        return cls((rising_K + lower_K)[::-1] / 2.0, weights_K[::-1])
 
     def price(self, passes: float, explore: float) -> Price | None:
         """Price of exploring at a share of passes.

@@ -3,7 +3,7 @@
 Composes valuation (eq. 8, 9), the interception-rate controller of each scenario (eq. 7),
 exploration, live settings, and this worker's part of the fleet. It is the last step before routing;
 worker and replay both call it. It does no I/O: its callers pass in changes of settings, spending
-reports and the states of other workers, between two batches of requests.
+reports and the states of the fleet, between two batches of requests.
 """
 
 from collections.abc import Collection, Mapping
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from models.artifact.manifest import OWN, AutoEvidence
 from models.settings import EVERYTHING, PolicySettings, ScenarioSettings
 from models.tasks import TaskSet
-from stream.messages import PartitionState, Reason, Spending
+from stream.messages import FleetState, RateSummary, Reason, Spending
 from stream.policy.errors import PolicyError
 from stream.policy.exploration import draw
 from stream.policy.rate.stream_clock import StreamClock
@@ -26,8 +26,10 @@ from stream.policy.settings_in_force import Change, SettingsInForce
 from stream.policy.value.confidence import resolve_auto
 from stream.policy.value.reward import RewardFunction
 
-MAX_STATES: Final = 200
-"""States that a worker publishes at a time; with full summaries 300 KB."""
+MAX_SUMMARIES: Final = 200
+"""Summaries of named scenarios that a worker publishes in a second; when full 300 KB."""
+NAMED_S: Final = 1.0
+"""Time between two rounds of named scenarios."""
 
 Floats32 = npt.NDArray[np.float32]
 
@@ -67,7 +69,7 @@ class Policy:
     Args:
         settings: Settings of the policy.
         tasks: The tasks of the student, in the order of its columns.
-        worker: Name under which states are published; no two processes may ever share one.
+        worker: Name under which summaries are published; no two processes may ever share one.
         reward: f as a function of t_NT, in place of the reward of the settings of all scenarios.
 
     Raises:
@@ -91,6 +93,8 @@ class Policy:
         self._scenarios: dict[str, Scenario] = {}
         self._own: frozenset[int] = frozenset()
         self._partition_count = 0
+        self._now_s = 0.0
+        self._named_s = 0.0
         self._last_published = -1
         self._stale = dict.fromkeys(self._settings.names)
         self._apply_stale()
@@ -273,57 +277,68 @@ class Policy:
         for scenario in self._scenarios.values():
             scenario.assign(self._own, partition_count)
 
-    def merge(self, states: Collection[PartitionState]) -> Collection[PartitionState]:
-        """Merge states that workers published, those of this one included.
+    def merge(self, states: Collection[FleetState]) -> Collection[FleetState]:
+        """Use states of the fleet that coordinators published.
 
         Returns:
-            The states that were accepted: of the latest generation of their partition, and of a
-            scenario that is known here.
+            The states that were accepted: newer than those in use, and of scenarios known here.
         """
         self._apply_stale()
         touched, accepted = {}, []
         for state in states:
             scenario = self._scenarios.get(state.scenario)
-            if scenario is not None:
+            if scenario is not None and scenario.merge(state):
                 touched[state.scenario] = scenario
-                if scenario.merge(state):
-                    accepted.append(state)
+                accepted.append(state)
         for scenario in touched.values():
             scenario.retarget()
         return accepted
 
-    def expire(self, scenario: str, partition: int) -> None:
-        """Count a partition without recent updates as one without requests."""
+    def hold(self, scenario: str) -> None:
+        """No state of a scenario has come for a while: its fleet's debt is not paid back by it."""
         found = self._scenarios.get(scenario)
         if found is not None:
-            found.expire(partition)
-            found.retarget()
+            found.hold()
+
+    def expire(self, scenario: str) -> None:
+        """Forget the state of a scenario, and hold its target standalone."""
+        found = self._scenarios.get(scenario)
+        if found is not None:
+            found.reset_fleet()
 
     def reset_fleet(self) -> None:
-        """Drop the states of the fleet and hold every target standalone."""
+        """Forget the states of all scenarios, and hold every target standalone."""
         for scenario in self._scenarios.values():
             scenario.reset_fleet()
-            scenario.retarget()
 
-    def partition_states(self, elapsed_s: float) -> list[PartitionState]:
-        """The states to publish: of own partitions that had requests since the last call.
+    def summaries(self, elapsed_s: float) -> list[RateSummary]:
+        """The summaries to publish: of scenarios that had requests since their last one.
 
-        About ``MAX_STATES`` at most: those of ``*``, and of the named scenarios in turn.
+        ``*`` at each call; named scenarios once a second, in turn, ``MAX_SUMMARIES`` at most.
 
         Args:
             elapsed_s: Time since the last call.
         """
         self._apply_stale()
-        for scenario in self._scenarios.values():
-            scenario.add_elapsed(elapsed_s)
-        states = self._default.partition_states()
+        self._now_s += elapsed_s
+        found = [self._default.summary(self._now_s)]
         named = self._scenarios_by_row.named
-        for _ in named:
-            if len(states) >= MAX_STATES:
-                break
-            self._last_published = (self._last_published + 1) % len(named)
-            states += named[self._last_published].partition_states()
-        return states
+        if named and self._now_s - self._named_s >= NAMED_S:
+            self._named_s = self._now_s
+            for _ in named:
+                if len(found) > MAX_SUMMARIES:
+                    break
+                self._last_published = (self._last_published + 1) % len(named)
+                scenario = named[self._last_published]
+                if scenario.due(self._now_s):
+                    found.append(scenario.summary(self._now_s))
+        return [summary for summary in found if summary is not None]
+
+    def acknowledge(self, scenario: str, sequence: int, offset: int) -> None:
+        """The broker has a summary of this worker at this offset of its slot."""
+        found = self._scenarios.get(scenario)
+        if found is not None:
+            found.acknowledge(sequence, offset)
 
     @property
     def _default(self) -> Scenario:

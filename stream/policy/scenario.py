@@ -1,16 +1,23 @@
 """One scenario: its settings in force, its controller, its pacing, and its state in the fleet."""
 
+from typing import Final
+
 import numpy as np
 import numpy.typing as npt
 
 from models.settings import ScenarioSettings, WindowSettings
-from stream.messages import PartitionState, Spending
-from stream.policy.fleet.partition_debt import PartitionDebts
+from stream.messages import FleetState, RateSummary, Spending
+from stream.policy.fleet.ledger import Ledger
+from stream.policy.fleet.sketch import RewardSketch
 from stream.policy.fleet.view import QUANTILES, FleetView
 from stream.policy.rate.controller import InterceptionController, Target, Verdicts
 from stream.policy.rate.levels import rankable
 from stream.policy.rate.pacing import Pacing
 from stream.policy.value.valuation import Valuation
+
+SPARSE_REQUESTS: Final = 100
+SPARSE_S: Final = 5.0
+"""A named scenario is reported after so many requests, or after one and this time."""
 
 
 class Scenario:
@@ -24,7 +31,7 @@ class Scenario:
         settings: Its settings in force.
         valuation: Computes the rewards of its requests.
         window: Length and age of the window that thresholds are read from.
-        worker: Name under which this worker publishes states.
+        worker: Name under which this worker publishes summaries.
     """
 
     def __init__(
@@ -43,11 +50,13 @@ class Scenario:
         self._window = window
         self._controller: InterceptionController | None = None
         self._seeded = False
-        self._debts = PartitionDebts()
+        self._ledger = Ledger()
+        self._sketch = RewardSketch(window.requests, QUANTILES)
         self._own: frozenset[int] = frozenset()
         self._partition_count = 0
-        self._elapsed_s = 0.0
-        self._published_debt = 0.0
+        self._published_s = 0.0
+        self._sequence = 0
+        self._acknowledged = 0.0
         self._settings = settings
         self._pacing = self._new_pacing()
 
@@ -86,7 +95,7 @@ class Scenario:
         """Decide its next requests; see :meth:`InterceptionController.decide`."""
         if not self._seeded and len(times_N):
             self._seeded = True
-            rewards_M = self._fleet.initial_rewards(self._own)
+            rewards_M = self._fleet.initial_rewards()
             if len(rewards_M):
                 self.controller.seed(rewards_M, int(times_N[0]))
             self._retarget(self.controller)
@@ -98,9 +107,9 @@ class Scenario:
         times_N: npt.NDArray[np.int64],
         passed_N: npt.NDArray[np.bool_],
     ) -> None:
-        """Add decided requests to the debts of their partitions."""
+        """Add decided requests to what the fleet is told."""
         share = 1.0 - self.rate if self._settings.capacity is None else 0.0
-        self._debts.record(partitions_N, times_N, passed_N, share)
+        self._ledger.record(partitions_N, times_N, passed_N, share)
 
     def apply_settings(self, settings: ScenarioSettings, valuation: Valuation) -> None:
         """Use other settings from the next request on."""
@@ -117,65 +126,91 @@ class Scenario:
             self.retarget()
 
     def assign(self, partitions: frozenset[int], partition_count: int) -> None:
-        """Own these partitions from now on, of so many; their debts are transferred here."""
-        self._debts.assign(partitions, self._fleet.latest)
+        """Own these partitions from now on, of so many."""
+        self._ledger.assign(partitions)
+        if partitions != self._own:
+            self._sketch.clear()
         self._own, self._partition_count = partitions, partition_count
         self.retarget()
 
-    def merge(self, state: PartitionState) -> bool:
-        """Merge the published state of a partition; :meth:`retarget` makes use of it.
+    def merge(self, state: FleetState) -> bool:
+        """Use a state of the fleet; :meth:`retarget` makes use of it.
 
-        This worker's own states count too, once they are read back: so all workers split the
-        target by the same states, and their parts add up to it.
+        This worker's own part is computed from its summary in that state, however much it has seen
+        since: so all workers split the target by the same figures, and their parts add up to it.
 
         Returns:
-            Whether it is of the latest generation, or a later one.
+            Whether it is newer than the one in use.
         """
-        accepted = self._fleet.merge(state)
-        if state.worker != self._worker:
-            self._debts.receive(state.partition, state.debt, state.generation)
-        return accepted
+        return self._fleet.merge(state)
 
-    def expire(self, partition: int) -> None:
-        """Count a partition without recent updates as one without requests."""
-        self._fleet.expire(partition)
+    def hold(self) -> None:
+        """Pay back nothing of the fleet's debt until the next state."""
+        self._fleet.hold()
+        self.retarget()
 
     def reset_fleet(self) -> None:
-        """Drop the states of the fleet and hold the target standalone."""
-        self._fleet = FleetView()
-        self._published_debt = 0.0
+        """Forget the state of the fleet, and hold the target standalone until the next one."""
+        self._fleet.expire()
+        self.retarget()
 
     def retarget(self) -> None:
         """Give the controller, if there is one, its current part of the target."""
         if self._controller is not None:
             self._retarget(self._controller)
 
-    def add_elapsed(self, elapsed_s: float) -> None:
-        """Add to the time since the last call of :meth:`partition_states`."""
-        self._elapsed_s += elapsed_s
+    def due(self, now_s: float) -> bool:
+        """Whether it has had enough requests, or any for long enough, to be reported."""
+        requests = self._ledger.requests
+        waited_s = now_s - self._published_s
+        return requests >= SPARSE_REQUESTS or (requests > 0 and waited_s >= SPARSE_S)
 
-    def partition_states(self) -> list[PartitionState]:
-        """The states to publish: of partitions that had requests since the last call."""
-        elapsed_s, self._elapsed_s = self._elapsed_s, 0.0
-        updates = self._debts.updates(elapsed_s) if elapsed_s > 0.0 else []
-        if not updates or self._controller is None:
-            return []
-        self._published_debt = self._controller.debt
-        rewards_Q = rankable(self._controller.sample(QUANTILES))
-        return [
-            PartitionState(
-                self.name, update.partition, update.debt, update.per_second, rewards_Q,
-                self._worker, update.generation,
-            )
-            for update in updates
-        ]  # fmt: skip
+    def summary(self, now_s: float) -> RateSummary | None:
+        """The summary to publish; None without requests since the last one.
+
+        Args:
+            now_s: Time that the policy has been told of in all.
+        """
+        elapsed_s = now_s - self._published_s
+        if elapsed_s <= 0.0 or not self._ledger.requests or self._controller is None:
+            return None
+        self._published_s = now_s
+        self._sequence += 1
+        sample_Q = rankable(self._controller.sample(QUANTILES))
+        rewards_Q = self._sketch.update(sample_Q, self._ledger.requests)
+        per_second = self._ledger.measure(elapsed_s)
+        owes = self._settings.capacity is None and 0.0 < self.rate < 1.0
+        drift = -per_second * self._fleet.surplus(1.0 - self.rate) if owes else 0.0
+        made = RateSummary(
+            self.name,
+            self._worker,
+            self._sequence,
+            self._ledger.owed,
+            self._acknowledged,
+            self._controller.debt,
+            drift,
+            per_second,
+            rewards_Q,
+        )
+        self._fleet.publish(made, now_s)
+        return made
+
+    def acknowledge(self, sequence: int, offset: int) -> None:
+        """The broker has a summary of this worker at this offset of its slot."""
+        owed = self._fleet.acknowledge(sequence, offset)
+        if owed is not None:
+            self._acknowledged = owed
+            state = self._fleet.state
+            if state is not None and offset < state.through:  # it came before the answer
+                self.retarget()
 
     def _retarget(self, controller: InterceptionController) -> None:
         target, part = self._target(), None
         if target.capacity is not None:
-            part = self._fleet.capacity_target(target.capacity, self._own, self._partition_count)
+            count = self._partition_count
+            part = self._fleet.capacity_target(target.capacity, len(self._own), count)
         elif self._partition_count and 0.0 < target.rate < 1.0:
-            part = self._fleet.share_target(1.0 - target.rate, self._own, self._published_debt)
+            part = self._fleet.share_target(1.0 - target.rate)
         controller.retarget(target, part)
 
     def _target(self) -> Target:

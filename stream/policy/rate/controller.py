@@ -7,7 +7,6 @@ no wall clock: time is event time (:mod:`stream.policy.rate.stream_clock`), and 
 give the same decisions however they are split into calls.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,11 +47,11 @@ class WorkerTarget:
 
     Attributes:
         passes: Share of this worker's requests to pass; under a capacity, passes per second.
-        part: This worker's part of the fleet's requests, in (0, 1].
+        slack: Bound of this worker's debt, relative to the slack of the target, in (0, 1].
     """
 
     passes: float
-    part: float
+    slack: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +185,7 @@ class InterceptionController:
 
     def _apply_target(self) -> None:
         target, part = self._target, self._worker_target
-        slack = target.slack if part is None else target.slack * 0.75 * math.sqrt(part.part)
+        slack = target.slack if part is None else target.slack * part.slack
         if target.capacity is not None:
             self._limit(target.capacity if part is None else part.passes, slack)
             return

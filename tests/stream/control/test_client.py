@@ -13,7 +13,7 @@ from models.settings import Settings
 from stream.cli.main import build_app
 from stream.control.client import read_control, read_rewards, write_control
 from stream.kafka.client import client_options
-from stream.messages import PartitionState, write_state
+from stream.messages import FleetState, write_state
 from stream.policy import PolicyError
 from tests.stream.control.workers import tiny
 
@@ -44,14 +44,15 @@ async def test_the_commands_write_what_they_then_read(tiny: Settings) -> None:
 async def test_the_price_of_exploring_comes_from_the_workers_rewards(
     tiny: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Per scenario, from the latest state of each partition; garbage on the topic is skipped."""
+    """Per scenario, from its latest state; garbage on the topic is skipped."""
     for name, value in tiny.environment().items():
         monkeypatch.setenv(name, value)
-    rewards_Q = np.linspace(0.0, 1.0, 101, dtype=np.float32)
+    rewards_K = np.linspace(0.0, 1.0, 101, dtype=np.float32)
+    one_K, none_K = np.ones(1, np.float32), np.zeros(1, np.float32)
     states = [
-        PartitionState("*", 0, 0.0, 5.0, np.zeros(3, np.float32), "a", 1),
-        PartitionState("*", 0, 0.0, 5.0, rewards_Q, "a", 2),
-        PartitionState("strict", 0, 0.0, 5.0, rewards_Q[:1] + 1, "a", 1),
+        FleetState("*", 1, 1, 5.0, 0.0, 0.0, one_K, none_K),
+        FleetState("*", 2, 1, 5.0, 0.0, 0.0, rewards_K, rewards_K[::-1]),
+        FleetState("strict", 1, 1, 5.0, 0.0, 0.0, one_K, none_K),
     ]
     async with AIOKafkaProducer(**client_options(tiny.kafka)) as producer:
         for key, value in [*map(write_state, states), (b"nonsense", b"{")]:

@@ -8,20 +8,21 @@ from hypothesis import strategies as st
 from models.settings import PolicySettings
 from models.tasks import DEFAULT_TASKS
 from stream.control.fleet_member import (
-    PUBLISH_S,
+    HOLD_S,
     TRANSITIONS,
     FleetMember,
     MemberError,
     MemberState,
 )
-from stream.messages import PartitionState, RecordError
+from stream.messages import FleetState
 from stream.policy import Policy
 
 PARTITIONS = 4
+SLOTS = 2
 EXPIRY_S = 10.0
 EVENTS = {
     "connect": lambda member: member.connect(),
-    "connected": lambda member: member.connected(PARTITIONS),
+    "connected": lambda member: member.connected(PARTITIONS, SLOTS),
     "loaded": lambda member: member.loaded(),
     "fail": lambda member: member.fail(),
     "stop": lambda member: member.stop(),
@@ -56,7 +57,7 @@ def policy(name: str = "me") -> Policy:
 def share(subject: FleetMember) -> None:
     """Bring a member to SHARING."""
     subject.connect()
-    subject.connected(PARTITIONS)
+    subject.connected(PARTITIONS, SLOTS)
     subject.loaded()
 
 
@@ -68,8 +69,9 @@ def decide(subject: Policy, partition: int) -> None:
     )
 
 
-def state(partition: int, worker: str = "other", generation: int = 1) -> PartitionState:
-    return PartitionState("*", partition, 2.0, 10.0, np.zeros(1, np.float32), worker, generation)
+def state(through: int, workers: int = 2, debt: float = 0.0) -> FleetState:
+    rewards_K, above_K = np.array([-1.0, 0.0], np.float32), np.array([0.9, 0.0], np.float32)
+    return FleetState("*", through, workers, 4000.0, debt, 0.0, rewards_K, above_K, {"v1": workers})
 
 
 partitions = st.frozensets(st.integers(0, PARTITIONS - 1))
@@ -108,49 +110,67 @@ def test_assignments_are_accepted_in_any_state_and_only_allowed_transitions_happ
 
 
 def test_an_assignment_before_the_topic_is_loaded_is_used_once_it_is() -> None:
-    """The policy owns nothing while the member loads, and the assigned partitions afterwards."""
+    """The member coordinates nothing while it loads, and the slots of its partitions afterwards."""
     subject, clock = policy(), Clock()
     one = member(subject, clock)
     one.connect()
-    one.assign(frozenset({1}))
-    one.connected(PARTITIONS)
-    one.receive([state(1, generation=6)])
+    one.assign(frozenset({1, 2}))
+    one.connected(PARTITIONS, SLOTS)
+    one.receive([state(6)])
+    assert not one.coordinator.slots
     one.loaded()
+    assert one.coordinator.slots == {1}
+    assert one.versions() == {"v1": 2}
     decide(subject, 1)
-    clock.now_s += PUBLISH_S
-    assert one.update_due()
+    assert one.due_in_s() > 0.0
+    clock.now_s += one.interval_s
+    assert one.due_in_s() <= 0.0
     (update,) = one.updates()
-    assert (update.partition, update.generation) == (1, 7)
-    assert not one.update_due()
+    assert (update.scenario, update.worker, update.sequence) == ("*", "me", 1)
+    assert one.due_in_s() > 0.0
+    one.revoke(frozenset({1}))
+    assert not one.coordinator.slots
 
 
-def test_a_partition_without_updates_expires_and_its_claim_is_taken_back() -> None:
-    """A claim of a wrong generation counts until its author has published nothing for a while."""
+def test_a_small_fleet_reports_more_often_than_a_large_one() -> None:
+    """The interval is that of the last state's workers."""
+    one = member(policy())
+    share(one)
+    assert one.interval_s == pytest.approx(0.1)
+    one.receive([state(1, workers=5000)])
+    assert one.interval_s == one.coordinator.interval_s == 1.0
+
+
+def test_without_new_states_debt_is_held_and_then_the_fleet_forgotten() -> None:
+    """A state is paid back by for a while, then only split by, then the worker is standalone."""
     subject, clock = policy(), Clock()
     one = member(subject, clock)
-    one.assign(frozenset({0, 1}))
+    one.assign(frozenset({3}))
     share(one)
-    decide(subject, 0)
-    one.receive([state(0, generation=1000)])
+    decide(subject, 3)
+    clock.now_s += 1.0
+    (update,) = one.updates()
+    one.acknowledge(update, 4)
+    one.receive([state(5, debt=1000.0)])
+    paying = target_of(subject)
+    clock.now_s += HOLD_S + 0.1
+    one.expire()
+    held = target_of(subject)
+    assert paying is not None
+    assert held is not None
+    assert paying > held + 0.01
+    one.expire()
     clock.now_s += EXPIRY_S
     one.expire()
-    decide(subject, 1)
-    assert [update.partition for update in one.updates()] == [1]
-    clock.now_s += 0.1
-    one.expire()
-    decide(subject, 0)
-    clock.now_s += PUBLISH_S
-    assert {update.partition for update in one.updates()} == {0, 1}
+    assert target_of(subject) is None
+    assert one.versions() == {}
+    one.receive([state(1)])
+    assert one.versions() == {"v1": 2}
 
 
-def test_a_state_of_a_partition_that_does_not_exist_is_refused() -> None:
-    """The error names the partition and how many there are."""
-    one = member(policy())
-    one.connect()
-    one.connected(PARTITIONS)
-    assert one.check(state(PARTITIONS - 1)).partition == PARTITIONS - 1
-    with pytest.raises(RecordError, match=r"partition 4; the requests have 4"):
-        one.check(state(PARTITIONS))
+def target_of(subject: Policy) -> float | None:
+    part = subject._scenarios["*"].controller._worker_target
+    return None if part is None else part.passes
 
 
 def test_nothing_happens_after_the_stop() -> None:
@@ -158,7 +178,7 @@ def test_nothing_happens_after_the_stop() -> None:
     one = member(policy())
     one.connect()
     one.stop()
-    one.connected(PARTITIONS)
+    one.connected(PARTITIONS, SLOTS)
     one.loaded()
     assert not one.fail()
     assert one.state is MemberState.STOPPED

@@ -15,7 +15,7 @@ from models.settings import Settings
 from stream.control.client import read_control, write_control
 from stream.control.watcher import POLL_RECORDS, ControlWatcher
 from stream.kafka.client import client_options
-from stream.messages import PartitionState, write_state
+from stream.messages import FleetState, RateSummary, write_state, write_summary
 from stream.metrics.worker import WorkerMetrics
 from stream.policy import Policy
 from tests.stream.control.workers import blocked_share, publish, tiny, until, worker
@@ -28,7 +28,14 @@ __all__ = ["tiny"]
 Message = tuple[bytes | None, bytes | None]
 DEEP = b'{"a":' * 1020 + b"1" + b"}" * 1020
 REPORT = {"budget": 9.0, "spent": 1.0, "start": 0, "end": 10**12, "ts": 10}
-STATE = {"rewards": "", "debt": 0.0, "per_second": 1.0, "worker": "w", "generation": 1}
+STATE = {
+    "through": 1, "workers": 1, "per_second": 1.0, "debt": 0.0, "held": 0.0, "rewards": "",
+    "above": "",
+}  # fmt: skip
+SUMMARY = {
+    "worker": "w", "sequence": 1, "owed": 0.0, "owed_before": 0.0, "held": 0.0, "drift": 0.0,
+    "per_second": 1.0, "rewards": "",
+}  # fmt: skip
 
 BAD_CONTROL: list[Message] = [
     (b"*", DEEP),
@@ -59,15 +66,23 @@ BAD_CONSUMPTION: list[Message] = [
     (None, json.dumps(REPORT).encode()),
 ]
 BAD_STATES: list[Message] = [
-    (b"9" * 5000 + b":*", json.dumps(STATE).encode()),
-    (b"0:*", DEEP),
-    (b"0:*", None),
-    (b"0:*", json.dumps({**STATE, "debt": 1e308}).encode()),
-    (b"0:*", json.dumps({**STATE, "generation": 2**63}).encode()),
-    (b"0:*", json.dumps({**STATE, "rewards": "AADAfw=="}).encode()),
-    (b"0:*", json.dumps({**STATE, "worker": "w" * 5000}).encode()),
-    (b"4:*", json.dumps(STATE).encode()),
-    (b"999999:*", json.dumps(STATE).encode()),
+    (b"9" * 5000, json.dumps(STATE).encode()),
+    (b"*", DEEP),
+    (b"*", None),
+    (None, json.dumps(STATE).encode()),
+    (b"0:*", b'{"rewards":"","debt":1,"per_second":1,"worker":"w","generation":1}'),
+    (b"*", json.dumps({**STATE, "debt": 1e308}).encode()),
+    (b"*", json.dumps({**STATE, "through": 2**63}).encode()),
+    (b"*", json.dumps({**STATE, "rewards": "AADAfw=="}).encode()),
+    (b"*", json.dumps({**STATE, "above": "AACAPw=="}).encode()),
+]
+BAD_SUMMARIES: list[Message] = [
+    (b"*", DEEP),
+    (b"*", None),
+    (b"*", json.dumps({**SUMMARY, "owed": 1e308}).encode()),
+    (b"*", json.dumps({**SUMMARY, "sequence": -1}).encode()),
+    (b"*", json.dumps({**SUMMARY, "worker": "w" * 5000}).encode()),
+    (b"*", json.dumps({**SUMMARY, "rewards": "AADAfw=="}).encode()),
 ]
 
 
@@ -100,21 +115,24 @@ async def test_a_worker_starts_and_works_with_hostile_topics(
     topics = tiny.topics
     bad = {
         topics.control: BAD_CONTROL, topics.consumption: BAD_CONSUMPTION,
-        topics.rate_state: BAD_STATES,
+        topics.rate_state: BAD_STATES, topics.rate_summaries: BAD_SUMMARIES,
     }  # fmt: skip
     good = await write_control(tiny, "*", {"rate": 0.7})
     for topic, messages in bad.items():
         await produce_all(tiny, topic, endlessly(messages, EACH))
-    unknown = write_state(PartitionState("gone", 1, 1e12, 1e9, np.zeros(256, np.float32), "w", 9))
-    known = write_state(PartitionState("*", 1, -1e12, 1e9, np.zeros(256, np.float32), "w", 10**9))
+    none = np.empty(0, np.float32)
+    unknown = write_state(FleetState("gone", 1, 1, 1e9, 1e12, 0.0, none, none))
+    known = write_state(FleetState("*", 10**9, 1, 1e9, -1e12, 0.0, none, none))
     await produce_all(tiny, topics.rate_state, iter([unknown, known]))
+    claim = RateSummary("*", "other", 9, -1e12, 1e12, 0.0, 0.0, 1e9, none)
+    await produce_all(tiny, topics.rate_summaries, iter([write_summary(claim)]))
     assert (await read_control(tiny)).revision == good
     async with worker(tiny, tmp_path, "worker") as (child, port):
         started_s = time.monotonic()
         sample = await until(child, port, lambda sample: sample.shared)
         took_s = time.monotonic() - started_s
         assert sample.revision == good
-        assert refused(port) == dict.fromkeys(bad, float(EACH))
+        await until(child, port, lambda _: refused(port) == dict.fromkeys(bad, float(EACH)))
         await publish(tiny, 0, 4000)
         await until(child, port, lambda sample: sample.requests == 4000)
         for topic, messages in bad.items():

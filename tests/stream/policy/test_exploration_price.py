@@ -5,15 +5,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.messages import PartitionState
+from stream.messages import FleetState, RateSummary
 from stream.policy.exploration_price import RewardDistribution
+from stream.policy.fleet.mixer import Mixer
 from stream.policy.rate.controller import InterceptionController, Target
 
 
-def state(partition: int, rewards: list[float], per_second: float = 1.0) -> PartitionState:
-    return PartitionState(
-        "*", partition, 0.0, per_second, np.array(rewards, np.float32), "worker", 1
-    )
+def state(*workers: tuple[list[float], float]) -> FleetState:
+    """The state of workers with these rewards and requests per second."""
+    mixer = Mixer()
+    for number, (rewards, per_second) in enumerate(workers):
+        rewards_Q = np.sort(np.array(rewards, np.float32))
+        one = RateSummary("*", str(number), 1, 0.0, 0.0, 0.0, 0.0, per_second, rewards_Q)
+        mixer.receive(one, number, 0.0)
+    (found,) = mixer.states(0.0, 0.0)
+    return found
 
 
 def test_the_price_is_what_the_controller_loses() -> None:
@@ -26,7 +32,7 @@ def test_the_price_is_what_the_controller_loses() -> None:
         found = controller.decide(reward_N, reward_N, np.arange(50_000), rng.random(50_000))
         kept[eps] = reward_N[found.passed_N].sum() / found.passed_N.sum()
         explored = (found.passed_N & ~found.chosen_N).sum() / found.passed_N.sum()
-    rewards = RewardDistribution.of([state(0, controller.sample(256).tolist())])
+    rewards = RewardDistribution.of(state((controller.sample(256).tolist(), 1.0)))
     assert rewards is not None
     price = rewards.price(0.2, 0.02)
     assert price is not None
@@ -43,7 +49,7 @@ def test_a_price_lies_between_nothing_and_everything(
     rewards: list[float], passes: float, explore: float
 ) -> None:
     """It is 0 without exploring, never negative for rewards that are not, and rises with eps."""
-    found = RewardDistribution.of([state(0, rewards)])
+    found = RewardDistribution.of(state((rewards, 1.0)))
     assert found is not None
     price, none = found.price(passes, explore), found.price(passes, 0.0)
     if price is None or none is None:
@@ -56,21 +62,20 @@ def test_a_price_lies_between_nothing_and_everything(
     assert more.lost >= price.lost - 1e-9
 
 
-def test_partitions_count_by_their_traffic() -> None:
+def test_workers_count_by_their_traffic() -> None:
     """One of nine times the traffic counts nine times; one without traffic or rewards not."""
-    mixed = RewardDistribution.of([state(0, [1.0] * 4, 9.0), state(1, [0.0], 1.0)])
+    mixed = RewardDistribution.of(state(([1.0] * 4, 9.0), ([0.0], 1.0)))
     assert mixed is not None
-    assert mixed.rewards_M @ mixed.weights_M == pytest.approx(0.9)
-    price = mixed.price(0.5, 0.5)
-    assert price is not None
-    assert price.lost == pytest.approx(0.1)  # all passes at random: 0.9 of the reward of the best
-    assert RewardDistribution.of([state(0, []), state(1, [3.0], 0.0)]) is None
+    assert mixed.weights_M.sum() == pytest.approx(1.0)
+    assert mixed.weights_M[mixed.rewards_M >= 0.5].sum() == pytest.approx(0.9)
+    assert RewardDistribution.of(state(([], 1.0), ([3.0], 0.0))) is None
+    assert RewardDistribution.of(None) is None
 
 
 def test_no_price_without_passes_or_value() -> None:
     """Where nothing passes, or what passes is worth nothing, there is no share of it to lose."""
-    found = RewardDistribution.of([state(0, [1.0, 2.0])])
-    worthless = RewardDistribution.of([state(0, [-1.0, 0.0])])
+    found = RewardDistribution.of(state(([1.0, 2.0], 1.0)))
+    worthless = RewardDistribution.of(state(([-1.0, 0.0], 1.0)))
     assert found is not None
     assert worthless is not None
     assert found.price(0.0, 0.1) is None

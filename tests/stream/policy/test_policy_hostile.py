@@ -14,13 +14,15 @@ from models import bounds
 from models.settings import PolicySettings, ScenarioSettings
 from models.tasks import DEFAULT_TASKS
 from stream.messages import (
-    PartitionState,
+    FleetState,
     Spending,
     read_change,
     read_scenario,
     read_spending,
     read_state,
+    read_summary,
     write_state,
+    write_summary,
 )
 from stream.messages.parsing import RecordError
 from stream.policy import Policy, PolicyError
@@ -72,25 +74,37 @@ reports = st.builds(
     ).encode(),
     *[numbers | st.integers(0, bounds.MAX_TIME_MS)] * 5,
 )
-states = st.builds(
-    PartitionState,
-    st.sampled_from(NAMES),
-    st.integers(0, 3),
-    st.floats(-bounds.MAX_DEBT, bounds.MAX_DEBT),
-    st.floats(0, bounds.MAX_PER_SECOND) | st.sampled_from([5e-324, 1e-320, 1e-6]),
-    st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=6).map(
-        lambda values: np.array(values, np.float32)
-    ),
-    st.sampled_from(["me", "other"]),
-    st.integers(0, 3) | st.just(bounds.MAX_GENERATION),
-)
+
+
+@st.composite
+def fleet_states(draw: st.DrawFn) -> FleetState:
+    rewards = draw(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=6))
+    rewards_K = np.unique(np.array(rewards, np.float32))
+    above = draw(
+        st.lists(st.floats(0, 1, width=32), min_size=len(rewards_K), max_size=len(rewards_K))
+    )
+    above_K = np.array([*sorted(above[1:], reverse=True), 0.0][: len(rewards_K)], np.float32)
+    debts = st.floats(-bounds.MAX_DEBT, bounds.MAX_DEBT)
+    speeds = st.floats(0, bounds.MAX_PER_SECOND) | st.sampled_from([5e-324, 1e-320, 1e-6])
+    return FleetState(
+        draw(st.sampled_from(NAMES)),
+        draw(st.integers(0, 5) | st.just(bounds.MAX_OFFSET)),
+        draw(st.integers(0, bounds.MAX_WORKERS)),
+        draw(speeds),
+        draw(debts),
+        draw(debts),
+        rewards_K,
+        above_K,
+    )
+
+
 acts = st.one_of(
     st.tuples(st.just("change"), st.sampled_from(NAMES), changes),
     st.tuples(st.just("reset"), st.sampled_from(NAMES)),
     st.tuples(st.just("spend"), st.sampled_from(NAMES), reports),
-    st.tuples(st.just("merge"), states),
+    st.tuples(st.just("merge"), fleet_states()),
     st.tuples(st.just("assign"), st.frozensets(st.integers(0, 3), max_size=4)),
-    st.tuples(st.just("expire"), st.sampled_from(NAMES), st.integers(0, 3)),
+    st.tuples(st.sampled_from(["hold", "expire"]), st.sampled_from(NAMES)),
     st.tuples(st.just("reset fleet")),
     st.tuples(st.just("publish")),
     st.tuples(st.just("decide"), st.lists(st.integers(-(2**63), 2**63 - 1), max_size=3)),
@@ -109,14 +123,16 @@ def do(policy: Policy, act: tuple[Any, ...], now: int) -> None:  # noqa: C901 - 
             policy.merge([read_state(*write_state(state))])
         case ("assign", partitions):
             policy.assign(partitions, 4)
-        case ("expire", scenario, partition):
-            policy.expire(scenario, partition)
+        case ("hold", scenario):
+            policy.hold(scenario)
+        case ("expire", scenario):
+            policy.expire(scenario)
         case ("reset fleet",):
             policy.reset_fleet()
         case ("publish",):
-            for state in policy.partition_states(1.0):
-                assert math.isfinite(state.debt)
-                assert np.isfinite(state.rewards_Q).all()
+            for number, summary in enumerate(policy.summaries(1.0)):
+                assert math.isfinite(read_summary(*write_summary(summary)).owed)
+                policy.acknowledge(summary.scenario, summary.sequence, number)
         case ("decide", stamps):
             decide(policy, stamps, now)
 
@@ -269,31 +285,22 @@ def test_a_change_costs_what_it_changes() -> None:
     assert {found.explore for found in policy.in_force.values()} == {0.01}
 
 
-def test_a_claim_on_a_partition_counts_until_it_expires() -> None:
-    """A state of the greatest generation is accepted; once it expires the owner's are again."""
+def test_a_state_from_the_future_counts_until_it_expires() -> None:
+    """A state with the greatest offset is used, within bounds; once it expires any other is."""
     policy = Policy(PolicySettings(), DEFAULT_TASKS, "me")
     policy.assign([0, 1], 2)
     decide(policy, [], 1_767_225_600_000)
     nothing = np.zeros(1, np.float32)
-    claim = PartitionState("*", 0, 5.0, 1e9, nothing, "other", bounds.MAX_GENERATION)
+    claim = FleetState("*", bounds.MAX_OFFSET, 2, 1e9, 1e12, -1e12, nothing, nothing)
     assert policy.merge([claim]) == [claim]
+    (own,) = policy.summaries(1.0)
+    policy.acknowledge("*", own.sequence, 7)
     decide(policy, [], 1_767_225_600_100)
-    assert [state.partition for state in policy.partition_states(1.0)] == [1]
-    late = PartitionState("*", 0, 1.0, 9.0, nothing, "me", 3)
+    late = FleetState("*", 8, 1, own.per_second, 0.0, 0.0, nothing, nothing)
     assert policy.merge([late]) == []
-    policy.expire("*", 0)
-    policy.assign([0, 1], 2)
-    decide(policy, [], 1_767_225_600_200)
-    mine = [state for state in policy.partition_states(1.0) if state.partition == 0]
-    assert mine
-    assert mine[0].generation <= 2
-    assert policy.merge(mine) == mine
-    policy.merge([claim])
-    policy.assign([1], 2)
-    policy.assign([0, 1], 2)
-    decide(policy, [], 1_767_225_600_300)
-    for state in policy.partition_states(1.0):
-        read_state(*write_state(state))
+    assert policy.merge([FleetState("gone", 9, 1, 1.0, 0.0, 0.0, nothing, nothing)]) == []
+    policy.expire("*")
+    assert policy.merge([late]) == [late]
 
 
 def test_a_report_of_a_budget_moves_the_rate_by_its_bounds_only() -> None:
