@@ -6,17 +6,26 @@ from models.artifact.manifest import AutoEvidence
 from models.settings import PolicySettings, Settings
 from models.tasks import TaskSet
 from stream.journal.recorder import Recorder
-from stream.messages import PartitionState, Spending, write_change, write_spending, write_state
+from stream.messages import (
+    FleetState,
+    RateSummary,
+    Spending,
+    write_change,
+    write_spending,
+    write_state,
+)
 from stream.messages.journal import (
     Assigned,
     ChangeApplied,
     EvidenceUsed,
     FleetReset,
-    PartitionExpired,
     SettingsSettled,
     SpendingApplied,
+    StateExpired,
+    StateHeld,
     StatesMerged,
-    StatesPublished,
+    SummariesMade,
+    SummaryAcknowledged,
 )
 from stream.policy import Policy
 from stream.policy.settings_in_force import Change
@@ -30,7 +39,7 @@ class JournaledPolicy(Policy):
     Args:
         settings: Settings of the policy.
         tasks: The tasks of the student.
-        worker: Name under which states are published.
+        worker: Name under which summaries are published.
         recorder: Takes the entries; it has the start of the worker already.
     """
 
@@ -61,25 +70,35 @@ class JournaledPolicy(Policy):
         self._recorder.add(Assigned(tuple(partitions), partition_count))
         super().assign(partitions, partition_count)
 
-    def merge(self, states: Collection[PartitionState]) -> Collection[PartitionState]:
+    def merge(self, states: Collection[FleetState]) -> Collection[FleetState]:
         """See :meth:`Policy.merge`."""
         self._recorder.add(StatesMerged(tuple(map(write_state, states))))
         return super().merge(states)
 
-    def expire(self, scenario: str, partition: int) -> None:
+    def hold(self, scenario: str) -> None:
+        """See :meth:`Policy.hold`."""
+        self._recorder.add(StateHeld(scenario))
+        super().hold(scenario)
+
+    def expire(self, scenario: str) -> None:
         """See :meth:`Policy.expire`."""
-        self._recorder.add(PartitionExpired(scenario, partition))
-        super().expire(scenario, partition)
+        self._recorder.add(StateExpired(scenario))
+        super().expire(scenario)
 
     def reset_fleet(self) -> None:
         """See :meth:`Policy.reset_fleet`."""
         self._recorder.add(FleetReset())
         super().reset_fleet()
 
-    def partition_states(self, elapsed_s: float) -> list[PartitionState]:
-        """See :meth:`Policy.partition_states`."""
-        self._recorder.add(StatesPublished(elapsed_s))
-        return super().partition_states(elapsed_s)
+    def summaries(self, elapsed_s: float) -> list[RateSummary]:
+        """See :meth:`Policy.summaries`."""
+        self._recorder.add(SummariesMade(elapsed_s))
+        return super().summaries(elapsed_s)
+
+    def acknowledge(self, scenario: str, sequence: int, offset: int) -> None:
+        """See :meth:`Policy.acknowledge`."""
+        self._recorder.add(SummaryAcknowledged(scenario, sequence, offset))
+        super().acknowledge(scenario, sequence, offset)
 
     def _apply_stale(self) -> None:
         if self._stale:

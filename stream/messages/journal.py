@@ -132,19 +132,18 @@ class StatesMerged(_Entry, frozen=True, tag=7):
     states: tuple[tuple[bytes, bytes], ...]
 
 
-class PartitionExpired(_Entry, frozen=True, tag=8):
-    """`Policy.expire` with these arguments."""
+class StateExpired(_Entry, frozen=True, tag=8):
+    """`Policy.expire` with this argument."""
 
     scenario: ScenarioName
-    partition: Partition
 
 
 class FleetReset(_Entry, frozen=True, tag=9):
     """`Policy.reset_fleet`."""
 
 
-class StatesPublished(_Entry, frozen=True, tag=10):
-    """`Policy.partition_states` with this time since the call before, in seconds."""
+class SummariesMade(_Entry, frozen=True, tag=10):
+    """`Policy.summaries` with this time since the call before, in seconds."""
 
     elapsed_s: float
 
@@ -157,6 +156,20 @@ class Stopped(_Entry, frozen=True, tag=12):
     """The worker stopped as it was asked to: always the last entry."""
 
 
+class StateHeld(_Entry, frozen=True, tag=13):
+    """`Policy.hold` with this argument."""
+
+    scenario: ScenarioName
+
+
+class SummaryAcknowledged(_Entry, frozen=True, tag=14):
+    """`Policy.acknowledge` with these arguments."""
+
+    scenario: ScenarioName
+    sequence: Count
+    offset: Offset
+
+
 Entry = (
     Started
     | ModelLoaded
@@ -166,11 +179,13 @@ Entry = (
     | SpendingApplied
     | Assigned
     | StatesMerged
-    | PartitionExpired
+    | StateExpired
     | FleetReset
-    | StatesPublished
+    | SummariesMade
     | SettingsSettled
     | Stopped
+    | StateHeld
+    | SummaryAcknowledged
 )
 
 

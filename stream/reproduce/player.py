@@ -24,12 +24,14 @@ from stream.messages.journal import (
     EvidenceUsed,
     FleetReset,
     ModelLoaded,
-    PartitionExpired,
     SettingsSettled,
     SpendingApplied,
     Started,
+    StateExpired,
+    StateHeld,
     StatesMerged,
-    StatesPublished,
+    SummariesMade,
+    SummaryAcknowledged,
 )
 from stream.policy import Policy
 from stream.policy.errors import PolicyError
@@ -191,12 +193,16 @@ def _tell_of_the_fleet(policy: Policy, entry: Entry) -> None:
             policy.assign(partitions, partition_count)
         case StatesMerged(states):
             policy.merge([read_state(key, value) for key, value in states])
-        case PartitionExpired(scenario, partition):
-            policy.expire(scenario, partition)
+        case StateHeld(scenario):
+            policy.hold(scenario)
+        case StateExpired(scenario):
+            policy.expire(scenario)
         case FleetReset():
             policy.reset_fleet()
-        case StatesPublished(elapsed_s):
-            policy.partition_states(elapsed_s)
+        case SummariesMade(elapsed_s):
+            policy.summaries(elapsed_s)
+        case SummaryAcknowledged(scenario, sequence, offset):
+            policy.acknowledge(scenario, sequence, offset)
         case _:  # the start and the end of a worker change nothing
             pass
 

@@ -14,9 +14,10 @@ from models.settings import PolicySettings
 from models.tasks import DEFAULT_TASKS
 from stream.journal.policy import JournaledPolicy
 from stream.journal.recorder import Recorder
-from stream.messages import PartitionState, Spending
+from stream.messages import Spending
 from stream.messages.journal import BatchDecided, Run, read_entries
 from stream.policy import Decisions, Policy, PolicyError
+from stream.policy.fleet.mixer import Mixer
 from stream.policy.scenario_index import scenario_row
 from stream.reproduce.player import change_policy
 
@@ -56,7 +57,8 @@ calls = st.one_of(
     st.tuples(st.just("evidence"), st.booleans()),
     st.tuples(st.just("assign"), st.frozensets(st.integers(0, 3))),
     st.tuples(st.just("exchange"), st.just(0.0) | st.floats(0.01, 3)),
-    st.tuples(st.just("expire"), st.sampled_from(NAMES), st.integers(0, 3)),
+    st.tuples(st.just("hold"), st.sampled_from(NAMES)),
+    st.tuples(st.just("expire"), st.sampled_from(NAMES)),
     st.tuples(st.just("reset")),
     st.tuples(st.just("look")),
 )
@@ -73,7 +75,7 @@ class Live:
         self.neighbour.assign({2, 3}, 4)
         self.now_ms, self.at = 1_700_000_000_000, 0
         self.decisions: list[Decisions] = []
-        self.published: list[PartitionState] = []
+        self.mixer, self.summaries, self.now_s = Mixer(), 0, 0.0
 
     def decide(self, count: int, step_ms: int) -> None:
         self.now_ms += step_ms
@@ -105,11 +107,19 @@ class Live:
             case "assign", partitions:
                 self.policy.assign(partitions, 4)
             case "exchange", elapsed_s:
-                mine = self.policy.partition_states(elapsed_s)
-                self.published += mine
-                self.policy.merge([*mine, *self.neighbour.partition_states(elapsed_s)])
-            case "expire", scenario, partition:
-                self.policy.expire(scenario, partition)
+                self.now_s += elapsed_s
+                for policy in (self.policy, self.neighbour):
+                    for summary in policy.summaries(elapsed_s):
+                        self.mixer.receive(summary, self.summaries, self.now_s)
+                        policy.acknowledge(summary.scenario, summary.sequence, self.summaries)
+                        self.summaries += 1
+                states = self.mixer.states(self.now_s, 1.0)
+                self.policy.merge(states)
+                self.neighbour.merge(states)
+            case "hold", scenario:
+                self.policy.hold(scenario)
+            case "expire", scenario:
+                self.policy.expire(scenario)
             case ("reset",):
                 self.policy.reset_fleet()
 
