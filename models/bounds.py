@@ -166,3 +166,15 @@ MAX_WORKERS: Final = MAX_PARTITION
 MAX_OFFSET: Final = 2**63 - 1
 #: Versions that decide at the same time; there are a serving one, a canary, and what they replace.
 MAX_VERSIONS_AT_ONCE: Final = 32
+
+# `decision-journal`
+
+#: Bytes of a piece of a journal in one record: well below what brokers accept (1 MB), compressed
+#: or not.
+MAX_JOURNAL_PART_BYTES: Final = 512 << 10
+#: Bytes of a record: such a piece and a few numbers.
+MAX_JOURNAL_RECORD_BYTES: Final = MAX_JOURNAL_PART_BYTES + 64
+#: Bytes of a list of entries; the settings of 10,000 scenarios take some 10 MB.
+MAX_JOURNAL_LIST_BYTES: Final = 64 << 20
+#: Workers whose journals are read; a fleet of a hundred that restarts daily has as many in a month.
+MAX_JOURNALS: Final = 10_000

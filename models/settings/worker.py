@@ -29,6 +29,8 @@ class WorkerSettings(Section):
         score_threads: Threads per inference.
         metrics_host: Address on which metrics and probes are served.
         metrics_port: Port on which metrics and probes are served; 0 picks a free one.
+        journal: Whether the worker writes a journal to ``topics.journal``, from which
+            ``weir reproduce`` repeats every decision exactly.
         expected: Number of ready workers below which the alert on missing workers fires.
     """
 
@@ -43,6 +45,7 @@ class WorkerSettings(Section):
     score_threads: int = Field(default=1, ge=1)
     metrics_host: str = "127.0.0.1"
     metrics_port: Port = 0
+    journal: bool = False
     expected: int = Field(default=1, ge=0)
 
 

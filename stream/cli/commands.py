@@ -10,6 +10,7 @@ from stream.cli.model.queries import model
 from stream.cli.offsets import offsets
 from stream.cli.replay import replay
 from stream.cli.report import report
+from stream.cli.reproduce import reproduce
 from stream.cli.status import status
 from stream.cli.steering import policy, rate
 from stream.cli.topics import topics
@@ -19,7 +20,10 @@ from stream.cli.worker import worker
 
 def register(app: typer.Typer) -> None:
     """Add the subcommands to ``app``."""
-    for command in (broker, topics, worker, verify, replay, report, explain, demo, doctor, status):
+    for command in (
+        *(broker, topics, worker, verify, replay, report, reproduce, explain),
+        *(demo, doctor, status),
+    ):
         app.command()(command)
     for group in (rate, policy, model, offsets):
         app.add_typer(group)

@@ -57,7 +57,7 @@ History = Annotated[
     typer.Option(
         "--history",
         help="Decide all requests before it again, for the threshold and the debt at that "
-        "moment. Takes as long as a replay.",
+        "moment; from the journal of its worker, if that wrote one. Takes as long as a replay.",
     ),
 ]
 Everything = Annotated[

@@ -85,7 +85,7 @@ def compaction(settings: Settings, facts: Facts) -> Iterator[Finding]:
     by_key = (topics.models, topics.control, topics.rate_state)
     by_age = (
         *(topics.requests, topics.passed, topics.blocked, topics.rejected, topics.outcomes),
-        topics.rate_summaries,
+        *(topics.rate_summaries, topics.journal),
     )
     for name in (*by_key, *by_age):
         policy = _config(facts.topics.get(name), "cleanup.policy")

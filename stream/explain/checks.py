@@ -183,22 +183,30 @@ def check_history(
         verdict: The logged verdict.
         replayed: The request at the end of its history.
     """
+    worker = replayed.worker
     computed = "pass" if replayed.passed else "block"
     probable = f"{replayed.propensity:.9g}" == f"{decision.propensity:.9g}"
     same = same_float32(replayed.threshold, decision.threshold)
     label = decision.reason.label
     by_history = {
-        "verdict": _by_history("verdict", verdict, computed, verdict == computed),
-        "propensity": _by_history("propensity", decision.propensity, replayed.propensity, probable),
+        "verdict": _by_history("verdict", verdict, computed, verdict == computed, worker),
+        "propensity": _by_history(
+            "propensity", decision.propensity, replayed.propensity, probable, worker
+        ),
     }
     return [
         *(by_history[check.name] if check.equal is None else check for check in checks),
-        _by_history("threshold", decision.threshold, replayed.threshold, same),
-        _by_history("reason", label, replayed.reason, label == replayed.reason),
+        _by_history("threshold", decision.threshold, replayed.threshold, same, worker),
+        _by_history("reason", label, replayed.reason, label == replayed.reason, worker),
     ]
 
 
-def _by_history(name: str, logged: Any, computed: Any, equal: bool) -> Check:
+def _by_history(name: str, logged: Any, computed: Any, equal: bool, worker: str) -> Check:
+    """A figure of its history; that of its worker's own journal must be the same."""
+    if worker:
+        why = f"the journal of worker {worker}"
+        why += "" if equal else " gives another one: `weir reproduce` shows since when"
+        return Check(name, logged, computed, equal, why)
     why = "a replay of its history" if equal else _OTHER
     return Check(name, logged, computed, equal, why, by_history=True)
 

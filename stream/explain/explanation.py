@@ -19,7 +19,7 @@ from models.settings import ScenarioSettings, Settings
 from models.tasks import TaskSet
 from stream.explain.attribution import DEFAULT_PAIRS, Attribution, attribute
 from stream.explain.checks import Check, check_history, check_log, missing_parts
-from stream.explain.history import Replayed, replay_until, source_of
+from stream.explain.history import Replayed, repeat_live, replay_until, source_of
 from stream.explain.recompute import (
     ControlChange,
     ModelUsed,
@@ -144,8 +144,11 @@ async def explain(settings: Settings, request_id: str, options: ExplainOptions) 
     values = extracted(used.features, request, _time(found), ids_C)
     replayed = None
     if options.history or (found.decision is None and all(map(is_file, finds.places))):
-        source = source_of(settings, found)
-        replayed = await replay_until(settings, model, found, scored.scenario, source)
+        if found.kind in {Kind.PASSED, Kind.BLOCKED}:
+            replayed = await repeat_live(settings, found, scored.scenario)
+        if replayed is None:
+            source = source_of(settings, found)
+            replayed = await replay_until(settings, model, found, scored.scenario, source)
     verdict = _verdict(found, replayed)
     checks = check_log(found, verdict, scored, used)
     if replayed is not None and found.decision is not None and found.decision.model:

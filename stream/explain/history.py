@@ -4,7 +4,7 @@ They depend on every request since the policy's state began. A replay of the sou
 request gives them bit for bit where one worker with one model and unchanged settings decided the
 source in its order, as one that reads one partition, or a replay, does. Where it gives another
 threshold than the log, the history is another one, and the explanation says which parts are known
-to be missing.
+to be missing. Where the worker wrote a journal, its own history is repeated instead.
 """
 
 from collections.abc import AsyncIterator
@@ -21,12 +21,14 @@ from models.settings import Settings
 from stream.explain.search import Found, Kind
 from stream.intercept.loaded_model import LoadedModel
 from stream.kafka.reader import TopicReader
+from stream.messages import Reason
 from stream.replay.arms import Arm, DecidingArm
 from stream.replay.folder import BASE
 from stream.replay.lanes import FileLane, Lane, file_lanes
 from stream.replay.merge import Merge
 from stream.replay.scoring import ScoringPlan, stage_of
 from stream.replay.topics import topic_lanes
+from stream.reproduce.moment import repeat_until
 
 _CHUNK: Final = 1000
 
@@ -44,6 +46,7 @@ class Replayed:
         e: Reward.
         threshold: Reward that was needed.
         propensity: Probability of the verdict.
+        worker: The worker whose journal the history is; "" if it is the source in its order.
     """
 
     requests: int
@@ -54,6 +57,37 @@ class Replayed:
     e: float
     threshold: float
     propensity: float
+    worker: str = ""
+
+
+async def repeat_live(settings: Settings, found: Found, scenario: str) -> Replayed | None:
+    """The request as its worker decides it from its journal; None if no journal has it.
+
+    Args:
+        settings: Brokers, topics and registry.
+        found: Its record on a topic of passes or blocks.
+        scenario: Its scenario, whose debt is asked for.
+
+    Raises:
+        NotReproducibleError: If something that its worker's journal needs is missing.
+    """
+    header = found.record.headers[-1][1] or b""
+    at = (found.record.partition, found.source_offset)
+    moment = await repeat_until(settings, *at, header, scenario)
+    if moment is None or moment.outcome.scored is None:
+        return None
+    made = moment.outcome.scored.decisions
+    return Replayed(
+        moment.requests,
+        moment.rejected,
+        moment.debt,
+        bool(made.passed_N[0]),
+        Reason(int(made.reason_N[0])).label,
+        float(made.reward_N[0]),
+        float(made.threshold_N[0]),
+        float(made.propensity_N[0]),
+        moment.worker,
+    )
 
 
 async def replay_until(

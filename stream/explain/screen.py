@@ -85,6 +85,10 @@ def _verdict(found: Explanation) -> RenderableType:
             f"\ndebt {found.replayed.debt:.4g} passes after {found.replayed.requests:,} requests; "
             f"threshold {figure(found.replayed.threshold)}"
         )
+        if found.replayed.worker:
+            lines.append(
+                f"; from the journal of worker {logs.one_line(found.replayed.worker, 100)}"
+            )
     return lines
 
 

@@ -7,7 +7,7 @@ paper), route. Every input record becomes exactly one output record.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -77,6 +77,15 @@ class Prediction(NamedTuple):
     scenarios_N: npt.NDArray[np.int32] | None
 
 
+class BatchJournal(Protocol):
+    """Takes down which batches are decided, and how."""
+
+    def batch(
+        self, records: Sequence[FetchedRecord], now_ms: int, model: LoadedModel | None
+    ) -> None:
+        """A batch is decided now, by this model."""
+
+
 OnFailure = Callable[[LoadedModel, Exception], LoadedModel | None]
 
 
@@ -93,6 +102,7 @@ class Interceptor:
         max_value_bytes: Longer values are rejected.
         on_failure: Called with a model that could not read or score a chunk, and the error. Returns
             the model that decides the same chunk instead, None to pass everything, or raises.
+        journal: Takes down live batches; None for no journal.
 
     Attributes:
         recent: Feature ids of the newest requests that were scored.
@@ -107,8 +117,10 @@ class Interceptor:
         *,
         max_value_bytes: int,
         on_failure: OnFailure = _raise,
+        journal: BatchJournal | None = None,
     ) -> None:
         self._policy = policy
+        self._journal = journal
         self._metrics = metrics
         self._max_value_bytes = max_value_bytes
         self._on_failure = on_failure
@@ -170,6 +182,29 @@ class Interceptor:
                     self.model = replacement
                 else:
                     by_canary = False
+        if self._journal is not None and now_ms is not None:
+            self._journal.batch(records, now_ms, model)
+        return self._finish(records, times_N, now_ms, model, intake, prediction, canary)
+
+    def intercept_again(
+        self, records: Sequence[FetchedRecord], now_ms: int, model: LoadedModel | None
+    ) -> Intercepted:
+        """Decide a batch as a journal says that it was decided: by this model, whatever serves."""
+        values, times_N = [record.value for record in records], timestamps(records)
+        intake, prediction = self._predict(model, values, times_N)
+        return self._finish(records, times_N, now_ms, model, intake, prediction, None)
+
+    def _finish(
+        self,
+        records: Sequence[FetchedRecord],
+        times_N: npt.NDArray[np.int64],
+        now_ms: int | None,
+        model: LoadedModel | None,
+        intake: Intake,
+        prediction: Prediction | None,
+        canary: Challenger | None,
+    ) -> Intercepted:
+        """Decide and route what the model predicted."""
         rejects = [_reject_of(records[index], reject) for index, reject in intake.rejects]
         rejected_at = [index for index, _ in intake.rejects]
         rejected = [

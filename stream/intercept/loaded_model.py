@@ -46,6 +46,7 @@ class LoadedModel:
         self, artifact: Artifact, *, threads: int, batch: int, scenario_path: str = ""
     ) -> None:
         self.version: str = artifact.manifest.version
+        self.manifest_sha256: str = artifact.manifest_sha256
         self.created_s: float = artifact.manifest.created_s
         self.proven = False
         self.tasks: TaskSet = artifact.tasks

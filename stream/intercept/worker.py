@@ -33,13 +33,16 @@ from stream.intercept.interceptor import Interceptor
 from stream.intercept.loaded_model import LoadedModel
 from stream.intercept.model_watcher import ModelWatcher
 from stream.intercept.shadow import Shadow
+from stream.journal.metrics import JournalMetrics
+from stream.journal.policy import policy_of
+from stream.journal.recorder import Recorder
+from stream.journal.writer import JournalWriter
 from stream.kafka.client import client_options
 from stream.kafka.group_watch import GroupMetrics, GroupWatch
 from stream.kafka.rights import Role
 from stream.messages import ModelRole
 from stream.messages.dead_letter import MAX_TRUNCATED_BYTES
 from stream.metrics.worker import WorkerMetrics
-from stream.policy import Policy
 from stream.transport import (
     Chunk,
     ChunkSink,
@@ -86,7 +89,15 @@ class InterceptWorker(Service):  # type: ignore[misc]
         self._health = Health("worker", (*CONDITIONS, MODEL))
         groups = GroupMetrics(self.metrics.registry, settings.worker.expected)
         self._groups = GroupWatch(settings, groups, self._health)
-        policy = Policy(settings.policy, settings.task_set, worker=uuid.uuid4().hex)
+        name = uuid.uuid4().hex
+        self._journal: JournalWriter | None = None
+        recorder = None
+        if settings.worker.journal:
+            recorder = Recorder()
+            recorder.start(name, time.time_ns() // 1_000_000, settings)
+            written = JournalMetrics(self.metrics.registry)
+            self._journal = JournalWriter(settings, name, recorder, written)
+        policy = policy_of(settings, name, recorder)
         self._watcher = ModelWatcher(
             settings, self._install, self._challenge, self.metrics, lambda: self._interceptor.recent
         )
@@ -102,6 +113,7 @@ class InterceptWorker(Service):  # type: ignore[misc]
             self.metrics,
             max_value_bytes=settings.worker.max_value_bytes,
             on_failure=self._watcher.failed,
+            journal=recorder,
         )
         self._incidents = Incidents(self.metrics.registry)
         self.sink = MeteredSink(_sink(settings, self._incidents), self.metrics)
@@ -122,7 +134,8 @@ class InterceptWorker(Service):  # type: ignore[misc]
             partial(self.metrics.refusals.refuse_batch, consequence="dead-lettered"),
             keep=True,
         )
-        for service in (self._groups, self._watcher, self._control, self._sharing):
+        first = () if self._journal is None else (self._journal,)  # it stops last
+        for service in (*first, self._groups, self._watcher, self._control, self._sharing):
             await self.add_runtime_dependency(service)
         self._sharing.follow_assignment(self._app)
         _tune_garbage_collector()

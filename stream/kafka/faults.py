@@ -41,6 +41,7 @@ ROLES: Final = {
     "model": (Role.MODELS,),
     "verify": (Role.READ,),
     "replay": (Role.READ,),
+    "reproduce": (Role.READ,),
 }
 
 

@@ -127,9 +127,11 @@ def _tool_rights(role: Role, settings: Settings) -> list[Right]:
             *_topics(_BOTH, topics.models),
             Right("topic", topics.passed, _READ, without=lost),
         ]
+    lost = "`weir reproduce` fails"
     return [
         *_topics(_READ, topics.requests, topics.passed, topics.blocked, topics.rejected),
         *_topics(_READ, topics.outcomes),
+        Right("topic", topics.journal, _READ, without=lost),
         Right("group", settings.kafka.group, (Operation.DESCRIBE,)),
     ]
 
@@ -147,6 +149,8 @@ def _intercept_rights(settings: Settings) -> list[Right]:
         *(Right("topic", name, growth, without=_GROWTH) for name in outputs),
         Right("group", feedback_group(settings), _DESCRIBE, without=_LAG),
     ]
+    if settings.worker.journal:
+        rights.extend(_topics(_WRITE, topics.journal))
     if settings.worker.guarantee == "exactly-once":
         name = transactional_ids(settings)
         rights.append(Right("transactional-id", name, _WRITE, prefixed=True))

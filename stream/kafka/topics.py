@@ -87,6 +87,7 @@ def _new_topics(count: int, replication: int, topics: TopicSettings) -> list[New
         topics.rejected,
         topics.outcomes,
         topics.examples,
+        topics.journal,
     )
     durable: dict[str, str] = {}
     if replication >= 3:  # with one replica lost, no record is lost and writes go on

@@ -250,6 +250,10 @@ class Policy:
             self._stale |= dict.fromkeys(self._settings.names)
         self._stale[scenario] = None
 
+    def settle(self) -> None:
+        """Put changes of settings in force now, not with the next request."""
+        self._apply_stale()
+
     def apply_spending(self, scenario: str, spending: Spending) -> None:
         """Apply a spending report; one of ``*`` is for all scenarios without their own reports."""
         self._apply_stale()

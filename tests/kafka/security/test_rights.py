@@ -94,7 +94,11 @@ async def test_a_worker_needs_no_more_than_its_table_says(
     Without the optional rights it logs what is lost.
     """
     settings = tiny_settings.override(
-        {"model.artifact": str(make_artifact()), "worker.guarantee": guarantee}
+        {
+            "model.artifact": str(make_artifact()),
+            "worker.guarantee": guarantee,
+            "worker.journal": True,
+        }
     )
     rights = rights_of(Role.INTERCEPT, settings)
     exactly = guarantee == "exactly-once"

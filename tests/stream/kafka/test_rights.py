@@ -18,6 +18,7 @@ from stream.kafka.rights import Role, explain_authorization, rights_of
 SETTINGS = Settings().override(
     {
         "worker.guarantee": "exactly-once",
+        "worker.journal": True,
         "kafka.security_protocol": "SASL_SSL",
         "kafka.sasl_username": "app",
     }
@@ -29,7 +30,7 @@ PROCESSES = {
     Role.TOPICS: "`weir topics`",
     Role.STEER: "`weir rate`, `weir policy`",
     Role.MODELS: "`weir model`",
-    Role.READ: "`weir verify`, `weir replay`",
+    Role.READ: "`weir verify`, `weir replay`, `weir reproduce`",
 }
 ROW = re.compile(r"^\| (`weir [^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 

@@ -1,0 +1,1 @@
+"""Repeats the decisions of live workers from their journals, and compares them with the log."""
