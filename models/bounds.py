@@ -25,6 +25,11 @@ MAX_HEADERS: Final = 131_072
 #: rest of the batch is refused. Two kilobytes can decompress to seven million records.
 MAX_BAD_RECORDS: Final = 1_000
 
+# Traces of a worker, as `weir trace` reads them.
+
+#: Bytes of a line; a worker writes some 100 KB to a line.
+MAX_TRACE_LINE_BYTES: Final = 16 * 1024 * 1024
+
 # Names: any topic.
 
 #: Characters of a passed bid request's id in training examples; exchanges send up to 128.

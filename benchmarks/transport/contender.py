@@ -1,11 +1,12 @@
 """The contenders: which command runs each, and the child process that is measured."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -32,12 +33,14 @@ class Contender:
         module: Module for ``python -m``.
         arguments: Arguments of the module.
         overrides: Settings to override, dotted key to value.
+        folder: Checkout that its code is taken from.
     """
 
     name: str
     module: str
     arguments: tuple[str, ...] = ()
     overrides: dict[str, str] = field(default_factory=dict)
+    folder: Path = ROOT
 
     @property
     def transactional(self) -> bool:
@@ -47,22 +50,28 @@ class Contender:
 
 WEIR: Final = "weir"
 EXACTLY_ONCE: Final = "weir_exactly_once"
+TRANSACTIONAL_LOOP: Final = "confluent_transactional_loop"
+_TRANSACTIONS: Final = {"worker.guarantee": "exactly-once"}
 CONTENDERS: Final = {
     contender.name: contender
     for contender in (
         Contender(WEIR, "stream.cli", ("worker",)),
-        Contender(
-            EXACTLY_ONCE,
-            "stream.cli",
-            ("worker",),
-            {"worker.guarantee": "exactly-once"},
-        ),
+        Contender(EXACTLY_ONCE, "stream.cli", ("worker",), _TRANSACTIONS),
         Contender("stock_faust", f"{_PEERS}.stock_faust", ("worker",)),
         Contender("quix_streams", f"{_PEERS}.quix_streams"),
         Contender("aiokafka_loop", f"{_PEERS}.aiokafka_loop"),
         Contender("confluent_loop", f"{_PEERS}.confluent_loop"),
+        Contender(TRANSACTIONAL_LOOP, f"{_PEERS}.{TRANSACTIONAL_LOOP}", (), _TRANSACTIONS),
     )
 }
+
+
+def against(folder: Path) -> dict[str, Contender]:
+    """Weir as it is in another checkout, with both guarantees, as further contenders."""
+    return {
+        f"{name}_against": replace(CONTENDERS[name], name=f"{name}_against", folder=folder)
+        for name in (WEIR, EXACTLY_ONCE)
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +95,9 @@ class Running:
         self.name = contender.name
         self._command = [sys.executable, "-m", contender.module, *contender.arguments]
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("WEIR_")}
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        self._environment = inherited | settings.environment() | {"PYTHONPATH": path}
+        self._folder = contender.folder
+        path = os.pathsep.join(filter(None, [str(self._folder), os.environ.get("PYTHONPATH")]))
+        self._environment = inherited | _changed(settings) | {"PYTHONPATH": path}
         self.log = log
 
     def __enter__(self) -> Self:
@@ -97,7 +107,7 @@ class Running:
             self._process = psutil.Popen(
                 self._command,
                 env=self._environment,
-                cwd=ROOT,
+                cwd=self._folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -147,3 +157,17 @@ class Running:
             raise ContenderError(
                 f"{self.name} ended with status {self._process.returncode}; see {self.log}"
             )
+
+
+def _changed(settings: Settings) -> dict[str, str]:
+    """The settings that are not the default; another checkout may not have all of them."""
+    defaults = {key: json.loads(value) for key, value in Settings().environment().items()}
+    changed = {}
+    for key, value in settings.environment().items():
+        section, default = json.loads(value), defaults[key]
+        if isinstance(section, dict):
+            section = {name: one for name, one in section.items() if default.get(name) != one}
+            default = {}
+        if section != default:
+            changed[key] = json.dumps(section)
+    return changed

@@ -7,6 +7,7 @@ to one partition after the other, like by Kafka's sticky partitioner.
 """
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -70,27 +71,36 @@ class Sender:
         )
         self._wall_ms = time.time() * 1000 - time.monotonic_ns() / 1e6
 
-    def paced(self, first: int, count: int, per_second: float, start_ns: int) -> None:
-        """Send requests on their schedule.
+    def paced(
+        self,
+        first: int,
+        most: int,
+        per_second: float,
+        start_ns: int,
+        stopped: Callable[[], bool],
+    ) -> int:
+        """Send requests on their schedule; returns how many, when the broker has all of them.
 
         Args:
             first: Number of the first request.
-            count: Number of requests.
+            most: Maximum number of requests.
             per_second: Their rate.
             start_ns: Due time of the first request.
+            stopped: Whether to end now.
 
         Raises:
             KafkaException: If the broker refused one.
         """
         step_ns = 1e9 / per_second
         sent = 0
-        while sent < count:
+        while sent < most and not stopped():
             behind_ns = time.monotonic_ns() - start_ns
-            due = min(count, int(behind_ns / step_ns) + 1) if behind_ns >= 0 else 0
+            due = min(most, int(behind_ns / step_ns) + 1) if behind_ns >= 0 else 0
             self._together([(first + i, start_ns + round(i * step_ns)) for i in range(sent, due)])
             sent = max(sent, due)
             time.sleep(TICK_S)
         self.flush()
+        return sent
 
     def at_once(self, first: int, count: int) -> None:
         """Send requests as fast as the client accepts them; :meth:`flush` waits for the broker."""

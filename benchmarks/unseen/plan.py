@@ -30,7 +30,7 @@ class UnseenPlan:
         snapshots: Snapshots of SWAG at the end of their steps, ``gap`` steps apart.
         gap: Steps between two snapshots.
         sets: Weight sets drawn, M.
-        confirmed_every: Rebuilds between two fits of ``confirmed``, which takes seven models.
+        confirmed_every: Rebuilds between two fits of ``confirmed``, which takes eight models.
         net: Kind and sizes of the teacher.
         training: Batch and learning rates.
     """

@@ -29,6 +29,8 @@ class WorkerSettings(Section):
         score_threads: Threads per inference.
         metrics_host: Address on which metrics and probes are served.
         metrics_port: Port on which metrics and probes are served; 0 picks a free one.
+        trace: Where to write how long each chunk took, phase by phase: a file, or the URL of an
+            OpenTelemetry collector (`http://host:4318`). Empty: nowhere.
         journal: Whether the worker writes a journal to ``topics.journal``, from which
             ``weir reproduce`` repeats every decision exactly.
         expected: Number of ready workers below which the alert on missing workers fires.
@@ -45,6 +47,7 @@ class WorkerSettings(Section):
     score_threads: int = Field(default=1, ge=1)
     metrics_host: str = "127.0.0.1"
     metrics_port: Port = 0
+    trace: str = ""
     journal: bool = False
     expected: int = Field(default=1, ge=0)
 

@@ -14,6 +14,7 @@ from stream.cli.reproduce import reproduce
 from stream.cli.status import status
 from stream.cli.steering import policy, rate
 from stream.cli.topics import topics
+from stream.cli.trace import trace
 from stream.cli.verify import verify
 from stream.cli.worker import worker
 
@@ -25,5 +26,5 @@ def register(app: typer.Typer) -> None:
         *(demo, doctor, status),
     ):
         app.command()(command)
-    for group in (rate, policy, model, offsets):
+    for group in (rate, policy, model, offsets, trace):
         app.add_typer(group)

@@ -78,6 +78,15 @@ Processes = Annotated[
     int,
     typer.Option(min=1, help="Processes that read and score. The decisions do not depend on it."),
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Read and score on a Ray cluster: HOST:PORT, auto (the one that runs on this "
+        "machine), or local (one that ends with the replay). Needs weir[ray]. The decisions do "
+        "not depend on it.",
+    ),
+]
 ChunkSize = Annotated[
     int,
     typer.Option(min=1, help="Requests per chunk. The decisions do not depend on it."),
@@ -97,6 +106,7 @@ def replay(
     against: Against = None,
     by: By = None,
     processes: Processes = 1,
+    ray: Ray = None,
     chunk_size: ChunkSize = 1000,
     fail_if: FailIf = None,
 ) -> None:
@@ -119,7 +129,7 @@ def replay(
     options = ReplayOptions(
         source, out, outcomes, start, end, chunk_size,
         against=[read_arm(text) for text in against or ()],
-        by=by or (), processes=processes, as_of=as_of,
+        by=by or (), processes=processes, ray=ray, as_of=as_of,
     )  # fmt: skip
     with Console(stderr=True).status(f"replaying {source}") as status:
 

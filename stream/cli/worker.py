@@ -25,10 +25,18 @@ def worker(
             "Overrides worker.metrics_port."
         ),
     ] = None,
+    trace: Annotated[
+        str | None,
+        typer.Option(
+            help="File, or URL of an OpenTelemetry collector, to which the intercept worker writes "
+            "how long each chunk took, phase by phase; `weir trace summary FILE` reads it. "
+            "Overrides worker.trace."
+        ),
+    ] = None,
 ) -> None:
     """Run one worker process until SIGTERM or Ctrl-C."""
     settings: Settings = ctx.obj.override(
-        {"policy.rate": rate, "worker.metrics_port": metrics_port}
+        {"policy.rate": rate, "worker.metrics_port": metrics_port, "worker.trace": trace}
     )
     if role is WorkerRole.FEEDBACK:
         from stream.feedback.worker import run_feedback  # noqa: PLC0415

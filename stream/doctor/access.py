@@ -7,12 +7,16 @@ from models.settings import Settings
 from stream.doctor.facts import Facts, ResourceFacts, TopicFacts
 from stream.doctor.finding import Finding, fail, ok, warn
 from stream.kafka.client import principal
+from stream.kafka.connection import Server
 from stream.kafka.rights import Operation, Right, Role, grant, missing_right, rights_of
+from stream.transport.output.group_requests import OFFSET_FETCH, TXN_OFFSET_COMMIT
 
 _FETCH: Final = 1
 #: Highest version of Fetch, and the first Kafka release that supports it.
 _RELEASES: Final = ((18, "4.1"), (17, "3.9"), (16, "3.7"), (15, "3.5"), (13, "3.1"), (12, "2.7"))
-_INIT_PRODUCER_ID: Final = 22
+_INIT_PRODUCER_ID: Final = (22, 0)
+#: Key and version of the requests that exactly once needs.
+_TRANSACTIONS: Final = (_INIT_PRODUCER_ID, TXN_OFFSET_COMMIT, OFFSET_FETCH)
 
 
 def connection(settings: Settings, facts: Facts) -> Iterator[Finding]:
@@ -28,12 +32,19 @@ def connection(settings: Settings, facts: Facts) -> Iterator[Finding]:
     release = next((name for version, name in _RELEASES if fetch >= version), "")
     protocol = f"the protocol of Kafka {release}" if release else f"Fetch v{fetch} only"
     yield ok("version", f"{len(server.nodes)} brokers; {server.address} supports {protocol}")
-    if settings.worker.guarantee == "exactly-once" and _INIT_PRODUCER_ID not in server.versions:
+    missing = [key for key, version in _TRANSACTIONS if not _supports(server, key, version)]
+    if settings.worker.guarantee == "exactly-once" and missing:
         yield fail(
             "version",
-            f"{server.address} does not support transactions, but worker.guarantee is exactly-once",
-            "use Apache Kafka, or set worker.guarantee to at-least-once",
+            f"{server.address} does not support transactions whose offsets the group fences "
+            f"(KIP-447; requests {missing}), but worker.guarantee is exactly-once",
+            "use Apache Kafka 2.5 or newer, or set worker.guarantee to at-least-once",
         )
+
+
+def _supports(server: Server, key: int, version: int) -> bool:
+    first, last = server.versions.get(key, (0, -1))
+    return first <= version <= last
 
 
 def nodes(_settings: Settings, facts: Facts) -> Iterator[Finding]:

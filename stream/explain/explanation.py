@@ -144,11 +144,7 @@ async def explain(settings: Settings, request_id: str, options: ExplainOptions) 
     values = extracted(used.features, request, _time(found), ids_C)
     replayed = None
     if options.history or (found.decision is None and all(map(is_file, finds.places))):
-        if found.kind in {Kind.PASSED, Kind.BLOCKED}:
-            replayed = await repeat_live(settings, found, scored.scenario)
-        if replayed is None:
-            source = source_of(settings, found)
-            replayed = await replay_until(settings, model, found, scored.scenario, source)
+        replayed = await _replayed(settings, model, found, scored.scenario)
     verdict = _verdict(found, replayed)
     checks = check_log(found, verdict, scored, used)
     if replayed is not None and found.decision is not None and found.decision.model:
@@ -180,6 +176,17 @@ async def explain(settings: Settings, request_id: str, options: ExplainOptions) 
         known_counts(_reference(settings, model), values),
         missing_parts(found, used, checks, replayed, asked=options.history),
     )
+
+
+async def _replayed(
+    settings: Settings, model: LoadedModel, found: Found, scenario: str
+) -> Replayed | None:
+    """The decision again, by the journal of who made it if there is one, else from all before."""
+    if found.kind in {Kind.PASSED, Kind.BLOCKED}:
+        live = await repeat_live(settings, found, scenario)
+        if live is not None:
+            return live
+    return await replay_until(settings, model, found, scenario, source_of(settings, found))
 
 
 def _rejected(settings: Settings, request_id: str, found: Found) -> Explanation:

@@ -26,7 +26,8 @@ from stream.replay.arms import Arm, DecidingArm
 from stream.replay.folder import BASE
 from stream.replay.lanes import FileLane, Lane, file_lanes
 from stream.replay.merge import Merge
-from stream.replay.scoring import ScoringPlan, stage_of
+from stream.replay.scoring import ScoringPlan
+from stream.replay.stages import InThisProcess
 from stream.replay.topics import topic_lanes
 from stream.reproduce.moment import repeat_until
 
@@ -114,7 +115,7 @@ async def replay_until(
     )  # fmt: skip
     decided = 0
     async with _lanes(settings, source) as lanes:
-        with stage_of(plan, 1) as stage:
+        with InThisProcess(plan) as stage:
             merge = Merge(lanes, stage)
             async for frame in merge.frames():
                 at = _row_of(frame, found, lanes)

@@ -38,11 +38,11 @@ from stream.transport import (
     consumer_lag,
     relay,
     report_incidents,
+    turns,
 )
 
 LAG_EVERY_S: Final = 0.5
 BATCH: Final = 1024  # requests; some 20 ms of work
-LOOP_TURNS: Final = 5  # of the event loop between two batches
 #: Nothing is fetched while so much is in flight; its examples are half as large.
 MAX_IN_FLIGHT_BYTES: Final = 64 * 1024 * 1024
 Clock = Callable[[], float]
@@ -120,8 +120,7 @@ class FeedbackWorker(Service):  # type: ignore[misc]
                 made = self._maker.make(records, int(self._clock() * 1000))
                 self.metrics.made(made)
                 examples += made.examples
-                for _ in range(LOOP_TURNS):
-                    await asyncio.sleep(0)
+                await turns()
             outputs.append({self._examples: examples})
         return outputs
 

@@ -158,7 +158,7 @@ def _intercept_rights(settings: Settings) -> list[Right]:
 
 
 def transactional_ids(settings: Settings) -> str:
-    """Prefix of the workers' transactional ids; the partition number follows."""
+    """Prefix of the workers' transactional ids; a name that is unique to each process follows."""
     return f"{settings.kafka.group}-{settings.topics.requests}-"
 
 

@@ -46,6 +46,7 @@ class WorkerMetrics:
     Attributes:
         registry: The registry that Prometheus scrapes.
         refusals: Counts and logs messages that cannot be used.
+        on_stage: Is told each stage of a batch and its seconds, too.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
@@ -68,13 +69,17 @@ class WorkerMetrics:
         self._control = ControlFamilies(registry)
         self._challengers = ChallengerFamilies(registry)
         self._versions: dict[ModelRole, str] = {}
+        self.on_stage: Callable[[str, float], None] | None = None
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time one stage of a batch of requests."""
         start = time.perf_counter()
         yield
-        self._times.stages.labels(name).observe(time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        self._times.stages.labels(name).observe(seconds)
+        if self.on_stage is not None:
+            self.on_stage(name, seconds)
 
     @contextmanager
     def writing(self) -> Iterator[None]:

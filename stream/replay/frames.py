@@ -85,6 +85,7 @@ async def replay_folder(
     as_of: str | None = None,
     by: Sequence[str] = (),
     processes: int = 1,
+    ray: str | None = None,
 ) -> ReplayFolder:
     """Decide historical requests under one or more policies, and write what `weir replay` writes.
 
@@ -101,6 +102,8 @@ async def replay_folder(
         as_of: Moment up to which outcomes are complete; None for the latest one in the data.
         by: Paths in the request whose values are kept, in columns ``by_<PATH>``.
         processes: Processes that read and score.
+        ray: Address of the Ray cluster that they run on, "auto", or "local" for one of their own;
+            None for processes of this machine.
 
     Returns:
         The folder, whose tables are read lazily.
@@ -127,6 +130,7 @@ async def replay_folder(
         as_of=as_of,
         by=by,
         processes=processes,
+        ray=ray,
     )
     await run_replay(settings, options)
     return ReplayFolder(folder)

@@ -18,7 +18,8 @@ import polars as pl
 from stream.policy.rate.partition_clock import PartitionClock, in_milliseconds
 from stream.replay.lanes import Lane, Planned
 from stream.replay.records import Ints
-from stream.replay.scoring import ScoredPiece, ScoringStage
+from stream.replay.scoring import ScoredPiece
+from stream.replay.stages import ScoringStage
 
 #: Rejected records of a lane that are kept; further ones are counted only.
 KEPT_REJECTS: Final = 10_000

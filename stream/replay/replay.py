@@ -48,7 +48,9 @@ from stream.replay.labelling import find_outcomes, judge, write_labels
 from stream.replay.lanes import PIECE_BYTES, Lane, file_lanes
 from stream.replay.logged import BLOCK, PASS
 from stream.replay.merge import LaneMark, LanePosition, Merge
-from stream.replay.scoring import ScoringPlan, stage_of
+from stream.replay.on_ray import OnRay
+from stream.replay.scoring import ScoringPlan
+from stream.replay.stages import InProcesses, InThisProcess, ScoringStage
 from stream.replay.tables import ROWS_PER_PART, TableWriter
 from stream.replay.topics import TopicLane, topic_lanes
 
@@ -95,6 +97,8 @@ class ReplayOptions:
         rewards: Rewards of one's own, by name of the arm that values requests by them.
         by: Paths in the request whose values the requests' table keeps.
         processes: Processes that read and score; decisions do not depend on it.
+        ray: Address of the Ray cluster that they run on, see :class:`stream.replay.on_ray.OnRay`;
+            None for processes of this machine.
         piece_bytes: Bytes of a file that are read at a time.
         rows_per_part: Rows of a part of the tables.
     """
@@ -109,6 +113,7 @@ class ReplayOptions:
     rewards: Mapping[str, RewardFunction] = field(default_factory=dict)
     by: Sequence[str] = ()
     processes: int = 1
+    ray: str | None = None
     piece_bytes: int = PIECE_BYTES
     rows_per_part: int = ROWS_PER_PART
     as_of: str | None = None
@@ -138,6 +143,7 @@ async def run_replay(
         ReplayFolderError: If the output folder is in use.
         TopicError: If there is no such topic.
         ArtifactError: If an artifact cannot serve.
+        ScoringStageError: If there are no processes to score in, or they ended.
     """
     arms = with_rewards([Arm(BASE, settings), *options.against], options.rewards)
     check_arms(arms)
@@ -239,7 +245,7 @@ class _Run:
         decide_again(options.out, checkpoint.parts, pairs)
         positions = checkpoint.lanes or [LanePosition(LaneMark()) for _ in self._lanes]
         ends = {lane.name: lane.end for lane in self._lanes if isinstance(lane, TopicLane)}
-        with stage_of(self._plan, options.processes) as stage:
+        with _stage(self._plan, options) as stage:
             merge = Merge(self._lanes, stage, self._span, positions)
 
             def on_part(given: Sequence[int]) -> None:
@@ -305,6 +311,13 @@ def _models(arms: Sequence[Arm]) -> tuple[list[ArtifactFiles], list[int]]:
             known[url] = same[0] if same else len(files) - 1
         numbers.append(known[url])
     return files, numbers
+
+
+def _stage(plan: ScoringPlan, options: ReplayOptions) -> ScoringStage:
+    """Where the pieces are scored."""
+    if options.ray is not None:
+        return OnRay(plan, options.ray, options.processes)
+    return InThisProcess(plan) if options.processes == 1 else InProcesses(plan, options.processes)
 
 
 def _reporter(

@@ -1,37 +1,26 @@
 """The heavy, stateless stage of a replay: pieces of a source in, scored requests out.
 
-It runs in this process or in several; what it returns about a request depends on the request alone.
+What it returns about a request depends on the request alone, so it can run anywhere (`stages`).
 """
 
-import multiprocessing
-import os
-from asyncio import Task, get_running_loop
-from collections.abc import Awaitable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol, Self
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import orjson
 import polars as pl
 
 from models.artifact import ArtifactFiles, open_artifact
-from models.errors import UserError
 from models.features.bid_request import RejectCode
 from models.features.intake import Intake, ingest
 from models.features.lenient_json import loads
 from models.features.path import EACH, INSIDE, Path, Step
 from models.features.values import text_of
-from models.process.parent import PARENT_VARIABLE, end_with_parent
 from stream.intercept.loaded_model import LoadedModel
 from stream.messages.headers import sequence_number
 from stream.replay.logged import read_logged
 from stream.replay.records import Ints, Piece, Records
-
-
-class ScoringStageError(UserError, RuntimeError):
-    """A scoring process that ended; says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,92 +226,3 @@ def _inside(value: Any) -> Any:
         return loads(value) if isinstance(value, str) else value
     except orjson.JSONDecodeError:
         return None
-
-
-class ScoringStage(Protocol):
-    """Where pieces are scored; a context manager.
-
-    Attributes:
-        ahead: Pieces that should be submitted before the first of them is awaited.
-    """
-
-    ahead: int
-
-    def submit(self, piece: Piece, verdict: str | None) -> Awaitable[ScoredPiece]:
-        """Score a piece, possibly at once."""
-
-    def __enter__(self) -> Self: ...
-    def __exit__(self, *exc: object) -> None: ...
-
-
-class InThisProcess:
-    """Scores in this process, when a result is awaited."""
-
-    ahead = 1
-
-    def __init__(self, plan: ScoringPlan) -> None:
-        self._scorer = PieceScorer(plan)
-
-    async def submit(self, piece: Piece, verdict: str | None) -> ScoredPiece:
-        """Score a piece."""
-        return self._scorer.score(piece, verdict)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        """Nothing to end."""
-
-
-class InProcesses:
-    """Scores in processes of its own."""
-
-    def __init__(self, plan: ScoringPlan, processes: int) -> None:
-        self.ahead = 2 * processes + 1
-        self._tasks: set[Task[ScoredPiece]] = set()
-        self._pool = ProcessPoolExecutor(
-            processes, multiprocessing.get_context("spawn"), _start, (plan, os.getpid())
-        )
-
-    def submit(self, piece: Piece, verdict: str | None) -> Awaitable[ScoredPiece]:
-        """Begin to score a piece; awaiting it raises ScoringStageError if a process ended."""
-        task = get_running_loop().create_task(self._score(piece, verdict))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    async def _score(self, piece: Piece, verdict: str | None) -> ScoredPiece:
-        try:
-            return await get_running_loop().run_in_executor(self._pool, _score, piece, verdict)
-        except BrokenProcessPool as error:
-            raise ScoringStageError(
-                "a scoring process ended, perhaps for lack of memory; the same command goes on "
-                "where the replay stopped; give it fewer --processes"
-            ) from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        """End the processes; what is not awaited is dropped."""
-        for task in self._tasks:
-            task.cancel()
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-
-_scorers: list[PieceScorer] = []
-
-
-def _start(plan: ScoringPlan, parent: int) -> None:
-    os.environ[PARENT_VARIABLE] = str(parent)
-    end_with_parent()
-    _scorers.append(PieceScorer(plan))
-
-
-def _score(piece: Piece, verdict: str | None) -> ScoredPiece:
-    return _scorers[0].score(piece, verdict)
-
-
-def stage_of(plan: ScoringPlan, processes: int) -> "InThisProcess | InProcesses":
-    """The stage for a number of processes."""
-    return InThisProcess(plan) if processes == 1 else InProcesses(plan, processes)

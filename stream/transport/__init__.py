@@ -27,7 +27,7 @@ Start the sink before the app, for example in a service that the app depends on.
   written, with the guarantee of the sink.
 - `ChunkSink(client, topics)`: at least once. Outputs are acknowledged by all replicas before the
   chunk's offset is committed. ``await sink.send(topic, partition, records)`` writes any records.
-- `TransactionalSink(client, group, topics)`: exactly once. Outputs and offset in one transaction.
+- `TransactionalSink(client, group, topics)`: exactly once. Outputs and offsets in one transaction.
 - `chunks(stream)`: for agents that do something else with a chunk than to relay it. A chunk is
   acknowledged when the body of the loop has ended without an exception; one that raises stops the
   process with a non-zero status, with its chunk uncommitted.
@@ -42,14 +42,18 @@ Start the sink before the app, for example in a service that the app depends on.
 - `report_incidents(app, incidents)`: counts and logs problems of the topics.
 - `idle_partitions(app)`: (topic, partition) to seconds without progress although there is work;
   `joined(app)`: whether the group has assigned partitions.
+- `trace_chunks(app, tracer)`: times every chunk; see `stream.trace.tracer`.
+- `turns()`: lets everything else run; await it between two batches of work.
 - `app_options(...)`: the settings of Faust that all this needs.
 
 The way of a chunk: `fetcher` (the connection) -> `consumer` (chunks, commits; `ledger` gives the
-offset to commit) -> `agent` (`chunks`, `relay`) -> `output.at_least_once`, or `output.exactly_once`
-with a `lane` and an `output.transactions` per partition -> `output.batching` and `batch_builder` ->
-`output.producer`. `driver` registers it with Faust. Problems of topics: `offset_reset`,
-`corrupt_partitions` and `stall_detector` when reading, `output.output_topics` and
-`output.slow_writes` when writing; they report to `incidents`. `log_throttle` bounds aiokafka's log.
+offset to commit, `room` bounds what is in flight) -> `agent` (`chunks`, `relay`) ->
+`output.at_least_once`, or `output.exactly_once` with `lanes` (one `lane` and its
+`output.transactions` for all partitions, others for slow ones) -> `output.batching` and
+`batch_builder` -> `output.producer`. `driver` registers it with Faust. Problems of topics:
+`offset_reset`, `corrupt_partitions` and `stall_detector` when reading,
+`output.output_topics` and `output.slow_writes` when writing; they report to `incidents`.
+`log_throttle` bounds aiokafka's log.
 docs/faust.md lists what is overridden of Faust and aiokafka, and why.
 """
 
@@ -63,6 +67,7 @@ from stream.transport.agent import (
     joined,
     relay,
     report_incidents,
+    trace_chunks,
 )
 from stream.transport.app_options import app_options, broker_url, heartbeat_s
 from stream.transport.chunk import (
@@ -75,13 +80,14 @@ from stream.transport.chunk import (
     RecordTooLargeError,
 )
 from stream.transport.client_state import has_coordinator, raise_client_errors
+from stream.transport.concurrency import turns
 from stream.transport.incidents import Incidents, OffsetsMissingError, TopicChangedError
-from stream.transport.lane_state import LaneError, LaneState, ReleasedError
+from stream.transport.lanes.state import LaneError, LaneState, ReleasedError
 from stream.transport.ledger import LedgerError, OffsetLedger
 from stream.transport.output.at_least_once import ChunkSink
 from stream.transport.output.exactly_once import TransactionalSink, TransactionsUnsupportedError
 from stream.transport.output.output_topics import OutputTopics, PartitionsError
-from stream.transport.output.sink import Outgoing, Sink
+from stream.transport.output.sink import Member, Outgoing, Sink
 
 __all__ = [
     "Chunk",
@@ -92,6 +98,7 @@ __all__ = [
     "LaneError",
     "LaneState",
     "LedgerError",
+    "Member",
     "OffsetLedger",
     "OffsetsMissingError",
     "Outgoing",
@@ -120,4 +127,6 @@ __all__ = [
     "raise_client_errors",
     "relay",
     "report_incidents",
+    "trace_chunks",
+    "turns",
 ]

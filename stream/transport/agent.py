@@ -9,11 +9,13 @@ from typing import Any, Self
 from faust.types import AppT, StreamT, TopicT
 
 from stream.kafka.batches import RefusedBatch
+from stream.trace.tracer import ChunkTrace, Tracer
 from stream.transport.chunk import Chunk, Outputs, RecordsRefusedError
+from stream.transport.concurrency import turns
 from stream.transport.consumer import Consumer
 from stream.transport.delivery import Delivery
 from stream.transport.incidents import Incidents
-from stream.transport.lane_state import ReleasedError
+from stream.transport.lanes.state import ReleasedError
 from stream.transport.offset_reset import OffsetReset
 from stream.transport.output.sink import Sink
 
@@ -38,8 +40,7 @@ class _Fetches(AsyncIterator[list[Delivery]]):
 
     async def __anext__(self) -> list[Delivery]:
         deliveries: list[Delivery] = await anext(self._values)
-        for delivery in deliveries:
-            self._consumer.begin(delivery)
+        self._consumer.begin(deliveries)
         return deliveries
 
 
@@ -102,18 +103,28 @@ async def relay(
     Args:
         stream: The agent's stream; one relay per agent (``concurrency=1``).
         transform: Turns the chunks of a fetch, of different partitions, into the outputs of each,
-            by topic. It should yield (``asyncio.sleep(0)``) every few milliseconds, because writes
-            run in the same thread.
+            by topic. It should yield (`concurrency.turns`) every few milliseconds, because writes
+            run in the same thread, but not at its end: that only delays what it has made.
         sink: Sink of the outputs; `attach` it to the app before the start.
         instead: Returns what to write instead if a topic does not accept some outputs: too large,
             or with a timestamp out of its range. Without it that is an error.
     """
     consumer: Consumer = stream.app.consumer
+    tracer = consumer.tracer
     async with asyncio.TaskGroup() as writes:
         async for deliveries in _Fetches(stream):
+            if tracer is not None:
+                tracer.begun(_traces(deliveries))
             outputs_by_chunk = await transform([delivery.chunk for delivery in deliveries])
+            if tracer is not None:
+                tracer.decided(_traces(deliveries))
             for delivery, outputs in zip(deliveries, outputs_by_chunk, strict=True):
                 writes.create_task(_write(consumer, sink, delivery, outputs, instead))
+            await turns()  # the writes begin before the next fetch is decided
+
+
+def _traces(deliveries: Sequence[Delivery]) -> list[ChunkTrace]:
+    return [delivery.trace for delivery in deliveries if delivery.trace is not None]
 
 
 async def _write(
@@ -125,6 +136,8 @@ async def _write(
 ) -> None:
     if consumer.owns(delivery):
         chunk = delivery.chunk
+        if consumer.tracer is not None and delivery.trace is not None:
+            consumer.tracer.writing(delivery.trace)
         try:
             await sink.write(chunk, outputs, partial(instead, chunk) if instead else None)
         except ReleasedError:
@@ -174,6 +187,12 @@ def bound_batches(
     """
     consumer: Consumer = app.consumer
     consumer.bound_batches(max_unpacked_bytes, refused, keep=keep)
+
+
+def trace_chunks(app: AppT, tracer: Tracer) -> None:
+    """Have `tracer` time every chunk; call it before the app starts."""
+    consumer: Consumer = app.consumer
+    consumer.tracer = tracer
 
 
 def consumer_lag(app: AppT) -> dict[tuple[str, int], int | None]:

@@ -1,11 +1,20 @@
-"""Waiting for several coroutines, or for one for a limited time."""
+"""Waiting for several coroutines, for one for a limited time, and for others to run."""
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 logger = logging.getLogger(__name__)
+
+#: One turn of the event loop advances a write, or a fetch, by one of its stages only.
+TURNS: Final = 5
+
+
+async def turns() -> None:
+    """Let everything else that can run do so, for :data:`TURNS` turns of the event loop."""
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
 
 
 async def all_of(*work: Awaitable[object]) -> None:

@@ -7,8 +7,7 @@ It is Faust's aiokafka consumer with these differences, and no others:
   tables work.
 - Offsets are tracked by an `OffsetLedger`. Only `chunks` and `relay` acknowledge a chunk; Faust's
   own acknowledgement of an event, which happens even when the agent raised, has no effect.
-- At most `CHUNKS_IN_FLIGHT` chunks of a partition are between fetch and acknowledgement, and
-  nothing more is fetched while all chunks together hold more bytes than `attach` allows.
+- What is between fetch and acknowledgement is bounded in chunks, time and bytes (`room`).
 - No batch stops it: one that cannot be decoded, or unpacks to more than a limit, is refused
   (`stream.kafka.batches`).
 - An attached sink is claimed for the partitions before their committed offsets are read, and
@@ -21,7 +20,7 @@ It is Faust's aiokafka consumer with these differences, and no others:
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from time import monotonic
 from typing import Any, Final
 
@@ -30,31 +29,31 @@ from faust.transport.drivers import aiokafka as base
 from faust.types import TP, Message
 
 from stream.kafka.batches import RefusedBatch
+from stream.trace.tracer import Tracer
 from stream.transport.chunk import Chunk, held_bytes
 from stream.transport.corrupt_partitions import CorruptPartitions
 from stream.transport.delivery import Delivery, FetchMessage
 from stream.transport.fetcher import Fetch, FetchService, Seek
 from stream.transport.incidents import Incidents
-from stream.transport.lane_state import ReleasedError
+from stream.transport.lanes.state import ReleasedError
 from stream.transport.ledger import OffsetLedger
 from stream.transport.offset_reset import Filtered, OffsetReset
-from stream.transport.output.sink import Sink
+from stream.transport.output.sink import NO_MEMBER, Member, Sink
+from stream.transport.room import MAX_BYTES, Room
 from stream.transport.stall_detector import StallDetector
 
 logger = logging.getLogger(__name__)
 
-#: Per partition: one chunk being transformed, one ready, the others waiting for their commit.
-CHUNKS_IN_FLIGHT: Final = 8
 #: How long a rebalance or a stop waits for chunks that agents are processing.
 DRAIN_S: Final = 4.0
 CLAIM_RETRY_S: Final = 1.0
-MAX_BYTES: Final = 256 * 1024 * 1024
 
 
 class Consumer(base.Consumer):  # type: ignore[misc]
     """Delivers chunks and commits what the ledger allows; see the module."""
 
     incidents: Incidents
+    tracer: Tracer | None = None
     offsets_missing: OffsetReset = "earliest"
     filtered: Filtered | None = None
 
@@ -64,7 +63,8 @@ class Consumer(base.Consumer):  # type: ignore[misc]
         self.ledger: OffsetLedger[TP] = OffsetLedger()
         self._epoch = 0
         self._sink: Sink | None = None
-        self._max_bytes = MAX_BYTES
+        self._room = Room(self.ledger)
+        self.member = NO_MEMBER  # as of the last assignment
         self.batch_bounds: dict[str, Any] = {}
         self._working: set[Delivery] = set()
         self._progress = asyncio.Event()  # a chunk was completed
@@ -87,7 +87,7 @@ class Consumer(base.Consumer):  # type: ignore[misc]
         have no committed offset any more; see `offset_reset.initial_offsets`.
         """
         self._sink = sink
-        self._max_bytes = max_bytes
+        self._room.max_bytes = max_bytes
         self.offsets_missing = offsets_missing
         self.filtered = None if sink is None else sink.filtered
 
@@ -118,6 +118,7 @@ class Consumer(base.Consumer):  # type: ignore[misc]
                 by_topic[tp.topic].append(self._open(tp, fetch))
             # else: fetched before a seek, or while paused for a rebalance, which a seek follows
         for deliveries in by_topic.values():
+            self._room.fetched(deliveries)
             message = FetchMessage(deliveries, self.app.consumer_generation_id)
             yield message.tp, message
 
@@ -133,19 +134,12 @@ class Consumer(base.Consumer):  # type: ignore[misc]
         active_partitions: set[TP] | None,
         timeout: float,  # noqa: ASYNC109 - Faust's signature
     ) -> Mapping[TP, Fetch]:
-        wanted = {tp for tp in active_partitions or () if self._has_room(tp)}
+        wanted = {tp for tp in active_partitions or () if tp in self._room}
         if wanted:
             fetches: Mapping[TP, Fetch] = await super()._getmany(wanted, timeout)
             return fetches
         await self._wait_for_progress(timeout)
         return {}
-
-    def _has_room(self, tp: TP) -> bool:
-        ledger = self.ledger
-        return ledger.in_flight(tp) < CHUNKS_IN_FLIGHT and self._has_memory()
-
-    def _has_memory(self) -> bool:
-        return self.ledger.bytes_in_flight() < self._max_bytes
 
     def _open(self, tp: TP, fetch: Fetch) -> Delivery:
         records = fetch.records
@@ -158,8 +152,12 @@ class Consumer(base.Consumer):  # type: ignore[misc]
             size=held_bytes(records),
             fetched_s=monotonic(),
         )
-        ticket = self.ledger.open(tp, chunk.start, chunk.next_offset, chunk.size)
-        return Delivery(chunk, ticket)
+        ticket = self.ledger.open(tp, chunk.start, chunk.next_offset, chunk.size, chunk.fetched_s)
+        tracer = self.tracer
+        trace = None
+        if tracer is not None:
+            trace = tracer.opened(tp.topic, tp.partition, chunk.start, records)
+        return Delivery(chunk, ticket, trace)
 
     async def perform_seek(self) -> None:
         """Seek to the committed offsets; chunks in flight are abandoned and delivered again.
@@ -168,7 +166,7 @@ class Consumer(base.Consumer):  # type: ignore[misc]
         """
         if self._sink is not None:
             try:
-                await self._claim(self._sink, self.assignment())
+                await self._claim(self._sink, list(self.assignment()), self.member)
             except ReleasedError:  # revoked meanwhile; the next assignment seeks again
                 return
         seek: Seek = await self.seek_to_committed()
@@ -179,14 +177,15 @@ class Consumer(base.Consumer):  # type: ignore[misc]
             self._read_offset[tp] = position
             self.ledger.reset(tp, position)
         self._working.clear()
+        self._room.clear()
         self._signal_progress()
         logger.info("reading %s", _named(seek.positions) or "nothing: no partition assigned")
 
-    async def _claim(self, sink: Sink, owned: list[TP]) -> None:
+    async def _claim(self, sink: Sink, owned: list[TP], member: Member) -> None:
         """Claim `sink`; retry while no broker can be reached, as every read and write does."""
         while True:
             try:
-                await sink.claim(owned)
+                await sink.claim(owned, member)
             except KafkaConnectionError as error:
                 self.log.warning("cannot claim %s yet: %s", owned, error)
                 await self.sleep(CLAIM_RETRY_S)
@@ -202,9 +201,14 @@ class Consumer(base.Consumer):  # type: ignore[misc]
 
     # -- acknowledging
 
-    def begin(self, delivery: Delivery) -> None:
-        """An agent starts to process a chunk: a rebalance waits for it, `DRAIN_S` at most."""
-        self._working.add(delivery)
+    def begin(self, deliveries: Sequence[Delivery]) -> None:
+        """An agent starts to process a fetch: a rebalance waits for it, `DRAIN_S` at most."""
+        self._working.update(deliveries)
+        had_room = deliveries[0].ticket.partition in self._room
+        self._room.taken(deliveries)
+        if not had_room:
+            self._thread.wake_up()
+            self._signal_progress()
 
     def owns(self, delivery: Delivery) -> bool:
         """Whether this consumer still has to write a chunk; not after a revocation or a seek."""
@@ -213,8 +217,10 @@ class Consumer(base.Consumer):  # type: ignore[misc]
     def complete(self, delivery: Delivery, *, committed: bool = False) -> None:
         """All outputs of a chunk are acknowledged; its offset can be, or is already, committed."""
         self._working.discard(delivery)
+        if self.tracer is not None and delivery.trace is not None:
+            self.tracer.acknowledged(delivery.trace)
         tp = delivery.ticket.partition
-        had_room = self._has_room(tp)
+        had_room = tp in self._room
         if self.ledger.ack(delivery.ticket):
             done = self.ledger.committable(tp)
             if committed and done is not None:

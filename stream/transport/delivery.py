@@ -5,16 +5,24 @@ from typing import Any
 
 from faust.types import TP, ConsumerMessage
 
+from stream.trace.tracer import ChunkTrace
 from stream.transport.chunk import Chunk
 from stream.transport.ledger import Ticket
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Delivery:
-    """A chunk that was handed to an agent, and its ticket in the ledger."""
+    """A chunk that was handed to an agent.
+
+    Attributes:
+        chunk: The chunk.
+        ticket: Its ticket in the ledger.
+        trace: Its times, while a trace is written.
+    """
 
     chunk: Chunk
     ticket: Ticket[TP]
+    trace: ChunkTrace | None = None
 
 
 class FetchMessage(ConsumerMessage):  # type: ignore[misc]

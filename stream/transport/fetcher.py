@@ -34,9 +34,11 @@ from mode import Service
 from mode.utils.futures import maybe_async
 
 from stream.kafka.batches import BoundedConsumer, CorruptBatchError
+from stream.trace.watch import requests
 from stream.transport.client_state import committed_end, partition_state, position
 from stream.transport.corrupt_partitions import CorruptPartitions
 from stream.transport.offset_reset import initial_offsets, reset_out_of_range
+from stream.transport.output.sink import Member
 
 #: If a fetch found only markers and aborted records, their offsets are returned without a record
 #: after this time; a chunk that follows sooner covers them.
@@ -113,6 +115,8 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Drop the positions, which aiokafka looks up again, and pass it on to the consumer."""
+        coordinator = self._ensure_consumer()._coordinator
+        self.consumer.member = Member(coordinator.member_id, coordinator.generation)
         self._epoch += 1
         self._cursor.clear()
         self.corrupt.clear()
@@ -122,6 +126,7 @@ class FetchService(AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"  # an upstream may write in transactions
         consumer._auto_offset_reset = "none"  # see `offset_reset`
+        requests.add(consumer._client)
         return BoundedConsumer.of(consumer, **self.consumer.batch_bounds)
 
     def _create_client_consumer(self, transport: Any) -> BoundedConsumer:

@@ -27,6 +27,7 @@ class Ticket(Generic[P]):
         start: First offset it covers.
         end: Offset after the last one it covers, which is the offset to commit for it.
         size: Bytes it holds in memory.
+        opened_s: When it was opened, in seconds of the owner's clock.
         acked: Whether it has been acknowledged.
     """
 
@@ -34,6 +35,7 @@ class Ticket(Generic[P]):
     start: int
     end: int
     size: int
+    opened_s: float = 0.0
     acked: bool = False
 
 
@@ -72,8 +74,10 @@ class OffsetLedger(Generic[P]):
         for partition in partitions:
             self._partitions.pop(partition, None)
 
-    def open(self, partition: P, start: int, end: int, size: int = 0) -> Ticket[P]:
-        """Register the chunk that covers [start, end) and holds `size` bytes.
+    def open(
+        self, partition: P, start: int, end: int, size: int = 0, now_s: float = 0.0
+    ) -> Ticket[P]:
+        """Register the chunk that covers [start, end) and holds `size` bytes, at `now_s`.
 
         Raises:
             LedgerError: If the partition is not owned, the range is empty, starts before the end
@@ -90,7 +94,7 @@ class OffsetLedger(Generic[P]):
         if state.position is not None and start != state.position:
             what = "goes backwards from" if start < state.position else "skips offsets after"
             raise LedgerError(f"{partition}: chunk [{start}, {end}) {what} {state.position}")
-        ticket = Ticket(partition, start, end, size)
+        ticket = Ticket(partition, start, end, size, now_s)
         state.tickets.append(ticket)
         state.position = end
         return ticket
@@ -130,6 +134,11 @@ class OffsetLedger(Generic[P]):
         """Chunks of `partition` that are not acknowledged, or follow one that is not."""
         state = self._partitions.get(partition)
         return len(state.tickets) if state else 0
+
+    def oldest_s(self, partition: P) -> float | None:
+        """When the oldest chunk in flight of `partition` was opened, None if there is none."""
+        state = self._partitions.get(partition)
+        return state.tickets[0].opened_s if state and state.tickets else None
 
     def committable(self, partition: P) -> int | None:
         """Offset to commit, or None if there is nothing new to commit."""

@@ -7,8 +7,8 @@ import jsonschema
 import pytest
 from rich.console import Console
 
-from benchmarks.transport.contender import CONTENDERS, EXACTLY_ONCE, WEIR
-from benchmarks.transport.latency import Load
+from benchmarks.transport.contender import CONTENDERS, TRANSACTIONAL_LOOP, WEIR
+from benchmarks.transport.latency.cell import Load
 from benchmarks.transport.memory import growth
 from benchmarks.transport.report import bars, tables, throughput
 from benchmarks.transport.rounds import Effort, Sample, span
@@ -57,7 +57,7 @@ def bench(broker: KafkaCluster, tmp_path: Path) -> Bench:
 @pytest.mark.slow
 async def test_contenders_write_the_very_same(bench: Bench) -> None:
     """Weir and its peers decide the same requests alike, and the figures fit their schema."""
-    names = (WEIR, "aiokafka_loop", "confluent_loop")
+    names = (WEIR, "aiokafka_loop", "confluent_loop", TRANSACTIONAL_LOOP)
     effort = Effort(requests=REQUESTS, warm_up=1, seconds=60)
     rounds = await bench.rounds([CONTENDERS[name] for name in names], effort, 1)
     assert {r.audit.passed + r.audit.blocked + r.audit.rejected for r in rounds} == {REQUESTS}
@@ -65,18 +65,29 @@ async def test_contenders_write_the_very_same(bench: Bench) -> None:
     figures: dict[str, Any] = throughput(rounds) | {"latency": {}, "memory": {}}
     jsonschema.validate(figures, SCHEMA)
     assert set(figures["ratios"]) == {"aiokafka_loop", "confluent_loop"}
+    assert figures["contenders"][TRANSACTIONAL_LOOP]["exact"]
     assert {bar.figure for bar in bars(figures)} >= {"ratio aiokafka_loop"}
     assert len(list(tables(figures))) == 2
 
 
 @pytest.mark.slow
-async def test_latency_counts_what_was_due_after_the_warm_up(bench: Bench) -> None:
-    """Passed requests are measured from their intended time, under exactly-once too."""
-    load = Load(per_second=500, warm_up_s=1.0, seconds=2.0)
-    found = await bench.latency(CONTENDERS[EXACTLY_ONCE], 0.3, load)
+@pytest.mark.parametrize("name", ["weir_exactly_once", TRANSACTIONAL_LOOP, "confluent_loop"])
+async def test_latency_counts_what_was_due_after_the_warm_up(bench: Bench, name: str) -> None:
+    """Passed requests are measured from their intended time, in transactions too."""
+    load = Load(per_second=500, seconds=2.0, window_s=0.5, warm_up_s=2.0)
+    found = await bench.latency(CONTENDERS[name], "test", load)
+    assert found is not None
     due = load.per_second * load.seconds
-    assert 0.3 * due < found["measured"] < 0.5 * due  # the rate blocks 0.6 of them
-    assert 0 < found["p50_ms"] <= found["p99_ms"] <= found["p99_9_ms"] <= found["max_ms"]
+    assert 0.3 * due < found.measured < 0.5 * due  # the rate blocks 0.6 of them
+    assert 0 < found.p50_ms <= found.p99_ms <= found.p99_9_ms <= found.max_ms
+    assert found.warm_up_s >= 1.0  # of a window or more, and the sender's start
+
+
+@pytest.mark.slow
+async def test_a_load_that_is_too_much_is_said_to_be(bench: Bench) -> None:
+    """The capacity is finite: ten times of it only makes a queue."""
+    load = Load(per_second=300_000, seconds=1.0, window_s=2.0, warm_up_s=20.0)
+    assert await bench.latency(CONTENDERS["stock_faust"], "test", load) is None
 
 
 @pytest.mark.slow

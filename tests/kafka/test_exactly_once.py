@@ -17,8 +17,10 @@ from stream.kafka.client import client_options
 from stream.kafka.reader import read_topic
 from stream.messages import DeadLetter, RejectCode
 from stream.transport import Chunk, ChunkSink, Outgoing, ReleasedError, TransactionalSink
+from stream.transport.output.sink import NO_MEMBER
 from stream.verify.account import Fate
 from stream.verify.verifier import account
+from tests.kafka.members import member
 from tests.stream.intercept.test_worker import (  # noqa: F401
     publish,
     test_fails_open_recovers_and_refuses_bad_artifacts,
@@ -120,27 +122,41 @@ async def test_what_the_broker_does_not_take_becomes_a_dead_letter(
 async def test_nothing_of_an_aborted_chunk_is_read(
     settings: Settings, unique: Callable[[str], str]
 ) -> None:
-    """A claim aborts what the owner before has open; its late commit is refused."""
+    """A member that the group has expelled commits nothing; the next owner continues."""
     client, group = client_options(settings.kafka), unique("g")
     topics = (settings.topics.passed, settings.topics.blocked)
     source = (settings.topics.requests, 0)
     first, second = (TransactionalSink(client, group, topics, heartbeat_s=20) for _ in range(2))
     await first.start()
     await second.start()
-    await first.claim([source])
-    await first.write(chunk(*source, 0, 3), rows(topics, 0, 3))
-    await second.claim([source])
-    late = asyncio.create_task(first.write(chunk(*source, 3, 6), rows(topics, 3, 6)))
-    await second.write(chunk(*source, 3, 5), rows(topics, 3, 5))
-    await first.release([source])
-    with pytest.raises(ReleasedError):
-        await late
-    assert await committed(settings, group, source) == 5
-    await first.stop()
-    await second.stop()
+    async with member(client, group, settings.topics.requests) as owner:
+        await first.claim([source], owner)
+        await first.write(chunk(*source, 0, 3), rows(topics, 0, 3))
+    async with member(client, group, settings.topics.requests) as owner:
+        await second.claim([source], owner)
+        late = asyncio.create_task(first.write(chunk(*source, 3, 6), rows(topics, 3, 6)))
+        await second.write(chunk(*source, 3, 5), rows(topics, 3, 5))
+        await first.release([source])
+        with pytest.raises(ReleasedError):
+            await late
+        assert await committed(settings, group, source) == 5
+        await first.stop()
+        await second.stop()
     for topic in topics:
         values = [record.value async for record in read_topic(settings.kafka, topic)]
         assert values == [b"%d" % i for i in range(5)]
+
+
+async def test_a_sink_that_is_in_no_group_owns_nothing(
+    settings: Settings, unique: Callable[[str], str]
+) -> None:
+    """Its offsets would be committed on nobody's behalf, and nobody would refuse them."""
+    client, source = client_options(settings.kafka), (settings.topics.requests, 0)
+    sink = TransactionalSink(client, unique("g"), (settings.topics.passed,), heartbeat_s=20)
+    await sink.start()
+    with pytest.raises(ReleasedError, match="owns nothing"):
+        await sink.claim([source], NO_MEMBER)
+    await sink.stop()
 
 
 def chunk(topic: str, partition: int, start: int, end: int) -> Chunk:

@@ -19,6 +19,7 @@ from stream.transport import (
     TransactionalSink,
 )
 from stream.verify.account import Fate
+from tests.kafka.members import member
 from tests.kafka.topics import alter, exact, logged, metric, rows, send, until
 from tests.stream.intercept.test_worker import worker
 
@@ -88,7 +89,6 @@ async def test_what_only_the_broker_refuses_is_replaced_too(worker_settings: Set
         return False
 
     await until(in_force)
-    await sink.claim([(topics.requests, 0)])
     now = int(time.time() * 1000)
 
     def instead(outputs: Outputs, error: RecordsRefusedError) -> Outputs:
@@ -106,8 +106,10 @@ async def test_what_only_the_broker_refuses_is_replaced_too(worker_settings: Set
         chunk = Chunk(topics.requests, 0, [], first, first + 100, 0, 0.0)
         outputs = {topics.passed: records, topics.rejected: []}
         writes.append(sink.write(chunk, outputs, instead))
-    await asyncio.gather(*writes)
-    await sink.stop()
+    async with member(client, worker_settings.kafka.group, topics.requests) as owner:
+        await sink.claim([(topics.requests, 0)], owner)
+        await asyncio.gather(*writes)
+        await sink.stop()
     good = [
         r.value async for r in read_topic(worker_settings.kafka, topics.passed) if r.partition == 0
     ]

@@ -62,6 +62,9 @@ Part = Annotated[
     str,
     typer.Option(help="With I/K, run every K-th unit only, for K processes that share a folder."),
 ]
+Only = Annotated[
+    str, typer.Option(help="Run only the units whose names begin so, such as markets/.")
+]
 Quick = Annotated[
     bool, typer.Option("--quick", help="Train small nets and do few runs, for a trial run.")
 ]
@@ -76,6 +79,7 @@ def experiments(
     teacher: Teacher = "ple-mlp",
     out: Out = Path("var/experiments"),
     part: Part = "1/1",
+    only: Only = "",
     *,
     quick: Quick = False,
 ) -> None:
@@ -84,7 +88,7 @@ def experiments(
     from models.features import FeatureSpec  # noqa: PLC0415
     from trainer.experiments.plan import TEACHERS, Plan  # noqa: PLC0415
     from trainer.experiments.raw import RawStore  # noqa: PLC0415
-    from trainer.experiments.runs import run, share_of, units  # noqa: PLC0415
+    from trainer.experiments.runs import named, run, share_of, units  # noqa: PLC0415
     from trainer.pipeline.train import default_progress  # noqa: PLC0415
 
     if teacher not in TEACHERS:
@@ -99,7 +103,7 @@ def experiments(
     name = "raw" if parts == 1 else f"raw-{number}"
     store = RawStore(out, plan.fingerprint(source.name), name)
     with default_progress() as progress:
-        todo = share_of(units(source, plan, simulated), number, parts)
+        todo = share_of(named(units(source, plan, simulated), only), number, parts)
         run(todo, store, progress)
     command = f"weir experiments --data {data} --seeds {plan.seeds} --teacher {teacher}"
     command += f" --market {market}" * (market != STANDARD) + " --quick" * quick

@@ -9,8 +9,10 @@ from typing import Final
 import torch
 from rich.progress import Progress
 
+from models.errors import UserError
 from models.features import FeatureSpec
 from trainer.experiments.data import Source
+from trainer.experiments.families import measure_family
 from trainer.experiments.methods import measure_settings
 from trainer.experiments.plan import Plan
 from trainer.experiments.raw import Measured, RawStore
@@ -23,7 +25,7 @@ from trainer.experiments.sweeps import (
     measure_teacher,
 )
 from trainer.simulation.funnel import RATES_T, FunnelShape
-from trainer.simulation.markets import Market
+from trainer.simulation.markets import MARKETS, Market
 from trainer.training.context import FitContext
 
 Work = Callable[[FitContext], Measured]
@@ -53,6 +55,8 @@ def units(source: Source, plan: Plan, spec: FeatureSpec) -> Iterator[Unit]:
         name = f"settings/{'+'.join(together)}"
         for seed in seeds:
             yield Unit(name, seed, partial(measure_settings, source, plan, together))
+    if isinstance(source, SimulatedSource):
+        yield from _markets(plan, spec, seeds)
     for teacher in plan.teachers:
         for seed in seeds:
             if seed <= plan.transformer_seeds or "transformer" not in teacher:
@@ -66,6 +70,12 @@ def units(source: Source, plan: Plan, spec: FeatureSpec) -> Iterator[Unit]:
             yield from _shapes(plan, spec, source.market, seed)
 
 
+def _markets(plan: Plan, spec: FeatureSpec, seeds: range) -> Iterator[Unit]:
+    for name, market in MARKETS.items():
+        for seed in seeds:
+            yield Unit(f"markets/{name}", seed, partial(measure_family, spec, plan, market))
+
+
 def _shapes(plan: Plan, spec: FeatureSpec, market: Market, seed: int) -> Iterator[Unit]:
     shapes = {
         f"correlation.{level:g}".replace("0.", "0_"): FunnelShape(RATES_T, level)
@@ -75,6 +85,20 @@ def _shapes(plan: Plan, spec: FeatureSpec, market: Market, seed: int) -> Iterato
     for name, shape in shapes.items():
         source = SimulatedSource(spec, replace(shape, auc_T=market.shape.auc_T), market)
         yield Unit(name, seed, partial(measure_shape, source, plan, name))
+
+
+def named(todo: Iterable[Unit], prefix: str) -> list[Unit]:
+    """The units whose names begin with ``prefix``.
+
+    Raises:
+        UserError: If there is none.
+    """
+    every = list(todo)
+    found = [unit for unit in every if unit.name.startswith(prefix)]
+    if not found:
+        names = dict.fromkeys(unit.name for unit in every)
+        raise UserError(f"--only: no unit begins with {prefix!r}; there are {', '.join(names)}")
+    return found
 
 
 def share_of(todo: Iterable[Unit], number: int, parts: int) -> list[Unit]:

@@ -1,6 +1,7 @@
 """The labeller of the student's rows: the teacher's scores, with the uncertainty of one method.
 
-The score is always the SWAG teacher's mean. The uncertainty is that of SWAG, of another method
+The score is the SWAG teacher's mean, or its blend with the stacked models
+(:mod:`trainer.stacking`). The uncertainty is that of SWAG, of another method
 (:data:`trainer.uncertainty.METHODS`), or, under ``auto``, of the most valuable method.
 
 K rows, C columns of ids, T tasks.
@@ -53,6 +54,7 @@ class MethodLabeller:
 
 def choose_labeller(
     teacher: Teacher,
+    scorer: Labeller,
     layout: FeatureLayout,
     labelled: RowRange,
     held_out: RowRange,
@@ -65,6 +67,7 @@ def choose_labeller(
 
     Args:
         teacher: The fitted teacher.
+        scorer: Labels with the score, and the spread that the teacher has there.
         layout: Rows of the embedding table by column.
         labelled: Rows that other methods are fitted on.
         held_out: Rows that ``auto`` compares the methods on; no method was fitted on them.
@@ -76,7 +79,7 @@ def choose_labeller(
         The labeller, and under ``auto`` the comparison of all methods.
     """
     if config.uncertainty == SWAG:
-        return teacher, None
+        return scorer, None
     rows = Rows(labelled.ids_KC.numpy(), labelled.targets_KT.numpy())
     lab = Lab(
         layout,
@@ -87,12 +90,12 @@ def choose_labeller(
         fitted=teacher.on_cpu(),
     )
     if config.uncertainty != AUTO:
-        return MethodLabeller(teacher, METHODS[config.uncertainty](lab)), None
+        return MethodLabeller(scorer, METHODS[config.uncertainty](lab)), None
     others = {name: METHODS[name](lab) for name in METHODS if name != SWAG}
-    labellers = {name: MethodLabeller(teacher, method) for name, method in others.items()}
-    evidence = compare({SWAG: teacher, **labellers}, held_out, tasks, config)
+    labellers = {name: MethodLabeller(scorer, method) for name, method in others.items()}
+    evidence = compare({SWAG: scorer, **labellers}, held_out, tasks, config)
     picked = SWAG if evidence is None else evidence.method
-    return labellers.get(picked, teacher), evidence
+    return labellers.get(picked, scorer), evidence
 
 
 def compare(

@@ -1,8 +1,8 @@
 """From examples to an artifact: teacher, SWAG, student, export, metrics, manifest, card.
 
-The steps, in order: lay the rows out on disk with the newest ones held out, fit the teacher on the
-labelled rows, label all rows with it, distil the student, export and check it, evaluate both on the
-held-out rows, write the artifact's folder.
+The steps, in order: lay the rows out on disk with the newest ones held out, fit the teacher and the
+stacked models on the labelled rows, label all rows with their blend, distil the student, export and
+check it, evaluate both on the held-out rows, write the artifact's folder.
 """
 
 import tempfile
@@ -33,8 +33,9 @@ from trainer.evaluation.card import card_html
 from trainer.pipeline.labeller import choose_labeller
 from trainer.pipeline.manifest import TrainedStudent, TrainingJob, build_manifest
 from trainer.pipeline.reference import build_canary, build_reference
+from trainer.stacking.fit import blend
 from trainer.training.checkpoint import Checkpoint
-from trainer.training.config import TrainConfig
+from trainer.training.config import NET, TrainConfig
 from trainer.training.context import FitContext
 from trainer.training.delay.method import FitPlan, delay_method
 from trainer.training.devices import open_devices
@@ -192,7 +193,7 @@ def _fit(job: TrainingJob, rows: TrainingRows, folder: Path, context: FitContext
 def _fit_labeller(
     layout: FeatureLayout, job: TrainingJob, rows: TrainingRows, context: FitContext
 ) -> tuple[Labeller, AutoEvidence | None]:
-    """Fit the teacher, and what else the configured uncertainty needs.
+    """Fit the teacher, and what else the configured score and uncertainty need.
 
     On small tables, early stopping chooses the teacher's number of steps first.
     """
@@ -225,8 +226,14 @@ def _fit_labeller(
     )
     if job.keep is not None and context.devices.first:
         keep_weights(job.keep, teacher.net, job.fits)
+    scorer: Labeller = teacher
+    if config.score != NET:
+        scorer = blend(
+            teacher, layout, labelled, weights_N=weights_N, config=config, context=context
+        )
     return choose_labeller(
         teacher,
+        scorer,
         layout,
         labelled,
         rows.held_out_rows,

@@ -35,6 +35,12 @@ AUTO: Final = "auto"
 """Selects the most valuable method."""
 Uncertainty = Annotated[str, chosen_from(UNCERTAINTIES, AUTO)]
 
+NET: Final = "net"
+STACKED: Final = "stacked"
+Score = Literal["auto", "net", "stacked"]
+"""Whose score the student learns: the teacher net's, that of the stacked models
+(:mod:`trainer.stacking`), or a blend that held-out rows choose for each task."""
+
 DELAYS: Final[Mapping[str, str]] = {
     "wait": "trainer.training.delay.waiting:WAIT",
     "mask": "trainer.training.delay.waiting:MASK",
@@ -166,6 +172,7 @@ class TrainConfig:
         delay: How the teacher learns from labels that are not final yet.
         student: Sizes of the student.
         distillation: Training of the student.
+        score: Whose score the student learns.
         uncertainty: Method whose uncertainty the student learns; ``auto`` fits all of them and
             selects the one whose direct passes gain value, else ``swag``.
         auto_rate: Intercepted share at which direct passes are evaluated.
@@ -181,6 +188,7 @@ class TrainConfig:
     delay: DelayTraining = field(default_factory=DelayTraining)
     student: StudentConfig = field(default_factory=StudentConfig)
     distillation: StudentTraining = field(default_factory=StudentTraining)
+    score: Score = "auto"
     uncertainty: Uncertainty = SWAG
     auto_rate: float = 0.6
     auto_weights: dict[str, float] = field(
@@ -203,6 +211,7 @@ class TrainConfig:
                 samples=6,
             ),
             distillation=replace(self.distillation, batch=256, epochs=2, min_steps=300),
+            score="net",
         )
 
     @classmethod

@@ -7,6 +7,7 @@ Weir worker.
 
 import gc
 import logging
+import sys
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -54,7 +55,8 @@ class Work:
         )
         gc.collect()
         gc.freeze()
-        gc.set_threshold(200_000, 20, 100)
+        gc.set_threshold(100_000, 20, 100)
+        sys.setswitchinterval(0.001)
 
     def decide(self, records: Sequence[FetchedRecord]) -> list[tuple[str, list[Outgoing]]]:
         """Output topics and what goes there, on the partition number of `records`."""

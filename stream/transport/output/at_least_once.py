@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from aiokafka.errors import UnknownError, UnsupportedVersionError
 
+from stream.trace.watch import requests
 from stream.transport.chunk import Chunk, Instead, Outputs, Record, RecordsRefusedError
 from stream.transport.incidents import Incidents
 from stream.transport.log_throttle import throttle_client_logs
@@ -16,6 +17,7 @@ from stream.transport.output.batch_builder import Batch
 from stream.transport.output.batching import MAX_BATCH_BYTES, build_batches, enqueue
 from stream.transport.output.output_topics import OutputTopics
 from stream.transport.output.producer import BatchRefusedError, Producer
+from stream.transport.output.sink import Member
 from stream.transport.output.slow_writes import SlowWrites
 
 logger = logging.getLogger(__name__)
@@ -82,6 +84,7 @@ class ChunkSink:
         producer = Producer(
             self._incidents, **self._options, acks="all", enable_idempotence=self.idempotent
         )
+        requests.add(producer.client)
         try:
             await producer.start()
         except BaseException:
@@ -112,7 +115,7 @@ class ChunkSink:
         """Which partitions were filtered before; see `OutputTopics.filtered`."""
         return await self._topics.filtered(partitions)
 
-    async def claim(self, partitions: Iterable[tuple[str, int]]) -> None:
+    async def claim(self, partitions: Iterable[tuple[str, int]], _member: Member) -> None:
         """Add missing partitions. Nothing is fenced: two owners of a partition may both write."""
         await self._topics.fit(partitions)
 

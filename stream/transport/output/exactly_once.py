@@ -1,52 +1,60 @@
-"""Exactly once: a sink that commits a chunk's outputs and its offset in one Kafka transaction.
+"""Exactly once: a sink that commits outputs and offsets of many chunks in one Kafka transaction.
 
-Each input partition has a producer with a transactional id of its own, the same one on every
-worker; `lane` explains why that is sufficient. Consumers of the outputs must read
-``read_committed``.
+A worker has one transactional producer for all its partitions; `lanes.lane` explains why that is
+sufficient. Consumers of the outputs must read ``read_committed``.
 """
 
+import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
-from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import UnknownError, UnsupportedVersionError
+from aiokafka.errors import KafkaError, UnknownError, UnsupportedVersionError
 
 from stream.transport.chunk import Chunk, Instead, Outputs
-from stream.transport.concurrency import all_of
 from stream.transport.incidents import Incidents
-from stream.transport.lane import Lane
-from stream.transport.lane_state import ReleasedError
+from stream.transport.lanes.assigned import Lanes
+from stream.transport.lanes.pending import Key
+from stream.transport.lanes.state import ReleasedError
 from stream.transport.log_throttle import throttle_client_logs
+from stream.transport.output.group_offsets import committed
 from stream.transport.output.output_topics import OutputTopics
+from stream.transport.output.producer import Producer
+from stream.transport.output.sink import Member
 from stream.transport.output.slow_writes import SlowWrites
-from stream.transport.output.transactions import GroupOffsets, KafkaTransactions, TopicBatches
+from stream.transport.output.transactions import Identity, KafkaTransactions, TopicBatches
 
 REQUEST_TIMEOUT_S: Final = 15.0  # how long a broker may take to answer
 
 #: Brokers since 3.6 verify the partitions of a transaction and often require one more attempt.
 RETRY_MS: Final = 10
 
-#: Minimum time between two transactions of a partition. However small, each costs the broker about
-#: ten writes; without a pause they queued there for longer than the pause.
+#: Minimum time between two transactions. However small, each costs the broker about ten writes;
+#: without a pause they queued there for longer than the pause.
 INTERVAL_S: Final = 0.03
+
+#: After this the broker ends a transaction whose worker is gone; it looks every ten seconds. Less
+#: than the session timeout less these ten, so that it is over when the partitions are assigned
+#: anew, and long enough for leaders of partitions to be elected.
+TRANSACTION_TIMEOUT_S: Final = 10.0
 
 
 class TransactionsUnsupportedError(RuntimeError):
-    """The broker does not support transactions."""
+    """The broker does not support transactions that the group fences."""
 
 
 class TransactionalSink:
-    """Writes each chunk in a transaction.
+    """Writes the chunks that wait, of all partitions, in one transaction after the other.
 
     Args:
         client: Options of the aiokafka client: bootstrap servers and security.
-        group: The consumer group whose offsets are committed; also the prefix of each transactional
-            id, ``<group>-<topic>-<partition>``.
+        group: The consumer group whose offsets are committed.
         topics: Topics to write to; batches keep to the smallest ``max.message.bytes`` of them.
-        heartbeat_s: The group's heartbeat interval. A fenced lane waits three intervals to be
-            released before it concludes that it still owns its partition.
-        transaction_timeout_s: After this the broker aborts a transaction whose worker is gone and
-            whose partition has no new owner; until then consumers wait at it.
+        heartbeat_s: The group's heartbeat interval. A worker that finds an offset moved waits for
+            its release before it concludes that another program moved it.
+        transactional_ids: Prefix of the workers' transactional ids; ``<group>-`` by default.
+        transaction_timeout_s: After this the broker ends a transaction whose worker is gone, if
+            the next owner of its partitions has not done so; until then consumers wait at it.
         compression: Codec of the batches: one of `stream.kafka.batches.CODECS`.
         incidents: Missing topics and throttling are reported to it.
     """
@@ -60,7 +68,8 @@ class TransactionalSink:
         topics: Iterable[str],
         *,
         heartbeat_s: float,
-        transaction_timeout_s: float = 60.0,
+        transactional_ids: str = "",
+        transaction_timeout_s: float = TRANSACTION_TIMEOUT_S,
         compression: str = "none",
         incidents: Incidents | None = None,
     ) -> None:
@@ -76,12 +85,14 @@ class TransactionalSink:
             "request_timeout_ms": int(REQUEST_TIMEOUT_S * 1000),
             "retry_backoff_ms": RETRY_MS,
         }
+        self._prefix = transactional_ids or f"{group}-"
+        self._name = uuid.uuid4().hex
         self._compression = compression
-        self._lanes: dict[tuple[str, int], Lane[TopicBatches]] = {}
-        self._offsets = GroupOffsets(self._client, group)
+        self._lanes: Lanes[TopicBatches] | None = None
+        self._changes = 0  # of what it owns
 
     async def start(self) -> None:
-        """Connect, and check that the broker supports transactions.
+        """Check that the broker supports transactions, and offsets that a group fences.
 
         Raises:
             TransactionsUnsupportedError: If it does not.
@@ -89,64 +100,72 @@ class TransactionalSink:
         """
         throttle_client_logs()
         await self._topics.start()
-        probe = AIOKafkaProducer(**self._client, enable_idempotence=True)
+        probe = Producer(self._incidents, **self._client, enable_idempotence=True)
         try:
             await probe.start()
-        except (UnknownError, UnsupportedVersionError) as error:
+            with suppress(KafkaError):  # an answer of the coordinator; a fault shows in the claim
+                await committed(probe, self._group, [])
+        except (UnknownError, UnsupportedVersionError, NotImplementedError) as error:
             raise TransactionsUnsupportedError(
-                f"the broker does not support producer ids ({error!r}), so it has no transactions; "
-                "use Apache Kafka, or the guarantee at-least-once"
+                f"the broker does not support producer ids, or OffsetFetch v7 ({error!r}), so it "
+                "has no transactions that a group fences; use Apache Kafka 2.5 or newer, or the "
+                "guarantee at-least-once"
             ) from error
         finally:
-            await probe.stop()
-        await self._offsets.start()
+            await probe.disconnect()
         self._slow.start()
 
     async def stop(self) -> None:
         """Release all partitions and disconnect."""
         await self._slow.stop()
-        await self.release(list(self._lanes))
-        await self._offsets.stop()
+        await self._release_all()
 
     async def filtered(self, partitions: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
         """Which partitions were filtered before; see `OutputTopics.filtered`."""
         return await self._topics.filtered(partitions)
 
-    async def claim(self, partitions: Iterable[tuple[str, int]]) -> None:
-        """Fence the previous owners of these partitions; see `Sink.claim`.
+    async def claim(self, partitions: Iterable[tuple[str, int]], member: Member) -> None:
+        """End what is open, and wait until these partitions' offsets are stable; see `Sink.claim`.
 
         Raises:
             PartitionsError: If an output topic has too few partitions.
+            ReleasedError: If the assignment is not in force any more.
             KafkaError: A fatal one; others are retried until the release.
         """
-        await self.release(list(self._lanes))
-        owned = list(partitions)
+        await self._release_all()
+        change, owned = self._changes, [(topic, number) for topic, number in partitions]
         await self._topics.fit(owned)
-        self._lanes = {key: self._new_lane(*key) for key in owned}
-        await all_of(*(lane.claim() for lane in self._lanes.values()))
+        if change != self._changes or (owned and member.generation < 0):
+            raise ReleasedError(f"{member} owns nothing any more")
+        if owned:
+            self._lanes = self._new_lanes(owned, member)
+            await self._lanes.claim()
 
-    def _new_lane(self, topic: str, partition: int) -> Lane[TopicBatches]:
-        tp = TopicPartition(topic, partition)
-        transactions = KafkaTransactions(
-            self._options,
-            self._group,
-            tp,
-            self._offsets,
-            self._topics,
-            self._incidents,
-            codec=self._compression,
-        )
-        name = f"{topic}[{partition}]"
-        return Lane(name, transactions, grace_s=self._grace_s, interval_s=INTERVAL_S)
+    def _new_lanes(self, owned: list[Key], member: Member) -> Lanes[TopicBatches]:
+        def connect(number: int) -> KafkaTransactions:
+            name = f"{self._name}-{number}" if number else self._name
+            identity = Identity(self._group, member, self._prefix, name)
+            topics, incidents, codec = self._topics, self._incidents, self._compression
+            return KafkaTransactions(self._options, identity, topics, incidents, codec=codec)
+
+        return Lanes(owned, connect, grace_s=self._grace_s, interval_s=INTERVAL_S)
 
     async def drain(self) -> None:
-        """Release the lanes that are fenced or not claimed yet."""
-        await self.release([key for key, lane in self._lanes.items() if not lane.claimed])
+        """Release what cannot be written now: not claimed yet, or expelled."""
+        if self._lanes is not None:
+            await self._lanes.drain()
 
     async def release(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Release these partitions; see `Sink.release`."""
-        lanes = [self._lanes.pop(key) for key in partitions if key in self._lanes]
-        await all_of(*(lane.release() for lane in lanes))
+        self._changes += 1
+        if self._lanes is not None:
+            await self._lanes.release((topic, number) for topic, number in partitions)
+
+    async def _release_all(self) -> None:
+        self._changes += 1
+        lanes, self._lanes = self._lanes, None
+        if lanes is not None:
+            await lanes.close()
 
     async def write(self, chunk: Chunk, outputs: Outputs, instead: Instead | None = None) -> None:
         """Commit a chunk; see `Sink.write`.
@@ -157,8 +176,8 @@ class TransactionalSink:
             RecordsRefusedError: If a topic does not accept some records and `instead` is None.
             KafkaError: A fatal one; nothing was committed.
         """
-        lane = self._lanes.get((chunk.topic, chunk.partition))
-        if lane is None:
+        if self._lanes is None:
             raise ReleasedError(repr(chunk))
+        key = (chunk.topic, chunk.partition)
         with self._slow.writing(chunk.partition, (t for t, rows in outputs.items() if rows)):
-            await lane.write(chunk.start, chunk.next_offset, outputs, instead)
+            await self._lanes.write(key, chunk.start, chunk.next_offset, outputs, instead)

@@ -13,6 +13,9 @@
   expire. Here every topic that is written to is tracked.
 - An idempotent producer never expires a batch: it is written once its topic is available again.
 - A transaction that follows another one closely waits 2 ms for it, not 20.
+- Offsets are added to a transaction on behalf of a member of the group (`group_requests`). If the
+  group has expelled it, that transaction fails with `ExpelledError`; aiokafka's sender would end
+  with a stack trace.
 - A producer that fails sets its error on futures that nobody may await any more; asyncio would log
   each of them at the end of the process, after the line that says why it ended.
 
@@ -23,19 +26,31 @@ so do all other producers of the process. docs/faust.md lists what is overridden
 # ruff: noqa: SLF001
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from math import inf
 from time import monotonic
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import InvalidTimestampError, KafkaError, UnknownTopicOrPartitionError
+from aiokafka.errors import (
+    InvalidTimestampError,
+    KafkaError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 from aiokafka.producer import sender
 from aiokafka.protocol import produce
 
 from stream.kafka.rebound import rebound
 from stream.transport.concurrency import at_most
 from stream.transport.incidents import Incidents
+from stream.transport.lanes.state import ExpelledError
+from stream.transport.output.group_requests import (
+    EXPELLED,
+    TxnOffsetCommitRequest,
+)
+from stream.transport.output.sink import NO_MEMBER, Member
 
 #: Minimum time between two metadata requests, or two requests to add partitions to a transaction.
 RETRY_INTERVAL_S: Final = 0.25
@@ -125,11 +140,37 @@ class AddPartitionsHandler(sender.AddPartitionsToTxnHandler):  # type: ignore[mi
         return pause_s
 
 
+class OffsetsHandler(sender.TxnOffsetCommitHandler):  # type: ignore[misc]
+    """Adds offsets to a transaction on behalf of the sender's member of the group."""
+
+    def create_request(self) -> TxnOffsetCommitRequest:
+        """The request for the offsets that are not added yet."""
+        transactions = self._sender._txn_manager
+        offsets: defaultdict[str, dict[int, tuple[int, str]]] = defaultdict(dict)
+        for tp, at in self._offsets.items():
+            offsets[tp.topic][tp.partition] = (at.offset, at.metadata)
+        producer = (
+            transactions.transactional_id, transactions.producer_id, transactions.producer_epoch
+        )  # fmt: skip
+        return TxnOffsetCommitRequest(producer, self._group_id, self._sender.member, offsets)
+
+    def handle_response(self, response: Any) -> float | None:
+        """Read the response; returns seconds until the next request, None when all is done."""
+        codes = {code for _, partitions in response.errors for _, code in partitions}
+        if refused := codes & EXPELLED:
+            error = ExpelledError(f"{self._sender.member}: {for_code(min(refused)).__name__}")
+            self._sender._txn_manager.error_transaction(error)
+            return None
+        pause_s: float | None = super().handle_response(response)
+        return pause_s
+
+
 class Sender(sender.Sender):  # type: ignore[misc]
     """aiokafka's sender with the handlers above.
 
     Args:
         incidents: Throttling is reported to it.
+        member: The member of the group for which offsets are added to transactions.
         client: As of aiokafka's sender.
         options: As of aiokafka's sender.
     """
@@ -140,10 +181,14 @@ class Sender(sender.Sender):  # type: ignore[misc]
     _do_add_partitions_to_txn = rebound(
         sender.Sender._do_add_partitions_to_txn, AddPartitionsToTxnHandler=AddPartitionsHandler
     )
+    _do_txn_offset_commit = rebound(
+        sender.Sender._do_txn_offset_commit, TxnOffsetCommitHandler=OffsetsHandler
+    )
 
-    def __init__(self, incidents: Incidents, client: Any, **options: Any) -> None:
+    def __init__(self, incidents: Incidents, member: Member, client: Any, **options: Any) -> None:
         super().__init__(client, **options)
         self.incidents = incidents
+        self.member = member
 
     def _fail_all(self, task: asyncio.Task[None]) -> None:
         super()._fail_all(task)
@@ -161,14 +206,16 @@ class Producer(AIOKafkaProducer):  # type: ignore[misc]
 
     Args:
         incidents: Throttling is reported to it.
+        member: The member of the group for which offsets are added to transactions.
         options: Options of aiokafka's producer.
     """
 
-    def __init__(self, incidents: Incidents, **options: Any) -> None:
+    def __init__(self, incidents: Incidents, member: Member = NO_MEMBER, **options: Any) -> None:
         super().__init__(**options)
         theirs: Any = self._sender
         self._sender: Any = Sender(
             incidents,
+            member,
             self.client,
             acks=theirs._acks,
             txn_manager=self._txn_manager,
@@ -196,6 +243,12 @@ class Producer(AIOKafkaProducer):  # type: ignore[misc]
         """Stop; if that takes longer than `CLOSE_S`, close the connections without a flush."""
         if not await at_most(CLOSE_S, self.stop()):
             await at_most(CLOSE_S, self.client.close())
+
+    async def abandon(self) -> None:
+        """Close the connections; what is being written does not matter any more."""
+        self._closed = True
+        await at_most(CLOSE_S, self.client.close())
+        await at_most(CLOSE_S, self._sender.close())
 
 
 def retrieve(future: asyncio.Future[Any]) -> None:

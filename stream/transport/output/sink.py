@@ -7,7 +7,7 @@ transaction.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from stream.transport.chunk import Chunk, Instead, Outputs
 
@@ -30,6 +30,21 @@ class Outgoing(NamedTuple):
     source: int | None = None
 
 
+class Member(NamedTuple):
+    """A member of a consumer group, as of one assignment.
+
+    Attributes:
+        id: Its id, which the coordinator gave it; empty if it is in no group.
+        generation: Generation of the group, negative if it is in no group.
+    """
+
+    id: str
+    generation: int
+
+
+NO_MEMBER: Final = Member("", -1)
+
+
 class Sink(Protocol):
     """What `relay` writes to and the consumer claims and releases.
 
@@ -42,11 +57,16 @@ class Sink(Protocol):
     async def filtered(self, partitions: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
         """Which of these input partitions have records on the output topics."""
 
-    async def claim(self, partitions: Iterable[tuple[str, int]]) -> None:
+    async def claim(self, partitions: Iterable[tuple[str, int]], member: Member) -> None:
         """Own these (topic, partition) and no others; called before their offsets are read.
+
+        Args:
+            partitions: What the group has assigned.
+            member: The member and generation that it was assigned to.
 
         Raises:
             PartitionsError: If an output topic has too few partitions.
+            ReleasedError: If the assignment is not in force any more.
         """
 
     async def drain(self) -> None:

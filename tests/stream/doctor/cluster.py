@@ -32,11 +32,15 @@ def topic(name: str) -> TopicFacts:
     return TopicFacts(0, 1 if name in SINGLE else 4, 0, 3, 3, ALL, config)
 
 
+#: Of Kafka 4.1: Fetch, OffsetFetch, InitProducerId, TxnOffsetCommit.
+VERSIONS = {1: (4, 17), 9: (1, 9), 22: (0, 5), 28: (0, 5)}
+
+
 def facts(topics: Mapping[str, TopicFacts] | None = None, nodes: int = 3) -> Facts:
     """A cluster without faults, but for some topics."""
     every = {name: topic(name) for name in TOPICS.model_dump().values()}
     return Facts(
-        Server("broker-1:9092", dict(list(THREE.items())[:nodes]), {1: (4, 17), 22: (0, 5)}, 0.01),
+        Server("broker-1:9092", dict(list(THREE.items())[:nodes]), VERSIONS, 0.01),
         {**every, **(topics or {})},
         {"weir": ResourceFacts(operations=ALL), "weir-feedback": ResourceFacts(operations=ALL)},
         ResourceFacts(),

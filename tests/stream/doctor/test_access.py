@@ -47,12 +47,25 @@ def test_every_right_of_a_role_is_checked(role: Role) -> None:
         assert f"--{right.resource} {right.name}" in found[0].sentence
 
 
-def test_exactly_once_needs_transactions() -> None:
-    """A broker without InitProducerId has none."""
+@pytest.mark.parametrize(
+    ("versions", "missing"),
+    [
+        ({1: (0, 3)}, "[22, 28, 9]"),
+        ({22: (0, 1), 28: (0, 2), 9: (0, 6)}, "[28, 9]"),  # Kafka 2.3
+        ({22: (0, 3), 28: (0, 3), 9: (0, 6)}, "[9]"),
+    ],
+)
+def test_exactly_once_needs_transactions_that_the_group_fences(
+    versions: dict[int, tuple[int, int]], missing: str
+) -> None:
+    """A broker without producer ids has none; one before Kafka 2.5 fences by id only."""
     settings = SETTINGS.override({"worker.guarantee": "exactly-once"})
-    old = replace(facts(), server=Server("b:1", THREE, {1: (0, 3)}, 0.0))
+    old = replace(facts(), server=Server("b:1", THREE, versions, 0.0))
     (found,) = bad(list(access.connection(settings, old)))
-    assert "does not support transactions" in found.message
+    assert f"(KIP-447; requests {missing})" in found.message
+    assert "Kafka 2.5" in found.fix
+    at_least_once = SETTINGS.override({"worker.guarantee": "at-least-once"})
+    assert not bad(list(access.connection(at_least_once, old)))
 
 
 def test_an_advertised_address_that_cannot_be_reached() -> None:

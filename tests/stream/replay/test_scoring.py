@@ -12,7 +12,8 @@ from models.artifact.registry import Registry
 from models.features.path import Path as RequestPath
 from models.settings import Settings
 from stream.replay.records import LinesBlock
-from stream.replay.scoring import InProcesses, PieceScorer, ScoringPlan, ScoringStageError, text_at
+from stream.replay.scoring import PieceScorer, ScoringPlan, text_at
+from stream.replay.stages import InProcesses, ScoringStageError
 from tests.tiny_artifact import Make
 
 

@@ -17,7 +17,7 @@ from stream.kafka.client import client_options
 from stream.kafka.reader import TopicReader, read_topic
 from stream.kafka.topics import ensure_topics
 from stream.messages import Cause, ModelAnnouncement, ModelRole
-from stream.messages.journal import Entry, write_entries, write_entry
+from stream.messages.journal import BatchDecided, Entry, write_entries, write_entry
 from stream.messages.models_topic import announce
 from stream.metrics.scrape import WorkerSample, scrape
 from stream.reproduce.journals import find_journals, read_journal
@@ -122,6 +122,20 @@ async def written(settings: Settings, least: int) -> None:
             async for record in read_topic(settings.kafka, topic):
                 sources.add((record.key, record.partition))
         found = len(sources)
+
+
+async def in_a_journal(settings: Settings) -> None:
+    """Wait until a journal has a batch of decisions."""
+    deadline = time.monotonic() + DEADLINE_S
+    async with TopicReader(settings.kafka, settings.topics.journal) as reader:
+        while time.monotonic() < deadline:
+            journals, _ = await find_journals(reader)
+            for journal in journals:
+                async for entry in read_journal(reader, journal):
+                    if isinstance(entry, BatchDecided):
+                        return
+            await asyncio.sleep(0.1)
+    raise AssertionError(f"{settings.topics.journal}: no batch within {DEADLINE_S} s")
 
 
 async def change(settings: Settings, scenario: str, values: dict[str, object]) -> None:

@@ -12,7 +12,15 @@ from models.settings import Settings
 from stream.kafka.topics import ensure_topics
 from stream.messages.journal import BatchDecided, Entry
 from stream.reproduce.reproduce import ReproduceError, reproduce
-from tests.stream.reproduce.fleet import journaled, publish, rewritten, until, worker, written
+from tests.stream.reproduce.fleet import (
+    in_a_journal,
+    journaled,
+    publish,
+    rewritten,
+    until,
+    worker,
+    written,
+)
 from tests.tiny_artifact import Make
 
 pytestmark = pytest.mark.broker
@@ -84,9 +92,12 @@ async def test_a_killed_worker_leaves_what_it_wrote(
 ) -> None:
     """After kill -9 its journal ends open; nothing differs; what is lost is in no journal."""
     live = journaled(settings, make_artifact()).override({"worker.max_chunk_records": 50})
-    await publish(live, 0, 8_000)
+    await publish(live, 0, 2_000)
     async with worker(live, tmp_path, "victim") as (child, port):
         await until(child, port, lambda sample: sample.requests >= 2_000)
+        await in_a_journal(live)
+        await publish(live, 2_000, 6_000)
+        await until(child, port, lambda sample: sample.requests > 2_000)
         child.kill()
         await child.wait()
     async with worker(live, tmp_path, "heir") as (child, port):

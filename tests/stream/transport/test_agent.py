@@ -1,6 +1,7 @@
 """A relay writes the outputs of every chunk in order, and commits nothing that is not written."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from stream.brokers.embedded import EmbeddedBroker
 from stream.transport import (
     Chunk,
     Instead,
+    Member,
     Outgoing,
     Outputs,
     RecordTooLargeError,
@@ -19,7 +21,8 @@ from stream.transport import (
     chunk_topic,
     relay,
 )
-from stream.transport.consumer import CHUNKS_IN_FLIGHT
+from stream.transport.chunk import held_bytes
+from stream.transport.room import CHUNKS_IN_FLIGHT, FETCHES_READY
 from tests.stream.transport.apps import committed, create, new_app, numbered, running, until, write
 
 pytestmark = pytest.mark.broker
@@ -40,12 +43,14 @@ class RecordingSink:
         self.calls: list[str] = []
         self.written: dict[int, list[bytes | None]] = {}
         self.given: list[int] = []
+        self.members: list[Member] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.limit = 1_000_000
 
-    async def claim(self, partitions: Iterable[tuple[str, int]]) -> None:
+    async def claim(self, partitions: Iterable[tuple[str, int]], member: Member) -> None:
         self.calls.append(f"claim {sorted(p for _, p in partitions)}")
+        self.members.append(member)
 
     async def drain(self) -> None:
         self.calls.append("drain")
@@ -89,6 +94,8 @@ async def test_claims_before_it_reads_and_writes_each_partition_in_order(
     async with running(app):
         await until(lambda: [len(sink.written.get(p, [])) for p in (0, 1)] == [500, 500])
     assert next(call for call in sink.calls if call.startswith("claim")) == "claim [0, 1]"
+    assert sink.members[0].id
+    assert sink.members[0].generation >= 0
     for partition in (0, 1):
         assert sink.written[partition] == [record.value for record in records]
     assert await committed(broker.bootstrap, app.conf.id, topic) == [500, 500]
@@ -112,6 +119,61 @@ async def test_transforms_while_it_writes_and_waits_when_the_broker_is_slow(
         sink.gate.set()
         await until(lambda: len(sink.written.get(0, [])) == 500)
     assert sink.written[0] == [record.value for record in numbered(500)]
+
+
+async def test_nothing_grows_old_in_a_queue_in_front_of_the_agent(
+    broker: EmbeddedBroker, unique: Callable[[str], str]
+) -> None:
+    """While one fetch is transformed, a few are ready; the others wait at the broker."""
+    topic = await create(broker.bootstrap, unique("in"))
+    for partition in (0, 1):
+        await write(broker.bootstrap, topic, partition, numbered(200))
+    sink, app = RecordingSink(), new_app(broker.bootstrap, unique("g"), records=10)
+    attach(app, sink, max_bytes=1_000_000)
+    gate = asyncio.Event()
+
+    async def slow(chunks: Sequence[Chunk]) -> Sequence[Outputs]:
+        await gate.wait()
+        return await copy(chunks)
+
+    add_relay(app, topic, sink, slow)
+    async with running(app):
+        ledger = app.consumer.ledger
+        await until(lambda: sum(map(ledger.in_flight, ledger)) >= 1 + FETCHES_READY)
+        await asyncio.sleep(0.5)  # it would have fetched more by now
+        assert sum(map(ledger.in_flight, ledger)) <= 2 * (1 + FETCHES_READY)  # of two partitions
+        assert ledger.bytes_in_flight() <= (1 + FETCHES_READY) * held_bytes(numbered(200)[-10:])
+        gate.set()
+        await until(lambda: [len(sink.written.get(p, [])) for p in (0, 1)] == [200, 200])
+
+
+async def test_a_write_begins_before_the_next_fetch_is_transformed(
+    broker: EmbeddedBroker, unique: Callable[[str], str]
+) -> None:
+    """Although the next fetch is there and its transform does not yield."""
+    topic = await create(broker.bootstrap, unique("in"), 1)
+    await write(broker.bootstrap, topic, 0, numbered(100))
+    sink, app = RecordingSink(), new_app(broker.bootstrap, unique("g"), records=10)
+    attach(app, sink, max_bytes=1_000_000)
+    events: list[str] = []
+
+    async def noted(chunks: Sequence[Chunk]) -> Sequence[Outputs]:
+        events.append(f"transform {chunks[0].start}")
+        time.sleep(0.01)  # the next fetch is ready by the end of it
+        return await copy(chunks)
+
+    write_to = sink.write
+
+    async def written(chunk: Chunk, outputs: Outputs, instead: Instead | None) -> None:
+        events.append(f"write {chunk.start}")
+        await write_to(chunk, outputs, instead)
+
+    sink.write = written  # type: ignore[method-assign]
+    add_relay(app, topic, sink, noted)
+    async with running(app):
+        await until(lambda: len(sink.written.get(0, [])) == 100)
+    starts = [int(event.split()[1]) for event in events if event.startswith("transform")]
+    assert events == [f"{what} {start}" for start in starts for what in ("transform", "write")]
 
 
 async def test_bytes_in_flight_are_bounded_over_all_partitions(

@@ -16,7 +16,7 @@ from faust.types import TP
 from stream.brokers.embedded import EmbeddedBroker
 from stream.kafka.batches import HEADER_BYTES_HELD
 from stream.transport import Chunk, Outgoing, consumer_lag
-from stream.transport.consumer import CHUNKS_IN_FLIGHT
+from stream.transport.room import CHUNKS_IN_FLIGHT
 from tests.stream.transport.apps import (
     add_agent,
     committed,
@@ -124,7 +124,7 @@ async def test_a_stop_waits_for_a_chunk_in_progress(broker: EmbeddedBroker, uniq
 
 
 async def test_a_slow_agent_slows_the_fetch(broker: EmbeddedBroker, unique: Unique) -> None:
-    """The chunks of a partition in flight are limited, and the other partition continues."""
+    """Few chunks are in flight, and none is lost when it goes on."""
     topic = await create(broker.bootstrap, unique("in"))
     await write(broker.bootstrap, topic, 0, numbered(2000))
     await write(broker.bootstrap, topic, 1, numbered(50))

@@ -8,7 +8,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 
 from stream.brokers.embedded import EmbeddedBroker
-from stream.transport import Chunk, ChunkSink, attach, idle_partitions, joined
+from stream.transport import Chunk, ChunkSink, Member, attach, idle_partitions, joined
 from stream.transport.stall_detector import StallDetector
 from tests.stream.transport.apps import add_agent, create, new_app, numbered, running, until, write
 
@@ -121,7 +121,7 @@ async def test_brokers_that_go_while_partitions_are_claimed_are_waited_for(
     class Away(ChunkSink):
         claims = 0
 
-        async def claim(self, partitions: Iterable[tuple[str, int]]) -> None:
+        async def claim(self, partitions: Iterable[tuple[str, int]], _member: Member) -> None:
             self.claims += 1
             if self.claims <= 3:
                 raise KafkaConnectionError(f"away: {list(partitions)}")

@@ -67,8 +67,13 @@ OVERRIDDEN: dict[str, dict[str, str]] = {
     },
     "aiokafka.producer.sender.Sender": {
         "_do_add_partitions_to_txn": "(self, tps)",
+        "_do_txn_offset_commit": "(self, offsets, group_id)",
         "_fail_all": "(self, task)",
         "_send_produce_req": "(self, node_id, batches)",
+    },
+    "aiokafka.producer.sender.TxnOffsetCommitHandler": {
+        "create_request": "(self)",
+        "handle_response": "(self, resp)",
     },
     "aiokafka.protocol.api.Request": {
         "build": "(self, request_struct_class)",
@@ -194,6 +199,7 @@ REBOUND: dict[str, set[str]] = {
     "aiokafka.producer.sender.AddPartitionsToTxnHandler.handle_response": {"BACKOFF_OVERRIDE"},
     "aiokafka.producer.sender.SendProduceReqHandler.create_request": {"ProduceRequest"},
     "aiokafka.producer.sender.Sender._do_add_partitions_to_txn": {"AddPartitionsToTxnHandler"},
+    "aiokafka.producer.sender.Sender._do_txn_offset_commit": {"TxnOffsetCommitHandler"},
     "aiokafka.producer.sender.Sender._send_produce_req": {"SendProduceReqHandler"},
 }  # fmt: skip
 
@@ -204,7 +210,7 @@ PRIVATE: dict[str, set[str]] = {
     "aiokafka.conn.AIOKafkaConnection": {"_sasl_oauth_token_provider", "_versions"},
     "aiokafka.conn.OAuthAuthenticator": {"_token_sent"},
     "aiokafka.consumer.consumer.AIOKafkaConsumer": {
-        "_auto_offset_reset", "_closed", "_coordinator", "_fetcher", "_isolation_level",
+        "_auto_offset_reset", "_client", "_closed", "_coordinator", "_fetcher", "_isolation_level",
         "_subscription",
     },
     "aiokafka.consumer.fetcher.FetchResult": {
@@ -230,12 +236,14 @@ PRIVATE: dict[str, set[str]] = {
         "_drain_waiter", "failure", "future", "record_count",
     },
     "aiokafka.producer.producer.AIOKafkaProducer": {
-        "_message_accumulator", "_request_timeout_ms", "_sender", "_txn_manager",
+        "_closed", "_message_accumulator", "_request_timeout_ms", "_sender", "_txn_manager",
     },
     "aiokafka.producer.sender.SendProduceReqHandler": {"_batches", "_sender"},
     "aiokafka.producer.sender.Sender": {
-        "_acks", "_message_accumulator", "_retry_backoff", "_txn_manager",
+        "_acks", "_coordinator_dead", "_find_coordinator", "_message_accumulator",
+        "_retry_backoff", "_txn_manager",
     },
+    "aiokafka.producer.sender.TxnOffsetCommitHandler": {"_group_id", "_offsets", "_sender"},
     "aiokafka.producer.transaction_manager.TransactionManager": {
         "_transaction_waiter", "increment_sequence_number", "transactional_id",
     },
@@ -298,7 +306,7 @@ def test_the_tables_are_complete() -> None:
     assert {owner: set(names) for owner, names in OVERRIDDEN.items()} == overridden()
     assert rebound_functions() == REBOUND
     listed = set().union(*PRIVATE.values())
-    assert private_names() - {"_exit"} <= listed  # os._exit
+    assert private_names() - {"_exit", "_replace"} <= listed  # os._exit, NamedTuple._replace
 
 
 def test_no_class_or_module_of_upstream_is_changed() -> None:

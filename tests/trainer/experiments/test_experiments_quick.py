@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from stream.cli.main import build_app
 from trainer.experiments.data import SETTINGS
 from trainer.experiments.report.report import Report
+from trainer.simulation.markets import MARKETS
 from trainer.uncertainty import METHODS
 
 pytestmark = pytest.mark.timeout(900)
@@ -42,7 +43,7 @@ def test_every_key_is_there(report: Report) -> None:
     for name in (*METHODS, "blend", "student", "student_confirmed", "bernoulli", "oracle_error"):
         assert set(report.error_finding[name]) == set(TASKS)
         assert report.error_finding[name]["click"].within_bins.gain is not None
-    assert set(report.error_finding_settings) == set(SETTINGS)
+    assert set(report.error_finding_settings) == {*SETTINGS, *MARKETS}
     assert set(report.table_1) == {
         *("mlp", "transformer", "ple-mlp", "ple-mlp-swag", "ple-transformer", "daum"),
     }

@@ -59,11 +59,18 @@ def examples(tmp_path: Path) -> Path:
 def test_a_run_stopped_in_every_part_gives_the_same_artifact(
     examples: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped in the teacher, while labelling and in the student, it ends as if it never was."""
+    """Stopped in any fit, between two and while labelling, it ends as if it never was."""
     plain = run(examples, examples / "plain")
     assert not (examples / "checkpoint").exists()
     monkeypatch.setattr(StateFile, "due", True)
-    stops = [("teacher", 0.1), ("teacher", 0.97), ("labels", 0.5), ("student", 0.4)]
+    stops = [
+        ("teacher", 0.1),
+        ("teacher", 0.97),
+        ("net without the newest rows", 0.5),
+        ("stacked models", 1.0),
+        ("labels", 0.5),
+        ("student", 0.4),
+    ]
     for stop in stops:
         with pytest.raises(StopAtError):
             run(examples, examples / "resumed", progress=StoppingProgress(*stop))

@@ -5,77 +5,64 @@ import pytest
 
 from tests.trainer.uncertainty.tiny_funnel import LAYOUT, NET, TRAINING, make_lab, make_world
 from trainer.training.context import FitContext
-from trainer.uncertainty.confirmed import confirmations, confirmed, fit_confirmed
+from trainer.uncertainty.confirmed import SHARE, confirmed, confirmed_share
 from trainer.uncertainty.disagreement import disagreement
-from trainer.uncertainty.lab import Lab
+from trainer.uncertainty.lab import HeldOut, Lab
+from trainer.uncertainty.log_odds import logits
 from trainer.uncertainty.method import Float32Array, Ids, Rows
 from trainer.uncertainty.smoothing import fit_smoother
 
-WRONG = 3
-"""Ids of the first column below this mark the segment where the score is wrong."""
 
-
-def products(rng: np.random.Generator, rows: int, *, wrong: bool) -> tuple[Ids, np.ndarray]:
-    """Products d (y - p) / s of a score of one half; d means something in one segment only.
-
-    There the second opinion is right and the score is not; elsewhere the score is right and the
-    second opinion is off by as much, at random.
-    """
-    ids_NC = np.stack([rng.integers(0, 12, rows), rng.integers(12, 14, rows)], 1).astype(np.int32)
-    sign_N = np.where(ids_NC[:, 1] == 12, -1.0, 1.0)
-    segment_N = (ids_NC[:, 0] < WRONG) & wrong
-    true_N = np.where(segment_N, 0.5 + 0.3 * sign_N, 0.5)
-    labels_N = rng.random(rows) < true_N
-    distance_N = sign_N * np.log(0.8 / 0.2)
-    return ids_NC, distance_N * (labels_N - 0.5) / 0.25
-
-
-def test_labels_tell_where_a_disagreement_is_an_error() -> None:
-    """The same disagreement counts where held-out labels side with the second opinion only."""
-    ids_NC, products_N = products(np.random.default_rng(0), 20_000, wrong=True)
-    found = fit_confirmed(ids_NC, products_N, seed=1)
-    assert found is not None
-    squared_N = found.predict(ids_NC)
-    segment_N = ids_NC[:, 0] < WRONG
-    # E[d (y - p) / s] = log(4) 0.3 / 0.25 in the segment.
-    assert squared_N[segment_N].mean() == pytest.approx(np.log(4) * 1.2, rel=0.15)
-    assert squared_N[~segment_N].mean() < 0.15 * squared_N[segment_N].mean()
-
-
-def test_labels_that_confirm_nothing_are_left_out() -> None:
-    """Where the score is right everywhere, and where rows are few, nothing is made of the noise."""
+def held_and_labels(weight: float, rows: int = 40_000) -> tuple[HeldOut, Float32Array]:
+    """Two models' scores of requests, and labels whose true logit is ``weight`` of the way."""
     rng = np.random.default_rng(0)
-    for seed in range(5):
-        ids_NC, products_N = products(rng, 20_000, wrong=False)
-        assert fit_confirmed(ids_NC, products_N, seed) is None
-    ids_NC, products_N = products(rng, 300, wrong=True)
-    assert fit_confirmed(ids_NC, products_N, 1) is None
+    net_NT = rng.uniform(0.1, 0.9, (rows, 2)).astype(np.float32)
+    difference_NT = rng.normal(0.0, 0.6, (rows, 2))
+    net_logits_NT = logits(net_NT).astype(np.float64)
+    boosting_NT = (1 / (1 + np.exp(-net_logits_NT - difference_NT))).astype(np.float32)
+    true_NT = 1 / (1 + np.exp(-net_logits_NT - weight * difference_NT))
+    return HeldOut(net_NT, boosting_NT), (rng.random((rows, 2)) < true_NT).astype(np.float32)
+
+
+@pytest.mark.parametrize("weight", [0.2, 0.5, 0.8])
+def test_labels_tell_how_much_of_a_difference_is_error(weight: float) -> None:
+    """The share is how far the truth lies from the net towards boosting."""
+    found_T = confirmed_share(*held_and_labels(weight))
+    np.testing.assert_allclose(found_T, weight, atol=0.06)
+
+
+def test_labels_that_confirm_nothing_leave_the_least() -> None:
+    """Where the net is right, and where it is boosting that errs twice, the share is the least."""
+    for weight in (0.0, -1.0):
+        assert (confirmed_share(*held_and_labels(weight)) <= SHARE[0] + 0.03).all()
+    held, targets_NT = held_and_labels(0.5, 100)
+    assert (confirmed_share(held, np.full_like(targets_NT, np.nan)) == SHARE[0]).all()
 
 
 def test_unknown_labels_take_no_part() -> None:
     """Rows whose label is masked change nothing, whatever they are."""
-    ids_NC, products_N = products(np.random.default_rng(0), 20_000, wrong=True)
-    known = fit_confirmed(ids_NC, products_N, seed=1)
-    more_NC = np.concatenate([ids_NC, ids_NC[::-1]])
-    masked = fit_confirmed(more_NC, np.concatenate([products_N, np.full(20_000, np.nan)]), seed=1)
-    assert known is not None
-    assert masked is not None
-    np.testing.assert_array_equal(known.predict(ids_NC), masked.predict(ids_NC))
+    held, targets_NT = held_and_labels(0.5)
+    twice = HeldOut(*(np.concatenate([each, 1 - each]) for each in (held.net_NT, held.boosting_NT)))
+    masked_NT = np.concatenate([targets_NT, np.full_like(targets_NT, np.nan)])
+    np.testing.assert_allclose(
+        confirmed_share(twice, masked_NT), confirmed_share(held, targets_NT), rtol=1e-9
+    )
 
 
-def test_products_are_the_error_times_the_difference_on_average(lab: Lab) -> None:
-    """Their mean is that of d (q - p) / s with the true q, within four standard errors."""
-    world = make_world(3000, 1)
-    difference_NT = lab.held_out().difference_NT.astype(np.float64)
-    products_NT, noise_NT = confirmations(lab, difference_NT)
-    errors_NT = world.truth_NT - lab.held_out().net_NT.astype(np.float64)
-    noise_free_NT = difference_NT * errors_NT / noise_NT
-    gap_NT = products_NT - noise_free_NT
-    known_NT = ~np.isnan(world.rows.targets_NT)
-    assert (np.isnan(gap_NT) == ~known_NT).all()
-    for gap_N in gap_NT.T:
-        gap_K = gap_N[~np.isnan(gap_N)]
-        assert abs(gap_K.mean()) < 4 * gap_K.std() / np.sqrt(len(gap_K))
+def test_a_row_is_uncertain_where_its_own_scores_differ(lab: Lab, fresh_ids: Ids) -> None:
+    """At boosting's own score nothing but the rows like it counts; the farther, the larger."""
+    estimator = confirmed(lab)
+    boosting = logits(lab.boosting().predict(fresh_ids))
+    spreads = []
+    for distance in (0.0, 0.5, 1.0):
+        mean_NT = (1 / (1 + np.exp(-boosting - distance))).astype(np.float32)
+        spreads.append(estimator.spread(fresh_ids, mean_NT) / (mean_NT * (1 - mean_NT)))
+    assert (spreads[0] > 0).all()
+    assert (np.diff([np.median(each, axis=0) for each in spreads], axis=0) > 0).all()
+    share_T = confirmed_share(lab.held_out(), lab.rows.targets_NT)
+    # The spread of p is that of the logit times p (1 - p), for small ones.
+    squares_NT = spreads[1] ** 2 - spreads[0] ** 2
+    np.testing.assert_allclose(np.median(squares_NT, axis=0), (0.5 * share_T) ** 2, rtol=0.35)
 
 
 def test_a_held_out_score_does_not_know_its_label() -> None:
@@ -121,12 +108,17 @@ def test_disagreement_is_half_the_distance_of_the_logits(lab: Lab, fresh_ids: Id
 
 
 def test_rare_ids_make_a_request_less_sure(lab: Lab, fresh_ids: Ids) -> None:
-    """Of two requests alike but for ids never seen, the unseen one has the larger spread."""
+    """Of two requests alike but for ids never seen, the unseen one has the larger spread.
+
+    Where both models agree, only what is left after their difference counts.
+    """
     estimator = confirmed(lab)
     unseen_NC = fresh_ids.copy()
     unseen_NC[:, 1] = 37
-    mean_NT: Float32Array = np.full((len(fresh_ids), 2), 0.3, np.float32)
-    spreads = [estimator.spread(ids_NC, mean_NT) for ids_NC in (fresh_ids, unseen_NC)]
+    spreads = []
+    for ids_NC in (fresh_ids, unseen_NC):
+        mean_NT = lab.boosting().predict(ids_NC)
+        spreads.append(estimator.spread(ids_NC, mean_NT) / (mean_NT * (1 - mean_NT)))
     assert (spreads[1].mean(axis=0) > spreads[0].mean(axis=0)).all()
 
 

@@ -26,7 +26,7 @@ async def test_a_broker_without_transactions_is_named_at_the_start(
     with pytest.raises(TransactionsUnsupportedError) as caught:
         await sink.start()
     assert "the broker does not support producer ids" in str(caught.value)
-    assert "use Apache Kafka, or the guarantee at-least-once" in str(caught.value)
+    assert "use Apache Kafka 2.5 or newer, or the guarantee at-least-once" in str(caught.value)
     await sink.stop()
 
 

@@ -11,7 +11,7 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from stream.transport.lane_state import TRANSITIONS, LaneState, state_after
+from stream.transport.lanes.state import TRANSITIONS, ExpelledError, LaneState, state_after
 
 
 @pytest.mark.parametrize("state", list(LaneState))
@@ -25,8 +25,9 @@ def test_every_state_but_the_last_is_left_by_a_release(state: LaneState) -> None
 @pytest.mark.parametrize(
     ("error", "state"),
     [
-        (ProducerFenced(), LaneState.FENCED),
-        (InvalidProducerEpoch(), LaneState.FENCED),
+        (ProducerFenced(), LaneState.UNCLAIMED),
+        (InvalidProducerEpoch(), LaneState.UNCLAIMED),
+        (ExpelledError("weir-1"), LaneState.EXPELLED),
         (OutOfOrderSequenceNumber(), LaneState.UNCLAIMED),
         (KafkaConnectionError(), LaneState.UNCLAIMED),
         (NotLeaderForPartitionError(), LaneState.UNCLAIMED),

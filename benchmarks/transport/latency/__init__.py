@@ -1,0 +1,1 @@
+"""Latency of every contender, open loop, side by side."""

@@ -1,0 +1,1 @@
+"""Where the time of every chunk goes: spans as OpenTelemetry names them, and their summary."""

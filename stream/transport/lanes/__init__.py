@@ -1,0 +1,1 @@
+"""Lanes: the transactions of the partitions that a worker owns, exactly once."""
