@@ -16,5 +16,5 @@ class TopicSettings(Section):
     control: TopicName = "control"
     consumption: TopicName = "consumption"
     rate_state: TopicName = "rate-state"
-    rate_summaries: TopicName = "rate-summaries"
     journal: TopicName = "decision-journal"
+    rate_summaries: TopicName = "rate-summaries"

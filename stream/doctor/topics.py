@@ -83,9 +83,8 @@ def compaction(settings: Settings, facts: Facts) -> Iterator[Finding]:
     """Whether state topics are compacted, and the others are not."""
     topics = settings.topics
     by_key = (topics.models, topics.control, topics.rate_state)
-    outputs = (topics.passed, topics.blocked, topics.rejected)
     by_age = (
-        *(topics.requests, *outputs, topics.outcomes),
+        *(topics.requests, topics.passed, topics.blocked, topics.rejected, topics.outcomes),
         *(topics.rate_summaries, topics.journal),
     )
     for name in (*by_key, *by_age):

@@ -19,6 +19,8 @@ from stream.messages.journal import (
     ChangeApplied,
     EvidenceUsed,
     FleetReset,
+    ScenarioExpired,
+    ScenarioHeld,
     SettingsSettled,
     SpendingApplied,
     StateExpired,
@@ -77,12 +79,12 @@ class JournaledPolicy(Policy):
 
     def hold(self, scenario: str) -> None:
         """See :meth:`Policy.hold`."""
-        self._recorder.add(StateHeld(scenario))
+        self._recorder.add(ScenarioHeld(scenario))
         super().hold(scenario)
 
     def expire(self, scenario: str) -> None:
         """See :meth:`Policy.expire`."""
-        self._recorder.add(StateExpired(scenario))
+        self._recorder.add(ScenarioExpired(scenario))
         super().expire(scenario)
 
     def reset_fleet(self) -> None:

@@ -132,8 +132,8 @@ class StatesMerged(_Entry, frozen=True, tag=7):
     states: tuple[tuple[bytes, bytes], ...]
 
 
-class StateExpired(_Entry, frozen=True, tag=8):
-    """`Policy.expire` with this argument."""
+class ScenarioExpired(_Entry, frozen=True, tag=8):
+    """`Policy.expire` with this scenario."""
 
     scenario: ScenarioName
 
@@ -150,6 +150,20 @@ class SummariesMade(_Entry, frozen=True, tag=10):
 
 class SettingsSettled(_Entry, frozen=True, tag=11):
     """Changes of settings took effect, in a call of the policy before or after this entry."""
+
+
+class ScenarioHeld(_Entry, frozen=True, tag=13):
+    """`Policy.hold` with this scenario."""
+
+    scenario: ScenarioName
+
+
+class SummaryAcknowledged(_Entry, frozen=True, tag=14):
+    """`Policy.acknowledge` with these arguments."""
+
+    scenario: ScenarioName
+    sequence: Count
+    offset: Offset
 
 
 class Stopped(_Entry, frozen=True, tag=12):
@@ -179,9 +193,11 @@ Entry = (
     | SpendingApplied
     | Assigned
     | StatesMerged
-    | StateExpired
+    | ScenarioExpired
+    | ScenarioHeld
     | FleetReset
     | SummariesMade
+    | SummaryAcknowledged
     | SettingsSettled
     | Stopped
     | StateHeld

@@ -24,6 +24,8 @@ from stream.messages.journal import (
     EvidenceUsed,
     FleetReset,
     ModelLoaded,
+    ScenarioExpired,
+    ScenarioHeld,
     SettingsSettled,
     SpendingApplied,
     Started,
@@ -193,9 +195,9 @@ def _tell_of_the_fleet(policy: Policy, entry: Entry) -> None:
             policy.assign(partitions, partition_count)
         case StatesMerged(states):
             policy.merge([read_state(key, value) for key, value in states])
-        case StateHeld(scenario):
+        case ScenarioHeld(scenario):
             policy.hold(scenario)
-        case StateExpired(scenario):
+        case ScenarioExpired(scenario):
             policy.expire(scenario)
         case FleetReset():
             policy.reset_fleet()

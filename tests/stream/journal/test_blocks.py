@@ -8,6 +8,7 @@ from stream.journal import blocks
 from stream.journal.blocks import BlockReader, BlockWriter
 from stream.messages.journal import (
     Entry,
+    ScenarioExpired,
     Started,
     StateExpired,
     Stopped,
@@ -29,7 +30,7 @@ def cut(lists: list[list[Entry]]) -> list[bytes]:
     ]
 
 
-expiries = st.builds(StateExpired, st.text(max_size=30))
+expiries = st.builds(ScenarioExpired, st.text(max_size=30))
 
 
 @given(st.lists(st.lists(expiries, min_size=1, max_size=10), max_size=10), st.data())
@@ -51,7 +52,7 @@ def test_blocks_of_any_size_give_the_entries_in_order(
 
 def test_a_missing_block_ends_the_journal() -> None:
     """The error names both numbers."""
-    first, _, third = cut([[START], [StateExpired("a")], [Stopped()]])
+    first, _, third = cut([[START], [ScenarioExpired("a")], [Stopped()]])
     reader = BlockReader()
     assert reader.read(first) == [START]
     with pytest.raises(RecordError, match="2 follows 0"):

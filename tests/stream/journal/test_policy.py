@@ -14,7 +14,7 @@ from models.settings import PolicySettings
 from models.tasks import DEFAULT_TASKS
 from stream.journal.policy import JournaledPolicy
 from stream.journal.recorder import Recorder
-from stream.messages import Spending
+from stream.messages import FleetState, Spending, read_state, write_state
 from stream.messages.journal import BatchDecided, Run, read_entries
 from stream.policy import Decisions, Policy, PolicyError
 from stream.policy.fleet.mixer import Mixer
@@ -57,8 +57,8 @@ calls = st.one_of(
     st.tuples(st.just("evidence"), st.booleans()),
     st.tuples(st.just("assign"), st.frozensets(st.integers(0, 3))),
     st.tuples(st.just("exchange"), st.just(0.0) | st.floats(0.01, 3)),
-    st.tuples(st.just("hold"), st.sampled_from(NAMES)),
     st.tuples(st.just("expire"), st.sampled_from(NAMES)),
+    st.tuples(st.just("hold"), st.sampled_from(NAMES)),
     st.tuples(st.just("reset")),
     st.tuples(st.just("look")),
 )
@@ -75,7 +75,7 @@ class Live:
         self.neighbour.assign({2, 3}, 4)
         self.now_ms, self.at = 1_700_000_000_000, 0
         self.decisions: list[Decisions] = []
-        self.mixer, self.summaries, self.now_s = Mixer(), 0, 0.0
+        self.mixer, self.offset, self.now_s = Mixer(), 0, 0.0
 
     def decide(self, count: int, step_ms: int) -> None:
         self.now_ms += step_ms
@@ -85,6 +85,20 @@ class Live:
             self.recorder.add(BatchDecided(self.now_ms, 0, (Run(0, part.start, count, count),)))
             self.decisions.append(decide(self.policy, part, self.now_ms))
             decide(self.neighbour, part, self.now_ms)
+
+    def exchange(self, elapsed_s: float) -> None:
+        """Publish, and use what a coordinator makes of it."""
+        self.now_s += elapsed_s
+        for policy in (self.policy, self.neighbour):
+            for summary in policy.summaries(elapsed_s):
+                self.offset += 1
+                self.mixer.receive(summary, self.offset, self.now_s)
+                policy.acknowledge(summary.scenario, summary.sequence, self.offset)
+        states: list[FleetState] = [
+            read_state(*write_state(state)) for state in self.mixer.states(self.now_s, 10.0)
+        ]
+        for policy in (self.policy, self.neighbour):
+            policy.merge(states)
 
     def call(self, name: str, *given: Any) -> None:
         match name, *given:
@@ -107,19 +121,11 @@ class Live:
             case "assign", partitions:
                 self.policy.assign(partitions, 4)
             case "exchange", elapsed_s:
-                self.now_s += elapsed_s
-                for policy in (self.policy, self.neighbour):
-                    for summary in policy.summaries(elapsed_s):
-                        self.mixer.receive(summary, self.summaries, self.now_s)
-                        policy.acknowledge(summary.scenario, summary.sequence, self.summaries)
-                        self.summaries += 1
-                states = self.mixer.states(self.now_s, 1.0)
-                self.policy.merge(states)
-                self.neighbour.merge(states)
-            case "hold", scenario:
-                self.policy.hold(scenario)
+                self.exchange(elapsed_s)
             case "expire", scenario:
                 self.policy.expire(scenario)
+            case "hold", scenario:
+                self.policy.hold(scenario)
             case ("reset",):
                 self.policy.reset_fleet()
 
