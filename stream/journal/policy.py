@@ -23,8 +23,6 @@ from stream.messages.journal import (
     ScenarioHeld,
     SettingsSettled,
     SpendingApplied,
-    StateExpired,
-    StateHeld,
     StatesMerged,
     SummariesMade,
     SummaryAcknowledged,
@@ -41,7 +39,7 @@ class JournaledPolicy(Policy):
     Args:
         settings: Settings of the policy.
         tasks: The tasks of the student.
-        worker: Name under which summaries are published.
+        worker: Name under which states are published.
         recorder: Takes the entries; it has the start of the worker already.
     """
 

@@ -170,20 +170,6 @@ class Stopped(_Entry, frozen=True, tag=12):
     """The worker stopped as it was asked to: always the last entry."""
 
 
-class StateHeld(_Entry, frozen=True, tag=13):
-    """`Policy.hold` with this argument."""
-
-    scenario: ScenarioName
-
-
-class SummaryAcknowledged(_Entry, frozen=True, tag=14):
-    """`Policy.acknowledge` with these arguments."""
-
-    scenario: ScenarioName
-    sequence: Count
-    offset: Offset
-
-
 Entry = (
     Started
     | ModelLoaded
@@ -200,8 +186,6 @@ Entry = (
     | SummaryAcknowledged
     | SettingsSettled
     | Stopped
-    | StateHeld
-    | SummaryAcknowledged
 )
 
 

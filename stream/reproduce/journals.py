@@ -39,13 +39,16 @@ class BrokenJournalError(RecordError):
 async def find_journals(reader: TopicReader) -> tuple[list[Journal], RefusedRecords]:
     """The journals on a topic, by the time of their first blocks, and what is not of one.
 
+    A worker writes to one partition; records with its name on another are a journal of their own,
+    which cannot be read, so that they do not spoil the worker's.
+
     Args:
         reader: Reader of the topic, at its beginning.
 
     Returns:
         The journals; and the records that are of no journal.
     """
-    found: dict[str, Journal] = {}
+    found: dict[tuple[str, TopicPartition], Journal] = {}
     refused = RefusedRecords()
     async for tp, records in reader.batches():
         for record in records:
@@ -54,17 +57,17 @@ async def find_journals(reader: TopicReader) -> tuple[list[Journal], RefusedReco
             except RecordError as error:
                 refused.add(record, error)
                 continue
-            journal = found.get(worker)
-            if journal is None and len(found) < MAX_JOURNALS:
-                found[worker] = Journal(worker, tp, record.offset, record.offset, record.timestamp)
-            elif journal is None:
-                refused.add(record, f"more than {MAX_JOURNALS} workers")
-            elif journal.partition != tp:
-                where = journal.partition.partition
-                refused.add(record, f"the journal of {worker} is on partition {where}")
-            else:
+            journal = found.get((worker, tp))
+            if journal is not None:
                 journal.last = record.offset
-    return sorted(found.values(), key=lambda each: (each.since_ms, each.worker)), refused
+            elif len(found) < MAX_JOURNALS:
+                found[worker, tp] = Journal(
+                    worker, tp, record.offset, record.offset, record.timestamp
+                )
+            else:
+                refused.add(record, f"more than {MAX_JOURNALS} workers")
+    in_order = sorted(found.values(), key=lambda each: (each.since_ms, each.worker, each.partition))
+    return in_order, refused
 
 
 async def read_journal(reader: TopicReader, journal: Journal) -> AsyncIterator[Entry]:

@@ -29,8 +29,6 @@ from stream.messages.journal import (
     SettingsSettled,
     SpendingApplied,
     Started,
-    StateExpired,
-    StateHeld,
     StatesMerged,
     SummariesMade,
     SummaryAcknowledged,

@@ -10,7 +10,6 @@ from stream.messages.journal import (
     Entry,
     ScenarioExpired,
     Started,
-    StateExpired,
     Stopped,
     write_block,
     write_entries,

@@ -24,8 +24,6 @@ from stream.messages.journal import (
     SettingsSettled,
     SpendingApplied,
     Started,
-    StateExpired,
-    StateHeld,
     StatesMerged,
     Stopped,
     SummariesMade,

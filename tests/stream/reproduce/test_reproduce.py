@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from models.settings import Settings
-from stream.messages import ModelRole, read_state
+from stream.messages import ModelRole
 from stream.messages.journal import BatchDecided, Entry, StatesMerged
 from stream.reproduce.reproduce import reproduce
 from tests.stream.reproduce.fleet import (
