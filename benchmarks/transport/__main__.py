@@ -147,9 +147,10 @@ def main(
 ) -> None:
     """Measure throughput and latency of one Weir worker and of its peers, and Weir's memory."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    named = _named(contenders)
     plan = Plan(
         parts=frozenset(only or Part),
-        contenders=[*_named(contenders), *(against(compare.resolve()).values() if compare else ())],
+        contenders=[*named, *(against(compare.resolve(), named) if compare else ())],
         rounds=rounds,
         effort=Effort(requests, warm_up, seconds),
         loads=Loads(_rates(rates), share, seconds, window, longest_warm_up),

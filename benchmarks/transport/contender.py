@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -66,12 +67,13 @@ CONTENDERS: Final = {
 }
 
 
-def against(folder: Path) -> dict[str, Contender]:
-    """Weir as it is in another checkout, with both guarantees, as further contenders."""
-    return {
-        f"{name}_against": replace(CONTENDERS[name], name=f"{name}_against", folder=folder)
-        for name in (WEIR, EXACTLY_ONCE)
-    }
+def against(folder: Path, contenders: Sequence[Contender]) -> list[Contender]:
+    """Those contenders that are Weir, as it is in another checkout."""
+    return [
+        replace(contender, name=f"{contender.name}_against", folder=folder)
+        for contender in contenders
+        if contender.name in (WEIR, EXACTLY_ONCE)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
