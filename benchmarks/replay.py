@@ -113,9 +113,13 @@ def processes(folder: Path, count: int) -> None:
 
 
 def write_repeated(path: Path, count: int) -> None:
-    """A table of many requests."""
-    part = pl.DataFrame({"value": requests(REPEATED)}).lazy()
-    pl.concat([part] * (count // REPEATED)).sink_parquet(path, row_group_size=50_000)
+    """A table of many requests, a millisecond apart."""
+    values = pl.Series("value", requests(REPEATED))
+    parts = []
+    for start in range(0, count, REPEATED):
+        times = pl.int_range(START_MS + start, START_MS + start + REPEATED, eager=True)
+        parts.append(pl.LazyFrame({"value": values, "timestamp": times}))
+    pl.concat(parts).sink_parquet(path, row_group_size=50_000)
 
 
 def memory(folder: Path, count: int) -> None:

@@ -2,9 +2,11 @@
 
 Run from the repository root: ``PYTHONPATH=. python benchmarks/replay_equality.py JD_FOLDER [N]``.
 Replays N simulated requests and N of JD's real ones, with the shipped artifacts, exploration and
-direct passes: with 1, 2 and 4 processes, chunks of 1 to 5,000 requests, from lines, packed lines,
-a table, and three files that are merged by time. Prints the number of table files that differ from
-those of the first run; parts of three files are compared by content, as their offsets differ.
+direct passes: with 1, 2 and 4 processes and with two on a local Ray cluster (extra ``weir[ray]``),
+chunks of 1 to 5,000 requests, from lines, packed lines, a table, and three files that are merged by
+time. Prints the number of table files that differ in any byte from those of the first run from the
+same kind of source, one file or three; and whether one and three give the same decisions: they do
+where no two requests have one timestamp, as nothing tells which of these came first.
 """
 
 import asyncio
@@ -13,13 +15,14 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import orjson
 import polars as pl
 
 from models.settings import Settings
 from stream.replay.folder import ReplayFolder
+from stream.replay.on_ray import LOCAL, connected
 from stream.replay.replay import ReplayOptions, run_replay
 from trainer.simulation.simulator import Simulator
 from trainer.simulation.traffic import Traffic
@@ -30,6 +33,8 @@ CASES = [
     ("jsonl.gz", 2, 1000), ("parquet", 1, 5000), ("parquet", 4, 64),
     ("parts", 1, 1000), ("parts", 2, 17), ("parts", 4, 5000),
 ]  # fmt: skip
+#: On a local Ray cluster of two processes.
+ON_RAY = [("jsonl", 2, 1000), ("jsonl.gz", 2, 500), ("parquet", 2, 5000), ("parts", 2, 17)]
 
 
 def write(folder: Path, traffic: Traffic) -> dict[str, str]:
@@ -46,43 +51,43 @@ def write(folder: Path, traffic: Traffic) -> dict[str, str]:
     return kinds | {"parts": str(folder / "part-*.jsonl")}
 
 
-def tables(folder: Path, *, whole: bool) -> dict[str, Any]:
-    """Content of the tables, byte for byte, or as frames without coordinates."""
-    if whole:
-        return {
-            str(path.relative_to(folder)): path.read_bytes()
-            for path in sorted(folder.rglob("*-*.parquet"))
-        }
-    found = ReplayFolder(folder)
-    frame = found.decisions().drop("partition", "offset").collect()
-    return {"decisions": frame.write_ndjson().encode()}
+def tables(folder: Path) -> dict[str, bytes]:
+    """Content of the tables."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*-*.parquet"))
+    }
+
+
+def decided(folder: Path) -> pl.DataFrame:
+    """The decisions, without coordinates."""
+    return ReplayFolder(folder).decisions().drop("partition", "offset").collect()
 
 
 def compare(name: str, traffic: Traffic, settings: Settings, folder: Path) -> None:
     """Replay one stream in all ways."""
     sources = write(folder, traffic)
-    first: dict[bool, dict[str, Any]] = {}
-    for kind, processes, chunk_size in CASES:
-        out = folder / f"{kind}-{processes}-{chunk_size}"
+    first: dict[bool, Path] = {}
+    cases = [(*case, None) for case in CASES] + [(*case, LOCAL) for case in ON_RAY]
+    for kind, processes, chunk_size, ray in cases:
+        out = folder / f"{kind}-{processes}-{chunk_size}-{ray}"
         options = ReplayOptions(
-            sources[kind], out, chunk_size=chunk_size, processes=processes,
+            sources[kind], out, chunk_size=chunk_size, processes=processes, ray=ray,
             piece_bytes=200_000, rows_per_part=2000,
         )  # fmt: skip
         summary = asyncio.run(run_replay(settings, options))
-        differ = {}
-        for whole in (True, False):
-            if whole and kind == "parts":
-                continue
-            found = tables(out, whole=whole)
-            before = first.setdefault(whole, found)
-            differ[whole] = sum(found[each] != before.get(each) for each in found)
-            differ[whole] += len(before.keys() ^ found.keys())
+        before = tables(first.setdefault(kind == "parts", out))
+        found = tables(out)
+        differ = sum(found.get(each) != before.get(each) for each in found.keys() | before.keys())
         print(
-            f"{name}: {kind}, {processes} processes, chunks of {chunk_size}: "
-            f"{summary['decided']:,} decided, {summary['blocked']:,} blocked, "
-            f"files that differ: {max(differ.values())}",
+            f"{name}: {kind}, {processes} processes{' on Ray' if ray else ''}, "
+            f"chunks of {chunk_size}: {summary['decided']:,} decided, "
+            f"{summary['blocked']:,} blocked, files that differ: {differ}",
             flush=True,
         )
+    same = decided(first[True]).equals(decided(first[False]))
+    ties = traffic.timestamps.size - np.unique(traffic.timestamps).size
+    print(f"{name}: one file and three decide the same: {same}; requests without an order: {ties}")
 
 
 def main(words: Sequence[str]) -> None:
@@ -100,7 +105,7 @@ def main(words: Sequence[str]) -> None:
         ),
     ]
     for name, traffic, settings in streams:
-        with tempfile.TemporaryDirectory(dir="var") as folder:
+        with tempfile.TemporaryDirectory(dir="var") as folder, connected(LOCAL, 2):
             compare(name, traffic, settings, Path(folder))
 
 

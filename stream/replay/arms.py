@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from models.artifact import ArtifactFiles
@@ -152,8 +153,8 @@ class DecidingArm:
         made = self.policy.decide(
             frame["hash"].to_numpy(),
             frame["timestamp"].to_numpy(),
-            frame.select(scores).to_numpy(order="c"),
-            frame.select(uncertainties).to_numpy(order="c"),
+            _matrix(frame, scores),
+            _matrix(frame, uncertainties),
             scenarios_N=frame["scenario_row"].to_numpy() if self._reads_scenario else None,
             partitions_N=frame["partition"].to_numpy(),
         )
@@ -161,7 +162,9 @@ class DecidingArm:
         self._counts += np.bincount(
             passed_N * len(REASON_LABELS) + made.reason_N, minlength=len(self._counts)
         )
-        columns = [
+        # series, as an expression costs more than what it does for a thousand rows
+        columns = [frame[name] for name in KEYS]
+        columns += [
             _VERDICTS.gather(passed_N).alias("verdict"),
             _REASONS.gather(made.reason_N.astype(np.uint32)).alias("reason"),
             pl.Series("e", made.reward_N),
@@ -170,10 +173,11 @@ class DecidingArm:
         ]
         for task, score, uncertainty in zip(self.tasks, scores, uncertainties, strict=True):
             columns += [
-                frame[score].alias(f"score_{task}"),
-                frame[uncertainty].alias(f"uncertainty_{task}"),
+                frame[score].rename(f"score_{task}"),
+                frame[uncertainty].rename(f"uncertainty_{task}"),
             ]
-        return frame.select(*KEYS, *columns, pl.lit(self.version).alias("model"))
+        versions = pl.Series("model", [self.version], pl.String).new_from_index(0, frame.height)
+        return pl.DataFrame([*columns, versions])
 
     def summary(self) -> dict[str, Any]:
         """Counts of verdicts and reasons, and the achieved rate."""
@@ -193,3 +197,8 @@ class DecidingArm:
             "achieved_rate": blocked / (passed + blocked) if passed + blocked else None,
             "distrusted_stamps": self.policy.distrusted_stamps,
         }
+
+
+def _matrix(frame: pl.DataFrame, names: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Columns side by side, shape (N, T)."""
+    return np.stack([frame[name].to_numpy() for name in names], axis=1)

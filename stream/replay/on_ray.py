@@ -52,29 +52,38 @@ class _Failure:
 
 
 class _Actor:
-    """Scores pieces on a node."""
+    """Scores pieces on a node; one that starts again after a loss loads the models again."""
 
-    def __init__(self, plan: ScoringPlan) -> None:
-        self._plan = plan
+    def __init__(self) -> None:
         self._scorer: PieceScorer | None = None
 
-    def load(self) -> str | _Failure:
-        """Load the models; returns the version of Weir on the node."""
+    def load(self, plan: list[Any]) -> str | _Failure:
+        """Load the models; returns the version of Weir on the node.
+
+        Args:
+            plan: A reference to the plan; in a list, so that it is fetched only when needed.
+        """
         try:
-            self._scorer = self._scorer or PieceScorer(self._plan)
+            self._scorer_of(plan)
         except UserError as error:
             return _Failure(str(error), _node())
         return version("weir")
 
-    def score(self, piece: Piece, verdict: str | None) -> ScoredPiece | _Failure:
+    def score(self, plan: list[Any], piece: Piece, verdict: str | None) -> ScoredPiece | _Failure:
         """Read and score a piece."""
         try:
-            self._scorer = self._scorer or PieceScorer(self._plan)
-            return self._scorer.score(piece, verdict)
+            return self._scorer_of(plan).score(piece, verdict)
         except UserError as error:
             return _Failure(str(error), _node())
         except OSError as error:
             return _Failure(f"a file cannot be read: {error}", _node())
+
+    def _scorer_of(self, plan: list[Any]) -> PieceScorer:
+        if self._scorer is None:
+            import ray  # noqa: PLC0415
+
+            self._scorer = PieceScorer(ray.get(plan[0]))
+        return self._scorer
 
 
 class OnRay(SideBySide):
@@ -94,6 +103,7 @@ class OnRay(SideBySide):
         super().__init__(actors)
         self._plan, self._address, self._count = plan, address, actors
         self._busy: dict[Any, int] = {}
+        self._stored: list[Any] = []
         self._stack = ExitStack()
         self._ray = _import_ray(address)
 
@@ -112,14 +122,16 @@ class OnRay(SideBySide):
 
     def _start(self, stack: ExitStack) -> None:
         ray = self._ray
-        self._stored_plan = plan = ray.put(self._plan)  # actors that start again read it again
+        self._stored = [ray.put(self._plan)]
         make = ray.remote(num_cpus=1, max_restarts=_RETRIES, max_task_retries=_RETRIES)(_Actor)
         for _ in range(self._count):
-            actor = make.remote(plan)
+            actor = make.remote()
             stack.callback(ray.kill, actor)
             self._busy[actor] = 0
         try:
-            loaded = ray.get([actor.load.remote() for actor in self._busy], timeout=START_S)
+            loaded = ray.get(
+                [actor.load.remote(self._stored) for actor in self._busy], timeout=START_S
+            )
         except ray.exceptions.GetTimeoutError as error:
             raise ScoringStageError(
                 f"--ray {self._address}: no room for {self._count} scoring processes of a core "
@@ -143,7 +155,7 @@ class OnRay(SideBySide):
         actor = min(self._busy, key=lambda each: self._busy[each])
         self._busy[actor] += 1
         try:
-            reference = actor.score.remote(_anywhere(piece), verdict)
+            reference = actor.score.remote(self._stored, _anywhere(piece), verdict)
             found = await asyncio.wrap_future(reference.future())
         except self._ray.exceptions.RayActorError as error:
             raise ScoringStageError(
@@ -164,6 +176,7 @@ class OnRay(SideBySide):
     def __exit__(self, *_exc: object) -> None:
         """End the actors, and the cluster if it is this replay's own."""
         self._drop()
+        self._stored.clear()
         self._stack.close()
 
 
