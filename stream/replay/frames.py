@@ -99,20 +99,18 @@ async def replay_folder(
         outcomes: A .jsonl file, the name of a topic, or None.
         start: First moment, ISO 8601 or epoch milliseconds.
         end: First moment that is not replayed.
-        as_of: Moment up to which outcomes are complete; None for the latest one in the data.
+        as_of: Moment up to which outcomes are complete; None: the latest one in the data.
         by: Paths in the request whose values are kept, in columns ``by_<PATH>``.
         processes: Processes that read and score.
-        ray: Address of the Ray cluster that they run on, "auto", or "local" for one of their own;
-            None for processes of this machine.
+        ray: Address of a Ray cluster for them, "auto", or "local"; None for this machine.
 
     Returns:
         The folder, whose tables are read lazily.
 
     Raises:
-        UserError: As :func:`replay`, and if the folder is in use, arms cannot be compared, or a
-            reward is that of no arm.
+        UserError: As :func:`replay`; the folder is in use; arms or rewards cannot be compared.
     """
-    # The Kafka client takes half a second to import, which `import weir` should not pay.
+    # `import weir` should not pay for the import of the Kafka client: half a second.
     from stream.replay.arms import Arm  # noqa: PLC0415
     from stream.replay.replay import ReplayOptions, run_replay  # noqa: PLC0415
 
