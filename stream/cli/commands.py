@@ -8,6 +8,7 @@ from stream.cli.doctor import doctor
 from stream.cli.explain import explain
 from stream.cli.model.queries import model
 from stream.cli.offsets import offsets
+from stream.cli.plan import plan
 from stream.cli.replay import replay
 from stream.cli.report import report
 from stream.cli.status import status
@@ -19,7 +20,8 @@ from stream.cli.worker import worker
 
 def register(app: typer.Typer) -> None:
     """Add the subcommands to ``app``."""
-    for command in (broker, topics, worker, verify, replay, report, explain, demo, doctor, status):
+    commands = (broker, topics, worker, verify, replay, report, explain, demo, doctor, status, plan)
+    for command in commands:
         app.command()(command)
     for group in (rate, policy, model, offsets):
         app.add_typer(group)
