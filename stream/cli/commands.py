@@ -8,6 +8,7 @@ from stream.cli.doctor import doctor
 from stream.cli.explain import explain
 from stream.cli.model.queries import model
 from stream.cli.offsets import offsets
+from stream.cli.plan import plan
 from stream.cli.replay import replay
 from stream.cli.report import report
 from stream.cli.reproduce import reproduce
@@ -23,7 +24,7 @@ def register(app: typer.Typer) -> None:
     """Add the subcommands to ``app``."""
     for command in (
         *(broker, topics, worker, verify, replay, report, reproduce, explain),
-        *(demo, doctor, status),
+        *(demo, doctor, status, plan),
     ):
         app.command()(command)
     for group in (rate, policy, model, offsets, trace):

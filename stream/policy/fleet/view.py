@@ -9,7 +9,7 @@ two neighbouring rewards of the grid, and the mixture's share above each is the 
 A worker holds its own share exactly, as it would hold a rate standalone. What remains of the
 fleet's debt (traffic that changed, workers that were lost) all pay back together. Debts are
 independent, so each worker's slack is proportional to the square root of its part of the traffic,
-and their sum varies as that of a single worker would.
+and their sum varies as that of a single worker would, up to a dozen workers or so (`LEAST_SLACK`).
 """
 
 import math
@@ -42,6 +42,9 @@ CYCLE_KEPT: Final = 0.98
 SLACK: Final = 0.75
 """Root of the sum of the workers' squared slacks, relative to the slack of the target: less than 1
 leaves room for what no worker's own debt contains."""
+LEAST_SLACK: Final = 0.25
+"""Slack of a worker at least: at a slack of 1 pass a worker of a large fleet would lose a tenth of
+its reward, for a rate that is exact over windows of a few requests of each."""
 MAX_CORRECTION: Final = 0.1
 """Most that the fleet's debt moves a share, relative to the passes or blocks, the rarer ones."""
 
@@ -215,7 +218,7 @@ class FleetView:
 
 def _slack(part: float) -> float:
     """Slack of a worker with this part of the traffic, relative to that of the target."""
-    return SLACK * math.sqrt(part)
+    return max(LEAST_SLACK, SLACK * math.sqrt(part))
 
 
 def _above(own: RateSummary, reward: np.float32) -> float:

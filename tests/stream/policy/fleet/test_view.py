@@ -7,10 +7,11 @@ from benchmarks.rate import fleet as bench
 from benchmarks.rate.traffic import RATE, window_error
 from stream.messages import RateSummary
 from stream.policy.fleet.mixer import Mixer
-from stream.policy.fleet.view import SLACK, FleetView, interval_s
+from stream.policy.fleet.view import LEAST_SLACK, SLACK, FleetView, interval_s
 from stream.policy.rate.controller import InterceptionController, Target
 
 COUNT = 120_000
+EXACT = 1e-9  # the figures are multiples of 0.01 points
 
 
 class Worker:
@@ -58,7 +59,7 @@ def test_the_workers_parts_add_up_to_the_target(
     for worker, (speed, _) in zip(fleet, workers, strict=True):
         target = worker.view.share_target(passes)
         assert target is not None
-        assert target.slack == pytest.approx(SLACK * (speed / total) ** 0.5)
+        assert target.slack == pytest.approx(max(LEAST_SLACK, SLACK * (speed / total) ** 0.5))
         exact = worker.view._split(worker.summary, passes)[1]
         assert -1e-6 <= exact <= 1.0 + 1e-6
         made += speed / total * exact
@@ -167,20 +168,20 @@ def test_small_fleets_report_more_often() -> None:
 def test_a_fleet_holds_the_rate_and_catches_the_reward() -> None:
     """Four workers of shifted traffic, in the volumes' own order: 0.30 points, 99.5 % reward."""
     figures = bench.shared(bench.interleaved(COUNT, bench.VOLUMES, bench.SHIFTS))
-    assert figures["rate_error_points"] <= 0.30
+    assert figures["rate_error_points"] <= 0.30 + EXACT
     assert figures["reward_percent"] >= 99.45
 
 
 def test_independent_arrivals_are_held_as_well() -> None:
     """What one worker has too much of, the others know within a tenth of a second."""
     figures = bench.shared(bench.arriving(COUNT, bench.VOLUMES, bench.SHIFTS))
-    assert figures["rate_error_points"] <= 0.30
+    assert figures["rate_error_points"] <= 0.30 + EXACT
     assert figures["reward_percent"] >= 99.45
 
 
 def test_restart_rebalance_and_scaling_leave_no_bump() -> None:
     """While workers restart, partitions move and the fleet grows and shrinks: 0.30 points."""
-    assert bench.elastic(COUNT) <= 0.30
+    assert bench.elastic(COUNT) <= 0.30 + EXACT
 
 
 def test_a_dead_workers_remainder_is_not_lost() -> None:
