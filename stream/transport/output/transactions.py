@@ -11,6 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
+from stream.trace.watch import requests
 from stream.transport.chunk import Outputs, RecordsRefusedError
 from stream.transport.concurrency import all_of, at_most
 from stream.transport.incidents import Incidents
@@ -137,7 +138,9 @@ class KafkaTransactions:
 
     def _new_producer(self, name: str) -> Producer:
         options = {**self._options, "transactional_id": name}
-        return Producer(self._incidents, self._identity.member, **options)
+        producer = Producer(self._incidents, self._identity.member, **options)
+        requests.add(producer.client)
+        return producer
 
     async def _end(self, name: str) -> None:
         """End an open transaction of this id; its producer has to claim again."""
