@@ -259,7 +259,7 @@ class Lane(Generic[Batches]):
                 self._move(error.keys, [*slow, *self.give_up(error.keys)])
 
     def _interrupted(self) -> None:
-        if self.state is not LaneState.EXPELLED:
+        if self.state not in (LaneState.EXPELLED, LaneState.UNCLAIMED):  # it may wait in these
             self._to(LaneState.UNCLAIMED)
 
     async def _settle(self, group: list[Pending]) -> None:
