@@ -1,14 +1,13 @@
 """The lanes of one assignment: one for all partitions, and one for each set of slow ones.
 
 Which lane writes a partition makes no difference to what is committed: the group fences all of
-them alike, a partition is in one lane at a time, and a lane that takes it over claims first, which
-tells it what was committed before.
+them alike, a partition is in one lane at a time, a lane of slow ones begins with a claim, which
+tells it what was committed before, and it gives them back when its last transaction is committed.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from itertools import count
 from typing import Final, Generic, TypeVar
 
 from stream.transport.chunk import Instead, Outputs
@@ -30,7 +29,7 @@ class Lanes(Generic[Batches]):
 
     Args:
         keys: The partitions.
-        connect: Makes the producer of a lane, by its number; no two lanes have the same.
+        connect: Makes a producer; no two have the same transactional id.
         grace_s: As of `Lane`.
         interval_s: As of `Lane`.
     """
@@ -38,24 +37,20 @@ class Lanes(Generic[Batches]):
     def __init__(
         self,
         keys: Iterable[Key],
-        connect: Callable[[int], Transactions[Batches]],
+        connect: Callable[[], Transactions[Batches]],
         *,
         grace_s: float,
         interval_s: float = 0.0,
     ) -> None:
         self._connect = connect
         self._times: dict[str, float] = {"grace_s": grace_s, "interval_s": interval_s}
-        self._numbers: dict[Lane[Batches], int] = {}
         self._ending: set[asyncio.Task[None]] = set()
         owned = list(keys)
         self._main: Lane[Batches] = self._new(owned, lambda _: None)
         self._lanes: dict[Key, Lane[Batches]] = dict.fromkeys(owned, self._main)
 
     def _new(self, keys: Collection[Key], done: Callable[[float], None]) -> Lane[Batches]:
-        number = next(n for n in count() if n not in self._numbers.values())
-        lane = Lane(keys, self._connect(number), move=self._move, done=done, **self._times)
-        self._numbers[lane] = number
-        return lane
+        return Lane(keys, self._connect, move=self._move, done=done, **self._times)
 
     @property
     def all(self) -> list[Lane[Batches]]:
@@ -141,7 +136,6 @@ class Lanes(Generic[Batches]):
         self._lanes |= dict.fromkeys(keys, self._main)
         self._main.owned |= keys
         self._main.add(waiting)
-        del self._numbers[aside]
         task = asyncio.create_task(aside.close())
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)

@@ -8,7 +8,7 @@ transaction can change any more, starts after everything that the owner before i
 
 A transaction waits for all its partitions. So those whose brokers do not acknowledge writes, while
 the others' do, are set aside: a lane of their own, with a producer of its own, writes them until
-they keep up again (`assigned`).
+they keep up again (`assigned`). Both go on under new transactional ids.
 
 Recovery follows from that. A claim (InitProducerId) ends any transaction that is open under the
 worker's transactional id; afterwards the committed offset of each partition tells what became of
@@ -27,6 +27,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from aiokafka.errors import KafkaError
 
 from stream.transport.chunk import Outputs, RecordsRefusedError
+from stream.transport.concurrency import all_of
 from stream.transport.lanes.pending import Key, Pending, by_key, replace
 from stream.transport.lanes.state import (
     ENDED,
@@ -114,20 +115,19 @@ class Lane(Generic[Batches]):
 
     Args:
         keys: The partitions.
-        transactions: The worker's producer.
+        connect: Makes a producer, of an id that no other one has had in this assignment.
         grace_s: Time after which a worker that lost its partitions has learned so, from a
             heartbeat.
         interval_s: Minimum time between the starts of two transactions. Chunks that arrive
             meanwhile are committed together; the first one after a pause does not wait.
-        move: Called with the chunks that wait, and the partitions, if some are slow; both are
-            another lane's from then on.
+        move: Called with slow partitions and their chunks, which are another lane's from then on.
         done: Called with the seconds that it took, when a transaction was committed.
     """
 
     def __init__(
         self,
         keys: Iterable[Key],
-        transactions: Transactions[Batches],
+        connect: Callable[[], Transactions[Batches]],
         *,
         grace_s: float,
         interval_s: float = 0.0,
@@ -137,7 +137,9 @@ class Lane(Generic[Batches]):
         self.owned = set(keys)
         self._move = move
         self._done = done
-        self._transactions = transactions
+        self._connect = connect
+        self._transactions = connect()
+        self._ending: set[asyncio.Task[None]] = set()
         self._grace_s = grace_s
         self._interval_s = interval_s
         self._next_s = 0.0  # when the next transaction may begin
@@ -218,7 +220,7 @@ class Lane(Generic[Batches]):
         if not self.released:
             self._to(LaneState.RELEASED)
             await self.release(tuple(self.owned))
-            await self._transactions.close()
+            await all_of(self._transactions.close(), *self._ending)
 
     async def _pause(self) -> None:
         """Wait until the next transaction may begin."""
@@ -255,12 +257,23 @@ class Lane(Generic[Batches]):
                 self._interrupted()
             except SlowError as error:
                 self._interrupted()
+                self._renew()
                 slow = [chunk for chunk in group if chunk.key in error.keys]
                 self._move(error.keys, [*slow, *self.give_up(error.keys)])
 
     def _interrupted(self) -> None:
-        if self.state is not LaneState.EXPELLED:
+        if self.state not in (LaneState.EXPELLED, LaneState.UNCLAIMED):  # it may wait in these
             self._to(LaneState.UNCLAIMED)
+
+    def _renew(self) -> None:
+        """Go on with another producer: the id of this one is blocked by the slow partitions.
+
+        A broker gives an id no new epoch before all partitions have the markers of its transaction.
+        """
+        blocked, self._transactions = self._transactions, self._connect()
+        task = asyncio.create_task(blocked.close())
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     async def _settle(self, group: list[Pending]) -> None:
         """Claim, and find out what became of these chunks: committed, or to be written again."""

@@ -7,6 +7,7 @@ sufficient. Consumers of the outputs must read ``read_committed``.
 import uuid
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from itertools import count
 from typing import Any, Final
 
 from aiokafka.errors import KafkaError, UnknownError, UnsupportedVersionError
@@ -87,6 +88,7 @@ class TransactionalSink:
         }
         self._prefix = transactional_ids or f"{group}-"
         self._name = uuid.uuid4().hex
+        self._numbers = count()  # of its transactional ids; a blocked one is not used again
         self._compression = compression
         self._lanes: Lanes[TopicBatches] | None = None
         self._changes = 0  # of what it owns
@@ -142,8 +144,8 @@ class TransactionalSink:
             await self._lanes.claim()
 
     def _new_lanes(self, owned: list[Key], member: Member) -> Lanes[TopicBatches]:
-        def connect(number: int) -> KafkaTransactions:
-            name = f"{self._name}-{number}" if number else self._name
+        def connect() -> KafkaTransactions:
+            name = f"{self._name}-{next(self._numbers)}"
             identity = Identity(self._group, member, self._prefix, name)
             topics, incidents, codec = self._topics, self._incidents, self._compression
             return KafkaTransactions(self._options, identity, topics, incidents, codec=codec)

@@ -34,6 +34,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
+    IllegalOperation,
     InvalidTimestampError,
     KafkaError,
     UnknownTopicOrPartitionError,
@@ -228,9 +229,19 @@ class Producer(AIOKafkaProducer):  # type: ignore[misc]
         self.client.force_metadata_update = paced(self.client.force_metadata_update)
 
     async def send_batch(self, batch: Any, topic: str, *, partition: int) -> asyncio.Future[Any]:
-        """As aiokafka's; the topic's metadata is refreshed from now on."""
+        """As aiokafka's; the topic's metadata is refreshed from now on.
+
+        Raises:
+            KafkaError: If the transaction has failed while this batch waited: its error.
+        """
         self.client._topics.add(topic)
-        sent: asyncio.Future[Any] = await super().send_batch(batch, topic, partition=partition)
+        try:
+            sent: asyncio.Future[Any] = await super().send_batch(batch, topic, partition=partition)
+        except IllegalOperation:
+            ended = self._txn_manager._transaction_waiter
+            if ended is not None and ended.done() and (error := ended.exception()):
+                raise error from None
+            raise
         sent.add_done_callback(retrieve)
         return sent
 

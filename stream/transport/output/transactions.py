@@ -128,13 +128,21 @@ class KafkaTransactions:
             for name in last.metadata.values()
             if name.startswith(prefix) and name != mine and name not in ended
         }
-        for name in names:
-            logger.info("ending the transaction of %s, the owner of %s before", name, sorted(keys))
-            try:
-                await self._end(name)
-            except KafkaError as error:
-                logger.warning("the transaction of %s ends at its timeout: %r", name, error)
+        if names:
+            logger.info("ending transactions of %s, owners of %s", sorted(names), sorted(keys))
+        await all_of(*(self._end_predecessor(name) for name in names))
         return names
+
+    async def _end_predecessor(self, name: str) -> None:
+        """End its transaction, for `END_S` at most.
+
+        It is aborted with the first request; the broker's answer waits for the slowest partition.
+        """
+        try:
+            async with asyncio.timeout(END_S):
+                await self._end(name)
+        except (KafkaError, TimeoutError) as error:
+            logger.warning("the transaction of %s may end only at its timeout: %r", name, error)
 
     def _new_producer(self, name: str) -> Producer:
         options = {**self._options, "transactional_id": name}

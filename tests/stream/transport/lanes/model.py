@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import count, repeat
 from typing import Any
 
 from aiokafka.errors import KafkaConnectionError, OutOfOrderSequenceNumber, ProducerFenced
@@ -192,8 +192,10 @@ def new_lane(
     broker.members.add(name)
     member = Member(name, broker.generation)
 
-    def connect(number: int) -> Client:
-        return Client(broker, f"{name}-{number}", faults or faultless(), member)
+    numbers = count()
+
+    def connect() -> Client:
+        return Client(broker, f"{name}-{next(numbers)}", faults or faultless(), member)
 
     return Lanes(keys, connect, grace_s=0.0, interval_s=interval_s)
 

@@ -1,7 +1,7 @@
 """Slow partitions are set aside, and come back."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pytest
@@ -28,13 +28,16 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Down:
-    """A broker that acknowledges no writes of `SLOW` until it is up again."""
+    """A broker that acknowledges no writes of `SLOW` until it is up again.
+
+    Nor markers: an id with a transaction of `SLOW` gets no new epoch before.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.up = asyncio.Event()
         self.waiting = asyncio.Event()
-        write = Client.write
-        down = self
+        write, claim = Client.write, Client.claim
+        down, blocked = self, set[str]()
 
         async def limited(
             client: Client,
@@ -43,13 +46,20 @@ class Down:
             waited_for: WaitedFor,
         ) -> None:
             while SLOW in batches and not down.up.is_set():
+                blocked.add(client.name)
                 if len(batches) > 1 or waited_for({SLOW}):
                     raise SlowError({SLOW})
                 down.waiting.set()
                 await asyncio.sleep(0)
             await write(client, batches, offsets, waited_for)
 
+        async def patient(client: Client, keys: Collection[Key]) -> Mapping[Key, int]:
+            if client.name in blocked:
+                await down.up.wait()
+            return await claim(client, keys)
+
         monkeypatch.setattr(Client, "write", limited)
+        monkeypatch.setattr(Client, "claim", patient)
 
 
 async def test_a_slow_partition_does_not_keep_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -255,3 +255,17 @@ async def test_a_release_does_not_wait_for_the_interval() -> None:
     await lane.close()
     with pytest.raises(ReleasedError):
         await asyncio.wait_for(waiting, 5)
+
+
+async def test_a_partition_is_revoked_while_the_lane_waits_to_claim_again() -> None:
+    """The pause after two failed claims is interrupted; the lane goes on with the others."""
+    broker = Broker()
+    lane = new_lane(broker, chain([1, 1], repeat(0)), keys=[KEY, OTHER])
+    main = lane.all[0]
+    claim = asyncio.create_task(lane.claim())
+    while not (main.state is LaneState.UNCLAIMED and main._failures == 2):
+        await asyncio.sleep(0)
+    await lane.release([OTHER])
+    assert await claim == {}
+    await lane.write(KEY, 0, 1, outputs(0, 1))
+    assert broker.committed == {KEY: 1}

@@ -10,14 +10,17 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import TransactionalIdAuthorizationFailed
 from aiokafka.producer import sender
 from aiokafka.producer.message_accumulator import MessageBatch
+from aiokafka.protocol.metadata import MetadataResponse_v0
 from aiokafka.protocol.produce import ProduceRequest_v8, ProduceResponse_v8
 
 from stream.transport.incidents import Incidents
+from stream.transport.lanes.state import ExpelledError
 from stream.transport.output.batch_builder import Batch
 from stream.transport.output.producer import BatchRefusedError, ProduceHandler, Producer, paced
 
 OUT = TopicPartition("out", 0)
 INVALID_RECORD = 87
+ONE_TOPIC = MetadataResponse_v0([(1, "127.0.0.1", 9092)], [(0, "out", [(0, 0, 1, [1], [1])])])
 
 
 @pytest.fixture
@@ -64,6 +67,19 @@ async def test_a_refused_batch_names_its_records_and_returns_its_sequence_number
     assert isinstance(refused, BatchRefusedError)
     assert (refused.indices, refused.why) == (indices, why)
     assert producer._txn_manager.sequence_number(OUT) == 0
+
+
+async def test_a_batch_after_the_end_of_its_transaction_raises_the_transactions_error(
+    producer: Producer,
+) -> None:
+    """It waited for its turn meanwhile; aiokafka's own error is not one of Kafka."""
+    producer.client.cluster.update_metadata(ONE_TOPIC)
+    transactions = producer._txn_manager
+    transactions.set_pid_and_epoch(7, 0)
+    await producer.begin_transaction()
+    transactions.error_transaction(ExpelledError("weir-1"))
+    with pytest.raises(ExpelledError, match="weir-1"):
+        await producer.send_batch(Batch(producer, 1_000, "none"), "out", partition=0)
 
 
 async def test_a_batch_that_is_accepted_is_done_and_throttling_is_counted() -> None:
