@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from models.process.logs import escaped
 from stream.trace.otlp import read
 from stream.trace.summary import Row, Summary, summarize
 
@@ -35,14 +36,15 @@ def summary(
 
 def trace_tables(found: Summary, **options: Any) -> "list[Table]":
     """The phases of chunks, and what is no phase of one; `options` are those of rich's tables."""
-    from rich.table import Table  # noqa: PLC0415 - only where something is printed
+    from rich.markup import escape  # noqa: PLC0415 - only where something is printed
+    from rich.table import Table  # noqa: PLC0415
 
     figures = ("mean ms", "p50", "p99", "max")
     phases = Table("phase", "chunks", *figures, "in the slowest 1 %", **options)
     others = Table("request or pause", "number", *figures, **options)
     for table, rows in ((phases, found.phases), (others, found.others)):
         for row in rows:
-            table.add_row(*cells(row))
+            table.add_row(*map(escape, cells(row)))
     return [phases, others]
 
 
@@ -59,4 +61,4 @@ def cells(row: Row) -> list[str]:
     figures = [row.mean_ms, row.p50_ms, row.p99_ms, row.max_ms]
     if row.slowest_ms is not None:
         figures.append(row.slowest_ms)
-    return [row.name, f"{row.count:,}", *(f"{figure:.2f}" for figure in figures)]
+    return [escaped(row.name), f"{row.count:,}", *(f"{figure:.2f}" for figure in figures)]

@@ -8,7 +8,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from models.bounds import MAX_JOURNALS, MAX_WORKER_NAME
 from stream.journal.blocks import BlockReader
 from stream.kafka.reader import TopicReader
-from stream.messages.journal import Entry
+from stream.messages.journal import Entry, read_block
 from stream.messages.parsing import RecordError
 from stream.reproduce.refused import RefusedRecords
 
@@ -39,8 +39,9 @@ class BrokenJournalError(RecordError):
 async def find_journals(reader: TopicReader) -> tuple[list[Journal], RefusedRecords]:
     """The journals on a topic, by the time of their first blocks, and what is not of one.
 
-    A worker writes to one partition; records with its name on another are a journal of their own,
-    which cannot be read, so that they do not spoil the worker's.
+    A worker writes to one partition; blocks with its name on another are a journal of their own,
+    which cannot be read, so that they do not spoil the worker's. A record that is no block at all
+    spoils none, whoever's name it has: if it stands for a block, that one's number is missing.
 
     Args:
         reader: Reader of the topic, at its beginning.
@@ -54,6 +55,7 @@ async def find_journals(reader: TopicReader) -> tuple[list[Journal], RefusedReco
         for record in records:
             try:
                 worker = _worker(record)
+                read_block(record.value)
             except RecordError as error:
                 refused.add(record, error)
                 continue
@@ -86,7 +88,7 @@ async def read_journal(reader: TopicReader, journal: Journal) -> AsyncIterator[E
         for record in (await reader.fetch([tp])).get(tp, ()):
             if record.offset > journal.last:
                 return
-            if record.key != journal.worker.encode():
+            if record.key != journal.worker.encode() or not _is_block(record):
                 continue
             try:
                 entries = blocks.read(record.value)
@@ -95,6 +97,15 @@ async def read_journal(reader: TopicReader, journal: Journal) -> AsyncIterator[E
                 raise BrokenJournalError(f"{where}: {error}") from error
             for entry in entries:
                 yield entry
+
+
+def _is_block(record: ConsumerRecord) -> bool:
+    """Whether `find_journals` has not refused it."""
+    try:
+        read_block(record.value)
+    except RecordError:
+        return False
+    return True
 
 
 def _worker(record: ConsumerRecord) -> str:

@@ -77,8 +77,14 @@ async def reproduce(settings: Settings, on_worker: OnWorker | None = None) -> di
         ]
         journals, refused = await find_journals(journal_reader)
         if not journals:
+            unreadable = (
+                f"; {refused.count} records are of none, such as {refused.shown[0]}"
+                if refused.count
+                else ""
+            )
             raise ReproduceError(
                 f"{topics.journal}: no journal; workers write one with worker.journal = true"
+                + unreadable
             )
         for journal in journals:
             comparison.add_worker()

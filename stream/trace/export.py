@@ -3,10 +3,10 @@
 import logging
 import queue
 import threading
-import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from http.client import HTTPException
 from io import BufferedWriter
 from pathlib import Path
 from typing import Final, Protocol
@@ -162,10 +162,10 @@ class UrlTarget:
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S):  # noqa: S310
                 self._failed = False
-        except (OSError, urllib.error.URLError, ValueError) as error:
+        except (OSError, HTTPException, ValueError) as error:
             self.dropped += spans
             if not self._failed:
-                logger.warning("%s: spans are dropped: %s", self._url, error)
+                logger.warning("%s: spans are dropped: %s", self._url, str(error) or repr(error))
             self._failed = True
 
 
@@ -173,11 +173,20 @@ def target_of(place: str) -> Target:
     """The target of ``--trace``: an http or https URL, or a file.
 
     Raises:
-        UserError: If the file cannot be written, or the URL is of another kind.
+        UserError: If the file cannot be written, or the URL is of another kind or not valid.
     """
     scheme, separator, _ = place.partition("://")
     if not separator:
         return FileTarget(Path(place))
-    if scheme not in {"http", "https"}:
+    if scheme not in {"http", "https"} or not _is_url(place):
         raise UserError(f"--trace {place}: expected a file, or http://host:4318 of a collector")
     return UrlTarget(place)
+
+
+def _is_url(place: str) -> bool:
+    """Whether it has a host, a port if any, and no character that a request cannot have."""
+    try:
+        parts = urlsplit(place)
+        return bool(parts.hostname) and parts.port != 0 and place.isprintable() and " " not in place
+    except ValueError:  # brackets without an IPv6 address, or no number for the port
+        return False

@@ -17,6 +17,7 @@ from models.errors import UserError
 from stream.trace.span import Attribute, Span
 
 _INTERNAL: Final = 1  # SPAN_KIND_INTERNAL
+_INT64: Final = 2**63
 
 
 def encode(service: Mapping[str, Attribute], spans: Iterable[Span]) -> bytes:
@@ -116,7 +117,7 @@ def _spans(decoder: msgspec.json.Decoder[_Request], line: bytes, where: str) -> 
         for resource in request.resource_spans:
             for scope in resource.scope_spans:
                 yield from map(_decoded, scope.spans)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise UserError(
             f"{where}: {error}; expected a line of OTLP in JSON, as `weir worker --trace FILE` "
             "writes it"
@@ -129,16 +130,23 @@ def _decoded(span: _Span) -> Span:
         span.span_id,
         span.parent_span_id,
         span.name,
-        int(span.start_time_unix_nano),
-        int(span.end_time_unix_nano),
+        _int64(span.start_time_unix_nano),
+        _int64(span.end_time_unix_nano),
         {each.key: _decoded_value(each.value) for each in span.attributes},
     )
 
 
 def _decoded_value(value: _Value) -> Attribute:
     if value.integer is not None:
-        return int(value.integer)
+        return _int64(value.integer)
     for other in (value.string, value.number, value.boolean):
         if other is not None:
             return other
     return ""
+
+
+def _int64(written: str | int) -> int:
+    number = int(written)
+    if not -_INT64 <= number < _INT64:
+        raise ValueError(f"{number}: not a 64-bit integer")
+    return number

@@ -11,11 +11,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from models.errors import UserError
 from stream.trace.span import Span
 from stream.trace.tracer import CHUNK
 
 SLOWEST: Final = 0.01
 _COUNT: Final = "messaging.batch.message_count"
+_MOST_REQUESTS: Final = 2**31
+"""More are no chunk's, and would be no weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,9 @@ def summarize(spans: Iterable[Span], since_ns: int = 0) -> Summary:
     Args:
         spans: Its spans, those of a chunk together.
         since_ns: Chunks and others that began before, in nanoseconds since the epoch, are left out.
+
+    Raises:
+        UserError: If a chunk does not say how many requests it has.
     """
     chunks: dict[str, _Chunk] = {}
     others: dict[str, list[float]] = {}
@@ -85,8 +91,7 @@ def summarize(spans: Iterable[Span], since_ns: int = 0) -> Summary:
         first_ns = min(first_ns or span.start_ns, span.start_ns)
         last_ns = max(last_ns, span.end_ns)
         if span.name == CHUNK and not span.parent_id:
-            count = int(span.attributes.get(_COUNT, 0))
-            chunks[span.trace_id] = _Chunk(count, span.ms)
+            chunks[span.trace_id] = _Chunk(_requests(span), span.ms)
         elif span.parent_id:
             phases = chunks[span.trace_id].phases
             phases[span.name] = phases.get(span.name, 0.0) + span.ms
@@ -101,6 +106,15 @@ def summarize(spans: Iterable[Span], since_ns: int = 0) -> Summary:
         others=[_other(name, np.array(ms)) for name, ms in sorted(others.items())],
         seconds=(last_ns - first_ns) / 1e9,
     )
+
+
+def _requests(chunk: Span) -> int:
+    count = chunk.attributes.get(_COUNT, 0)
+    if not isinstance(count, int) or not 0 <= count <= _MOST_REQUESTS:
+        raise UserError(
+            f"span {chunk.span_id!r}: {_COUNT} {count!r}: expected a number of requests"
+        )
+    return count
 
 
 def _phases(chunks: list[_Chunk], names: list[str]) -> list[Row]:

@@ -19,6 +19,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from models.bounds import MAX_SCENARIOS
+from models.settings import EVERYTHING
+from stream.messages.parsing import RecordError
 from stream.messages.rate_state import FleetState
 from stream.messages.rate_summary import RateSummary
 
@@ -69,8 +72,15 @@ class Mixer:
             summary: The summary.
             offset: Its offset; rising from call to call.
             now_s: Time of its arrival.
+
+        Raises:
+            RecordError: If its scenario is new, and there are more than any settings have.
         """
-        fold = self._folds.setdefault(summary.scenario, _Fold())
+        fold = self._folds.get(summary.scenario)
+        if fold is None:
+            if len(self._folds) > MAX_SCENARIOS and summary.scenario != EVERYTHING:
+                raise RecordError(f"rate-summaries: more than {MAX_SCENARIOS} scenarios")
+            fold = self._folds[summary.scenario] = _Fold()
         last = fold.newest.get(summary.worker)
         if last is not None and summary.sequence <= last.sequence:
             return

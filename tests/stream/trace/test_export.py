@@ -1,7 +1,9 @@
 """Spans reach a file or a collector, within bounds, and what fails there never ends a process."""
 
+import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -44,8 +46,18 @@ def test_a_full_file_gets_no_more_spans(tmp_path: Path, caplog: pytest.LogCaptur
     assert caplog.text.count("largest size") == 1
 
 
-@pytest.mark.parametrize("place", ["ftp://host/trace", "file:///tmp/trace"])
-def test_another_kind_of_url_is_refused(place: str) -> None:
+@pytest.mark.parametrize(
+    "place",
+    [
+        "ftp://host/trace",
+        "file:///tmp/trace",
+        "http://",
+        "http://[::1",
+        "http://host:port",
+        "http://host/a b",
+    ],
+)
+def test_what_is_no_url_of_a_collector_is_refused(place: str) -> None:
     """Before the worker starts."""
     with pytest.raises(UserError, match="expected a file, or http://"):
         target_of(place)
@@ -112,3 +124,26 @@ def test_what_a_collector_does_not_take_is_dropped_and_counted(
     assert target.dropped == 15
     assert [path for path, _ in collector.bodies] == ["/custom"] * 3
     assert caplog.text.count("spans are dropped") == 1
+
+
+@pytest.mark.parametrize("answer", [b"\x00 no HTTP\r\n\r\n", b"HTTP/1.1 200 " + b"x" * 70_000, b""])
+def test_an_answer_that_is_no_http_drops_spans_and_the_next_are_sent(answer: bytes) -> None:
+    """Another service at the collector's port does not end the thread that posts."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        target = UrlTarget(f"http://127.0.0.1:{server.getsockname()[1]}")
+        for number in (1, 2):
+            target.write(b"{}", 7)
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(answer)
+            assert wait_for(lambda number=number: target.dropped == 7 * number)
+        target.close()
+
+
+def wait_for(condition: Callable[[], bool], limit_s: float = 10.0) -> bool:
+    """Whether it comes true in time."""
+    end_s = time.monotonic() + limit_s
+    while not condition() and time.monotonic() < end_s:
+        time.sleep(0.01)
+    return condition()

@@ -108,3 +108,12 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     """Without a traceback."""
     with pytest.raises(UserError, match=r"none\.jsonl: No such file"):
         list(read(tmp_path / "none.jsonl"))
+
+
+def test_a_hostile_line_is_refused(tmp_path: Path) -> None:
+    """Nested deeply, or with numbers that no trace has: an error with the line, no traceback."""
+    path, span = tmp_path / "trace.jsonl", Span("a", "b", "", "queue", 1, 2**63, {})
+    for line in (b'{"x":' + b"[" * 100_000, encode({}, [span])):
+        path.write_bytes(line + b"\n")
+        with pytest.raises(UserError, match=r"trace\.jsonl:1: .*OTLP"):
+            list(read(path))

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.errors import UserError
 from stream.trace.span import Span
 from stream.trace.summary import quantile, summarize
 
@@ -68,3 +69,11 @@ def test_a_weighted_quantile_is_that_of_the_values_repeated(
     repeated = np.repeat(values_N, [weight for _, weight in pairs])
     expected = np.quantile(repeated, share, method="inverted_cdf")
     assert quantile(values_N, weights_N, share) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("count", ["5", -1, 2.0, 10**400])
+def test_a_chunk_without_a_number_of_requests_is_refused(count: str | float) -> None:
+    """Its figures would have no weight."""
+    span = Span("t", "root", "", "chunk", 0, 1, {"messaging.batch.message_count": count})
+    with pytest.raises(UserError, match=r"span .root.: .*expected a number of requests"):
+        summarize([span])

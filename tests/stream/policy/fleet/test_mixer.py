@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.messages import FleetState, RateSummary
+from models.bounds import MAX_SCENARIOS
+from stream.messages import FleetState, RateSummary, RecordError
 from stream.policy.fleet.mixer import MOST_DEBT, Mixer, mixture
 
 
@@ -124,6 +125,20 @@ def test_a_hostile_summary_moves_the_debt_by_a_bound_only() -> None:
         mixer.receive(summary("evil", sequence, 1e12 * (-1) ** sequence), sequence, 0.0)
     mixer.receive(summary("evil", 99, 1e12), 50, 0.0)
     assert abs(only(mixer).debt) <= MOST_DEBT
+
+
+def test_hostile_summaries_of_ever_new_scenarios_are_refused() -> None:
+    """A coordinator's memory is bounded; the scenarios that it has, and all together, go on."""
+    mixer, ghost = Mixer(), replace(summary("evil", 1), rewards_Q=np.empty(0, np.float32))
+    for number in range(MAX_SCENARIOS + 1):
+        mixer.receive(replace(ghost, scenario=f"s{number}"), number, 0.0)
+    with pytest.raises(RecordError, match="more than 10000 scenarios"):
+        mixer.receive(replace(ghost, scenario="one more"), MAX_SCENARIOS + 1, 0.0)
+    mixer.receive(replace(summary("w", 1), scenario="s0"), MAX_SCENARIOS + 2, 0.0)
+    mixer.receive(summary("w", 1), MAX_SCENARIOS + 3, 0.0)
+    through = {state.scenario: state.through for state in mixer.states(0.0, 0.0)}
+    assert (through["s0"], through["*"]) == (MAX_SCENARIOS + 3, MAX_SCENARIOS + 4)
+    assert len(through) == MAX_SCENARIOS + 2
 
 
 def only_of(one: RateSummary) -> FleetState:
