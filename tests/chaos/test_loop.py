@@ -27,7 +27,7 @@ STATE = FinalState({"a1": "h"}, {}, {}, {"v": 1}, {0: ("v", "", "rebuild")}, {},
 @pytest.mark.timeout(900)
 def test_kills_change_nothing_that_is_learned(tmp_path: Path) -> None:
     """Six kill -9 through two rebuilds: store and registry are those of a run without any."""
-    scenario = Scenario(seed=3, kills=6, rounds=2, requests=800, stream_s=8.0)
+    scenario = Scenario(seed=3, kills=6, rounds=2, requests=1_200, stream_s=10.0)
 
     def brokers(folder: Path) -> EmbeddedBroker:
         return EmbeddedBroker(folder / "broker.log")

@@ -117,14 +117,17 @@ async def test_no_example_is_lost_by_a_kill(settings: Settings, tmp_path: Path) 
 
     An example is written to the partition number of its request.
     """
-    start, total, log = int(time.time() * 1000), 12_000, tmp_path / "worker.log"
+    start, killed, total = int(time.time() * 1000), 12_000, 12_500
+    log = tmp_path / "worker.log"
     async with ChunkSink(client_options(settings.kafka)) as sink, Reader(settings) as reader:
         for kill in range(3):
-            await publish(sink, settings, range(kill * total // 3, (kill + 1) * total // 3), start)
+            numbers = range(kill * killed // 3, (kill + 1) * killed // 3)
+            await publish(sink, settings, numbers, start)
             before = len(reader.ids())
             with feedback_worker(settings, log) as worker:
                 await reader.until(lambda least=before: len(reader.ids()) > least + 500)
                 assert worker.poll() is None
+        await publish(sink, settings, range(killed, total), start)  # of which nobody was killed
         with feedback_worker(settings, log) as worker:
             await reader.until(lambda: len(reader.ids()) == total)
             await processed(settings, settings.topics.passed)

@@ -127,14 +127,14 @@ async def written(settings: Settings, least: int) -> None:
 async def in_a_journal(settings: Settings) -> None:
     """Wait until a journal has a batch of decisions."""
     deadline = time.monotonic() + DEADLINE_S
-    async with TopicReader(settings.kafka, settings.topics.journal) as reader:
-        while time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        async with TopicReader(settings.kafka, settings.topics.journal) as reader:
             journals, _ = await find_journals(reader)
             for journal in journals:
                 async for entry in read_journal(reader, journal):
                     if isinstance(entry, BatchDecided):
                         return
-            await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)
     raise AssertionError(f"{settings.topics.journal}: no batch within {DEADLINE_S} s")
 
 
