@@ -45,10 +45,12 @@ class Coordinator:
 
     Attributes:
         interval_s: Time between two summaries of a worker.
+        tenure: Rises whenever a slot is taken over or lost.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self.tenure = 0
         self._slots: dict[int, _Slot] = {}
         self.interval_s = interval_s(0)
 
@@ -68,6 +70,7 @@ class Coordinator:
             slot_count: Number of slots of the fleet.
         """
         wanted = frozenset(slots)
+        self.tenure += wanted != self._slots.keys()
         for slot in self._slots.keys() - wanted:
             del self._slots[slot]
         for slot in wanted - self._slots.keys():

@@ -30,17 +30,18 @@ class SlotFollower:
         self._coordinator = coordinator
         self._refusals = refusals
         self._slots: frozenset[int] = frozenset()
+        self._tenure = coordinator.tenure
         self._follower: TopicFollower | None = None
         self._caught_up = False
 
     async def step(self) -> bool:
         """Poll once, on connections of the slots of now; False if there are none."""
-        if self._coordinator.slots != self._slots:
+        if self._coordinator.tenure != self._tenure:
             await self._connect()
         if self._follower is None:
             return False
         await self._follower.poll()
-        if not self._caught_up and await self._follower.at_end():
+        if not self._caught_up and await self._follower.at_end() and self._is_current:
             self._caught_up = True
             for slot in self._slots:
                 self._coordinator.caught_up(slot)
@@ -55,7 +56,7 @@ class SlotFollower:
 
     async def _connect(self) -> None:
         await self.close()
-        slots = self._coordinator.slots
+        self._tenure, slots = self._coordinator.tenure, self._coordinator.slots
         if slots:
             self._follower = TopicFollower(
                 *(self._settings.kafka, self._settings.topics.rate_summaries),
@@ -69,6 +70,17 @@ class SlotFollower:
                 self._coordinator.limit(slot, end)
         self._slots, self._caught_up = slots, False
 
+    @property
+    def _is_current(self) -> bool:
+        """Whether no slot was taken over or lost since it connected.
+
+        A slot that is lost and taken over again goes on from its last state, which may be older
+        than what was read here.
+        """
+        return self._coordinator.tenure == self._tenure
+
     def _receive(self, record: ConsumerRecord) -> None:
+        if not self._is_current:
+            return
         summary = read_summary(record.key, record.value)
         self._coordinator.receive(record.partition, record.offset, summary)
