@@ -18,7 +18,15 @@ import xxhash
 
 from stream.policy.scenario_index import scenario_row
 from stream.replay.arms import DecidingArm
-from stream.replay.folder import ARMS, DECISIONS, REQUESTS, SUMMARY, ReplayFolderError, part
+from stream.replay.folder import (
+    ARMS,
+    DECISIONS,
+    REQUESTS,
+    SUMMARY,
+    ReplayFolderError,
+    holds_files,
+    part,
+)
 from stream.replay.merge import LanePosition
 from stream.replay.scoring import score_columns
 
@@ -65,7 +73,7 @@ def open_folder(folder: Path, inputs: str) -> Checkpoint:
     """
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / SUMMARY).exists() or not (folder / PROGRESS).is_file():
-        if any(folder.iterdir()):
+        if holds_files(folder):
             raise ReplayFolderError(f"{folder}: not empty; give --out a new folder")
         return Checkpoint(inputs, 0, {}, [])
     try:

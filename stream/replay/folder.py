@@ -178,6 +178,11 @@ class ReplayFolder:
         return pl.LazyFrame(schema=REJECT_SCHEMA)
 
 
+def holds_files(folder: Path) -> bool:
+    """Whether there is a file in it; a replay that failed before its first one leaves folders."""
+    return any(not path.is_dir() for path in folder.rglob("*"))
+
+
 def part(folder: Path, table: str, number: int) -> Path:
     """Path of one part of a table."""
     return folder / f"{table}-{number:05d}.parquet"

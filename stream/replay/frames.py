@@ -10,7 +10,7 @@ import polars as pl
 
 from models.settings import Settings
 from stream.policy.value.reward import RewardFunction
-from stream.replay.folder import BASE, KEYS, ReplayFolder, ReplayFolderError
+from stream.replay.folder import BASE, KEYS, ReplayFolder, ReplayFolderError, holds_files
 
 BATCH_ROWS: Final = 65_536
 
@@ -135,7 +135,7 @@ async def replay_folder(
 
 
 def _require_empty(folder: Path) -> None:
-    if folder.exists() and any(folder.iterdir()):
+    if holds_files(folder):
         raise ReplayFolderError(
             f"{folder}: not empty; a replay with rewards of your own cannot go on where another "
             "one stopped, give a new folder"

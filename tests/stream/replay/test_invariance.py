@@ -18,7 +18,7 @@ from stream.replay import replay as replays
 from stream.replay.arms import Arm, ArmError
 from stream.replay.checkpoint import PROGRESS
 from stream.replay.deciding import Deciding
-from stream.replay.folder import ReplayFolder, ReplayFolderError
+from stream.replay.folder import ARMS, BASE, ReplayFolder, ReplayFolderError
 from stream.replay.replay import ReplayOptions, run_replay
 from tests.tiny_artifact import TASKS, Make, tiny_student
 
@@ -214,3 +214,6 @@ async def test_a_used_folder_is_refused(make_artifact: Make, tmp_path: Path) -> 
     sources, settings = write(tmp_path), tiny(make_artifact())
     with pytest.raises(ReplayFolderError, match="not empty; give --out a new folder"):
         await run_replay(settings, ReplayOptions(sources["jsonl"], tmp_path))
+    left = tmp_path / "left"  # by a replay that failed before it wrote anything
+    (left / ARMS / BASE).mkdir(parents=True)
+    assert (await run_replay(settings, ReplayOptions(sources["jsonl"], left)))["requests"] > 0
