@@ -9,7 +9,8 @@ from stream.explain.explanation import ExplainOptions, explain
 from stream.kafka.reader import read_topic
 from stream.messages import Decision, Reason
 from stream.reproduce.player import NotReproducibleError
-from tests.stream.reproduce.fleet import change, journaled, publish, until, worker, written
+from tests.stream.control.workers import until
+from tests.stream.reproduce.fleet import change, journaled, publish, worker, written
 from tests.tiny_artifact import Make
 
 pytestmark = pytest.mark.broker

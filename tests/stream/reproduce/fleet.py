@@ -19,7 +19,6 @@ from stream.kafka.topics import ensure_topics
 from stream.messages import Cause, ModelAnnouncement, ModelRole
 from stream.messages.journal import BatchDecided, Entry, write_entries, write_entry
 from stream.messages.models_topic import announce
-from stream.metrics.scrape import WorkerSample, scrape
 from stream.reproduce.journals import find_journals, read_journal
 from stream.transport import ChunkSink, Outgoing
 from tests.tiny_artifact import TASKS
@@ -82,23 +81,6 @@ def request(i: int) -> bytes:
     segments = [{"id": f"t{i % 13}"}, {"id": f"t{i % 7}"}][: i % 3]
     body = {"id": f"r{i}", "imp": [{}], "site": site, "user": {"data": [{"segment": segments}]}}
     return orjson.dumps(body)
-
-
-async def sample_of(port: int) -> WorkerSample | None:
-    return (await scrape([port])).get(port)
-
-
-async def until(
-    child: ChildProcess, port: int, done: Callable[[WorkerSample], bool]
-) -> WorkerSample:
-    deadline = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline:
-        child.check()
-        sample = await sample_of(port)
-        if sample is not None and done(sample):
-            return sample
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"not within {DEADLINE_S} s; log:\n{child.log.read_text()}")
 
 
 async def reading(child: ChildProcess) -> None:

@@ -12,12 +12,12 @@ from models.settings import Settings
 from stream.kafka.topics import ensure_topics
 from stream.messages.journal import BatchDecided, Entry
 from stream.reproduce.reproduce import ReproduceError, reproduce
+from tests.stream.control.workers import until
 from tests.stream.reproduce.fleet import (
     in_a_journal,
     journaled,
     publish,
     rewritten,
-    until,
     worker,
     written,
 )

@@ -9,6 +9,7 @@ from models.settings import Settings
 from stream.messages import ModelRole
 from stream.messages.journal import BatchDecided, Entry, StatesMerged
 from stream.reproduce.reproduce import reproduce
+from tests.stream.control.workers import until
 from tests.stream.reproduce.fleet import (
     announced,
     change,
@@ -17,7 +18,6 @@ from tests.stream.reproduce.fleet import (
     reading,
     released,
     rewritten,
-    until,
     worker,
     written,
 )
