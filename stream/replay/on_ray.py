@@ -215,6 +215,10 @@ def connected(address: str, cores: int) -> Iterator[None]:
 def _check_answers(address: str) -> None:
     """Find out in seconds whether a server is there; Ray takes minutes, and ends the process."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isascii() and port.isdigit()):
+        raise ScoringStageError(
+            f"--ray {address}: not an address; give HOST:PORT or ray://HOST:PORT, {AUTO} or {LOCAL}"
+        )
     try:
         socket.create_connection((host, int(port)), _ANSWER_S).close()
     except (OSError, OverflowError, ValueError) as error:

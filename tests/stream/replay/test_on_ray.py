@@ -128,7 +128,14 @@ def test_without_ray_the_error_names_the_extra(
         OnRay(plan(make_artifact()), "auto", 1)
 
 
-@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:1", "127.0.0.1:99999"])
+@pytest.mark.parametrize("address", ["nonsense", "host:", ":6379", "host:port", "h:1²", "ray://"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    """With what an address looks like."""
+    with pytest.raises(ScoringStageError, match="give HOST:PORT or ray:"), connected(address, 1):
+        pass
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:99999", f"{'x' * 99}.y:1"])
 def test_where_no_cluster_answers_the_error_says_so_at_once(address: str) -> None:
     """With the fix."""
     with pytest.raises(ScoringStageError, match="no Ray cluster answers"), connected(address, 1):
