@@ -15,8 +15,15 @@ from stream.transport import Chunk, ChunkSink, Outgoing, app_options, chunk_topi
 Body = Callable[[Chunk], Awaitable[None]]
 
 
+class FilelessApp(faust.App):  # type: ignore[misc]
+    """An app that leaves no data directory behind where the tests are run."""
+
+    async def on_first_start(self) -> None:
+        """Create no data directory."""
+
+
 def new_app(bootstrap: str, group: str, *, records: int = 100) -> faust.App:
-    return faust.App(
+    return FilelessApp(
         group,
         **app_options(
             bootstrap=bootstrap,
