@@ -5,7 +5,6 @@ least once (a crash may repeat records but loses none) or exactly once.
 """
 
 import asyncio
-import gc
 import logging
 import sys
 import time
@@ -28,6 +27,7 @@ from stream.control.watcher import ControlWatcher
 from stream.doctor import preflight
 from stream.faust_app.app import DisklessApp, run_app
 from stream.faust_app.vitals import CONDITIONS, starting, update_health
+from stream.intercept import garbage_collection
 from stream.intercept.challengers import Challenger
 from stream.intercept.dead_letters import size_of, with_timestamp
 from stream.intercept.interceptor import Interceptor
@@ -71,6 +71,9 @@ logger = logging.getLogger(__name__)
 LAG_EVERY_S: Final = 0.5
 BATCH: Final = 1024  # requests; some 15 ms of work
 MODEL: Final = "model"
+#: Threads (a scrape of the metrics) give the interpreter back after this time, not after Python's 5
+#: ms: the event loop waits for it after every call that lets it go, several for each chunk.
+SWITCH_S: Final = 0.001
 _TIMESTAMP: Final = attrgetter("timestamp")
 _SOURCE: Final = attrgetter("source")
 _Made = dict[str, list[Outgoing]]
@@ -150,7 +153,8 @@ class InterceptWorker(Service):  # type: ignore[misc]
         for service in (*first, self._groups, self._watcher, self._control, self._sharing):
             await self.add_runtime_dependency(service)
         self._sharing.follow_assignment(self._app)
-        _tune_interpreter()
+        garbage_collection.tune()
+        sys.setswitchinterval(SWITCH_S)
 
     async def on_stop(self) -> None:
         """Disconnect."""
@@ -168,6 +172,7 @@ class InterceptWorker(Service):  # type: ignore[misc]
                 self._health.unmet(MODEL, "none serves: everything passes")
             else:
                 self._health.met(MODEL)
+            garbage_collection.collect_if_quiet()
             await self.sleep(LAG_EVERY_S)
 
     def _install(self, model: LoadedModel) -> None:
@@ -299,22 +304,6 @@ def _sink(settings: Settings, incidents: Incidents) -> ChunkSink | Transactional
         compression=compression,
         incidents=incidents,
     )
-
-
-def _tune_interpreter() -> None:
-    """Run the garbage collector less often, and never on the objects of the start.
-
-    A chunk makes some twenty containers per request and drops them all; with the default
-    thresholds the collector traverses them repeatedly in vain, for a fifth of the decoding time.
-    It takes 40 ns per container, so that a run on 100,000 new ones holds a chunk for 4 ms.
-
-    Threads (a scrape of the metrics) give the interpreter back after a millisecond, not after
-    five: the event loop waits for it after every call that lets it go, several for each chunk.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 100)
-    sys.setswitchinterval(0.001)
 
 
 class InterceptApp(DisklessApp):
