@@ -98,7 +98,7 @@ def read_state(key: bytes | None, value: bytes | None) -> FleetState:
     above_K = unpack(found.above, "rate-state.above")
     if len(rewards_K) != len(above_K):
         raise RecordError(f"rate-state.above: {len(above_K)} of {len(rewards_K)} rewards")
-    if (np.diff(rewards_K) <= 0).any():
+    if (rewards_K[1:] <= rewards_K[:-1]).any():
         raise RecordError("rate-state.rewards: not strictly rising")
     if len(above_K) and (above_K[0] > 1 or above_K[-1] != 0 or (np.diff(above_K) > 0).any()):
         raise RecordError("rate-state.above: does not fall from at most 1 to 0")

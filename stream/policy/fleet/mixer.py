@@ -16,10 +16,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from models.bounds import MAX_SCENARIOS
+from models.bounds import (
+    MAX_DEBT,
+    MAX_PARTITION,
+    MAX_PER_SECOND,
+    MAX_SCENARIOS,
+    MAX_VERSIONS_AT_ONCE,
+    MAX_WORKERS,
+)
 from models.settings import EVERYTHING
 from stream.messages.parsing import RecordError
 from stream.messages.rate_state import FleetState
@@ -34,6 +42,9 @@ MIN_PER_SECOND: Final = 1e-6
 MOST_DEBT: Final = 2_000.0
 """The fleet's debt is limited to this, or to a second of traffic if more: no single summary can
 lean the rate for longer than that takes to pay back."""
+
+MAX_NAMES_BYTES: Final = 4_096
+"""Of the versions' names in a state, as JSON: half of `models.bounds.MAX_STATE_BYTES`."""
 
 Doubles = npt.NDArray[np.float64]
 
@@ -108,6 +119,8 @@ class Mixer:
     def states(self, now_s: float, ahead_s: float) -> list[FleetState]:
         """The states of the scenarios that changed since the last call, as of now.
 
+        Whatever the summaries say, a state is within the bounds of its message.
+
         Args:
             now_s: The time.
             ahead_s: Longest time by which a summary is taken on; its worker may be gone.
@@ -126,16 +139,17 @@ class Mixer:
             s for s in fold.newest.values() if s.per_second >= MIN_PER_SECOND and len(s.rewards_Q)
         ]
         per_second = sum(summary.per_second for summary in live)
-        limit = max(MOST_DEBT, per_second)
+        limit = max(MOST_DEBT, min(per_second, MAX_PER_SECOND))
         fold.debt = min(max(fold.debt, -limit), limit)
+        held = sum(s.held - s.drift * min(now_s - fold.seen_s[s.worker], ahead_s) for s in live)
         rewards_K, above_K = mixture(live)
         return FleetState(
             scenario,
             fold.through,
-            len(live),
-            per_second,
+            min(len(live), MAX_WORKERS),
+            min(per_second, MAX_PER_SECOND),
             fold.debt,
-            sum(s.held - s.drift * min(now_s - fold.seen_s[s.worker], ahead_s) for s in live),
+            min(max(held, -MAX_DEBT), MAX_DEBT),
             rewards_K,
             above_K,
             _add(summary.versions for summary in live),
@@ -173,8 +187,12 @@ def mixture(live: list[RateSummary]) -> tuple[npt.NDArray[np.float32], npt.NDArr
 
 
 def _add(versions: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Partitions of each version; those of most partitions, if a state cannot name them all."""
     total: dict[str, int] = {}
     for each in versions:
         for version, count in each.items():
             total[version] = total.get(version, 0) + count
-    return total
+    most = sorted(total, key=total.__getitem__, reverse=True)[:MAX_VERSIONS_AT_ONCE]
+    sizes_V = np.cumsum([len(msgspec.json.encode(version)) for version in most])
+    named = most[: np.searchsorted(sizes_V, MAX_NAMES_BYTES, side="right")]
+    return {version: min(total[version], MAX_PARTITION) for version in named}

@@ -6,8 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.bounds import MAX_SCENARIOS
+from models.bounds import (
+    MAX_DEBT,
+    MAX_PARTITION,
+    MAX_PER_SECOND,
+    MAX_SCENARIOS,
+    MAX_VERSION,
+    MAX_VERSIONS_AT_ONCE,
+)
 from stream.messages import FleetState, RateSummary, RecordError
+from stream.messages.rate_state import read_state, write_state
+from stream.messages.rate_summary import read_summary, write_summary
 from stream.policy.fleet.mixer import MOST_DEBT, Mixer, mixture
 
 
@@ -45,6 +54,62 @@ class Log:
         self.records.append(summary(worker, len(self.records), owed, before))
         if acknowledged:
             self._acknowledged[worker] = owed
+
+
+def extreme(most: float, *, negative: bool = True) -> st.SearchStrategy[float]:
+    return st.floats(-most if negative else 0.0, most) | st.sampled_from([0.0, most])
+
+
+@given(
+    st.lists(
+        st.builds(
+            RateSummary,
+            scenario=st.just("*"),
+            worker=st.integers(0, 9).map(str),
+            sequence=st.integers(0, 99),
+            owed=extreme(MAX_DEBT),
+            owed_before=extreme(MAX_DEBT),
+            held=extreme(MAX_DEBT),
+            drift=extreme(MAX_PER_SECOND),
+            per_second=extreme(MAX_PER_SECOND, negative=False),
+            rewards_Q=st.lists(st.sampled_from([-3e38, 0.0, 1.0, 3e38]), max_size=3).map(
+                lambda rewards: np.array(sorted(rewards), np.float32)
+            ),
+            versions=st.dictionaries(
+                st.text(max_size=MAX_VERSION) | st.sampled_from(["\0" * MAX_VERSION, "v"]),
+                st.integers(0, MAX_PARTITION) | st.just(MAX_PARTITION),
+                max_size=MAX_VERSIONS_AT_ONCE,
+            ),
+        ),
+        max_size=12,
+    ),
+    st.floats(0, 1_000),
+)
+def test_the_states_of_hostile_summaries_can_be_read(
+    summaries: list[RateSummary], now_s: float
+) -> None:
+    """Otherwise every worker would refuse them, and the fleet would share nothing any more."""
+    mixer = Mixer()
+    for offset, hostile in enumerate(summaries):
+        mixer.receive(read_summary(*write_summary(hostile)), offset, 0.0)
+    for state in mixer.states(now_s, 1_000.0):
+        again = read_state(*write_state(state))
+        assert (again.per_second, again.debt, again.held, again.versions) == (
+            state.per_second, state.debt, state.held, state.versions
+        )  # fmt: skip
+
+
+def test_the_versions_of_most_partitions_are_in_a_state() -> None:
+    mixer = Mixer()
+    for number in range(3):
+        names = {f"{number}.{n}".ljust(MAX_VERSION, "x"): n for n in range(MAX_VERSIONS_AT_ONCE)}
+        mixer.receive(
+            replace(summary(f"w{number}", 0), versions={**names, "serving": 90}), number, 0.0
+        )
+    found = only(mixer).versions
+    assert found["serving"] == 270
+    assert len(found) > 10
+    assert min(found.values()) >= MAX_VERSIONS_AT_ONCE - len(found) / 3 - 1
 
 
 @given(
