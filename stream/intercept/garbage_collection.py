@@ -3,8 +3,9 @@
 import gc
 from typing import Final
 
-#: New containers, more than a full backlog holds, after which the collector runs in any case. A run
-#: takes 40 ns or more for each that is alive.
+#: New containers after which the collector runs in any case, for 40 ns or more for each that is
+#: alive. Behind a backlog it hardly gets there: only cycles add up, and what is in flight is some
+#: twenty containers per request.
 THRESHOLDS: Final = (2_000_000, 20, 100)
 #: With so many new containers or fewer, a run takes 2 ms at most.
 QUIET: Final = 50_000

@@ -138,8 +138,8 @@ class Mixer:
         live = [
             s for s in fold.newest.values() if s.per_second >= MIN_PER_SECOND and len(s.rewards_Q)
         ]
-        per_second = sum(summary.per_second for summary in live)
-        limit = max(MOST_DEBT, min(per_second, MAX_PER_SECOND))
+        per_second = min(sum(summary.per_second for summary in live), MAX_PER_SECOND)
+        limit = max(MOST_DEBT, per_second)
         fold.debt = min(max(fold.debt, -limit), limit)
         held = sum(s.held - s.drift * min(now_s - fold.seen_s[s.worker], ahead_s) for s in live)
         rewards_K, above_K = mixture(live)
@@ -147,7 +147,7 @@ class Mixer:
             scenario,
             fold.through,
             min(len(live), MAX_WORKERS),
-            min(per_second, MAX_PER_SECOND),
+            per_second,
             fold.debt,
             min(max(held, -MAX_DEBT), MAX_DEBT),
             rewards_K,
